@@ -1,0 +1,256 @@
+//! Every way the engine can fail, sorted by who must act.
+//! Place on the data's way: returned by every call; a value, cheap to clone, never a string to parse.
+//! Invariants: an error of the first block left no trace, neither in memory nor in the log.
+//! Groups and indexes are named, so that a message alone tells where to look.
+
+use seawall_wal::Lsn;
+
+use crate::options::OutOfRange;
+use crate::record::DecodeError;
+use crate::types::GroupId;
+
+/// The result of the engine's calls.
+pub(crate) type Result<T> = std::result::Result<T, Error>;
+
+/// Why a call failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // The caller asked for what cannot be; nothing was written, nothing changed.
+    /// The index is at or below the compaction point: its entry is gone, and can be neither read, written
+    /// nor compacted again. Raft cores know this as "compacted", or "snapshot out of date".
+    #[error("group {group}: index {index} is not behind the compaction point {point}")]
+    Compacted {
+        /// The group.
+        group: GroupId,
+        /// The index asked for.
+        index: u64,
+        /// Index of the compaction point.
+        point: u64,
+    },
+    /// The index is beyond the end of the group's log.
+    #[error("group {group}: index {index} is beyond the last index {last_index}")]
+    Unavailable {
+        /// The group.
+        group: GroupId,
+        /// The index asked for.
+        index: u64,
+        /// The group's last index.
+        last_index: u64,
+    },
+    /// A range that ends before it begins.
+    #[error("group {group}: the range {low}..{high} ends before it begins")]
+    Range {
+        /// The group.
+        group: GroupId,
+        /// First index asked for.
+        low: u64,
+        /// Index behind the last asked for.
+        high: u64,
+    },
+    /// An append would leave a hole, or its entries do not follow each other.
+    #[error("group {group}: entry {index} does not follow; {expected} is next")]
+    Gap {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry refused.
+        index: u64,
+        /// The highest index it could have had.
+        expected: u64,
+    },
+    /// An entry's term is below that of the entry before it.
+    #[error("group {group}: entry {index} has term {term}, the entry before it has {before}")]
+    TermDecreases {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry refused.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// Term of the entry before it.
+        before: u64,
+    },
+    /// An index that no log can reach.
+    #[error("group {group}: index {index} is out of range")]
+    IndexRange {
+        /// The group.
+        group: GroupId,
+        /// The index refused.
+        index: u64,
+    },
+    /// A hard state goes back.
+    #[error("group {group}: the hard state's {field} would go from {from} to {to}")]
+    HardStateBack {
+        /// The group.
+        group: GroupId,
+        /// `term`, `vote` (changed within one term) or `commit`.
+        field: &'static str,
+        /// Stored value.
+        from: u64,
+        /// Value refused.
+        to: u64,
+    },
+    /// The commit index would lie beyond the last index after the batch.
+    #[error("group {group}: commit {commit} is beyond the last index {last_index} after the batch")]
+    CommitTooHigh {
+        /// The group.
+        group: GroupId,
+        /// The commit index after the batch.
+        commit: u64,
+        /// The last index after the batch.
+        last_index: u64,
+    },
+    /// One entry is larger than a record can be: larger segments are needed.
+    #[error("group {group}: entry {index} has {bytes} bytes, a record holds at most {max}")]
+    EntryTooLarge {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry refused.
+        index: u64,
+        /// Bytes of its payload.
+        bytes: usize,
+        /// Bytes that a record can hold, overhead included.
+        max: usize,
+    },
+    /// A conf state is larger than a quarter of a record, the most that can later be moved in one piece.
+    #[error("group {group}: the conf state has {bytes} bytes, at most {max} are allowed")]
+    ConfStateTooLarge {
+        /// The group.
+        group: GroupId,
+        /// Bytes of the encoded conf state: 24, and 8 per member.
+        bytes: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The batch is larger than a record can be: split it, or use larger segments.
+    #[error("the batch needs {bytes} bytes, a record holds at most {max}")]
+    BatchTooLarge {
+        /// Bytes of the record, and of its share of the footer.
+        bytes: usize,
+        /// Bytes that a record can hold.
+        max: usize,
+    },
+    /// The batch says nothing, so there is nothing to wait for.
+    #[error("the batch is empty")]
+    EmptyBatch,
+    /// An option is out of range.
+    #[error(transparent)]
+    Option(#[from] OutOfRange),
+    /// The engine was closed.
+    #[error("the engine is closed")]
+    Closed,
+
+    // The operator must act: acknowledged data is missing or damaged. Nothing was changed.
+    /// The hard state says that entries were committed which the log does not have.
+    #[error(
+        "group {group}: commit {commit} is beyond the last index {last_index}: acknowledged entries are missing"
+    )]
+    CommitBeyondLog {
+        /// The group.
+        group: GroupId,
+        /// Commit index of the hard state.
+        commit: u64,
+        /// Last index of the log.
+        last_index: u64,
+    },
+    /// The bytes of one entry are not those that were written.
+    #[error("group {group}: entry {index} of term {term} at {at} is damaged")]
+    DamagedEntry {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// Where its payload lies.
+        at: Lsn,
+    },
+    /// The records of a group do not fit together.
+    #[error("group {group}: the records up to {at} do not fit together: {fault}")]
+    Damage {
+        /// The group.
+        group: GroupId,
+        /// The record at which it was noticed.
+        at: Lsn,
+        /// What does not fit.
+        fault: Fault,
+    },
+    /// A record of the log is not one of this engine, or of a newer one.
+    #[error("the record at {at} cannot be read")]
+    Record {
+        /// The record.
+        at: Lsn,
+        /// Why.
+        source: DecodeError,
+    },
+
+    // The log below failed; after a failed write it stays failed until it is opened again.
+    /// An error of the log.
+    #[error(transparent)]
+    Log(#[from] seawall_wal::Error),
+}
+
+/// What does not fit in the records of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Entries are missing before those of the record.
+    #[error("entry {found} follows where {expected} is next")]
+    Gap {
+        /// Index that was next.
+        expected: u64,
+        /// Index found.
+        found: u64,
+    },
+    /// Entries behind the compaction point are nowhere in the kept log.
+    #[error("entries {first} to {last} are missing")]
+    Missing {
+        /// First index missing.
+        first: u64,
+        /// Last index missing.
+        last: u64,
+    },
+    /// An append says that it truncated where nothing was, or the other way round.
+    #[error("entry {index} is stored as truncating when it did not, or the other way round")]
+    Truncation {
+        /// First index of the append.
+        index: u64,
+    },
+    /// An entry lies at or below the compaction point, or out of any range.
+    #[error("entry {index} cannot be stored behind the compaction point {point}")]
+    Index {
+        /// Index of the entry.
+        index: u64,
+        /// Compaction point when it was met.
+        point: u64,
+    },
+    /// A term goes back, or the compaction point contradicts an entry's term.
+    #[error("index {index} has term {term} where {known} is known")]
+    Term {
+        /// The index.
+        index: u64,
+        /// Term in the record.
+        term: u64,
+        /// Term known before it.
+        known: u64,
+    },
+    /// A compaction point goes back, or lies beyond the log.
+    #[error("compaction point {index} does not lie between {from} and {to}")]
+    Point {
+        /// The point in the record.
+        index: u64,
+        /// The point before it.
+        from: u64,
+        /// Last index.
+        to: u64,
+    },
+    /// A hard state goes back.
+    #[error("the hard state's {field} goes back")]
+    HardState {
+        /// Which field.
+        field: &'static str,
+    },
+    /// Fewer parts, or conf states, than the operations cover.
+    #[error("a part is missing")]
+    Part,
+}

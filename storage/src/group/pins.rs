@@ -1,0 +1,166 @@
+//! What each segment still holds: live entries, the latest small state of groups, reads and writes under way.
+//! Place on the data's way: settled after each publication; decides how long the prefix of the log stays.
+//! Invariants: a segment with a count above zero, and every later one, is never released; a hold is taken
+//! before the segment could become free and dropped when the work is done, also on errors.
+
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
+
+/// Changes of counts, gathered while one record is applied.
+#[derive(Debug, Default)]
+pub(crate) struct Uses(Vec<(u32, Count)>);
+
+/// What one segment holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Count {
+    /// Live entries.
+    pub(crate) entries: i64,
+    /// Hard states, conf states and compaction points that are the latest of their group.
+    pub(crate) states: i64,
+}
+
+impl Uses {
+    pub(crate) fn entry(&mut self, segment: u32, change: i64) {
+        self.at(segment).entries += change;
+    }
+
+    /// One piece of small state moves; segment 0 is none.
+    pub(crate) fn state(&mut self, from: u32, to: u32) {
+        if from != to {
+            if from != 0 {
+                self.at(from).states -= 1;
+            }
+            if to != 0 {
+                self.at(to).states += 1;
+            }
+        }
+    }
+
+    fn at(&mut self, segment: u32) -> &mut Count {
+        // A record touches few segments, so the last ones named are nearly always the ones meant; a
+        // segment listed twice is summed when the changes are settled.
+        let from = self.0.len().saturating_sub(4);
+        let near = self.0.iter().skip(from).position(|use_| use_.0 == segment).map(|at| at + from);
+        let at = near.unwrap_or(self.0.len());
+        if near.is_none() {
+            self.0.push((segment, Count::default()));
+        }
+        &mut self.0[at].1
+    }
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    counts: BTreeMap<u32, Count>,
+    /// Reads and writes under way, by the lowest segment they touch.
+    holds: BTreeMap<u32, u32>,
+}
+
+/// The counts of all segments, shared by readers and writers.
+#[derive(Debug, Default)]
+pub(crate) struct Pins(Mutex<Table>);
+
+/// Keeps a segment and all later ones until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Hold<'a> {
+    pins: &'a Pins,
+    segment: u32,
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        let mut table = self.pins.0.lock();
+        if let Some(count) = table.holds.get_mut(&self.segment) {
+            *count -= 1;
+            if *count == 0 {
+                table.holds.remove(&self.segment);
+            }
+        }
+    }
+}
+
+impl Pins {
+    /// Holds the segment that `segment` names; it is asked under the table's lock, so that no release
+    /// decided on an older answer can overtake it.
+    pub(crate) fn hold(&self, segment: impl FnOnce() -> u32) -> Hold<'_> {
+        let mut table = self.0.lock();
+        let segment = segment();
+        *table.holds.entry(segment).or_default() += 1;
+        Hold { pins: self, segment }
+    }
+
+    /// Adds the changes of one record.
+    pub(crate) fn settle(&self, uses: &Uses) {
+        let mut table = self.0.lock();
+        for (segment, change) in &uses.0 {
+            let count = table.counts.entry(*segment).or_default();
+            count.entries += change.entries;
+            count.states += change.states;
+            if *count == Count::default() {
+                table.counts.remove(segment);
+            }
+        }
+    }
+
+    /// The lowest segment that must stay; `active` is where the next record goes.
+    pub(crate) fn floor(&self, active: impl FnOnce() -> u32) -> u32 {
+        let table = self.0.lock();
+        let counted = table.counts.keys().next().copied().unwrap_or(u32::MAX);
+        let held = table.holds.keys().next().copied().unwrap_or(u32::MAX);
+        active().min(counted).min(held)
+    }
+
+    /// The lowest segment, if it is sealed and only small state keeps it.
+    pub(crate) fn only_state(&self, active: impl FnOnce() -> u32) -> Option<u32> {
+        let table = self.0.lock();
+        let (segment, count) = table.counts.first_key_value()?;
+        let held = table.holds.keys().next().copied().unwrap_or(u32::MAX);
+        (count.entries == 0 && *segment < held.min(active())).then_some(*segment)
+    }
+
+    /// The lowest segment that holds anything, and what; for the statistics.
+    pub(crate) fn lowest(&self) -> Option<(u32, Count)> {
+        self.0.lock().counts.first_key_value().map(|(segment, count)| (*segment, *count))
+    }
+
+    /// Live entries of all segments.
+    pub(crate) fn live_entries(&self) -> u64 {
+        let sum: i64 = self.0.lock().counts.values().map(|count| count.entries).sum();
+        u64::try_from(sum).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_is_the_lowest_of_counts_holds_and_the_active_segment() {
+        let pins = Pins::default();
+        assert_eq!(pins.floor(|| 9), 9);
+        let mut uses = Uses::default();
+        uses.entry(3, 1);
+        uses.state(0, 3);
+        uses.state(0, 5);
+        pins.settle(&uses);
+        assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (3, None));
+
+        let mut uses = Uses::default();
+        uses.entry(3, -1);
+        uses.entry(6, 1);
+        pins.settle(&uses);
+        assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (3, Some(3)));
+        assert_eq!(pins.only_state(|| 3), None, "the active segment is not moved out of");
+        {
+            let _read = pins.hold(|| 2);
+            assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (2, None));
+        }
+        let mut uses = Uses::default();
+        uses.state(3, 7);
+        pins.settle(&uses);
+        assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (5, Some(5)));
+        assert_eq!(pins.lowest(), Some((5, Count { entries: 0, states: 1 })));
+        assert_eq!(pins.live_entries(), 1);
+    }
+}

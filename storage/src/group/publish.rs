@@ -1,0 +1,84 @@
+//! From record to memory: the one way in which records change groups.
+//! Place on the data's way: enqueued in the log -> index published (here) -> written -> durable -> ticket.
+//! Invariants: the write path and replay go through `apply`, so what a reopened engine knows is what the
+//! running one knew. Fails: in the write path only if the log does; in replay with the damage it met.
+
+use std::sync::Arc;
+
+use seawall_wal::{Batch, Class, Lsn, Ticket, Wal};
+
+use super::map::Locked;
+use super::pins::{Pins, Uses};
+use super::state::GroupState;
+use crate::error::{Error, Fault, Result};
+use crate::record::{GroupOp, Op};
+use crate::types::{ConfState, GroupId, Location};
+
+/// Groups by number, while records are applied.
+pub(crate) trait States {
+    /// The state of `group`, if this record may change it.
+    fn state(&mut self, group: GroupId) -> Option<&mut GroupState>;
+}
+
+/// Applies one record: its operations, the places of its parts and its conf states in order.
+///
+/// Stops at the first fault, naming group and record; `uses` has what was done before it.
+pub(crate) fn apply(
+    states: &mut impl States,
+    at: Lsn,
+    ops: &[GroupOp],
+    locations: &[Location],
+    confs: &[Arc<ConfState>],
+    uses: &mut Uses,
+) -> Result<()> {
+    let mut parts = locations;
+    let mut confs = confs.iter();
+    for GroupOp { group, op } in ops {
+        let damage = |fault| Error::Damage { group: *group, at, fault };
+        let count = usize::try_from(op.parts()).unwrap_or(usize::MAX);
+        let (own, rest) = parts.split_at_checked(count).ok_or_else(|| damage(Fault::Part))?;
+        parts = rest;
+        let conf = if *op == Op::ConfState { confs.next() } else { None };
+        let state = states.state(*group).ok_or_else(|| damage(Fault::Part))?;
+        state.apply(op, at.segment(), own, conf, uses).map_err(damage)?;
+    }
+    Ok(())
+}
+
+/// Enqueues a validated record and makes it visible to readers; its groups stay locked meanwhile.
+///
+/// Nothing is visible if the log refuses the record.
+pub(crate) fn publish(
+    wal: &Wal,
+    pins: &Pins,
+    locked: &Locked<'_>,
+    ops: &[GroupOp],
+    confs: &[Arc<ConfState>],
+    record: &Batch,
+    class: Class,
+) -> Result<Ticket> {
+    // Until its entries are counted, the record's segment must not look free.
+    let hold = pins.hold(|| wal.active_segment());
+    let ticket = wal.append(record, class)?;
+    let lsn = ticket.lsn();
+    let locations = locations(lsn, record);
+    let mut uses = Uses::default();
+    let applied = apply(&mut locked.write(), lsn, ops, &locations, confs, &mut uses);
+    pins.settle(&uses);
+    drop(hold);
+    applied.map(|()| ticket)
+}
+
+/// Where the parts of `record` lie, given that it begins at `lsn`.
+fn locations(lsn: Lsn, record: &Batch) -> Vec<Location> {
+    // A record fits into its segment, whose offsets fit into 32 bits, so nothing here saturates.
+    let mut offset = lsn.offset().saturating_add(record.first_part_offset());
+    (0..record.part_count())
+        .map(|part| {
+            let (length, crc) = (record.part_len(part), record.part_crc(part));
+            let location = Location { segment: lsn.segment(), offset, length, crc };
+            offset = offset.saturating_add(length);
+            location
+        })
+        .collect()
+}

@@ -1,0 +1,272 @@
+//! One group in memory, and the one function that changes it: `GroupState::apply`.
+//! Place on the data's way: the write path calls it once a record is enqueued, replay for each record kept.
+//! Invariants: while live, the index runs without a hole from the compaction point to the last index, and the
+//! commit is not beyond it. Replay that starts behind a released prefix may see a hole at first; see `settle`.
+
+use std::sync::Arc;
+
+use super::index::LogIndex;
+use super::pins::Uses;
+use super::terms::Terms;
+use crate::error::Fault;
+use crate::record::Op;
+use crate::types::{ConfState, HardState, INDEX_MAX, Location, Point};
+
+/// State and index of one group.
+#[derive(Debug, Default)]
+pub(crate) struct GroupState {
+    point: Point,
+    log: LogIndex,
+    terms: Terms,
+    hard: HardState,
+    conf: Option<Arc<ConfState>>,
+    /// Segments of the records that said these last; 0 before any did.
+    point_at: u32,
+    hard_at: u32,
+    conf_at: u32,
+    end: End,
+}
+
+/// Whether the log's end is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum End {
+    /// The index has it.
+    #[default]
+    Known,
+    /// Replay started behind a released prefix and has not yet met a record that fixes it: entries may
+    /// have been there that are nowhere in the kept log.
+    Open,
+}
+
+/// What a replayed group turned out to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Settled {
+    /// Nothing is known of it.
+    Absent,
+    /// Everything fits together.
+    Whole,
+    /// It does not.
+    Faulty(Fault),
+}
+
+impl GroupState {
+    /// A group before the first record of a replay; `released` says that the log has lost its prefix.
+    pub(crate) fn before_replay(released: bool) -> GroupState {
+        GroupState { end: if released { End::Open } else { End::Known }, ..GroupState::default() }
+    }
+
+    /// Whether anything is known of the group.
+    pub(crate) fn exists(&self) -> bool {
+        !self.log.is_empty() || self.point_at != 0 || self.hard_at != 0 || self.conf_at != 0
+    }
+
+    pub(crate) fn point(&self) -> Point {
+        self.point
+    }
+
+    pub(crate) fn first_index(&self) -> u64 {
+        self.point.index + 1
+    }
+
+    pub(crate) fn last_index(&self) -> u64 {
+        if self.log.is_empty() { self.point.index } else { self.log.end() - 1 }
+    }
+
+    pub(crate) fn hard(&self) -> HardState {
+        self.hard
+    }
+
+    pub(crate) fn conf(&self) -> Option<&Arc<ConfState>> {
+        self.conf.as_ref()
+    }
+
+    /// The term of `index`, from the compaction point to the last index.
+    pub(crate) fn term(&self, index: u64) -> Option<u64> {
+        if index == self.point.index {
+            return Some(self.point.term);
+        }
+        self.log.get(index)?;
+        self.terms.get(index)
+    }
+
+    pub(crate) fn location(&self, index: u64) -> Option<Location> {
+        self.log.get(index)
+    }
+
+    /// `(first index, term)` of each run of live entries.
+    pub(crate) fn term_runs(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.terms.iter()
+    }
+
+    /// Number of live entries.
+    pub(crate) fn entries(&self) -> usize {
+        self.log.len()
+    }
+
+    /// The operations that repeat the small state last said in segments up to `segment`.
+    pub(crate) fn state_up_to(&self, segment: u32) -> impl Iterator<Item = Op> {
+        let old = |at: u32| at != 0 && at <= segment;
+        let point = old(self.point_at).then_some(Op::Compact(self.point));
+        let hard = old(self.hard_at).then_some(Op::HardState(self.hard));
+        let conf = (old(self.conf_at) && self.conf.is_some()).then_some(Op::ConfState);
+        [point, hard, conf].into_iter().flatten()
+    }
+
+    /// Applies one operation of a record in `segment`; `locations` are its parts, `conf` its conf state.
+    /// `uses` gathers what the segments gain and lose.
+    ///
+    /// The write path has validated the operation, so there it cannot fail; in replay a fault is damage,
+    /// and the group is not used afterwards.
+    pub(crate) fn apply(
+        &mut self,
+        op: &Op,
+        segment: u32,
+        locations: &[Location],
+        conf: Option<&Arc<ConfState>>,
+        uses: &mut Uses,
+    ) -> Result<(), Fault> {
+        match *op {
+            Op::Entries { first, term, truncates, .. } => {
+                self.append(first, term, truncates, locations, uses)?;
+            }
+            Op::HardState(hard) => {
+                if let Some((field, ..)) = hard_state_back(&self.hard, &hard) {
+                    return Err(Fault::HardState { field });
+                }
+                self.hard = hard;
+                uses.state(self.hard_at, segment);
+                self.hard_at = segment;
+            }
+            Op::ConfState => {
+                self.conf = Some(Arc::clone(conf.ok_or(Fault::Part)?));
+                uses.state(self.conf_at, segment);
+                self.conf_at = segment;
+            }
+            Op::Compact(point) => {
+                self.compact(point, uses)?;
+                uses.state(self.point_at, segment);
+                self.point_at = segment;
+            }
+            Op::Start(point) => {
+                if point.index <= self.point.index || point.index > INDEX_MAX {
+                    return Err(self.point_fault(point.index));
+                }
+                self.clear(point.index.saturating_add(1), uses);
+                self.point = point;
+                self.end = End::Known;
+                uses.state(self.point_at, segment);
+                self.point_at = segment;
+            }
+            Op::Remove => {
+                self.clear(0, uses);
+                for at in [self.point_at, self.hard_at, self.conf_at] {
+                    uses.state(at, 0);
+                }
+                *self = GroupState::default();
+            }
+        }
+        Ok(())
+    }
+
+    fn append(
+        &mut self,
+        first: u64,
+        term: u64,
+        truncates: bool,
+        locations: &[Location],
+        uses: &mut Uses,
+    ) -> Result<(), Fault> {
+        let fits = first.checked_add(locations.len() as u64).is_some_and(|end| end - 1 <= INDEX_MAX);
+        if first <= self.point.index || locations.is_empty() || !fits {
+            return Err(Fault::Index { index: first, point: self.point.index });
+        }
+        let expected = self.last_index() + 1;
+        match self.end {
+            End::Known if first > expected => return Err(Fault::Gap { expected, found: first }),
+            End::Known if truncates != (first < expected) => return Err(Fault::Truncation { index: first }),
+            End::Known | End::Open => {}
+        }
+        if let Some(known) = self.term(first - 1).filter(|known| *known > term) {
+            return Err(Fault::Term { index: first, term, known });
+        }
+        if first < expected {
+            self.log.truncate(first, |location| uses.entry(location.segment, -1));
+            self.terms.truncate(first);
+        }
+        if self.log.is_empty() {
+            self.log.restart(first);
+            self.terms.clear();
+        }
+        self.terms.push(first, term);
+        for location in locations {
+            self.log.push(*location);
+            uses.entry(location.segment, 1);
+        }
+        self.end = End::Known;
+        Ok(())
+    }
+
+    fn compact(&mut self, point: Point, uses: &mut Uses) -> Result<(), Fault> {
+        let beyond = self.end == End::Known && point.index > self.last_index();
+        if point.index < self.point.index || point.index > INDEX_MAX || beyond {
+            return Err(self.point_fault(point.index));
+        }
+        if let Some(known) = self.term(point.index).filter(|known| *known != point.term) {
+            return Err(Fault::Term { index: point.index, term: point.term, known });
+        }
+        self.log.advance(point.index.saturating_add(1), |location| uses.entry(location.segment, -1));
+        if self.log.is_empty() {
+            self.terms.clear();
+        } else {
+            self.terms.advance(self.log.first());
+        }
+        self.point = point;
+        Ok(())
+    }
+
+    fn clear(&mut self, first: u64, uses: &mut Uses) {
+        self.log.truncate(0, |location| uses.entry(location.segment, -1));
+        self.log.restart(first);
+        self.terms.clear();
+    }
+
+    fn point_fault(&self, index: u64) -> Fault {
+        Fault::Point { index, from: self.point.index, to: self.last_index() }
+    }
+
+    /// Ends the replay of the group: whatever was missing on the way must not be missing now.
+    ///
+    /// A segment is released only when it holds no live entry and no latest small state. So an entry that
+    /// replay misses was dead when its segment went, and the record that made it so lies behind it in the
+    /// kept log, or went with an even later one that is kept. Therefore the hole must be closed now:
+    /// either by a compaction point above it, or by a start.
+    pub(crate) fn settle(&mut self) -> Settled {
+        if !self.exists() {
+            return Settled::Absent;
+        }
+        self.end = End::Known;
+        if !self.log.is_empty() && self.log.first() != self.first_index() {
+            let (first, last) = (self.first_index(), self.log.first() - 1);
+            return Settled::Faulty(Fault::Missing { first, last });
+        }
+        Settled::Whole
+    }
+}
+
+/// The field of `new` that goes back, with the values: term or commit below the old one, or another vote
+/// in the same term once there was one.
+pub(crate) fn hard_state_back(old: &HardState, new: &HardState) -> Option<(&'static str, u64, u64)> {
+    if new.term < old.term {
+        Some(("term", old.term, new.term))
+    } else if new.term == old.term && old.vote != 0 && new.vote != old.vote {
+        Some(("vote", old.vote, new.vote))
+    } else if new.commit < old.commit {
+        Some(("commit", old.commit, new.commit))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

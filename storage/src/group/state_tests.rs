@@ -1,0 +1,239 @@
+//! One group against a naive model: random operations, and replays that start behind a released prefix.
+//! Every case follows from its seed, which a failure names.
+
+use super::*;
+use crate::group::Pins;
+
+/// xorshift64*: enough for choosing operations.
+struct Random(u64);
+
+impl Random {
+    fn new(seed: u64) -> Random {
+        Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+    }
+}
+
+/// A group as one would write it down: every entry with its term and place.
+#[derive(Clone, Default)]
+struct Model {
+    point: Point,
+    entries: Vec<(u64, u64, Location)>,
+    hard: HardState,
+}
+
+impl Model {
+    fn last(&self) -> u64 {
+        self.entries.last().map_or(self.point.index, |e| e.0)
+    }
+
+    fn term(&self, index: u64) -> Option<u64> {
+        let entry = self.entries.iter().find(|e| e.0 == index).map(|e| e.1);
+        if index == self.point.index { Some(self.point.term) } else { entry }
+    }
+
+    fn apply(&mut self, op: &Op, locations: &[Location]) {
+        match *op {
+            Op::Entries { first, term, .. } => {
+                self.entries.retain(|e| e.0 < first);
+                self.entries.extend((first..).zip(locations).map(|(index, at)| (index, term, *at)));
+            }
+            Op::HardState(hard) => self.hard = hard,
+            Op::ConfState => {}
+            Op::Compact(point) => {
+                self.entries.retain(|e| e.0 > point.index);
+                self.point = point;
+            }
+            Op::Start(point) => *self = Model { point, entries: Vec::new(), hard: self.hard },
+            Op::Remove => *self = Model::default(),
+        }
+    }
+
+    fn check(&self, state: &GroupState, what: &str) {
+        assert_eq!(state.point(), self.point, "{what}");
+        assert_eq!(state.first_index(), self.point.index + 1, "{what}");
+        assert_eq!(state.last_index(), self.last(), "{what}");
+        assert_eq!(state.hard(), self.hard, "{what}");
+        assert_eq!(state.entries(), self.entries.len(), "{what}");
+        for index in self.point.index.saturating_sub(2)..self.last() + 3 {
+            assert_eq!(state.term(index), self.term(index), "{what}: term of {index}");
+            let at = self.entries.iter().find(|e| e.0 == index).map(|e| e.2);
+            assert_eq!(state.location(index), at, "{what}: place of {index}");
+        }
+        let mut runs: Vec<(u64, u64)> = self.entries.iter().map(|e| (e.0, e.1)).collect();
+        runs.dedup_by_key(|run| run.1);
+        assert_eq!(state.term_runs().collect::<Vec<_>>(), runs, "{what}");
+    }
+}
+
+/// The next operation that a valid caller might ask for.
+fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
+    let (point, last) = (model.point.index, model.last());
+    match random.below(16) {
+        0..8 => {
+            // Mostly at the end, sometimes over a suffix.
+            let back = if random.below(4) == 0 { random.below(last - point + 1) } else { 0 };
+            let first = last + 1 - back;
+            let term = model.term(first - 1).expect("follows") + u64::from(random.below(6) == 0);
+            let count = u32::try_from(1 + random.below(count_max)).expect("small");
+            Op::Entries { first, term, count, truncates: first <= last }
+        }
+        8..11 => {
+            let hard = model.hard;
+            let commit = hard.commit + random.below(3);
+            Op::HardState(HardState { term: hard.term + random.below(2), vote: hard.vote, commit })
+        }
+        11..14 if last > point => {
+            let index = point + 1 + random.below(last - point);
+            Op::Compact(Point { index, term: model.term(index).expect("in the log") })
+        }
+        14 => Op::Start(Point { index: point + 1 + random.below(20), term: 1 + random.below(5) }),
+        15 if random.below(4) == 0 => Op::Remove,
+        _ => Op::HardState(model.hard),
+    }
+}
+
+fn places(op: &Op, segment: u32, next: &mut u32) -> Vec<Location> {
+    let count = if matches!(op, Op::Entries { .. }) { op.parts() } else { 0 };
+    (0..count)
+        .map(|_| {
+            *next += 1;
+            Location { segment, offset: *next, length: *next % 7, crc: !*next }
+        })
+        .collect()
+}
+
+#[test]
+fn a_group_is_what_its_model_is() {
+    for seed in 0..300 {
+        let mut random = Random::new(seed);
+        let (mut model, mut state) = (Model::default(), GroupState::default());
+        let (pins, mut next) = (Pins::default(), 0);
+        for step in 1..120 {
+            let op = operation(&mut random, &model, if seed % 3 == 0 { 300 } else { 6 });
+            let locations = places(&op, step, &mut next);
+            let mut uses = Uses::default();
+            let what = format!("seed {seed}, step {step}, {op:?}");
+            assert_eq!(state.apply(&op, step, &locations, None, &mut uses), Ok(()), "{what}");
+            model.apply(&op, &locations);
+            pins.settle(&uses);
+            model.check(&state, &what);
+            assert_eq!(pins.live_entries(), model.entries.len() as u64, "{what}");
+        }
+        let mut uses = Uses::default();
+        assert_eq!(state.apply(&Op::Remove, 999, &[], None, &mut uses), Ok(()));
+        pins.settle(&uses);
+        assert_eq!(pins.lowest(), None, "seed {seed}: a removed group holds nothing");
+    }
+}
+
+/// The release rule: whatever segment was free at some moment, a replay that starts behind it and has
+/// everything written until then and later ends in the same state.
+#[test]
+fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
+    let mut shortened = 0;
+    for seed in 0..400 {
+        let mut random = Random::new(seed);
+        let (mut model, mut state) = (Model::default(), GroupState::default());
+        let (pins, mut next, mut segment) = (Pins::default(), 0, 1);
+        let mut log: Vec<(u32, Op, Vec<Location>)> = Vec::new();
+        let mut floor = 1;
+        for step in 0..80 {
+            segment += u32::from(random.below(3) == 0);
+            let restated: Vec<Op> = match pins.only_state(|| segment) {
+                Some(oldest) if random.below(2) == 0 => state.state_up_to(oldest).collect(),
+                _ => vec![operation(&mut random, &model, 4)],
+            };
+            for op in restated {
+                let locations = places(&op, segment, &mut next);
+                let mut uses = Uses::default();
+                assert_eq!(state.apply(&op, segment, &locations, None, &mut uses), Ok(()), "seed {seed}");
+                pins.settle(&uses);
+                model.apply(&op, &locations);
+                log.push((segment, op, locations));
+            }
+            floor = floor.max(pins.floor(|| segment));
+
+            let what = format!("seed {seed}, step {step}, from segment {floor}");
+            let mut replayed = GroupState::before_replay(floor > 1);
+            let (again, mut uses) = (Pins::default(), Uses::default());
+            for (segment, op, locations) in log.iter().filter(|record| record.0 >= floor) {
+                let applied = replayed.apply(op, *segment, locations, None, &mut uses);
+                assert_eq!(applied, Ok(()), "{what}: {op:?}");
+            }
+            again.settle(&uses);
+            match replayed.settle() {
+                Settled::Absent => assert!(!state.exists(), "{what}"),
+                settled => assert_eq!(settled, Settled::Whole, "{what}"),
+            }
+            model.check(&replayed, &what);
+            assert_eq!(again.lowest(), pins.lowest(), "{what}");
+        }
+        shortened += u32::from(floor > 1);
+    }
+    assert!(shortened > 200, "only {shortened} logs lost a prefix");
+}
+
+#[test]
+fn a_hole_that_nothing_closes_is_damage() {
+    let entries = |first| Op::Entries { first, term: 1, count: 1, truncates: false };
+    let at = [Location::default()];
+    let mut uses = Uses::default();
+
+    let mut whole = GroupState::before_replay(false);
+    let gap = Fault::Gap { expected: 1, found: 5 };
+    assert_eq!(whole.apply(&entries(5), 1, &at, None, &mut uses), Err(gap));
+
+    let mut cut = GroupState::before_replay(true);
+    assert_eq!(cut.apply(&entries(5), 1, &at, None, &mut uses), Ok(()));
+    let gap = Fault::Gap { expected: 6, found: 7 };
+    assert_eq!(cut.apply(&entries(7), 1, &at, None, &mut uses), Err(gap), "only the first may jump");
+    assert_eq!(cut.settle(), Settled::Faulty(Fault::Missing { first: 1, last: 4 }));
+    let point = Point { index: 4, term: 1 };
+    assert_eq!(cut.apply(&Op::Compact(point), 1, &[], None, &mut uses), Ok(()));
+    assert_eq!(cut.settle(), Settled::Whole);
+}
+
+#[test]
+fn operations_that_contradict_the_group_are_faults() {
+    let at = [Location::default(); 2];
+    let entries = |first, term, truncates| Op::Entries { first, term, count: 2, truncates };
+    let point = |index, term| Point { index, term };
+    let group = || {
+        let (mut state, mut uses) = (GroupState::default(), Uses::default());
+        let hard = HardState { term: 3, vote: 1, commit: 4 };
+        for op in [Op::Start(point(2, 2)), entries(3, 3, false), Op::HardState(hard)] {
+            assert_eq!(state.apply(&op, 1, &at[..op.parts() as usize], None, &mut uses), Ok(()));
+        }
+        state
+    };
+    let back = |field| Fault::HardState { field };
+    let hard = |term, vote, commit| Op::HardState(HardState { term, vote, commit });
+    for (op, fault) in [
+        (entries(6, 3, false), Fault::Gap { expected: 5, found: 6 }),
+        (entries(5, 3, true), Fault::Truncation { index: 5 }),
+        (entries(4, 3, false), Fault::Truncation { index: 4 }),
+        (entries(5, 2, false), Fault::Term { index: 5, term: 2, known: 3 }),
+        (entries(2, 3, true), Fault::Index { index: 2, point: 2 }),
+        (entries(u64::MAX, 3, false), Fault::Index { index: u64::MAX, point: 2 }),
+        (Op::Compact(point(1, 2)), Fault::Point { index: 1, from: 2, to: 4 }),
+        (Op::Compact(point(5, 3)), Fault::Point { index: 5, from: 2, to: 4 }),
+        (Op::Compact(point(3, 9)), Fault::Term { index: 3, term: 9, known: 3 }),
+        (Op::Start(point(2, 2)), Fault::Point { index: 2, from: 2, to: 4 }),
+        (Op::Start(point(u64::MAX, 2)), Fault::Point { index: u64::MAX, from: 2, to: 4 }),
+        (hard(2, 0, 4), back("term")),
+        (hard(3, 2, 4), back("vote")),
+        (hard(3, 1, 3), back("commit")),
+        (Op::ConfState, Fault::Part),
+    ] {
+        let locations = if matches!(op, Op::Entries { .. }) { &at[..] } else { &[] };
+        let mut uses = Uses::default();
+        assert_eq!(group().apply(&op, 2, locations, None, &mut uses), Err(fault), "{op:?}");
+    }
+}

@@ -1,0 +1,49 @@
+//! The terms of one group's entries, as runs: one pair per change of term instead of one number per entry.
+//! Place on the data's way: kept beside the index of locations, answers `term` without I/O.
+//! Invariants: runs ascend strictly by first index and by term; a run ends where the next begins.
+//! Cannot fail; who asks for an index outside the log gets the nearest run, so the caller checks bounds.
+
+use std::collections::VecDeque;
+
+/// Runs of `(first index, term)`.
+#[derive(Debug, Default)]
+pub(super) struct Terms(VecDeque<(u64, u64)>);
+
+impl Terms {
+    /// The term of `index`, which lies in the log.
+    pub(super) fn get(&self, index: u64) -> Option<u64> {
+        let behind = self.0.partition_point(|run| run.0 <= index);
+        self.0.get(behind.checked_sub(1)?).map(|run| run.1)
+    }
+
+    /// Entries from `first` on have `term`.
+    pub(super) fn push(&mut self, first: u64, term: u64) {
+        if self.0.back().is_none_or(|run| run.1 != term) {
+            self.0.push_back((first, term));
+        }
+    }
+
+    /// Entries from `index` on are gone.
+    pub(super) fn truncate(&mut self, index: u64) {
+        let keep = self.0.partition_point(|run| run.0 < index);
+        self.0.truncate(keep);
+    }
+
+    /// Entries below `index` are gone.
+    pub(super) fn advance(&mut self, index: u64) {
+        while self.0.get(1).is_some_and(|next| next.0 <= index) {
+            self.0.pop_front();
+        }
+        if let Some(run) = self.0.front_mut() {
+            run.0 = run.0.max(index);
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.0.iter().copied()
+    }
+}

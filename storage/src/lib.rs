@@ -1,0 +1,62 @@
+//! A durable log for Raft nodes: many Raft groups on one write-ahead log.
+//!
+//! **Promise.** A write is one atomic batch over any number of groups. Once its ticket is complete it is on
+//! the medium, and so is everything written before it. What an opened engine shows is what was acknowledged
+//! and durable; what does not fit together is an error that names the group, never a guess.
+//!
+//! **What it does not do.** It has no Raft core and no network, and it keeps no snapshots: a snapshot
+//! appears here only as the point behind which the log starts.
+//!
+//! ```text
+//! batch ── validated ──► record ──► queued ──► index published ──► written ──► durable ──► ticket
+//!                                                    │
+//!                                                  reads
+//! ```
+//!
+//! Entries can be read as soon as `write` returns; durability is what the ticket reports.
+//!
+//! ```no_run
+//! use seawall::{Engine, EntryRef, HardState, Options, WriteBatch};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
+//! let mut batch = WriteBatch::new();
+//! batch
+//!     .append(7, &[EntryRef { index: 1, term: 1, payload: b"set x = 1" }])
+//!     .hard_state(7, HardState { term: 1, vote: 2, commit: 0 });
+//! let ticket = engine.write(&mut batch)?;
+//! ticket.wait()?;
+//!
+//! let group = engine.group(7);
+//! assert_eq!(group.entries(1, 2, None)?[0].payload, &b"set x = 1"[..]);
+//! engine.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Modules stand on floors and import only from floors below: types; record, options; error; group; write,
+//! restore, view, compact; engine.
+
+mod types;
+
+mod options;
+mod record;
+
+mod error;
+
+mod group;
+
+mod compact;
+mod restore;
+mod view;
+mod write;
+
+mod engine;
+
+pub use engine::{Engine, Group, Report, Stats};
+pub use error::{Error, Fault};
+pub use options::{Options, OutOfRange};
+pub use record::DecodeError;
+pub use seawall_wal::Ticket;
+pub use types::{ConfState, Entry, EntryRef, GroupId, HardState};
+pub use write::WriteBatch;

@@ -1,0 +1,67 @@
+//! What can be chosen when an engine is created or opened.
+//! Place on the data's way: read once, before the log is touched.
+//! Invariants: every limit states its reason and is checked before anything is opened.
+//! Fails: with the name, the value and the range of the option that is out of range.
+
+/// Options of an engine. `Default` suits a server disk.
+///
+/// ```
+/// let mut options = seawall::Options::default();
+/// options.log.segment_bytes = 16 << 20;
+/// ```
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Options of the log below: segment size in bytes, strategy.
+    pub log: seawall_wal::Options,
+    /// How many groups' small state one write may move out of the oldest segment, 1 to 1024; default 64.
+    ///
+    /// More frees segments sooner, fewer keeps single writes shorter: the caller whose write comes next
+    /// pays for copying this many hard states, conf states and compaction points into the log's queue.
+    pub restate_groups_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options { log: seawall_wal::Options::default(), restate_groups_max: 64 }
+    }
+}
+
+/// An option outside its range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("option {name} is {value}; it must be {min} to {max}")]
+pub struct OutOfRange {
+    /// The field's name.
+    pub name: &'static str,
+    /// What it was.
+    pub value: usize,
+    /// Smallest value allowed.
+    pub min: usize,
+    /// Largest value allowed.
+    pub max: usize,
+}
+
+impl Options {
+    /// Checks every option of this floor; the log checks its own.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        let (min, max) = (1, 1024);
+        if !(min..=max).contains(&self.restate_groups_max) {
+            return Err(OutOfRange { name: "restate_groups_max", value: self.restate_groups_max, min, max });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_out_of_range_is_named() {
+        assert_eq!(Options::default().check(), Ok(()));
+        for bad in [0, 1025, usize::MAX] {
+            let options = Options { restate_groups_max: bad, ..Options::default() };
+            let text = options.check().map_err(|e| e.to_string());
+            assert_eq!(text, Err(format!("option restate_groups_max is {bad}; it must be 1 to 1024")));
+        }
+    }
+}

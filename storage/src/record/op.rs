@@ -1,0 +1,294 @@
+//! The operations of one record: its `meta` bytes are a header of 8 bytes and 40 bytes per operation.
+//! Place on the data's way: encoded by the write path, decoded by replay and by the footer.
+//! Invariants: an operation says what happened, decided when it was validated (an append says whether it
+//! truncated, a start is one that discarded the log), so replay repeats it and decides nothing.
+
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::DecodeError;
+use crate::types::{GroupId, HardState, Point};
+
+const VERSION: u16 = 1;
+
+// Kinds. 7 to 9 are spoken for by later versions; a record that has one is refused by this one.
+const ENTRIES: u8 = 1;
+const HARD_STATE: u8 = 2;
+const CONF_STATE: u8 = 3;
+const COMPACT: u8 = 4;
+const START: u8 = 5;
+const REMOVE: u8 = 6;
+const MOVED: u8 = 7;
+const SNAPSHOT_MARKER: u8 = 8;
+const METADATA: u8 = 9;
+
+/// Flag of an entries run: it replaced entries at and behind its first index.
+const TRUNCATES: u8 = 1;
+
+/// What one operation does to its group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Op {
+    /// `count` entries of one term from `first` on, in the next `count` parts. Afterwards the log ends
+    /// behind them; `truncates` says that it reached `first` before.
+    Entries { first: u64, term: u64, count: u32, truncates: bool },
+    /// The hard state, in full.
+    HardState(HardState),
+    /// The conf state, in full, in the next part.
+    ConfState,
+    /// Entries up to and including the point are gone; those behind it stay. Also repeats the point, so
+    /// that the record that said so first may go.
+    Compact(Point),
+    /// The whole log is gone; it starts anew behind the point.
+    Start(Point),
+    /// The group is gone, with everything it had.
+    Remove,
+}
+
+impl Op {
+    /// Parts of the record that belong to this operation.
+    pub(crate) fn parts(&self) -> u32 {
+        match self {
+            Op::Entries { count, .. } => *count,
+            Op::ConfState => 1,
+            Op::HardState(_) | Op::Compact(_) | Op::Start(_) | Op::Remove => 0,
+        }
+    }
+}
+
+/// An operation and the group it is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct GroupOp {
+    pub(crate) group: GroupId,
+    pub(crate) op: Op,
+}
+
+/// The first 8 bytes of `meta`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+struct MetaHeader {
+    version: U16,
+    reserved: U16,
+    ops: U32,
+}
+
+/// An operation on disk; `a`, `b`, `c` by kind: entries (first index, term, 0), hard state (term, vote,
+/// commit), compact and start (index, term, 0), others 0.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct RawOp {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) reserved: U16,
+    pub(super) count: U32,
+    pub(super) group: U64,
+    pub(super) a: U64,
+    pub(super) b: U64,
+    pub(super) c: U64,
+}
+
+const HEADER_BYTES: usize = size_of::<MetaHeader>();
+pub(super) const OP_BYTES: usize = size_of::<RawOp>();
+const _: () = assert!(HEADER_BYTES == 8 && OP_BYTES == 40);
+
+/// Replaces `meta` by the encoding of `ops`.
+pub(crate) fn encode(ops: &[GroupOp], meta: &mut Vec<u8>) {
+    meta.clear();
+    meta.reserve(HEADER_BYTES + OP_BYTES * ops.len());
+    // A count that does not fit is refused by every reader, and the record is too large long before.
+    let count = u32::try_from(ops.len()).unwrap_or(u32::MAX);
+    let header = MetaHeader { version: VERSION.into(), reserved: 0.into(), ops: count.into() };
+    meta.extend_from_slice(header.as_bytes());
+    for op in ops {
+        meta.extend_from_slice(RawOp::from(op).as_bytes());
+    }
+}
+
+/// Replaces `ops` by the operations in `meta`, for a record that has `parts` parts.
+///
+/// Total: any bytes give operations that cover the parts exactly, or an error (INV-9).
+pub(crate) fn decode(meta: &[u8], parts: usize, ops: &mut Vec<GroupOp>) -> Result<(), DecodeError> {
+    ops.clear();
+    let (header, body) = MetaHeader::read_from_prefix(meta)
+        .map_err(|_| DecodeError::TooShort { needed: HEADER_BYTES, found: meta.len() })?;
+    if header.version.get() != VERSION {
+        return Err(DecodeError::Version { version: header.version.get() });
+    }
+    if header.reserved.get() != 0 {
+        return Err(DecodeError::Reserved { at: 0 });
+    }
+    let expected = u64::from(header.ops.get()) * OP_BYTES as u64 + HEADER_BYTES as u64;
+    if expected != meta.len() as u64 {
+        return Err(DecodeError::Length { expected, found: meta.len() });
+    }
+    ops.reserve(body.len() / OP_BYTES);
+    let mut covered: u64 = 0;
+    for (at, bytes) in body.chunks_exact(OP_BYTES).enumerate() {
+        let raw = RawOp::read_from_bytes(bytes)
+            .map_err(|_| DecodeError::TooShort { needed: OP_BYTES, found: bytes.len() })?;
+        let op = raw.decode(at)?;
+        covered += u64::from(op.parts());
+        ops.push(GroupOp { group: raw.group.get(), op });
+    }
+    if covered != parts as u64 {
+        return Err(DecodeError::Parts { covered, found: parts });
+    }
+    Ok(())
+}
+
+impl From<&GroupOp> for RawOp {
+    fn from(of: &GroupOp) -> RawOp {
+        let (kind, flags, a, b, c) = match of.op {
+            Op::Entries { first, term, truncates, .. } => (ENTRIES, u8::from(truncates), first, term, 0),
+            Op::HardState(hard) => (HARD_STATE, 0, hard.term, hard.vote, hard.commit),
+            Op::ConfState => (CONF_STATE, 0, 0, 0, 0),
+            Op::Compact(point) => (COMPACT, 0, point.index, point.term, 0),
+            Op::Start(point) => (START, 0, point.index, point.term, 0),
+            Op::Remove => (REMOVE, 0, 0, 0, 0),
+        };
+        RawOp {
+            kind,
+            flags,
+            reserved: 0.into(),
+            count: of.op.parts().into(),
+            group: of.group.into(),
+            a: a.into(),
+            b: b.into(),
+            c: c.into(),
+        }
+    }
+}
+
+impl RawOp {
+    fn decode(&self, at: usize) -> Result<Op, DecodeError> {
+        let (a, b, c, count) = (self.a.get(), self.b.get(), self.c.get(), self.count.get());
+        let (op, flags, unused) = match self.kind {
+            ENTRIES => {
+                let truncates = self.flags & TRUNCATES != 0;
+                (Op::Entries { first: a, term: b, count, truncates }, TRUNCATES, c)
+            }
+            HARD_STATE => (Op::HardState(HardState { term: a, vote: b, commit: c }), 0, 0),
+            CONF_STATE => (Op::ConfState, 0, a | b | c),
+            COMPACT => (Op::Compact(Point { index: a, term: b }), 0, c),
+            START => (Op::Start(Point { index: a, term: b }), 0, c),
+            REMOVE => (Op::Remove, 0, a | b | c),
+            kind => return Err(DecodeError::Kind { at, kind }),
+        };
+        if self.flags & !flags != 0 || self.reserved.get() != 0 || unused != 0 {
+            return Err(DecodeError::Reserved { at });
+        }
+        if count != op.parts() || (self.kind == ENTRIES && count == 0) {
+            return Err(DecodeError::Count { at, count });
+        }
+        Ok(op)
+    }
+}
+
+/// The name of a kind, for messages.
+pub(super) fn kind_name(kind: u8) -> &'static str {
+    match kind {
+        ENTRIES => "entries",
+        HARD_STATE => "hard state",
+        CONF_STATE => "conf state",
+        COMPACT => "compact",
+        START => "start",
+        REMOVE => "remove",
+        MOVED => "moved",
+        SNAPSHOT_MARKER => "snapshot marker",
+        METADATA => "metadata",
+        _ => "unassigned",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> Vec<GroupOp> {
+        let point = Point { index: 8, term: 3 };
+        [
+            Op::Entries { first: 9, term: 4, count: 3, truncates: true },
+            Op::Entries { first: 12, term: 5, count: 1, truncates: false },
+            Op::HardState(HardState { term: 5, vote: 2, commit: 10 }),
+            Op::ConfState,
+            Op::Compact(point),
+            Op::Start(point),
+            Op::Remove,
+        ]
+        .into_iter()
+        .zip(u64::MAX - 7..)
+        .map(|(op, group)| GroupOp { group, op })
+        .collect()
+    }
+
+    #[test]
+    fn what_is_encoded_is_decoded() {
+        let (mut meta, mut ops) = (vec![0xff], Vec::new());
+        encode(&samples(), &mut meta);
+        assert_eq!(meta.len(), 8 + 7 * 40);
+        assert_eq!(decode(&meta, 5, &mut ops), Ok(()));
+        assert_eq!(ops, samples());
+        encode(&[], &mut meta);
+        assert_eq!(decode(&meta, 0, &mut ops), Ok(()));
+        assert!(ops.is_empty());
+    }
+
+    #[test]
+    fn the_bytes_are_as_documented() {
+        let mut meta = Vec::new();
+        let op = Op::Entries { first: 0x0102, term: 3, count: 4, truncates: true };
+        encode(&[GroupOp { group: 7, op }], &mut meta);
+        let mut expected = vec![1, 0, 0, 0, 1, 0, 0, 0, ENTRIES, TRUNCATES, 0, 0, 4, 0, 0, 0];
+        for word in [7u64, 0x0102, 3, 0] {
+            expected.extend_from_slice(&word.to_le_bytes());
+        }
+        assert_eq!(meta, expected);
+    }
+
+    #[test]
+    fn every_flipped_bit_gives_an_error_or_other_operations() {
+        let (mut meta, mut ops) = (Vec::new(), Vec::new());
+        encode(&samples(), &mut meta);
+        for bit in 0..meta.len() * 8 {
+            meta[bit / 8] ^= 1 << (bit % 8);
+            if decode(&meta, 5, &mut ops).is_ok() {
+                assert_ne!(ops, samples(), "bit {bit}");
+                let mut again = Vec::new();
+                encode(&ops, &mut again);
+                assert_eq!(again, meta, "bit {bit}: one encoding per value");
+            }
+            meta[bit / 8] ^= 1 << (bit % 8);
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_extension_is_an_error() {
+        let (mut meta, mut ops) = (Vec::new(), Vec::new());
+        encode(&samples(), &mut meta);
+        for len in 0..meta.len() {
+            assert!(decode(&meta[..len], 5, &mut ops).is_err(), "{len} bytes");
+        }
+        for parts in [0, 4, 6, usize::MAX] {
+            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 5, found: parts }));
+        }
+        meta.push(0);
+        assert!(decode(&meta, 5, &mut ops).is_err());
+    }
+
+    #[test]
+    fn an_unknown_kind_is_named() {
+        let (mut meta, mut ops) = (Vec::new(), Vec::new());
+        encode(&samples(), &mut meta);
+        meta[8 + 40] = METADATA;
+        let error = decode(&meta, 5, &mut ops).expect_err("kind 9 is reserved");
+        assert_eq!(error, DecodeError::Kind { at: 1, kind: METADATA });
+        assert_eq!(error.to_string(), "operation 1 has kind 9 (metadata), which is not known");
+    }
+
+    #[test]
+    fn a_count_of_millions_allocates_nothing() {
+        let mut ops = Vec::new();
+        let meta = [1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
+        assert!(matches!(decode(&meta, 0, &mut ops), Err(DecodeError::Length { .. })));
+        assert_eq!(ops.capacity(), 0);
+    }
+}

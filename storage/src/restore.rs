@@ -1,0 +1,163 @@
+//! Rebuilding the groups when an engine is opened.
+//! Place on the data's way: log -> records in order -> `group::apply`, the function the write path uses.
+//! Invariants: nothing is clamped or guessed: what does not fit together is an error that names the group.
+//! Fails: with the record that cannot be read, the group that has a hole, or the commit that lacks entries.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use seawall_wal::{Lsn, Wal};
+
+use crate::error::{Error, Result};
+use crate::group::{GroupState, Groups, Pins, Settled, States, Uses, apply};
+use crate::record::{GroupOp, Op, decode, decode_conf_state};
+use crate::types::{GroupId, Location};
+
+/// What a replay found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) records: u64,
+    pub(crate) groups: u64,
+    pub(crate) entries: u64,
+}
+
+/// Sequence number of the first segment that a log ever has.
+const FIRST_SEGMENT: u32 = 1;
+
+/// Groups under replay; the first record that names one makes it.
+struct Replay {
+    states: HashMap<GroupId, GroupState>,
+    released: bool,
+}
+
+impl States for Replay {
+    fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
+        let released = self.released;
+        Some(self.states.entry(group).or_insert_with(|| GroupState::before_replay(released)))
+    }
+}
+
+/// Replays every kept record.
+///
+/// If the log has lost its prefix to releases, the first records of a group may speak of entries that are
+/// gone; `GroupState::settle` says why the holes must all be closed at the end, and checks it.
+pub(crate) fn restore(wal: &Wal) -> Result<(Groups, Pins, Found)> {
+    let mut replay = Replay { states: HashMap::new(), released: wal.first_segment() > FIRST_SEGMENT };
+    let (pins, mut found, mut end) = (Pins::default(), Found::default(), Lsn::ZERO);
+    let (mut ops, mut locations, mut confs) = (Vec::new(), Vec::new(), Vec::new());
+    for record in wal.records(Lsn::ZERO) {
+        let record = record?;
+        let (at, segment) = (record.lsn(), record.lsn().segment());
+        let unreadable = |source| Error::Record { at, source };
+        decode(record.meta(), record.part_count(), &mut ops).map_err(unreadable)?;
+        locations.clear();
+        confs.clear();
+        let mut conf_parts = conf_parts(&ops);
+        let mut next_conf = conf_parts.next();
+        for (part, (info, bytes)) in record.parts().enumerate() {
+            let (offset, length, crc) = (info.offset, info.length, info.crc);
+            locations.push(Location { segment, offset, length, crc });
+            if next_conf == Some(part) {
+                confs.push(Arc::new(decode_conf_state(bytes).map_err(unreadable)?));
+                next_conf = conf_parts.next();
+            }
+        }
+        drop(conf_parts);
+        let mut uses = Uses::default();
+        apply(&mut replay, at, &ops, &locations, &confs, &mut uses)?;
+        pins.settle(&uses);
+        found.records += 1;
+        end = at;
+    }
+    settle(&mut replay.states, end, &mut found)?;
+    Ok((Groups::new(replay.states), pins, found))
+}
+
+/// Positions, among a record's parts, of those that are conf states.
+fn conf_parts(ops: &[GroupOp]) -> impl Iterator<Item = usize> {
+    let mut part = 0;
+    ops.iter().filter_map(move |op| {
+        let at = part;
+        part += usize::try_from(op.op.parts()).unwrap_or(0);
+        (op.op == Op::ConfState).then_some(at)
+    })
+}
+
+/// Checks every group once all records are applied, the lowest number first so that the error is stable.
+fn settle(states: &mut HashMap<GroupId, GroupState>, at: Lsn, found: &mut Found) -> Result<()> {
+    let mut ids: Vec<GroupId> = states.keys().copied().collect();
+    ids.sort_unstable();
+    for group in ids {
+        let Some(state) = states.get_mut(&group) else { continue };
+        match state.settle() {
+            Settled::Absent => {
+                states.remove(&group);
+                continue;
+            }
+            Settled::Faulty(fault) => return Err(Error::Damage { group, at, fault }),
+            Settled::Whole => {}
+        }
+        let (commit, last_index) = (state.hard().commit, state.last_index());
+        if commit > last_index {
+            return Err(Error::CommitBeyondLog { group, commit, last_index });
+        }
+        found.groups += 1;
+        found.entries += state.entries() as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Fault;
+    use crate::types::{HardState, Point};
+
+    /// Groups after the replay of `ops`, each entry in a part of its own.
+    fn replayed(released: bool, ops: &[(GroupId, Op)]) -> Result<Found> {
+        let mut replay = Replay { states: HashMap::new(), released };
+        let ops: Vec<GroupOp> = ops.iter().map(|(group, op)| GroupOp { group: *group, op: *op }).collect();
+        let locations = vec![Location::default(); ops.iter().map(|op| op.op.parts() as usize).sum()];
+        let (mut uses, mut found) = (Uses::default(), Found::default());
+        apply(&mut replay, Lsn::new(3, 8), &ops, &locations, &[], &mut uses)?;
+        settle(&mut replay.states, Lsn::new(3, 8), &mut found)?;
+        Ok(found)
+    }
+
+    fn entries(first: u64, count: u32) -> Op {
+        Op::Entries { first, term: 1, count, truncates: false }
+    }
+
+    fn commit(commit: u64) -> Op {
+        Op::HardState(HardState { term: 1, vote: 0, commit })
+    }
+
+    #[test]
+    fn a_commit_beyond_the_log_is_an_error_and_no_clamp() {
+        let found = replayed(false, &[(1, entries(1, 4)), (1, commit(4)), (2, commit(0))]).expect("whole");
+        assert_eq!((found.groups, found.entries), (2, 4));
+        let error = replayed(false, &[(1, entries(1, 4)), (1, commit(5))]).expect_err("5 is missing");
+        assert!(matches!(error, Error::CommitBeyondLog { group: 1, commit: 5, last_index: 4 }), "{error}");
+    }
+
+    #[test]
+    fn a_hole_names_its_group_and_what_is_missing() {
+        let error = replayed(false, &[(1, entries(1, 1)), (9, entries(3, 1))]).expect_err("a gap");
+        let fault = Fault::Gap { expected: 1, found: 3 };
+        assert!(matches!(error, Error::Damage { group: 9, fault: f, .. } if f == fault), "{error}");
+        let error = replayed(true, &[(9, entries(3, 1))]).expect_err("nothing closes it");
+        let fault = Fault::Missing { first: 1, last: 2 };
+        assert!(matches!(error, Error::Damage { group: 9, fault: f, .. } if f == fault), "{error}");
+        let point = Op::Compact(Point { index: 2, term: 1 });
+        assert_eq!(replayed(true, &[(9, entries(3, 1)), (9, point)]).expect("closed").entries, 1);
+    }
+
+    #[test]
+    fn a_record_with_too_few_parts_is_damage() {
+        let mut replay = Replay { states: HashMap::new(), released: false };
+        let ops = [GroupOp { group: 1, op: entries(1, 2) }];
+        let at = Lsn::new(1, 4096);
+        let error = apply(&mut replay, at, &ops, &[Location::default()], &[], &mut Uses::default());
+        assert!(matches!(error, Err(Error::Damage { group: 1, fault: Fault::Part, .. })));
+    }
+}

@@ -1,0 +1,94 @@
+//! Plain types of the engine's interface: entries, hard state, conf state, compaction point.
+//! Place on the data's way: what a Raft core hands in and gets back; every other module speaks in them.
+//! Invariants: index 0 is never an entry; vote 0 is "none"; a point names an entry that is gone but known.
+//! Nothing here can fail.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+/// The number of a Raft group; any value is allowed.
+pub type GroupId = u64;
+
+/// The largest index an entry may have: the one after it must still be a number.
+pub(crate) const INDEX_MAX: u64 = u64::MAX - 1;
+
+/// What a Raft node must remember besides its log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct HardState {
+    /// The latest term this node has seen. Never goes back.
+    pub term: u64,
+    /// The node voted for in `term`, 0 for none. Fixed within a term once it is not 0.
+    pub vote: u64,
+    /// The highest index known to be committed. Never goes back, never beyond the last index.
+    pub commit: u64,
+}
+
+/// One entry to be appended; the payload is copied into the batch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntryRef<'a> {
+    /// Position in the group's log, from 1.
+    pub index: u64,
+    /// The term in which it was proposed.
+    pub term: u64,
+    /// Opaque bytes, may be empty.
+    pub payload: &'a [u8],
+}
+
+/// One entry that was read.
+///
+/// The payload shares its buffer with the neighbours that were read with it (at most 1 MiB): copy it to
+/// keep it for long.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Position in the group's log, from 1.
+    pub index: u64,
+    /// The term in which it was proposed.
+    pub term: u64,
+    /// Opaque bytes, as appended.
+    pub payload: Bytes,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Entry({}/{}, {} bytes)", self.index, self.term, self.payload.len())
+    }
+}
+
+/// The members of a group, as Raft's joint consensus names them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ConfState {
+    /// Voters of the incoming configuration, or of the only one.
+    pub voters: Vec<u64>,
+    /// Members that receive the log and do not vote.
+    pub learners: Vec<u64>,
+    /// Voters of the outgoing configuration; empty outside a joint one.
+    pub voters_outgoing: Vec<u64>,
+    /// Voters of the outgoing configuration that become learners when the joint one is left.
+    pub learners_next: Vec<u64>,
+    /// Whether the joint configuration is left without being asked to.
+    pub auto_leave: bool,
+}
+
+/// The last entry that is gone, with the term that stays known; `(0, 0)` before any compaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Point {
+    pub(crate) index: u64,
+    pub(crate) term: u64,
+}
+
+/// Where the payload of one entry lies in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Location {
+    /// Segment sequence number.
+    pub(crate) segment: u32,
+    /// Byte offset inside the segment file.
+    pub(crate) offset: u32,
+    /// Bytes.
+    pub(crate) length: u32,
+    /// CRC-32C of the bytes.
+    pub(crate) crc: u32,
+}
+
+// The price of a live entry in memory; the index promises at most 16 bytes.
+const _: () = assert!(size_of::<Location>() == 16);

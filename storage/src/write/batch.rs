@@ -1,0 +1,235 @@
+//! The builder of one atomic write over any number of groups.
+//! Place on the data's way: filled by the caller; payloads are copied and their checksums computed here,
+//! outside any lock. Invariants: operations are applied in the order in which they were added.
+//! Fails: not while it is built; `Engine::write` reports the first thing that was wrong.
+
+use std::fmt;
+use std::sync::Arc;
+
+use seawall_wal::Batch;
+
+use super::first_larger;
+use crate::error::{Error, Result};
+use crate::record::{GroupOp, Op, encode_conf_state};
+use crate::types::{ConfState, EntryRef, GroupId, HardState, INDEX_MAX, Point};
+
+/// One atomic write: after a crash all of it is there or none.
+///
+/// Reusable: a successful write leaves it empty with its buffers kept.
+///
+/// ```
+/// use seawall::{EntryRef, HardState, WriteBatch};
+///
+/// let mut batch = WriteBatch::new();
+/// batch
+///     .append(7, &[EntryRef { index: 1, term: 1, payload: b"set x = 1" }])
+///     .hard_state(7, HardState { term: 1, vote: 2, commit: 0 });
+/// ```
+#[derive(Default)]
+pub struct WriteBatch {
+    record: Batch,
+    /// As asked for: `truncates` and the terms of compaction points are filled in by validation.
+    ops: Vec<GroupOp>,
+    /// One per conf state operation, in order.
+    confs: Vec<Arc<ConfState>>,
+    sync: bool,
+    fault: Option<Error>,
+}
+
+impl WriteBatch {
+    /// An empty batch.
+    pub fn new() -> WriteBatch {
+        WriteBatch::default()
+    }
+
+    /// Appends entries, which must follow each other. At or below the group's last index, the log is cut
+    /// off before the first of them.
+    ///
+    /// Refused on write: a gap, an index at or below the compaction point, terms that decrease.
+    pub fn append(&mut self, group: GroupId, entries: &[EntryRef<'_>]) -> &mut WriteBatch {
+        let mut before: Option<EntryRef<'_>> = None;
+        for entry in entries {
+            let expected = before.map_or(entry.index, |before| before.index.saturating_add(1));
+            if entry.index != expected {
+                self.refuse(Error::Gap { group, index: entry.index, expected });
+                break;
+            }
+            if entry.index > INDEX_MAX {
+                self.refuse(Error::IndexRange { group, index: entry.index });
+                break;
+            }
+            if u32::try_from(entry.payload.len()).is_err() {
+                let (bytes, max) = (entry.payload.len(), usize::try_from(u32::MAX).unwrap_or(usize::MAX));
+                self.refuse(Error::EntryTooLarge { group, index: entry.index, bytes, max });
+                break;
+            }
+            self.record.push_part(entry.payload);
+            let follows = before.is_some_and(|before| before.term == entry.term);
+            match self.ops.last_mut() {
+                Some(GroupOp { op: Op::Entries { count, .. }, .. }) if follows && *count < u32::MAX => {
+                    *count += 1;
+                }
+                _ => {
+                    let (first, term) = (entry.index, entry.term);
+                    self.push(group, Op::Entries { first, term, count: 1, truncates: false });
+                }
+            }
+            before = Some(*entry);
+        }
+        self
+    }
+
+    /// Sets the hard state. Durable as soon as possible if term or vote change; a commit alone rides along.
+    ///
+    /// Refused on write: a term or commit that goes back, another vote in the same term, a commit beyond
+    /// the last index after the batch.
+    pub fn hard_state(&mut self, group: GroupId, hard: HardState) -> &mut WriteBatch {
+        self.push(group, Op::HardState(hard))
+    }
+
+    /// Sets the conf state.
+    pub fn conf_state(&mut self, group: GroupId, conf: &ConfState) -> &mut WriteBatch {
+        self.record.push_part(&encode_conf_state(conf));
+        self.confs.push(Arc::new(conf.clone()));
+        self.push(group, Op::ConfState)
+    }
+
+    /// Drops the entries up to and including `index`; its term stays known. Rides along with the next
+    /// durable write, because nothing is lost if it is not durable.
+    ///
+    /// Refused on write: an index at or below the compaction point, or beyond the last index.
+    pub fn compact(&mut self, group: GroupId, index: u64) -> &mut WriteBatch {
+        self.push(group, Op::Compact(Point { index, term: 0 }))
+    }
+
+    /// Makes the log start behind an entry that a snapshot covers. A log that has this entry, with this
+    /// term, is compacted up to it; any other is discarded. The hard state stays as it is.
+    ///
+    /// Refused on write: an index at or below the compaction point.
+    pub fn set_start(&mut self, group: GroupId, index: u64, term: u64) -> &mut WriteBatch {
+        self.push(group, Op::Start(Point { index, term }))
+    }
+
+    /// Removes the group with everything it has.
+    pub fn remove_group(&mut self, group: GroupId) -> &mut WriteBatch {
+        self.push(group, Op::Remove)
+    }
+
+    /// Makes the batch durable as soon as possible, whatever is in it.
+    pub fn sync(&mut self) -> &mut WriteBatch {
+        self.sync = true;
+        self
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.ops.is_empty()
+    }
+
+    /// Empties the batch and keeps its buffers.
+    pub fn clear(&mut self) {
+        self.record.clear();
+        self.ops.clear();
+        self.confs.clear();
+        self.sync = false;
+        self.fault = None;
+    }
+
+    fn push(&mut self, group: GroupId, op: Op) -> &mut WriteBatch {
+        self.ops.push(GroupOp { group, op });
+        self
+    }
+
+    fn refuse(&mut self, fault: Error) {
+        self.fault.get_or_insert(fault);
+    }
+
+    /// What is wrong without looking at the groups.
+    pub(super) fn check(&self) -> Result<()> {
+        match &self.fault {
+            Some(fault) => Err(fault.clone()),
+            None if self.ops.is_empty() => Err(Error::EmptyBatch),
+            None => Ok(()),
+        }
+    }
+
+    /// The groups of the batch, ascending.
+    pub(super) fn groups(&self) -> Vec<GroupId> {
+        let mut groups: Vec<GroupId> = self.ops.iter().map(|op| op.group).collect();
+        groups.sort_unstable();
+        groups.dedup();
+        groups
+    }
+
+    pub(super) fn ops(&self) -> &[GroupOp] {
+        &self.ops
+    }
+
+    pub(super) fn confs(&self) -> &[Arc<ConfState>] {
+        &self.confs
+    }
+
+    pub(super) fn is_sync(&self) -> bool {
+        self.sync
+    }
+
+    pub(super) fn record(&self) -> &Batch {
+        &self.record
+    }
+
+    pub(super) fn record_mut(&mut self) -> &mut Batch {
+        &mut self.record
+    }
+
+    /// The error for the first entry that no record could hold, if there is one.
+    pub(super) fn entry_beyond(&self, max: usize) -> Option<Error> {
+        let (group, index, bytes) = first_larger(&self.ops, &self.record, max)?;
+        Some(Error::EntryTooLarge { group, index, bytes, max })
+    }
+}
+
+impl fmt::Debug for WriteBatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteBatch").field("ops", &self.ops).field("sync", &self.sync).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_of_one_term_are_one_operation() {
+        let mut batch = WriteBatch::new();
+        let terms = [1, 1, 2, 2, 2];
+        let entries: Vec<_> =
+            (4..).zip(terms).map(|(index, term)| EntryRef { index, term, payload: b"x" }).collect();
+        batch.append(9, &entries).append(9, &[]).append(9, &[EntryRef { index: 9, term: 2, payload: b"" }]);
+        let run = |first, term, count| GroupOp {
+            group: 9,
+            op: Op::Entries { first, term, count, truncates: false },
+        };
+        assert_eq!(batch.ops, [run(4, 1, 2), run(6, 2, 3), run(9, 2, 1)]);
+        assert_eq!(batch.record.part_count(), 6);
+        assert_eq!(batch.groups(), [9]);
+        batch.clear();
+        assert!(batch.is_empty());
+        assert!(matches!(batch.check(), Err(Error::EmptyBatch)));
+    }
+
+    #[test]
+    fn entries_that_do_not_follow_each_other_are_refused() {
+        for (second, expected) in [(3, 5), (4, 5), (6, 5)] {
+            let mut batch = WriteBatch::new();
+            let entry = |index| EntryRef { index, term: 1, payload: b"x" };
+            batch.append(1, &[entry(4), entry(second)]);
+            let Err(Error::Gap { group: 1, index, expected: next }) = batch.check() else {
+                panic!("{second} behind 4")
+            };
+            assert_eq!((index, next), (second, expected));
+        }
+        let mut batch = WriteBatch::new();
+        batch.append(1, &[EntryRef { index: u64::MAX, term: 1, payload: b"x" }]);
+        assert!(matches!(batch.check(), Err(Error::IndexRange { group: 1, index: u64::MAX })));
+    }
+}

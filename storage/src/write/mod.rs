@@ -1,0 +1,71 @@
+//! Writing: a batch is validated against its groups, becomes one record and is published.
+//! Place on the data's way: the engine's `write`; below it only the log. Invariants: what is refused leaves
+//! no trace; the groups stay locked from validation to publication, so what was validated is what is applied.
+//! Fails: with the caller's error before anything is enqueued, or with the log's.
+
+mod batch;
+mod validate;
+
+pub use batch::WriteBatch;
+
+use seawall_wal::{Batch, Class, Ticket, Wal};
+
+use crate::error::{Error, Result};
+use crate::group::{Groups, Pins, footer_bytes, publish};
+use crate::record::{GroupOp, Op, encode};
+
+/// Validates and enqueues `batch`; readable when it returns, durable when the ticket says (INV-1).
+///
+/// On success the batch is left empty, its buffers kept. On an error it is as before, and so is
+/// everything else.
+pub(crate) fn write(wal: &Wal, groups: &Groups, pins: &Pins, batch: &mut WriteBatch) -> Result<Ticket> {
+    batch.check()?;
+    let locked = groups.lock(&batch.groups());
+    let (ops, urgent) = validate::validate(&locked, batch.ops())?;
+    let class = if urgent || batch.is_sync() { Class::Sync } else { Class::Lazy };
+    let record = batch.record_mut();
+    encode(&ops, record.meta());
+    let footer = footer_bytes(&ops);
+    record.set_footer_bytes(u32::try_from(footer).unwrap_or(u32::MAX));
+    let (bytes, max) = (record.encoded_len().saturating_add(footer), wal.record_bytes_max());
+    if bytes > max {
+        return Err(batch.entry_beyond(max).unwrap_or(Error::BatchTooLarge { bytes, max }));
+    }
+    if let Some((group, bytes)) = conf_state_larger(&ops, record, max / 4) {
+        return Err(Error::ConfStateTooLarge { group, bytes, max: max / 4 });
+    }
+    let ticket = publish(wal, pins, &locked, &ops, batch.confs(), batch.record(), class)?;
+    drop(locked);
+    batch.clear();
+    Ok(ticket)
+}
+
+/// Parts of the operations before each, to find the payload that belongs to an entry.
+fn parts_before(ops: &[GroupOp]) -> impl Iterator<Item = (usize, &GroupOp)> {
+    let mut part = 0;
+    ops.iter().map(move |op| {
+        let before = part;
+        part += usize::try_from(op.op.parts()).unwrap_or(0);
+        (before, op)
+    })
+}
+
+/// The first conf state of more than `max` bytes: group and bytes.
+fn conf_state_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<(u64, usize)> {
+    parts_before(ops)
+        .filter(|(_, op)| op.op == Op::ConfState)
+        .map(|(part, op)| (op.group, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX)))
+        .find(|(_, bytes)| *bytes > max)
+}
+
+/// The first entry whose payload alone has more than `max` bytes: group, index and bytes.
+fn first_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<(u64, u64, usize)> {
+    parts_before(ops).find_map(|(part, op)| match op.op {
+        Op::Entries { first, count, .. } => (part..record.part_count())
+            .zip(first..first.saturating_add(u64::from(count)))
+            .map(|(part, index)| (index, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX)))
+            .find(|(_, bytes)| *bytes > max)
+            .map(|(index, bytes)| (op.group, index, bytes)),
+        _ => None,
+    })
+}

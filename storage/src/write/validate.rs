@@ -1,0 +1,148 @@
+//! Validation of a batch against the groups it names, before anything is written.
+//! Place on the data's way: between the batch and the record; decides what the record will say.
+//! Invariants: changes nothing; what passes here, `GroupState::apply` accepts. Each operation is judged after
+//! those before it in the batch. Fails: with the caller's error, naming group and index (INV-9).
+
+use parking_lot::RwLockReadGuard;
+
+use crate::error::{Error, Result};
+use crate::group::{GroupState, Locked, hard_state_back};
+use crate::record::{GroupOp, Op};
+use crate::types::{GroupId, HardState, INDEX_MAX, Point};
+
+/// The operations as they will be recorded, and whether they should be durable as soon as possible.
+pub(super) fn validate(locked: &Locked<'_>, ops: &[GroupOp]) -> Result<(Vec<GroupOp>, bool)> {
+    let mut staged: Vec<Staged<'_>> = locked.read().map(|(group, state)| Staged::new(group, state)).collect();
+    let mut resolved = Vec::with_capacity(ops.len());
+    let mut urgent = false;
+    for GroupOp { group, op } in ops {
+        // Every group named by the batch is locked, in ascending order.
+        let Ok(at) = staged.binary_search_by_key(group, |staged| staged.group) else { continue };
+        let Some(staged) = staged.get_mut(at) else { continue };
+        urgent |= match op {
+            Op::HardState(hard) => (hard.term, hard.vote) != (staged.hard.term, staged.hard.vote),
+            Op::Compact(_) => false,
+            Op::Entries { .. } | Op::ConfState | Op::Start(_) | Op::Remove => true,
+        };
+        resolved.push(GroupOp { group: *group, op: staged.step(*op)? });
+    }
+    for staged in &staged {
+        let (commit, last_index) = (staged.hard.commit, staged.last);
+        if commit > last_index {
+            return Err(Error::CommitTooHigh { group: staged.group, commit, last_index });
+        }
+    }
+    Ok((resolved, urgent))
+}
+
+/// A group as it would be after the operations looked at so far.
+struct Staged<'a> {
+    group: GroupId,
+    base: RwLockReadGuard<'a, GroupState>,
+    /// Entries of `base` up to here are still there.
+    kept: u64,
+    /// `(first index, term)` of entries in the batch, ascending.
+    runs: Vec<(u64, u64)>,
+    point: Point,
+    last: u64,
+    hard: HardState,
+}
+
+impl<'a> Staged<'a> {
+    fn new(group: GroupId, base: RwLockReadGuard<'a, GroupState>) -> Staged<'a> {
+        let (kept, point, hard) = (base.last_index(), base.point(), base.hard());
+        Staged { group, base, kept, runs: Vec::new(), point, last: kept, hard }
+    }
+
+    /// The term of `index`, if it is the compaction point or in the log.
+    fn term(&self, index: u64) -> Option<u64> {
+        if index == self.point.index {
+            return Some(self.point.term);
+        }
+        if index < self.point.index || index > self.last {
+            return None;
+        }
+        if index <= self.kept {
+            return self.base.term(index);
+        }
+        self.runs.iter().rev().find(|run| run.0 <= index).map(|run| run.1)
+    }
+
+    /// Judges one operation, takes it as done and returns it as it will be recorded.
+    fn step(&mut self, op: Op) -> Result<Op> {
+        match op {
+            Op::Entries { first, term, count, .. } => self.append(first, term, count),
+            Op::HardState(hard) => {
+                if let Some((field, from, to)) = hard_state_back(&self.hard, &hard) {
+                    return Err(Error::HardStateBack { group: self.group, field, from, to });
+                }
+                self.hard = hard;
+                Ok(op)
+            }
+            Op::ConfState => Ok(op),
+            Op::Compact(Point { index, .. }) => {
+                self.behind_point(index)?;
+                let last_index = self.last;
+                let term =
+                    self.term(index).ok_or(Error::Unavailable { group: self.group, index, last_index })?;
+                self.point = Point { index, term };
+                Ok(Op::Compact(self.point))
+            }
+            Op::Start(point) => {
+                self.behind_point(point.index)?;
+                let has = self.term(point.index) == Some(point.term);
+                self.point = point;
+                if has {
+                    return Ok(Op::Compact(point));
+                }
+                self.cut(0);
+                self.last = point.index;
+                Ok(Op::Start(point))
+            }
+            Op::Remove => {
+                self.cut(0);
+                self.point = Point::default();
+                self.last = 0;
+                self.hard = HardState::default();
+                Ok(op)
+            }
+        }
+    }
+
+    fn append(&mut self, first: u64, term: u64, count: u32) -> Result<Op> {
+        let group = self.group;
+        self.behind_point(first)?;
+        let expected = self.last + 1;
+        if first > expected {
+            return Err(Error::Gap { group, index: first, expected });
+        }
+        if let Some(before) = self.term(first - 1).filter(|before| *before > term) {
+            return Err(Error::TermDecreases { group, index: first, term, before });
+        }
+        let last = first.saturating_add(u64::from(count) - 1);
+        if last > INDEX_MAX {
+            return Err(Error::IndexRange { group, index: last });
+        }
+        self.cut(first);
+        self.runs.push((first, term));
+        self.last = last;
+        Ok(Op::Entries { first, term, count, truncates: first < expected })
+    }
+
+    /// Takes entries from `index` on as gone.
+    fn cut(&mut self, index: u64) {
+        self.kept = self.kept.min(index.saturating_sub(1));
+        self.runs.retain(|run| run.0 < index);
+    }
+
+    fn behind_point(&self, index: u64) -> Result<()> {
+        let (group, point) = (self.group, self.point.index);
+        if index <= point {
+            return Err(Error::Compacted { group, index, point });
+        }
+        if index > INDEX_MAX {
+            return Err(Error::IndexRange { group, index });
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,265 @@
+//! The command line: options, their defaults, and which values make no sense.
+//!
+//! What clap can refuse (syntax) is a usage error; what needs a reason is refused by [`RunArgs::check`].
+
+use anyhow::{Result, ensure};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+/// Largest payload of one append.
+const BYTES_MAX: usize = 16 << 20;
+const SEGMENT_BYTES_MIN: u32 = 1 << 20;
+const SEGMENT_BYTES_MAX: u32 = 2 << 30;
+const THREADS_MAX: usize = 1024;
+const IN_FLIGHT_MAX: usize = 1 << 16;
+const ROUNDS_MAX: usize = 1000;
+const SECONDS_MAX: f64 = 86_400.0;
+/// Multiple that segment sizes have: the largest block size that a device is expected to have.
+const SEGMENT_GRAIN: u32 = 64 << 10;
+
+/// What the log adds to a payload, in bytes: one group header, one record header and one part entry. The
+/// floor writes as much, so that ratios compare equal blocks.
+const GROUP_HEADER_BYTES: usize = 64;
+const RECORD_HEADER_BYTES: usize = 24;
+const PART_BYTES: usize = 8;
+
+/// Directory used, created and removed again when `--dir` is not given.
+pub(crate) const DEFAULT_DIR: &str = "walbench-data";
+
+/// Bytes of one lone append of `payload` bytes in the log, before rounding up to the block size.
+pub(crate) const fn framed_bytes(payload: usize) -> usize {
+    GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + payload
+}
+
+/// Measures durable appends to a Seawall log, beside the device's own floor.
+#[derive(Parser, Debug)]
+#[command(name = "walbench", version, args_conflicts_with_subcommands = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Measure durable appends (the default).
+    Run(RunArgs),
+}
+
+impl Cli {
+    /// The options of `walbench run`, whether it was spelled out or not.
+    pub(crate) fn into_run(self) -> RunArgs {
+        match self.command {
+            Some(Command::Run(args)) => args,
+            None => self.run,
+        }
+    }
+}
+
+/// How the log and the bare group commit are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Strategy {
+    /// Direct where the file system supports it well, else sync.
+    Auto,
+    /// O_DIRECT writes, durable by themselves.
+    Direct,
+    /// Buffered writes, then fdatasync.
+    Sync,
+}
+
+/// Who appends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Load {
+    /// One thread, one append at a time.
+    Lone,
+    /// One thread with several appends in flight.
+    Inflight,
+    /// Several threads, each with one append at a time and a key of its own.
+    Threads,
+    /// Several threads, each with several appends in flight and a key of its own.
+    Groups,
+}
+
+/// Options of `walbench run`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RunArgs {
+    /// Directory to measure in; created if missing [default: ./walbench-data]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Time measured per row, over all rounds
+    #[arg(long, value_name = "N", default_value_t = 0.6)]
+    pub(crate) seconds: f64,
+    /// Rounds; each runs every row once, and the figures are medians over the rounds
+    #[arg(long, value_name = "R", default_value_t = 5)]
+    pub(crate) rounds: usize,
+    /// Payload sizes of one append
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_bytes,
+          default_value = "128,1024,16384")]
+    pub(crate) bytes: Vec<usize>,
+    /// Numbers of threads for the rows `threads` and `groups`
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,4,16,64")]
+    pub(crate) threads: Vec<usize>,
+    /// Appends in flight per thread for the rows `inflight` and `groups`
+    #[arg(long, value_name = "K", default_value_t = 32)]
+    pub(crate) in_flight: usize,
+    /// Size of a segment of the log, and of the files of the floor and of the bare group commit
+    #[arg(long, value_name = "SIZE", value_parser = parse_segment_bytes, default_value = "64MiB")]
+    pub(crate) segment_bytes: u32,
+    /// How the log and the bare group commit are written
+    #[arg(long, value_enum, default_value_t = Strategy::Auto)]
+    pub(crate) strategy: Strategy,
+    /// Loads to run
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_enum,
+        value_delimiter = ',',
+        default_value = "lone,inflight,threads"
+    )]
+    pub(crate) rows: Vec<Load>,
+    /// Write the results here as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Seed of the payload bytes [default: random]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+}
+
+impl RunArgs {
+    /// The directory to measure in.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new(DEFAULT_DIR))
+    }
+
+    /// Whether the directory is walbench's own default one.
+    pub(crate) fn dir_is_default(&self) -> bool {
+        self.dir.is_none()
+    }
+
+    /// Refuses values that cannot be measured with, with the reason.
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!(
+            self.seconds > 0.0 && self.seconds <= SECONDS_MAX,
+            "--seconds is {}, must be more than 0 and at most {SECONDS_MAX}",
+            self.seconds
+        );
+        check_range("--rounds", self.rounds, ROUNDS_MAX)?;
+        check_range("--in-flight", self.in_flight, IN_FLIGHT_MAX)?;
+        for &threads in &self.threads {
+            check_range("--threads", threads, THREADS_MAX)?;
+        }
+        for &bytes in &self.bytes {
+            check_range("--bytes", bytes, BYTES_MAX)?;
+        }
+        let segment = self.segment_bytes;
+        ensure!(
+            (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment)
+                && segment.is_multiple_of(SEGMENT_GRAIN),
+            "--segment-bytes is {segment}, must be a multiple of {SEGMENT_GRAIN} between {SEGMENT_BYTES_MIN} \
+             and {SEGMENT_BYTES_MAX}"
+        );
+        let largest = self.bytes.iter().copied().max().unwrap_or(0);
+        // Half a segment, so that a header, a footer and a few appends fit beside the largest one.
+        ensure!(
+            framed_bytes(largest) as u64 <= u64::from(segment / 2),
+            "--bytes {largest} does not fit into --segment-bytes {segment}: a segment must hold two of the \
+             largest append; use --segment-bytes {} or more",
+            (framed_bytes(largest) as u64 * 2).next_multiple_of(u64::from(SEGMENT_GRAIN))
+        );
+        Ok(())
+    }
+}
+
+fn check_range(option: &str, value: usize, max: usize) -> Result<()> {
+    ensure!(value >= 1 && value <= max, "{option} is {value}, must be between 1 and {max}");
+    Ok(())
+}
+
+/// A number of bytes, with an optional suffix `KiB`, `MiB` or `GiB`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(digits_end);
+    let unit = match suffix.trim() {
+        "" | "B" => 1,
+        "KiB" | "K" | "k" => KIB,
+        "MiB" | "M" => MIB,
+        "GiB" | "G" => 1 << 30,
+        other => return Err(format!("unknown unit `{other}`: use none, KiB, MiB or GiB")),
+    };
+    let number: u64 = digits.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
+}
+
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    usize::try_from(parse_size(text)?).map_err(|_| "too large".to_owned())
+}
+
+fn parse_segment_bytes(text: &str) -> Result<u32, String> {
+    u32::try_from(parse_size(text)?).map_err(|_| "too large: at most 2 GiB".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<RunArgs, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace()).map(Cli::into_run)
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        let args = parse("walbench").unwrap();
+        args.check().unwrap();
+        assert_eq!(args.bytes, [128, 1024, 16384]);
+        assert_eq!(args.threads, [1, 4, 16, 64]);
+        assert_eq!(args.segment_bytes, 64 << 20);
+        assert_eq!(args.dir(), Path::new(DEFAULT_DIR));
+    }
+
+    #[test]
+    fn run_may_be_spelled_out() {
+        let args = parse("walbench run --rounds 2 --bytes 1KiB,1 --rows lone,groups").unwrap();
+        assert_eq!((args.rounds, args.bytes.as_slice()), (2, [1024, 1].as_slice()));
+        assert_eq!(args.rows, [Load::Lone, Load::Groups]);
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_the_option_named() {
+        for (line, option) in [
+            ("walbench --seconds 0", "--seconds"),
+            ("walbench --seconds=-1", "--seconds"),
+            ("walbench --seconds NaN", "--seconds"),
+            ("walbench --rounds 0", "--rounds"),
+            ("walbench --threads 4,0", "--threads"),
+            ("walbench --threads 100000", "--threads"),
+            ("walbench --in-flight 0", "--in-flight"),
+            ("walbench --bytes 0", "--bytes"),
+            ("walbench --bytes 16777217", "--bytes"),
+            ("walbench --segment-bytes 4096", "--segment-bytes"),
+            ("walbench --segment-bytes 1048577", "--segment-bytes"),
+            ("walbench --segment-bytes 1MiB --bytes 1MiB", "does not fit"),
+        ] {
+            let message = parse(line).unwrap().check().unwrap_err().to_string();
+            assert!(message.contains(option), "{line}: {message}");
+        }
+    }
+
+    #[test]
+    fn syntax_errors_are_left_to_clap() {
+        for line in [
+            "walbench --bytes many",
+            "walbench --bytes 1TiB",
+            "walbench --segment-bytes 4GiB",
+            "walbench --rows all",
+            "walbench --strategy fast",
+            "walbench walk",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! Who appends: threads in closed loops over a target, and what they saw.
+//!
+//! Each thread keeps a fixed number of appends in flight: it appends until it has that many, then waits
+//! for the oldest, records its latency and appends one more. The latency of an append runs from its call
+//! to when the thread knows that it is durable. The first error of any thread fails the load.
+
+use anyhow::{Context, Result, anyhow};
+use hdrhistogram::Histogram;
+use std::collections::VecDeque;
+use std::sync::{Barrier, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LATENCY_NS_MIN: u64 = 1;
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+const LATENCY_DIGITS: u8 = 3;
+/// Share of a window that runs before it and is not counted, and its limit.
+const WARM_UP_SHARE: f64 = 0.1;
+const WARM_UP_MAX: Duration = Duration::from_millis(50);
+
+/// Something that takes durable appends from several threads.
+pub(crate) trait Target: Sync {
+    /// State of one appending thread, reused from append to append.
+    type Producer;
+    /// An append that may not be durable yet.
+    type Ticket;
+
+    /// State for a thread that appends under `key`.
+    fn producer(&self, key: u64) -> Self::Producer;
+    /// Takes a copy of `payload`; durable once waited for.
+    fn append(&self, producer: &mut Self::Producer, payload: &[u8]) -> Result<Self::Ticket>;
+    /// Returns when the append is durable. Each thread waits for its own tickets, oldest first.
+    fn wait(&self, ticket: Self::Ticket) -> Result<()>;
+}
+
+/// One measurement: so many threads, each with so many appends in flight, for so long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drive<'a> {
+    pub(crate) threads: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) payload: &'a [u8],
+    pub(crate) window: Duration,
+}
+
+/// What was seen in the window.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) latency_ns: Histogram<u64>,
+    pub(crate) seconds: f64,
+}
+
+impl Sample {
+    pub(crate) fn ops_s(&self) -> f64 {
+        self.latency_ns.len() as f64 / self.seconds
+    }
+
+    pub(crate) fn quantile_us(&self, quantile: f64) -> f64 {
+        self.latency_ns.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    pub(crate) fn max_us(&self) -> f64 {
+        self.latency_ns.max() as f64 / 1000.0
+    }
+}
+
+fn empty_histogram() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(LATENCY_NS_MIN, LATENCY_NS_MAX, LATENCY_DIGITS)
+        .map_err(|e| anyhow!("latency histogram: {e}"))
+}
+
+/// Runs the load once. At least one append is counted, even if it outlasts the window.
+pub(crate) fn drive<T: Target>(target: &T, drive: Drive<'_>) -> Result<Sample> {
+    let gate = Gate { ready: Barrier::new(drive.threads), window: OnceLock::new() };
+    let outcomes: Vec<Result<Seen>> = thread::scope(|scope| {
+        let mut handles = Vec::with_capacity(drive.threads);
+        for key in 0..drive.threads {
+            let gate = &gate;
+            handles.push(scope.spawn(move || produce(target, drive, key as u64, gate)));
+        }
+        let join = |h: thread::ScopedJoinHandle<'_, _>| {
+            h.join().unwrap_or_else(|_| Err(anyhow!("an appending thread panicked")))
+        };
+        handles.into_iter().map(join).collect()
+    });
+    let mut latency_ns = empty_histogram()?;
+    let mut seconds = drive.window.as_secs_f64();
+    for seen in outcomes {
+        let seen = seen?;
+        latency_ns.add(&seen.latency_ns).map_err(|e| anyhow!("latency histogram: {e}"))?;
+        seconds = seconds.max(seen.overrun.as_secs_f64() + drive.window.as_secs_f64());
+    }
+    Ok(Sample { latency_ns, seconds })
+}
+
+/// Lets all threads start at once and agree on the window.
+struct Gate {
+    ready: Barrier,
+    window: OnceLock<(Instant, Instant)>,
+}
+
+impl Gate {
+    fn pass(&self, window: Duration) -> (Instant, Instant) {
+        self.ready.wait();
+        *self.window.get_or_init(|| {
+            let from = Instant::now() + window.mul_f64(WARM_UP_SHARE).min(WARM_UP_MAX);
+            (from, from + window)
+        })
+    }
+}
+
+/// What one thread saw, and by how much its only append outlasted the window.
+struct Seen {
+    latency_ns: Histogram<u64>,
+    overrun: Duration,
+}
+
+fn produce<T: Target>(target: &T, drive: Drive<'_>, key: u64, gate: &Gate) -> Result<Seen> {
+    // Whatever fails before the gate must not keep the others waiting there.
+    let mut latency_ns = empty_histogram();
+    let mut producer = target.producer(key);
+    let mut in_flight = VecDeque::with_capacity(drive.in_flight);
+    let (from, until) = gate.pass(drive.window);
+    let latency_ns_ref = latency_ns.as_mut().map_err(|e| anyhow!("{e}"))?;
+    let mut overrun = Duration::ZERO;
+    let mut now = Instant::now();
+    loop {
+        in_flight.push_back((now, target.append(&mut producer, drive.payload)?));
+        if in_flight.len() < drive.in_flight {
+            now = Instant::now();
+            continue;
+        }
+        let (begin, oldest) = in_flight.pop_front().context("nothing is in flight")?;
+        target.wait(oldest)?;
+        now = Instant::now();
+        if now >= from && (now <= until || latency_ns_ref.is_empty()) {
+            let ns = u64::try_from((now - begin).as_nanos()).unwrap_or(u64::MAX);
+            latency_ns_ref.saturating_record(ns);
+            overrun = now.saturating_duration_since(until);
+        }
+        if now >= until {
+            break;
+        }
+    }
+    for (_, ticket) in in_flight {
+        target.wait(ticket)?;
+    }
+    Ok(Seen { latency_ns: latency_ns?, overrun })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Takes a millisecond for each wait and checks that tickets come back in order.
+    #[derive(Default)]
+    struct Slow {
+        appended: AtomicU64,
+        waited: AtomicU64,
+        fail_at: Option<u64>,
+    }
+
+    impl Target for Slow {
+        type Producer = ();
+        type Ticket = u64;
+
+        fn producer(&self, _key: u64) {}
+
+        fn append(&self, (): &mut (), _payload: &[u8]) -> Result<u64> {
+            Ok(self.appended.fetch_add(1, Ordering::SeqCst))
+        }
+
+        fn wait(&self, ticket: u64) -> Result<()> {
+            thread::sleep(Duration::from_millis(1));
+            self.waited.fetch_add(1, Ordering::SeqCst);
+            anyhow::ensure!(self.fail_at != Some(ticket), "ticket {ticket} failed");
+            Ok(())
+        }
+    }
+
+    fn of(threads: usize, in_flight: usize, window_ms: u64) -> Drive<'static> {
+        Drive { threads, in_flight, payload: b"x", window: Duration::from_millis(window_ms) }
+    }
+
+    #[test]
+    fn keeps_its_appends_in_flight_and_waits_for_all_of_them() {
+        let target = Slow::default();
+        let sample = drive(&target, of(2, 4, 50)).unwrap();
+        assert_eq!(target.appended.into_inner(), target.waited.into_inner());
+        assert!(sample.quantile_us(0.5) > 3500.0, "four in flight: {} us", sample.quantile_us(0.5));
+        assert!(sample.ops_s() > 0.0 && sample.ops_s() < 2100.0);
+    }
+
+    #[test]
+    fn one_append_is_counted_even_if_it_outlasts_the_window() {
+        let sample = drive(&Slow::default(), of(1, 1, 0)).unwrap();
+        assert_eq!(sample.latency_ns.len(), 1);
+        assert!(sample.seconds >= 0.001);
+    }
+
+    #[test]
+    fn a_failed_append_fails_the_load() {
+        let target = Slow { fail_at: Some(3), ..Slow::default() };
+        assert_eq!(drive(&target, of(1, 1, 50)).unwrap_err().to_string(), "ticket 3 failed");
+    }
+}

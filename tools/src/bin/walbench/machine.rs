@@ -1,0 +1,154 @@
+//! What the figures were measured on: figures without it mean nothing.
+//!
+//! Everything is read from `/proc` and `/sys`; what cannot be read is absent from the report.
+
+use anyhow::{Context, Result};
+use rustix::fs::{major, minor, stat};
+use seawall_wal::disk::{Disk, PosixDisk};
+use serde::Serialize;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The machine, the medium and the tool.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu: Option<String>,
+    pub(crate) cores: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) kernel: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) file_system: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) device: Option<String>,
+    /// The kernel's view of the device's cache: `write back` or `write through`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) write_cache: Option<String>,
+    /// Whether the device can write past its cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fua: Option<bool>,
+    pub(crate) block_bytes: u32,
+    pub(crate) version: &'static str,
+    pub(crate) seed: u64,
+    /// Start of the run, UTC.
+    pub(crate) date: String,
+}
+
+impl Machine {
+    /// Whether files there live in memory only.
+    pub(crate) fn in_memory(&self) -> bool {
+        matches!(self.file_system.as_deref(), Some("tmpfs" | "ramfs"))
+    }
+}
+
+/// Describes the machine and the medium below `dir`.
+pub(crate) fn describe(dir: &Path, seed: u64) -> Result<Machine> {
+    let disk = PosixDisk::open(dir, None).with_context(|| format!("open {}", dir.display()))?;
+    let device = stat(dir).with_context(|| format!("look at {}", dir.display()))?.st_dev;
+    let device = format!("{}:{}", major(device), minor(device));
+    let mount = fs::read_to_string("/proc/self/mountinfo").ok().and_then(|text| find_mount(&text, &device));
+    let (file_system, source) = mount.unzip();
+    Ok(Machine {
+        cpu: field("/proc/cpuinfo", "model name"),
+        cores: thread::available_parallelism().map_or(1, usize::from),
+        memory_bytes: field("/proc/meminfo", "MemTotal").and_then(|text| kib(&text)),
+        kernel: line("/proc/sys/kernel/osrelease"),
+        file_system,
+        device: source,
+        write_cache: queue(&device, "write_cache"),
+        fua: queue(&device, "fua").map(|text| text != "0"),
+        block_bytes: disk.block_size(),
+        version: env!("CARGO_PKG_VERSION"),
+        seed,
+        date: utc(SystemTime::now()),
+    })
+}
+
+fn line(path: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    Some(text.trim().to_owned()).filter(|t| !t.is_empty())
+}
+
+/// Value of the first `name : value` of a file in `/proc`.
+fn field(path: &str, name: &str) -> Option<String> {
+    let text = fs::read_to_string(path).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
+    Some(value.trim().to_owned())
+}
+
+fn kib(text: &str) -> Option<u64> {
+    text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// A limit of the device's request queue; that of a partition is its disk's.
+fn queue(device: &str, name: &str) -> Option<String> {
+    ["queue", "../queue"].iter().find_map(|queue| line(&format!("/sys/dev/block/{device}/{queue}/{name}")))
+}
+
+/// File system type and source of the mount of a device (`major:minor`).
+fn find_mount(mountinfo: &str, device: &str) -> Option<(String, String)> {
+    // 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw
+    mountinfo.lines().find_map(|line| {
+        let (before, after) = line.split_once(" - ")?;
+        if before.split(' ').nth(2)? != device {
+            return None;
+        }
+        let mut after = after.split(' ');
+        Some((after.next()?.to_owned(), after.next()?.to_owned()))
+    })
+}
+
+/// A time as `2025-01-31T23:59:59Z`.
+fn utc(time: SystemTime) -> String {
+    const DAY_SECONDS: u64 = 86_400;
+    let seconds = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, second) = (seconds / DAY_SECONDS, seconds % DAY_SECONDS);
+    // Years start in March, so that the leap day is the last: 400 years have 146,097 days.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(utc(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
+
+    #[test]
+    fn mounts_are_found_by_their_device() {
+        let text =
+            "22 1 0:21 / /proc rw shared:2 - proc proc rw\n36 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n";
+        assert_eq!(find_mount(text, "254:0"), Some(("ext4".to_owned(), "/dev/vda".to_owned())));
+        assert_eq!(find_mount(text, "54:0"), None);
+    }
+
+    #[test]
+    fn sizes_of_memory_are_read() {
+        assert_eq!(kib("16384 kB"), Some(16 << 20));
+        assert_eq!(kib("16384"), None);
+    }
+}

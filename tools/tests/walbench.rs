@@ -1,0 +1,143 @@
+//! `walbench` as a program: its JSON, its refusals with their exit codes, and what it leaves behind.
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use tempfile::TempDir;
+
+fn walbench(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_walbench")).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+/// A run as short as it can be.
+fn tiny<'a>(dir: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    let args = ["--dir", dir, "--seconds", "0.05", "--rounds", "1", "--segment-bytes", "1MiB"];
+    [&args, more].concat()
+}
+
+fn refused(args: &[&str], code: i32, message: &str) {
+    let output = walbench(args);
+    let stderr = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+    assert!(stderr.contains(message), "{args:?}: {stderr}");
+}
+
+#[test]
+fn a_tiny_run_writes_json_with_every_field_and_leaves_nothing() {
+    let dir = TempDir::new().unwrap();
+    let json = dir.path().join("out.json");
+    let data = dir.path().join("data");
+    let more = [
+        "--bytes",
+        "128,5000",
+        "--threads",
+        "1,3",
+        "--in-flight",
+        "4",
+        "--rows",
+        "lone,inflight,threads,groups",
+        "--seed",
+        "18446744073709551615",
+        "--json",
+        path(&json),
+    ];
+    let output = walbench(&tiny(path(&data), &more));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("x floor"));
+    assert!(!data.exists(), "a directory that walbench made is removed");
+
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let machine = &report["machine"];
+    assert_eq!(machine["seed"], u64::MAX);
+    assert!(machine["cores"].as_u64().unwrap() >= 1 && machine["block_bytes"].as_u64().unwrap() >= 4096);
+    assert!(machine["version"].is_string() && machine["date"].as_str().unwrap().ends_with('Z'));
+
+    let rows = report["rows"].as_array().unwrap();
+    for row in rows {
+        check_row(row);
+    }
+    for bytes in [128, 5000] {
+        let count = |what: &str, load: &str| {
+            let is_it = |r: &&Value| r["what"] == what && r["load"] == load && r["bytes"] == bytes;
+            rows.iter().filter(is_it).count()
+        };
+        assert!((1..=2).contains(&count("floor", "lone")), "one floor per strategy");
+        let bare = ["lone", "inflight", "threads", "groups"].map(|load| count("bare", load));
+        assert_eq!(bare, [1, 1, 2, 2]);
+    }
+}
+
+fn check_row(row: &Value) {
+    for field in ["ops_s", "p50_us", "p99_us", "p999_us", "max_us", "floor_p50_ratio"] {
+        assert!(row[field].as_f64().is_some_and(|v| v > 0.0), "{field} in {row}");
+    }
+    assert!(["floor", "bare", "log"].contains(&row["what"].as_str().unwrap()), "{row}");
+    assert!(["direct", "sync"].contains(&row["strategy"].as_str().unwrap()), "{row}");
+    assert!(row["backend"].is_string(), "{row}");
+    assert_eq!((&row["segment_bytes"], &row["rounds"]), (&Value::from(1 << 20), &Value::from(1)), "{row}");
+    let applies = match row["load"].as_str().unwrap() {
+        "lone" => (false, false),
+        "inflight" => (false, true),
+        "threads" => (true, false),
+        "groups" => (true, true),
+        other => panic!("load {other}"),
+    };
+    assert_eq!((row.get("threads").is_some(), row.get("in_flight").is_some()), applies, "{row}");
+}
+
+#[test]
+fn a_directory_that_was_there_stays_and_is_empty() {
+    let dir = TempDir::new().unwrap();
+    let more = ["--bytes", "1", "--rows", "lone", "--strategy", "sync"];
+    let output = walbench(&tiny(path(dir.path()), &more));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_directory_that_holds_a_log_is_refused_untouched() {
+    for name in ["IDENTITY", "0000000000000001.wal"] {
+        let dir = TempDir::new().unwrap();
+        fs::write(dir.path().join(name), b"data").unwrap();
+        refused(&tiny(path(dir.path()), &[]), 1, "holds a log");
+        let names: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, [name]);
+    }
+}
+
+#[test]
+fn places_that_cannot_be_used_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("file");
+    fs::write(&file, b"").unwrap();
+    refused(&tiny(path(&file), &[]), 1, "is not a directory");
+    refused(&tiny(path(&dir.path().join("no/such")), &[]), 1, "create the directory");
+    // Nobody, not even root, can make a directory there.
+    refused(&tiny("/proc", &[]), 1, "cannot write in /proc");
+    refused(
+        &tiny(path(dir.path()), &["--json", path(&dir.path().join("no/out"))]),
+        1,
+        "there is no directory",
+    );
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn nonsense_is_exit_code_1_and_wrong_usage_2() {
+    for (option, value) in [("--threads", "0"), ("--bytes", "0"), ("--bytes", "16777217"), ("--rounds", "0")]
+    {
+        refused(&[option, value], 1, option);
+    }
+    refused(&["--seconds", "0"], 1, "--seconds");
+    refused(&["--bytes", "lots"], 2, "unknown unit");
+    refused(&["--no-such-option"], 2, "--no-such-option");
+}

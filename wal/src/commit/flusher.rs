@@ -1,0 +1,100 @@
+//! The flusher: the thread that serves whoever does not block. Futures, callbacks, tickets that nobody
+//! waits for, lazy records of an idle log, and the mark that ends a burst.
+//!
+//! While records come in it looks once a millisecond, so that appends need not wake it; a log that is
+//! idle and marked lets it sleep. It never takes a group that a blocking thread is about to write: only
+//! one that it finds waiting twice.
+
+use super::Log;
+use super::core::Blocked;
+use std::time::Duration;
+
+/// How often the flusher looks while records come in: the longest that a ticket nobody waits for waits.
+const PATROL: Duration = Duration::from_millis(1);
+
+/// What the flusher remembers between two looks.
+#[derive(Debug, Default)]
+pub(crate) struct Patrol {
+    group: Option<u64>,
+    records: u64,
+    quiet_since_ns: u64,
+}
+
+/// What the flusher should do next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Look again at once.
+    Again,
+    /// Look again after a while.
+    Wait,
+    /// Nothing until somebody calls.
+    Sleep,
+    /// The log is closed.
+    Stop,
+}
+
+impl Log {
+    /// One look: writes at most one group. `now_ns` is monotonic.
+    pub(crate) fn patrol(&self, patrol: &mut Patrol, now_ns: u64, idle_ns: u64) -> Next {
+        let mut core = self.core();
+        if core.failure().is_some() {
+            return Next::Stop;
+        }
+        if core.counters.records != patrol.records {
+            patrol.records = core.counters.records;
+            patrol.quiet_since_ns = now_ns;
+        }
+        if let Some(group) = core.next_wanted() {
+            let seen_before = patrol.group == Some(group);
+            patrol.group = Some(group);
+            if (seen_before || !core.waiters.is_empty())
+                && let Some(io) = core.next_io()
+            {
+                drop(core);
+                self.run(io);
+                return Next::Again;
+            }
+            return Next::Wait;
+        }
+        let idle = now_ns.saturating_sub(patrol.quiet_since_ns) >= idle_ns;
+        if core.only_lazy() {
+            if idle {
+                core.want_all();
+                patrol.group = core.next_wanted();
+                return Next::Again;
+            }
+            return Next::Wait;
+        }
+        if core.has_work() || !idle {
+            return Next::Wait;
+        }
+        if core.needs_mark() {
+            return match core.mark() {
+                Ok(_) => {
+                    patrol.group = core.next_wanted();
+                    Next::Again
+                }
+                Err(Blocked::Queue | Blocked::Pipeline) => Next::Wait,
+                // A full disk: the burst goes unmarked until there is space.
+                Err(Blocked::Failed(_)) => Next::Wait,
+            };
+        }
+        core.flusher_asleep = true;
+        Next::Sleep
+    }
+
+    /// The flusher's thread.
+    pub(crate) fn flush_loop(&self, clock: &dyn crate::disk::Clock, idle: Duration) {
+        let idle_ns = u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX);
+        let mut patrol = Patrol::default();
+        loop {
+            let seen = self.flusher.seen();
+            match self.patrol(&mut patrol, clock.now_ns(), idle_ns) {
+                Next::Again => {}
+                Next::Wait => self.flusher.sleep(seen, Some(PATROL)),
+                Next::Sleep => self.flusher.sleep(seen, None),
+                Next::Stop => return,
+            }
+        }
+    }
+}

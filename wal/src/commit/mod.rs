@@ -1,0 +1,310 @@
+//! The spine: how a record becomes durable.
+//!
+//! [`Log::append`] enqueues, [`Log::wait`] and the flusher issue groups, [`Log::run`] carries out one
+//! operation and tells everyone. A thread that waits and finds the disk free leads: it writes the group
+//! itself, at once, and wakes a waiter of the next group first, so that the disk is never idle while
+//! followers wake up. Lock order: core, then shelf or outbox; no lock is held during I/O or callbacks.
+//! The first failure answers every waiter and stops the log (INV-7).
+
+mod core;
+mod flusher;
+mod ticket;
+mod waiters;
+
+pub use self::core::Sealer;
+pub(crate) use self::core::{Blocked, Core, Io, Limits, Start};
+#[cfg(feature = "sim")]
+pub(crate) use flusher::{Next, Patrol};
+pub use ticket::Ticket;
+
+use crate::error::Error;
+use crate::frame::Batch;
+use crate::types::{Class, Lsn};
+use parking_lot::{Mutex, MutexGuard};
+use rustix::thread::futex;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
+use std::time::Duration;
+use waiters::Waiter;
+
+/// Futex words that groups share by ordinal: enough that waiters of neighbouring groups never do.
+const WORDS: usize = 64;
+
+/// As many sleepers as there can be; the kernel takes the count as signed.
+const ALL: u32 = i32::MAX.cast_unsigned();
+
+/// A word that threads sleep on: it changes when they should look again.
+#[derive(Debug, Default)]
+struct Word {
+    value: AtomicU32,
+    sleepers: AtomicU32,
+}
+
+impl Word {
+    fn seen(&self) -> u32 {
+        self.value.load(Ordering::Acquire)
+    }
+
+    /// Sleeps unless the word changed since `seen`; may wake for no reason.
+    fn sleep(&self, seen: u32, timeout: Option<Duration>) {
+        self.sleepers.fetch_add(1, Ordering::SeqCst);
+        let timeout = timeout.and_then(|t| t.try_into().ok());
+        let _ = futex::wait(&self.value, futex::Flags::PRIVATE, seen, timeout.as_ref());
+        self.sleepers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Wakes up to `count` sleepers; says whether there were any.
+    fn wake(&self, count: u32) -> bool {
+        self.value.fetch_add(1, Ordering::SeqCst);
+        if self.sleepers.load(Ordering::SeqCst) == 0 {
+            return false;
+        }
+        futex::wake(&self.value, futex::Flags::PRIVATE, count).is_ok_and(|n| n > 0)
+    }
+}
+
+/// Answers on their way, delivered in log order by one thread at a time.
+#[derive(Debug, Default)]
+struct Outbox {
+    answers: VecDeque<(Waiter, Result<Lsn, Error>)>,
+    delivering: bool,
+}
+
+/// One open log's write side, shared by all of its threads.
+#[derive(Debug)]
+pub(crate) struct Log {
+    core: Mutex<Core>,
+    /// Mirror of the core's watermark.
+    durable: AtomicU64,
+    words: [Word; WORDS],
+    flusher: Word,
+    outbox: Mutex<Outbox>,
+}
+
+impl Log {
+    pub(crate) fn new(core: Core) -> Log {
+        let durable = AtomicU64::new(core.watermark().as_u64());
+        Log {
+            core: Mutex::new(core),
+            durable,
+            words: std::array::from_fn(|_| Word::default()),
+            flusher: Word::default(),
+            outbox: Mutex::default(),
+        }
+    }
+
+    /// The state machine. Held for short: never across I/O.
+    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+        self.core.lock()
+    }
+
+    /// End of the durable prefix.
+    pub(crate) fn durable(&self) -> Lsn {
+        Lsn::from_u64(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Enqueues one record; `Blocked` if it has to wait.
+    pub(crate) fn append(
+        self: &Arc<Log>,
+        batch: &Batch,
+        class: Class,
+        head_crc: u32,
+    ) -> Result<Ticket, Blocked> {
+        let mut core = self.core.lock();
+        let placed = core.append(batch, class, head_crc)?;
+        let wake = core.rouse_flusher();
+        drop(core);
+        if wake {
+            self.flusher.wake(1);
+        }
+        Ok(Ticket::new(Arc::clone(self), placed.lsn, placed.group))
+    }
+
+    /// Blocks until the record at `lsn` in group `group` is durable.
+    pub(crate) fn wait(&self, lsn: Lsn, group: u64) -> Result<(), Error> {
+        let word = self.word(group);
+        loop {
+            let seen = word.seen();
+            if self.durable() > lsn {
+                return Ok(());
+            }
+            let mut core = self.core.lock();
+            if core.watermark() > lsn {
+                return Ok(());
+            }
+            if let Some(failure) = core.failure() {
+                return Err(failure.clone());
+            }
+            match core.next_io() {
+                Some(io) => {
+                    drop(core);
+                    self.run(io);
+                }
+                None => {
+                    drop(core);
+                    word.sleep(seen, None);
+                }
+            }
+        }
+    }
+
+    /// Carries out one operation, then tells everyone concerned.
+    pub(crate) fn run(&self, io: Io) {
+        let result = io.execute();
+        self.complete(io, result);
+    }
+
+    /// Takes the outcome of an operation and tells everyone concerned.
+    pub(crate) fn complete(&self, io: Io, result: std::io::Result<()>) {
+        let mut core = self.core.lock();
+        let wake = core.complete(io, result);
+        let next = core.next_wanted();
+        let tasks = !core.waiters.is_empty();
+        self.tell(core, wake, next, tasks);
+    }
+
+    /// Stops the log with `cause` and answers everyone.
+    pub(crate) fn latch(&self, cause: Error) {
+        let mut core = self.core.lock();
+        let wake = core.latch(cause);
+        self.tell(core, wake, None, false);
+        self.flusher.wake(1);
+    }
+
+    fn tell(&self, core: MutexGuard<'_, Core>, wake: core::Wake, next: Option<u64>, tasks: bool) {
+        if let Some(end) = wake.watermark {
+            self.durable.store(end.as_u64(), Ordering::Release);
+        }
+        let deliver = !wake.answers.is_empty();
+        if deliver {
+            // Under the core's lock, so that answers stand in log order.
+            self.outbox.lock().answers.extend(wake.answers);
+        }
+        drop(core);
+        if wake.latched {
+            self.words.iter().for_each(|w| {
+                w.wake(ALL);
+            });
+        }
+        if let Some(next) = next
+            && !self.word(next).wake(1)
+            && tasks
+        {
+            self.flusher.wake(1);
+        }
+        for group in wake.durable {
+            self.word(group).wake(ALL);
+        }
+        if deliver {
+            self.deliver();
+        }
+    }
+
+    /// Empties the outbox, unless another thread is at it.
+    fn deliver(&self) {
+        let mut outbox = self.outbox.lock();
+        if outbox.delivering {
+            return;
+        }
+        outbox.delivering = true;
+        while let Some((waiter, result)) = outbox.answers.pop_front() {
+            drop(outbox);
+            // A panic in a caller's code must not keep the others from being answered.
+            let _ = catch_unwind(AssertUnwindSafe(|| match waiter {
+                Waiter::Task(waker) => waker.wake(),
+                Waiter::Call(call) => call(result),
+            }));
+            outbox = self.outbox.lock();
+        }
+        outbox.delivering = false;
+    }
+
+    /// Leaves `waiter` to be told about `lsn`; at once if there is nothing to wait for.
+    fn register(&self, lsn: Lsn, waiter: Waiter) {
+        let mut core = self.core.lock();
+        let ready =
+            if core.watermark() > lsn { Some(Ok(lsn)) } else { core.failure().map(|f| Err(f.clone())) };
+        match ready {
+            Some(result) => {
+                // Behind answers that are on their way, so that the order holds.
+                self.outbox.lock().answers.push_back((waiter, result));
+                drop(core);
+                self.deliver();
+            }
+            None => {
+                core.waiters.add(lsn, waiter);
+                self.hurry(core);
+            }
+        }
+    }
+
+    /// `Ok(None)` if `lsn` is durable, else leaves `waker` and returns its key.
+    fn poll(&self, lsn: Lsn, waker: &Waker) -> Result<Option<u64>, Error> {
+        let mut core = self.core.lock();
+        if core.watermark() > lsn {
+            return Ok(None);
+        }
+        if let Some(failure) = core.failure() {
+            return Err(failure.clone());
+        }
+        let key = core.waiters.add(lsn, Waiter::Task(waker.clone()));
+        self.hurry(core);
+        Ok(Some(key))
+    }
+
+    fn forget(&self, lsn: Lsn, key: u64) {
+        self.core.lock().waiters.remove(lsn, key);
+    }
+
+    /// Somebody waits without a thread of its own: if the disk is free, the flusher is to write.
+    fn hurry(&self, mut core: MutexGuard<'_, Core>) {
+        let wake = core.next_wanted().is_some() | core.rouse_flusher();
+        drop(core);
+        if wake {
+            self.flusher.wake(1);
+        }
+    }
+
+    /// Makes everything enqueued so far durable, lazy records included.
+    pub(crate) fn flush(&self) -> Result<Lsn, Error> {
+        let (lsn, group) = {
+            let mut core = self.core.lock();
+            if let Some(failure) = core.failure() {
+                return Err(failure.clone());
+            }
+            core.want_all()
+        };
+        if !lsn.is_zero() {
+            self.wait(lsn, group)?;
+        }
+        Ok(self.durable())
+    }
+
+    /// Sleeps until the oldest group in memory made progress, or leads.
+    pub(crate) fn wait_for_space(&self) {
+        let mut core = self.core.lock();
+        if let Some(io) = core.next_io() {
+            drop(core);
+            return self.run(io);
+        }
+        let Some(oldest) = core.oldest() else { return };
+        core.want_all();
+        let word = self.word(oldest);
+        let seen = word.seen();
+        let retry = core.next_io();
+        drop(core);
+        match retry {
+            Some(io) => self.run(io),
+            None => word.sleep(seen, None),
+        }
+    }
+
+    fn word(&self, group: u64) -> &Word {
+        #[expect(clippy::cast_possible_truncation, reason = "reduced modulo the number of words")]
+        let i = (group % WORDS as u64) as usize;
+        &self.words[i]
+    }
+}

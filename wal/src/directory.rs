@@ -1,0 +1,94 @@
+//! The log's directory: which names belong to it, and its identity file.
+//!
+//! `IDENTITY` gets its name last of all at creation, when the first segments are durable: a directory
+//! with the name but without segments has lost them, and one without it was never finished.
+
+use crate::disk::{Access, AlignedBuf, Disk, DiskFile, NameKind, read_exact_at, write_all_at};
+use crate::error::Error;
+use crate::frame::layout::{FORMAT_VERSION, IDENTITY_FILE_BYTES};
+use crate::frame::{Identity, IdentityFault};
+use crate::segment::parse_name;
+use std::io;
+use std::sync::Arc;
+
+pub(crate) const LOCK: &str = "LOCK";
+pub(crate) const IDENTITY: &str = "IDENTITY";
+pub(crate) const IDENTITY_NEW: &str = "IDENTITY.new";
+
+/// The names found, sorted by what they are.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    /// Segments, ascending.
+    pub(crate) segments: Vec<u32>,
+    /// Names of segments that were being prepared.
+    pub(crate) unfinished: Vec<String>,
+    /// Whether there is an identity, and one that never got its name.
+    pub(crate) identity: bool,
+    pub(crate) identity_new: bool,
+    /// Names that are not the log's; left alone.
+    pub(crate) foreign: Vec<String>,
+}
+
+/// Lists the directory. A name of the log that is not a regular file is an error.
+pub(crate) fn list(disk: &dyn Disk) -> Result<Names, Error> {
+    let mut names = Names::default();
+    for (name, kind) in disk.list().map_err(|e| failed(disk, "list", "", e))? {
+        let segment = parse_name(&name, "wal");
+        let unfinished = parse_name(&name, "new").is_some();
+        let ours = segment.is_some() || unfinished || [LOCK, IDENTITY, IDENTITY_NEW].contains(&name.as_str());
+        if ours && kind != NameKind::File {
+            return Err(Error::NotAFile { path: disk.location(), file: name });
+        }
+        match (segment, name.as_str()) {
+            (Some(sequence), _) => names.segments.push(sequence),
+            (None, LOCK) => {}
+            (None, IDENTITY) => names.identity = true,
+            (None, IDENTITY_NEW) => names.identity_new = true,
+            (None, _) if unfinished => names.unfinished.push(name),
+            (None, _) => names.foreign.push(name),
+        }
+    }
+    names.segments.sort_unstable();
+    names.unfinished.sort_unstable();
+    names.foreign.sort_unstable();
+    Ok(names)
+}
+
+/// Reads and checks the identity file.
+pub(crate) fn read_identity(disk: &dyn Disk) -> Result<Identity, Error> {
+    let io = |e| failed(disk, "read", IDENTITY, e);
+    let file = disk.open(IDENTITY, Access::Read).map_err(io)?;
+    let mut bytes = vec![0; IDENTITY_FILE_BYTES];
+    let whole = file.len().map_err(io)? == IDENTITY_FILE_BYTES as u64;
+    if whole {
+        read_exact_at(&*file, &mut bytes, 0).map_err(io)?;
+    }
+    let decoded = if whole { Identity::decode(&bytes) } else { Err(IdentityFault::Size) };
+    decoded.map_err(|fault| match fault {
+        IdentityFault::Version(found) => Error::UnsupportedVersion {
+            path: disk.location(),
+            file: IDENTITY.into(),
+            found,
+            supported: FORMAT_VERSION,
+        },
+        IdentityFault::Features(bits) => {
+            Error::UnsupportedFeatures { path: disk.location(), file: IDENTITY.into(), bits }
+        }
+        fault => Error::Identity { path: disk.location(), fault },
+    })
+}
+
+/// Writes the identity under its temporary name and makes its content durable.
+pub(crate) fn write_identity(disk: &dyn Disk, identity: &Identity) -> Result<(), Error> {
+    let io = |e| failed(disk, "write", IDENTITY_NEW, e);
+    let file: Arc<dyn DiskFile> = disk.open(IDENTITY_NEW, Access::Create).map_err(io)?;
+    let mut block = AlignedBuf::new();
+    block.extend(&identity.encode());
+    write_all_at(&*file, &block, 0, false).map_err(io)?;
+    file.sync().map_err(io)
+}
+
+/// An [`Error::Io`] about `file` of this directory.
+pub(crate) fn failed(disk: &dyn Disk, action: &'static str, file: &str, e: io::Error) -> Error {
+    Error::io(action, disk.location(), file, e)
+}

@@ -1,0 +1,158 @@
+//! A byte buffer at an address that direct I/O accepts.
+
+#![expect(unsafe_code, reason = "aligned allocation has no safe interface in std")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// Alignment of every buffer, in bytes: enough for direct I/O on every block size up to 64 KiB pages'
+/// sectors, and a page, so that a buffer never shares one with anything else.
+const ALIGNMENT: usize = 4096;
+
+/// A growable, page-aligned byte buffer. Bytes between its length and capacity are initialised.
+pub struct AlignedBuf {
+    ptr: NonNull<u8>,
+    capacity: usize,
+    len: usize,
+}
+
+// SAFETY: the buffer owns its allocation and hands out references only through `&self`/`&mut self`.
+unsafe impl Send for AlignedBuf {}
+// SAFETY: as above; there is no interior mutability.
+unsafe impl Sync for AlignedBuf {}
+
+impl AlignedBuf {
+    /// An empty buffer without an allocation.
+    pub const fn new() -> AlignedBuf {
+        AlignedBuf { ptr: NonNull::dangling(), capacity: 0, len: 0 }
+    }
+
+    /// A buffer of `len` zeros.
+    pub fn zeroed(len: usize) -> AlignedBuf {
+        let mut buf = AlignedBuf::new();
+        buf.resize(len);
+        buf
+    }
+
+    /// Bytes it can hold without allocating.
+    pub const fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Sets the length to 0 and keeps the allocation.
+    pub fn clear(&mut self) {
+        self.len = 0;
+    }
+
+    /// Appends `bytes`.
+    pub fn extend(&mut self, bytes: &[u8]) {
+        let at = self.len;
+        self.reserve(bytes.len());
+        self.len = at + bytes.len();
+        self[at..].copy_from_slice(bytes);
+    }
+
+    /// Makes the buffer `len` bytes long; bytes added are zero.
+    pub fn resize(&mut self, len: usize) {
+        let old = self.len;
+        if len > old {
+            self.reserve(len - old);
+            self.len = len;
+            self[old..].fill(0);
+        } else {
+            self.len = len;
+        }
+    }
+
+    /// Sets the length without changing the bytes, which are whatever the buffer last held (never
+    /// uninitialised): for buffers that a read is about to fill.
+    pub fn set_len_for_read(&mut self, len: usize) {
+        self.reserve(len.saturating_sub(self.len));
+        self.len = len;
+    }
+
+    fn reserve(&mut self, additional: usize) {
+        let needed = self.len.saturating_add(additional);
+        if needed <= self.capacity {
+            return;
+        }
+        let capacity = needed.max(self.capacity.saturating_mul(2)).max(ALIGNMENT).next_multiple_of(ALIGNMENT);
+        let Ok(layout) = Layout::from_size_align(capacity, ALIGNMENT) else {
+            handle_alloc_error(Layout::new::<u8>())
+        };
+        // SAFETY: `layout` has a size of at least one page.
+        let Some(ptr) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        // SAFETY: both regions are allocated, at least `self.len` long, and distinct.
+        unsafe { std::ptr::copy_nonoverlapping(self.ptr.as_ptr(), ptr.as_ptr(), self.len) };
+        self.free();
+        self.ptr = ptr;
+        self.capacity = capacity;
+    }
+
+    fn free(&mut self) {
+        if self.capacity > 0
+            && let Ok(layout) = Layout::from_size_align(self.capacity, ALIGNMENT)
+        {
+            // SAFETY: `ptr` was allocated with exactly this layout in `reserve`.
+            unsafe { dealloc(self.ptr.as_ptr(), layout) };
+        }
+        self.capacity = 0;
+    }
+}
+
+impl Default for AlignedBuf {
+    fn default() -> AlignedBuf {
+        AlignedBuf::new()
+    }
+}
+
+impl Drop for AlignedBuf {
+    fn drop(&mut self) {
+        self.free();
+    }
+}
+
+impl Deref for AlignedBuf {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: `len <= capacity`, all of it allocated and initialised (`alloc_zeroed`).
+        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl DerefMut for AlignedBuf {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`, and `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+    }
+}
+
+impl fmt::Debug for AlignedBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlignedBuf").field("len", &self.len).field("capacity", &self.capacity).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_aligned_and_keeps_its_bytes() {
+        let mut buf = AlignedBuf::new();
+        for i in 0..40_000u32 {
+            buf.extend(&i.to_le_bytes());
+        }
+        assert_eq!(buf.len(), 160_000);
+        assert_eq!(buf.as_ptr().addr() % ALIGNMENT, 0);
+        for (i, word) in buf.chunks_exact(4).enumerate() {
+            assert_eq!(word, u32::try_from(i).unwrap().to_le_bytes());
+        }
+        buf.clear();
+        buf.resize(5000);
+        assert!(buf.iter().all(|&b| b == 0));
+    }
+}

@@ -1,0 +1,183 @@
+//! The seam to the medium: one directory of flat files, with written contracts.
+//!
+//! Place on the data's way: the last step before the device. Everything above sees only these traits,
+//! so the same log runs on a real directory and on a simulated disk. The only `unsafe` and the only
+//! system calls of the crate live in this folder. Every failure is an `io::Error`, passed up unchanged;
+//! the callers decide whether it latches the log.
+
+mod buffer;
+mod clock;
+mod posix;
+#[cfg(feature = "sim")]
+pub mod sim;
+
+pub use buffer::AlignedBuf;
+pub use clock::{Clock, Random, SystemClock, SystemRandom};
+pub use posix::PosixDisk;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// How files of the log are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Mode {
+    /// Past the page cache: every buffer, offset and length is a multiple of the block size.
+    Direct,
+    /// Through the page cache: durable only after [`DiskFile::sync`].
+    Buffered,
+}
+
+/// How a file is to be opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// It must exist; nothing may be written.
+    Read,
+    /// It must exist.
+    Write,
+    /// It must not exist; created with mode 0600.
+    Create,
+}
+
+/// What a name in the directory refers to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NameKind {
+    /// A regular file.
+    File,
+    /// Anything else: directory, symlink, socket.
+    Other,
+}
+
+/// One directory that holds one log.
+///
+/// All calls block. Names are single path components. Implementations are shared by threads; calls on
+/// different names may run at the same time.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Where the directory is, for messages.
+    fn location(&self) -> String;
+
+    /// The mode in which files are written.
+    fn mode(&self) -> Mode;
+
+    /// The smallest unit in which the medium can be written without touching its neighbours:
+    /// the largest of 4096, the logical and physical block size and the direct-I/O alignment.
+    fn block_size(&self) -> u32;
+
+    /// All names in the directory, in no particular order.
+    fn list(&self) -> io::Result<Vec<(String, NameKind)>>;
+
+    /// Opens a regular file; never follows a symbolic link.
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Gives `from` the name `to`, replacing what had it. Durable after [`Disk::sync`].
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a name. Durable after [`Disk::sync`].
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes all names durable, and the directory's own name in its parent.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Bytes that can still be written before the file system is full.
+    fn free_bytes(&self) -> io::Result<u64>;
+
+    /// Takes the exclusive lock of the directory through the file `name` and writes `holder` into it;
+    /// `Ok(Err(text))` if another process has it, with what that process wrote. The lock is released
+    /// when the value is dropped, after every file opened through this disk is closed.
+    fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>>;
+}
+
+/// A held directory lock; dropping it releases the directory.
+pub trait DiskLock: Send + Sync + fmt::Debug {}
+
+/// One open file.
+///
+/// Shared by threads: reads and writes of ranges that do not overlap may run at the same time. A range
+/// being written must not be read.
+pub trait DiskFile: Send + Sync + fmt::Debug {
+    /// Length of the file in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file is empty.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Number of names (hard links) of the file.
+    fn links(&self) -> io::Result<u64>;
+
+    /// Makes the file `len` bytes long with space reserved for all of them, reading as zeros. The
+    /// blocks are allocated, not written. Fails with `StorageFull` when there is no room.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+
+    /// End of the run of *written* blocks that starts at `from`, at most the file's length: writing
+    /// below it changes no metadata.
+    fn written_end(&self, from: u64) -> io::Result<u64>;
+
+    /// Reads into `buf` from `offset`, any alignment, through the page cache. Returns the bytes read;
+    /// 0 only at the end of the file.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// As [`DiskFile::read_at`], but from the medium where the file system allows it: never from a
+    /// page cache that may hold what the device lacks. `buf`, its length and `offset` are block-aligned.
+    fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize>;
+
+    /// Writes `buf`, block-aligned, at `offset`. May write less than all of it; returns how much.
+    /// With `durable`, what is returned as written is on the medium (data, and the metadata needed to
+    /// read it back) before the call returns; else only after a [`DiskFile::sync`] issued after it.
+    fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize>;
+
+    /// Makes everything written and completed before the call durable. After an error nothing may be
+    /// assumed about any earlier write, and a later `Ok` proves nothing.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Asks that cached pages of the file be dropped; advisory.
+    fn drop_cache(&self);
+}
+
+/// Fills `buf` from `offset`, any alignment; a file that ends earlier is `UnexpectedEof`.
+pub fn read_exact_at(file: &dyn DiskFile, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], offset + done as u64) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}
+
+/// Fills the first `len` bytes of `buf` from the medium; a file that ends earlier is `UnexpectedEof`.
+pub fn read_exact_medium(
+    file: &dyn DiskFile,
+    buf: &mut AlignedBuf,
+    offset: u64,
+    len: usize,
+) -> io::Result<()> {
+    loop {
+        match file.read_medium(buf, offset, len) {
+            Ok(n) if n == len => return Ok(()),
+            // A short read of a regular file ends at its end, or was cut by a signal: ask again for all.
+            Ok(n) if offset + n as u64 >= file.len()? => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Writes all of `buf`; a short write is continued, so that a sync issued afterwards covers everything.
+pub fn write_all_at(file: &dyn DiskFile, buf: &[u8], offset: u64, durable: bool) -> io::Result<()> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.write_at(&buf[done..], offset + done as u64, durable) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
+}

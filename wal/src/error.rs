@@ -1,0 +1,172 @@
+//! The one error type, sorted by who must act. Cloneable, since one failure answers every waiter.
+
+use crate::facts::Damage;
+use crate::frame::IdentityFault;
+use crate::options::OutOfRange;
+use crate::types::Lsn;
+use std::io;
+use std::sync::Arc;
+
+/// Why a call of the log failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    // The caller:
+    /// An option outside its range.
+    #[error("option {}: {} is not within {}..={}", .0.option, .0.value, .0.min, .0.max)]
+    OptionOutOfRange(OutOfRange),
+    /// A record larger than a segment of this log can hold; nothing was written.
+    #[error("record of {bytes} bytes; a segment of this log holds at most {max}")]
+    RecordTooLarge {
+        /// Size of the record with its share of the footer.
+        bytes: usize,
+        /// Largest that fits.
+        max: usize,
+    },
+    /// No byte of the log is at this position: released, or never written.
+    #[error("position {lsn} is not in the log")]
+    NotInLog {
+        /// The position asked for.
+        lsn: Lsn,
+    },
+    /// The log was closed, or dropped while the caller waited.
+    #[error("the log is closed")]
+    Closed,
+
+    // Who runs the machine:
+    /// The path is not a directory.
+    #[error("{path}: not a directory")]
+    NotADirectory {
+        /// The path.
+        path: String,
+    },
+    /// The directory holds no log.
+    #[error("{path}: no log here ({found})")]
+    NotALog {
+        /// The directory.
+        path: String,
+        /// What is there instead.
+        found: &'static str,
+    },
+    /// `create` was called on a directory that holds a log, or what is left of one.
+    #[error("{path}: already holds a log ({found})")]
+    AlreadyALog {
+        /// The directory.
+        path: String,
+        /// What is there.
+        found: String,
+    },
+    /// Another process has the log open.
+    #[error("{path}: locked by {holder}")]
+    Locked {
+        /// The directory.
+        path: String,
+        /// What the holder says of itself.
+        holder: String,
+    },
+    /// A file of the log was written by another version of the format.
+    #[error("{path}/{file}: format version {found}; this build supports version {supported}")]
+    UnsupportedVersion {
+        /// The directory.
+        path: String,
+        /// The file in it.
+        file: String,
+        /// The version that the file names.
+        found: u32,
+        /// The version that is supported.
+        supported: u32,
+    },
+    /// The log uses features that this version does not know.
+    #[error("{path}/{file}: unknown feature bits {bits:#x}")]
+    UnsupportedFeatures {
+        /// The directory.
+        path: String,
+        /// The file in it.
+        file: String,
+        /// The bits that are not known.
+        bits: u64,
+    },
+    /// A name of the log belongs to something that is not a regular file, such as a symbolic link.
+    #[error("{path}/{file}: not a regular file")]
+    NotAFile {
+        /// The directory.
+        path: String,
+        /// The name in it.
+        file: String,
+    },
+    /// The next segment cannot be prepared: the file system is full. Nothing was enqueued; the call may
+    /// be repeated when there is space.
+    #[error("{path}: no space for the next segment")]
+    NoSpace {
+        /// The directory.
+        path: String,
+    },
+
+    // Whoever can restore the data:
+    /// The identity file is damaged.
+    #[error("{path}/IDENTITY: damaged ({fault:?})")]
+    Identity {
+        /// The directory.
+        path: String,
+        /// What is wrong.
+        fault: IdentityFault,
+    },
+    /// Acknowledged bytes are damaged or missing. Nothing was changed.
+    #[error("{path}: {}", describe(.damage))]
+    Corrupt {
+        /// The directory.
+        path: String,
+        /// Every damaged range.
+        damage: Arc<[Damage]>,
+    },
+
+    // The operating system:
+    /// A system call failed.
+    #[error("{path}/{file}: {action}: {source}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// The directory.
+        path: String,
+        /// The file in it; empty for the directory itself.
+        file: String,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// An earlier write or sync failed. Nothing has been acknowledged since; reopen the log.
+    #[error("the log stopped: {cause}")]
+    Latched {
+        /// The first failure.
+        cause: Arc<Error>,
+    },
+}
+
+impl Error {
+    /// A failed system call.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<String>,
+        file: impl Into<String>,
+        source: io::Error,
+    ) -> Error {
+        Error::Io { action, path: path.into(), file: file.into(), source: Arc::new(source) }
+    }
+}
+
+fn describe(damage: &[Damage]) -> String {
+    let mut text = String::new();
+    for (i, d) in damage.iter().take(8).enumerate() {
+        let lead = if i == 0 { "" } else { "; " };
+        text.push_str(&format!(
+            "{lead}{:08x}.wal [{:#x}, {}): {}",
+            d.from.segment(),
+            d.from.offset(),
+            d.to,
+            d.what
+        ));
+    }
+    if damage.len() > 8 {
+        text.push_str(&format!("; and {} more places", damage.len() - 8));
+    }
+    text
+}

@@ -1,0 +1,120 @@
+//! What a scan finds and what recovery concludes, as plain values.
+//!
+//! Between the scanner, which reads bytes and decides nothing, and the verdict, which decides and reads
+//! no bytes. The damage list is what a refusal names.
+
+use crate::frame::{GroupFault, HeaderFault, SegmentHeader};
+use crate::types::{GroupKind, Lsn};
+use std::fmt;
+
+/// A head: a block whose group header checks out at its own position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Head {
+    /// Offset of the group in its segment.
+    pub offset: u32,
+    /// Offset just behind the group; may exceed the file if the header says so.
+    pub end: u32,
+    /// What the group is for.
+    pub kind: GroupKind,
+    /// See the format: the durable prefix when the group was issued.
+    pub watermark: Lsn,
+    /// End of the kept log before the segment.
+    pub previous_end: Lsn,
+    /// Lowest live segment once the group is durable.
+    pub first_live: u32,
+    /// Number of records.
+    pub record_count: u32,
+    /// Sum of what its records add to the segment's footer, in bytes.
+    pub footer_bytes: u32,
+    /// Wall clock at issue, milliseconds since the Unix epoch.
+    pub wall_clock_ms: u64,
+    /// Why the group is not valid; `None` for a valid one.
+    pub fault: Option<GroupFault>,
+    /// Whether some sector of the group is all zeros: only then can a fault be a torn write.
+    pub zero_sector: bool,
+}
+
+/// One segment file as found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SegmentFacts {
+    /// The number in the file's name.
+    pub sequence: u32,
+    /// The header, or why there is none; a wrong length or number counts here.
+    pub header: Result<SegmentHeader, HeaderFault>,
+    /// All heads in ascending order, those inside of valid groups left out.
+    pub heads: Vec<Head>,
+    /// Offset from which on everything is zeros.
+    pub zeros_from: u32,
+    /// Blocks outside of valid groups that are no heads but do not start with a sector of zeros.
+    pub strange: Vec<u32>,
+}
+
+/// One damaged or missing place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// Where it starts.
+    pub from: Lsn,
+    /// Where it ends, at the latest.
+    pub to: Lsn,
+    /// What is wrong.
+    pub what: DamageKind,
+}
+
+/// What is wrong with a place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DamageKind {
+    /// Bytes that were acknowledged (the watermark is beyond them) hold no group header.
+    NoGroup,
+    /// An acknowledged group is there and does not check.
+    Group(GroupFault),
+    /// The header of a segment that is needed.
+    Header(HeaderFault),
+    /// A segment that is needed has no file.
+    Missing,
+    /// Bytes at the log's end that a torn write cannot have left.
+    Suspect,
+}
+
+impl fmt::Display for DamageKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DamageKind::NoGroup => f.write_str("acknowledged bytes hold no group"),
+            DamageKind::Group(GroupFault::Record(at, fault)) => {
+                write!(f, "acknowledged record at byte {at} of its group does not check ({fault:?})")
+            }
+            DamageKind::Group(GroupFault::Padding(at)) => {
+                write!(f, "acknowledged group has a padding byte that is not zero at byte {at}")
+            }
+            DamageKind::Group(GroupFault::Count) => {
+                f.write_str("acknowledged group holds other records than its header says")
+            }
+            DamageKind::Header(fault) => write!(f, "segment header does not check ({fault:?})"),
+            DamageKind::Missing => f.write_str("segment file is missing"),
+            DamageKind::Suspect => f.write_str("bytes that no torn write can have left"),
+        }
+    }
+}
+
+/// A range of the log that open dropped, with the reason.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Dropped {
+    /// First byte.
+    pub from: Lsn,
+    /// Just behind the last byte.
+    pub to: Lsn,
+    /// Why it went.
+    pub why: DropReason,
+}
+
+/// Why open dropped a range that was never acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropReason {
+    /// A group that was being written at the crash and is not whole.
+    Torn,
+    /// A whole group behind a torn one.
+    BehindTorn,
+    /// Left behind by an earlier recovery.
+    Void,
+    /// Suspect bytes that the policy said to drop.
+    Suspect,
+}

@@ -1,0 +1,133 @@
+//! The identity file: one block that says whose log a directory holds and what it takes to read it.
+
+use super::checksum::crc;
+use super::layout::{
+    BLOCK_BYTES_MAX, BLOCK_BYTES_MIN, FORMAT_VERSION, IDENTITY_BYTES, IDENTITY_FILE_BYTES, IDENTITY_MAGIC,
+    RawIdentity,
+};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Feature bits without which the log must not be opened at all; none is defined yet.
+const INCOMPATIBLE_KNOWN: u64 = 0;
+
+/// Feature bits without which the log may be read but not written; none is defined yet.
+pub const READ_ONLY_COMPATIBLE_KNOWN: u64 = 0;
+
+/// Who a log is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// Random, chosen at creation, repeated in every segment.
+    pub uuid: [u8; 16],
+    /// Block size in bytes; a power of two.
+    pub block_bytes: u32,
+    /// Feature bits that a writer must know.
+    pub read_only_compatible: u64,
+    /// Wall clock at creation, milliseconds since the Unix epoch.
+    pub created_ms: u64,
+}
+
+/// Why an identity file is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IdentityFault {
+    /// The file is not as long as an identity.
+    Size,
+    /// It does not start as one.
+    Magic,
+    /// Written by another version of the format.
+    Version(u32),
+    /// The checksum does not match, or bytes behind the structure are not zero.
+    Checksum,
+    /// A feature bit that this version does not know.
+    Features(u64),
+    /// The block size is not one that the format allows.
+    BlockSize(u32),
+}
+
+impl Identity {
+    /// The whole file.
+    pub fn encode(&self) -> [u8; IDENTITY_FILE_BYTES] {
+        let mut raw = RawIdentity {
+            magic: IDENTITY_MAGIC,
+            version: FORMAT_VERSION.into(),
+            block_bytes: self.block_bytes.into(),
+            uuid: self.uuid,
+            incompatible: 0.into(),
+            read_only_compatible: self.read_only_compatible.into(),
+            created_ms: self.created_ms.into(),
+            reserved: 0.into(),
+            crc: 0.into(),
+        };
+        raw.crc = crc(&raw.as_bytes()[..IDENTITY_BYTES - 4]).into();
+        let mut file = [0; IDENTITY_FILE_BYTES];
+        file[..IDENTITY_BYTES].copy_from_slice(raw.as_bytes());
+        file
+    }
+
+    /// Reads a whole file. The version is judged before the checksum, so that a later format, which may
+    /// check itself otherwise, is named as what it is.
+    pub fn decode(file: &[u8]) -> Result<Identity, IdentityFault> {
+        if file.len() != IDENTITY_FILE_BYTES {
+            return Err(IdentityFault::Size);
+        }
+        let (raw, rest) = RawIdentity::ref_from_prefix(file).map_err(|_| IdentityFault::Size)?;
+        if raw.magic != IDENTITY_MAGIC {
+            return Err(IdentityFault::Magic);
+        }
+        if raw.version.get() != FORMAT_VERSION {
+            return Err(IdentityFault::Version(raw.version.get()));
+        }
+        if crc(&file[..IDENTITY_BYTES - 4]) != raw.crc.get() || rest.iter().any(|&b| b != 0) {
+            return Err(IdentityFault::Checksum);
+        }
+        if raw.incompatible.get() & !INCOMPATIBLE_KNOWN != 0 {
+            return Err(IdentityFault::Features(raw.incompatible.get() & !INCOMPATIBLE_KNOWN));
+        }
+        let block_bytes = raw.block_bytes.get();
+        if !block_bytes.is_power_of_two() || !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes) {
+            return Err(IdentityFault::BlockSize(block_bytes));
+        }
+        Ok(Identity {
+            uuid: raw.uuid,
+            block_bytes,
+            read_only_compatible: raw.read_only_compatible.get(),
+            created_ms: raw.created_ms.get(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Identity {
+        Identity { uuid: [7; 16], block_bytes: 4096, read_only_compatible: 0, created_ms: 12 }
+    }
+
+    #[test]
+    fn round_trip() {
+        assert_eq!(Identity::decode(&sample().encode()), Ok(sample()));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_refused() {
+        let file = sample().encode();
+        for bit in 0..file.len() * 8 {
+            let mut bad = file;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert!(Identity::decode(&bad).is_err(), "bit {bit}");
+        }
+        assert_eq!(Identity::decode(&file[..100]), Err(IdentityFault::Size));
+    }
+
+    #[test]
+    fn another_version_and_unknown_features_are_named() {
+        let mut file = sample().encode();
+        file[8] = 9;
+        assert_eq!(Identity::decode(&file), Err(IdentityFault::Version(9)));
+        let mut file = sample().encode();
+        file[32] = 4;
+        let sum = crc(&file[..60]).to_le_bytes();
+        file[60..64].copy_from_slice(&sum);
+        assert_eq!(Identity::decode(&file), Err(IdentityFault::Features(4)));
+    }
+}

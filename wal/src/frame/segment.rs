@@ -1,0 +1,125 @@
+//! The segment header: block 0 of a segment file, written once, before the file has its name.
+
+use super::checksum::crc;
+use super::layout::{FORMAT_VERSION, RawSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC};
+use crate::types::Prior;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// What a segment says of itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    /// Identity of the log it belongs to.
+    pub uuid: [u8; 16],
+    /// Number of the segment, the high half of its LSNs.
+    pub sequence: u32,
+    /// Random number of this incarnation of the file, in every checksum of the segment.
+    pub salt: u64,
+    /// Lowest segment that was live, as acknowledged when the header was written.
+    pub first_live: u32,
+    /// Block size in bytes.
+    pub block_bytes: u32,
+    /// Length of the file in bytes.
+    pub file_bytes: u64,
+    /// What the blocks held when the header was written.
+    pub prior: Prior,
+}
+
+/// Why a segment header is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeaderFault {
+    /// The block does not start as a segment.
+    Magic,
+    /// Written by another version of the format.
+    Version(u32),
+    /// The checksum does not match, or bytes behind the structure are not zero.
+    Checksum,
+    /// It belongs to another log.
+    Foreign,
+    /// It says another sequence number than the file's name: the number it says.
+    Sequence(u32),
+    /// The block size differs from the identity's, or `prior` is not a known value.
+    Field,
+    /// The file's length differs from what the header says: that length.
+    Length(u64),
+    /// The header could not be read: the medium reports an error, or the file ends inside it.
+    Unreadable,
+}
+
+impl SegmentHeader {
+    /// Writes the header into `block`, all of it.
+    pub fn encode(&self, block: &mut [u8]) {
+        let mut raw = RawSegmentHeader {
+            magic: SEGMENT_MAGIC,
+            version: FORMAT_VERSION.into(),
+            block_bytes: self.block_bytes.into(),
+            uuid: self.uuid,
+            salt: self.salt.into(),
+            sequence: self.sequence.into(),
+            first_live: self.first_live.into(),
+            file_bytes: self.file_bytes.into(),
+            prior: match self.prior {
+                Prior::Zeros => 0,
+                Prior::Stale => 1,
+            }
+            .into(),
+            crc: 0.into(),
+        };
+        raw.crc = crc(&raw.as_bytes()[..SEGMENT_HEADER_BYTES - 4]).into();
+        block.fill(0);
+        block[..SEGMENT_HEADER_BYTES].copy_from_slice(raw.as_bytes());
+    }
+
+    /// Reads block 0. Whether the header fits its file's name, length and log is the caller's check.
+    pub fn decode(block: &[u8]) -> Result<SegmentHeader, HeaderFault> {
+        let (raw, rest) = RawSegmentHeader::ref_from_prefix(block).map_err(|_| HeaderFault::Unreadable)?;
+        if raw.magic != SEGMENT_MAGIC {
+            return Err(HeaderFault::Magic);
+        }
+        if raw.version.get() != FORMAT_VERSION {
+            return Err(HeaderFault::Version(raw.version.get()));
+        }
+        if crc(&block[..SEGMENT_HEADER_BYTES - 4]) != raw.crc.get() || rest.iter().any(|&b| b != 0) {
+            return Err(HeaderFault::Checksum);
+        }
+        Ok(SegmentHeader {
+            uuid: raw.uuid,
+            sequence: raw.sequence.get(),
+            salt: raw.salt.get(),
+            first_live: raw.first_live.get(),
+            block_bytes: raw.block_bytes.get(),
+            file_bytes: raw.file_bytes.get(),
+            prior: match raw.prior.get() {
+                0 => Prior::Zeros,
+                1 => Prior::Stale,
+                _ => return Err(HeaderFault::Field),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_every_flipped_bit() {
+        let header = SegmentHeader {
+            uuid: [3; 16],
+            sequence: 5,
+            salt: 0x1234_5678_9ABC_DEF0,
+            first_live: 2,
+            block_bytes: 4096,
+            file_bytes: 1 << 20,
+            prior: Prior::Stale,
+        };
+        let mut block = vec![0xFF; 4096];
+        header.encode(&mut block);
+        assert_eq!(SegmentHeader::decode(&block), Ok(header));
+        for bit in 0..block.len() * 8 {
+            block[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&block).is_err(), "bit {bit}");
+            block[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(SegmentHeader::decode(&block[..10]), Err(HeaderFault::Unreadable));
+    }
+}

@@ -1,0 +1,109 @@
+//! What a user may choose, with the reason of every limit.
+
+/// How groups are made durable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Strategy {
+    /// Direct where the file system supports it well, else sync.
+    #[default]
+    Auto,
+    /// O_DIRECT writes with RWF_DSYNC: each write is durable when it completes.
+    Direct,
+    /// Writes through the page cache, then one fdatasync for all that completed before it.
+    Sync,
+}
+
+/// What open does with bytes at the log's end that a crash of a sound medium cannot have left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Suspect {
+    /// Refuse with an error that names them.
+    #[default]
+    Refuse,
+    /// Drop them, with a report.
+    Drop,
+}
+
+/// Options of one log; `Options::default()` is right for most.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// Length of new segment files in bytes, rounded down to the block size. 16 KiB (a header, a group, a
+    /// mark and room) to 4 GiB - 64 KiB (offsets are 32 bits). Bounds the largest record. Default 64 MiB.
+    pub segment_bytes: u32,
+    /// How groups are made durable. Default [`Strategy::Auto`].
+    pub strategy: Strategy,
+    /// Segments prepared ahead, 2 to 64: appending in one needs the next one's name durable. Default 2.
+    pub spares: u32,
+    /// Bytes of a group at which the next record starts another, 4 KiB to 64 MiB. Default 1 MiB.
+    pub group_bytes: u32,
+    /// Bytes enqueued and not yet durable at which `append` blocks, 64 KiB to 4 GiB. A record larger than
+    /// that waits until it is alone. Default 64 MiB.
+    pub queue_bytes: u32,
+    /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 4.
+    pub in_flight: u32,
+    /// Milliseconds without appends after which lazy records are written and a mark ends the burst,
+    /// 1 to 60,000. Default 50.
+    pub idle_ms: u32,
+    /// What to do with suspect bytes at the end of the log. Default [`Suspect::Refuse`].
+    pub suspect: Suspect,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            segment_bytes: 64 << 20,
+            strategy: Strategy::Auto,
+            spares: 2,
+            group_bytes: 1 << 20,
+            queue_bytes: 64 << 20,
+            in_flight: 4,
+            idle_ms: 50,
+            suspect: Suspect::Refuse,
+        }
+    }
+}
+
+/// An option outside its range.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OutOfRange {
+    /// Name of the field of [`Options`].
+    pub option: &'static str,
+    /// The value given.
+    pub value: u32,
+    /// Smallest value allowed.
+    pub min: u32,
+    /// Largest value allowed.
+    pub max: u32,
+}
+
+impl Options {
+    /// Checks every range.
+    pub fn check(&self) -> Result<(), OutOfRange> {
+        let ranges = [
+            ("segment_bytes", self.segment_bytes, 16 << 10, u32::MAX - 65535),
+            ("spares", self.spares, 2, 64),
+            ("group_bytes", self.group_bytes, 4096, 64 << 20),
+            ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
+            ("in_flight", self.in_flight, 1, 64),
+            ("idle_ms", self.idle_ms, 1, 60_000),
+        ];
+        for (option, value, min, max) in ranges {
+            if !(min..=max).contains(&value) {
+                return Err(OutOfRange { option, value, min, max });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_checked() {
+        assert_eq!(Options::default().check(), Ok(()));
+        let low = Options { segment_bytes: 4096, ..Options::default() };
+        assert_eq!(low.check().unwrap_err().option, "segment_bytes");
+        let none = Options { in_flight: 0, ..Options::default() };
+        assert_eq!(none.check().unwrap_err(), OutOfRange { option: "in_flight", value: 0, min: 1, max: 64 });
+    }
+}

@@ -1,0 +1,156 @@
+//! Opening a log: sync, read from the medium, decide, and hand over what the write side starts with.
+//!
+//! The steps stand in order in [`recover`]. It changes nothing but left-over names of unfinished spares,
+//! and those only when the verdict is in; on refusal nothing at all. INV-3: everything found was synced
+//! before it was read. Fails with every damaged place.
+
+use crate::directory::{IDENTITY, Names, failed, list, read_identity};
+use crate::disk::{Access, Disk, DiskFile};
+use crate::error::Error;
+use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
+use crate::frame::layout::FORMAT_VERSION;
+use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN};
+use crate::options::Options;
+use crate::scan::scan;
+use crate::segment::{Segment, file_name};
+use crate::types::Lsn;
+use crate::verdict::{Verdict, decide};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+/// What open found and did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Report {
+    /// Identity of the log.
+    pub uuid: [u8; 16],
+    /// Lowest live segment.
+    pub first_live: u32,
+    /// Number of live segments with kept groups.
+    pub segments: u32,
+    /// Number of kept groups.
+    pub groups: u64,
+    /// End of the kept log; zero if it is empty.
+    pub end: Lsn,
+    /// Largest watermark found: everything below it was known durable.
+    pub watermark: Lsn,
+    /// What was there and is not kept; none of it was acknowledged.
+    pub dropped: Vec<Dropped>,
+    /// Names of unfinished spares that were removed.
+    pub removed: Vec<String>,
+    /// Names that are not the log's; left alone.
+    pub foreign: Vec<String>,
+}
+
+/// A log that was found sound.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    pub(crate) identity: Identity,
+    pub(crate) verdict: Verdict,
+    /// All segment files from the first live one on, open.
+    pub(crate) segments: BTreeMap<u32, Arc<Segment>>,
+    /// Numbers of all segment files, also dead ones.
+    pub(crate) files: Vec<u32>,
+    pub(crate) report: Report,
+}
+
+/// Finds the end of the log in `disk`, which the caller has locked.
+pub(crate) fn recover(disk: &dyn Disk, options: &Options) -> Result<Recovered, Error> {
+    let identity = read_identity(disk)?;
+    let unknown = identity.read_only_compatible & !READ_ONLY_COMPATIBLE_KNOWN;
+    if unknown != 0 {
+        let (path, file) = (disk.location(), IDENTITY.into());
+        return Err(Error::UnsupportedFeatures { path, file, bits: unknown });
+    }
+    let names = list(disk)?;
+    let files = open_and_sync(disk, &names)?;
+    let mut facts = Vec::with_capacity(files.len());
+    for (&sequence, file) in &files {
+        let found = scan(&**file, sequence, &identity.uuid, identity.block_bytes)
+            .map_err(|e| failed(disk, "read", &file_name(sequence), e))?;
+        facts.push(found);
+    }
+    let verdict = judge(disk, &identity, &facts, options)?;
+    for name in &names.unfinished {
+        disk.remove(name).map_err(|e| failed(disk, "remove", name, e))?;
+    }
+    let segments = open_live(disk, &verdict, &facts, files)?;
+    let report = Report {
+        uuid: identity.uuid,
+        first_live: verdict.first_live,
+        segments: u32::try_from(verdict.kept.len()).unwrap_or(u32::MAX),
+        groups: verdict.kept.iter().map(|k| u64::from(k.groups)).sum(),
+        end: verdict.end,
+        watermark: verdict.watermark,
+        dropped: verdict.dropped.clone(),
+        removed: names.unfinished.clone(),
+        foreign: names.foreign.clone(),
+    };
+    Ok(Recovered { identity, verdict, segments, files: names.segments, report })
+}
+
+/// Makes what is there durable before it is believed: a killed process may have left it in the page
+/// cache only, and a failed sync may have left pages that the device never got.
+fn open_and_sync(disk: &dyn Disk, names: &Names) -> Result<BTreeMap<u32, Arc<dyn DiskFile>>, Error> {
+    let mut files = BTreeMap::new();
+    for &sequence in &names.segments {
+        let name = file_name(sequence);
+        let file = disk.open(&name, Access::Write).map_err(|e| failed(disk, "open", &name, e))?;
+        file.sync().map_err(|e| failed(disk, "sync", &name, e))?;
+        files.insert(sequence, file);
+    }
+    disk.sync().map_err(|e| failed(disk, "sync", "", e))?;
+    files.values().for_each(|f| f.drop_cache());
+    Ok(files)
+}
+
+/// The verdict over the facts, with a refusal turned into the error that names it best.
+pub(crate) fn judge(
+    disk: &dyn Disk,
+    identity: &Identity,
+    facts: &[SegmentFacts],
+    options: &Options,
+) -> Result<Verdict, Error> {
+    decide(facts, identity.block_bytes, options.suspect).map_err(|damage| refusal(disk.location(), &damage))
+}
+
+fn refusal(path: String, damage: &[Damage]) -> Error {
+    for d in damage {
+        if let DamageKind::Header(HeaderFault::Version(found)) = d.what {
+            let file = file_name(d.from.segment());
+            return Error::UnsupportedVersion { path, file, found, supported: FORMAT_VERSION };
+        }
+    }
+    Error::Corrupt { path, damage: damage.into() }
+}
+
+/// Keeps the segments from the first live one on.
+fn open_live(
+    disk: &dyn Disk,
+    verdict: &Verdict,
+    facts: &[SegmentFacts],
+    mut files: BTreeMap<u32, Arc<dyn DiskFile>>,
+) -> Result<BTreeMap<u32, Arc<Segment>>, Error> {
+    let mut segments = BTreeMap::new();
+    for found in facts.iter().filter(|f| f.sequence >= verdict.first_live) {
+        let (Ok(header), Some(file)) = (found.header, files.remove(&found.sequence)) else { continue };
+        let in_use = found.sequence >= verdict.next.at.segment();
+        let written_to = if in_use {
+            let name = file_name(found.sequence);
+            file.written_end(0).map_err(|e| failed(disk, "examine", &name, e))?
+        } else {
+            header.file_bytes
+        };
+        let segment = Segment {
+            sequence: header.sequence,
+            salt: header.salt,
+            file_bytes: u32::try_from(header.file_bytes).unwrap_or(u32::MAX),
+            file,
+            written_to: AtomicU32::new(
+                u32::try_from(written_to).unwrap_or(u32::MAX) & !(header.block_bytes - 1),
+            ),
+        };
+        segments.insert(found.sequence, Arc::new(segment));
+    }
+    Ok(segments)
+}

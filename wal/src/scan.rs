@@ -1,0 +1,186 @@
+//! Reads a whole segment file and states what is in it. Decides nothing.
+//!
+//! One scanner serves recovery, inspection and verification. Every block is looked at, so heads behind
+//! a gap are found; reading is from the medium. Fails only if the medium does.
+
+use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
+use crate::facts::{Head, SegmentFacts};
+use crate::frame::layout::SECTOR_BYTES;
+use crate::frame::{GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
+use crate::types::{GroupKind, Lsn};
+use std::io;
+
+/// Bytes read at a time.
+const CHUNK_BYTES: u32 = 1 << 20;
+
+/// Scans the file of segment `sequence` of the log `uuid`.
+pub(crate) fn scan(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+) -> io::Result<SegmentFacts> {
+    let mut facts = SegmentFacts {
+        sequence,
+        header: Err(HeaderFault::Unreadable),
+        heads: Vec::new(),
+        zeros_from: 0,
+        strange: Vec::new(),
+    };
+    let header = match read_header(file, sequence, uuid, block_bytes)? {
+        Ok(header) => header,
+        Err(fault) => {
+            facts.header = Err(fault);
+            return Ok(facts);
+        }
+    };
+    facts.header = Ok(header);
+    facts.zeros_from = block_bytes;
+    // The header's length equals the file's and was checked to fit 32 bits.
+    let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
+    let mut window = Window::new(file, file_bytes);
+    let mut at = block_bytes;
+    while at < file_bytes {
+        let block = window.range(at, block_bytes)?;
+        let lsn = Lsn::new(sequence, at);
+        let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
+            if block.iter().any(|&b| b != 0) {
+                facts.zeros_from = at + block_bytes;
+                if block[..SECTOR_BYTES as usize].iter().any(|&b| b != 0) {
+                    facts.strange.push(at);
+                }
+            }
+            at += block_bytes;
+            continue;
+        };
+        let head = check_group(&mut window, &group, header.salt, block_bytes, file_bytes)?;
+        at = if head.fault.is_none() { head.end } else { at + block_bytes };
+        facts.zeros_from = at;
+        facts.heads.push(head);
+    }
+    Ok(facts)
+}
+
+/// Reads and checks block 0 against the file's name, length and log.
+pub(crate) fn read_header(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+) -> io::Result<Result<SegmentHeader, HeaderFault>> {
+    let len = file.len()?;
+    if len < u64::from(block_bytes) {
+        return Ok(Err(HeaderFault::Length(len)));
+    }
+    let mut block = AlignedBuf::zeroed(block_bytes as usize);
+    read_exact_medium(file, &mut block, 0, block_bytes as usize)?;
+    Ok(SegmentHeader::decode(&block).and_then(|header| {
+        if header.uuid != *uuid {
+            Err(HeaderFault::Foreign)
+        } else if header.sequence != sequence {
+            Err(HeaderFault::Sequence(header.sequence))
+        } else if header.block_bytes != block_bytes {
+            Err(HeaderFault::Field)
+        } else if header.file_bytes != len || u32::try_from(len).is_err() || len % u64::from(block_bytes) != 0
+        {
+            Err(HeaderFault::Length(len))
+        } else {
+            Ok(header)
+        }
+    }))
+}
+
+/// Reads all of a group and checks it.
+fn check_group(
+    window: &mut Window<'_>,
+    group: &GroupHeader,
+    salt: u64,
+    block_bytes: u32,
+    file_bytes: u32,
+) -> io::Result<Head> {
+    let offset = group.lsn.offset();
+    let length = group.disk_bytes(block_bytes).unwrap_or(u32::MAX);
+    let end = offset.saturating_add(length);
+    let mut head = Head {
+        offset,
+        end,
+        kind: group.kind,
+        watermark: group.watermark,
+        previous_end: group.previous_end,
+        first_live: group.first_live,
+        record_count: group.record_count,
+        footer_bytes: 0,
+        wall_clock_ms: group.wall_clock_ms,
+        fault: None,
+        zero_sector: false,
+    };
+    if end > file_bytes {
+        head.fault = Some(crate::frame::GroupFault::Count);
+        return Ok(head);
+    }
+    let bytes = window.range(offset, length)?;
+    head.fault = group.check(salt, bytes).err();
+    if head.fault.is_some() {
+        head.zero_sector =
+            bytes.chunks_exact(SECTOR_BYTES as usize).any(|sector| sector.iter().all(|&b| b == 0));
+    } else if group.kind == GroupKind::Data {
+        head.footer_bytes = footer_bytes(group, salt, bytes);
+    }
+    Ok(head)
+}
+
+/// What the records of a valid group add to their segment's footer.
+fn footer_bytes(group: &GroupHeader, salt: u64, bytes: &[u8]) -> u32 {
+    records(group, salt, bytes).fold(0, |sum, record| sum.saturating_add(record.footer_bytes()))
+}
+
+/// The records of a valid group in order; stops at one that does not check.
+pub(crate) fn records<'a>(
+    group: &GroupHeader,
+    salt: u64,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = RecordRef<'a>> + use<'a> {
+    use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
+    let (start, mut left) = (group.lsn, group.record_count);
+    let mut at = GROUP_HEADER_BYTES;
+    std::iter::from_fn(move || {
+        left = left.checked_sub(1)?;
+        let lsn = Lsn::from_u64(start.as_u64() + at as u64);
+        let record = record_at(bytes, at, salt, lsn).ok()?;
+        at = (at + record.len()).next_multiple_of(RECORD_ALIGN as usize);
+        Some(record)
+    })
+}
+
+/// A moving view of a file, large enough for what is asked.
+pub(crate) struct Window<'a> {
+    file: &'a dyn DiskFile,
+    file_bytes: u32,
+    buf: AlignedBuf,
+    start: u32,
+}
+
+impl<'a> Window<'a> {
+    /// A view of `file`, whose length is `file_bytes`.
+    pub(crate) fn new(file: &'a dyn DiskFile, file_bytes: u32) -> Window<'a> {
+        Window { file, file_bytes, buf: AlignedBuf::new(), start: 0 }
+    }
+
+    /// The bytes `[offset, offset + length)`, block-aligned and inside the file.
+    pub(crate) fn range(&mut self, offset: u32, length: u32) -> io::Result<&[u8]> {
+        let inside = offset >= self.start
+            && u64::from(offset) + u64::from(length) <= u64::from(self.start) + self.buf.len() as u64;
+        if !inside {
+            let want = length.max(CHUNK_BYTES).min(self.file_bytes - offset) as usize;
+            self.buf.clear();
+            self.buf.set_len_for_read(want);
+            self.start = offset;
+            if let Err(e) = read_exact_medium(self.file, &mut self.buf, u64::from(offset), want) {
+                self.buf.clear();
+                return Err(e);
+            }
+        }
+        let from = (offset - self.start) as usize;
+        Ok(&self.buf[from..from + length as usize])
+    }
+}

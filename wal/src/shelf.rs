@@ -1,0 +1,163 @@
+//! The shelf where prepared segments wait, between the pipeline and the append path.
+//!
+//! The pipeline puts named, durable spares down; rotation takes them. Neither waits for the other while
+//! holding the other's lock. State as inequalities: the numbers on the shelf are contiguous and above
+//! the segment in use; `written_to <= file_bytes`.
+
+use crate::error::Error;
+use crate::segment::Segment;
+use parking_lot::{Condvar, Mutex};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+struct Inner {
+    ready: VecDeque<Arc<Segment>>,
+    in_use: Option<Arc<Segment>>,
+    release_below: u32,
+    failure: Option<Error>,
+    version: u64,
+    stop: bool,
+}
+
+/// Where the pipeline and the append path meet.
+#[derive(Debug, Default)]
+pub(crate) struct Shelf {
+    inner: Mutex<Inner>,
+    /// Signalled on every change that somebody may wait for.
+    changed: Condvar,
+}
+
+/// What the pipeline is to do next, as the shelf sees it.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// Segments that need their blocks written, most urgent first.
+    pub(crate) unwritten: Vec<Arc<Segment>>,
+    /// Number of spares ready.
+    pub(crate) ready: usize,
+    /// Files below this number may go.
+    pub(crate) release_below: u32,
+    /// The version that this describes.
+    pub(crate) version: u64,
+}
+
+impl Shelf {
+    /// Puts a spare down; numbers ascend.
+    pub(crate) fn put(&self, segment: Arc<Segment>) {
+        let mut inner = self.inner.lock();
+        inner.ready.push_back(segment);
+        inner.failure = None;
+        self.bump(&mut inner);
+    }
+
+    /// Takes the next spare, if the one behind it is durable too: a segment is used only when its
+    /// successor cannot be missing.
+    pub(crate) fn take(&self) -> Option<Arc<Segment>> {
+        let mut inner = self.inner.lock();
+        if inner.ready.len() < 2 {
+            return None;
+        }
+        let segment = inner.ready.pop_front();
+        inner.in_use.clone_from(&segment);
+        self.bump(&mut inner);
+        segment
+    }
+
+    /// Says which segment is being appended to.
+    pub(crate) fn set_in_use(&self, segment: Arc<Segment>) {
+        self.inner.lock().in_use = Some(segment);
+    }
+
+    /// Spares ready.
+    pub(crate) fn ready(&self) -> usize {
+        self.inner.lock().ready.len()
+    }
+
+    /// Lets files below `sequence` go. Call only once a group that says so is durable.
+    pub(crate) fn release_below(&self, sequence: u32) {
+        let mut inner = self.inner.lock();
+        if sequence > inner.release_below {
+            inner.release_below = sequence;
+            self.bump(&mut inner);
+        }
+    }
+
+    /// Blocks of `segment` below `offset` are written now.
+    pub(crate) fn written(&self, segment: &Segment, offset: u32) {
+        segment.written_to.store(offset, Ordering::Release);
+        let mut inner = self.inner.lock();
+        self.bump(&mut inner);
+    }
+
+    /// The pipeline could not go on; waiting appends get `error`. `None` clears it.
+    pub(crate) fn set_failure(&self, error: Option<Error>) {
+        let mut inner = self.inner.lock();
+        if error.is_some() {
+            self.bump(&mut inner);
+        }
+        inner.failure = error;
+    }
+
+    /// Why the pipeline does not go on.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.inner.lock().failure.clone()
+    }
+
+    /// A count that grows with every change; read it before looking, so that no change is slept through.
+    pub(crate) fn version(&self) -> u64 {
+        self.inner.lock().version
+    }
+
+    /// What there is to do.
+    pub(crate) fn wanted(&self) -> Wanted {
+        let inner = self.inner.lock();
+        let unwritten = inner
+            .in_use
+            .iter()
+            .chain(inner.ready.iter())
+            .filter(|s| s.written_to.load(Ordering::Acquire) < s.file_bytes)
+            .cloned()
+            .collect();
+        Wanted {
+            unwritten,
+            ready: inner.ready.len(),
+            release_below: inner.release_below,
+            version: inner.version,
+        }
+    }
+
+    /// Sleeps until something has changed since version `seen`, at most `timeout`; `false` when the log
+    /// stops.
+    pub(crate) fn sleep(&self, seen: u64, timeout: Option<Duration>) -> bool {
+        let mut inner = self.inner.lock();
+        while inner.version == seen && !inner.stop {
+            match timeout {
+                Some(timeout) => {
+                    if self.changed.wait_for(&mut inner, timeout).timed_out() {
+                        break;
+                    }
+                }
+                None => self.changed.wait(&mut inner),
+            }
+        }
+        !inner.stop
+    }
+
+    fn bump(&self, inner: &mut Inner) {
+        inner.version += 1;
+        self.changed.notify_all();
+    }
+
+    /// Whether [`Shelf::stop`] was called.
+    pub(crate) fn stopped(&self) -> bool {
+        self.inner.lock().stop
+    }
+
+    /// Ends the pipeline and whoever waits for it.
+    pub(crate) fn stop(&self) {
+        self.inner.lock().stop = true;
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,131 @@
+//! Plain types that every floor shares: positions in the log and durability classes.
+//! No behaviour beyond arithmetic; nothing here can fail except by returning `None`.
+
+use std::fmt;
+
+/// A position in the log: segment sequence in the high 32 bits, byte offset in the low 32.
+///
+/// Positions only ever grow. A record's LSN is the position of its first byte, so comparing LSNs
+/// compares log order across segments.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Lsn(u64);
+
+impl Lsn {
+    /// The position that no byte has: "nothing yet". Smaller than every real position.
+    pub const ZERO: Lsn = Lsn(0);
+
+    /// The position of byte `offset` of segment `segment`.
+    pub const fn new(segment: u32, offset: u32) -> Lsn {
+        Lsn(((segment as u64) << 32) | offset as u64)
+    }
+
+    /// The position whose on-disk form is `raw`.
+    pub const fn from_u64(raw: u64) -> Lsn {
+        Lsn(raw)
+    }
+
+    /// The on-disk form.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    /// Segment sequence number; 0 only for [`Lsn::ZERO`], the first segment is 1.
+    pub const fn segment(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Byte offset inside the segment file.
+    #[expect(clippy::cast_possible_truncation, reason = "the low half is the offset")]
+    pub const fn offset(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Whether this is [`Lsn::ZERO`].
+    pub const fn is_zero(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}:{:08x}", self.segment(), self.offset())
+    }
+}
+
+impl fmt::Debug for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How soon a record must be on the medium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Class {
+    /// Forms or joins a group now.
+    #[default]
+    Sync,
+    /// Rides the next group, the idle flush or close; never forces a write of its own.
+    Lazy,
+}
+
+/// What the blocks of a segment held before its first group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Prior {
+    /// Zeros: a sector that is neither zero nor valid cannot be the trace of a torn write.
+    Zeros,
+    /// Blocks of an earlier incarnation of the file.
+    Stale,
+}
+
+/// What a group is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GroupKind {
+    /// Records of callers.
+    Data,
+    /// No records: carries the watermark when the log goes idle, closes or opens.
+    Mark,
+    /// The index of its segment, the last group in it.
+    Footer,
+}
+
+/// The number `n` rounded up to a multiple of `to`, or `None` on overflow; `to` is a power of two.
+pub const fn round_up(n: u32, to: u32) -> Option<u32> {
+    match n.checked_add(to - 1) {
+        Some(sum) => Some(sum & !(to - 1)),
+        None => None,
+    }
+}
+
+/// Narrows a length to the format's 32 bits; lengths beyond saturate and so fail the size check that
+/// every caller makes against the segment size.
+pub const fn len32(n: usize) -> u32 {
+    if n > u32::MAX as usize {
+        u32::MAX
+    } else {
+        #[expect(clippy::cast_possible_truncation, reason = "checked in the line above")]
+        let n = n as u32;
+        n
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lsn_orders_by_segment_then_offset() {
+        assert!(Lsn::new(1, u32::MAX) < Lsn::new(2, 0));
+        assert_eq!(Lsn::new(7, 9).segment(), 7);
+        assert_eq!(Lsn::new(7, 9).offset(), 9);
+        assert_eq!(Lsn::new(7, 9).to_string(), "00000007:00000009");
+        assert!(Lsn::ZERO < Lsn::new(0, 1));
+    }
+
+    #[test]
+    fn rounding_reports_overflow() {
+        assert_eq!(round_up(0, 4096), Some(0));
+        assert_eq!(round_up(1, 4096), Some(4096));
+        assert_eq!(round_up(u32::MAX, 4096), None);
+        assert_eq!(len32(usize::MAX), u32::MAX);
+    }
+}

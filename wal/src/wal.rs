@@ -1,0 +1,556 @@
+//! The log as its users see it: composition of the floors below, and no mechanism of its own.
+
+use crate::commit::{Blocked, Core, Limits, Log, Sealer, Start, Ticket};
+use crate::create;
+use crate::directory::{IDENTITY, LOCK, failed, list};
+use crate::disk::{Clock, Disk, DiskLock, Mode, PosixDisk, Random, SystemClock, SystemRandom};
+use crate::error::Error;
+use crate::frame::layout::GROUP_HEADER_BYTES;
+use crate::frame::{Batch, tail_bytes};
+use crate::options::{Options, Strategy};
+use crate::pipeline::{Pipeline, PipelineStart, Progress};
+use crate::read::{Records, Table, read_range};
+use crate::recover::{Recovered, Report, recover};
+use crate::shelf::Shelf;
+use crate::types::{Class, Lsn, len32};
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Whether the log starts threads of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Threads {
+    /// One that flushes for those who do not block, one that prepares segments.
+    #[default]
+    Spawned,
+    /// None: the caller steps the log, as a seeded scheduler does.
+    Stepped,
+}
+
+/// What the log runs on: disk, clock, random numbers and threads.
+#[derive(Clone, Debug)]
+pub struct Env {
+    /// The directory.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Salts and identities.
+    pub random: Arc<dyn Random>,
+    /// Threads.
+    pub threads: Threads,
+}
+
+impl Env {
+    /// The real directory `dir`, the machine's clock and the kernel's random numbers.
+    pub fn posix(dir: &Path, options: &Options) -> Result<Env, Error> {
+        let mode = match options.strategy {
+            Strategy::Auto => None,
+            Strategy::Direct => Some(Mode::Direct),
+            Strategy::Sync => Some(Mode::Buffered),
+        };
+        let disk = PosixDisk::open(dir, mode).map_err(|e| open_failed(dir, e))?;
+        Ok(Env {
+            disk: Arc::new(disk),
+            clock: Arc::new(SystemClock::new()),
+            random: Arc::new(SystemRandom),
+            threads: Threads::Spawned,
+        })
+    }
+}
+
+fn open_failed(dir: &Path, e: io::Error) -> Error {
+    let path = dir.display().to_string();
+    match e.kind() {
+        io::ErrorKind::NotADirectory => Error::NotADirectory { path },
+        io::ErrorKind::NotFound => Error::NotALog { path, found: "no such directory" },
+        _ => Error::io("open", path, "", e),
+    }
+}
+
+/// Numbers about an open log since it was opened.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Stats {
+    /// Records enqueued.
+    pub records: u64,
+    /// Bytes of these records.
+    pub record_bytes: u64,
+    /// Groups issued, marks and footers included.
+    pub groups: u64,
+    /// Bytes of these groups, padding included.
+    pub group_bytes: u64,
+    /// Marks enqueued.
+    pub marks: u64,
+    /// Segments entered.
+    pub rotations: u64,
+    /// Bytes of records that are not durable.
+    pub queued_bytes: u64,
+    /// Segments ready.
+    pub spares: usize,
+    /// How groups are made durable: `direct` or `sync`.
+    pub strategy: &'static str,
+    /// What carries out the operations.
+    pub backend: &'static str,
+}
+
+/// An open log. All methods may be called from any thread.
+///
+/// [`Wal::append`] enqueues a record and returns a [`Ticket`]; the record can be read at once and is
+/// durable when the ticket says so. Dropping the log without [`Wal::close`] abandons it as a kill would:
+/// records that were not acknowledged may be lost, none that were.
+#[derive(Debug)]
+pub struct Wal {
+    log: Arc<Log>,
+    table: RwLock<Table>,
+    pipeline: Arc<Mutex<Pipeline>>,
+    shelf: Arc<Shelf>,
+    env: Env,
+    options: Options,
+    block_bytes: u32,
+    location: String,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Wal {
+    // ---- create, open, close ---------------------------------------------------------------------
+
+    /// Makes a new log in `dir`, which is created (mode 0700) unless it exists and holds no log.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyALog`], [`Error::NotADirectory`], [`Error::Locked`],
+    /// [`Error::OptionOutOfRange`], [`Error::Io`].
+    pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Wal, Error> {
+        let dir = dir.as_ref();
+        options.check().map_err(Error::OptionOutOfRange)?;
+        PosixDisk::create_dir(dir).map_err(|e| open_failed(dir, e))?;
+        Wal::create_in(Env::posix(dir, options)?, options)
+    }
+
+    /// Opens the log in `dir` and finds its end.
+    ///
+    /// # Errors
+    /// Those that name who must act: [`Error::NotALog`], [`Error::Locked`],
+    /// [`Error::UnsupportedVersion`], [`Error::Corrupt`] with every damaged range, [`Error::Io`].
+    /// On refusal nothing was changed.
+    pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, Report), Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        Wal::open_in(Env::posix(dir.as_ref(), options)?, options)
+    }
+
+    /// As [`Wal::create`], on any disk.
+    pub fn create_in(env: Env, options: &Options) -> Result<Wal, Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        let disk = &*env.disk;
+        // Looked at before the lock is taken too, so that a refusal leaves no LOCK file behind.
+        refuse_existing(disk)?;
+        let lock = lock(disk)?;
+        let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
+        let shelf = Arc::new(Shelf::default());
+        let start = PipelineStart {
+            uuid: identity.uuid,
+            block_bytes: identity.block_bytes,
+            segment_bytes: options.segment_bytes,
+            spares: 2,
+            files: BTreeSet::new(),
+            next: 1,
+        };
+        let mut pipeline =
+            Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
+        while shelf.ready() < 2 {
+            if let Progress::Full(_) = pipeline.step()? {
+                return Err(Error::NoSpace { path: disk.location() });
+            }
+        }
+        create::finish(disk)?;
+        Wal::start(env, options, lock).map(|(wal, _)| wal)
+    }
+
+    /// As [`Wal::open`], on any disk.
+    pub fn open_in(env: Env, options: &Options) -> Result<(Wal, Report), Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        let names = list(&*env.disk)?;
+        if !names.identity {
+            let found = match (names.segments.is_empty(), names.identity_new) {
+                (true, false) => "no IDENTITY",
+                (_, true) => "a creation that was not finished",
+                (false, false) => "segments without IDENTITY",
+            };
+            return Err(Error::NotALog { path: env.disk.location(), found });
+        }
+        let lock = lock(&*env.disk)?;
+        Wal::start(env, options, lock)
+    }
+
+    fn start(env: Env, options: &Options, lock: Arc<dyn DiskLock>) -> Result<(Wal, Report), Error> {
+        let Recovered { identity, verdict, segments, files, report } = recover(&*env.disk, options)?;
+        let shelf = Arc::new(Shelf::default());
+        let start = PipelineStart {
+            uuid: identity.uuid,
+            block_bytes: identity.block_bytes,
+            segment_bytes: options.segment_bytes,
+            spares: options.spares as usize,
+            next: files.last().map_or(1, |top| top + 1),
+            files: files.iter().copied().collect(),
+        };
+        let mut pipeline =
+            Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
+        let mut table = Table::default();
+        for kept in &verdict.kept {
+            if let Some(segment) = segments.get(&kept.segment) {
+                table.insert(Arc::clone(segment), Some(kept.end));
+            }
+        }
+        shelf.release_below(verdict.first_live);
+        let next = verdict.next.at.segment();
+        let in_use = segments.get(&next);
+        for (_, spare) in segments.range(next + 1..) {
+            shelf.put(Arc::clone(spare));
+        }
+        let segment = match in_use {
+            Some(segment) => Arc::clone(segment),
+            None => take_first(&mut pipeline, &shelf)?,
+        };
+        shelf.set_in_use(Arc::clone(&segment));
+        table.insert(Arc::clone(&segment), None);
+        // A group may be issued only when the next file is durable in the directory.
+        fill_shelf(&mut pipeline, &shelf, 1)?;
+        let limits = Limits {
+            location: env.disk.location(),
+            block_bytes: identity.block_bytes,
+            group_bytes: options.group_bytes,
+            queue_bytes: u64::from(options.queue_bytes),
+            in_flight: options.in_flight as usize,
+            durable_writes: env.disk.mode() == Mode::Direct,
+        };
+        let core = Core::new(
+            limits,
+            Arc::clone(&env.clock),
+            Arc::clone(&shelf),
+            Start {
+                segment,
+                offset: verdict.next.at.offset(),
+                previous_end: verdict.next.previous_end,
+                watermark: verdict.end,
+                first_live: verdict.first_live,
+                footer_bytes: verdict.next.footer_bytes,
+                marked: !verdict.next.mark,
+                lock,
+            },
+        );
+        let mut wal = Wal {
+            log: Arc::new(Log::new(core)),
+            table: RwLock::new(table),
+            pipeline: Arc::new(Mutex::new(pipeline)),
+            shelf,
+            block_bytes: identity.block_bytes,
+            location: env.disk.location(),
+            options: options.clone(),
+            env,
+            workers: Vec::new(),
+        };
+        // What open returns is exposed from here on, so a mark that covers it is durable first.
+        wal.mark()?;
+        if wal.env.threads == Threads::Spawned {
+            wal.spawn()?;
+        }
+        Ok((wal, report))
+    }
+
+    fn spawn(&mut self) -> Result<(), Error> {
+        let named = |name: &str| std::thread::Builder::new().name(name.into());
+        let failed = |e| failed(&*self.env.disk, "start a thread for", "", e);
+        let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.env.clock));
+        let idle = Duration::from_millis(u64::from(self.options.idle_ms));
+        let flusher = named("seawall-flush").spawn(move || log.flush_loop(&*clock, idle)).map_err(failed)?;
+        self.workers.push(flusher);
+        let (log, shelf) = (Arc::clone(&self.log), Arc::clone(&self.shelf));
+        let pipeline = Arc::clone(&self.pipeline);
+        let spares =
+            named("seawall-spare").spawn(move || prepare(&log, &shelf, &pipeline)).map_err(failed)?;
+        self.workers.push(spares);
+        Ok(())
+    }
+
+    /// Makes everything durable, ends the log with a mark, and unlocks the directory.
+    ///
+    /// # Errors
+    /// The failure that stopped the log, if one did; the directory is unlocked all the same.
+    pub fn close(mut self) -> Result<(), Error> {
+        let result = self.flush().and_then(|_| self.mark());
+        self.stop();
+        result
+    }
+
+    fn stop(&mut self) {
+        self.log.latch(Error::Closed);
+        self.shelf.stop();
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has nothing left to say; the log is stopped either way.
+            let _ = worker.join();
+        }
+    }
+
+    // ---- write -----------------------------------------------------------------------------------
+
+    /// Enqueues one record. It is readable when this returns and durable when the ticket says.
+    ///
+    /// Blocks only for back-pressure: too many bytes not durable yet, or the next segment not ready.
+    ///
+    /// # Errors
+    /// [`Error::RecordTooLarge`] and [`Error::NoSpace`] leave no trace; [`Error::Latched`] and
+    /// [`Error::Closed`] end the log's use.
+    pub fn append(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
+        let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
+        let max = self.record_bytes_max();
+        if bytes > max {
+            return Err(Error::RecordTooLarge { bytes, max });
+        }
+        let head_crc = batch.head_crc(class);
+        loop {
+            let version = self.shelf.version();
+            match self.log.append(batch, class, head_crc) {
+                Ok(ticket) => {
+                    self.enter_segments(ticket.lsn());
+                    return Ok(ticket);
+                }
+                Err(Blocked::Failed(error)) => return Err(error),
+                Err(Blocked::Queue) => self.log.wait_for_space(),
+                Err(Blocked::Pipeline) => self.wait_for_pipeline(version)?,
+            }
+        }
+    }
+
+    /// Largest [`Batch::encoded_len`] plus footer share that a segment of this log can hold, in bytes.
+    pub fn record_bytes_max(&self) -> usize {
+        let footer = tail_bytes(0, self.block_bytes).unwrap_or(0) + self.block_bytes;
+        let around = self.block_bytes + len32(GROUP_HEADER_BYTES) + footer;
+        self.options.segment_bytes.saturating_sub(around) as usize
+    }
+
+    /// Makes everything enqueued so far durable, lazy records included; returns the durable end.
+    pub fn flush(&self) -> Result<Lsn, Error> {
+        self.log.flush()
+    }
+
+    /// Says that segments below `segment` hold nothing live. Takes effect, and frees their files, once
+    /// a later group is durable; does not wait. Never goes back, nor beyond the segment in use.
+    pub fn release(&self, segment: u32) -> Result<(), Error> {
+        let mut core = self.log.core();
+        if let Some(failure) = core.failure() {
+            return Err(failure.clone());
+        }
+        core.release(segment);
+        let first_live = core.first_live();
+        drop(core);
+        self.table.write().release(first_live);
+        Ok(())
+    }
+
+    /// Installs what makes the footers, and shows it the records of the segment in use. Call it before
+    /// the first append.
+    pub fn set_sealer(&self, mut sealer: Box<dyn Sealer>) -> Result<(), Error> {
+        let segment = self.active_segment();
+        for record in self.records(Lsn::new(segment, 0)) {
+            let record = record?;
+            sealer.record(record.lsn(), record.meta(), &mut record.parts().map(|(info, _)| info));
+        }
+        self.log.core().set_sealer(sealer);
+        Ok(())
+    }
+
+    /// Adds a mark unless the log ends in one, and waits for it.
+    fn mark(&self) -> Result<(), Error> {
+        loop {
+            let version = self.shelf.version();
+            let mut core = self.log.core();
+            if !core.needs_mark() {
+                let failure = core.failure().cloned();
+                drop(core);
+                return failure.map_or(Ok(()), Err);
+            }
+            let outcome = core.mark();
+            drop(core);
+            match outcome {
+                Ok(_) => {
+                    self.flush()?;
+                    self.enter_segments(self.log.durable());
+                }
+                Err(Blocked::Failed(error)) => return Err(error),
+                Err(Blocked::Queue) => self.log.wait_for_space(),
+                Err(Blocked::Pipeline) => self.wait_for_pipeline(version)?,
+            }
+        }
+    }
+
+    /// Lets the pipeline catch up.
+    fn wait_for_pipeline(&self, version: u64) -> Result<(), Error> {
+        if self.workers.is_empty() {
+            return match self.pipeline.lock().step() {
+                Ok(Progress::Full(_)) => Err(Error::NoSpace { path: self.location.clone() }),
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    self.log.latch(error.clone());
+                    Err(error)
+                }
+            };
+        }
+        self.shelf.sleep(version, Some(Duration::from_millis(100)));
+        Ok(())
+    }
+
+    /// Tells the readers' table about segments that rotation entered, up to the one of `lsn`.
+    fn enter_segments(&self, lsn: Lsn) {
+        if self.table.read().get(lsn.segment()).is_some() {
+            return;
+        }
+        let mut table = self.table.write();
+        for (previous_end, segment) in self.log.core().entered.drain(..) {
+            table.enter(previous_end, segment);
+        }
+    }
+
+    // ---- read ------------------------------------------------------------------------------------
+
+    /// The durable records from `from` on, in log order; those that become durable later are not seen.
+    pub fn records(&self, from: Lsn) -> Records {
+        let durable = self.log.durable();
+        Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, durable)
+    }
+
+    /// Fills `out` with the bytes at `at`, which an append or a record named; from memory if they are not
+    /// durable yet. Unchecked: compare the part's CRC.
+    pub fn read_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        if at >= self.log.durable() {
+            let core = self.log.core();
+            if core.read_pending(at, out) {
+                return Ok(());
+            }
+            if at >= core.watermark() {
+                return Err(Error::NotInLog { lsn: at });
+            }
+        }
+        let segment = self.table.read().get(at.segment());
+        let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
+        read_range(&segment, &self.location, at, out)
+    }
+
+    /// End of the durable prefix.
+    pub fn durable(&self) -> Lsn {
+        self.log.durable()
+    }
+
+    /// Lowest segment that readers can still reach.
+    pub fn first_segment(&self) -> u32 {
+        self.table.read().first().unwrap_or_else(|| self.active_segment())
+    }
+
+    /// The segment that the next record goes to, at the earliest.
+    pub fn active_segment(&self) -> u32 {
+        self.log.core().segment().sequence
+    }
+
+    /// Numbers since open.
+    pub fn stats(&self) -> Stats {
+        let core = self.log.core();
+        let (counters, queued_bytes) = (core.counters, core.queued_bytes());
+        drop(core);
+        Stats {
+            records: counters.records,
+            record_bytes: counters.record_bytes,
+            groups: counters.groups,
+            group_bytes: counters.group_bytes,
+            marks: counters.marks,
+            rotations: counters.rotations,
+            queued_bytes,
+            spares: self.shelf.ready(),
+            strategy: match self.env.disk.mode() {
+                Mode::Direct => "direct",
+                Mode::Buffered => "sync",
+            },
+            backend: "posix",
+        }
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Wal {
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn pipeline(&self) -> &Mutex<Pipeline> {
+        &self.pipeline
+    }
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Refuses a directory that clearly holds a log, without touching it.
+fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
+    if list(disk)?.identity {
+        return Err(Error::AlreadyALog { path: disk.location(), found: IDENTITY.into() });
+    }
+    Ok(())
+}
+
+fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
+    let holder = format!("process {}\n", std::process::id());
+    match disk.lock(LOCK, &holder) {
+        Ok(Ok(lock)) => Ok(Arc::from(lock)),
+        Ok(Err(text)) => {
+            let holder = if text.is_empty() { "another process".into() } else { text };
+            Err(Error::Locked { path: disk.location(), holder })
+        }
+        Err(e) => Err(failed(disk, "lock", LOCK, e)),
+    }
+}
+
+/// Prepares spares until `count` are ready.
+fn fill_shelf(pipeline: &mut Pipeline, shelf: &Shelf, count: usize) -> Result<(), Error> {
+    while shelf.ready() < count {
+        if let Progress::Full(_) = pipeline.step()? {
+            return Err(shelf.failure().unwrap_or(Error::Closed));
+        }
+    }
+    Ok(())
+}
+
+/// The first spare, made if need be.
+fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<crate::segment::Segment>, Error> {
+    loop {
+        fill_shelf(pipeline, shelf, 2)?;
+        if let Some(segment) = shelf.take() {
+            return Ok(segment);
+        }
+    }
+}
+
+/// The pipeline's thread.
+fn prepare(log: &Log, shelf: &Shelf, pipeline: &Mutex<Pipeline>) {
+    loop {
+        if shelf.stopped() {
+            return;
+        }
+        let progress = pipeline.lock().step();
+        let go_on = match progress {
+            Ok(Progress::Stepped) => true,
+            Ok(Progress::Idle(version)) => shelf.sleep(version, None),
+            Ok(Progress::Full(version)) => shelf.sleep(version, Some(Duration::from_millis(100))),
+            Err(error) => {
+                log.latch(error);
+                shelf.stop();
+                false
+            }
+        };
+        if !go_on {
+            return;
+        }
+    }
+}
