@@ -9,7 +9,7 @@ use crate::segment::Segment;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 #[derive(Debug, Default)]
@@ -18,7 +18,6 @@ struct Inner {
     in_use: Option<Arc<Segment>>,
     release_below: u32,
     failure: Option<Error>,
-    version: u64,
     stop: bool,
 }
 
@@ -26,6 +25,8 @@ struct Inner {
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
     inner: Mutex<Inner>,
+    /// Grows with every change, under the lock; readable without it.
+    version: AtomicU64,
     /// Signalled on every change that somebody may wait for.
     changed: Condvar,
 }
@@ -107,7 +108,7 @@ impl Shelf {
 
     /// A count that grows with every change; read it before looking, so that no change is slept through.
     pub(crate) fn version(&self) -> u64 {
-        self.inner.lock().version
+        self.version.load(Ordering::Acquire)
     }
 
     /// What there is to do.
@@ -124,7 +125,7 @@ impl Shelf {
             unwritten,
             ready: inner.ready.len(),
             release_below: inner.release_below,
-            version: inner.version,
+            version: self.version(),
         }
     }
 
@@ -132,7 +133,7 @@ impl Shelf {
     /// stops.
     pub(crate) fn sleep(&self, seen: u64, timeout: Option<Duration>) -> bool {
         let mut inner = self.inner.lock();
-        while inner.version == seen && !inner.stop {
+        while self.version() == seen && !inner.stop {
             match timeout {
                 Some(timeout) => {
                     if self.changed.wait_for(&mut inner, timeout).timed_out() {
@@ -145,8 +146,9 @@ impl Shelf {
         !inner.stop
     }
 
-    fn bump(&self, inner: &mut Inner) {
-        inner.version += 1;
+    /// Says that something changed; the caller holds the lock, so that no sleeper misses it.
+    fn bump(&self, _inner: &mut Inner) {
+        self.version.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
     }
 

@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -105,6 +106,8 @@ pub struct Stats {
 pub struct Wal {
     log: Arc<Log>,
     table: RwLock<Table>,
+    /// Highest segment in the table.
+    entered: AtomicU32,
     pipeline: Arc<Mutex<Pipeline>>,
     shelf: Arc<Shelf>,
     env: Env,
@@ -242,6 +245,7 @@ impl Wal {
         );
         let mut wal = Wal {
             log: Arc::new(Log::new(core)),
+            entered: AtomicU32::new(next),
             table: RwLock::new(table),
             pipeline: Arc::new(Mutex::new(pipeline)),
             shelf,
@@ -403,11 +407,12 @@ impl Wal {
 
     /// Tells the readers' table about segments that rotation entered, up to the one of `lsn`.
     fn enter_segments(&self, lsn: Lsn) {
-        if self.table.read().get(lsn.segment()).is_some() {
+        if self.entered.load(Ordering::Acquire) >= lsn.segment() {
             return;
         }
         let mut table = self.table.write();
         for (previous_end, segment) in self.log.core().entered.drain(..) {
+            self.entered.store(segment.sequence, Ordering::Release);
             table.enter(previous_end, segment);
         }
     }

@@ -19,6 +19,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Size from which a group is written although another write is under way, in bytes: below it the device
+/// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
+const OVERLAP_BYTES: usize = 256 << 10;
+
 /// Sees every record in log order as it is enqueued, and makes the footers.
 ///
 /// Called under the log's lock: no I/O and no calls into the log.
@@ -368,14 +372,11 @@ impl Core {
             let (file, sequence) = (Arc::clone(&group.segment.file), group.segment.sequence);
             return Some(Io { file, sequence, op: Op::Sync, _lock: self.lock.clone() });
         }
-        if self.flight.writing() >= self.limits.in_flight {
+        if !self.may_write() {
             return None;
         }
-        if self.queued.is_empty() && self.filling.as_ref().is_some_and(|g| g.wanted) {
+        if self.queued.is_empty() {
             self.close_filling();
-        }
-        if !self.has_wanted() {
-            return None;
         }
         let mut group = self.queued.pop_front()?;
         group.seal(self.watermark, self.clock.wall_ms());
@@ -476,9 +477,15 @@ impl Core {
         !self.marked && self.failure.is_none()
     }
 
-    /// Whether a group is to be issued: one that is closed, or being filled and wanted.
-    fn has_wanted(&self) -> bool {
-        !self.queued.is_empty() || self.filling.as_ref().is_some_and(|g| g.wanted)
+    /// Whether a group may be written now: one that is closed, or being filled and wanted. While another
+    /// write is under way a group that is still small waits for company.
+    fn may_write(&self) -> bool {
+        let writing = self.flight.writing();
+        if writing >= self.limits.in_flight {
+            return false;
+        }
+        let filled = |g: &Group| g.wanted && (writing == 0 || g.len() >= OVERLAP_BYTES);
+        !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
     }
 
     /// Ordinal of the group that [`Core::next_io`] would work for now.
@@ -491,7 +498,7 @@ impl Core {
         {
             return Some(group.ordinal);
         }
-        if self.flight.writing() >= self.limits.in_flight || !self.has_wanted() {
+        if !self.may_write() {
             return None;
         }
         self.queued.front().or(self.filling.as_ref()).map(|g| g.ordinal)

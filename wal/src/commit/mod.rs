@@ -25,7 +25,7 @@ use rustix::thread::futex;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
 use waiters::Waiter;
@@ -79,6 +79,9 @@ pub(crate) struct Log {
     core: Mutex<Core>,
     /// Mirror of the core's watermark.
     durable: AtomicU64,
+    /// Whether an operation could be issued when the core's lock was last released by someone who changed
+    /// that: spares waiters the lock when there is nothing for them to lead.
+    issuable: AtomicBool,
     words: [Word; WORDS],
     flusher: Word,
     outbox: Mutex<Outbox>,
@@ -90,6 +93,7 @@ impl Log {
         Log {
             core: Mutex::new(core),
             durable,
+            issuable: AtomicBool::new(false),
             words: std::array::from_fn(|_| Word::default()),
             flusher: Word::default(),
             outbox: Mutex::default(),
@@ -115,6 +119,7 @@ impl Log {
     ) -> Result<Ticket, Blocked> {
         let mut core = self.core.lock();
         let placed = core.append(batch, class, head_crc)?;
+        self.note_issuable(&core);
         let wake = core.rouse_flusher();
         drop(core);
         if wake {
@@ -131,6 +136,10 @@ impl Log {
             if self.durable() > lsn {
                 return Ok(());
             }
+            if !self.issuable.load(Ordering::SeqCst) {
+                word.sleep(seen, None);
+                continue;
+            }
             let mut core = self.core.lock();
             if core.watermark() > lsn {
                 return Ok(());
@@ -138,15 +147,12 @@ impl Log {
             if let Some(failure) = core.failure() {
                 return Err(failure.clone());
             }
-            match core.next_io() {
-                Some(io) => {
-                    drop(core);
-                    self.run(io);
-                }
-                None => {
-                    drop(core);
-                    word.sleep(seen, None);
-                }
+            let io = core.next_io();
+            self.note_issuable(&core);
+            drop(core);
+            match io {
+                Some(io) => self.run(io),
+                None => word.sleep(seen, None),
             }
         }
     }
@@ -162,6 +168,7 @@ impl Log {
         let mut core = self.core.lock();
         let wake = core.complete(io, result);
         let next = core.next_wanted();
+        self.issuable.store(next.is_some() || core.failure().is_some(), Ordering::SeqCst);
         let tasks = !core.waiters.is_empty();
         self.tell(core, wake, next, tasks);
     }
@@ -170,6 +177,7 @@ impl Log {
     pub(crate) fn latch(&self, cause: Error) {
         let mut core = self.core.lock();
         let wake = core.latch(cause);
+        self.issuable.store(true, Ordering::SeqCst);
         self.tell(core, wake, None, false);
         self.flusher.wake(1);
     }
@@ -275,7 +283,9 @@ impl Log {
             if let Some(failure) = core.failure() {
                 return Err(failure.clone());
             }
-            core.want_all()
+            let last = core.want_all();
+            self.note_issuable(&core);
+            last
         };
         if !lsn.is_zero() {
             self.wait(lsn, group)?;
@@ -300,6 +310,12 @@ impl Log {
             Some(io) => self.run(io),
             None => word.sleep(seen, None),
         }
+    }
+
+    /// Call before releasing the core's lock after a change that may let an operation be issued, or keep
+    /// it from being. A log that stopped counts as issuable, so that waiters come and get the error.
+    fn note_issuable(&self, core: &Core) {
+        self.issuable.store(core.next_wanted().is_some() || core.failure().is_some(), Ordering::SeqCst);
     }
 
     fn word(&self, group: u64) -> &Word {

@@ -77,6 +77,11 @@ impl Group {
         self.buf.len().next_multiple_of(RECORD_ALIGN as usize)
     }
 
+    /// Bytes of the group so far.
+    pub(crate) fn len(&self) -> usize {
+        self.buf.len()
+    }
+
     /// Bytes of the group, without padding, with one more record of `bytes`.
     pub(crate) fn len_with(&self, bytes: usize) -> usize {
         self.next_at().saturating_add(bytes)
