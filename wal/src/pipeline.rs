@@ -6,13 +6,13 @@
 //! seeded scheduler can cut it anywhere. A full disk is reported to the shelf and tried again.
 
 use crate::directory::failed;
-use crate::disk::{Access, AlignedBuf, Disk, Random, write_all_at};
+use crate::disk::{Access, AlignedBuf, Disk, DiskFile, Random, write_all_at};
 use crate::error::Error;
 use crate::frame::SegmentHeader;
 use crate::segment::{Segment, file_name, spare_name};
 use crate::shelf::Shelf;
 use crate::types::Prior;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,15 +20,32 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// Bytes of zeros written at a time.
 const ZERO_BYTES: u32 = 1 << 20;
 
-/// A spare on its way.
+/// A spare on its way: the segment, and the name that its file has until it is a spare.
 #[derive(Debug)]
-enum Making {
-    Nothing,
-    Created(Arc<Segment>),
-    Allocated(Arc<Segment>),
-    Headed(Arc<Segment>),
-    Synced(Arc<Segment>),
-    Named(Arc<Segment>),
+struct Making {
+    segment: Arc<Segment>,
+    name: String,
+    prior: Prior,
+    stage: Stage,
+}
+
+/// What is done of a spare.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Created,
+    Allocated,
+    Headed,
+    Synced,
+    Named,
+}
+
+/// A released file that waits, under its old name, to become a spare.
+#[derive(Debug)]
+struct Retired {
+    sequence: u32,
+    file: Arc<dyn DiskFile>,
+    /// Blocks up to here are zeros again, the header first: see [`Pipeline::zero_retired`].
+    zeroed_to: u32,
 }
 
 /// What a step did.
@@ -38,6 +55,8 @@ pub(crate) enum Progress {
     Stepped,
     /// Nothing to do until the shelf changes from this version.
     Idle(u64),
+    /// Nothing to do unless the log stays idle for a while: then released files can be zeroed.
+    Lull(u64),
     /// The disk is full; try again later, or when the shelf changes from this version.
     Full(u64),
 }
@@ -52,7 +71,11 @@ pub(crate) struct Pipeline {
     block_bytes: u32,
     segment_bytes: u32,
     spares: usize,
-    making: Making,
+    making: Option<Making>,
+    /// Released files kept for reuse, at most as many as spares are wanted.
+    retired: VecDeque<Retired>,
+    /// The log's activity when the pipeline last found nothing to do.
+    activity: u64,
     /// Number of the next spare.
     next: u32,
     /// Files that exist, for removal.
@@ -88,7 +111,9 @@ impl Pipeline {
             block_bytes: start.block_bytes,
             segment_bytes: start.segment_bytes / start.block_bytes * start.block_bytes,
             spares: start.spares,
-            making: Making::Nothing,
+            making: None,
+            retired: VecDeque::new(),
+            activity: 0,
             next: start.next,
             files: start.files,
             zeros: AlignedBuf::new(),
@@ -101,13 +126,17 @@ impl Pipeline {
         let result = if let Some(&lowest) = self.files.first()
             && lowest < wanted.release_below
         {
-            self.remove(lowest)
+            self.retire(lowest)
         } else if wanted.ready < 2 || (wanted.ready < self.spares && wanted.unwritten.is_empty()) {
             self.make(wanted.release_below)
         } else if let Some(segment) = wanted.unwritten.first() {
             self.write_zeros(segment)
-        } else {
+        } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
             return Ok(Progress::Idle(wanted.version));
+        } else if std::mem::replace(&mut self.activity, self.shelf.activity()) != self.activity {
+            return Ok(Progress::Lull(wanted.version));
+        } else {
+            self.zero_retired()
         };
         match result {
             Ok(()) => Ok(Progress::Stepped),
@@ -122,53 +151,66 @@ impl Pipeline {
 
     /// One step towards the next spare.
     fn make(&mut self, first_live: u32) -> Result<(), Error> {
-        let sequence = self.next;
-        let spare = spare_name(sequence);
-        let disk = Arc::clone(&self.disk);
-        let io = |action: &'static str| {
-            let (disk, spare) = (Arc::clone(&disk), spare.clone());
-            move |e| failed(&*disk, action, &spare, e)
+        let Some(mut making) = self.making.take() else {
+            self.making = Some(self.begin()?);
+            return Ok(());
         };
-        self.making = match std::mem::replace(&mut self.making, Making::Nothing) {
-            Making::Nothing => {
-                let file = self.disk.open(&spare, Access::Create).map_err(io("create"))?;
-                Making::Created(Arc::new(Segment {
-                    sequence,
-                    salt: self.random.next_u64(),
-                    file_bytes: self.segment_bytes,
-                    file,
-                    written_to: AtomicU32::new(0),
-                }))
-            }
-            Making::Created(segment) => {
+        let (disk, segment) = (&*self.disk, &making.segment);
+        let io = |action: &'static str| failure(disk, action, &making.name);
+        making.stage = match making.stage {
+            Stage::Created => {
                 segment.file.allocate(u64::from(self.segment_bytes)).map_err(io("allocate"))?;
-                Making::Allocated(segment)
+                Stage::Allocated
             }
-            Making::Allocated(segment) => {
-                self.write_header(&segment, first_live).map_err(io("write"))?;
-                Making::Headed(segment)
+            Stage::Allocated => {
+                self.write_header(segment, making.prior, first_live).map_err(io("write"))?;
+                Stage::Headed
             }
-            Making::Headed(segment) => {
+            Stage::Headed => {
                 segment.file.sync().map_err(io("sync"))?;
-                Making::Synced(segment)
+                Stage::Synced
             }
-            Making::Synced(segment) => {
-                self.disk.rename(&spare, &file_name(sequence)).map_err(io("rename"))?;
-                Making::Named(segment)
+            Stage::Synced => {
+                disk.rename(&making.name, &file_name(segment.sequence)).map_err(io("rename"))?;
+                Stage::Named
             }
-            Making::Named(segment) => {
-                self.disk.sync().map_err(io("sync the directory of"))?;
-                self.files.insert(sequence);
+            Stage::Named => {
+                disk.sync().map_err(io("sync the directory of"))?;
+                self.files.insert(segment.sequence);
                 self.next += 1;
-                self.shelf.put(segment);
-                Making::Nothing
+                self.shelf.put(making.segment);
+                return Ok(());
             }
         };
+        self.making = Some(making);
         Ok(())
     }
 
-    /// The header, and the first zeros behind it, so that a fresh log can be appended to at once.
-    fn write_header(&mut self, segment: &Segment, first_live: u32) -> io::Result<()> {
+    /// Starts a spare: a released file if there is one, zeroed rather than stale, else a new one.
+    fn begin(&mut self) -> Result<Making, Error> {
+        let zeroed = self.retired.iter().position(|r| r.zeroed_to == self.segment_bytes);
+        let segment = |file, written_to| {
+            Arc::new(Segment {
+                sequence: self.next,
+                salt: self.random.next_u64(),
+                file_bytes: self.segment_bytes,
+                file,
+                written_to: AtomicU32::new(written_to),
+            })
+        };
+        if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {
+            let prior = if zeroed.is_some() { Prior::Zeros } else { Prior::Stale };
+            let segment = segment(retired.file, self.segment_bytes);
+            return Ok(Making { segment, name: file_name(retired.sequence), prior, stage: Stage::Allocated });
+        }
+        let name = spare_name(self.next);
+        let file = self.disk.open(&name, Access::Create).map_err(failure(&*self.disk, "create", &name))?;
+        Ok(Making { segment: segment(file, 0), name, prior: Prior::Zeros, stage: Stage::Created })
+    }
+
+    /// The header; in a new file also the first zeros behind it, so that a fresh log can be appended to
+    /// at once. A file that is used again keeps its old name until the header is durable.
+    fn write_header(&self, segment: &Segment, prior: Prior, first_live: u32) -> io::Result<()> {
         let header = SegmentHeader {
             uuid: self.uuid,
             sequence: segment.sequence,
@@ -176,35 +218,73 @@ impl Pipeline {
             first_live: first_live.max(1),
             block_bytes: self.block_bytes,
             file_bytes: u64::from(segment.file_bytes),
-            prior: Prior::Zeros,
+            prior,
         };
-        let len = ZERO_BYTES.min(segment.file_bytes);
+        let fresh = segment.written_to.load(Ordering::Acquire) == 0;
+        let len = if fresh { ZERO_BYTES.min(segment.file_bytes) } else { self.block_bytes };
         let mut bytes = AlignedBuf::zeroed(len as usize);
         header.encode(&mut bytes[..self.block_bytes as usize]);
         write_all_at(&*segment.file, &bytes, 0, false)?;
-        segment.written_to.store(len, Ordering::Release);
+        if fresh {
+            segment.written_to.store(len, Ordering::Release);
+        }
         Ok(())
     }
 
     fn write_zeros(&mut self, segment: &Segment) -> Result<(), Error> {
         let from = segment.written_to.load(Ordering::Acquire);
-        let len = ZERO_BYTES.min(segment.file_bytes - from);
-        if self.zeros.len() < len as usize {
-            self.zeros.resize(len as usize);
-        }
         let name = file_name(segment.sequence);
-        write_all_at(&*segment.file, &self.zeros[..len as usize], u64::from(from), false)
-            .map_err(|e| failed(&*self.disk, "write zeros to", &name, e))?;
-        if from + len == segment.file_bytes {
-            segment.file.sync().map_err(|e| failed(&*self.disk, "sync", &name, e))?;
-        }
-        self.shelf.written(segment, from + len);
+        let end = self.zero(&*segment.file, from, segment.file_bytes, &name)?;
+        self.shelf.written(segment, end);
         Ok(())
     }
 
-    fn remove(&mut self, sequence: u32) -> Result<(), Error> {
+    /// Zeros a piece of a released file, which nobody reads any more. The header goes first, durably:
+    /// recovery follows the log down through every file with a sound header, and would miss the rest.
+    fn zero_retired(&mut self) -> Result<(), Error> {
+        let Some(i) = self.retired.iter().position(|r| r.zeroed_to < self.segment_bytes) else {
+            return Ok(());
+        };
+        let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
+        let name = file_name(self.retired[i].sequence);
+        let to = if from == 0 { self.block_bytes } else { self.segment_bytes };
+        self.retired[i].zeroed_to = self.zero(&*file, from, to, &name)?;
+        Ok(())
+    }
+
+    /// Writes zeros from `from` on, and syncs once `to` is reached; returns where they end.
+    fn zero(&mut self, file: &dyn DiskFile, from: u32, to: u32, name: &str) -> Result<u32, Error> {
+        let len = ZERO_BYTES.min(to - from);
+        if self.zeros.len() < len as usize {
+            self.zeros.resize(len as usize);
+        }
+        write_all_at(file, &self.zeros[..len as usize], u64::from(from), false).map_err(failure(
+            &*self.disk,
+            "write zeros to",
+            name,
+        ))?;
+        if from + len == to {
+            file.sync().map_err(failure(&*self.disk, "sync", name))?;
+        }
+        Ok(from + len)
+    }
+
+    /// Keeps a released file for reuse if it fits and nobody can see it change; else removes it.
+    fn retire(&mut self, sequence: u32) -> Result<(), Error> {
         let name = file_name(sequence);
         self.files.remove(&sequence);
+        let unread = self.shelf.forget(sequence);
+        if unread && self.retired.len() < self.spares {
+            let file = self.disk.open(&name, Access::Write).ok().filter(|file| {
+                let fits = file.len().is_ok_and(|len| len == u64::from(self.segment_bytes));
+                let written = || file.written_end(0).is_ok_and(|end| end == u64::from(self.segment_bytes));
+                fits && file.links().is_ok_and(|n| n == 1) && written()
+            });
+            if let Some(file) = file {
+                self.retired.push_back(Retired { sequence, file, zeroed_to: 0 });
+                return Ok(());
+            }
+        }
         match self.disk.remove(&name) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -212,10 +292,21 @@ impl Pipeline {
         }
     }
 
-    /// Removes a spare that was begun on a full disk.
+    /// Lets go of a spare that could not be finished.
     fn give_up_spare(&mut self) {
-        if !matches!(std::mem::replace(&mut self.making, Making::Nothing), Making::Nothing) || self.next > 0 {
-            let _ = self.disk.remove(&spare_name(self.next));
+        if let Some(making) = self.making.take()
+            && making.stage != Stage::Named
+        {
+            let _ = self.disk.remove(&making.name);
         }
     }
+}
+
+/// Turns an I/O error about `name` into the log's.
+fn failure<'a>(
+    disk: &'a dyn Disk,
+    action: &'static str,
+    name: &'a str,
+) -> impl FnOnce(io::Error) -> Error + use<'a> {
+    move |e| failed(disk, action, name, e)
 }

@@ -40,9 +40,10 @@ impl Table {
         self.insert(segment, None);
     }
 
-    /// Forgets segments below `first_live`.
-    pub(crate) fn release(&mut self, first_live: u32) {
-        self.segments = self.segments.split_off(&first_live);
+    /// Lets go of the segments below `first_live`, and returns them.
+    pub(crate) fn release(&mut self, first_live: u32) -> Vec<Arc<Segment>> {
+        let live = self.segments.split_off(&first_live);
+        std::mem::replace(&mut self.segments, live).into_values().map(|s| s.segment).collect()
     }
 
     /// The segment with number `sequence`.

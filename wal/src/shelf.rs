@@ -17,6 +17,8 @@ struct Inner {
     ready: VecDeque<Arc<Segment>>,
     in_use: Option<Arc<Segment>>,
     release_below: u32,
+    /// Segments that the readers' table let go of.
+    retired: Vec<Arc<Segment>>,
     failure: Option<Error>,
     stop: bool,
 }
@@ -27,6 +29,7 @@ pub(crate) struct Shelf {
     inner: Mutex<Inner>,
     /// Grows with every change, under the lock; readable without it.
     version: AtomicU64,
+    writes: AtomicU64,
     /// Signalled on every change that somebody may wait for.
     changed: Condvar,
 }
@@ -64,6 +67,28 @@ impl Shelf {
         inner.in_use.clone_from(&segment);
         self.bump(&mut inner);
         segment
+    }
+
+    /// Takes segments that no new reader can reach.
+    pub(crate) fn retire(&self, segments: Vec<Arc<Segment>>) {
+        self.inner.lock().retired.extend(segments);
+    }
+
+    /// Lets go of segment `sequence`; says whether no reader holds it any more.
+    pub(crate) fn forget(&self, sequence: u32) -> bool {
+        let mut inner = self.inner.lock();
+        let Some(i) = inner.retired.iter().position(|s| s.sequence == sequence) else { return true };
+        Arc::strong_count(&inner.retired.swap_remove(i)) == 1
+    }
+
+    /// Counts writes issued: the pipeline looks whether the log is idle.
+    pub(crate) fn note_write(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes issued so far.
+    pub(crate) fn activity(&self) -> u64 {
+        self.writes.load(Ordering::Relaxed)
     }
 
     /// Says which segment is being appended to.

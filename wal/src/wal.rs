@@ -342,14 +342,17 @@ impl Wal {
     /// Says that segments below `segment` hold nothing live. Takes effect, and frees their files, once
     /// a later group is durable; does not wait. Never goes back, nor beyond the segment in use.
     pub fn release(&self, segment: u32) -> Result<(), Error> {
-        let mut core = self.log.core();
-        if let Some(failure) = core.failure() {
-            return Err(failure.clone());
-        }
-        core.release(segment);
-        let first_live = core.first_live();
-        drop(core);
-        self.table.write().release(first_live);
+        let segment = {
+            let core = self.log.core();
+            if let Some(failure) = core.failure() {
+                return Err(failure.clone());
+            }
+            segment.min(core.segment().sequence)
+        };
+        // Out of the readers' reach first: once the release is durable the files are used again.
+        let released = self.table.write().release(segment);
+        self.shelf.retire(released);
+        self.log.core().release(segment);
         Ok(())
     }
 
@@ -537,6 +540,9 @@ fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<crate::segme
     }
 }
 
+/// How long the log writes nothing before released files are zeroed.
+const LULL: Duration = Duration::from_millis(200);
+
 /// The pipeline's thread.
 fn prepare(log: &Log, shelf: &Shelf, pipeline: &Mutex<Pipeline>) {
     loop {
@@ -547,6 +553,7 @@ fn prepare(log: &Log, shelf: &Shelf, pipeline: &Mutex<Pipeline>) {
         let go_on = match progress {
             Ok(Progress::Stepped) => true,
             Ok(Progress::Idle(version)) => shelf.sleep(version, None),
+            Ok(Progress::Lull(version)) => shelf.sleep(version, Some(LULL)),
             Ok(Progress::Full(version)) => shelf.sleep(version, Some(Duration::from_millis(100))),
             Err(error) => {
                 log.latch(error);

@@ -394,6 +394,7 @@ impl Core {
             _lock: self.lock.clone(),
         };
         self.flight.issue(group);
+        self.shelf.note_write();
         Some(io)
     }
 
@@ -544,19 +545,9 @@ impl Core {
         self.queued_bytes
     }
 
-    /// Says that segments below `segment` are not live; the next group carries it.
-    pub(crate) fn release(&mut self, segment: u32) -> bool {
-        let segment = segment.min(self.segment.sequence);
-        if segment <= self.first_live {
-            return false;
-        }
-        self.first_live = segment;
-        true
-    }
-
-    /// Lowest live segment, as last enqueued.
-    pub(crate) fn first_live(&self) -> u32 {
-        self.first_live
+    /// Says that segments below `segment` are not live; the group being filled, or the next, carries it.
+    pub(crate) fn release(&mut self, segment: u32) {
+        self.first_live = self.first_live.max(segment.min(self.segment.sequence));
     }
 
     /// Installs the footer maker.
