@@ -7,6 +7,7 @@ mod error;
 mod facts;
 mod frame;
 mod inspect;
+mod listener;
 mod options;
 mod pipeline;
 mod queue;
@@ -15,6 +16,7 @@ mod recover;
 mod scan;
 mod segment;
 mod shelf;
+mod stats;
 #[cfg(feature = "sim")]
 pub mod step;
 mod types;
@@ -24,11 +26,15 @@ mod wal;
 pub use commit::{Sealer, Ticket};
 pub use error::Error;
 pub use frame::{Batch, PartInfo};
+pub use listener::Listener;
+#[cfg(feature = "tracing")]
+pub use listener::Tracing;
 pub use options::{Options, Strategy, Suspect};
 pub use read::{Record, Records};
 pub use recover::Report;
+pub use stats::{Histogram, Stats};
 pub use types::{Class, Lsn};
-pub use wal::{Env, Stats, Threads, Wal};
+pub use wal::{Env, Threads, Wal};
 
 /// Looking at a log without changing it: for tools, tests and fuzzers.
 pub mod look {

@@ -25,7 +25,6 @@ const ZERO_BYTES: u32 = 1 << 20;
 struct Making {
     segment: Arc<Segment>,
     name: String,
-    prior: Prior,
     stage: Stage,
 }
 
@@ -163,7 +162,7 @@ impl Pipeline {
                 Stage::Allocated
             }
             Stage::Allocated => {
-                self.write_header(segment, making.prior, first_live).map_err(io("write"))?;
+                self.write_header(segment, first_live).map_err(io("write"))?;
                 Stage::Headed
             }
             Stage::Headed => {
@@ -189,10 +188,11 @@ impl Pipeline {
     /// Starts a spare: a released file if there is one, zeroed rather than stale, else a new one.
     fn begin(&mut self) -> Result<Making, Error> {
         let zeroed = self.retired.iter().position(|r| r.zeroed_to == self.segment_bytes);
-        let segment = |file, written_to| {
+        let segment = |file, written_to, prior| {
             Arc::new(Segment {
                 sequence: self.next,
                 salt: self.random.next_u64(),
+                prior,
                 file_bytes: self.segment_bytes,
                 file,
                 written_to: AtomicU32::new(written_to),
@@ -200,17 +200,17 @@ impl Pipeline {
         };
         if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {
             let prior = if zeroed.is_some() { Prior::Zeros } else { Prior::Stale };
-            let segment = segment(retired.file, self.segment_bytes);
-            return Ok(Making { segment, name: file_name(retired.sequence), prior, stage: Stage::Allocated });
+            let segment = segment(retired.file, self.segment_bytes, prior);
+            return Ok(Making { segment, name: file_name(retired.sequence), stage: Stage::Allocated });
         }
         let name = spare_name(self.next);
         let file = self.disk.open(&name, Access::Create).map_err(failure(&*self.disk, "create", &name))?;
-        Ok(Making { segment: segment(file, 0), name, prior: Prior::Zeros, stage: Stage::Created })
+        Ok(Making { segment: segment(file, 0, Prior::Zeros), name, stage: Stage::Created })
     }
 
     /// The header; in a new file also the first zeros behind it, so that a fresh log can be appended to
     /// at once. A file that is used again keeps its old name until the header is durable.
-    fn write_header(&self, segment: &Segment, prior: Prior, first_live: u32) -> io::Result<()> {
+    fn write_header(&self, segment: &Segment, first_live: u32) -> io::Result<()> {
         let header = SegmentHeader {
             uuid: self.uuid,
             sequence: segment.sequence,
@@ -218,13 +218,14 @@ impl Pipeline {
             first_live: first_live.max(1),
             block_bytes: self.block_bytes,
             file_bytes: u64::from(segment.file_bytes),
-            prior,
+            prior: segment.prior,
         };
         let fresh = segment.written_to.load(Ordering::Acquire) == 0;
         let len = if fresh { ZERO_BYTES.min(segment.file_bytes) } else { self.block_bytes };
         let mut bytes = AlignedBuf::zeroed(len as usize);
         header.encode(&mut bytes[..self.block_bytes as usize]);
         write_all_at(&*segment.file, &bytes, 0, false)?;
+        self.shelf.note_prepared(u64::from(len));
         if fresh {
             segment.written_to.store(len, Ordering::Release);
         }
@@ -263,6 +264,7 @@ impl Pipeline {
             "write zeros to",
             name,
         ))?;
+        self.shelf.note_prepared(u64::from(len));
         if from + len == to {
             file.sync().map_err(failure(&*self.disk, "sync", name))?;
         }
@@ -274,6 +276,7 @@ impl Pipeline {
         let name = file_name(sequence);
         self.files.remove(&sequence);
         let unread = self.shelf.forget(sequence);
+        self.shelf.tell(|l| l.segment_released(sequence));
         if unread && self.retired.len() < self.spares {
             let file = self.disk.open(&name, Access::Write).ok().filter(|file| {
                 let fits = file.len().is_ok_and(|len| len == u64::from(self.segment_bytes));

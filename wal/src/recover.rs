@@ -144,6 +144,7 @@ fn open_live(
         let segment = Segment {
             sequence: header.sequence,
             salt: header.salt,
+            prior: header.prior,
             file_bytes: u32::try_from(header.file_bytes).unwrap_or(u32::MAX),
             file,
             written_to: AtomicU32::new(

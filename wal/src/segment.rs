@@ -1,6 +1,7 @@
 //! Segment files: their names and numbers, and one that is open.
 
 use crate::disk::DiskFile;
+use crate::types::Prior;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -11,6 +12,8 @@ pub(crate) struct Segment {
     pub(crate) sequence: u32,
     /// In every checksum of it.
     pub(crate) salt: u64,
+    /// What its blocks held before the first group.
+    pub(crate) prior: Prior,
     /// Length of the file.
     pub(crate) file_bytes: u32,
     /// The open file.

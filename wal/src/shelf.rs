@@ -5,11 +5,13 @@
 //! the segment in use; `written_to <= file_bytes`.
 
 use crate::error::Error;
+use crate::listener::Listener;
 use crate::segment::Segment;
+use crate::types::Prior;
 use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 #[derive(Debug, Default)]
@@ -30,6 +32,9 @@ pub(crate) struct Shelf {
     /// Grows with every change, under the lock; readable without it.
     version: AtomicU64,
     writes: AtomicU64,
+    /// Bytes that the pipeline wrote.
+    prepared_bytes: AtomicU64,
+    listener: OnceLock<Arc<dyn Listener>>,
     /// Signalled on every change that somebody may wait for.
     changed: Condvar,
 }
@@ -94,6 +99,35 @@ impl Shelf {
     /// Says which segment is being appended to.
     pub(crate) fn set_in_use(&self, segment: Arc<Segment>) {
         self.inner.lock().in_use = Some(segment);
+    }
+
+    /// Installs the listener; only the first one counts.
+    pub(crate) fn listen(&self, listener: Arc<dyn Listener>) {
+        let _ = self.listener.set(listener);
+    }
+
+    /// Calls `f` with the listener, if there is one; not while a lock is held.
+    pub(crate) fn tell(&self, f: impl FnOnce(&dyn Listener)) {
+        if let Some(listener) = self.listener.get() {
+            f(&**listener);
+        }
+    }
+
+    /// Counts bytes that the pipeline wrote.
+    pub(crate) fn note_prepared(&self, bytes: u64) {
+        self.prepared_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes that the pipeline wrote so far.
+    pub(crate) fn prepared_bytes(&self) -> u64 {
+        self.prepared_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Spares ready: zeroed ones, and stale ones.
+    pub(crate) fn ready_by_prior(&self) -> (usize, usize) {
+        let inner = self.inner.lock();
+        let stale = inner.ready.iter().filter(|s| s.prior == Prior::Stale).count();
+        (inner.ready.len() - stale, stale)
     }
 
     /// Spares ready.

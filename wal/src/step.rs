@@ -12,6 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[must_use = "an operation that is dropped never completes"]
 pub struct StepIo(Io);
 
+impl StepIo {
+    /// Whether it is a sync, rather than a write.
+    pub fn is_sync(&self) -> bool {
+        self.0.is_sync()
+    }
+}
+
 /// A scheduler's hold on a log that was opened with [`crate::Threads::Stepped`].
 #[derive(Debug)]
 pub struct Stepper<'a> {

@@ -7,11 +7,13 @@ use crate::disk::{Clock, Disk, DiskLock, Mode, PosixDisk, Random, SystemClock, S
 use crate::error::Error;
 use crate::frame::layout::GROUP_HEADER_BYTES;
 use crate::frame::{Batch, tail_bytes};
+use crate::listener::Listener;
 use crate::options::{Options, Strategy};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::read::{Records, Table, read_range};
 use crate::recover::{Recovered, Report, recover};
 use crate::shelf::Shelf;
+use crate::stats::Stats;
 use crate::types::{Class, Lsn, len32};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
@@ -70,31 +72,6 @@ fn open_failed(dir: &Path, e: io::Error) -> Error {
         io::ErrorKind::NotFound => Error::NotALog { path, found: "no such directory" },
         _ => Error::io("open", path, "", e),
     }
-}
-
-/// Numbers about an open log since it was opened.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Stats {
-    /// Records enqueued.
-    pub records: u64,
-    /// Bytes of these records.
-    pub record_bytes: u64,
-    /// Groups issued, marks and footers included.
-    pub groups: u64,
-    /// Bytes of these groups, padding included.
-    pub group_bytes: u64,
-    /// Marks enqueued.
-    pub marks: u64,
-    /// Segments entered.
-    pub rotations: u64,
-    /// Bytes of records that are not durable.
-    pub queued_bytes: u64,
-    /// Segments ready.
-    pub spares: usize,
-    /// How groups are made durable: `direct` or `sync`.
-    pub strategy: &'static str,
-    /// What carries out the operations.
-    pub backend: &'static str,
 }
 
 /// An open log. All methods may be called from any thread.
@@ -414,9 +391,15 @@ impl Wal {
             return;
         }
         let mut table = self.table.write();
-        for (previous_end, segment) in self.log.core().entered.drain(..) {
+        let entered: Vec<_> = self.log.core().entered.drain(..).collect();
+        for (previous_end, segment) in &entered {
+            table.enter(*previous_end, Arc::clone(segment));
             self.entered.store(segment.sequence, Ordering::Release);
-            table.enter(previous_end, segment);
+        }
+        drop(table);
+        for (previous_end, segment) in entered {
+            self.shelf.tell(|l| l.segment_sealed(previous_end.segment(), previous_end.offset()));
+            self.shelf.tell(|l| l.segment_opened(segment.sequence));
         }
     }
 
@@ -462,24 +445,19 @@ impl Wal {
 
     /// Numbers since open.
     pub fn stats(&self) -> Stats {
-        let core = self.log.core();
-        let (counters, queued_bytes) = (core.counters, core.queued_bytes());
-        drop(core);
-        Stats {
-            records: counters.records,
-            record_bytes: counters.record_bytes,
-            groups: counters.groups,
-            group_bytes: counters.group_bytes,
-            marks: counters.marks,
-            rotations: counters.rotations,
-            queued_bytes,
-            spares: self.shelf.ready(),
-            strategy: match self.env.disk.mode() {
-                Mode::Direct => "direct",
-                Mode::Buffered => "sync",
-            },
-            backend: "posix",
-        }
+        let (spares_zeroed, spares_stale) = self.shelf.ready_by_prior();
+        let strategy = match self.env.disk.mode() {
+            Mode::Direct => "direct",
+            Mode::Buffered => "sync",
+        };
+        let pipeline_bytes = self.shelf.prepared_bytes();
+        let stats = self.log.core().stats();
+        Stats { spares_zeroed, spares_stale, pipeline_bytes, strategy, backend: "posix", ..stats }
+    }
+
+    /// Tells `listener` of events from now on; only the first one counts.
+    pub fn set_listener(&self, listener: Arc<dyn Listener>) {
+        self.shelf.listen(listener);
     }
 }
 

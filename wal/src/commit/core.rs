@@ -1,27 +1,24 @@
 //! The log's state machine: what is enqueued, what is issued, what is durable. It does no I/O, takes no
-//! lock and starts no thread: it hands out operations and is told how they ended, so the same code runs
-//! under threads and under a seeded scheduler.
+//! lock and starts no thread: it hands out operations and is told how they ended (`issue`), so the same
+//! code runs under threads and under a seeded scheduler.
 //!
 //! Invariants: groups are issued in log order; `watermark` only grows, over a contiguous prefix (INV-2);
 //! after the first failed operation nothing is issued or acknowledged (INV-7). Fails with the error
 //! that latched it.
 
-use super::waiters::{Waiter, Waiters};
-use crate::disk::{AlignedBuf, Clock, DiskFile, DiskLock, write_all_at};
+use super::issue::Pace;
+use super::waiters::Waiters;
+use crate::disk::{Clock, DiskLock};
 use crate::error::Error;
 use crate::frame::{Batch, PartInfo, close_footer, tail_bytes};
 use crate::queue::{Flight, Group, Pool};
-use crate::segment::{Segment, file_name};
+use crate::segment::Segment;
 use crate::shelf::Shelf;
+use crate::stats::Stats;
 use crate::types::{Class, GroupKind, Lsn, len32, round_up};
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Size from which a group is written although another write is under way, in bytes: below it the device
-/// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
-const OVERLAP_BYTES: usize = 256 << 10;
 
 /// Sees every record in log order as it is enqueued, and makes the footers.
 ///
@@ -65,66 +62,6 @@ pub(crate) struct Placed {
     pub(crate) group: u64,
 }
 
-/// One operation on the disk that somebody must carry out and report.
-#[derive(Debug)]
-pub(crate) struct Io {
-    file: Arc<dyn DiskFile>,
-    sequence: u32,
-    op: Op,
-    /// Keeps the directory locked until the operation has ended, whatever becomes of the log.
-    _lock: Option<Arc<dyn DiskLock>>,
-}
-
-#[derive(Debug)]
-enum Op {
-    Write { ordinal: u64, buf: Arc<AlignedBuf>, offset: u32, durable: bool },
-    Sync,
-}
-
-impl Io {
-    /// Carries the operation out, short writes continued.
-    pub(crate) fn execute(&self) -> io::Result<()> {
-        match &self.op {
-            Op::Write { buf, offset, durable, .. } => {
-                write_all_at(&*self.file, buf, u64::from(*offset), *durable)
-            }
-            Op::Sync => self.file.sync(),
-        }
-    }
-
-    /// What a write in flight may leave behind if the power goes: its bytes, not known durable.
-    #[cfg(feature = "sim")]
-    pub(crate) fn abandon(&self) {
-        if let Op::Write { buf, offset, .. } = &self.op {
-            let _ = write_all_at(&*self.file, buf, u64::from(*offset), false);
-        }
-    }
-}
-
-/// What to wake once the lock is gone.
-#[derive(Debug, Default)]
-pub(crate) struct Wake {
-    /// Groups that became durable: ordinals `[from, to)`.
-    pub(crate) durable: std::ops::Range<u64>,
-    /// The new end of the durable prefix, if it moved.
-    pub(crate) watermark: Option<Lsn>,
-    /// Waiters to answer, in log order.
-    pub(crate) answers: Vec<(Waiter, Result<Lsn, Error>)>,
-    /// The log latched just now.
-    pub(crate) latched: bool,
-}
-
-/// Counters since open.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) records: u64,
-    pub(crate) record_bytes: u64,
-    pub(crate) groups: u64,
-    pub(crate) group_bytes: u64,
-    pub(crate) marks: u64,
-    pub(crate) rotations: u64,
-}
-
 /// Where a log goes on after recovery.
 #[derive(Debug)]
 pub(crate) struct Start {
@@ -141,35 +78,38 @@ pub(crate) struct Start {
 }
 
 pub(crate) struct Core {
-    limits: Limits,
-    clock: Arc<dyn Clock>,
-    shelf: Arc<Shelf>,
+    pub(super) limits: Limits,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) shelf: Arc<Shelf>,
     /// Segment and offset of the next group to be started.
-    segment: Arc<Segment>,
-    offset: u32,
-    previous_end: Lsn,
+    pub(super) segment: Arc<Segment>,
+    pub(super) offset: u32,
+    pub(super) previous_end: Lsn,
     /// What the footer of the segment will hold.
-    footer_bytes: u32,
-    filling: Option<Group>,
-    queued: VecDeque<Group>,
-    queued_bytes: u64,
-    flight: Flight,
-    next_ordinal: u64,
-    watermark: Lsn,
+    pub(super) footer_bytes: u32,
+    pub(super) filling: Option<Group>,
+    pub(super) queued: VecDeque<Group>,
+    pub(super) queued_bytes: u64,
+    pub(super) flight: Flight,
+    pub(super) next_ordinal: u64,
+    pub(super) watermark: Lsn,
     /// Whether the last group, issued or not, is a mark.
-    marked: bool,
-    first_live: u32,
-    first_live_durable: u32,
-    failure: Option<Error>,
-    lock: Option<Arc<dyn DiskLock>>,
-    sealer: Option<Box<dyn Sealer>>,
+    pub(super) marked: bool,
+    pub(super) first_live: u32,
+    pub(super) first_live_durable: u32,
+    pub(super) failure: Option<Error>,
+    pub(super) lock: Option<Arc<dyn DiskLock>>,
+    pub(super) sealer: Option<Box<dyn Sealer>>,
     pub(crate) waiters: Waiters,
-    pool: Pool,
+    pub(super) pool: Pool,
     /// Segments that rotation entered, with the end of the one before, for readers.
     pub(crate) entered: Vec<(Lsn, Arc<Segment>)>,
+    /// The next rotation waits for the pipeline; counted once.
+    rotation_waits: bool,
     /// The flusher sleeps until it is called.
     pub(crate) flusher_asleep: bool,
-    pub(crate) counters: Counters,
+    pub(crate) stats: Stats,
+    pub(super) pace: Pace,
 }
 
 impl std::fmt::Debug for Core {
@@ -204,7 +144,9 @@ impl Core {
             pool: Pool::default(),
             entered: Vec::new(),
             flusher_asleep: false,
-            counters: Counters::default(),
+            rotation_waits: false,
+            stats: Stats::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -217,6 +159,7 @@ impl Core {
         }
         let bytes = batch.encoded_len();
         if self.queued_bytes > 0 && self.queued_bytes + bytes as u64 > self.limits.queue_bytes {
+            self.stats.appends_waited += 1;
             return Err(Blocked::Queue);
         }
         self.make_room(bytes, batch.footer_bytes())?;
@@ -227,8 +170,8 @@ impl Core {
         self.footer_bytes = self.footer_bytes.saturating_add(batch.footer_bytes());
         self.queued_bytes += bytes as u64;
         self.marked = false;
-        self.counters.records += 1;
-        self.counters.record_bytes += bytes as u64;
+        self.stats.records += 1;
+        self.stats.record_bytes += bytes as u64;
         if let Some(sealer) = &mut self.sealer {
             sealer.record(lsn, batch.meta_bytes(), &mut batch.part_infos(lsn.offset()));
         }
@@ -288,7 +231,7 @@ impl Core {
     }
 
     /// The group being filled takes no more records.
-    fn close_filling(&mut self) {
+    pub(super) fn close_filling(&mut self) {
         if let Some(mut group) = self.filling.take() {
             self.offset = group.pad(self.limits.block_bytes);
             // Fixed now: a later release may rest on a record that a later group holds.
@@ -301,6 +244,9 @@ impl Core {
     /// the footer; waits if the next segment, or the one behind it, is not durable yet.
     fn rotate(&mut self) -> Result<(), Blocked> {
         let Some(next) = self.shelf.take() else {
+            if !std::mem::replace(&mut self.rotation_waits, true) {
+                self.stats.rotations_waited += 1;
+            }
             return Err(self.shelf.failure().map_or(Blocked::Pipeline, Blocked::Failed));
         };
         self.close_filling();
@@ -310,7 +256,8 @@ impl Core {
         self.offset = self.limits.block_bytes;
         self.footer_bytes = 0;
         self.entered.push((self.previous_end, next));
-        self.counters.rotations += 1;
+        self.stats.rotations += 1;
+        self.rotation_waits = false;
         Ok(())
     }
 
@@ -355,110 +302,8 @@ impl Core {
         self.filling = Some(mark);
         self.close_filling();
         self.marked = true;
-        self.counters.marks += 1;
+        self.stats.marks += 1;
         Ok(true)
-    }
-
-    // ---- issue and complete ----------------------------------------------------------------------
-
-    /// The next operation that may be issued now, if any.
-    pub(crate) fn next_io(&mut self) -> Option<Io> {
-        if self.failure.is_some() {
-            return None;
-        }
-        if !self.limits.durable_writes
-            && let Some(group) = self.flight.start_sync()
-        {
-            let (file, sequence) = (Arc::clone(&group.segment.file), group.segment.sequence);
-            return Some(Io { file, sequence, op: Op::Sync, _lock: self.lock.clone() });
-        }
-        if !self.may_write() {
-            return None;
-        }
-        if self.queued.is_empty() {
-            self.close_filling();
-        }
-        let mut group = self.queued.pop_front()?;
-        group.seal(self.watermark, self.clock.wall_ms());
-        self.counters.groups += 1;
-        self.counters.group_bytes += group.buffer().len() as u64;
-        let io = Io {
-            file: Arc::clone(&group.segment.file),
-            sequence: group.segment.sequence,
-            op: Op::Write {
-                ordinal: group.ordinal,
-                buf: Arc::clone(group.buffer()),
-                offset: group.start,
-                durable: self.limits.durable_writes,
-            },
-            _lock: self.lock.clone(),
-        };
-        self.flight.issue(group);
-        self.shelf.note_write();
-        Some(io)
-    }
-
-    /// Takes the outcome of an operation that [`Core::next_io`] handed out.
-    pub(crate) fn complete(&mut self, io: Io, result: io::Result<()>) -> Wake {
-        if let Err(e) = result {
-            let action = match io.op {
-                Op::Write { .. } => "write",
-                Op::Sync => "sync",
-            };
-            let name = file_name(io.sequence);
-            return self.latch(Error::io(action, &self.limits.location, name, e));
-        }
-        match io.op {
-            Op::Write { ordinal, durable, buf, .. } => {
-                drop(buf);
-                self.flight.written(ordinal, durable);
-            }
-            Op::Sync => self.flight.synced(),
-        }
-        let mut wake = Wake::default();
-        if self.failure.is_none() {
-            self.advance(&mut wake);
-        }
-        wake
-    }
-
-    /// Moves the durable prefix over every group that is durable, in order.
-    fn advance(&mut self, wake: &mut Wake) {
-        while let Some((group, end)) = self.flight.pop_durable() {
-            if wake.watermark.is_none() {
-                wake.durable.start = group.ordinal;
-            }
-            wake.durable.end = group.ordinal + 1;
-            self.watermark = end;
-            wake.watermark = Some(end);
-            self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
-            if group.first_live > self.first_live_durable {
-                self.first_live_durable = group.first_live;
-                self.shelf.release_below(group.first_live);
-            }
-            self.pool.put(group.into_buffer());
-        }
-        if let Some(end) = wake.watermark {
-            wake.answers = self.waiters.take_below(end);
-        }
-    }
-
-    /// Stops the log for good: nothing is issued or acknowledged from here on.
-    pub(crate) fn latch(&mut self, cause: Error) -> Wake {
-        let mut wake = Wake::default();
-        if self.failure.is_none() {
-            let cause = match cause {
-                Error::Closed => Error::Closed,
-                cause => Error::Latched { cause: Arc::new(cause) },
-            };
-            wake.answers = self.waiters.take_all(&cause);
-            wake.latched = true;
-            if matches!(cause, Error::Closed) {
-                self.lock = None;
-            }
-            self.failure = Some(cause);
-        }
-        wake
     }
 
     // ---- questions -------------------------------------------------------------------------------
@@ -476,43 +321,6 @@ impl Core {
     /// Whether the log needs a mark to end its burst.
     pub(crate) fn needs_mark(&self) -> bool {
         !self.marked && self.failure.is_none()
-    }
-
-    /// Whether a group may be written now: one that is closed, or being filled and wanted. While another
-    /// write is under way a group that is still small waits for company.
-    fn may_write(&self) -> bool {
-        let writing = self.flight.writing();
-        if writing >= self.limits.in_flight {
-            return false;
-        }
-        let filled = |g: &Group| g.wanted && (writing == 0 || g.len() >= OVERLAP_BYTES);
-        !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
-    }
-
-    /// Ordinal of the group that [`Core::next_io`] would work for now.
-    pub(crate) fn next_wanted(&self) -> Option<u64> {
-        if self.failure.is_some() {
-            return None;
-        }
-        if !self.limits.durable_writes
-            && let Some(group) = self.flight.next_sync()
-        {
-            return Some(group.ordinal);
-        }
-        if !self.may_write() {
-            return None;
-        }
-        self.queued.front().or(self.filling.as_ref()).map(|g| g.ordinal)
-    }
-
-    /// Whether all that is not durable is a group of lazy records being filled.
-    pub(crate) fn only_lazy(&self) -> bool {
-        self.flight.len() == 0 && self.queued.is_empty() && self.filling.as_ref().is_some_and(|g| !g.wanted)
-    }
-
-    /// Whether the flusher has to be called; it is, afterwards.
-    pub(crate) fn rouse_flusher(&mut self) -> bool {
-        std::mem::take(&mut self.flusher_asleep)
     }
 
     /// Ordinal of the oldest group that is not durable.
@@ -535,14 +343,27 @@ impl Core {
         self.watermark
     }
 
+    /// Where spares come from.
+    pub(super) fn shelf(&self) -> Arc<Shelf> {
+        Arc::clone(&self.shelf)
+    }
+
     /// The segment being appended to.
     pub(crate) fn segment(&self) -> &Arc<Segment> {
         &self.segment
     }
 
-    /// Bytes of records that are not durable.
-    pub(crate) fn queued_bytes(&self) -> u64 {
-        self.queued_bytes
+    /// Numbers since open, as of now.
+    pub(crate) fn stats(&self) -> Stats {
+        let oldest = self.flight.groups().next().map_or(0, |g| g.issued_ns);
+        let lag_ns = if oldest == 0 { 0 } else { self.clock.now_ns().saturating_sub(oldest) };
+        let waiting = self.queued.len() + usize::from(self.filling.is_some());
+        Stats {
+            queued_bytes: self.queued_bytes,
+            lag_groups: (self.flight.len() + waiting) as u64,
+            lag_ns,
+            ..self.stats.clone()
+        }
     }
 
     /// Says that segments below `segment` are not live; the group being filled, or the next, carries it.

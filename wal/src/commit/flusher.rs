@@ -40,8 +40,8 @@ impl Log {
         if core.failure().is_some() {
             return Next::Stop;
         }
-        if core.counters.records != patrol.records {
-            patrol.records = core.counters.records;
+        if core.stats.records != patrol.records {
+            patrol.records = core.stats.records;
             patrol.quiet_since_ns = now_ns;
         }
         if let Some(group) = core.next_wanted() {

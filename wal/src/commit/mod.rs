@@ -8,18 +8,22 @@
 
 mod core;
 mod flusher;
+mod io;
+mod issue;
 mod ticket;
 mod waiters;
 
 pub use self::core::Sealer;
-pub(crate) use self::core::{Blocked, Core, Io, Limits, Start};
+pub(crate) use self::core::{Blocked, Core, Limits, Start};
 #[cfg(feature = "sim")]
 pub(crate) use flusher::{Next, Patrol};
+pub(crate) use io::Io;
 pub use ticket::Ticket;
 
 use crate::error::Error;
 use crate::frame::Batch;
 use crate::types::{Class, Lsn};
+use issue::Wake;
 use parking_lot::{Mutex, MutexGuard};
 use rustix::thread::futex;
 use std::collections::VecDeque;
@@ -182,7 +186,7 @@ impl Log {
         self.flusher.wake(1);
     }
 
-    fn tell(&self, core: MutexGuard<'_, Core>, wake: core::Wake, next: Option<u64>, tasks: bool) {
+    fn tell(&self, core: MutexGuard<'_, Core>, wake: Wake, next: Option<u64>, tasks: bool) {
         if let Some(end) = wake.watermark {
             self.durable.store(end.as_u64(), Ordering::Release);
         }
@@ -191,8 +195,12 @@ impl Log {
             // Under the core's lock, so that answers stand in log order.
             self.outbox.lock().answers.extend(wake.answers);
         }
+        let stopped = if wake.latched { core.failure().map(|f| (core.shelf(), f.clone())) } else { None };
         drop(core);
-        if wake.latched {
+        if let Some((shelf, failure)) = stopped {
+            if !matches!(failure, Error::Closed) {
+                shelf.tell(|l| l.latched(&failure));
+            }
             self.words.iter().for_each(|w| {
                 w.wake(ALL);
             });

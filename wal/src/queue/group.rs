@@ -37,6 +37,8 @@ pub(crate) struct Group {
     body_bytes: u32,
     /// Sum of the records' lengths, for back-pressure.
     pub(crate) record_bytes: u64,
+    /// When it was issued, on the log's monotonic clock.
+    pub(crate) issued_ns: u64,
     buf: Arc<AlignedBuf>,
 }
 
@@ -61,6 +63,7 @@ impl Group {
             first_live: 0,
             body_bytes: 0,
             record_bytes: 0,
+            issued_ns: 0,
             buf,
         };
         group.bytes_mut().resize(GROUP_HEADER_BYTES);

@@ -1,0 +1,49 @@
+//! One operation on the disk: handed out by the state machine, carried out without its lock, reported
+//! back. It owns all it needs, and keeps the directory locked until it has ended.
+
+use crate::disk::{AlignedBuf, DiskFile, DiskLock, write_all_at};
+use std::io;
+use std::sync::Arc;
+
+/// One operation on the disk that somebody must carry out and report.
+#[derive(Debug)]
+pub(crate) struct Io {
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) sequence: u32,
+    pub(super) op: Op,
+    /// Keeps the directory locked until the operation has ended, whatever becomes of the log.
+    pub(super) _lock: Option<Arc<dyn DiskLock>>,
+}
+
+/// What it does.
+#[derive(Debug)]
+pub(super) enum Op {
+    Write { ordinal: u64, buf: Arc<AlignedBuf>, offset: u32, durable: bool },
+    Sync,
+}
+
+impl Io {
+    /// Carries the operation out, short writes continued.
+    pub(crate) fn execute(&self) -> io::Result<()> {
+        match &self.op {
+            Op::Write { buf, offset, durable, .. } => {
+                write_all_at(&*self.file, buf, u64::from(*offset), *durable)
+            }
+            Op::Sync => self.file.sync(),
+        }
+    }
+
+    /// Whether it is a sync.
+    #[cfg(feature = "sim")]
+    pub(crate) fn is_sync(&self) -> bool {
+        matches!(self.op, Op::Sync)
+    }
+
+    /// What a write in flight may leave behind if the power goes: its bytes, not known durable.
+    #[cfg(feature = "sim")]
+    pub(crate) fn abandon(&self) {
+        if let Op::Write { buf, offset, .. } = &self.op {
+            let _ = write_all_at(&*self.file, buf, u64::from(*offset), false);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Issuing groups and taking their outcomes: the half of the state machine behind the queue.
+//!
+//! Invariants: groups are issued in log order; `watermark` only grows, over a contiguous prefix (INV-2);
+//! after the first failed operation nothing is issued or acknowledged (INV-7).
+
+use super::core::Core;
+use super::io::{Io, Op};
+use super::waiters::Waiter;
+use crate::error::Error;
+use crate::queue::Group;
+use crate::segment::file_name;
+use crate::types::Lsn;
+use std::io;
+use std::sync::Arc;
+
+/// Latency from which small groups are written side by side: waiting for company costs more than the
+/// writes it saves, in nanoseconds.
+const SLOW_NS: u64 = 300_000;
+
+/// Groups over which the latency is judged.
+const WINDOW: u32 = 64;
+
+/// Size from which a group is written although another write is under way, in bytes: below it the device
+/// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
+const OVERLAP_BYTES: usize = 256 << 10;
+
+/// How long the device takes, as observed: the fastest of the last groups, so that a busy machine is not
+/// taken for a slow disk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    judged_ns: u64,
+    fastest_ns: u64,
+    count: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { judged_ns: 0, fastest_ns: u64::MAX, count: 0 }
+    }
+}
+
+impl Pace {
+    fn observe(&mut self, took_ns: u64) {
+        self.fastest_ns = self.fastest_ns.min(took_ns);
+        self.count += 1;
+        if self.count == WINDOW || self.judged_ns == 0 {
+            *self = Pace { judged_ns: self.fastest_ns.max(1), ..Pace::default() };
+        }
+    }
+
+    fn slow(&self) -> bool {
+        self.judged_ns >= SLOW_NS
+    }
+}
+
+/// What to wake once the lock is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    /// Groups that became durable: ordinals `[from, to)`.
+    pub(crate) durable: std::ops::Range<u64>,
+    /// The new end of the durable prefix, if it moved.
+    pub(crate) watermark: Option<Lsn>,
+    /// Waiters to answer, in log order.
+    pub(crate) answers: Vec<(Waiter, Result<Lsn, Error>)>,
+    /// The log latched just now.
+    pub(crate) latched: bool,
+}
+
+impl Core {
+    /// The next operation that may be issued now, if any.
+    pub(crate) fn next_io(&mut self) -> Option<Io> {
+        if self.failure.is_some() {
+            return None;
+        }
+        if !self.limits.durable_writes
+            && let Some(group) = self.flight.start_sync()
+        {
+            let (file, sequence) = (Arc::clone(&group.segment.file), group.segment.sequence);
+            return Some(Io { file, sequence, op: Op::Sync, _lock: self.lock.clone() });
+        }
+        if !self.may_write() {
+            return None;
+        }
+        if self.queued.is_empty() {
+            self.close_filling();
+        }
+        let mut group = self.queued.pop_front()?;
+        group.seal(self.watermark, self.clock.wall_ms());
+        group.issued_ns = self.clock.now_ns();
+        let io = Io {
+            file: Arc::clone(&group.segment.file),
+            sequence: group.segment.sequence,
+            op: Op::Write {
+                ordinal: group.ordinal,
+                buf: Arc::clone(group.buffer()),
+                offset: group.start,
+                durable: self.limits.durable_writes,
+            },
+            _lock: self.lock.clone(),
+        };
+        self.flight.issue(group);
+        self.shelf.note_write();
+        Some(io)
+    }
+
+    /// Takes the outcome of an operation that [`Core::next_io`] handed out.
+    pub(crate) fn complete(&mut self, io: Io, result: io::Result<()>) -> Wake {
+        if let Err(e) = result {
+            let action = match io.op {
+                Op::Write { .. } => "write",
+                Op::Sync => "sync",
+            };
+            let name = file_name(io.sequence);
+            return self.latch(Error::io(action, &self.limits.location, name, e));
+        }
+        match io.op {
+            Op::Write { ordinal, durable, buf, .. } => {
+                // The pool takes the buffer back once nobody else holds it.
+                drop(buf);
+                self.flight.written(ordinal, durable);
+            }
+            Op::Sync => self.flight.synced(),
+        }
+        let mut wake = Wake::default();
+        if self.failure.is_none() {
+            self.advance(&mut wake);
+        }
+        wake
+    }
+
+    /// Moves the durable prefix over every group that is durable, in order.
+    fn advance(&mut self, wake: &mut Wake) {
+        let now_ns = self.clock.now_ns();
+        while let Some((group, end)) = self.flight.pop_durable() {
+            self.count(&group, now_ns);
+            if wake.watermark.is_none() {
+                wake.durable.start = group.ordinal;
+            }
+            wake.durable.end = group.ordinal + 1;
+            self.watermark = end;
+            wake.watermark = Some(end);
+            self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
+            if group.first_live > self.first_live_durable {
+                self.first_live_durable = group.first_live;
+                self.shelf.release_below(group.first_live);
+            }
+            self.pool.put(group.into_buffer());
+        }
+        if let Some(end) = wake.watermark {
+            wake.answers = self.waiters.take_below(end);
+        }
+    }
+
+    fn count(&mut self, group: &Group, now_ns: u64) {
+        let (took, bytes) = (now_ns.saturating_sub(group.issued_ns), group.len() as u64);
+        self.pace.observe(took);
+        self.stats.groups += 1;
+        self.stats.group_bytes += bytes;
+        self.stats.flush_us.record(took / 1000);
+        self.stats.group_records.record(u64::from(group.record_count));
+        self.stats.group_size.record(bytes);
+    }
+
+    /// Stops the log for good: nothing is issued or acknowledged from here on.
+    pub(crate) fn latch(&mut self, cause: Error) -> Wake {
+        let mut wake = Wake::default();
+        if self.failure.is_none() {
+            let cause = match cause {
+                Error::Closed => Error::Closed,
+                cause => Error::Latched { cause: Arc::new(cause) },
+            };
+            wake.answers = self.waiters.take_all(&cause);
+            wake.latched = true;
+            if matches!(cause, Error::Closed) {
+                self.lock = None;
+            }
+            self.failure = Some(cause);
+        }
+        wake
+    }
+
+    /// Whether a group may be written now: one that is closed, or being filled and wanted. While another
+    /// write is under way a group that is still small waits for company.
+    fn may_write(&self) -> bool {
+        let writing = self.flight.writing();
+        if writing >= self.limits.in_flight {
+            return false;
+        }
+        let overlap = writing == 0 || self.pace.slow();
+        let filled = |g: &Group| g.wanted && (overlap || g.len() >= OVERLAP_BYTES);
+        !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
+    }
+
+    /// Ordinal of the group that [`Core::next_io`] would work for now.
+    pub(crate) fn next_wanted(&self) -> Option<u64> {
+        if self.failure.is_some() {
+            return None;
+        }
+        if !self.limits.durable_writes
+            && let Some(group) = self.flight.next_sync()
+        {
+            return Some(group.ordinal);
+        }
+        if !self.may_write() {
+            return None;
+        }
+        self.queued.front().or(self.filling.as_ref()).map(|g| g.ordinal)
+    }
+
+    /// Whether all that is not durable is a group of lazy records being filled.
+    pub(crate) fn only_lazy(&self) -> bool {
+        self.flight.len() == 0 && self.queued.is_empty() && self.filling.as_ref().is_some_and(|g| !g.wanted)
+    }
+
+    /// Whether the flusher has to be called; it is, afterwards.
+    pub(crate) fn rouse_flusher(&mut self) -> bool {
+        std::mem::take(&mut self.flusher_asleep)
+    }
+}
