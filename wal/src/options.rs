@@ -37,7 +37,7 @@ pub struct Options {
     /// Bytes enqueued and not yet durable at which `append` blocks, 64 KiB to 4 GiB. A record larger than
     /// that waits until it is alone. Default 64 MiB.
     pub queue_bytes: u32,
-    /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 4.
+    /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 32.
     pub in_flight: u32,
     /// Milliseconds without appends after which lazy records are written and a mark ends the burst,
     /// 1 to 60,000. Default 50.
@@ -54,7 +54,7 @@ impl Default for Options {
             spares: 2,
             group_bytes: 1 << 20,
             queue_bytes: 64 << 20,
-            in_flight: 4,
+            in_flight: 32,
             idle_ms: 50,
             suspect: Suspect::Refuse,
         }

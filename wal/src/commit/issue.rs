@@ -18,7 +18,7 @@ use std::sync::Arc;
 const SLOW_NS: u64 = 300_000;
 
 /// Groups over which the latency is judged.
-const WINDOW: u32 = 64;
+const WINDOW: u32 = 16;
 
 /// Size from which a group is written although another write is under way, in bytes: below it the device
 /// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
