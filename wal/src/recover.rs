@@ -134,10 +134,13 @@ fn open_live(
     let mut segments = BTreeMap::new();
     for found in facts.iter().filter(|f| f.sequence >= verdict.first_live) {
         let (Ok(header), Some(file)) = (found.header, files.remove(&found.sequence)) else { continue };
-        let in_use = found.sequence >= verdict.next.at.segment();
-        let written_to = if in_use {
+        let next = verdict.next.at;
+        let written_to = if found.sequence >= next.segment() {
             let name = file_name(found.sequence);
-            file.written_end(0).map_err(|e| failed(disk, "examine", &name, e))?
+            // From the end of the kept log on: a copy may have turned zeros inside of groups into holes,
+            // and what lies before a hole is not written again.
+            let from = if found.sequence == next.segment() { next.offset() } else { 0 };
+            file.written_end(u64::from(from)).map_err(|e| failed(disk, "examine", &name, e))?
         } else {
             header.file_bytes
         };
