@@ -200,6 +200,7 @@ impl Wal {
         let limits = Limits {
             location: env.disk.location(),
             block_bytes: identity.block_bytes,
+            segment_bytes: options.segment_bytes / identity.block_bytes * identity.block_bytes,
             group_bytes: options.group_bytes,
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: options.in_flight as usize,
@@ -308,7 +309,8 @@ impl Wal {
     pub fn record_bytes_max(&self) -> usize {
         let footer = tail_bytes(0, self.block_bytes).unwrap_or(0) + self.block_bytes;
         let around = self.block_bytes + len32(GROUP_HEADER_BYTES) + footer;
-        self.options.segment_bytes.saturating_sub(around) as usize
+        let segment_bytes = self.options.segment_bytes / self.block_bytes * self.block_bytes;
+        segment_bytes.saturating_sub(around) as usize
     }
 
     /// Makes everything enqueued so far durable, lazy records included; returns the durable end.

@@ -37,6 +37,8 @@ pub trait Sealer: Send {
 pub(crate) struct Limits {
     pub(crate) location: String,
     pub(crate) block_bytes: u32,
+    /// Length of new segments; those made under other options may be shorter.
+    pub(crate) segment_bytes: u32,
     pub(crate) group_bytes: u32,
     pub(crate) queue_bytes: u64,
     pub(crate) in_flight: usize,
@@ -197,8 +199,12 @@ impl Core {
         } else {
             self.rotate()?;
             if !self.fits(self.offset, empty as usize + bytes, footer_bytes)? {
-                let max = self.segment.file_bytes as usize;
-                return Err(Blocked::Failed(Error::RecordTooLarge { bytes, max }));
+                let max = self.segment.file_bytes;
+                if max < self.limits.segment_bytes {
+                    // A spare of the old size: it stays empty, the ones behind it are larger.
+                    return Err(Blocked::Pipeline);
+                }
+                return Err(Blocked::Failed(Error::RecordTooLarge { bytes, max: max as usize }));
             }
         }
         self.filling = Some(self.start_group(GroupKind::Data));
@@ -251,7 +257,10 @@ impl Core {
         };
         self.close_filling();
         self.put_footer();
-        self.previous_end = Lsn::new(self.segment.sequence, self.offset);
+        // The end of the log, which is not in a segment that stayed empty.
+        if self.offset > self.limits.block_bytes {
+            self.previous_end = Lsn::new(self.segment.sequence, self.offset);
+        }
         self.segment = Arc::clone(&next);
         self.offset = self.limits.block_bytes;
         self.footer_bytes = 0;
