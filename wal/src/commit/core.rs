@@ -190,11 +190,7 @@ impl Core {
             }
         }
         let empty = len32(crate::frame::layout::GROUP_HEADER_BYTES);
-        let after = self.filling.as_ref().map_or(self.offset, |g| {
-            g.start
-                .saturating_add(round_up(len32(g.len_with(0)), self.limits.block_bytes).unwrap_or(u32::MAX))
-        });
-        if self.fits(after, empty as usize + bytes, footer_bytes)? {
+        if self.fits(self.next_offset(), empty as usize + bytes, footer_bytes)? {
             self.close_filling();
         } else {
             self.rotate()?;
@@ -211,6 +207,14 @@ impl Core {
         Ok(())
     }
 
+    /// Where the group after the one being filled starts.
+    fn next_offset(&self) -> u32 {
+        self.filling.as_ref().map_or(self.offset, |g| {
+            let len = round_up(len32(g.len_with(0)), self.limits.block_bytes);
+            g.start.saturating_add(len.unwrap_or(u32::MAX))
+        })
+    }
+
     /// Whether a group of `len` bytes at `start`, and the segment's footer with `footer_bytes` more,
     /// fit into the segment. An error if they do, but the blocks are not written yet.
     fn fits(&self, start: u32, len: usize, footer_bytes: u32) -> Result<bool, Blocked> {
@@ -221,12 +225,15 @@ impl Core {
         let index = self.footer_bytes.saturating_add(footer_bytes);
         let footer = if index == 0 { 0 } else { tail_bytes(index, block).unwrap_or(u32::MAX) };
         match end.checked_add(footer) {
-            Some(total) if total <= self.segment.file_bytes => {
-                let written = end <= self.segment.written_to.load(Ordering::Acquire);
-                if written { Ok(true) } else { Err(Blocked::Pipeline) }
-            }
+            Some(total) if total <= self.segment.file_bytes => self.check_written(end).map(|()| true),
             _ => Ok(false),
         }
+    }
+
+    /// Whether the blocks of the segment below `end` are written: those behind may be overwritten with
+    /// zeros at any moment.
+    fn check_written(&self, end: u32) -> Result<(), Blocked> {
+        if end <= self.segment.written_to.load(Ordering::Acquire) { Ok(()) } else { Err(Blocked::Pipeline) }
     }
 
     fn start_group(&mut self, kind: GroupKind) -> Group {
@@ -249,6 +256,13 @@ impl Core {
     /// Ends the segment with its footer and enters the next one. Changes no name and writes nothing but
     /// the footer; waits if the next segment, or the one behind it, is not durable yet.
     fn rotate(&mut self) -> Result<(), Blocked> {
+        if self.sealer.is_some() && self.footer_bytes > 0 {
+            let footer = tail_bytes(self.footer_bytes, self.limits.block_bytes).unwrap_or(u32::MAX);
+            let end = self.next_offset().saturating_add(footer);
+            if end <= self.segment.file_bytes {
+                self.check_written(end)?;
+            }
+        }
         let Some(next) = self.shelf.take() else {
             if !std::mem::replace(&mut self.rotation_waits, true) {
                 self.stats.rotations_waited += 1;
@@ -275,7 +289,8 @@ impl Core {
         let mut index = Vec::new();
         sealer.seal(self.segment.sequence, &mut index);
         let bytes = tail_bytes(len32(index.len()), self.limits.block_bytes).unwrap_or(u32::MAX);
-        let room = self.segment.file_bytes.saturating_sub(self.offset);
+        let written_to = self.segment.written_to.load(Ordering::Acquire);
+        let room = written_to.min(self.segment.file_bytes).saturating_sub(self.offset);
         // A sealer that says less than it writes costs its footer, not the log.
         if index.is_empty() || bytes > room {
             return;
@@ -306,6 +321,7 @@ impl Core {
                 return Ok(false);
             }
         }
+        self.check_written(self.offset.saturating_add(block))?;
         let mut mark = self.start_group(GroupKind::Mark);
         mark.wanted = true;
         self.filling = Some(mark);
