@@ -80,6 +80,9 @@ pub(crate) struct Pipeline {
     /// Files that exist, for removal.
     files: BTreeSet<u32>,
     zeros: AlignedBuf,
+    /// The segment being zeroed, through a descriptor of its own: the kernel reports a failed write-back
+    /// once per descriptor, and the appends' must not miss it.
+    zeroing: Option<(u32, Arc<dyn DiskFile>)>,
 }
 
 /// Numbers that a pipeline starts with.
@@ -116,6 +119,7 @@ impl Pipeline {
             next: start.next,
             files: start.files,
             zeros: AlignedBuf::new(),
+            zeroing: None,
         }
     }
 
@@ -129,7 +133,7 @@ impl Pipeline {
         } else if wanted.ready < 2 || (wanted.ready < self.spares && wanted.unwritten.is_empty()) {
             self.make(wanted.release_below)
         } else if let Some(segment) = wanted.unwritten.first() {
-            self.write_zeros(segment)
+            return self.write_zeros(segment);
         } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
             return Ok(Progress::Idle(wanted.version));
         } else if std::mem::replace(&mut self.activity, self.shelf.activity()) != self.activity {
@@ -141,11 +145,19 @@ impl Pipeline {
             Ok(()) => Ok(Progress::Stepped),
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
                 self.give_up_spare();
-                self.shelf.set_failure(Some(Error::NoSpace { path: self.disk.location() }));
-                Ok(Progress::Full(self.shelf.version()))
+                self.shelf.set_failure(self.no_space());
+                // The segments that there are have their space, so they are made ready all the same.
+                match wanted.unwritten.first() {
+                    Some(segment) => self.write_zeros(segment),
+                    None => Ok(Progress::Full(self.shelf.version())),
+                }
             }
             Err(e) => Err(e),
         }
+    }
+
+    fn no_space(&self) -> Error {
+        Error::NoSpace { path: self.disk.location() }
     }
 
     /// One step towards the next spare.
@@ -232,12 +244,24 @@ impl Pipeline {
         Ok(())
     }
 
-    fn write_zeros(&mut self, segment: &Segment) -> Result<(), Error> {
-        let from = segment.written_to.load(Ordering::Acquire);
+    /// Writes the next zeros of a segment. Where its blocks have no space of their own, the disk may be
+    /// full for that, too.
+    fn write_zeros(&mut self, segment: &Segment) -> Result<Progress, Error> {
         let name = file_name(segment.sequence);
-        let end = self.zero(&*segment.file, from, segment.file_bytes, &name)?;
+        let file = match self.zeroing.take() {
+            Some((sequence, file)) if sequence == segment.sequence => file,
+            _ => self.disk.open(&name, Access::Write).map_err(failure(&*self.disk, "open", &name))?,
+        };
+        let from = segment.written_to.load(Ordering::Acquire);
+        let Some(end) = self.zero(&*file, from, segment.file_bytes, &name)? else {
+            self.shelf.set_unwritable(self.no_space());
+            return Ok(Progress::Full(self.shelf.version()));
+        };
+        if end < segment.file_bytes {
+            self.zeroing = Some((segment.sequence, file));
+        }
         self.shelf.written(segment, end);
-        Ok(())
+        Ok(Progress::Stepped)
     }
 
     /// Zeros a piece of a released file, which nobody reads any more. The header goes first, durably:
@@ -249,26 +273,28 @@ impl Pipeline {
         let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
         let name = file_name(self.retired[i].sequence);
         let to = if from == 0 { self.block_bytes } else { self.segment_bytes };
-        self.retired[i].zeroed_to = self.zero(&*file, from, to, &name)?;
+        // No space to overwrite blocks: it is taken stale, if at all.
+        self.retired[i].zeroed_to = self.zero(&*file, from, to, &name)?.unwrap_or(from);
         Ok(())
     }
 
-    /// Writes zeros from `from` on, and syncs once `to` is reached; returns where they end.
-    fn zero(&mut self, file: &dyn DiskFile, from: u32, to: u32, name: &str) -> Result<u32, Error> {
+    /// Writes zeros from `from` on, and syncs once `to` is reached; returns where they end, `None` if the
+    /// disk is full. A sync that fails, for whatever reason, may have lost more than zeros: an error.
+    fn zero(&mut self, file: &dyn DiskFile, from: u32, to: u32, name: &str) -> Result<Option<u32>, Error> {
         let len = ZERO_BYTES.min(to - from);
         if self.zeros.len() < len as usize {
             self.zeros.resize(len as usize);
         }
-        write_all_at(file, &self.zeros[..len as usize], u64::from(from), false).map_err(failure(
-            &*self.disk,
-            "write zeros to",
-            name,
-        ))?;
+        match write_all_at(file, &self.zeros[..len as usize], u64::from(from), false) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => return Ok(None),
+            Err(e) => return Err(failed(&*self.disk, "write zeros to", name, e)),
+        }
         self.shelf.note_prepared(u64::from(len));
         if from + len == to {
             file.sync().map_err(failure(&*self.disk, "sync", name))?;
         }
-        Ok(from + len)
+        Ok(Some(from + len))
     }
 
     /// Keeps a released file for reuse if it fits and nobody can see it change; else removes it.

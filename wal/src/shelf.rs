@@ -22,6 +22,8 @@ struct Inner {
     /// Segments that the readers' table let go of.
     retired: Vec<Arc<Segment>>,
     failure: Option<Error>,
+    /// Why blocks of a segment cannot be written.
+    unwritable: Option<Error>,
     stop: bool,
 }
 
@@ -148,21 +150,32 @@ impl Shelf {
     pub(crate) fn written(&self, segment: &Segment, offset: u32) {
         segment.written_to.store(offset, Ordering::Release);
         let mut inner = self.inner.lock();
+        inner.unwritable = None;
         self.bump(&mut inner);
     }
 
-    /// The pipeline could not go on; waiting appends get `error`. `None` clears it.
-    pub(crate) fn set_failure(&self, error: Option<Error>) {
+    /// No further segment can be made; appends that need one get `error`, until there is one.
+    pub(crate) fn set_failure(&self, error: Error) {
         let mut inner = self.inner.lock();
-        if error.is_some() {
-            self.bump(&mut inner);
-        }
-        inner.failure = error;
+        inner.failure = Some(error);
+        self.bump(&mut inner);
     }
 
-    /// Why the pipeline does not go on.
+    /// Why there is no further segment.
     pub(crate) fn failure(&self) -> Option<Error> {
         self.inner.lock().failure.clone()
+    }
+
+    /// Zeros could not be written; appends that need the blocks get `error`, until some were.
+    pub(crate) fn set_unwritable(&self, error: Error) {
+        let mut inner = self.inner.lock();
+        inner.unwritable = Some(error);
+        self.bump(&mut inner);
+    }
+
+    /// Why blocks cannot be written.
+    pub(crate) fn unwritable(&self) -> Option<Error> {
+        self.inner.lock().unwritable.clone()
     }
 
     /// A count that grows with every change; read it before looking, so that no change is slept through.

@@ -233,7 +233,10 @@ impl Core {
     /// Whether the blocks of the segment below `end` are written: those behind may be overwritten with
     /// zeros at any moment.
     fn check_written(&self, end: u32) -> Result<(), Blocked> {
-        if end <= self.segment.written_to.load(Ordering::Acquire) { Ok(()) } else { Err(Blocked::Pipeline) }
+        if end <= self.segment.written_to.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(self.shelf.unwritable().map_or(Blocked::Pipeline, Blocked::Failed))
     }
 
     fn start_group(&mut self, kind: GroupKind) -> Group {
