@@ -183,7 +183,10 @@ impl Wal {
                 table.insert(Arc::clone(segment), Some(kept.end));
             }
         }
-        shelf.release_below(verdict.first_live);
+        // A log that starts over says so with its mark; until that is durable its files stay.
+        if !verdict.end.is_zero() {
+            shelf.release_below(verdict.first_live);
+        }
         let next = verdict.next.at.segment();
         let in_use = segments.get(&next);
         for (_, spare) in segments.range(next + 1..) {

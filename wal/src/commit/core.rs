@@ -138,7 +138,7 @@ impl Core {
             watermark: start.watermark,
             marked: start.marked,
             first_live: start.first_live,
-            first_live_durable: start.first_live,
+            first_live_durable: if start.watermark.is_zero() { 0 } else { start.first_live },
             failure: None,
             lock: Some(start.lock),
             sealer: None,
