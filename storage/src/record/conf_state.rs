@@ -9,17 +9,17 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::DecodeError;
 use crate::types::ConfState;
 
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 const AUTO_LEAVE: u16 = 1;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
-struct Header {
-    version: U16,
-    flags: U16,
-    reserved: U32,
+pub(super) struct Header {
+    pub(super) version: U16,
+    pub(super) flags: U16,
+    pub(super) reserved: U32,
     /// Voters, learners, outgoing voters, next learners; in this order behind the header.
-    counts: [U32; 4],
+    pub(super) counts: [U32; 4],
 }
 
 const HEADER_BYTES: usize = size_of::<Header>();

@@ -9,33 +9,33 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::op::{GroupOp, Op, RawOp};
 use crate::types::{GroupId, Location};
 
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// The first bytes of a footer.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct FooterHeader {
-    version: U32,
+    pub(super) version: U32,
     /// Bytes per entry, so that a later version may widen it.
-    entry_bytes: U32,
-    entries: U32,
+    pub(super) entry_bytes: U32,
+    pub(super) entries: U32,
     /// Small-state operations behind the entries.
-    states: U32,
+    pub(super) states: U32,
 }
 
 /// One entry of the segment.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct FooterEntry {
-    group: U64,
-    index: U64,
-    term: U64,
+    pub(super) group: U64,
+    pub(super) index: U64,
+    pub(super) term: U64,
     /// Of the payload, in the segment file.
-    offset: U32,
-    length: U32,
-    crc: U32,
+    pub(super) offset: U32,
+    pub(super) length: U32,
+    pub(super) crc: U32,
     /// Kind of the operation it came with; bit 8: the first of a run that truncated.
-    kind: U32,
+    pub(super) kind: U32,
 }
 
 /// One small-state operation of the segment and the LSN of its record. A conf state's `a`, `b`, `c` are
@@ -43,8 +43,8 @@ pub(crate) struct FooterEntry {
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct FooterState {
-    lsn: U64,
-    op: RawOp,
+    pub(super) lsn: U64,
+    pub(super) op: RawOp,
 }
 
 /// Bytes of the footer's header.

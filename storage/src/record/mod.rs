@@ -5,6 +5,8 @@
 
 mod conf_state;
 mod footer;
+#[cfg(test)]
+mod layout_tests;
 mod op;
 
 pub(crate) use conf_state::{decode_conf_state, encode_conf_state};

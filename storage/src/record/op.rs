@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::DecodeError;
 use crate::types::{GroupId, HardState, Point};
 
-const VERSION: u16 = 1;
+pub(super) const VERSION: u16 = 1;
 
 // Kinds. 7 to 9 are spoken for by later versions; a record that has one is refused by this one.
 const ENTRIES: u8 = 1;
@@ -65,10 +65,10 @@ pub(crate) struct GroupOp {
 /// The first 8 bytes of `meta`.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
-struct MetaHeader {
-    version: U16,
-    reserved: U16,
-    ops: U32,
+pub(super) struct MetaHeader {
+    pub(super) version: U16,
+    pub(super) reserved: U16,
+    pub(super) ops: U32,
 }
 
 /// An operation on disk; `a`, `b`, `c` by kind: entries (first index, term, 0), hard state (term, vote,

@@ -1,0 +1,51 @@
+//! `docs/format.md` and the code say the same about every byte that the engine puts into a log.
+
+#[path = "../../../wal/tests/format/tables.rs"]
+mod tables;
+
+use super::footer::{self, FooterEntry, FooterHeader, FooterState};
+use super::op::{self, MetaHeader, RawOp};
+use super::{Op, conf_state};
+use tables::{check_constants, check_structures, fields};
+
+const SECTION: &str = "The engine";
+
+#[test]
+fn the_documents_byte_tables_are_the_codes() {
+    let structures = [
+        ("Meta header", fields!(MetaHeader: version reserved ops)),
+        ("Operation", fields!(RawOp: kind flags reserved count group a b c)),
+        ("Conf state header", fields!(conf_state::Header: version flags reserved counts)),
+        ("Index header", fields!(FooterHeader: version entry_bytes entries states)),
+        ("Index entry", fields!(FooterEntry: group index term offset length crc kind)),
+        ("Index state", fields!(FooterState: lsn op)),
+    ];
+    check_structures(SECTION, &structures);
+}
+
+#[test]
+fn the_documents_constants_are_the_codes() {
+    let constants = [
+        ("meta version", op::VERSION.to_string()),
+        ("conf state version", conf_state::VERSION.to_string()),
+        ("index version", footer::VERSION.to_string()),
+    ];
+    check_constants(SECTION, &constants);
+}
+
+/// The table of kinds, by its numbers: what each encodes to.
+#[test]
+fn kinds_have_their_documented_numbers() {
+    let point = crate::types::Point { index: 1, term: 1 };
+    let kinds = [
+        (1, Op::Entries { first: 1, term: 1, count: 1, truncates: false }),
+        (2, Op::HardState(crate::types::HardState::default())),
+        (3, Op::ConfState),
+        (4, Op::Compact(point)),
+        (5, Op::Start(point)),
+        (6, Op::Remove),
+    ];
+    for (kind, op) in kinds {
+        assert_eq!(RawOp::from(&op::GroupOp { group: 1, op }).kind, kind, "{op:?}");
+    }
+}
