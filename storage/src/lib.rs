@@ -1,11 +1,14 @@
 //! A durable log for Raft nodes: many Raft groups on one write-ahead log.
 //!
 //! **Promise.** A write is one atomic batch over any number of groups. Once its ticket is complete it is on
-//! the medium, and so is everything written before it. What an opened engine shows is what was acknowledged
-//! and durable; what does not fit together is an error that names the group, never a guess.
+//! the medium, and so is everything written before it. What an opened engine shows is durable; what does not
+//! fit together is an error that names the group, never a guess.
 //!
 //! **What it does not do.** It has no Raft core and no network, and it keeps no snapshots: a snapshot
-//! appears here only as the point behind which the log starts.
+//! appears here only as the point behind which the log starts. Adapters for Raft cores, moving entries out
+//! of old segments, compression and user metadata are not built yet.
+//!
+//! # The data's way
 //!
 //! ```text
 //! batch ── validated ──► record ──► queued ──► index published ──► written ──► durable ──► ticket
@@ -15,27 +18,39 @@
 //!
 //! Entries can be read as soon as `write` returns; durability is what the ticket reports.
 //!
-//! ```no_run
-//! use seawall::{Engine, EntryRef, HardState, Options, WriteBatch};
+//! # Example
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
-//! let mut batch = WriteBatch::new();
-//! batch
-//!     .append(7, &[EntryRef { index: 1, term: 1, payload: b"set x = 1" }])
-//!     .hard_state(7, HardState { term: 1, vote: 2, commit: 0 });
-//! let ticket = engine.write(&mut batch)?;
-//! ticket.wait()?;
+//! ```
+//! use seawall::{Engine, EntryRef, Error, HardState, Options, WriteBatch};
 //!
-//! let group = engine.group(7);
-//! assert_eq!(group.entries(1, 2, None)?[0].payload, &b"set x = 1"[..]);
-//! engine.close()?;
-//! # Ok(())
-//! # }
+//! fn append_and_read(dir: &std::path::Path) -> Result<(), Error> {
+//!     let engine = Engine::create(dir, &Options::default())?;
+//!     let mut batch = WriteBatch::new();
+//!     batch
+//!         .append(7, &[EntryRef { index: 1, term: 1, payload: b"set x = 1" }])
+//!         .hard_state(7, HardState { term: 1, vote: 2, commit: 0 });
+//!     let ticket = engine.write(&mut batch)?; // readable
+//!     ticket.wait()?; // durable
+//!
+//!     let group = engine.group(7);
+//!     assert_eq!(group.entries(1, 2, None)?[0].payload, &b"set x = 1"[..]);
+//!     batch.hard_state(7, HardState { term: 1, vote: 2, commit: 1 }).compact(7, 1);
+//!     engine.write(&mut batch)?; // rides along with the next durable write
+//!     assert_eq!((group.first_index(), group.last_index()), (2, 1));
+//!     engine.close()
+//! }
+//! # let dir = tempfile::tempdir().unwrap();
+//! # append_and_read(&dir.path().join("log")).unwrap();
 //! ```
 //!
+//! # Features
+//!
+//! None yet.
+//!
+//! # Modules
+//!
 //! Modules stand on floors and import only from floors below: types; record, options; error; group; write,
-//! restore, view, compact; engine.
+//! restore, view, compact; engine. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
 
