@@ -1,6 +1,6 @@
 //! Looking at a log without changing it: what is in the files, and what open would conclude.
 //!
-//! Takes no lock, writes nothing, discards nothing. On a log that is being written the end may look
+//! Takes no lock, writes nothing, discards nothing (INV-10). On a log that is being written the end may look
 //! torn. Fails only if the directory holds no log or the medium cannot be read.
 
 use crate::directory::{failed, list, read_identity};

@@ -3,7 +3,7 @@
 //! A spare is created as `.new`, allocated, given its header, synced, and only then named, one number
 //! after the other, each name durable before the next: so a `.wal` always has a sound header, and
 //! rotation does nothing but take one. Each [`Pipeline::step`] does one operation on the disk, so a
-//! seeded scheduler can cut it anywhere. A full disk is reported to the shelf and tried again.
+//! seeded scheduler can cut it anywhere. A full disk is reported to the shelf and tried again (INV-8).
 
 use crate::directory::failed;
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, Random, write_all_at};

@@ -1,4 +1,4 @@
-//! Recovery's decision: a pure function of what the scan found.
+//! Recovery's decision: a pure function of what the scan found (INV-5, INV-6).
 //!
 //! # The argument
 //!

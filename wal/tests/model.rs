@@ -1,7 +1,8 @@
 //! Random operations on the simulated disk against a small reference model.
 //!
 //! After every crash and reopen: what was acknowledged is there, in order, unchanged; nothing dropped or
-//! never appended appears; a further open agrees; and, since nothing rots here, no open is refused.
+//! never appended appears; a further open agrees; and, since nothing rots here, no open is refused
+//! (INV-1, INV-2, INV-3, INV-6, INV-7).
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall-wal --test model` repeats one run;
 //! `SEAWALL_RUNS=n` makes n runs from random seeds, which are printed on failure.

@@ -1,7 +1,7 @@
 //! The bytes on disk, and nothing else: layouts, checksums, encoding, decoding.
 //!
 //! Place on the data's way: between a caller's batch and the disk, in both directions. Pure functions
-//! of byte slices; every length is checked before it is used; every refusal is a small `Copy` reason.
+//! of byte slices; every length is checked before it is used (INV-9); every refusal is a small `Copy` reason.
 //! `docs/format.md` holds the same tables; a test compares the two.
 
 mod checksum;

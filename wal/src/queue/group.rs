@@ -103,7 +103,7 @@ impl Group {
         lsn
     }
 
-    /// Pads it to the block boundary; nothing may be pushed afterwards. Returns the offset behind it.
+    /// Pads it to the block boundary (INV-4); nothing may be pushed afterwards. Returns the offset behind it.
     pub(crate) fn pad(&mut self, block_bytes: u32) -> u32 {
         self.body_bytes = len32(self.buf.len() - GROUP_HEADER_BYTES);
         let padded = self.buf.len().next_multiple_of(block_bytes as usize);

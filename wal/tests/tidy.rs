@@ -1,0 +1,273 @@
+//! What a reviewer would otherwise have to look for: floors, sizes, forbidden words, promises without a test.
+//! Reads the sources of the whole workspace; needs nothing but std.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Lines that a source file may have, and lines from which on it is named in the test's output.
+const LINES_MAX: usize = 600;
+const LINES_WARN: usize = 400;
+
+/// Folders of library packages: they print nothing.
+const LIBRARIES: [&str; 3] = ["wal/src", "storage/src", "snap/src"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").to_owned()
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+/// All files of the repository with one of the extensions, by path from its root; build products left out.
+fn files(extensions: &[&str]) -> BTreeMap<String, String> {
+    fn visit(folder: &Path, extensions: &[&str], found: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry")) {
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let kind = entry.file_type().expect("a kind");
+            if kind.is_dir() {
+                if name != ".git" && !path.join("CACHEDIR.TAG").exists() && name != "target" {
+                    visit(&path, extensions, found);
+                }
+            } else if kind.is_file() && extensions.iter().any(|e| name.ends_with(e)) {
+                let own = path.strip_prefix(root()).expect("inside").to_string_lossy().into_owned();
+                // What is not text is not ours to judge.
+                if let Ok(text) = fs::read_to_string(&path) {
+                    found.insert(own, text);
+                }
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    visit(&root(), extensions, &mut found);
+    assert!(found.len() > 3, "the repository has hardly a file");
+    found
+}
+
+/// The code of a source file before its tests, comments left out.
+fn code(text: &str) -> String {
+    let ends = ["\n#[cfg(test)]\nmod tests", "\n#[cfg(test)]\n#[path"].map(|end| text.find(end));
+    let end = ends.into_iter().flatten().min().unwrap_or(text.len());
+    text[..end].lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn is_test_file(path: &str) -> bool {
+    path.ends_with("_tests.rs") || path.contains("/tests/")
+}
+
+fn word(text: &str) -> &str {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")
+}
+
+/// Modules of each package and their floors, as `ARCHITECTURE.md` has them.
+fn floors() -> BTreeMap<String, BTreeMap<String, usize>> {
+    let text = read("ARCHITECTURE.md");
+    let cells = |line: &str| -> Vec<String> {
+        line.trim_matches('|').split('|').map(|c| c.trim().to_owned()).collect()
+    };
+    let mut lines = text.lines().skip_while(|l| !l.starts_with("| floor"));
+    let header = cells(lines.next().expect("a table of floors"));
+    let mut floors: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    for row in lines.skip(1).take_while(|l| l.starts_with('|')).map(cells) {
+        let floor = row[0].parse().expect("a floor's number");
+        for (package, modules) in header.iter().zip(&row).skip(1) {
+            for module in modules.split('`').map(str::trim).filter(|m| !m.is_empty()) {
+                let before = floors.entry(package.clone()).or_default().insert(module.to_owned(), floor);
+                assert_eq!(before, None, "{package}: {module} stands on two floors");
+            }
+        }
+    }
+    floors
+}
+
+/// The modules of its own crate that a file names: `crate::x`, `crate::{x, y::z}`, and `super`s that leave
+/// the top-level module, which are reported as `super`.
+fn imports(code: &str, depth: usize) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for used in code.split("crate::").skip(1) {
+        match used.strip_prefix('{') {
+            None => _ = found.insert(word(used).to_owned()),
+            Some(list) => {
+                let (mut level, mut start) = (0, true);
+                for (at, c) in list.char_indices() {
+                    match c {
+                        '{' => level += 1,
+                        '}' if level == 0 => break,
+                        '}' => level -= 1,
+                        ',' if level == 0 => start = true,
+                        c if start && c.is_alphanumeric() => {
+                            found.insert(word(&list[at..]).to_owned());
+                            start = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    if code.contains(&"super::".repeat(depth)) {
+        found.insert("super".to_owned());
+    }
+    found
+}
+
+#[test]
+fn imports_are_found_in_every_spelling() {
+    let code = "use crate::a::B; use crate::{c, d::{E, f}, g}; fn h() { crate::i::j() }";
+    assert_eq!(imports(code, 1).into_iter().collect::<Vec<_>>(), ["a", "c", "d", "g", "i"]);
+    assert!(imports("use super::k;", 1).contains("super"));
+    assert!(!imports("use super::k;", 2).contains("super"));
+    assert!(imports("use super::super::k;", 2).contains("super"));
+}
+
+#[test]
+fn no_module_imports_sideways_or_up() {
+    let (floors, files) = (floors(), files(&[".rs"]));
+    let mut wrong = Vec::new();
+    for (package, table) in &floors {
+        let source = format!("{package}/src/");
+        let mut modules = BTreeSet::new();
+        for (path, text) in files.iter().filter(|(path, _)| !is_test_file(path)) {
+            let Some(inside) = path.strip_prefix(&source).filter(|p| *p != "lib.rs") else { continue };
+            let parts: Vec<&str> =
+                inside.trim_end_matches(".rs").trim_end_matches("/mod").split('/').collect();
+            let module = parts[0];
+            modules.insert(module.to_owned());
+            let Some(own) = table.get(module) else { continue };
+            for import in imports(&code(text), parts.len()) {
+                let below = table.get(&import).is_some_and(|floor| floor < own);
+                if import != module && !below {
+                    wrong.push(format!("{path}: {import}"));
+                }
+            }
+        }
+        let listed: BTreeSet<String> = table.keys().cloned().collect();
+        assert_eq!(listed, modules, "{package}: modules in ARCHITECTURE.md, modules in {source}");
+    }
+    assert_eq!(floors.keys().collect::<Vec<_>>(), ["snap", "storage", "wal"]);
+    assert!(wrong.is_empty(), "imports from the same floor or a higher one: {wrong:#?}");
+}
+
+#[test]
+fn files_are_small_and_say_what_they_are() {
+    let mut wrong = Vec::new();
+    for (path, text) in files(&[".rs"]) {
+        let lines = text.lines().count();
+        if lines >= LINES_MAX {
+            wrong.push(format!("{path}: {lines} lines"));
+        } else if lines >= LINES_WARN {
+            println!("{path}: {lines} lines, more than {LINES_WARN}");
+        }
+        if !text.starts_with("//! ") {
+            wrong.push(format!("{path}: does not start by saying what it is"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn words_that_have_no_place() {
+    // Written so that this file does not contain them.
+    let anywhere = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!("));
+    let prints = ["println", "print", "eprintln", "eprint"].map(|name| format!("{name}!("));
+    let ignore = ["#[", "ignore"].concat();
+    let unchecked = ["un", "safe"].concat();
+    let mut wrong = Vec::new();
+    for (path, text) in files(&[".rs"]) {
+        let library = LIBRARIES.iter().any(|folder| path.starts_with(folder));
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let is_word = |c: char| c.is_alphanumeric() || c == '_';
+            let has_unchecked = line.split(|c: char| !is_word(c)).any(|w| w == unchecked);
+            let bad = anywhere.iter().any(|w| line.contains(w.as_str()))
+                || (library && prints.iter().any(|w| line.contains(w.as_str())))
+                || line.contains(&ignore)
+                || (has_unchecked && !path.starts_with("wal/src/disk/"));
+            if bad {
+                wrong.push(format!("{path}: {}", line.trim()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_promise_stands_in_the_documents_the_code_and_a_test() {
+    let sources = files(&[".rs"]);
+    let documents = read("docs/durability.md");
+    let readme = read("README.md");
+    for n in 1..=10 {
+        let name = format!("INV-{n}");
+        let names = |text: &str| {
+            text.match_indices(&name).any(|(at, _)| !text[at + name.len()..].starts_with(char::is_numeric))
+        };
+        assert!(documents.lines().any(|l| l.starts_with('#') && names(l)), "{name}: docs/durability.md");
+        assert!(names(&readme), "{name}: README.md");
+        let in_code = |(path, text): (&String, &String)| {
+            ["wal/src/", "storage/src/"].iter().any(|f| path.starts_with(f))
+                && !is_test_file(path)
+                && names(text)
+        };
+        assert!(sources.iter().any(in_code), "{name}: no code names it");
+        let in_test = |(path, text): (&String, &String)| {
+            path.contains("/tests/") && !path.ends_with("tidy.rs") && names(text)
+        };
+        assert!(sources.iter().any(in_test), "{name}: no test names it");
+    }
+}
+
+/// The files that the documents link to, and the tests that `docs/durability.md` names, exist.
+#[test]
+fn documents_name_what_exists() {
+    let documents = files(&[".md"]);
+    let sources = files(&[".rs"]);
+    let mut wrong = Vec::new();
+    for (path, text) in &documents {
+        let folder = Path::new(path).parent().expect("a folder");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or("");
+            if !link.contains("://") && !file.is_empty() && !root().join(folder).join(file).exists() {
+                wrong.push(format!("{path}: {link}"));
+            }
+        }
+        // Tests are written as `path::name`.
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let Some((file, test)) = quoted.split_once(".rs::") else { continue };
+            let exists = sources
+                .get(&format!("{file}.rs"))
+                .is_some_and(|source| source.contains(&format!("fn {test}()")));
+            if !exists {
+                wrong.push(format!("{path}: {quoted}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The examples of the README are the doc tests of the crates.
+#[test]
+fn the_readmes_examples_are_tested() {
+    let readme = read("README.md");
+    let examples: Vec<&str> =
+        readme.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    for (example, file) in examples.iter().zip(["wal/src/lib.rs", "storage/src/lib.rs"]) {
+        let text = read(file);
+        let page = text.lines().map_while(|line| line.strip_prefix("//!"));
+        let shown = page.map(|line| line.strip_prefix(' ').unwrap_or(line)).filter(|l| !l.starts_with("# "));
+        let shown: String = shown.flat_map(|line| [line, "\n"]).collect();
+        assert!(shown.contains(example), "README.md has another example than {file}:\n{example}");
+    }
+}
+
+#[test]
+fn nothing_points_outside_of_the_repository() {
+    let names = [["far", "m-"].concat(), ["../", "shared"].concat(), ["/work", "/"].concat()];
+    let mut wrong = Vec::new();
+    for (path, text) in files(&[".rs", ".md", ".toml", ".yml", ".yaml", ".sh", "run"]) {
+        for name in names.iter().filter(|name| text.contains(name.as_str())) {
+            wrong.push(format!("{path}: {name}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
