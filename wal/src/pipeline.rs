@@ -166,9 +166,29 @@ impl Pipeline {
             self.making = Some(self.begin()?);
             return Ok(());
         };
+        match self.advance(&making, first_live) {
+            Ok(Some(stage)) => {
+                making.stage = stage;
+                self.making = Some(making);
+            }
+            Ok(None) => {
+                self.files.insert(making.segment.sequence);
+                self.next += 1;
+                self.shelf.put(making.segment);
+            }
+            Err(error) => {
+                self.making = Some(making);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what comes next for a spare; `None` when it is ready.
+    fn advance(&self, making: &Making, first_live: u32) -> Result<Option<Stage>, Error> {
         let (disk, segment) = (&*self.disk, &making.segment);
         let io = |action: &'static str| failure(disk, action, &making.name);
-        making.stage = match making.stage {
+        Ok(Some(match making.stage {
             Stage::Created => {
                 segment.file.allocate(u64::from(self.segment_bytes)).map_err(io("allocate"))?;
                 Stage::Allocated
@@ -187,14 +207,9 @@ impl Pipeline {
             }
             Stage::Named => {
                 disk.sync().map_err(io("sync the directory of"))?;
-                self.files.insert(segment.sequence);
-                self.next += 1;
-                self.shelf.put(making.segment);
-                return Ok(());
+                return Ok(None);
             }
-        };
-        self.making = Some(making);
-        Ok(())
+        }))
     }
 
     /// Starts a spare: a released file if there is one, zeroed rather than stale, else a new one.
