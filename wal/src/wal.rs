@@ -5,8 +5,8 @@ use crate::create;
 use crate::directory::{IDENTITY, LOCK, failed, list};
 use crate::disk::{Clock, Disk, DiskLock, Mode, PosixDisk, Random, SystemClock, SystemRandom};
 use crate::error::Error;
-use crate::frame::layout::GROUP_HEADER_BYTES;
-use crate::frame::{Batch, tail_bytes};
+use crate::frame::Batch;
+use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
 use crate::listener::Listener;
 use crate::options::{Options, Strategy};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
@@ -310,10 +310,11 @@ impl Wal {
 
     /// Largest [`Batch::encoded_len`] plus footer share that a segment of this log can hold, in bytes.
     pub fn record_bytes_max(&self) -> usize {
-        let footer = tail_bytes(0, self.block_bytes).unwrap_or(0) + self.block_bytes;
-        let around = self.block_bytes + len32(GROUP_HEADER_BYTES) + footer;
+        // The segment's header, a mark, and what rounding up the group and the footer may cost.
+        let blocks = 3 * self.block_bytes;
+        let headers = 2 * GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + FOOTER_TAIL_BYTES;
         let segment_bytes = self.options.segment_bytes / self.block_bytes * self.block_bytes;
-        segment_bytes.saturating_sub(around) as usize
+        segment_bytes.saturating_sub(blocks + len32(headers)) as usize
     }
 
     /// Makes everything enqueued so far durable, lazy records included; returns the durable end.
@@ -331,10 +332,11 @@ impl Wal {
             }
             segment.min(core.segment().sequence)
         };
+        self.enter_segments(Lsn::new(segment, 0));
         // Out of the readers' reach first: once the release is durable the files are used again.
         let released = self.table.write().release(segment);
         self.shelf.retire(released);
-        self.log.core().release(segment);
+        self.log.release(segment);
         Ok(())
     }
 

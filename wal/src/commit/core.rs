@@ -215,8 +215,8 @@ impl Core {
         })
     }
 
-    /// Whether a group of `len` bytes at `start`, and the segment's footer with `footer_bytes` more,
-    /// fit into the segment. An error if they do, but the blocks are not written yet.
+    /// Whether a group of `len` bytes at `start`, a mark, and the segment's footer with `footer_bytes`
+    /// more fit into the segment. An error if they do, but the blocks are not written yet.
     fn fits(&self, start: u32, len: usize, footer_bytes: u32) -> Result<bool, Blocked> {
         let block = self.limits.block_bytes;
         let Some(end) = round_up(len32(len), block).and_then(|n| n.checked_add(start)) else {
@@ -224,7 +224,7 @@ impl Core {
         };
         let index = self.footer_bytes.saturating_add(footer_bytes);
         let footer = if index == 0 { 0 } else { tail_bytes(index, block).unwrap_or(u32::MAX) };
-        match end.checked_add(footer) {
+        match end.checked_add(footer).and_then(|n| n.checked_add(block)) {
             Some(total) if total <= self.segment.file_bytes => self.check_written(end).map(|()| true),
             _ => Ok(false),
         }
@@ -396,7 +396,12 @@ impl Core {
 
     /// Says that segments below `segment` are not live; the group being filled, or the next, carries it.
     pub(crate) fn release(&mut self, segment: u32) {
-        self.first_live = self.first_live.max(segment.min(self.segment.sequence));
+        let segment = segment.min(self.segment.sequence);
+        if segment > self.first_live {
+            self.first_live = segment;
+            // Somebody has to carry it: on a full disk no record may come until the files are gone.
+            self.marked = false;
+        }
     }
 
     /// Installs the footer maker.

@@ -326,6 +326,17 @@ impl Log {
         self.issuable.store(core.next_wanted().is_some() || core.failure().is_some(), Ordering::SeqCst);
     }
 
+    /// Says that segments below `segment` are not live; the flusher sees to it that a group carries it.
+    pub(crate) fn release(&self, segment: u32) {
+        let mut core = self.core.lock();
+        core.release(segment);
+        let wake = core.rouse_flusher();
+        drop(core);
+        if wake {
+            self.flusher.wake(1);
+        }
+    }
+
     fn word(&self, group: u64) -> &Word {
         #[expect(clippy::cast_possible_truncation, reason = "reduced modulo the number of words")]
         let i = (group % WORDS as u64) as usize;
