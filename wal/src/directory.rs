@@ -5,7 +5,7 @@
 
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, NameKind, read_exact_at, write_all_at};
 use crate::error::Error;
-use crate::frame::layout::{FORMAT_VERSION, IDENTITY_FILE_BYTES};
+use crate::frame::layout::{BLOCK_BYTES_MAX, FORMAT_VERSION};
 use crate::frame::{Identity, IdentityFault};
 use crate::segment::parse_name;
 use std::io;
@@ -58,12 +58,10 @@ pub(crate) fn list(disk: &dyn Disk) -> Result<Names, Error> {
 pub(crate) fn read_identity(disk: &dyn Disk) -> Result<Identity, Error> {
     let io = |e| failed(disk, "read", IDENTITY, e);
     let file = disk.open(IDENTITY, Access::Read).map_err(io)?;
-    let mut bytes = vec![0; IDENTITY_FILE_BYTES];
-    let whole = file.len().map_err(io)? == IDENTITY_FILE_BYTES as u64;
-    if whole {
-        read_exact_at(&*file, &mut bytes, 0).map_err(io)?;
-    }
-    let decoded = if whole { Identity::decode(&bytes) } else { Err(IdentityFault::Size) };
+    let len = usize::try_from(file.len().map_err(io)?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; len.min(BLOCK_BYTES_MAX as usize)];
+    read_exact_at(&*file, &mut bytes, 0).map_err(io)?;
+    let decoded = if bytes.len() == len { Identity::decode(&bytes) } else { Err(IdentityFault::Size) };
     decoded.map_err(|fault| match fault {
         IdentityFault::Version(found) => Error::UnsupportedVersion {
             path: disk.location(),
@@ -84,6 +82,7 @@ pub(crate) fn write_identity(disk: &dyn Disk, identity: &Identity) -> Result<(),
     let file: Arc<dyn DiskFile> = disk.open(IDENTITY_NEW, Access::Create).map_err(io)?;
     let mut block = AlignedBuf::new();
     block.extend(&identity.encode());
+    block.resize(block.len().max(identity.block_bytes as usize));
     write_all_at(&*file, &block, 0, false).map_err(io)?;
     file.sync().map_err(io)
 }

@@ -1,5 +1,8 @@
 //! What a user may choose, with the reason of every limit.
 
+/// Blocks that a segment has at least.
+const SEGMENT_BLOCKS_MIN: u32 = 6;
+
 /// How groups are made durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Strategy {
@@ -25,12 +28,13 @@ pub enum Suspect {
 /// Options of one log; `Options::default()` is right for most.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Length of new segment files in bytes, rounded down to the block size. 16 KiB (a header, a group, a
-    /// mark and room) to 4 GiB - 64 KiB (offsets are 32 bits). Bounds the largest record. Default 64 MiB.
+    /// Length of new segment files in bytes, rounded down to the block size. 6 blocks (a header, a group, a
+    /// mark, a footer and room) to 4 GiB - 64 KiB (offsets are 32 bits). Bounds the largest record. Default 64 MiB.
     pub segment_bytes: u32,
     /// How groups are made durable. Default [`Strategy::Auto`].
     pub strategy: Strategy,
-    /// Segments prepared ahead, 2 to 64: appending in one needs the next one's name durable. Default 2.
+    /// Segments prepared ahead, 3 to 64: appending in one needs the next one's name durable, and one is
+    /// kept for control records and for reopening on a full disk. Default 3.
     pub spares: u32,
     /// Bytes of a group at which the next record starts another, 4 KiB to 64 MiB. Default 1 MiB.
     pub group_bytes: u32,
@@ -51,7 +55,7 @@ impl Default for Options {
         Options {
             segment_bytes: 64 << 20,
             strategy: Strategy::Auto,
-            spares: 2,
+            spares: 3,
             group_bytes: 1 << 20,
             queue_bytes: 64 << 20,
             in_flight: 32,
@@ -75,11 +79,21 @@ pub struct OutOfRange {
 }
 
 impl Options {
+    /// Checks what depends on the block size of the log.
+    pub fn check_blocks(&self, block_bytes: u32) -> Result<(), OutOfRange> {
+        let min = SEGMENT_BLOCKS_MIN.saturating_mul(block_bytes);
+        if self.segment_bytes < min {
+            let (option, value) = ("segment_bytes", self.segment_bytes);
+            return Err(OutOfRange { option, value, min, max: u32::MAX - 65535 });
+        }
+        Ok(())
+    }
+
     /// Checks every range.
     pub fn check(&self) -> Result<(), OutOfRange> {
         let ranges = [
-            ("segment_bytes", self.segment_bytes, 16 << 10, u32::MAX - 65535),
-            ("spares", self.spares, 2, 64),
+            ("segment_bytes", self.segment_bytes, SEGMENT_BLOCKS_MIN * 4096, u32::MAX - 65535),
+            ("spares", self.spares, 3, 64),
             ("group_bytes", self.group_bytes, 4096, 64 << 20),
             ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
             ("in_flight", self.in_flight, 1, 64),

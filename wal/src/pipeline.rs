@@ -130,7 +130,7 @@ impl Pipeline {
             && lowest < wanted.release_below
         {
             self.retire(lowest)
-        } else if wanted.ready < 2 || (wanted.ready < self.spares && wanted.unwritten.is_empty()) {
+        } else if wanted.ready < 3 || (wanted.ready < self.spares && wanted.unwritten.is_empty()) {
             self.make(wanted.release_below)
         } else if let Some(segment) = wanted.unwritten.first() {
             return self.write_zeros(segment);

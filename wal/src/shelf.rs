@@ -63,11 +63,11 @@ impl Shelf {
         self.bump(&mut inner);
     }
 
-    /// Takes the next spare, if the one behind it is durable too: a segment is used only when its
+    /// Takes the next spare if `keep` more stay behind it, at least one: a segment is used only when its
     /// successor cannot be missing.
-    pub(crate) fn take(&self) -> Option<Arc<Segment>> {
+    pub(crate) fn take(&self, keep: usize) -> Option<Arc<Segment>> {
         let mut inner = self.inner.lock();
-        if inner.ready.len() < 2 {
+        if inner.ready.len() <= keep.max(1) {
             return None;
         }
         let segment = inner.ready.pop_front();

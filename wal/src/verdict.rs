@@ -18,8 +18,7 @@
 //!    segment number above every touched one, so that a dropped group can never become the continuation
 //!    of a log that is not its own.
 //!
-//! The rules were checked by exhaustive enumeration of crashes and faults of small logs; the wordings
-//! that failed there are tests of this crate.
+//! The rules were checked by exhaustive enumeration of crashes and faults of small logs.
 
 use crate::facts::{Damage, DamageKind, DropReason, Dropped, Head, SegmentFacts};
 use crate::frame::HeaderFault;

@@ -124,6 +124,7 @@ impl Wal {
     pub fn create_in(env: Env, options: &Options) -> Result<Wal, Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         let disk = &*env.disk;
+        options.check_blocks(disk.block_size()).map_err(Error::OptionOutOfRange)?;
         // Looked at before the lock is taken too, so that a refusal leaves no LOCK file behind.
         refuse_existing(disk)?;
         let lock = lock(disk)?;
@@ -133,7 +134,7 @@ impl Wal {
             uuid: identity.uuid,
             block_bytes: identity.block_bytes,
             segment_bytes: options.segment_bytes,
-            spares: 2,
+            spares: options.spares as usize,
             files: BTreeSet::new(),
             next: 1,
         };
@@ -166,6 +167,7 @@ impl Wal {
 
     fn start(env: Env, options: &Options, lock: Arc<dyn DiskLock>) -> Result<(Wal, Report), Error> {
         let Recovered { identity, verdict, segments, files, report } = recover(&*env.disk, options)?;
+        options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart {
             uuid: identity.uuid,
@@ -519,7 +521,7 @@ fn fill_shelf(pipeline: &mut Pipeline, shelf: &Shelf, count: usize) -> Result<()
 fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<crate::segment::Segment>, Error> {
     loop {
         fill_shelf(pipeline, shelf, 2)?;
-        if let Some(segment) = shelf.take() {
+        if let Some(segment) = shelf.take(1) {
             return Ok(segment);
         }
     }

@@ -93,7 +93,7 @@ impl Run {
             segment_bytes: 4096 * rng.small(10, 22),
             group_bytes: 4096 * rng.small(1, 4),
             in_flight: rng.small(1, 4),
-            spares: rng.small(2, 3),
+            spares: rng.small(3, 4),
             ..Options::default()
         };
         Run {

@@ -20,6 +20,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+/// Spares that records with payload leave behind: the successor that every segment needs, and one for
+/// control records and for reopening on a full disk.
+pub(crate) const KEPT_SPARES: usize = 2;
+
 /// Sees every record in log order as it is enqueued, and makes the footers.
 ///
 /// Called under the log's lock: no I/O and no calls into the log.
@@ -164,7 +168,10 @@ impl Core {
             self.stats.appends_waited += 1;
             return Err(Blocked::Queue);
         }
-        self.make_room(bytes, batch.footer_bytes())?;
+        // Records without payload, and those that may wait, are what frees space: they may use the last
+        // spare that a full disk leaves.
+        let control = class == Class::Lazy || batch.part_count() == 0;
+        self.make_room(bytes, batch.footer_bytes(), if control { 1 } else { KEPT_SPARES })?;
         let Some(group) = &mut self.filling else { return Err(Blocked::Queue) };
         let lsn = group.push(batch, class, head_crc);
         group.wanted |= class == Class::Sync;
@@ -181,7 +188,7 @@ impl Core {
     }
 
     /// Afterwards a group is being filled in which `bytes` more fit.
-    fn make_room(&mut self, bytes: usize, footer_bytes: u32) -> Result<(), Blocked> {
+    fn make_room(&mut self, bytes: usize, footer_bytes: u32, keep: usize) -> Result<(), Blocked> {
         if let Some(group) = &self.filling {
             let len = group.len_with(bytes);
             let full = group.record_count > 0 && len > self.limits.group_bytes as usize;
@@ -193,7 +200,7 @@ impl Core {
         if self.fits(self.next_offset(), empty as usize + bytes, footer_bytes)? {
             self.close_filling();
         } else {
-            self.rotate()?;
+            self.rotate(keep)?;
             if !self.fits(self.offset, empty as usize + bytes, footer_bytes)? {
                 let max = self.segment.file_bytes;
                 if max < self.limits.segment_bytes {
@@ -258,7 +265,7 @@ impl Core {
 
     /// Ends the segment with its footer and enters the next one. Changes no name and writes nothing but
     /// the footer; waits if the next segment, or the one behind it, is not durable yet.
-    fn rotate(&mut self) -> Result<(), Blocked> {
+    fn rotate(&mut self, keep: usize) -> Result<(), Blocked> {
         if self.sealer.is_some() && self.footer_bytes > 0 {
             let footer = tail_bytes(self.footer_bytes, self.limits.block_bytes).unwrap_or(u32::MAX);
             let end = self.next_offset().saturating_add(footer);
@@ -266,7 +273,7 @@ impl Core {
                 self.check_written(end)?;
             }
         }
-        let Some(next) = self.shelf.take() else {
+        let Some(next) = self.shelf.take(keep) else {
             if !std::mem::replace(&mut self.rotation_waits, true) {
                 self.stats.rotations_waited += 1;
             }
@@ -317,7 +324,7 @@ impl Core {
         }
         let block = self.limits.block_bytes;
         if self.segment.file_bytes.saturating_sub(self.offset) < block {
-            self.rotate()?;
+            self.rotate(1)?;
             // The footer of the segment left must be durable before a mark may follow it.
             if self.has_work() {
                 self.want_all();

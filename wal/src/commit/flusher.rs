@@ -75,8 +75,11 @@ impl Log {
                     Next::Again
                 }
                 Err(Blocked::Queue | Blocked::Pipeline) => Next::Wait,
-                // A full disk: the burst goes unmarked until there is space.
-                Err(Blocked::Failed(_)) => Next::Wait,
+                // A full disk: the burst goes unmarked until somebody calls again.
+                Err(Blocked::Failed(_)) => {
+                    core.flusher_asleep = true;
+                    Next::Sleep
+                }
             };
         }
         core.flusher_asleep = true;

@@ -158,11 +158,17 @@ impl Disk for PosixDisk {
         }
         let is_direct = fs::fcntl_getfl(&main)?.contains(OFlags::DIRECT);
         let cached = if is_direct { Some(self.openat(name, OFlags::RDONLY)?) } else { None };
+        // What is written through the page cache is still recovered from the medium, where that works.
+        let medium = if is_direct || !matches!(self.file_system, EXT4_MAGIC | XFS_MAGIC) {
+            None
+        } else {
+            self.openat(name, OFlags::RDONLY | OFlags::DIRECT).ok()
+        };
         if let Some(cached) = &cached {
             // Read-ahead would fill the cache with blocks that are about to be written past it.
             let _ = fs::fadvise(cached, 0, None, Advice::Random);
         }
-        Ok(Arc::new(PosixFile { main, cached }))
+        Ok(Arc::new(PosixFile { main, cached, medium }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -220,6 +226,8 @@ struct PosixFile {
     main: OwnedFd,
     /// Page-cache view, if `main` is direct.
     cached: Option<OwnedFd>,
+    /// A view past the page cache, if `main` is not direct and the file system has one.
+    medium: Option<OwnedFd>,
 }
 
 impl DiskFile for PosixFile {
@@ -261,7 +269,8 @@ impl DiskFile for PosixFile {
     }
 
     fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {
-        Ok(rustix::io::pread(&self.main, &mut buf[..len], offset)?)
+        let fd = self.medium.as_ref().unwrap_or(&self.main);
+        Ok(rustix::io::pread(fd, &mut buf[..len], offset)?)
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {

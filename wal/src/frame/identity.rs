@@ -44,7 +44,7 @@ pub enum IdentityFault {
 }
 
 impl Identity {
-    /// The whole file.
+    /// The start of the file; zeros follow to the end of its first block.
     pub fn encode(&self) -> [u8; IDENTITY_FILE_BYTES] {
         let mut raw = RawIdentity {
             magic: IDENTITY_MAGIC,
@@ -66,7 +66,8 @@ impl Identity {
     /// Reads a whole file. The version is judged before the checksum, so that a later format, which may
     /// check itself otherwise, is named as what it is.
     pub fn decode(file: &[u8]) -> Result<Identity, IdentityFault> {
-        if file.len() != IDENTITY_FILE_BYTES {
+        let whole = (IDENTITY_FILE_BYTES..=BLOCK_BYTES_MAX as usize).contains(&file.len());
+        if !whole || !file.len().is_power_of_two() {
             return Err(IdentityFault::Size);
         }
         let (raw, rest) = RawIdentity::ref_from_prefix(file).map_err(|_| IdentityFault::Size)?;
