@@ -309,6 +309,10 @@ impl Log {
             return self.run(io);
         }
         let Some(oldest) = core.oldest() else { return };
+        // Groups that will never be durable wake nobody again.
+        if core.failure().is_some() {
+            return;
+        }
         core.want_all();
         let word = self.word(oldest);
         let seen = word.seen();
