@@ -272,7 +272,9 @@ impl Log {
     }
 
     fn forget(&self, lsn: Lsn, key: u64) {
-        self.core.lock().waiters.remove(lsn, key);
+        let waiter = self.core.lock().waiters.remove(lsn, key);
+        // Outside of the lock: a waker may own anything, such as another ticket.
+        drop(waiter);
     }
 
     /// Somebody waits without a thread of its own: if the disk is free, the flusher is to write.

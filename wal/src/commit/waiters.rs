@@ -41,9 +41,9 @@ impl Waiters {
         self.next_key
     }
 
-    /// Forgets one.
-    pub(crate) fn remove(&mut self, lsn: Lsn, key: u64) {
-        self.by_lsn.remove(&(lsn, key));
+    /// Forgets one and gives it back.
+    pub(crate) fn remove(&mut self, lsn: Lsn, key: u64) -> Option<Waiter> {
+        self.by_lsn.remove(&(lsn, key))
     }
 
     /// Whether nobody waits.
