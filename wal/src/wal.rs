@@ -417,6 +417,7 @@ impl Wal {
     /// The durable records from `from` on, in log order; those that become durable later are not seen.
     pub fn records(&self, from: Lsn) -> Records {
         let durable = self.log.durable();
+        self.enter_segments(durable);
         Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, durable)
     }
 
@@ -432,6 +433,7 @@ impl Wal {
                 return Err(Error::NotInLog { lsn: at });
             }
         }
+        self.enter_segments(at);
         let segment = self.table.read().get(at.segment());
         let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
         read_range(&segment, &self.location, at, out)
