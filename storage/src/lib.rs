@@ -62,6 +62,7 @@ mod error;
 mod group;
 
 mod compact;
+pub mod look;
 mod restore;
 mod view;
 mod write;

@@ -29,6 +29,21 @@ pub(crate) struct Names {
     pub(crate) foreign: Vec<String>,
 }
 
+/// What is said of a directory that has segments and no identity: a log has lost its identity file.
+pub const SEGMENTS_WITHOUT_IDENTITY: &str = "segments without IDENTITY";
+
+impl Names {
+    /// What is there in place of a log, if there is no identity.
+    pub(crate) fn instead_of_log(&self) -> Option<&'static str> {
+        match (self.identity, self.segments.is_empty(), self.identity_new) {
+            (true, _, _) => None,
+            (false, _, true) => Some("a creation that was not finished"),
+            (false, true, false) => Some("no IDENTITY"),
+            (false, false, false) => Some(SEGMENTS_WITHOUT_IDENTITY),
+        }
+    }
+}
+
 /// Lists the directory. A name of the log that is not a regular file is an error.
 pub(crate) fn list(disk: &dyn Disk) -> Result<Names, Error> {
     let mut names = Names::default();

@@ -7,12 +7,18 @@ use crate::directory::{failed, list, read_identity};
 use crate::disk::{Access, AlignedBuf, Disk, read_exact_medium};
 use crate::error::Error;
 use crate::facts::{Damage, Head, SegmentFacts};
-use crate::frame::{GroupHeader, Identity, RecordRef};
+use crate::frame::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
+use crate::frame::{GroupHeader, Identity, RecordFault, RecordRef, SegmentHeader, record_at};
 use crate::options::Suspect;
-use crate::scan::{records, scan};
+use crate::scan::{Group, Window, scan_with};
 use crate::segment::file_name;
-use crate::types::Lsn;
+use crate::types::{Lsn, len32};
 use crate::verdict::{Verdict, decide};
+use std::ops::ControlFlow;
+use zerocopy::FromBytes;
+
+/// Largest piece of a damaged range that is searched for what is left of records, in bytes.
+const REMNANT_BYTES_MAX: u32 = 64 << 20;
 
 /// A log as it lies on the disk.
 #[derive(Debug)]
@@ -31,16 +37,22 @@ pub struct Inspection {
 
 /// Looks at the log in `disk`.
 pub fn inspect(disk: &dyn Disk) -> Result<Inspection, Error> {
+    inspect_with(disk, &mut |_| {})
+}
+
+/// As [`inspect`], and hands every valid group of every segment to `each`, in ascending order, while its
+/// bytes are in memory: kept or not, which only the verdict knows.
+pub fn inspect_with(disk: &dyn Disk, each: &mut dyn FnMut(&Group<'_>)) -> Result<Inspection, Error> {
     let names = list(disk)?;
-    if !names.identity {
-        return Err(Error::NotALog { path: disk.location(), found: "no IDENTITY" });
+    if let Some(found) = names.instead_of_log() {
+        return Err(Error::NotALog { path: disk.location(), found });
     }
     let identity = read_identity(disk)?;
     let mut segments = Vec::new();
     for &sequence in &names.segments {
         let name = file_name(sequence);
         let file = disk.open(&name, Access::Read).map_err(|e| failed(disk, "open", &name, e))?;
-        let facts = scan(&*file, sequence, &identity.uuid, identity.block_bytes)
+        let facts = scan_with(&*file, sequence, &identity.uuid, identity.block_bytes, each)
             .map_err(|e| failed(disk, "read", &name, e))?;
         segments.push(facts);
     }
@@ -48,25 +60,107 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection, Error> {
     Ok(Inspection { identity, segments, verdict, unfinished: names.unfinished, foreign: names.foreign })
 }
 
-/// Hands every record of the valid group `head` of segment `sequence` to `each`.
+/// Hands every head of a scanned segment that reaches into the bytes `[from, to)` to `each`, with its
+/// group if it is a valid one, until `each` breaks off. Reads the segment in large pieces, each once.
+pub fn visit_groups(
+    disk: &dyn Disk,
+    facts: &SegmentFacts,
+    (from, to): (u32, u32),
+    each: &mut dyn FnMut(&Head, Option<&Group<'_>>) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let Ok(header) = facts.header else { return Ok(()) };
+    let name = file_name(facts.sequence);
+    let io = |e| failed(disk, "read", &name, e);
+    let file = disk.open(&name, Access::Read).map_err(io)?;
+    let mut window = Window::new(&*file, length_of(&header));
+    for head in facts.heads.iter().filter(|h| h.end > from && h.offset < to) {
+        let flow = if head.fault.is_none() {
+            let bytes = window.range(head.offset, head.end - head.offset).map_err(io)?;
+            let lsn = Lsn::new(facts.sequence, head.offset);
+            let group = GroupHeader::decode(bytes, header.salt, lsn)
+                .filter(|group| group.check(header.salt, bytes).is_ok());
+            let group = group.as_ref().map(|group| Group { head, header: group, salt: header.salt, bytes });
+            each(head, group.as_ref())
+        } else {
+            each(head, None)
+        };
+        if flow.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Hands every record of the valid group `head` of a scanned segment to `each`.
 pub fn visit_records(
     disk: &dyn Disk,
     facts: &SegmentFacts,
     head: &Head,
     each: &mut dyn FnMut(&RecordRef<'_>),
 ) -> Result<(), Error> {
-    let Ok(header) = facts.header else { return Ok(()) };
+    visit_groups(disk, facts, (head.offset, head.end), &mut |found, group| {
+        if let Some(group) = group.filter(|_| found == head) {
+            group.records().for_each(|record| each(&record));
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+/// Searches the damaged bytes `[from, to)` of a scanned segment for what is left of records: each one
+/// whose header, `meta` and part table check at their own place is handed to `each`, with the numbers of
+/// its parts that do not check. Not for reading: such a record belongs to no valid group.
+///
+/// Returns whether all of the range was searched; it is not if it is very large, or full of bytes that
+/// look like headers and are none.
+pub fn visit_remnants(
+    disk: &dyn Disk,
+    facts: &SegmentFacts,
+    (from, to): (u32, u32),
+    each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
+) -> Result<bool, Error> {
+    let Ok(header) = facts.header else { return Ok(false) };
+    let from = from & !(header.block_bytes - 1);
+    let end = to.min(length_of(&header));
+    let length = end.saturating_sub(from).min(REMNANT_BYTES_MAX).next_multiple_of(header.block_bytes) as usize;
+    if length == 0 || from as usize + length > length_of(&header) as usize {
+        return Ok(true);
+    }
     let name = file_name(facts.sequence);
     let io = |e| failed(disk, "read", &name, e);
     let file = disk.open(&name, Access::Read).map_err(io)?;
-    let length = (head.end - head.offset) as usize;
     let mut bytes = AlignedBuf::zeroed(length);
-    read_exact_medium(&*file, &mut bytes, u64::from(head.offset), length).map_err(io)?;
-    let lsn = Lsn::new(facts.sequence, head.offset);
-    if let Some(group) = GroupHeader::decode(&bytes, header.salt, lsn)
-        && group.check(header.salt, &bytes).is_ok()
-    {
-        records(&group, header.salt, &bytes).for_each(|record| each(&record));
+    read_exact_medium(&*file, &mut bytes, u64::from(from), length).map_err(io)?;
+    // Checksums of what turns out to be no record; bounded, since a payload may imitate headers.
+    let mut budget = length.saturating_mul(16);
+    let mut at = 0;
+    while at + RECORD_HEADER_BYTES <= length {
+        let lsn = Lsn::new(facts.sequence, from.saturating_add(len32(at)));
+        match record_at(&bytes, at, header.salt, lsn) {
+            Ok(record) => {
+                each(&record, &record.bad_parts());
+                at = (at + record.len()).next_multiple_of(RECORD_ALIGN as usize);
+                continue;
+            }
+            Err(RecordFault::Checksum) => match budget.checked_sub(claimed(&bytes[at..])) {
+                Some(left) => budget = left,
+                None => return Ok(false),
+            },
+            Err(_) => {}
+        }
+        at += RECORD_ALIGN as usize;
     }
-    Ok(())
+    Ok(end.saturating_sub(from) <= REMNANT_BYTES_MAX)
+}
+
+/// Bytes that checking the record header at the start of `bytes` covers.
+fn claimed(bytes: &[u8]) -> usize {
+    RawRecordHeader::ref_from_prefix(bytes).map_or(0, |(raw, _)| {
+        let table = (raw.part_count.get() as usize).saturating_mul(PART_BYTES);
+        table.saturating_add(raw.meta_bytes.get() as usize)
+    })
+}
+
+/// The file's length, which was checked to fit.
+fn length_of(header: &SegmentHeader) -> u32 {
+    u32::try_from(header.file_bytes).unwrap_or(u32::MAX)
 }

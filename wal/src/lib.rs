@@ -104,7 +104,12 @@ pub mod look {
         FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault, RecordFault, RecordRef,
         SegmentHeader, layout, read_tail,
     };
-    pub use crate::inspect::{Inspection, inspect, visit_records};
+    pub use crate::directory::SEGMENTS_WITHOUT_IDENTITY;
+    pub use crate::inspect::{
+        Inspection, inspect, inspect_with, visit_groups, visit_records, visit_remnants,
+    };
+    pub use crate::scan::Group;
+    pub use crate::segment::file_name;
     pub use crate::types::{GroupKind, Prior};
     pub use crate::verdict::{Continue, Kept, Verdict, decide};
 }

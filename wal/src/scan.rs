@@ -5,13 +5,44 @@
 
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::facts::{Head, SegmentFacts};
-use crate::frame::layout::SECTOR_BYTES;
+use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::frame::{GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
-use crate::types::{GroupKind, Lsn};
+use crate::types::{GroupKind, Lsn, len32};
 use std::io;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: u32 = 1 << 20;
+
+/// A valid group with its bytes, while a scan or a visit holds them.
+#[derive(Debug)]
+pub struct Group<'a> {
+    pub(crate) head: &'a Head,
+    pub(crate) header: &'a GroupHeader,
+    pub(crate) salt: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Group<'a> {
+    /// Position of its first byte.
+    pub fn lsn(&self) -> Lsn {
+        self.header.lsn
+    }
+
+    /// What the scan says of it.
+    pub fn head(&self) -> &'a Head {
+        self.head
+    }
+
+    /// Bytes behind its last record, up to the block boundary.
+    pub fn padding_bytes(&self) -> u32 {
+        len32(self.bytes.len()).saturating_sub(len32(GROUP_HEADER_BYTES)).saturating_sub(self.header.body_bytes)
+    }
+
+    /// Its records in order; for a footer the one that holds the index.
+    pub fn records(&self) -> impl Iterator<Item = RecordRef<'a>> + use<'a> {
+        records(self.header, self.salt, self.bytes)
+    }
+}
 
 /// Scans the file of segment `sequence` of the log `uuid`.
 pub(crate) fn scan(
@@ -19,6 +50,17 @@ pub(crate) fn scan(
     sequence: u32,
     uuid: &[u8; 16],
     block_bytes: u32,
+) -> io::Result<SegmentFacts> {
+    scan_with(file, sequence, uuid, block_bytes, &mut |_| {})
+}
+
+/// As [`scan`], and hands every valid group to `each` while its bytes are in memory.
+pub(crate) fn scan_with(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+    each: &mut dyn FnMut(&Group<'_>),
 ) -> io::Result<SegmentFacts> {
     let mut facts = SegmentFacts {
         sequence,
@@ -53,7 +95,7 @@ pub(crate) fn scan(
             at += block_bytes;
             continue;
         };
-        let head = check_group(&mut window, &group, header.salt, block_bytes, file_bytes)?;
+        let head = check_group(&mut window, &group, header, each)?;
         at = if head.fault.is_none() { head.end } else { at + block_bytes };
         facts.zeros_from = at;
         facts.heads.push(head);
@@ -90,14 +132,14 @@ pub(crate) fn read_header(
     }))
 }
 
-/// Reads all of a group and checks it.
+/// Reads all of a group of the segment with `header` and checks it.
 fn check_group(
     window: &mut Window<'_>,
     group: &GroupHeader,
-    salt: u64,
-    block_bytes: u32,
-    file_bytes: u32,
+    header: SegmentHeader,
+    each: &mut dyn FnMut(&Group<'_>),
 ) -> io::Result<Head> {
+    let (salt, block_bytes, file_bytes) = (header.salt, header.block_bytes, window.file_bytes);
     let offset = group.lsn.offset();
     let length = group.disk_bytes(block_bytes).unwrap_or(u32::MAX);
     let end = offset.saturating_add(length);
@@ -126,6 +168,9 @@ fn check_group(
     } else if group.kind == GroupKind::Data {
         head.footer_bytes = footer_bytes(group, salt, bytes);
     }
+    if head.fault.is_none() {
+        each(&Group { head: &head, header: group, salt, bytes });
+    }
     Ok(head)
 }
 
@@ -140,7 +185,6 @@ pub(crate) fn records<'a>(
     salt: u64,
     bytes: &'a [u8],
 ) -> impl Iterator<Item = RecordRef<'a>> + use<'a> {
-    use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
     let (start, mut left) = (group.lsn, group.record_count);
     let mut at = GROUP_HEADER_BYTES;
     std::iter::from_fn(move || {

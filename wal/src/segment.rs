@@ -23,7 +23,7 @@ pub(crate) struct Segment {
 }
 
 /// The file name of segment `sequence`.
-pub(crate) fn file_name(sequence: u32) -> String {
+pub fn file_name(sequence: u32) -> String {
     format!("{sequence:08x}.wal")
 }
 

@@ -153,12 +153,7 @@ impl Wal {
     pub fn open_in(env: Env, options: &Options) -> Result<(Wal, Report), Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         let names = list(&*env.disk)?;
-        if !names.identity {
-            let found = match (names.segments.is_empty(), names.identity_new) {
-                (true, false) => "no IDENTITY",
-                (_, true) => "a creation that was not finished",
-                (false, false) => "segments without IDENTITY",
-            };
+        if let Some(found) = names.instead_of_log() {
             return Err(Error::NotALog { path: env.disk.location(), found });
         }
         let lock = lock(&*env.disk)?;

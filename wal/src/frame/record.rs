@@ -268,12 +268,16 @@ impl<'a> RecordRef<'a> {
 
     /// Checks the contents of every part.
     pub fn check_parts(&self) -> Result<(), RecordFault> {
-        for (i, (info, bytes)) in self.parts().enumerate() {
-            if crc(bytes) != info.crc {
-                return Err(RecordFault::Part(len32(i)));
-            }
-        }
-        Ok(())
+        self.find_bad_parts().next().map_or(Ok(()), |part| Err(RecordFault::Part(part)))
+    }
+
+    /// Numbers of the parts whose contents do not check.
+    pub fn bad_parts(&self) -> Vec<u32> {
+        self.find_bad_parts().collect()
+    }
+
+    fn find_bad_parts(&self) -> impl Iterator<Item = u32> + use<'a> {
+        self.parts().enumerate().filter(|(_, (info, bytes))| crc(bytes) != info.crc).map(|(i, _)| len32(i))
     }
 }
 
