@@ -121,7 +121,8 @@ pub fn visit_remnants(
     let Ok(header) = facts.header else { return Ok(false) };
     let from = from & !(header.block_bytes - 1);
     let end = to.min(length_of(&header));
-    let length = end.saturating_sub(from).min(REMNANT_BYTES_MAX).next_multiple_of(header.block_bytes) as usize;
+    let length =
+        end.saturating_sub(from).min(REMNANT_BYTES_MAX).next_multiple_of(header.block_bytes) as usize;
     if length == 0 || from as usize + length > length_of(&header) as usize {
         return Ok(true);
     }

@@ -99,12 +99,12 @@ pub use wal::{Env, Threads, Wal};
 
 /// Looking at a log without changing it: for tools, tests and fuzzers.
 pub mod look {
+    pub use crate::directory::SEGMENTS_WITHOUT_IDENTITY;
     pub use crate::facts::{Damage, DamageKind, DropReason, Dropped, Head, SegmentFacts};
     pub use crate::frame::{
         FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault, RecordFault, RecordRef,
         SegmentHeader, layout, read_tail,
     };
-    pub use crate::directory::SEGMENTS_WITHOUT_IDENTITY;
     pub use crate::inspect::{
         Inspection, inspect, inspect_with, visit_groups, visit_records, visit_remnants,
     };

@@ -35,7 +35,9 @@ impl<'a> Group<'a> {
 
     /// Bytes behind its last record, up to the block boundary.
     pub fn padding_bytes(&self) -> u32 {
-        len32(self.bytes.len()).saturating_sub(len32(GROUP_HEADER_BYTES)).saturating_sub(self.header.body_bytes)
+        len32(self.bytes.len())
+            .saturating_sub(len32(GROUP_HEADER_BYTES))
+            .saturating_sub(self.header.body_bytes)
     }
 
     /// Its records in order; for a footer the one that holds the index.

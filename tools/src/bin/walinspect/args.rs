@@ -1,0 +1,130 @@
+//! The command line: commands, options, and how positions and segments are spelled.
+//!
+//! Positions are read as they are printed, `ssssssss:oooooooo` in hexadecimal; leading zeros may be left
+//! out. A bad argument is refused with the option named, before anything is opened.
+
+use clap::{Args, Parser, Subcommand};
+use seawall_wal::Lsn;
+use std::path::{Path, PathBuf};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  sound
+  1  could not do it: not a log, not readable, a bad argument
+  2  damaged: acknowledged bytes are missing or wrong, or bytes that no crash can have left
+  3  torn tail: the next open would drop what was never acknowledged";
+
+/// Shows what a Seawall log holds and whether it is sound; changes nothing.
+#[derive(Parser, Debug)]
+#[command(name = "walinspect", version, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to show.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Whose log it is, its segments, where it ends, what the next open would drop
+    Summary(Target),
+    /// One line per record
+    Records(RecordsArgs),
+    /// Check every byte and name every damaged place
+    Verify(Target),
+}
+
+impl Command {
+    /// The log's directory.
+    pub(crate) fn dir(&self) -> &Path {
+        match self {
+            Command::Summary(target) | Command::Verify(target) => &target.dir,
+            Command::Records(args) => &args.target.dir,
+        }
+    }
+}
+
+/// Which log, and for whom.
+#[derive(Args, Debug)]
+pub(crate) struct Target {
+    /// Directory of the log
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: PathBuf,
+    /// One JSON document instead of text
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Options of `walinspect records`.
+#[derive(Args, Debug)]
+pub(crate) struct RecordsArgs {
+    #[command(flatten)]
+    pub(crate) target: Target,
+    /// Start at this position, such as 00000002:00001040
+    #[arg(long, value_name = "LSN", value_parser = parse_lsn)]
+    pub(crate) from: Option<Lsn>,
+    /// At most so many lines
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// Only this segment: its number, or its file's name
+    #[arg(long, value_name = "S", value_parser = parse_segment)]
+    pub(crate) segment: Option<u32>,
+    /// Only what concerns this Raft group
+    #[arg(long, value_name = "G")]
+    pub(crate) group: Option<u64>,
+    /// Also what is not of the log: dropped, void, released
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// A position as it is printed.
+pub(crate) fn parse_lsn(text: &str) -> Result<Lsn, String> {
+    let wrong = || "not a position: use ssssssss:oooooooo, both in hexadecimal".to_owned();
+    let (segment, offset) = text.split_once(':').ok_or_else(wrong)?;
+    let half = |digits: &str| {
+        let hex = (1..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+        u32::from_str_radix(digits, 16).ok().filter(|_| hex).ok_or_else(wrong)
+    };
+    Ok(Lsn::new(half(segment)?, half(offset)?))
+}
+
+/// The decimal number of a segment, or its file's name, which is hexadecimal.
+fn parse_segment(text: &str) -> Result<u32, String> {
+    let number = match text.strip_suffix(".wal") {
+        Some(digits) if digits.len() == 8 => u32::from_str_radix(digits, 16).ok(),
+        Some(_) => None,
+        None => text.parse().ok(),
+    };
+    number
+        .filter(|&n| n > 0)
+        .ok_or_else(|| "neither a number from 1 nor a file name like 0000001f.wal".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_read_as_they_are_printed() {
+        let lsn = Lsn::new(31, 0x1040);
+        assert_eq!(parse_lsn(&lsn.to_string()), Ok(lsn));
+        assert_eq!(parse_lsn("1f:1040"), Ok(lsn));
+        for bad in ["", ":", "1", "1:", ":1", "+1:0", "000000001:0", "1:0:0", "g:0", " 1:0"] {
+            assert!(parse_lsn(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn segments_have_numbers_and_names() {
+        assert_eq!(parse_segment("31"), Ok(31));
+        assert_eq!(parse_segment("0000001f.wal"), Ok(31));
+        for bad in ["0", "-1", "1f", "1f.wal", "00000000.wal", "4294967296", ""] {
+            assert!(parse_segment(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,235 @@
+//! A damaged place in full: file, offset, range, reason, and which Raft entries it hits.
+//!
+//! Two sources name the entries. What is left in the damaged bytes: a record whose directory still checks
+//! names the index and term of each payload that does not. And the records around it: where a group's
+//! entries do not follow each other across the place, those between are gone. Fails only if reading does.
+
+use crate::failure::Failure;
+use crate::judge::State;
+use crate::look::Look;
+use crate::ops::Op;
+use crate::report::fault_text;
+use seawall::look::{OpLine, What, decode_record};
+use seawall_wal::look::{Damage, DamageKind, GroupFault, SegmentFacts, file_name, visit_remnants};
+use seawall_wal::{Lsn, look::RecordRef};
+use serde::Serialize;
+use std::io::{self, Write};
+
+/// Records shown per damaged place.
+const REMNANTS_MAX: usize = 100;
+/// Missing runs of entries shown per damaged place.
+const MISSING_MAX: usize = 100;
+
+/// One damaged place.
+#[derive(Debug, Serialize)]
+pub(crate) struct Place {
+    /// Segment file.
+    file: String,
+    /// Byte offset in it.
+    offset: u32,
+    /// First byte, and just behind the last one.
+    from: String,
+    to: String,
+    /// Bytes; absent if a whole segment is concerned.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    /// `no_group`, `group_record`, `group_padding`, `group_count`, `header`, `missing`, `suspect`.
+    kind: &'static str,
+    /// The same in words.
+    reason: String,
+    /// What is left of records there.
+    remnants: Vec<Remnant>,
+    /// Entries that are gone, by the records around the place.
+    missing: Vec<Missing>,
+    /// Whether all of the place was searched and everything found is listed.
+    complete: bool,
+}
+
+/// What is left of one record in a damaged place.
+#[derive(Debug, Serialize)]
+pub(crate) struct Remnant {
+    lsn: String,
+    length: usize,
+    /// Its parts that do not check; none: it is whole, and stands in a damaged group.
+    damaged_parts: Vec<u32>,
+    /// Entries whose payload does not check.
+    damaged_entries: Vec<Entry>,
+    /// Its operations; `null` if it is not the engine's.
+    ops: Option<Vec<Op>>,
+}
+
+/// One entry.
+#[derive(Debug, Serialize)]
+pub(crate) struct Entry {
+    group: u64,
+    index: u64,
+    term: u64,
+}
+
+/// A run of entries of one group.
+#[derive(Debug, Serialize)]
+pub(crate) struct Missing {
+    group: u64,
+    first: u64,
+    last: u64,
+}
+
+impl Place {
+    /// `damage` as the verdict has it, without a search.
+    pub(crate) fn new(damage: &Damage) -> Place {
+        let segment = damage.from.segment();
+        let whole = segment != damage.to.segment() || damage.to.offset() == u32::MAX;
+        Place {
+            file: file_name(segment),
+            offset: damage.from.offset(),
+            from: damage.from.to_string(),
+            to: damage.to.to_string(),
+            bytes: (!whole).then(|| u64::from(damage.to.offset().saturating_sub(damage.from.offset()))),
+            kind: match damage.what {
+                DamageKind::NoGroup => "no_group",
+                DamageKind::Group(GroupFault::Record(..)) => "group_record",
+                DamageKind::Group(GroupFault::Padding(_)) => "group_padding",
+                DamageKind::Group(GroupFault::Count) => "group_count",
+                DamageKind::Header(_) => "header",
+                DamageKind::Missing => "missing",
+                DamageKind::Suspect => "suspect",
+            },
+            reason: damage.what.to_string(),
+            remnants: Vec::new(),
+            missing: Vec::new(),
+            complete: false,
+        }
+    }
+
+    /// `damage` with the entries that it hits.
+    pub(crate) fn searched(look: &Look, damage: &Damage) -> Result<Place, Failure> {
+        let mut place = Place::new(damage);
+        place.complete = true;
+        let in_segment = |s: &&SegmentFacts| s.sequence == damage.from.segment();
+        if let Some(facts) = look.found.segments.iter().find(in_segment)
+            && facts.header.is_ok()
+        {
+            let mut more = false;
+            let mut keep = |record: &RecordRef<'_>, bad_parts: &[u32]| match place.remnants.len() {
+                REMNANTS_MAX => more = true,
+                _ => place.remnants.push(Remnant::new(record, bad_parts)),
+            };
+            let range = (damage.from.offset(), end_of(facts, damage));
+            place.complete = visit_remnants(&look.disk, facts, range, &mut keep)? && !more;
+        }
+        let around = look.tally.jumps.iter().filter(|j| j.behind < damage.to && j.before > damage.from);
+        for jump in around {
+            if place.missing.len() == MISSING_MAX {
+                place.complete = false;
+                break;
+            }
+            place.missing.push(Missing { group: jump.group, first: jump.first, last: jump.last });
+        }
+        Ok(place)
+    }
+
+    /// Writes it as text.
+    pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Place { file, offset, from, to, reason, .. } = self;
+        let bytes = self.bytes.map_or(String::new(), |bytes| format!(", {bytes} bytes"));
+        writeln!(out, "  {file} at byte {offset:#x}, {from} to {to}{bytes}: {reason}")?;
+        for remnant in &self.remnants {
+            remnant.write(out)?;
+        }
+        for Missing { group, first, last } in &self.missing {
+            writeln!(
+                out,
+                "    group {group}: entries {first}..={last} are missing between the records around it"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Where the damaged bytes end: a damaged group may reach beyond what is known to be acknowledged.
+fn end_of(facts: &SegmentFacts, damage: &Damage) -> u32 {
+    let to = if damage.to.segment() > damage.from.segment() { u32::MAX } else { damage.to.offset() };
+    let head = facts.heads.iter().find(|h| h.offset == damage.from.offset());
+    head.map_or(to, |head| head.end.max(to))
+}
+
+impl Remnant {
+    fn new(record: &RecordRef<'_>, bad_parts: &[u32]) -> Remnant {
+        let lengths: Vec<u32> = record.part_infos().map(|p| p.length).collect();
+        let ops = decode_record(record.meta(), record.part_count()).ok();
+        Remnant {
+            lsn: record.lsn().to_string(),
+            length: record.len(),
+            damaged_parts: bad_parts.to_vec(),
+            damaged_entries: ops.iter().flat_map(|ops| damaged_entries(ops, bad_parts)).collect(),
+            ops: ops.map(|ops| ops.iter().map(|op| Op::new(op, &lengths)).collect()),
+        }
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Remnant { lsn, damaged_parts, .. } = self;
+        match damaged_parts.as_slice() {
+            [] => writeln!(out, "    record {lsn}: whole, in a group that is not")?,
+            parts => writeln!(out, "    record {lsn}: damaged in part {parts:?}")?,
+        }
+        for Entry { group, index, term } in &self.damaged_entries {
+            writeln!(out, "      group {group}: entry {index} of term {term} is damaged")?;
+        }
+        self.ops.iter().flatten().try_for_each(|op| writeln!(out, "      it says: {op}"))
+    }
+}
+
+/// The entries whose payloads are among `bad_parts`.
+fn damaged_entries(ops: &[OpLine], bad_parts: &[u32]) -> Vec<Entry> {
+    let entry = |part: usize| {
+        let op = ops.iter().find(|op| op.parts.contains(&part))?;
+        let What::Entries { first, term, .. } = op.what else { return None };
+        let index = first.saturating_add((part - op.parts.start) as u64);
+        Some(Entry { group: op.group, index, term })
+    };
+    bad_parts.iter().filter_map(|&part| entry(usize::try_from(part).ok()?)).collect()
+}
+
+/// A group that does not check and is not part of a damaged place.
+#[derive(Debug, Serialize)]
+pub(crate) struct OtherFault {
+    file: String,
+    offset: u32,
+    lsn: String,
+    /// What becomes of the group.
+    state: State,
+    reason: String,
+}
+
+impl OtherFault {
+    /// Writes it as text.
+    pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let OtherFault { file, offset, lsn, state, reason } = self;
+        let state = format!("{state:?}").to_lowercase();
+        writeln!(out, "  {file} at byte {offset:#x}, {lsn}, {state}: {reason}")
+    }
+}
+
+/// All of them: torn groups that are or were dropped, and whatever rotted in released segments.
+pub(crate) fn other_faults(look: &Look) -> Vec<OtherFault> {
+    let judge = look.judge();
+    let damage = look.found.verdict.as_ref().err().map_or(&[][..], Vec::as_slice);
+    let mut found = Vec::new();
+    for facts in &look.found.segments {
+        for head in &facts.heads {
+            let Some(fault) = head.fault else { continue };
+            let lsn = Lsn::new(facts.sequence, head.offset);
+            if damage.iter().any(|d| d.from <= lsn && lsn < d.to) {
+                continue;
+            }
+            found.push(OtherFault {
+                file: file_name(facts.sequence),
+                offset: head.offset,
+                lsn: lsn.to_string(),
+                state: judge.state(facts.sequence, head),
+                reason: fault_text(fault),
+            });
+        }
+    }
+    found
+}

@@ -1,0 +1,130 @@
+//! Which groups are of the log and which only lie in its files.
+//!
+//! Place: between recovery's verdict, which decides, and everything shown. Decides nothing itself: a group
+//! is kept if the verdict keeps it, and dropped or void if the verdict lists it. Pure; nothing fails.
+
+use seawall_wal::Lsn;
+use seawall_wal::look::{Damage, Dropped, Head, Prior, SegmentFacts, Verdict};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What becomes of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// Of the log.
+    Kept,
+    /// Behind the end: the next open would drop it.
+    Dropped,
+    /// Dropped by an earlier open, for ever.
+    Void,
+    /// Below the first live segment.
+    Released,
+    /// It checks; the log is damaged, so it is not known whether it is of it.
+    Unjudged,
+    /// It does not check, in a log that is damaged.
+    Invalid,
+}
+
+/// What a segment file is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Role {
+    /// Holds groups of the log.
+    Live,
+    /// Holds only what is or will be dropped.
+    Void,
+    /// Below the first live segment.
+    Released,
+    /// Prepared, not used yet.
+    Spare,
+    /// Not known: the log is damaged.
+    Unknown,
+}
+
+/// Bytes behind the end that have no group header: of a torn write whose first sector did not land. The
+/// next open passes over them, in silence.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Remains {
+    /// First byte behind all groups of the segment.
+    pub(crate) from: Lsn,
+    /// Zeros from here on.
+    pub(crate) to: Lsn,
+}
+
+/// The verdict, by position.
+#[derive(Debug)]
+pub(crate) struct Judge {
+    verdict: bool,
+    kept: BTreeMap<u32, u32>,
+    dropped: BTreeMap<Lsn, State>,
+    first_live: u32,
+}
+
+impl Judge {
+    pub(crate) fn new(verdict: &Result<Verdict, Vec<Damage>>) -> Judge {
+        let Ok(verdict) = verdict else {
+            return Judge { verdict: false, kept: BTreeMap::new(), dropped: BTreeMap::new(), first_live: 0 };
+        };
+        let state = |d: &Dropped| if d.from >= verdict.end { State::Dropped } else { State::Void };
+        Judge {
+            verdict: true,
+            kept: verdict.kept.iter().map(|k| (k.segment, k.end)).collect(),
+            dropped: verdict.dropped.iter().map(|d| (d.from, state(d))).collect(),
+            first_live: verdict.first_live,
+        }
+    }
+
+    /// Offset behind the last kept group of a segment.
+    pub(crate) fn kept_end(&self, segment: u32) -> Option<u32> {
+        self.kept.get(&segment).copied()
+    }
+
+    /// Whether it is known what the log is.
+    pub(crate) fn has_verdict(&self) -> bool {
+        self.verdict
+    }
+
+    /// What becomes of the group `head` of `segment`.
+    pub(crate) fn state(&self, segment: u32, head: &Head) -> State {
+        if !self.verdict {
+            return if head.fault.is_none() { State::Unjudged } else { State::Invalid };
+        }
+        if self.kept_end(segment).is_some_and(|end| head.offset < end) {
+            return State::Kept;
+        }
+        self.dropped.get(&Lsn::new(segment, head.offset)).copied().unwrap_or(State::Released)
+    }
+
+    /// What the segment is for.
+    pub(crate) fn role(&self, facts: &SegmentFacts, remains: &[Remains]) -> Role {
+        let listed = |h: &Head| self.dropped.contains_key(&Lsn::new(facts.sequence, h.offset));
+        let unheaded = || remains.iter().any(|r| r.from.segment() == facts.sequence);
+        if !self.verdict {
+            Role::Unknown
+        } else if self.kept.contains_key(&facts.sequence) {
+            Role::Live
+        } else if facts.heads.iter().any(listed) || unheaded() {
+            Role::Void
+        } else if facts.sequence < self.first_live {
+            Role::Released
+        } else {
+            Role::Spare
+        }
+    }
+}
+
+/// The remains of torn writes without a header behind the end that `verdict` found. Only where the prior
+/// content was zeros: elsewhere any bytes may stand behind the end.
+pub(crate) fn remains(segments: &[SegmentFacts], verdict: &Verdict) -> Vec<Remains> {
+    let behind = segments.iter().filter(|s| s.sequence >= verdict.end.segment().max(1));
+    behind
+        .filter_map(|facts| {
+            let header = facts.header.ok().filter(|h| h.prior == Prior::Zeros)?;
+            let last = facts.heads.iter().map(|h| h.end).max().unwrap_or(header.block_bytes);
+            let found = facts.zeros_from > last;
+            let at = |offset| Lsn::new(facts.sequence, offset);
+            found.then(|| Remains { from: at(last), to: at(facts.zeros_from) })
+        })
+        .collect()
+}

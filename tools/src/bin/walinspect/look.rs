@@ -1,0 +1,149 @@
+//! One look at a log: a scan, taken again while a running process changes the files under it.
+//!
+//! Place: everything shown comes from here. The scan reads every byte once, in pieces; kept in memory are
+//! 80 bytes per group of the log and one line per Raft group. What a scan of a log that is being written
+//! takes for damage or a torn tail is believed only if no file changed meanwhile.
+
+use crate::failure::{DAMAGED, Failure};
+use crate::judge::{Judge, Remains, remains};
+use crate::tally::Tally;
+use seawall_wal::disk::PosixDisk;
+use seawall_wal::look::{Inspection, Verdict, inspect_with, visit_groups};
+use serde::Serialize;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+/// So often a log that changes while it is looked at is looked at again.
+const LOOKS_MAX: u32 = 5;
+/// How long a write that was under way is given to land.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What the tool concludes; its numbers are the exit codes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Outcome {
+    /// Everything acknowledged is there and checks.
+    Sound,
+    /// Acknowledged bytes are missing or wrong, or there are bytes that no crash can have left.
+    Damaged,
+    /// The next open would drop something that was never acknowledged. What an earlier open dropped does
+    /// not count.
+    TornTail,
+}
+
+impl Outcome {
+    /// The exit code.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Outcome::Sound => 0,
+            Outcome::Damaged => DAMAGED,
+            Outcome::TornTail => 3,
+        }
+    }
+}
+
+/// A log as it was found.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// Where.
+    pub(crate) dir: PathBuf,
+    /// To read more of it.
+    pub(crate) disk: PosixDisk,
+    /// What is in the files.
+    pub(crate) found: Inspection,
+    /// Sums over the kept groups; without a verdict, over all that check.
+    pub(crate) tally: Tally,
+    /// Bytes without a group header behind the end.
+    pub(crate) remains: Vec<Remains>,
+    /// Whether files kept changing, so that an unsound end may be one that is being written.
+    pub(crate) being_written: bool,
+}
+
+impl Look {
+    /// Looks at the log in `dir`.
+    pub(crate) fn take(dir: &Path) -> Result<Look, Failure> {
+        let disk = || PosixDisk::open(dir, None).map_err(|e| not_a_directory(dir, &e));
+        disk()?;
+        let mut looks = 0;
+        loop {
+            let before = stamps(dir);
+            let look = Look::once(dir, disk()?);
+            looks += 1;
+            if look.as_ref().is_ok_and(|look| look.outcome() == Outcome::Sound) {
+                return look;
+            }
+            thread::sleep(SETTLE);
+            let still = before == stamps(dir);
+            if still || looks == LOOKS_MAX {
+                return look.map(|look| Look { being_written: !still, ..look });
+            }
+        }
+    }
+
+    fn once(dir: &Path, disk: PosixDisk) -> Result<Look, Failure> {
+        let mut tally = Tally::default();
+        let found = inspect_with(&disk, &mut |group| tally.add(group))?;
+        let mut unheaded = Vec::new();
+        if let Ok(verdict) = &found.verdict {
+            unheaded = remains(&found.segments, verdict);
+            // Nearly always what checks is what is kept. Else the log is read again, to count only that.
+            let kept: u64 = verdict.kept.iter().map(|k| u64::from(k.groups)).sum();
+            if tally.visited() != kept {
+                tally = kept_only(&disk, &found, verdict)?;
+            }
+        }
+        Ok(Look { dir: dir.to_owned(), disk, found, tally, remains: unheaded, being_written: false })
+    }
+
+    /// The verdict, as one word.
+    pub(crate) fn outcome(&self) -> Outcome {
+        let Ok(verdict) = &self.found.verdict else { return Outcome::Damaged };
+        let torn = verdict.dropped.iter().any(|d| d.from >= verdict.end) || !self.remains.is_empty();
+        if torn { Outcome::TornTail } else { Outcome::Sound }
+    }
+
+    /// Which groups are of the log.
+    pub(crate) fn judge(&self) -> Judge {
+        Judge::new(&self.found.verdict)
+    }
+}
+
+fn kept_only(disk: &PosixDisk, found: &Inspection, verdict: &Verdict) -> Result<Tally, Failure> {
+    let mut tally = Tally::default();
+    for kept in &verdict.kept {
+        let Some(facts) = found.segments.iter().find(|s| s.sequence == kept.segment) else { continue };
+        visit_groups(disk, facts, (0, kept.end), &mut |_, group| {
+            group.into_iter().for_each(|group| tally.add(group));
+            ControlFlow::Continue(())
+        })?;
+    }
+    Ok(tally)
+}
+
+fn not_a_directory(dir: &Path, error: &io::Error) -> Failure {
+    let dir = dir.display();
+    Failure::CouldNot(match error.kind() {
+        io::ErrorKind::NotFound => format!("{dir}: no such directory"),
+        io::ErrorKind::NotADirectory => format!("{dir}: not a directory"),
+        _ => format!("{dir}: {error}"),
+    })
+}
+
+/// Name, length and time of the last change of every segment; a file that goes away meanwhile is left out.
+fn stamps(dir: &Path) -> Vec<(OsString, u64, Option<SystemTime>)> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut stamps: Vec<_> = names
+        .filter(|name| name.path().extension().is_some_and(|e| e == "wal"))
+        .filter_map(|name| {
+            let metadata = name.metadata().ok()?;
+            Some((name.file_name(), metadata.len(), metadata.modified().ok()))
+        })
+        .collect();
+    stamps.sort_unstable();
+    stamps
+}

@@ -1,0 +1,61 @@
+//! `walinspect`: is this log sound, and if not, what is lost.
+//!
+//! It never writes, takes no lock and discards nothing; a running process may have the log open. The files
+//! follow a run: `args` → `look` (one scan) → `tally`, `judge` (what it means) → `damage`, `ops` (who is
+//! hit) → `summary`, `records`, `verify` → `report`. Exit codes: see [`look::Outcome`] and [`failure`].
+
+mod args;
+mod damage;
+mod failure;
+mod judge;
+mod look;
+mod ops;
+mod records;
+mod report;
+mod summary;
+mod tally;
+mod verify;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use crate::look::{Look, Outcome};
+use clap::Parser;
+use std::io::{BufWriter, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are asked for; anything else is a call that could not be carried out. clap's
+            // own code for it is 2, which here means damage.
+            let asked_for = !e.use_stderr();
+            let _ = e.print();
+            return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(failure::COULD_NOT) };
+        }
+    };
+    match run(&cli.command) {
+        Ok(outcome) => ExitCode::from(outcome.code()),
+        Err(failure) => {
+            if let Some(text) = failure.text() {
+                eprintln!("walinspect: {text}");
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(command: &Command) -> Result<Outcome, Failure> {
+    let look = Look::take(command.dir())?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let written = match command {
+        Command::Summary(target) => summary::show(&look, target, &mut out),
+        Command::Records(args) => records::show(&look, args, &mut out),
+        Command::Verify(target) => verify::show(&look, target, &mut out),
+    };
+    match written.and_then(|()| out.flush().map_err(Failure::from)) {
+        // Whoever reads, such as `head`, has seen enough; the verdict stands.
+        Ok(()) | Err(Failure::NobodyReads) => Ok(look.outcome()),
+        Err(failure) => Err(failure),
+    }
+}

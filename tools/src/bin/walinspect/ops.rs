@@ -1,0 +1,83 @@
+//! The engine's operations as lines and as JSON.
+//!
+//! Place: between `seawall::look`, which decodes a record, and what is shown of it. Nothing fails.
+
+use seawall::look::{OpLine, What};
+use serde::Serialize;
+use std::fmt;
+
+/// One operation of a record; which fields there are depends on `kind`.
+#[derive(Clone, Default, Debug, Serialize)]
+pub(crate) struct Op {
+    /// Raft group.
+    pub(crate) group: u64,
+    /// `entries`, `hard_state`, `conf_state`, `compact`, `start`, `remove`.
+    pub(crate) kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    term: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vote: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncates: Option<bool>,
+    /// Bytes of each part: one per entry, one for a conf state.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lengths: Vec<u32>,
+}
+
+impl Op {
+    /// The operation `op` of a record whose parts have these `lengths`.
+    pub(crate) fn new(op: &OpLine, lengths: &[u32]) -> Op {
+        let base = Op {
+            group: op.group,
+            kind: op.what.name(),
+            lengths: lengths.get(op.parts.clone()).unwrap_or_default().to_vec(),
+            ..Op::default()
+        };
+        match op.what {
+            What::Entries { first, last, term, truncates } => Op {
+                first: Some(first),
+                last: Some(last),
+                term: Some(term),
+                truncates: Some(truncates),
+                ..base
+            },
+            What::HardState(hard) => {
+                Op { term: Some(hard.term), vote: Some(hard.vote), commit: Some(hard.commit), ..base }
+            }
+            What::Compact { index, term } | What::Start { index, term } => {
+                Op { index: Some(index), term: Some(term), ..base }
+            }
+            _ => base,
+        }
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "group {} {}", self.group, self.kind)?;
+        if let (Some(first), Some(last)) = (self.first, self.last) {
+            write!(f, " {first}..={last}")?;
+        }
+        let named =
+            [("index", self.index), ("term", self.term), ("vote", self.vote), ("commit", self.commit)];
+        for (name, value) in named {
+            value.map_or(Ok(()), |value| write!(f, " {name} {value}"))?;
+        }
+        if self.truncates == Some(true) {
+            f.write_str(" truncating")?;
+        }
+        if !self.lengths.is_empty() {
+            let bytes: u64 = self.lengths.iter().map(|&n| u64::from(n)).sum();
+            write!(f, " ({bytes} bytes)")?;
+        }
+        Ok(())
+    }
+}

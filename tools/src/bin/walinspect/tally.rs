@@ -1,0 +1,143 @@
+//! Sums over groups: how many, how large, and what the engine's records in them say.
+//!
+//! Place: filled by the scan while a group's bytes are in memory, so that a log is read once. Bounded by
+//! the number of Raft groups, not by the log. Pure counting; nothing fails.
+
+use seawall::look::{What, decode_record};
+use seawall_wal::Lsn;
+use seawall_wal::look::{Group, GroupKind, RecordRef};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Jumps remembered; a damaged place in a log of many groups may cause one in each.
+const JUMPS_MAX: usize = 10_000;
+
+/// Sums over the log.
+#[derive(Clone, Default, Debug, Serialize)]
+pub(crate) struct Counts {
+    /// Groups: single durable writes, marks and footers included.
+    pub(crate) groups: u64,
+    /// Groups that only carry a watermark.
+    pub(crate) marks: u64,
+    /// Groups that hold a segment's index.
+    pub(crate) footers: u64,
+    /// Records, those of footers not counted.
+    pub(crate) records: u64,
+    /// Bytes of the records' parts.
+    pub(crate) payload_bytes: u64,
+    /// Bytes of the groups, padding included.
+    pub(crate) disk_bytes: u64,
+    /// Bytes of padding.
+    pub(crate) padding_bytes: u64,
+    /// Raft entries in the records, also those that later records replaced or compacted.
+    pub(crate) entries_written: u64,
+    /// Records that are not the engine's.
+    pub(crate) other_records: u64,
+}
+
+impl Counts {
+    /// Share of padding, 0 to 1.
+    pub(crate) fn padding_ratio(&self) -> f64 {
+        // Shares, for people: beyond 2^53 bytes the last digits do not matter.
+        if self.disk_bytes == 0 { 0.0 } else { self.padding_bytes as f64 / self.disk_bytes as f64 }
+    }
+}
+
+/// The end of one Raft group's log.
+#[derive(Clone, Copy, Default, Debug, Serialize)]
+pub(crate) struct RaftGroup {
+    /// Its number.
+    pub(crate) group: u64,
+    /// Index of its last entry, or of the point behind which it starts.
+    pub(crate) last_index: u64,
+    /// Term of that entry.
+    pub(crate) last_term: u64,
+    /// Its entries in the records.
+    pub(crate) entries_written: u64,
+    /// The record that set `last_index`.
+    #[serde(skip)]
+    at: Lsn,
+}
+
+/// A place where a group's entries do not follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Jump {
+    pub(crate) group: u64,
+    /// First and last index that are missing.
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// The records around it.
+    pub(crate) behind: Lsn,
+    pub(crate) before: Lsn,
+}
+
+/// Sums under way.
+#[derive(Default, Debug)]
+pub(crate) struct Tally {
+    pub(crate) counts: Counts,
+    pub(crate) raft: BTreeMap<u64, RaftGroup>,
+    pub(crate) jumps: Vec<Jump>,
+}
+
+impl Tally {
+    /// Groups seen.
+    pub(crate) fn visited(&self) -> u64 {
+        self.counts.groups
+    }
+
+    /// Counts a valid group; groups come in the order of the log.
+    pub(crate) fn add(&mut self, group: &Group<'_>) {
+        let (head, counts) = (group.head(), &mut self.counts);
+        counts.groups += 1;
+        counts.disk_bytes += u64::from(head.end - head.offset);
+        counts.padding_bytes += u64::from(group.padding_bytes());
+        match head.kind {
+            GroupKind::Mark => counts.marks += 1,
+            GroupKind::Footer => counts.footers += 1,
+            GroupKind::Data => group.records().for_each(|record| self.add_record(&record)),
+        }
+    }
+
+    fn add_record(&mut self, record: &RecordRef<'_>) {
+        self.counts.records += 1;
+        self.counts.payload_bytes += record.part_infos().map(|p| u64::from(p.length)).sum::<u64>();
+        let Ok(ops) = decode_record(record.meta(), record.part_count()) else {
+            self.counts.other_records += 1;
+            return;
+        };
+        for op in ops {
+            if op.what == What::Remove {
+                self.raft.remove(&op.group);
+                continue;
+            }
+            let of =
+                self.raft.entry(op.group).or_insert(RaftGroup { group: op.group, ..RaftGroup::default() });
+            match op.what {
+                What::Entries { first, last, term, .. } => {
+                    let next = of.last_index.saturating_add(1);
+                    if first > next && !of.at.is_zero() && self.jumps.len() < JUMPS_MAX {
+                        let (behind, before) = (of.at, record.lsn());
+                        self.jumps.push(Jump {
+                            group: op.group,
+                            first: next,
+                            last: first - 1,
+                            behind,
+                            before,
+                        });
+                    }
+                    let entries = op.parts.len() as u64;
+                    of.entries_written += entries;
+                    self.counts.entries_written += entries;
+                    (of.last_index, of.last_term, of.at) = (last, term, record.lsn());
+                }
+                What::Start { index, term } => {
+                    (of.last_index, of.last_term, of.at) = (index, term, record.lsn())
+                }
+                What::Compact { index, term } if of.last_index < index => {
+                    (of.last_index, of.last_term, of.at) = (index, term, record.lsn());
+                }
+                _ => {}
+            }
+        }
+    }
+}
