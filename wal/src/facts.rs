@@ -30,7 +30,8 @@ pub struct Head {
     pub wall_clock_ms: u64,
     /// Why the group is not valid; `None` for a valid one.
     pub fault: Option<GroupFault>,
-    /// Whether some sector of the group is all zeros: only then can a fault be a torn write.
+    /// Whether some sector of its header and records, padding left out, is all zeros: only then can a
+    /// fault be a torn write.
     pub zero_sector: bool,
 }
 

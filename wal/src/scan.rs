@@ -165,8 +165,13 @@ fn check_group(
     let bytes = window.range(offset, length)?;
     head.fault = group.check(salt, bytes).err();
     if head.fault.is_some() {
-        head.zero_sector =
-            bytes.chunks_exact(SECTOR_BYTES as usize).any(|sector| sector.iter().all(|&b| b == 0));
+        // Padding is zeros whether it was written or not: only a sector that holds some of the records is
+        // evidence.
+        let body = GROUP_HEADER_BYTES.saturating_add(group.body_bytes as usize).min(bytes.len());
+        head.zero_sector = bytes
+            .chunks_exact(SECTOR_BYTES as usize)
+            .take(body.div_ceil(SECTOR_BYTES as usize))
+            .any(|sector| sector.iter().all(|&b| b == 0));
     } else if group.kind == GroupKind::Data {
         head.footer_bytes = footer_bytes(group, salt, bytes);
     }
