@@ -37,7 +37,10 @@ pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Resul
         remove(&file_name(sequence))?;
     }
     names.unfinished.iter().try_for_each(|name| remove(name))?;
+    let sync = || disk.sync().map_err(|e| failed(disk, "sync", "", e));
     if names.identity_new {
+        // It excuses the segments, so it goes after them and comes before them.
+        sync()?;
         remove(IDENTITY_NEW)?;
     }
     let block_bytes = disk.block_size();
@@ -50,6 +53,7 @@ pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Resul
     uuid[8..].copy_from_slice(&random.next_u64().to_le_bytes());
     let identity = Identity { uuid, block_bytes, read_only_compatible: 0, created_ms: wall_ms };
     write_identity(disk, &identity)?;
+    sync()?;
     Ok(identity)
 }
 
