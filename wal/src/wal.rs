@@ -270,9 +270,14 @@ impl Wal {
         self.log.latch(Error::Closed);
         self.shelf.stop();
         for worker in self.workers.drain(..) {
-            // A worker that panicked has nothing left to say; the log is stopped either way.
-            let _ = worker.join();
+            // The last owner may be a callback on the flusher, which ends by itself.
+            if worker.thread().id() != std::thread::current().id() {
+                // A worker that panicked has nothing left to say; the log is stopped either way.
+                let _ = worker.join();
+            }
         }
+        // Not before: what the pipeline writes, names and removes must not land in another's log.
+        self.log.core().unlock();
     }
 
     // ---- write -----------------------------------------------------------------------------------

@@ -81,6 +81,8 @@ struct Run {
     released: u32,
     next_id: u64,
     created: bool,
+    /// Some open returned: from here on the log exists for good.
+    opened: bool,
     tally: Tally,
 }
 
@@ -106,6 +108,7 @@ impl Run {
             released: 0,
             next_id: 1,
             created: false,
+            opened: false,
             tally: Tally::default(),
         }
     }
@@ -137,13 +140,15 @@ impl Run {
             };
             match result {
                 Ok(wal) => {
-                    self.created = true;
+                    (self.created, self.opened) = (true, true);
                     self.check(&wal);
                     return wal;
                 }
                 Err(_) if self.disk.crash_reached() => self.crash(),
                 // Created before the crash, although `create` did not get to say so.
                 Err(Error::AlreadyALog { .. }) if !self.created => self.created = true,
+                // Its name was not durable after all.
+                Err(Error::NotALog { .. }) if !self.opened => self.created = false,
                 Err(error) => panic!("seed {}: open refused: {error}", self.seed),
             }
         }

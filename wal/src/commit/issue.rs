@@ -171,12 +171,14 @@ impl Core {
             };
             wake.answers = self.waiters.take_all(&cause);
             wake.latched = true;
-            if matches!(cause, Error::Closed) {
-                self.lock = None;
-            }
             self.failure = Some(cause);
         }
         wake
+    }
+
+    /// Gives up the directory; operations under way hold it until they end.
+    pub(crate) fn unlock(&mut self) {
+        self.lock = None;
     }
 
     /// Whether a group may be written now: one that is closed, or being filled and wanted. While another
