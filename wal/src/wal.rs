@@ -18,6 +18,7 @@ use crate::types::{Class, Lsn, len32};
 use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -246,12 +247,13 @@ impl Wal {
         let failed = |e| failed(&*self.env.disk, "start a thread for", "", e);
         let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.env.clock));
         let idle = Duration::from_millis(u64::from(self.options.idle_ms));
-        let flusher = named("seawall-flush").spawn(move || log.flush_loop(&*clock, idle)).map_err(failed)?;
+        let flusher = move || stop_on_panic(&log, || log.flush_loop(&*clock, idle));
+        let flusher = named("seawall-flush").spawn(flusher).map_err(failed)?;
         self.workers.push(flusher);
         let (log, shelf) = (Arc::clone(&self.log), Arc::clone(&self.shelf));
         let pipeline = Arc::clone(&self.pipeline);
-        let spares =
-            named("seawall-spare").spawn(move || prepare(&log, &shelf, &pipeline)).map_err(failed)?;
+        let spares = move || stop_on_panic(&log, || prepare(&log, &shelf, &pipeline));
+        let spares = named("seawall-spare").spawn(spares).map_err(failed)?;
         self.workers.push(spares);
         Ok(())
     }
@@ -531,6 +533,14 @@ fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<crate::segme
 
 /// How long the log writes nothing before released files are zeroed.
 const LULL: Duration = Duration::from_millis(200);
+
+/// Runs a worker; if it panics, the log stops, so that nobody waits for it.
+fn stop_on_panic(log: &Log, work: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(work)).is_err() {
+        let location = log.core().location();
+        log.latch(Error::io("run a thread for", location, "", io::Error::other("panic")));
+    }
+}
 
 /// The pipeline's thread.
 fn prepare(log: &Log, shelf: &Shelf, pipeline: &Mutex<Pipeline>) {

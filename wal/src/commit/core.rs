@@ -343,6 +343,11 @@ impl Core {
 
     // ---- questions -------------------------------------------------------------------------------
 
+    /// Where the log is, for messages.
+    pub(crate) fn location(&self) -> String {
+        self.limits.location.clone()
+    }
+
     /// Why the log stopped.
     pub(crate) fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()

@@ -91,6 +91,23 @@ pub(crate) struct Log {
     outbox: Mutex<Outbox>,
 }
 
+/// Stops the log if it is dropped by a panic: the sealer is a caller's code that runs under the lock, and
+/// may leave the state machine half way. Declared before the lock is taken, so that it is free again.
+struct StopOnPanic<'a> {
+    log: &'a Log,
+    /// The thread was unwinding when it came.
+    before: bool,
+}
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() && !self.before {
+            let location = self.log.core().location();
+            self.log.latch(Error::io("append to", location, "", std::io::Error::other("panic")));
+        }
+    }
+}
+
 impl Log {
     pub(crate) fn new(core: Core) -> Log {
         let durable = AtomicU64::new(core.watermark().as_u64());
@@ -121,11 +138,13 @@ impl Log {
         class: Class,
         head_crc: u32,
     ) -> Result<Ticket, Blocked> {
+        let stop = StopOnPanic { log: self, before: std::thread::panicking() };
         let mut core = self.core.lock();
         let placed = core.append(batch, class, head_crc)?;
         self.note_issuable(&core);
         let wake = core.rouse_flusher();
         drop(core);
+        drop(stop);
         if wake {
             self.flusher.wake(1);
         }
