@@ -135,6 +135,11 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn drop_cache(&self);
 }
 
+/// Smallest and largest unit of direct I/O, in bytes: where a read that was cut short goes on.
+const UNIT_MIN: usize = 4096;
+/// See [`UNIT_MIN`].
+const UNIT_MAX: usize = 65536;
+
 /// Fills `buf` from `offset`, any alignment; a file that ends earlier is `UnexpectedEof`.
 pub fn read_exact_at(file: &dyn DiskFile, buf: &mut [u8], offset: u64) -> io::Result<()> {
     let mut done = 0;
@@ -156,16 +161,34 @@ pub fn read_exact_medium(
     offset: u64,
     len: usize,
 ) -> io::Result<()> {
-    loop {
-        match file.read_medium(buf, offset, len) {
-            Ok(n) if n == len => return Ok(()),
-            // A short read of a regular file ends at its end, or was cut by a signal: ask again for all.
-            Ok(n) if offset + n as u64 >= file.len()? => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+    let mut done = 0;
+    // Only the start of a buffer is aligned, so what a short read left is read into another.
+    let mut rest = AlignedBuf::new();
+    while done < len {
+        let from = offset + done as u64;
+        let result = if done == 0 {
+            file.read_medium(buf, offset, len)
+        } else {
+            rest.resize(len - done);
+            file.read_medium(&mut rest, from, len - done)
+        };
+        let n = match result {
+            Ok(n) if n == len - done => n,
+            // A short read of a regular file ends at its end, or was cut: by a signal, or by what the kernel
+            // transfers at most in one call, which is less than the largest group.
+            Ok(n) if n == 0 || from + n as u64 >= file.len()? => {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Ok(n) => n - n % if n > UNIT_MAX { UNIT_MAX } else { UNIT_MIN },
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
             Err(e) => return Err(e),
+        };
+        if done > 0 {
+            buf[done..done + n].copy_from_slice(&rest[..n]);
         }
+        done += n;
     }
+    Ok(())
 }
 
 /// Writes all of `buf`; a short write is continued, so that a sync issued afterwards covers everything.
