@@ -27,6 +27,8 @@ const XFS_MAGIC: u64 = 0x5846_5342;
 pub struct PosixDisk {
     path: PathBuf,
     dir: OwnedFd,
+    /// The directory that holds its name; paths may change while the log is open.
+    parent: OwnedFd,
     mode: Mode,
     block_size: u32,
     file_system: u64,
@@ -53,6 +55,7 @@ impl PosixDisk {
     pub fn open(path: &Path, mode: Option<Mode>) -> io::Result<PosixDisk> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = fs::open(path, flags, Permissions::empty())?;
+        let parent = fs::openat(&dir, "..", flags, Permissions::empty())?;
         let statfs = fs::fstatfs(&dir)?;
         let file_system = u64::try_from(statfs.f_type).unwrap_or(0);
         let natural = match file_system {
@@ -64,7 +67,8 @@ impl PosixDisk {
             .max(queue_limit(device, "logical_block_size"))
             .max(queue_limit(device, "physical_block_size"))
             .next_power_of_two();
-        Ok(PosixDisk { path: path.to_owned(), dir, mode: mode.unwrap_or(natural), block_size, file_system })
+        let (path, mode) = (path.to_owned(), mode.unwrap_or(natural));
+        Ok(PosixDisk { path, dir, parent, mode, block_size, file_system })
     }
 
     /// The path given at open.
@@ -181,7 +185,7 @@ impl Disk for PosixDisk {
 
     fn sync(&self) -> io::Result<()> {
         fs::fsync(&self.dir)?;
-        sync_parent(&self.path)
+        Ok(fs::fsync(&self.parent)?)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
