@@ -245,7 +245,7 @@ impl DiskFile for PosixFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match fs::fallocate(&self.main, FallocateFlags::empty(), 0, len) {
+        match rustix::io::retry_on_intr(|| fs::fallocate(&self.main, FallocateFlags::empty(), 0, len)) {
             Ok(()) => Ok(()),
             // No reservation there: a sparse file of the right size; ENOSPC then shows when it is filled.
             Err(Errno::OPNOTSUPP) => Ok(fs::ftruncate(&self.main, len)?),
