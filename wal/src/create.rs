@@ -7,7 +7,7 @@
 use crate::directory::{IDENTITY, IDENTITY_NEW, failed, list, write_identity};
 use crate::disk::{AlignedBuf, Disk, Random, read_exact_medium};
 use crate::error::Error;
-use crate::frame::layout::BLOCK_BYTES_MAX;
+use crate::frame::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
 use crate::frame::{Identity, SegmentHeader, is_head};
 use crate::segment::file_name;
 use crate::types::Lsn;
@@ -15,6 +15,11 @@ use crate::types::Lsn;
 /// Checks that the directory holds no log, removes what an unfinished creation left, and writes the
 /// identity under its temporary name. Returns it; the caller makes the segments, then calls [`finish`].
 pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Result<Identity, Error> {
+    let block_bytes = disk.block_size();
+    if !block_bytes.is_power_of_two() || !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes) {
+        let e = std::io::Error::other(format!("the block size is {block_bytes}"));
+        return Err(failed(disk, "examine", "", e));
+    }
     let names = list(disk)?;
     let taken = |found: &str| Error::AlreadyALog { path: disk.location(), found: found.into() };
     if names.identity {
@@ -42,11 +47,6 @@ pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Resul
         // It excuses the segments, so it goes after them and comes before them.
         sync()?;
         remove(IDENTITY_NEW)?;
-    }
-    let block_bytes = disk.block_size();
-    if block_bytes > BLOCK_BYTES_MAX {
-        let e = std::io::Error::other(format!("block size {block_bytes} is larger than {BLOCK_BYTES_MAX}"));
-        return Err(failed(disk, "examine", "", e));
     }
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&random.next_u64().to_le_bytes());

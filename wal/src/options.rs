@@ -80,7 +80,7 @@ pub struct OutOfRange {
 
 impl Options {
     /// Checks what depends on the block size of the log.
-    pub fn check_blocks(&self, block_bytes: u32) -> Result<(), OutOfRange> {
+    pub(crate) fn check_blocks(&self, block_bytes: u32) -> Result<(), OutOfRange> {
         let min = SEGMENT_BLOCKS_MIN.saturating_mul(block_bytes);
         if self.segment_bytes < min {
             let (option, value) = ("segment_bytes", self.segment_bytes);
