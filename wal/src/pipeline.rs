@@ -9,7 +9,7 @@ use crate::directory::failed;
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, Random, write_all_at};
 use crate::error::Error;
 use crate::frame::SegmentHeader;
-use crate::segment::{Segment, file_name, spare_name};
+use crate::segment::{SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::shelf::Shelf;
 use crate::types::Prior;
 use std::collections::{BTreeSet, VecDeque};
@@ -214,6 +214,10 @@ impl Pipeline {
 
     /// Starts a spare: a released file if there is one, zeroed rather than stale, else a new one.
     fn begin(&mut self) -> Result<Making, Error> {
+        if self.next > SEQUENCE_MAX {
+            let e = io::Error::other("segment numbers are used up");
+            return Err(failed(&*self.disk, "create", &spare_name(self.next), e));
+        }
         let zeroed = self.retired.iter().position(|r| r.zeroed_to == self.segment_bytes);
         let segment = |file, written_to, prior| {
             Arc::new(Segment {

@@ -123,7 +123,7 @@ pub(crate) fn read_header(
             Err(HeaderFault::Foreign)
         } else if header.sequence != sequence {
             Err(HeaderFault::Sequence(header.sequence))
-        } else if header.block_bytes != block_bytes {
+        } else if header.block_bytes != block_bytes || header.first_live > sequence {
             Err(HeaderFault::Field)
         } else if header.file_bytes != len || u32::try_from(len).is_err() || len % u64::from(block_bytes) != 0
         {

@@ -5,6 +5,9 @@ use crate::types::Prior;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+/// Highest number of a segment: leaves numbers for the next ones without an overflow.
+pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 3;
+
 /// One segment file that is open.
 #[derive(Debug)]
 pub(crate) struct Segment {

@@ -23,6 +23,7 @@
 use crate::facts::{Damage, DamageKind, DropReason, Dropped, Head, SegmentFacts};
 use crate::frame::HeaderFault;
 use crate::options::Suspect;
+use crate::segment::SEQUENCE_MAX;
 use crate::types::{GroupKind, Lsn, Prior};
 use std::collections::BTreeMap;
 
@@ -127,6 +128,9 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<
     // A header is durable before the file has its name, so a bad one is never a half-made spare.
     if let Err(fault) = newest.header {
         return Err(vec![bad_header(top, fault)]);
+    }
+    if top > SEQUENCE_MAX {
+        return Err(vec![bad_header(top, HeaderFault::Sequence(top))]);
     }
     let sound = |n: u32| by_number.get(&n).is_some_and(|s| s.header.is_ok());
     let mut low = top;

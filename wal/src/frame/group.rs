@@ -72,7 +72,8 @@ impl GroupHeader {
         group[..GROUP_HEADER_BYTES].copy_from_slice(raw.as_bytes());
     }
 
-    /// The header at the start of `block`, if it is a head at `lsn` in a segment with `salt`.
+    /// The header at the start of `block`, if it is a head at `lsn` in a segment with `salt`, and does not
+    /// speak of what lies behind it.
     pub fn decode(block: &[u8], salt: u64, lsn: Lsn) -> Option<GroupHeader> {
         let (raw, _) = RawGroupHeader::ref_from_prefix(block).ok()?;
         if raw.magic != GROUP_MAGIC || raw.salt.get() != salt || raw.lsn.get() != lsn.as_u64() {
@@ -87,12 +88,18 @@ impl GroupHeader {
             (2, 0, 0) => GroupKind::Footer,
             _ => return None,
         };
+        let (watermark, previous_end) = (raw.watermark.get(), Lsn::from_u64(raw.previous_end.get()));
+        let first_live = raw.first_live.get();
+        // What a group says of the log lies before it; nothing else was ever written.
+        if watermark > lsn.as_u64() || first_live > lsn.segment() || previous_end.segment() >= lsn.segment() {
+            return None;
+        }
         Some(GroupHeader {
             kind,
             lsn,
-            watermark: Lsn::from_u64(raw.watermark.get()),
-            previous_end: Lsn::from_u64(raw.previous_end.get()),
-            first_live: raw.first_live.get(),
+            watermark: Lsn::from_u64(watermark),
+            previous_end,
+            first_live,
             record_count: raw.record_count.get(),
             wall_clock_ms: raw.wall_clock_ms.get(),
             body_bytes: raw.body_bytes.get(),

@@ -37,7 +37,8 @@ pub enum HeaderFault {
     Foreign,
     /// It says another sequence number than the file's name: the number it says.
     Sequence(u32),
-    /// The block size differs from the identity's, or `prior` is not a known value.
+    /// The block size differs from the identity's, `prior` is not a known value, or the first live segment
+    /// is a later one.
     Field,
     /// The file's length differs from what the header says: that length.
     Length(u64),
