@@ -19,6 +19,10 @@ use crate::types::{ConfState, Entry, GroupId, HardState};
 use crate::view::{self, Wanted};
 use crate::write::{self, WriteBatch};
 
+/// More than a record of one entry and one hard state has besides the payload, its share of the footer
+/// included: about 350 bytes.
+const ENTRY_OVERHEAD_BYTES: usize = 1024;
+
 /// Many Raft groups on one durable log. Cloning gives another handle of the same engine.
 ///
 /// Dropping the last handle without [`Engine::close`] is like a kill: what was not acknowledged may be
@@ -148,6 +152,14 @@ impl Engine {
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
         Ok(ticket)
+    }
+
+    /// Bytes of payload that a batch of one entry, with a hard state beside it, has room for.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn entry_bytes_max(&self) -> Result<usize> {
+        Ok(self.0.wal()?.record_bytes_max().saturating_sub(ENTRY_OVERHEAD_BYTES))
     }
 
     /// Waits until everything written so far is durable, commit indexes and compactions included.

@@ -117,7 +117,7 @@ pub enum Error {
     ConfStateTooLarge {
         /// The group.
         group: GroupId,
-        /// Bytes of the encoded conf state: 24, and 8 per member.
+        /// Bytes of the encoded conf state: 32, and 8 per member.
         bytes: usize,
         /// Bytes allowed.
         max: usize,

@@ -45,12 +45,12 @@
 //!
 //! # Features
 //!
-//! None yet.
+//! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group. Off by default.
 //!
 //! # Modules
 //!
 //! Modules stand on floors and import only from floors below: types; record, options; error; group; write,
-//! restore, view, compact; engine. `ARCHITECTURE.md` has the table and a reading order.
+//! restore, view, compact; engine; adapters. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
 
@@ -68,6 +68,9 @@ mod view;
 mod write;
 
 mod engine;
+
+#[cfg(feature = "raft-rs")]
+pub mod raft_rs;
 
 pub use engine::{Engine, Group, Report, Stats};
 pub use error::{Error, Fault};

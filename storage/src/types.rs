@@ -68,6 +68,8 @@ pub struct ConfState {
     pub learners_next: Vec<u64>,
     /// Whether the joint configuration is left without being asked to.
     pub auto_leave: bool,
+    /// Index of the entry that made it, so that a restart knows which changes are in it; 0 for the first.
+    pub index: u64,
 }
 
 /// The last entry that is gone, with the term that stays known; `(0, 0)` before any compaction.

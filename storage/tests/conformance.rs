@@ -194,6 +194,7 @@ fn hard_state_and_conf_state() {
         voters_outgoing: vec![1, 2],
         learners_next: vec![2],
         auto_leave: true,
+        index: 3,
     };
     let mut batch = fixture();
     batch.hard_state(GROUP, HardState { term: 5, vote: 2, commit: 4 }).conf_state(GROUP, &conf);

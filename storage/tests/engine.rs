@@ -154,7 +154,7 @@ fn too_large() {
     assert!(matches!(error, Error::EntryTooLarge { group: 7, index: 7, bytes: 2_097_152, .. }), "{error}");
     let conf = seawall::ConfState { voters: vec![1; 40_000], ..Default::default() };
     let error = refused(|b| b.conf_state(7, &conf));
-    assert!(matches!(error, Error::ConfStateTooLarge { group: 7, bytes: 320_024, .. }), "{error}");
+    assert!(matches!(error, Error::ConfStateTooLarge { group: 7, bytes: 320_032, .. }), "{error}");
     let half = &large[..600 << 10];
     let entry = |index| EntryRef { index, term: 5, payload: half };
     let error = refused(|b| b.append(7, &[entry(6), entry(7)]));

@@ -1,4 +1,4 @@
-//! A conf state as the bytes of one part: 24 bytes of counts, then the members as u64.
+//! A conf state as the bytes of one part: 32 bytes of index and counts, then the members as u64.
 //! Place on the data's way: written by the batch and by re-emission, read by replay.
 //! Invariants: one encoding per value; lengths are checked before anything is allocated (INV-9).
 //! Fails: with the same small errors as the operations.
@@ -18,12 +18,13 @@ pub(super) struct Header {
     pub(super) version: U16,
     pub(super) flags: U16,
     pub(super) reserved: U32,
+    pub(super) index: U64,
     /// Voters, learners, outgoing voters, next learners; in this order behind the header.
     pub(super) counts: [U32; 4],
 }
 
 const HEADER_BYTES: usize = size_of::<Header>();
-const _: () = assert!(HEADER_BYTES == 24);
+const _: () = assert!(HEADER_BYTES == 32);
 
 /// The bytes of `conf`.
 pub(crate) fn encode_conf_state(conf: &ConfState) -> Vec<u8> {
@@ -31,7 +32,8 @@ pub(crate) fn encode_conf_state(conf: &ConfState) -> Vec<u8> {
     // A count that does not fit is refused by every reader, and the record is too large long before.
     let counts = lists.map(|list| U32::new(u32::try_from(list.len()).unwrap_or(u32::MAX)));
     let flags = if conf.auto_leave { AUTO_LEAVE } else { 0 };
-    let header = Header { version: VERSION.into(), flags: flags.into(), reserved: 0.into(), counts };
+    let (version, index) = (VERSION.into(), conf.index.into());
+    let header = Header { version, flags: flags.into(), reserved: 0.into(), index, counts };
     let mut bytes = header.as_bytes().to_vec();
     bytes.reserve_exact(8 * lists.iter().map(|list| list.len()).sum::<usize>());
     for member in lists.into_iter().flatten() {
@@ -70,6 +72,7 @@ pub(crate) fn decode_conf_state(bytes: &[u8]) -> Result<ConfState, DecodeError> 
         voters_outgoing: take(outgoing)?,
         learners_next: take(next)?,
         auto_leave: header.flags.get() & AUTO_LEAVE != 0,
+        index: header.index.get(),
     })
 }
 
@@ -84,6 +87,7 @@ mod tests {
             voters_outgoing: vec![1, 5],
             learners_next: vec![5],
             auto_leave: true,
+            index: 1 << 40,
         }
     }
 

@@ -15,7 +15,7 @@ fn the_documents_byte_tables_are_the_codes() {
     let structures = [
         ("Meta header", fields!(MetaHeader: version reserved ops)),
         ("Operation", fields!(RawOp: kind flags reserved count group a b c)),
-        ("Conf state header", fields!(conf_state::Header: version flags reserved counts)),
+        ("Conf state header", fields!(conf_state::Header: version flags reserved index counts)),
         ("Index header", fields!(FooterHeader: version entry_bytes entries states)),
         ("Index entry", fields!(FooterEntry: group index term offset length crc kind)),
         ("Index state", fields!(FooterState: lsn op)),

@@ -1,0 +1,149 @@
+//! Three Raft nodes in one process, each with its log in a directory of its own, and channels for a
+//! network. While proposals run, node 3 is dropped as a kill would, and started again. In the end the
+//! three state machines and logs must be the same.
+//!
+//! ```text
+//! cargo run --release --features raft-rs --example three_nodes -- --proposals 100000 --dir /tmp/three
+//! ```
+
+mod node;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use node::{Ended, Event, NODES, Net, Outcome, run};
+use seawall::look::{What, decode_record};
+use seawall_wal::look::{GroupKind, Head, inspect, visit_records};
+
+/// Proposals under way at a time.
+const WINDOW: u64 = 4000;
+
+fn start(at: usize, root: &Path, net: &Arc<Net>) -> JoinHandle<Outcome<Ended>> {
+    let (sender, events) = channel();
+    *net.senders[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+    let (dir, net) = (root.join(format!("node-{}", at + 1)), Arc::clone(net));
+    thread::spawn(move || run(at, &dir, &net, &events))
+}
+
+fn stop(node: JoinHandle<Outcome<Ended>>, at: usize, net: &Net, close: bool) -> Outcome<Ended> {
+    net.send(at, Event::Stop { close });
+    node.join().map_err(|_| "a node panicked")?
+}
+
+fn main() -> Outcome<()> {
+    let (root, proposals) = parse()?;
+    std::fs::create_dir_all(&root)?;
+    let (net, began) = (Arc::new(Net::default()), Instant::now());
+    let mut nodes: Vec<_> = (0..NODES).map(|at| start(at, &root, &net)).collect();
+    let applied = |at: usize| net.applied[at].load(SeqCst);
+    let (mut next, mut leader, mut moved) = (0, NODES, (0, Instant::now()));
+    let mut back_at = None;
+    while (0..NODES).any(|at| applied(at) < proposals) {
+        if nodes.iter().any(JoinHandle::is_finished) {
+            break;
+        }
+        let most = (0..NODES).map(applied).max().unwrap_or(0);
+        let leads = (0..NODES).find(|&at| net.leads[at].load(SeqCst)).unwrap_or(NODES);
+        if most > moved.0 {
+            moved = (most, Instant::now());
+        }
+        // Proposals may be lost with a leader: what is not applied is proposed again.
+        if leads != leader || (most < proposals && moved.1.elapsed() > Duration::from_secs(3)) {
+            (leader, next, moved.1) = (leads, most, Instant::now());
+        }
+        let window = proposals.min(most + WINDOW);
+        if leader < NODES && next < window {
+            net.send(leader, Event::Propose(next..window));
+            next = window;
+        }
+        if back_at.is_none() && most > proposals / 3 {
+            // As a kill would: no close, and what waits in its channel is lost.
+            stop(nodes.remove(NODES - 1), NODES - 1, &net, false)?;
+            net.leads[NODES - 1].store(false, SeqCst);
+            println!("node-3 has {} numbers and is gone", applied(NODES - 1));
+            back_at = Some(most + proposals / 4);
+        }
+        if nodes.len() < NODES && back_at.is_some_and(|at| most >= at) {
+            println!("node-3 comes back, the others have {most} numbers");
+            nodes.push(start(NODES - 1, &root, &net));
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let ended: Outcome<Vec<Ended>> =
+        nodes.into_iter().enumerate().map(|(at, node)| stop(node, at, &net, true)).collect();
+    let ended = ended?;
+    println!("{proposals} proposals in {seconds:.1} s");
+    (0..NODES).try_for_each(|at| summary(&root, at, &ended[at]))?;
+    compare(&ended, proposals)
+}
+
+/// The same state everywhere, and the same entries as far as all applied them.
+fn compare(ended: &[Ended], proposals: u64) -> Outcome<()> {
+    let common = ended.iter().map(|node| node.applied).min().unwrap_or(0);
+    let common = usize::try_from(common)?;
+    let first = ended.first().ok_or("no node")?;
+    for (at, node) in (1..).zip(ended) {
+        if (node.numbers, node.digest) != (proposals, first.digest) {
+            return Err(format!("node-{at} has another state: {} numbers", node.numbers).into());
+        }
+        if node.log.get(..common).is_none() || node.log.get(..common) != first.log.get(..common) {
+            return Err(format!("node-{at} has another log").into());
+        }
+    }
+    println!("state machines and logs are the same");
+    Ok(())
+}
+
+/// What the closed log holds, as `walinspect verify` counts it: durable groups (marks and footers too),
+/// records, and the Raft entries written, those overwritten since included.
+fn summary(root: &Path, at: usize, ended: &Ended) -> Outcome<()> {
+    let dir = root.join(format!("node-{}", at + 1));
+    let disk = seawall_wal::disk::PosixDisk::open(&dir, None)?;
+    let seen = inspect(&disk)?;
+    let verdict = seen.verdict.map_err(|damage| format!("{} is damaged: {damage:?}", dir.display()))?;
+    let groups: u32 = verdict.kept.iter().map(|kept| kept.groups).sum();
+    let (mut records, mut entries) = (0u64, 0u64);
+    for kept in &verdict.kept {
+        for segment in seen.segments.iter().filter(|s| s.sequence == kept.segment) {
+            let kept = |head: &&Head| head.offset < kept.end && head.kind == GroupKind::Data;
+            for head in segment.heads.iter().filter(kept) {
+                visit_records(&disk, segment, head, &mut |record| {
+                    records += 1;
+                    let ops = decode_record(record.meta(), record.part_count()).unwrap_or_default();
+                    entries += ops.iter().map(|op| entries_of(&op.what)).sum::<u64>();
+                })?;
+            }
+        }
+    }
+    let (index, term) = ended.log.last().map_or((0, 0), |last| (last.index, last.term));
+    let at = at + 1;
+    println!(
+        "node-{at}: {groups} groups, {records} records, {entries} entries, last index {index} term {term}"
+    );
+    Ok(())
+}
+
+fn entries_of(what: &What) -> u64 {
+    match what {
+        What::Entries { first, last, .. } => last - first + 1,
+        _ => 0,
+    }
+}
+
+fn parse() -> Outcome<(PathBuf, u64)> {
+    let (mut dir, mut proposals) = (None, 100_000);
+    let mut words = std::env::args().skip(1);
+    while let (Some(word), value) = (words.next(), words.next()) {
+        match (word.as_str(), value) {
+            ("--dir", Some(value)) => dir = Some(PathBuf::from(value)),
+            ("--proposals", Some(value)) => proposals = value.parse()?,
+            _ => return Err("usage: --dir D [--proposals N]".into()),
+        }
+    }
+    Ok((dir.ok_or("usage: --dir D [--proposals N]")?, proposals))
+}

@@ -1,0 +1,55 @@
+//! The crate `raft` (raft-rs, 0.7) on a group of this engine.
+//! Place on the data's way: the core asks through [`GroupStorage`]; the [`Pump`] carries what it decides
+//! to the log, to the network and to the state machine. Invariants: no message that rests on something
+//! unpersisted leaves before that is durable (INV-1). Fails: the pump stops with the first error it meets.
+//!
+//! A node is made of three things: an [`Engine`](crate::Engine), the members it starts with
+//! ([`GroupStorage::bootstrap`], once), and a [`Host`], which is the user's network and state machine.
+//! `examples/single_node.rs` and `examples/three_nodes.rs` are there to be copied.
+//!
+//! ```no_run
+//! use seawall::raft_rs::{GroupStorage, Host, Pump, PumpOptions, raft};
+//! use seawall::{ConfState, Engine, Options};
+//!
+//! struct Node;
+//!
+//! impl Host for Node {
+//!     fn send(&mut self, _: Vec<raft::eraftpb::Message>) {}
+//!     fn apply(&mut self, entries: &[raft::eraftpb::Entry]) -> Result<(), seawall::raft_rs::HostError> {
+//!         println!("{} entries are committed and durable here", entries.len());
+//!         Ok(())
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
+//! GroupStorage::new(&engine, 1).bootstrap(&ConfState { voters: vec![1], ..ConfState::default() })?;
+//! let config = raft::Config { max_size_per_msg: 1 << 20, ..raft::Config::new(1) };
+//! let mut pump = Pump::new(&engine, 1, &config, Node, PumpOptions::default())?;
+//! pump.campaign()?;
+//! pump.propose(vec![], b"set x = 1".to_vec())?;
+//! while pump.in_flight() > 0 || pump.poll()? {
+//!     pump.wait(std::time::Duration::from_millis(10))?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! **Snapshots** are not there yet: a peer that needs entries which were compacted away waits, and a
+//! snapshot that a peer sends is refused. Compact only what every peer has.
+
+mod codec;
+mod error;
+mod flight;
+mod host;
+mod pump;
+mod steps;
+mod storage;
+
+pub use codec::CodecError;
+pub use error::{Error, HostError};
+pub use host::{Host, PumpOptions};
+pub use pump::Pump;
+pub use raft;
+pub use slog;
+pub use storage::GroupStorage;

@@ -1,0 +1,310 @@
+//! The pump: owns the core and carries each of its Readys to the network, the log and the state machine.
+//! Place on the data's way: the loop of a Raft node; `take` is where its steps stand in order.
+//! Invariants: what the core may panic or lie about when called in another order cannot be called in another
+//! order. Fails: with the first error that matters, for good; from then on nothing leaves (INV-7).
+
+use std::fmt;
+use std::time::Duration;
+
+use protobuf::Message as _;
+use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType, Message};
+use raft::{Config, Raft, RawNode, Ready};
+use seawall_wal::Ticket;
+
+use crate::engine::Engine;
+use crate::error::Error as EngineError;
+use crate::raft_rs::error::{Error, Result};
+use crate::raft_rs::flight::Flight;
+use crate::raft_rs::host::{Host, PumpOptions};
+use crate::raft_rs::storage::{GroupStorage, hard_state};
+use crate::types::{GroupId, HardState};
+use crate::write::WriteBatch;
+
+/// A Raft node on a group of an engine: the core, its log, and a [`Host`].
+///
+/// Not a thread: whoever owns it calls [`Pump::poll`] after it stepped, proposed or ticked, and when
+/// [`PumpOptions::wake`] was called; or [`Pump::wait`], which blocks.
+pub struct Pump<H: Host> {
+    pub(super) node: RawNode<GroupStorage>,
+    pub(super) store: GroupStorage,
+    host: H,
+    flight: Flight,
+    batch: WriteBatch,
+    readys_max: usize,
+    pub(super) applied: u64,
+    /// Membership changes up to this entry are in the members that the core started with.
+    conf_index: u64,
+    /// A Ready that found the disk full: it comes before everything else.
+    pub(super) stalled: Option<Ready>,
+    stopped: Option<Error>,
+}
+
+impl<H: Host> Pump<H> {
+    /// A node on group `group`; `config.applied` is the last index that the state machine has, and 0 for
+    /// one that starts empty and gets the whole log again.
+    ///
+    /// # Errors
+    /// [`Error::NoMembers`]; [`Error::Applied`] if log and state machine do not fit together;
+    /// [`Error::Core`] for an invalid `config`; [`Error::NoReadys`]; or the engine's error.
+    pub fn new(
+        engine: &Engine,
+        group: GroupId,
+        config: &Config,
+        host: H,
+        options: PumpOptions,
+    ) -> Result<Pump<H>> {
+        let store = GroupStorage::new(engine, group);
+        config.validate()?;
+        if options.readys_max == 0 {
+            return Err(Error::NoReadys);
+        }
+        let conf_index = store.group().conf_state().ok_or(Error::NoMembers { group })?.index;
+        let (point, last_index) = (store.group().compaction_point().0, store.group().last_index());
+        let applied = config.applied;
+        if applied < point || applied > last_index {
+            return Err(Error::Applied { applied, point, last_index });
+        }
+        let mut batch = WriteBatch::new();
+        let hard = store.group().hard_state();
+        // The commit index rides along with later writes, so a crash can leave it behind what was applied.
+        if hard.commit < applied {
+            batch.hard_state(group, HardState { commit: applied, ..hard });
+            engine.write(&mut batch)?;
+        }
+        let logger = options.logger.unwrap_or_else(|| slog::Logger::root(slog::Discard, slog::o!()));
+        let node = RawNode::new(config, store.clone(), &logger)?;
+        let flight = Flight::new(options.wake);
+        let (readys_max, stalled, stopped) = (options.readys_max, None, None);
+        Ok(Pump { node, store, host, flight, batch, readys_max, applied, conf_index, stalled, stopped })
+    }
+
+    // ---- the loop --------------------------------------------------------------------------------
+
+    /// Does everything that can be done without waiting; says whether there was anything.
+    ///
+    /// # Errors
+    /// What stopped the pump, now or earlier. A full disk does not: call again.
+    pub fn poll(&mut self) -> Result<bool> {
+        self.running()?;
+        let result = self.drive();
+        self.latched(result)
+    }
+
+    /// Blocks until something in flight is durable, or `timeout` is over; then as [`Pump::poll`]. Does
+    /// not block if nothing is in flight.
+    ///
+    /// # Errors
+    /// As [`Pump::poll`].
+    pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
+        self.running()?;
+        self.flight.wait(timeout);
+        self.poll()
+    }
+
+    fn drive(&mut self) -> Result<bool> {
+        let mut progress = self.land()?;
+        if let Some(ready) = self.stalled.take() {
+            self.write(ready)?;
+            progress = true;
+        }
+        while self.may_take() {
+            self.take()?;
+            self.land()?;
+            progress = true;
+        }
+        Ok(progress)
+    }
+
+    /// What became durable: the core hears of it first, only then do the messages leave that rest on it.
+    pub(super) fn land(&mut self) -> Result<bool> {
+        let Some((number, kept)) = self.flight.land()? else { return Ok(false) };
+        self.node.on_persist_ready(number);
+        self.check_store()?;
+        self.send(kept);
+        Ok(true)
+    }
+
+    fn may_take(&self) -> bool {
+        self.flight.len() < self.readys_max && self.node.has_ready()
+    }
+
+    fn take(&mut self) -> Result<()> {
+        let mut ready = self.node.ready();
+        // Before anything leaves: the core may have asked for an entry that could not be read.
+        self.check_store()?;
+        if let Some(role) = ready.ss() {
+            self.host.role_changed(role);
+        }
+        self.send(ready.take_messages());
+        self.write(ready)
+    }
+
+    /// Everything of one Ready behind its immediate messages, in the order that the core asks for. A
+    /// Ready that finds the disk full is kept; it was not written then.
+    pub(super) fn write(&mut self, mut ready: Ready) -> Result<()> {
+        let hard = ready.hs().map(hard_state);
+        let ticket = match self.write_record(ready.entries(), hard, ready.must_sync()) {
+            Ok(ticket) => ticket.filter(|_| ready.must_sync()),
+            Err(error) => {
+                self.stalled = Some(ready);
+                return Err(error.into());
+            }
+        };
+        self.flight.depart(ready.number(), ticket, ready.take_persisted_messages());
+        let (committed, states) = (ready.take_committed_entries(), ready.take_read_states());
+        // Applying a membership change steps the core, so the Ready is given back before.
+        self.node.advance_append_async(ready);
+        if !states.is_empty() {
+            self.host.read_states(states);
+        }
+        self.apply(&committed)
+    }
+
+    /// Writes entries and hard state as one record, or as several if no record can hold them: then the
+    /// term and vote go first, the commit index last.
+    fn write_record(
+        &mut self,
+        entries: &[Entry],
+        hard: Option<HardState>,
+        must_sync: bool,
+    ) -> std::result::Result<Option<Ticket>, EngineError> {
+        self.batch.clear();
+        self.store.append(&mut self.batch, entries);
+        if let Some(hard) = hard {
+            self.batch.hard_state(self.store.group().id(), hard);
+        }
+        if self.batch.is_empty() {
+            return Ok(None);
+        }
+        if must_sync {
+            self.batch.sync();
+        }
+        match self.store.engine().write(&mut self.batch) {
+            Ok(ticket) => Ok(Some(ticket)),
+            Err(EngineError::BatchTooLarge { .. }) if entries.len() > 1 => {
+                let (front, back) = entries.split_at(entries.len() / 2);
+                let commit = self.store.group().hard_state().commit;
+                self.write_record(front, hard.map(|hard| HardState { commit, ..hard }), must_sync)?;
+                self.write_record(back, hard, must_sync)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn apply(&mut self, committed: &[Entry]) -> Result<()> {
+        let normal = |entry: &&Entry| entry.entry_type == EntryType::EntryNormal;
+        let mut rest = committed;
+        while let Some(first) = rest.first() {
+            let count = rest.iter().take_while(normal).count().max(1);
+            if !normal(&first) {
+                self.change_members(first)?;
+            }
+            let (now, later) = rest.split_at(count);
+            self.host.apply(now).map_err(|error| Error::Host(error.into()))?;
+            rest = later;
+        }
+        if let Some(last) = committed.last() {
+            self.applied = last.index;
+            self.node.advance_apply_to(last.index);
+            self.check_store()?;
+        }
+        Ok(())
+    }
+
+    /// The members that `entry` makes are durable before the state machine hears of it: one that persists
+    /// its applied index is never ahead of them.
+    fn change_members(&mut self, entry: &Entry) -> Result<()> {
+        if entry.index <= self.conf_index {
+            return Ok(());
+        }
+        let changed = if entry.entry_type == EntryType::EntryConfChange {
+            let change = ConfChange::parse_from_bytes(&entry.data).map_err(raft::Error::from);
+            change.and_then(|change| self.node.apply_conf_change(&change))
+        } else {
+            let change = ConfChangeV2::parse_from_bytes(&entry.data).map_err(raft::Error::from);
+            change.and_then(|change| self.node.apply_conf_change(&change))
+        };
+        self.check_store()?;
+        match changed {
+            Ok(conf) => {
+                self.batch.clear();
+                self.store.set_conf_state(&mut self.batch, entry.index, &conf);
+                let ticket = self.store.engine().write(&mut self.batch)?;
+                ticket.wait().map_err(EngineError::Log)?;
+                self.conf_index = entry.index;
+                self.host.members_changed(entry.index, &conf);
+            }
+            Err(why) => self.host.change_refused(entry.index, &why),
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        if !messages.is_empty() {
+            self.host.send(messages);
+        }
+    }
+
+    // ---- what may go wrong -----------------------------------------------------------------------
+
+    pub(super) fn running(&self) -> Result<()> {
+        self.stopped.clone().map_or(Ok(()), Err)
+    }
+
+    pub(super) fn check_store(&self) -> Result<()> {
+        self.store.fault().map_or(Ok(()), Err)
+    }
+
+    /// An error stops the pump for good, unless it is a full disk that left a Ready to be written again.
+    pub(super) fn latched<T>(&mut self, result: Result<T>) -> Result<T> {
+        if let Err(error) = &result
+            && !(error.is_no_space() && self.stalled.is_some())
+        {
+            self.stopped = Some(error.clone());
+        }
+        result
+    }
+
+    // ---- questions -------------------------------------------------------------------------------
+
+    /// The core, for looking at: term, role, leader, progress of the peers.
+    pub fn raft(&self) -> &Raft<GroupStorage> {
+        &self.node.raft
+    }
+
+    /// The network and the state machine.
+    pub fn host(&self) -> &H {
+        &self.host
+    }
+
+    /// The network and the state machine.
+    pub fn host_mut(&mut self) -> &mut H {
+        &mut self.host
+    }
+
+    /// The last index that the state machine was given.
+    pub fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    /// Readys that are not durable yet.
+    pub fn in_flight(&self) -> usize {
+        self.flight.len()
+    }
+
+    /// The host; what is in flight may still become durable, but none of its messages leaves.
+    pub fn into_host(self) -> H {
+        self.host
+    }
+}
+
+impl<H: Host> fmt::Debug for Pump<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pump")
+            .field("group", &self.store.group().id())
+            .field("applied", &self.applied)
+            .field("flight", &self.flight)
+            .field("stopped", &self.stopped)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,173 @@
+//! What goes into the core: proposals, messages of peers, ticks, elections; and compaction of the log.
+//! Place on the data's way: before the pump's loop. Invariants: before any step the core knows what is
+//! durable and no Ready is half done; a step that would make the core panic is not made.
+//! Fails: with a refusal, which stops nothing; or with what stopped the pump.
+
+use raft::StateRole;
+use raft::eraftpb::{ConfChangeV2, Message, MessageType};
+
+use crate::error::Error as EngineError;
+use crate::raft_rs::codec;
+use crate::raft_rs::error::{Error, Result};
+use crate::raft_rs::host::Host;
+use crate::raft_rs::pump::Pump;
+use crate::write::WriteBatch;
+
+impl<H: Host> Pump<H> {
+    /// Proposes an entry.
+    ///
+    /// # Errors
+    /// [`Error::Core`] if it was dropped, for want of a leader; the engine's `EntryTooLarge`; or what
+    /// stopped the pump.
+    pub fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> Result<()> {
+        self.steppable()?;
+        self.check_size(context.len(), data.len())?;
+        let result = self.node.propose(context, data);
+        self.stepped(result)
+    }
+
+    /// Proposes a change of the members.
+    ///
+    /// # Errors
+    /// As [`Pump::propose`].
+    pub fn propose_conf_change(&mut self, context: Vec<u8>, change: ConfChangeV2) -> Result<()> {
+        self.steppable()?;
+        let result = self.node.propose_conf_change(context, change);
+        self.stepped(result)
+    }
+
+    /// Takes a message of a peer. A vote for this node that comes while its own entries are in flight is
+    /// dropped: it answers no request that has left.
+    ///
+    /// # Errors
+    /// [`Error::Snapshot`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
+    pub fn step(&mut self, message: Message) -> Result<()> {
+        self.steppable()?;
+        match message.get_msg_type() {
+            MessageType::MsgSnapshot => return Err(Error::Snapshot { from: message.from }),
+            MessageType::MsgPropose => {
+                for entry in message.get_entries() {
+                    self.check_size(entry.context.len(), entry.data.len())?;
+                }
+            }
+            MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
+                if self.unsettled() =>
+            {
+                return Ok(());
+            }
+            MessageType::MsgTimeoutNow if self.elects_itself_unsettled() => return Ok(()),
+            _ => {}
+        }
+        let result = self.node.step(message);
+        self.stepped(result)
+    }
+
+    /// The core's clock ticks.
+    ///
+    /// # Errors
+    /// What stopped the pump, or a full disk.
+    pub fn tick(&mut self) -> Result<()> {
+        self.steppable()?;
+        if !self.elects_itself_unsettled() {
+            self.node.tick();
+        }
+        self.stepped(Ok(()))
+    }
+
+    /// Starts an election. The only voter of a group cannot while entries are in flight.
+    ///
+    /// # Errors
+    /// As [`Pump::propose`].
+    pub fn campaign(&mut self) -> Result<()> {
+        self.steppable()?;
+        if self.elects_itself_unsettled() {
+            return Err(raft::Error::ProposalDropped.into());
+        }
+        let result = self.node.campaign();
+        self.stepped(result)
+    }
+
+    /// Asks for a read index; the answer comes by [`Host::read_states`], and may not come.
+    ///
+    /// # Errors
+    /// What stopped the pump, or a full disk.
+    pub fn read_index(&mut self, context: Vec<u8>) -> Result<()> {
+        self.steppable()?;
+        self.node.read_index(context);
+        self.stepped(Ok(()))
+    }
+
+    /// Hands the leadership to `to`, if this is the leader.
+    ///
+    /// # Errors
+    /// What stopped the pump, or a full disk.
+    pub fn transfer_leader(&mut self, to: u64) -> Result<()> {
+        self.steppable()?;
+        self.node.transfer_leader(to);
+        self.stepped(Ok(()))
+    }
+
+    /// Says that messages to `peer` are lost.
+    ///
+    /// # Errors
+    /// What stopped the pump, or a full disk.
+    pub fn report_unreachable(&mut self, peer: u64) -> Result<()> {
+        self.steppable()?;
+        self.node.report_unreachable(peer);
+        self.stepped(Ok(()))
+    }
+
+    /// Drops the entries up to and including `index` from the log. There are no snapshots: a peer that
+    /// still needs one of them cannot catch up, and a state machine must not start below `index`.
+    ///
+    /// # Errors
+    /// [`Error::NotApplied`]; the engine's `Compacted` if they are gone; or what stopped the pump.
+    pub fn compact(&mut self, index: u64) -> Result<()> {
+        self.steppable()?;
+        if index > self.applied {
+            return Err(Error::NotApplied { index, applied: self.applied });
+        }
+        let mut batch = WriteBatch::new();
+        // A commit index that covers `index` stands before it in the log: nothing is applied sooner.
+        batch.compact(self.store.group().id(), index);
+        self.store.engine().write(&mut batch)?;
+        Ok(())
+    }
+
+    /// Before any step: what is durable is told the core, and no Ready is half done.
+    fn steppable(&mut self) -> Result<()> {
+        self.running()?;
+        let result = self.land().and_then(|_| self.stalled.take().map_or(Ok(()), |ready| self.write(ready)));
+        self.latched(result)
+    }
+
+    /// After a step: a refusal is the caller's, a fault in the store stops the pump.
+    fn stepped(&mut self, result: raft::Result<()>) -> Result<()> {
+        let fault = self.check_store();
+        self.latched(fault)?;
+        Ok(result?)
+    }
+
+    /// Whether becoming the leader now would make the core panic: a leader's log is persisted, and a vote
+    /// request leaves only when it is.
+    fn unsettled(&self) -> bool {
+        let raft = &self.node.raft;
+        raft.state != StateRole::Leader && raft.raft_log.persisted < raft.raft_log.last_index()
+    }
+
+    /// As [`Pump::unsettled`], for a node that needs nobody else's vote.
+    fn elects_itself_unsettled(&self) -> bool {
+        let voters = self.node.raft.prs().conf().voters().ids();
+        self.unsettled() && voters.iter().all(|voter| voter == self.node.raft.id)
+    }
+
+    fn check_size(&self, context: usize, data: usize) -> Result<()> {
+        let max = self.store.engine().entry_bytes_max()?;
+        let bytes = context.saturating_add(data).saturating_add(codec::OVERHEAD_BYTES);
+        let (group, index) = (self.store.group().id(), self.node.raft.raft_log.last_index() + 1);
+        if bytes > max {
+            return Err(EngineError::EntryTooLarge { group, index, bytes, max }.into());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,210 @@
+//! What the core asks of its store, answered by one group of the engine.
+//! Place on the data's way: below the core; everything but payloads comes from memory.
+//! Invariants: no answer makes the core panic. What it could not bear (a damaged entry, a failed read) is
+//! kept as a *fault*, the core gets "nothing at the moment", and the pump stops before anything rests on it.
+//! Fails: `Compacted` and `Unavailable` as the core expects them; everything else through the fault.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use protobuf::Message;
+use raft::eraftpb::{self, Entry};
+use raft::{GetEntriesContext, RaftState, Storage, StorageError};
+
+use crate::engine::{Engine, Group};
+use crate::error::Error as EngineError;
+use crate::raft_rs::codec;
+use crate::raft_rs::error::{Error, Result};
+use crate::types::{ConfState, EntryRef, GroupId, HardState};
+use crate::write::WriteBatch;
+
+/// One group as the core's `Storage`. Cloning gives another handle of the same.
+#[derive(Clone, Debug)]
+pub struct GroupStorage {
+    engine: Engine,
+    group: Group,
+    fault: Arc<Mutex<Option<Error>>>,
+}
+
+impl GroupStorage {
+    /// The storage of group `id`, whether it exists or not.
+    pub fn new(engine: &Engine, id: GroupId) -> GroupStorage {
+        GroupStorage { engine: engine.clone(), group: engine.group(id), fault: Arc::default() }
+    }
+
+    /// The group.
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Makes `conf` the members of a group that has none; they are durable when this returns. To be done
+    /// once, with the same members, on every node of the group: also on one that joins later.
+    ///
+    /// # Errors
+    /// [`Error::Bootstrap`] if the group has members or entries, or if `conf` has no voter, a member 0,
+    /// a member twice, or is a joint one; or the engine's error.
+    pub fn bootstrap(&self, conf: &ConfState) -> Result<()> {
+        let group = self.group.id();
+        let mut members: Vec<u64> = conf.voters.iter().chain(&conf.learners).copied().collect();
+        members.sort_unstable();
+        let twice = members.windows(2).any(|pair| pair.first() == pair.last());
+        let joint = !conf.voters_outgoing.is_empty() || !conf.learners_next.is_empty() || conf.auto_leave;
+        let reason = match () {
+            () if self.group.conf_state().is_some() => "it has members",
+            () if self.group.last_index() > 0 => "it has entries",
+            () if conf.voters.is_empty() => "no voter is given",
+            () if members.contains(&0) => "0 is not a member's id",
+            () if twice => "a member is given twice",
+            () if joint => "the members given are a joint configuration",
+            () => {
+                let mut batch = WriteBatch::new();
+                batch.conf_state(group, &ConfState { index: 0, ..conf.clone() });
+                self.engine.write(&mut batch)?.wait().map_err(EngineError::Log)?;
+                return Ok(());
+            }
+        };
+        Err(Error::Bootstrap { group, reason })
+    }
+
+    /// Adds `entries` to `batch`, as the core means it: those at or below the compaction point are left
+    /// out, the log is cut off before the first of the others.
+    ///
+    /// Refused on write: a gap, terms that decrease. An entry in a gap is not noticed before.
+    pub fn append(&self, batch: &mut WriteBatch, entries: &[Entry]) {
+        let (point, _) = self.group.compaction_point();
+        let kept = || entries.iter().filter(|entry| entry.index > point);
+        let mut bytes = Vec::new();
+        let mut ends = Vec::with_capacity(entries.len());
+        for entry in kept() {
+            codec::encode(entry, &mut bytes);
+            ends.push(bytes.len());
+        }
+        let mut refs = Vec::with_capacity(ends.len());
+        let mut start = 0;
+        for (entry, end) in kept().zip(ends) {
+            let payload = bytes.get(start..end).unwrap_or_default();
+            refs.push(EntryRef { index: entry.index, term: entry.term, payload });
+            start = end;
+        }
+        batch.append(self.group.id(), &refs);
+    }
+
+    /// Adds `hard` to `batch`.
+    pub fn set_hard_state(&self, batch: &mut WriteBatch, hard: &eraftpb::HardState) {
+        batch.hard_state(self.group.id(), hard_state(hard));
+    }
+
+    /// Adds to `batch` that entry `index` made `conf` the members.
+    pub fn set_conf_state(&self, batch: &mut WriteBatch, index: u64, conf: &eraftpb::ConfState) {
+        let conf = ConfState {
+            voters: conf.voters.clone(),
+            learners: conf.learners.clone(),
+            voters_outgoing: conf.voters_outgoing.clone(),
+            learners_next: conf.learners_next.clone(),
+            auto_leave: conf.auto_leave,
+            index,
+        };
+        batch.conf_state(self.group.id(), &conf);
+    }
+
+    /// What went wrong in a read, and could not be told the core. Who drives a core without a
+    /// [`Pump`](super::Pump) asks after every call of it, and stops if there is something.
+    pub fn fault(&self) -> Option<Error> {
+        self.fault.lock().clone()
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Entries as the core measures them: sums of protobuf bytes.
+    fn read(&self, low: u64, high: u64, limit: Option<u64>) -> Result<Vec<Entry>> {
+        let limit = limit.filter(|limit| *limit != raft::NO_LIMIT);
+        let mut entries = Vec::new();
+        let mut bytes = 0u64;
+        let mut fault = None;
+        // The engine's own limit is in stored bytes, which are never more than protobuf's.
+        self.group.entries_with(low, high, limit, |entry| {
+            if fault.is_some() {
+                return false;
+            }
+            match codec::decode(entry.index, entry.term, &entry.payload) {
+                Ok(entry) => {
+                    bytes = bytes.saturating_add(u64::from(entry.compute_size()));
+                    let fits = entries.is_empty() || limit.is_none_or(|limit| bytes <= limit);
+                    if fits {
+                        entries.push(entry);
+                    }
+                    fits
+                }
+                Err(source) => {
+                    fault = Some(Error::Entry { group: self.group.id(), index: entry.index, source });
+                    false
+                }
+            }
+        })?;
+        fault.map_or(Ok(entries), Err)
+    }
+}
+
+impl Storage for GroupStorage {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        let HardState { term, vote, commit } = self.group.hard_state();
+        let hard = eraftpb::HardState { term, vote, commit, ..Default::default() };
+        let mut conf = eraftpb::ConfState::default();
+        if let Some(members) = self.group.conf_state() {
+            conf.voters = members.voters.clone();
+            conf.learners = members.learners.clone();
+            conf.voters_outgoing = members.voters_outgoing.clone();
+            conf.learners_next = members.learners_next.clone();
+            conf.auto_leave = members.auto_leave;
+        }
+        Ok(RaftState::new(hard, conf))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        match self.read(low, high, max_size.into()) {
+            Ok(entries) => Ok(entries),
+            Err(Error::Engine(EngineError::Compacted { .. })) => Err(StorageError::Compacted.into()),
+            Err(Error::Engine(EngineError::Unavailable { .. })) => Err(StorageError::Unavailable.into()),
+            Err(error) => {
+                self.fault.lock().get_or_insert(error);
+                // The core panics at any error where it cannot wait; "limit reached" it takes anywhere.
+                let waits = context.can_async();
+                if waits { Err(StorageError::LogTemporarilyUnavailable.into()) } else { Ok(Vec::new()) }
+            }
+        }
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        self.group.term(index).map_err(|error| match error {
+            EngineError::Compacted { .. } => StorageError::Compacted.into(),
+            _ => StorageError::Unavailable.into(),
+        })
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.group.first_index())
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.group.last_index())
+    }
+
+    /// Always "temporarily unavailable": there are no snapshots yet, and the core asks again later.
+    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
+        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    }
+}
+
+/// The core's hard state as the engine's.
+pub(super) fn hard_state(hard: &eraftpb::HardState) -> HardState {
+    HardState { term: hard.term, vote: hard.vote, commit: hard.commit }
+}
