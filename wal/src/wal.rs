@@ -12,6 +12,7 @@ use crate::options::{Options, Strategy};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::read::{Records, Table, read_range};
 use crate::recover::{Recovered, Report, recover};
+use crate::segment::file_name;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
 use crate::types::{Class, Lsn, len32};
@@ -493,10 +494,13 @@ impl Drop for Wal {
 
 /// Refuses a directory that clearly holds a log, without touching it.
 fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
-    if list(disk)?.identity {
-        return Err(Error::AlreadyALog { path: disk.location(), found: IDENTITY.into() });
-    }
-    Ok(())
+    let names = list(disk)?;
+    let found = match names.segments.first() {
+        _ if names.identity => IDENTITY.into(),
+        Some(&first) if !names.identity_new => file_name(first),
+        _ => return Ok(()),
+    };
+    Err(Error::AlreadyALog { path: disk.location(), found })
 }
 
 fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
