@@ -100,7 +100,7 @@ pub fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> R
     loop {
         let top = facts.touched_below(below);
         let Some(top) = top else {
-            return facts.nothing_kept();
+            return facts.nothing_kept(policy);
         };
         match facts.chain(top) {
             // No head at the first block of `broken`: its link is unknown.
@@ -265,7 +265,7 @@ impl Facts<'_> {
         Continue { at: Lsn::new(next, self.block_bytes), previous_end: end, mark: true, footer_bytes: 0 }
     }
 
-    fn nothing_kept(&self) -> Result<Verdict, Vec<Damage>> {
+    fn nothing_kept(&self, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
         let x = Lsn::new(self.first_live, self.block_bytes);
         if self.watermark > x {
             return Err(self.damage(&[(self.first_live, u32::MAX)], x));
@@ -273,6 +273,7 @@ impl Facts<'_> {
         if self.low > self.first_live {
             return Err(self.gap(self.first_live));
         }
+        self.check_suspect(x, policy)?;
         Ok(self.start_over(self.first_live))
     }
 
