@@ -1,11 +1,11 @@
-//! Making a new log: identity content first, then the first segments, the identity's name last.
+//! Making a new log: identity content first, then the first segments and a mark, the identity's name last.
 //!
 //! A crash at any point leaves a directory that [`create`] takes up again, because nothing can have been
 //! acknowledged before `IDENTITY` has its name; and a directory with that name has its segments, so that
 //! one without them has lost them. Fails if anything of a log is there already.
 
 use crate::directory::{IDENTITY, IDENTITY_NEW, failed, list, write_identity};
-use crate::disk::{AlignedBuf, Disk, Random, read_exact_medium};
+use crate::disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 use crate::error::Error;
 use crate::frame::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
 use crate::frame::{Identity, SegmentHeader, is_head};
@@ -63,18 +63,19 @@ pub(crate) fn finish(disk: &dyn Disk) -> Result<(), Error> {
     disk.sync().map_err(|e| failed(disk, "sync", "", e))
 }
 
-/// Whether the first block behind the header of a segment starts a group.
+/// Whether a segment holds a group behind the mark that a creation may have left.
 fn has_groups(disk: &dyn Disk, sequence: u32) -> Result<bool, Error> {
     let name = file_name(sequence);
     let io = |e| failed(disk, "read", &name, e);
-    let file = disk.open(&name, crate::disk::Access::Read).map_err(io)?;
+    let file = disk.open(&name, Access::Read).map_err(io)?;
     let block = disk.block_size();
-    if file.len().map_err(io)? < u64::from(block) * 2 {
+    if file.len().map_err(io)? < u64::from(block) * 3 {
         return Ok(false);
     }
-    let mut bytes = AlignedBuf::zeroed(block as usize * 2);
+    let mut bytes = AlignedBuf::zeroed(block as usize * 3);
     let len = bytes.len();
     read_exact_medium(&*file, &mut bytes, 0, len).map_err(io)?;
-    let (first, second) = bytes.split_at(block as usize);
-    Ok(SegmentHeader::decode(first).is_ok_and(|h| is_head(second, h.salt, Lsn::new(sequence, block))))
+    let (first, behind) = bytes.split_at(block as usize * 2);
+    Ok(SegmentHeader::decode(&first[..block as usize])
+        .is_ok_and(|h| is_head(behind, h.salt, Lsn::new(sequence, block * 2))))
 }

@@ -14,7 +14,7 @@ use crate::options::Options;
 use crate::scan::scan;
 use crate::segment::{Segment, file_name};
 use crate::types::Lsn;
-use crate::verdict::{Verdict, decide};
+use crate::verdict::{Verdict, decide, decide_fresh};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -54,9 +54,14 @@ pub(crate) struct Recovered {
     pub(crate) report: Report,
 }
 
-/// Finds the end of the log in `disk`, which the caller has locked.
-pub(crate) fn recover(disk: &dyn Disk, options: &Options) -> Result<Recovered, Error> {
-    let identity = read_identity(disk)?;
+/// Finds the end of the log in `disk`, which the caller has locked; of the log that is being created
+/// with the identity `fresh`, its start.
+pub(crate) fn recover(
+    disk: &dyn Disk,
+    options: &Options,
+    fresh: Option<Identity>,
+) -> Result<Recovered, Error> {
+    let identity = fresh.map_or_else(|| read_identity(disk), Ok)?;
     let unknown = identity.read_only_compatible & !READ_ONLY_COMPATIBLE_KNOWN;
     if unknown != 0 {
         let (path, file) = (disk.location(), IDENTITY.into());
@@ -70,7 +75,11 @@ pub(crate) fn recover(disk: &dyn Disk, options: &Options) -> Result<Recovered, E
             .map_err(|e| failed(disk, "read", &file_name(sequence), e))?;
         facts.push(found);
     }
-    let verdict = judge(disk, &identity, &facts, options)?;
+    let verdict = match fresh {
+        Some(_) => decide_fresh(&facts, identity.block_bytes),
+        None => decide(&facts, identity.block_bytes, options.suspect),
+    };
+    let verdict = verdict.map_err(|damage| refusal(disk.location(), &damage))?;
     for name in &names.unfinished {
         disk.remove(name).map_err(|e| failed(disk, "remove", name, e))?;
     }
@@ -104,16 +113,7 @@ fn open_and_sync(disk: &dyn Disk, names: &Names) -> Result<BTreeMap<u32, Arc<dyn
     Ok(files)
 }
 
-/// The verdict over the facts, with a refusal turned into the error that names it best.
-pub(crate) fn judge(
-    disk: &dyn Disk,
-    identity: &Identity,
-    facts: &[SegmentFacts],
-    options: &Options,
-) -> Result<Verdict, Error> {
-    decide(facts, identity.block_bytes, options.suspect).map_err(|damage| refusal(disk.location(), &damage))
-}
-
+/// The error that names a refusal best.
 fn refusal(path: String, damage: &[Damage]) -> Error {
     for d in damage {
         if let DamageKind::Header(HeaderFault::Version(found)) = d.what {

@@ -96,6 +96,15 @@ struct Walk {
 /// Decides over `segments`, in any order. `Err` names every damaged place.
 pub fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
     let facts = gather(segments, block_bytes)?;
+    if facts.touched == 0 {
+        if facts.low > facts.first_live {
+            return Err(facts.gap(facts.first_live));
+        }
+        // A log gets its name when its first mark is durable, so there has been one.
+        let from = Lsn::new(facts.first_live, block_bytes);
+        let to = Lsn::new(facts.first_live, block_bytes * 2);
+        return Err(vec![Damage { from, to, what: DamageKind::NoGroup }]);
+    }
     let mut below = facts.touched + 1;
     loop {
         let top = facts.touched_below(below);
@@ -118,6 +127,11 @@ pub fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> R
             }
         }
     }
+}
+
+/// As [`decide`], over the untouched segments of a log that is being created.
+pub(crate) fn decide_fresh(segments: &[SegmentFacts], block_bytes: u32) -> Result<Verdict, Vec<Damage>> {
+    gather(segments, block_bytes)?.nothing_kept(Suspect::Refuse)
 }
 
 fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<Damage>> {

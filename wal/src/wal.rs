@@ -5,8 +5,8 @@ use crate::create;
 use crate::directory::{IDENTITY, LOCK, failed, list};
 use crate::disk::{Clock, Disk, DiskLock, Mode, PosixDisk, Random, SystemClock, SystemRandom};
 use crate::error::Error;
-use crate::frame::Batch;
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
+use crate::frame::{Batch, Identity};
 use crate::listener::Listener;
 use crate::options::{Options, Strategy};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
@@ -147,8 +147,10 @@ impl Wal {
                 return Err(Error::NoSpace { path: disk.location() });
             }
         }
-        create::finish(disk)?;
-        Wal::start(env, options, lock).map(|(wal, _)| wal)
+        // The mark comes before the name: a log in which no segment holds a group has lost them.
+        let (wal, _) = Wal::start(env, options, lock, Some(identity))?;
+        create::finish(&*wal.env.disk)?;
+        wal.spawn()
     }
 
     /// As [`Wal::open`], on any disk.
@@ -159,11 +161,18 @@ impl Wal {
             return Err(Error::NotALog { path: env.disk.location(), found });
         }
         let lock = lock(&*env.disk)?;
-        Wal::start(env, options, lock)
+        let (wal, report) = Wal::start(env, options, lock, None)?;
+        Ok((wal.spawn()?, report))
     }
 
-    fn start(env: Env, options: &Options, lock: Arc<dyn DiskLock>) -> Result<(Wal, Report), Error> {
-        let Recovered { identity, verdict, segments, files, report } = recover(&*env.disk, options)?;
+    /// Recovers the log and makes its new start durable; starts no threads.
+    fn start(
+        env: Env,
+        options: &Options,
+        lock: Arc<dyn DiskLock>,
+        fresh: Option<Identity>,
+    ) -> Result<(Wal, Report), Error> {
+        let Recovered { identity, verdict, segments, files, report } = recover(&*env.disk, options, fresh)?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart {
@@ -223,7 +232,7 @@ impl Wal {
                 lock,
             },
         );
-        let mut wal = Wal {
+        let wal = Wal {
             log: Arc::new(Log::new(core)),
             entered: AtomicU32::new(next),
             table: RwLock::new(table),
@@ -237,13 +246,13 @@ impl Wal {
         };
         // What open returns is exposed from here on, so a mark that covers it is durable first.
         wal.mark()?;
-        if wal.env.threads == Threads::Spawned {
-            wal.spawn()?;
-        }
         Ok((wal, report))
     }
 
-    fn spawn(&mut self) -> Result<(), Error> {
+    fn spawn(mut self) -> Result<Wal, Error> {
+        if self.env.threads == Threads::Stepped {
+            return Ok(self);
+        }
         let named = |name: &str| std::thread::Builder::new().name(name.into());
         let failed = |e| failed(&*self.env.disk, "start a thread for", "", e);
         let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.env.clock));
@@ -256,7 +265,7 @@ impl Wal {
         let spares = move || stop_on_panic(&log, || prepare(&log, &shelf, &pipeline));
         let spares = named("seawall-spare").spawn(spares).map_err(failed)?;
         self.workers.push(spares);
-        Ok(())
+        Ok(self)
     }
 
     /// Makes everything durable, ends the log with a mark, and unlocks the directory.

@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{ids, record, small, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::disk::{AlignedBuf, Disk, DiskFile, Mode, read_exact_medium};
+use seawall_wal::disk::{AlignedBuf, DiskFile, Mode, read_exact_medium};
 use seawall_wal::look::{GroupHeader, GroupKind, Identity, Prior, SegmentHeader, inspect};
 use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
 use std::io;
@@ -208,7 +208,7 @@ fn a_log_made_in_small_segments_is_not_opened_with_ones_too_small_for_its_blocks
     let names = disk.names();
     let bad = Options { segment_bytes: 64 << 10, ..Options::default() };
     let error = Wal::open_in(stepped(&disk), &bad).unwrap_err();
-    assert!(matches!(error, Error::OptionOutOfRange(o) if o.option == "segment_bytes" && o.min == 256 << 10));
+    assert!(matches!(error, Error::OptionOutOfRange(o) if o.option == "segment_bytes" && o.min == 384 << 10));
     assert_eq!(disk.names(), names);
 }
 

@@ -147,6 +147,7 @@ fn readers_see_everything_durable_while_others_rotate() {
 }
 
 /// A task whose last trace is a waker that the log holds, and which owns a ticket that was polled.
+#[expect(dead_code, reason = "it only owns the ticket")]
 struct Task(Mutex<Option<Pin<Box<seawall_wal::Ticket>>>>);
 
 impl Wake for Task {

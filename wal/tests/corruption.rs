@@ -492,26 +492,19 @@ fn row_18_no_log_is_taken_for_an_empty_one() {
         let copy = log.copy();
         segments.iter().for_each(|&n| copy.disk.remove_file(&name(n)));
         copy.refuses("no segments", Lsn::new(1, 0));
+        // Every group of every segment lost: the segments are as they were prepared.
+        let copy = log.copy();
+        segments.iter().for_each(|&n| copy.disk.corrupt(&name(n), BLOCK, |bytes| bytes.fill(0)));
+        copy.refuses("no groups", Lsn::new(1, u32::try_from(BLOCK).unwrap()));
     }
-}
-
-#[test]
-#[ignore = "open: creation names IDENTITY before the first mark, so a log without a group may be a new one"]
-fn row_18_every_group_of_every_segment_is_lost() {
-    let log = Log::new(true, true);
-    for facts in inspect(&*log.disk).unwrap().segments {
-        log.disk.corrupt(&name(facts.sequence), BLOCK, |b| b.fill(0));
-    }
-    let opened = log.open_with(Suspect::Refuse).map(|(wal, _)| ids(&wal));
-    assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
 }
 
 #[test]
 fn one_bit_of_every_byte_of_a_small_log() {
     let disk = SimDisk::new(3, SimOptions::default());
-    let options = Options { segment_bytes: 20 << 10, ..Options::default() };
+    let options = Options { segment_bytes: 24 << 10, ..Options::default() };
     let wal = Wal::create_in(stepped(&disk), &options).unwrap();
-    for id in 0..7 {
+    for id in 0..9 {
         wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
     }
     wal.close().unwrap();
@@ -524,7 +517,11 @@ fn one_bit_of_every_byte_of_a_small_log() {
     let (mut refused, mut harmless) = (0, 0);
     for facts in &found.segments {
         let name = name(facts.sequence);
-        for at in 0..20 << 10 {
+        for at in 0..24 << 10 {
+            // Nothing was ever written behind the header of a spare: a sample is enough there.
+            if facts.heads.is_empty() && at >= 4096 && at % 61 != 0 {
+                continue;
+            }
             let place = Lsn::new(facts.sequence, at);
             let flip = |b: &mut [u8]| b[0] ^= 1 << ((at / 8 + at) % 8);
             disk.corrupt(&name, at as usize, flip);
@@ -545,7 +542,7 @@ fn one_bit_of_every_byte_of_a_small_log() {
             if at % 499 == 0 {
                 let copy = disk.fork(1);
                 match Wal::open_in(stepped(&copy), &options) {
-                    Ok((wal, _)) => assert_eq!(ids(&wal), (0..7).collect::<Vec<_>>(), "{place}"),
+                    Ok((wal, _)) => assert_eq!(ids(&wal), (0..9).collect::<Vec<_>>(), "{place}"),
                     Err(error) => assert!(
                         matches!(error, Error::Corrupt { .. } | Error::UnsupportedVersion { .. }),
                         "{place}: {error}"
@@ -561,5 +558,5 @@ fn one_bit_of_every_byte_of_a_small_log() {
         assert!(inspect(&*disk).is_err(), "byte {at} of the identity");
         disk.corrupt("IDENTITY", at, |b| b[0] ^= 1 << (at % 8));
     }
-    assert_eq!(ids(&Wal::open_in(stepped(&disk), &options).unwrap().0), (0..7).collect::<Vec<_>>());
+    assert_eq!(ids(&Wal::open_in(stepped(&disk), &options).unwrap().0), (0..9).collect::<Vec<_>>());
 }

@@ -34,11 +34,13 @@ fn disk(seed: u64, mode: Mode, short_writes: bool) -> Arc<SimDisk> {
     SimDisk::new(seed, SimOptions { mode, short_writes, ..SimOptions::default() })
 }
 
+/// What one record was answered, every time that it was.
+type Given = Vec<Result<Lsn, Error>>;
+
 /// What became of the records of one history.
 #[derive(Clone, Default)]
 struct Answers {
-    /// Per record: its position, and what it was answered, every time that it was.
-    given: Arc<Mutex<BTreeMap<u64, Vec<Result<Lsn, Error>>>>>,
+    given: Arc<Mutex<BTreeMap<u64, Given>>>,
 }
 
 impl Answers {
@@ -96,7 +98,7 @@ fn history(wal: &Wal) -> End {
     let mut flying: Vec<StepIo> = Vec::new();
     let mut first_of: BTreeMap<u32, u64> = BTreeMap::new();
     for id in 0..RECORDS {
-        let bytes = [100, 3000, 9000, 0, 5000][id as usize % 5];
+        let bytes = [100, 3000, 9000, 0, 5000][usize::try_from(id % 5).unwrap()];
         let class = if id % 7 == 3 { Class::Lazy } else { Class::Sync };
         let mut tries = 0;
         loop {
