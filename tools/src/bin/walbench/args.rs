@@ -1,22 +1,29 @@
 //! The command line: options, their defaults, and which values make no sense.
 //!
-//! What clap can refuse (syntax) is a usage error; what needs a reason is refused by [`RunArgs::check`].
+//! What clap can refuse (syntax) is a usage error; what needs a reason is refused by `check`. The options of
+//! the smaller commands stand in their own files.
 
+use crate::device_writes::DeviceWritesArgs;
+use crate::first_ack::FirstAckArgs;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
 const KIB: u64 = 1 << 10;
-const MIB: u64 = 1 << 20;
+pub(crate) const MIB: u64 = 1 << 20;
 /// Largest payload of one append.
 const BYTES_MAX: usize = 16 << 20;
 const SEGMENT_BYTES_MIN: u32 = 1 << 20;
 const SEGMENT_BYTES_MAX: u32 = 2 << 30;
 const THREADS_MAX: usize = 1024;
 const IN_FLIGHT_MAX: usize = 1 << 16;
-const ROUNDS_MAX: usize = 1000;
+pub(crate) const ROUNDS_MAX: usize = 1000;
+const ROTATIONS_MAX: usize = 1_000_000;
 const SECONDS_MAX: f64 = 86_400.0;
+/// Payload sizes of one append, unless `--bytes` names them.
+const BYTES: [usize; 3] = [128, 1024, 16384];
+const ROTATIONS_BYTES: [usize; 1] = [16384];
 /// Multiple that segment sizes have: the largest block size that a device is expected to have.
 const SEGMENT_GRAIN: u32 = 64 << 10;
 
@@ -44,19 +51,41 @@ pub(crate) struct Cli {
     run: RunArgs,
 }
 
+/// What to measure.
 #[derive(Subcommand, Debug)]
-enum Command {
+pub(crate) enum Command {
     /// Measure durable appends (the default).
     Run(RunArgs),
+    /// Measure the time from creating or opening a log to its first acknowledgement.
+    FirstAck(FirstAckArgs),
+    /// Count what the device is asked to do for a durable append.
+    DeviceWrites(DeviceWritesArgs),
 }
 
 impl Cli {
-    /// The options of `walbench run`, whether it was spelled out or not.
-    pub(crate) fn into_run(self) -> RunArgs {
-        match self.command {
-            Some(Command::Run(args)) => args,
-            None => self.run,
-        }
+    /// The command, which is `run` unless it was spelled out.
+    pub(crate) fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
+    }
+}
+
+/// Where to measure.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Where {
+    /// Directory to measure in; created if missing [default: ./walbench-data]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+impl Where {
+    /// The directory to measure in.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new(DEFAULT_DIR))
+    }
+
+    /// Whether the directory is walbench's own default one.
+    pub(crate) fn dir_is_default(&self) -> bool {
+        self.dir.is_none()
     }
 }
 
@@ -83,24 +112,24 @@ pub(crate) enum Load {
     Threads,
     /// Several threads, each with several appends in flight and a key of its own.
     Groups,
+    /// As `lone`, but over a number of segments instead of a time; has a floor of its own.
+    Rotations,
 }
 
 /// Options of `walbench run`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RunArgs {
-    /// Directory to measure in; created if missing [default: ./walbench-data]
-    #[arg(long, value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// Time measured per row, over all rounds
+    #[command(flatten)]
+    pub(crate) place: Where,
+    /// Time measured per row, over all rounds; `rotations` takes the time that it needs
     #[arg(long, value_name = "N", default_value_t = 0.6)]
     pub(crate) seconds: f64,
     /// Rounds; each runs every row once, and the figures are medians over the rounds
     #[arg(long, value_name = "R", default_value_t = 5)]
     pub(crate) rounds: usize,
-    /// Payload sizes of one append
-    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_bytes,
-          default_value = "128,1024,16384")]
-    pub(crate) bytes: Vec<usize>,
+    /// Payload sizes of one append [default: 128,1024,16384; for `rotations` 16384]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = parse_bytes)]
+    bytes: Vec<usize>,
     /// Numbers of threads for the rows `threads` and `groups`
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "1,4,16,64")]
     pub(crate) threads: Vec<usize>,
@@ -122,6 +151,9 @@ pub(crate) struct RunArgs {
         default_value = "lone,inflight,threads"
     )]
     pub(crate) rows: Vec<Load>,
+    /// Segments that the row `rotations` goes through at least, over all rounds
+    #[arg(long, value_name = "N", default_value_t = 60)]
+    pub(crate) rotations: usize,
     /// Write the results here as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
@@ -131,14 +163,28 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// The directory to measure in.
-    pub(crate) fn dir(&self) -> &Path {
-        self.dir.as_deref().unwrap_or(Path::new(DEFAULT_DIR))
+    /// Whether any load but `rotations` is asked for.
+    pub(crate) fn has_timed_rows(&self) -> bool {
+        self.rows.iter().any(|&load| load != Load::Rotations)
     }
 
-    /// Whether the directory is walbench's own default one.
-    pub(crate) fn dir_is_default(&self) -> bool {
-        self.dir.is_none()
+    /// Payload sizes for `load`.
+    pub(crate) fn bytes(&self, load: Load) -> &[usize] {
+        match (self.bytes.as_slice(), load) {
+            ([], Load::Rotations) => &ROTATIONS_BYTES,
+            ([], _) => &BYTES,
+            (named, _) => named,
+        }
+    }
+
+    /// Largest payload of all rows.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.rows.iter().flat_map(|&load| self.bytes(load)).copied().max().unwrap_or(0)
+    }
+
+    /// Rotations per round of the load `rotations`.
+    pub(crate) fn rotations_per_round(&self) -> usize {
+        self.rotations.div_ceil(self.rounds)
     }
 
     /// Refuses values that cannot be measured with, with the reason.
@@ -154,34 +200,42 @@ impl RunArgs {
             check_range("--threads", threads, THREADS_MAX)?;
         }
         for &bytes in &self.bytes {
-            check_range("--bytes", bytes, BYTES_MAX)?;
+            check_bytes(bytes)?;
         }
-        let segment = self.segment_bytes;
-        ensure!(
-            (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment)
-                && segment.is_multiple_of(SEGMENT_GRAIN),
-            "--segment-bytes is {segment}, must be a multiple of {SEGMENT_GRAIN} between {SEGMENT_BYTES_MIN} \
-             and {SEGMENT_BYTES_MAX}"
-        );
-        let largest = self.bytes.iter().copied().max().unwrap_or(0);
-        // Half a segment, so that a header, a footer and a few appends fit beside the largest one.
-        ensure!(
-            framed_bytes(largest) as u64 <= u64::from(segment / 2),
-            "--bytes {largest} does not fit into --segment-bytes {segment}: a segment must hold two of the \
-             largest append; use --segment-bytes {} or more",
-            (framed_bytes(largest) as u64 * 2).next_multiple_of(u64::from(SEGMENT_GRAIN))
-        );
-        Ok(())
+        check_range("--rotations", self.rotations, ROTATIONS_MAX)?;
+        check_segment(self.segment_bytes, self.bytes_max())
     }
 }
 
-fn check_range(option: &str, value: usize, max: usize) -> Result<()> {
+/// Refuses a segment that the log cannot have, or that cannot hold two appends of `bytes`.
+pub(crate) fn check_segment(segment: u32, bytes: usize) -> Result<()> {
+    ensure!(
+        (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment) && segment.is_multiple_of(SEGMENT_GRAIN),
+        "--segment-bytes is {segment}, must be a multiple of {SEGMENT_GRAIN} between {SEGMENT_BYTES_MIN} \
+         and {SEGMENT_BYTES_MAX}"
+    );
+    // Half a segment, so that a header, a footer and a few appends fit beside the largest one.
+    ensure!(
+        framed_bytes(bytes) as u64 <= u64::from(segment / 2),
+        "--bytes {bytes} does not fit into --segment-bytes {segment}: a segment must hold two of the \
+         largest append; use --segment-bytes {} or more",
+        (framed_bytes(bytes) as u64 * 2).next_multiple_of(u64::from(SEGMENT_GRAIN))
+    );
+    Ok(())
+}
+
+/// Refuses a payload that is empty or too large.
+pub(crate) fn check_bytes(bytes: usize) -> Result<()> {
+    check_range("--bytes", bytes, BYTES_MAX)
+}
+
+pub(crate) fn check_range(option: &str, value: usize, max: usize) -> Result<()> {
     ensure!(value >= 1 && value <= max, "{option} is {value}, must be between 1 and {max}");
     Ok(())
 }
 
 /// A number of bytes, with an optional suffix `KiB`, `MiB` or `GiB`.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, suffix) = text.split_at(digits_end);
     let unit = match suffix.trim() {
@@ -195,11 +249,11 @@ fn parse_size(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| "too large".to_owned())
 }
 
-fn parse_bytes(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
     usize::try_from(parse_size(text)?).map_err(|_| "too large".to_owned())
 }
 
-fn parse_segment_bytes(text: &str) -> Result<u32, String> {
+pub(crate) fn parse_segment_bytes(text: &str) -> Result<u32, String> {
     u32::try_from(parse_size(text)?).map_err(|_| "too large: at most 2 GiB".to_owned())
 }
 
@@ -208,23 +262,28 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Result<RunArgs, clap::Error> {
-        Cli::try_parse_from(line.split_whitespace()).map(Cli::into_run)
+        match Cli::try_parse_from(line.split_whitespace())?.into_command() {
+            Command::Run(args) => Ok(args),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
     fn the_defaults_are_valid() {
         let args = parse("walbench").unwrap();
         args.check().unwrap();
-        assert_eq!(args.bytes, [128, 1024, 16384]);
+        assert_eq!(args.bytes(Load::Lone), [128, 1024, 16384]);
+        assert_eq!((args.bytes(Load::Rotations), args.bytes_max()), ([16384].as_slice(), 16384));
+        assert_eq!((args.rotations, args.rotations_per_round()), (60, 12));
         assert_eq!(args.threads, [1, 4, 16, 64]);
         assert_eq!(args.segment_bytes, 64 << 20);
-        assert_eq!(args.dir(), Path::new(DEFAULT_DIR));
+        assert_eq!(args.place.dir(), Path::new(DEFAULT_DIR));
     }
 
     #[test]
     fn run_may_be_spelled_out() {
         let args = parse("walbench run --rounds 2 --bytes 1KiB,1 --rows lone,groups").unwrap();
-        assert_eq!((args.rounds, args.bytes.as_slice()), (2, [1024, 1].as_slice()));
+        assert_eq!((args.rounds, args.bytes(Load::Rotations)), (2, [1024, 1].as_slice()));
         assert_eq!(args.rows, [Load::Lone, Load::Groups]);
     }
 
@@ -237,6 +296,7 @@ mod tests {
             ("walbench --rounds 0", "--rounds"),
             ("walbench --threads 4,0", "--threads"),
             ("walbench --threads 100000", "--threads"),
+            ("walbench --rotations 0", "--rotations"),
             ("walbench --in-flight 0", "--in-flight"),
             ("walbench --bytes 0", "--bytes"),
             ("walbench --bytes 16777217", "--bytes"),

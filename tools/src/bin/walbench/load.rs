@@ -68,6 +68,22 @@ fn empty_histogram() -> Result<Histogram<u64>> {
         .map_err(|e| anyhow!("latency histogram: {e}"))
 }
 
+/// Appends so many times on this thread, one at a time, and counts every append.
+pub(crate) fn count<T: Target>(target: &T, payload: &[u8], appends: u64) -> Result<Sample> {
+    let mut latency_ns = empty_histogram()?;
+    let mut producer = target.producer(0);
+    let begin = Instant::now();
+    let mut before = begin;
+    for _ in 0..appends {
+        let ticket = target.append(&mut producer, payload)?;
+        target.wait(ticket)?;
+        let now = Instant::now();
+        latency_ns.saturating_record(u64::try_from((now - before).as_nanos()).unwrap_or(u64::MAX));
+        before = now;
+    }
+    Ok(Sample { latency_ns, seconds: begin.elapsed().as_secs_f64() })
+}
+
 /// Runs the load once. At least one append is counted, even if it outlasts the window.
 pub(crate) fn drive<T: Target>(target: &T, drive: Drive<'_>) -> Result<Sample> {
     let gate = Gate { ready: Barrier::new(drive.threads), window: OnceLock::new() };
@@ -196,6 +212,14 @@ mod tests {
         let sample = drive(&Slow::default(), of(1, 1, 0)).unwrap();
         assert_eq!(sample.latency_ns.len(), 1);
         assert!(sample.seconds >= 0.001);
+    }
+
+    #[test]
+    fn counted_appends_are_all_seen() {
+        let target = Slow::default();
+        let sample = count(&target, b"x", 5).unwrap();
+        assert_eq!((sample.latency_ns.len(), target.waited.into_inner()), (5, 5));
+        assert!(sample.seconds >= 0.005);
     }
 
     #[test]

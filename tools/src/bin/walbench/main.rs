@@ -2,11 +2,16 @@
 //!
 //! Three things are measured in one run, interleaved: raw durable writes (the *floor*), a group commit
 //! without a log around it (*bare*), and the log. The files follow a run: `args` → `place` (where) →
-//! `run` (what, in which order) → `load` (who appends) → `floor`, `bare`, `log` (to what) → `report`.
+//! `run` (what, in which order) → `load` (who appends) → `floor`, `bare`, `log` (to what) → `summary` →
+//! `report`. Two smaller commands stand beside it: `first_ack` and `device_writes`.
 //! Every failure is one message on stderr and exit code 1; usage errors are exit code 2.
 
 mod args;
 mod bare;
+mod counters;
+mod device;
+mod device_writes;
+mod first_ack;
 mod floor;
 mod load;
 mod log;
@@ -15,15 +20,21 @@ mod medium;
 mod place;
 mod report;
 mod run;
+mod summary;
 
-use crate::args::{Cli, RunArgs};
+use crate::args::{Cli, Command, RunArgs};
 use crate::place::Place;
 use anyhow::Result;
 use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match bench(Cli::parse().into_run()) {
+    let outcome = match Cli::parse().into_command() {
+        Command::Run(args) => bench(&args),
+        Command::FirstAck(args) => first_ack::bench(&args),
+        Command::DeviceWrites(args) => device_writes::bench(&args),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("walbench: {e:#}");
@@ -32,17 +43,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn bench(args: RunArgs) -> Result<()> {
+fn bench(args: &RunArgs) -> Result<()> {
     args.check()?;
     args.json.as_deref().map_or(Ok(()), report::check_json)?;
-    let seed = match args.seed {
-        Some(seed) => seed,
-        None => getrandom::u64().map_err(|e| anyhow::anyhow!("no random seed from the system: {e}"))?,
-    };
-    let place = Place::prepare(&args)?;
+    let seed = seed(args.seed)?;
+    let files = place::MEDIUM_FILES + place::LOG_SEGMENTS;
+    let place = Place::prepare(&args.place, place::space_needed(files, args.segment_bytes))?;
     let machine = machine::describe(place.scratch(), seed)?;
-    report::say(&report::heading(&args, &machine))?;
-    let rows = run::run(&args, &place, seed)?;
+    report::say(&report::heading(args, &machine))?;
+    let rows = run::run(args, &place, seed)?;
     // Nothing that can still fail needs the files.
     drop(place);
     report::say(&report::table(&rows))?;
@@ -51,4 +60,12 @@ fn bench(args: RunArgs) -> Result<()> {
         report::write_json(path, &machine, &rows)?;
     }
     Ok(())
+}
+
+/// The seed given, or a random one.
+fn seed(given: Option<u64>) -> Result<u64> {
+    match given {
+        Some(seed) => Ok(seed),
+        None => getrandom::u64().map_err(|e| anyhow::anyhow!("no random seed from the system: {e}")),
+    }
 }

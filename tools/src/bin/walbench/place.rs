@@ -4,7 +4,7 @@
 //! written, and too little room. The subdirectory is locked while it is in use; those that a killed run
 //! left, whose lock is free, are removed by the next run.
 
-use crate::args::{DEFAULT_DIR, RunArgs};
+use crate::args::{DEFAULT_DIR, Where};
 use anyhow::{Context, Result, bail, ensure};
 use seawall_wal::disk::{Disk, DiskLock, NameKind, PosixDisk};
 use std::fs;
@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 const PREFIX: &str = "walbench-";
 const LOCK: &str = "LOCK";
 /// Files of the floor and of the bare group commit: two per strategy.
-const MEDIUM_FILES: u64 = 4;
+pub(crate) const MEDIUM_FILES: u64 = 4;
 /// Segments that the log may have at one time: one released, one sealed, one active, two prepared.
-const LOG_SEGMENTS: u64 = 5;
+pub(crate) const LOG_SEGMENTS: u64 = 5;
 /// Room for directories, indexes and the log's small files.
 const MARGIN_BYTES: u64 = 16 << 20;
 
@@ -30,7 +30,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    pub(crate) fn prepare(args: &RunArgs) -> Result<Place> {
+    /// Makes the subdirectory, where `needed` bytes must be free.
+    pub(crate) fn prepare(args: &Where, needed: u64) -> Result<Place> {
         let dir = args.dir();
         let made = match fs::metadata(dir) {
             Ok(meta) => {
@@ -60,7 +61,7 @@ impl Place {
             Err(other) => bail!("the directory just made is locked by {other}"),
         }
         let free = disk.free_bytes().with_context(|| format!("free space of {}", dir.display()))?;
-        check_room(dir, space_needed(args.segment_bytes), free)?;
+        check_room(dir, needed, free)?;
         Ok(place)
     }
 
@@ -118,9 +119,9 @@ fn remove_leftovers(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that a run may occupy at one time.
-fn space_needed(segment_bytes: u32) -> u64 {
-    (MEDIUM_FILES + LOG_SEGMENTS) * u64::from(segment_bytes) + MARGIN_BYTES
+/// Bytes that so many files of the size of a segment occupy, with what comes along with them.
+pub(crate) fn space_needed(files: u64, segment_bytes: u32) -> u64 {
+    files * u64::from(segment_bytes) + MARGIN_BYTES
 }
 
 fn check_room(dir: &Path, needed: u64, free: u64) -> Result<()> {
@@ -141,7 +142,7 @@ mod tests {
 
     #[test]
     fn too_little_room_is_refused_with_both_sizes() {
-        let needed = space_needed(64 << 20);
+        let needed = space_needed(MEDIUM_FILES + LOG_SEGMENTS, 64 << 20);
         check_room(Path::new("d"), needed, needed).unwrap();
         let message = check_room(Path::new("d"), needed, 100 << 20).unwrap_err().to_string();
         assert!(message.contains("592 MiB needed, 100 MiB free"), "{message}");

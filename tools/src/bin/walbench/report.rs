@@ -3,8 +3,10 @@
 //! The JSON is stable: fields may be added, none changes its meaning; what does not apply is absent.
 
 use crate::args::{Load, RunArgs};
+use crate::counters::Counters;
 use crate::machine::Machine;
-use crate::run::{Row, What};
+use crate::run::What;
+use crate::summary::Row;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 use std::fs;
@@ -21,8 +23,12 @@ bare   a group commit without a log: one buffer, one durable write per group; no
 log    the log
 lone      one thread, one append at a time        inflight  one thread, several appends in flight
 threads   several threads, one append each        groups    several threads, several appends in flight each
+rotations one thread, one append at a time, through many segments; its floor writes as many times
 x floor   p50 over that of the better floor of the same size and round: 1 is the device, the rest is overhead
+x p99.9   the same of p99.9
 x bare    appends/s over those of the bare group commit under the same load and round: more is better
+recs/grp  records per group   pad  share of the groups' bytes that are not records   amp  bytes written per byte of
+records   rot/waited  segments entered, and how many of them were waited for; all four as the log counted them
 Times run from the call to the knowledge that the append is durable. Figures are medians over the rounds.";
 
 /// Writes to stdout; a reader that has gone away is no failure.
@@ -33,16 +39,22 @@ pub(crate) fn say(text: &str) -> Result<()> {
     }
 }
 
-/// What is going to be measured, and where.
+/// What is going to be measured by `run`, and where.
 pub(crate) fn heading(args: &RunArgs, machine: &Machine) -> String {
+    let title = format!(
+        "walbench {}: durable appends, {} s per row in {} rounds, seed {}",
+        machine.version, args.seconds, args.rounds, machine.seed
+    );
+    format!("{}{LEGEND}\n\n", setting(&title, machine, args.place.dir(), args.segment_bytes))
+}
+
+/// The title of a measurement, and what it is made on.
+pub(crate) fn setting(title: &str, machine: &Machine, dir: &Path, segment_bytes: u32) -> String {
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
     let fua = machine.fua.map_or("unknown", |fua| if fua { "yes" } else { "no" });
     let memory = machine.memory_bytes.map_or("unknown".to_owned(), |b| format!("{:.1} GiB", b as f64 / GIB));
     let lines = [
-        format!(
-            "walbench {}: durable appends, {} s per row in {} rounds, seed {}",
-            machine.version, args.seconds, args.rounds, machine.seed
-        ),
+        title.to_owned(),
         format!(
             "machine   {}, {} cores, memory {memory}, Linux {}",
             or_unknown(&machine.cpu),
@@ -51,15 +63,15 @@ pub(crate) fn heading(args: &RunArgs, machine: &Machine) -> String {
         ),
         format!(
             "medium    {}: {} on {}, write cache {}, FUA {fua}, blocks of {} B",
-            args.dir().display(),
+            dir.display(),
             or_unknown(&machine.file_system),
             or_unknown(&machine.device),
             or_unknown(&machine.write_cache),
             machine.block_bytes
         ),
-        format!("segments  {} MiB", f64::from(args.segment_bytes) / MIB),
+        format!("segments  {} MiB", f64::from(segment_bytes) / MIB),
     ];
-    format!("{}\n\n{LEGEND}\n\n", lines.join("\n"))
+    format!("{}\n\n", lines.join("\n"))
 }
 
 const MIB: f64 = 1_048_576.0;
@@ -67,7 +79,7 @@ const GIB: f64 = 1_073_741_824.0;
 
 /// All rows, aligned.
 pub(crate) fn table(rows: &[Row]) -> String {
-    const HEAD: [&str; 13] = [
+    const HEAD: [&str; 18] = [
         "what",
         "load",
         "bytes",
@@ -80,31 +92,51 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "p99.9 us",
         "max us",
         "x floor",
+        "x p99.9",
         "x bare",
+        "recs/grp",
+        "pad",
+        "amp",
+        "rot/waited",
     ];
-    /// Columns of words, which are aligned on the left.
-    const WORDS: [usize; 3] = [0, 1, 5];
-    let mut lines = vec![HEAD.map(str::to_owned)];
-    lines.extend(rows.iter().map(cells));
-    let width = |column: usize| lines.iter().map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let lines: Vec<[String; 18]> = rows.iter().map(cells).collect();
+    // Sizes and the rows over rotations are set apart by an empty line.
+    let section = |i: usize| (rows[i].spec.bytes, rows[i].spec.load == Load::Rotations);
+    aligned(HEAD, &lines, &[0, 1, 5], |i| i > 0 && section(i) != section(i - 1))
+}
+
+/// Lines under a head, the columns aligned: those of `words` on the left, others on the right; with an
+/// empty line before those that are to be set apart.
+pub(crate) fn aligned<const N: usize>(
+    head: [&str; N],
+    lines: &[[String; N]],
+    words: &[usize],
+    apart: impl Fn(usize) -> bool,
+) -> String {
+    let head = head.map(str::to_owned);
+    let width = |column: usize| lines.iter().chain([&head]).map(|line| line[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
     let mut table = String::new();
-    for (i, line) in lines.iter().enumerate() {
+    let mut put = |line: &[String; N]| {
         let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if WORDS.contains(&column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
+            if words.contains(&column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
         });
         let text: Vec<String> = cells.collect();
-        // Sizes are set apart by an empty line.
-        if i > 1 && rows[i - 1].spec.bytes != rows[i - 2].spec.bytes {
-            table.push('\n');
-        }
         table.push_str(text.join("  ").trim_end());
         table.push('\n');
+    };
+    put(&head);
+    let blank = std::array::from_fn(|_| String::new());
+    for (i, line) in lines.iter().enumerate() {
+        if apart(i) {
+            put(&blank);
+        }
+        put(line);
     }
     table
 }
 
-fn cells(row: &Row) -> [String; 13] {
+fn cells(row: &Row) -> [String; 18] {
     let spec = &row.spec;
     let what = match spec.what {
         What::Floor => "floor",
@@ -116,7 +148,9 @@ fn cells(row: &Row) -> [String; 13] {
         Load::Inflight => "inflight",
         Load::Threads => "threads",
         Load::Groups => "groups",
+        Load::Rotations => "rotations",
     };
+    let counted = |text: fn(&Counters) -> String| row.counters.as_ref().map_or("-".to_owned(), text);
     let count = |number: Option<usize>| number.map_or("-".to_owned(), |n| n.to_string());
     [
         what.to_owned(),
@@ -131,7 +165,12 @@ fn cells(row: &Row) -> [String; 13] {
         format!("{:.1}", row.p999_us),
         format!("{:.0}", row.max_us),
         format!("{:.2}", row.floor_p50_ratio),
+        format!("{:.2}", row.floor_p999_ratio),
         row.bare_ops_ratio.map_or("-".to_owned(), |ratio| format!("{ratio:.2}")),
+        counted(|c| format!("{:.1}", c.records_per_group)),
+        counted(|c| format!("{:.2}", c.padding_ratio)),
+        counted(|c| format!("{:.2}", c.write_amplification)),
+        counted(|c| format!("{}/{}", c.rotations, c.rotations_waited)),
     ]
 }
 
@@ -151,9 +190,9 @@ pub(crate) fn warnings(rows: &[Row], machine: &Machine) -> String {
 }
 
 #[derive(Serialize)]
-struct Json<'a> {
+struct Json<'a, T> {
     machine: &'a Machine,
-    rows: &'a [Row],
+    rows: &'a [T],
 }
 
 /// Refuses a file that cannot be written, before time is spent on measuring.
@@ -165,7 +204,7 @@ pub(crate) fn check_json(path: &Path) -> Result<()> {
 }
 
 /// Writes the results for programs.
-pub(crate) fn write_json(path: &Path, machine: &Machine, rows: &[Row]) -> Result<()> {
+pub(crate) fn write_json<T: Serialize>(path: &Path, machine: &Machine, rows: &[T]) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&Json { machine, rows }).context("encode the results")?;
     text.push('\n');
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
@@ -196,9 +235,11 @@ mod tests {
             p999_us: 1000.0,
             max_us: 12345.0,
             floor_p50_ratio: 1.0,
+            floor_p999_ratio: 1.0,
             bare_ops_ratio: None,
             rounds: 1,
             ops: 1,
+            counters: None,
         }
     }
 

@@ -1,15 +1,17 @@
 //! What is measured and in which order: rounds over rows, and medians of the rounds.
 //!
 //! Every round runs every row once, each round starting at another row, so that whatever changes on the
-//! machine meanwhile hits all rows alike. Ratios are taken within a round, then their median.
+//! machine meanwhile hits all rows alike; `summary` makes the rows of it.
 
-use crate::args::{Load, RunArgs, Strategy};
+use crate::args::{Load, RunArgs, Strategy, framed_bytes};
 use crate::bare::{Bare, BareWriter};
+use crate::counters::Delta;
 use crate::floor::Floor;
-use crate::load::{Drive, Sample, drive};
+use crate::load::{Drive, Sample, count, drive};
 use crate::log::Log;
 use crate::medium::{Medium, supports_direct};
 use crate::place::Place;
+use crate::summary::{Figures, Row, summarise};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
@@ -48,27 +50,6 @@ pub(crate) struct Spec {
     pub(crate) segment_bytes: u32,
 }
 
-/// One row of the report: medians over the rounds, except `max_us`.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Row {
-    #[serde(flatten)]
-    pub(crate) spec: Spec,
-    pub(crate) ops_s: f64,
-    pub(crate) p50_us: f64,
-    pub(crate) p99_us: f64,
-    pub(crate) p999_us: f64,
-    /// Over all rounds.
-    pub(crate) max_us: f64,
-    /// p50 over that of the better floor of the same size.
-    pub(crate) floor_p50_ratio: f64,
-    /// Appends per second over those of the bare group commit under the same load.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) bare_ops_ratio: Option<f64>,
-    pub(crate) rounds: usize,
-    /// Appends measured.
-    pub(crate) ops: u64,
-}
-
 /// Measures everything that `args` ask for.
 pub(crate) fn run(args: &RunArgs, place: &Place, seed: u64) -> Result<Vec<Row>> {
     let progress = ProgressBar::new(0);
@@ -80,7 +61,7 @@ pub(crate) fn run(args: &RunArgs, place: &Place, seed: u64) -> Result<Vec<Row>> 
     progress.set_length((specs.len() * args.rounds) as u64);
 
     let window = Duration::from_secs_f64(args.seconds / args.rounds as f64);
-    let payload = payload(seed, args.bytes.iter().copied().max().unwrap_or(0));
+    let payload = payload(seed, args.bytes_max());
     let mut rounds: Vec<Vec<Figures>> = vec![Vec::with_capacity(args.rounds); specs.len()];
     let stride = specs.len().div_ceil(args.rounds);
     for round in 0..args.rounds {
@@ -88,10 +69,10 @@ pub(crate) fn run(args: &RunArgs, place: &Place, seed: u64) -> Result<Vec<Row>> 
             let i = (i + round * stride) % specs.len();
             let spec = &specs[i];
             progress.set_message(format!("{:?} {:?} {} B", spec.what, spec.load, spec.bytes).to_lowercase());
-            let sample = targets.measure(spec, &payload[..spec.bytes], window).with_context(|| {
+            let figures = targets.measure(spec, &payload[..spec.bytes], window).with_context(|| {
                 format!("{:?} row, load {:?}, {} bytes", spec.what, spec.load, spec.bytes)
             })?;
-            rounds[i].push(Figures::of(&sample));
+            rounds[i].push(figures);
             progress.inc(1);
         }
     }
@@ -108,18 +89,20 @@ struct Targets {
     bare_writer: BareWriter,
     log: Log,
     mode: Mode,
+    block_bytes: usize,
+    rotations_per_round: usize,
 }
 
 impl Targets {
     fn prepare(args: &RunArgs, dir: &Path) -> Result<Targets> {
         let has_direct = supports_direct(dir)?;
-        let natural = PosixDisk::open(dir, None).context("open the working directory")?.mode();
+        let disk = PosixDisk::open(dir, None).context("open the working directory")?;
         let mode = match args.strategy {
             Strategy::Direct if !has_direct => {
                 bail!("the file system of {} has no direct writes: use --strategy sync", dir.display())
             }
             Strategy::Direct => Mode::Direct,
-            Strategy::Auto if has_direct => natural,
+            Strategy::Auto if has_direct => disk.mode(),
             Strategy::Auto | Strategy::Sync => Mode::Buffered,
         };
         let medium = |name: &str, mode| {
@@ -137,25 +120,33 @@ impl Targets {
             bare_writer: BareWriter::start(ours.clone())?,
             direct: direct.map(Floor::new),
             sync: Floor::new(sync),
-            log: Log::create(dir, args)?,
+            log: Log::create(&dir.join("log"), args.segment_bytes, args.strategy)?,
             mode,
+            block_bytes: usize::try_from(disk.block_size()).context("block size")?,
+            rotations_per_round: args.rotations_per_round(),
         })
     }
 
     /// All rows, each size's floor first.
     fn plan(&self, args: &RunArgs) -> Vec<Spec> {
         let mut specs = Vec::new();
+        let log = self.log.stats();
         let mut push = |what, load, bytes, threads, in_flight, mode| {
-            let (strategy, backend, segment_bytes) = (strategy_name(mode), "posix", args.segment_bytes);
+            // The log says itself how it writes.
+            let (strategy, backend) = match what {
+                What::Log => (log.strategy, log.backend),
+                What::Floor | What::Bare => (strategy_name(mode), "posix"),
+            };
+            let segment_bytes = args.segment_bytes;
             specs.push(Spec { what, load, bytes, threads, in_flight, strategy, backend, segment_bytes });
         };
-        let whats = [What::Bare, What::Log];
-        for &bytes in &args.bytes {
+        let timed: &[usize] = if args.has_timed_rows() { args.bytes(Load::Lone) } else { &[] };
+        for &bytes in timed {
             if self.direct.is_some() {
                 push(What::Floor, Load::Lone, bytes, None, None, Mode::Direct);
             }
             push(What::Floor, Load::Lone, bytes, None, None, Mode::Buffered);
-            for what in whats {
+            for what in [What::Bare, What::Log] {
                 for &load in &args.rows {
                     let in_flight = Some(args.in_flight);
                     match load {
@@ -171,24 +162,47 @@ impl Targets {
                                 push(what, load, bytes, Some(threads), in_flight, self.mode);
                             }
                         }
+                        Load::Rotations => {}
                     }
                 }
+            }
+        }
+        if args.rows.contains(&Load::Rotations) {
+            for &bytes in args.bytes(Load::Rotations) {
+                push(What::Floor, Load::Rotations, bytes, None, None, self.mode);
+                push(What::Log, Load::Rotations, bytes, None, None, self.mode);
             }
         }
         specs
     }
 
-    fn measure(&self, spec: &Spec, payload: &[u8], window: Duration) -> Result<Sample> {
+    fn measure(&self, spec: &Spec, payload: &[u8], window: Duration) -> Result<Figures> {
+        let before = self.log.stats();
+        let sample = self.append(spec, payload, window)?;
+        let counted = (spec.what == What::Log).then(|| Delta::between(&before, &self.log.stats()));
+        Ok(Figures::of(&sample, counted))
+    }
+
+    fn append(&self, spec: &Spec, payload: &[u8], window: Duration) -> Result<Sample> {
+        let floor = match &self.direct {
+            Some(direct) if spec.strategy == strategy_name(Mode::Direct) => direct,
+            _ => &self.sync,
+        };
+        if spec.load == Load::Rotations {
+            let appends = appends_over(self.rotations_per_round, spec, self.block_bytes);
+            return match spec.what {
+                What::Floor => count(floor, payload, appends),
+                What::Bare => count(&self.bare, payload, appends),
+                What::Log => count(&self.log, payload, appends),
+            };
+        }
         let (threads, in_flight) = (spec.threads.unwrap_or(1), spec.in_flight.unwrap_or(1));
         let how = Drive { threads, in_flight, payload, window };
-        match (spec.what, &self.direct, &self.log) {
-            (What::Floor, Some(direct), _) if spec.strategy == strategy_name(Mode::Direct) => {
-                drive(direct, how)
-            }
-            (What::Floor, ..) => drive(&self.sync, how),
-            (What::Bare, ..) if in_flight == 1 => drive(&self.bare, how),
-            (What::Bare, ..) => drive(&self.bare_writer, how),
-            (What::Log, _, log) => drive(log, how),
+        match spec.what {
+            What::Floor => drive(floor, how),
+            What::Bare if in_flight == 1 => drive(&self.bare, how),
+            What::Bare => drive(&self.bare_writer, how),
+            What::Log => drive(&self.log, how),
         }
     }
 
@@ -197,15 +211,22 @@ impl Targets {
     }
 }
 
-fn strategy_name(mode: Mode) -> &'static str {
+pub(crate) fn strategy_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Direct => "direct",
         Mode::Buffered => "sync",
     }
 }
 
+/// Lone appends that take at least so many rotations: as many as whole segments hold, and some of each
+/// segment is not for records.
+fn appends_over(rotations: usize, spec: &Spec, block_bytes: usize) -> u64 {
+    let append = framed_bytes(spec.bytes).next_multiple_of(block_bytes) as u64;
+    rotations as u64 * (u64::from(spec.segment_bytes) / append).max(1)
+}
+
 /// Bytes that no device can compress, from a 64-bit generator (splitmix64).
-fn payload(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn payload(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     let mut bytes = Vec::with_capacity(len + 8);
     while bytes.len() < len {
@@ -218,117 +239,9 @@ fn payload(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// What one round saw of one row.
-#[derive(Clone, Copy, Debug)]
-struct Figures {
-    ops: u64,
-    ops_s: f64,
-    p50_us: f64,
-    p99_us: f64,
-    p999_us: f64,
-    max_us: f64,
-}
-
-impl Figures {
-    fn of(sample: &Sample) -> Figures {
-        Figures {
-            ops: sample.latency_ns.len(),
-            ops_s: sample.ops_s(),
-            p50_us: sample.quantile_us(0.5),
-            p99_us: sample.quantile_us(0.99),
-            p999_us: sample.quantile_us(0.999),
-            max_us: sample.max_us(),
-        }
-    }
-}
-
-fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        n => f64::midpoint(values[(n - 1) / 2], values[n / 2]),
-    }
-}
-
-/// Medians over the rounds; `rounds[i]` has the figures of `specs[i]`, one per round.
-fn summarise(specs: Vec<Spec>, rounds: &[Vec<Figures>]) -> Vec<Row> {
-    let mut rows = Vec::with_capacity(specs.len());
-    for (spec, figures) in specs.iter().zip(rounds) {
-        let matching = |wanted: &dyn Fn(&Spec) -> bool| -> Vec<&Vec<Figures>> {
-            specs.iter().zip(rounds).filter(|(other, _)| wanted(other)).map(|(_, figures)| figures).collect()
-        };
-        let floors = matching(&|other| other.what == What::Floor && other.bytes == spec.bytes);
-        let to_floor = figures.iter().enumerate().map(|(round, own)| {
-            own.p50_us / floors.iter().map(|floor| floor[round].p50_us).fold(f64::INFINITY, f64::min)
-        });
-        let bares = matching(&|other| {
-            spec.what == What::Log
-                && *other == Spec { what: What::Bare, backend: other.backend, ..spec.clone() }
-        });
-        let bare_ops_ratio = bares
-            .first()
-            .map(|bare| median(figures.iter().zip(bare.iter()).map(|(own, bare)| own.ops_s / bare.ops_s)));
-        let of = |figure: fn(&Figures) -> f64| median(figures.iter().map(figure));
-        rows.push(Row {
-            spec: spec.clone(),
-            ops_s: of(|f| f.ops_s),
-            p50_us: of(|f| f.p50_us),
-            p99_us: of(|f| f.p99_us),
-            p999_us: of(|f| f.p999_us),
-            max_us: figures.iter().map(|f| f.max_us).fold(0.0, f64::max),
-            floor_p50_ratio: median(to_floor),
-            bare_ops_ratio,
-            rounds: figures.len(),
-            ops: figures.iter().map(|f| f.ops).sum(),
-        });
-    }
-    rows
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn spec(what: What, load: Load, strategy: &'static str) -> Spec {
-        let (bytes, segment_bytes) = (128, 1 << 20);
-        Spec { what, load, bytes, threads: None, in_flight: None, strategy, backend: "posix", segment_bytes }
-    }
-
-    fn figures(ops_s: f64, p50_us: f64) -> Figures {
-        Figures { ops: 10, ops_s, p50_us, p99_us: 0.0, p999_us: 0.0, max_us: p50_us }
-    }
-
-    #[test]
-    fn medians_of_odd_even_and_no_values() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()).to_bits(), 2f64.to_bits());
-        assert_eq!(median([4.0, 1.0].into_iter()).to_bits(), 2.5f64.to_bits());
-        assert!(median(std::iter::empty()).is_nan());
-    }
-
-    #[test]
-    fn ratios_are_to_the_better_floor_and_to_the_same_load() {
-        let specs = vec![
-            spec(What::Floor, Load::Lone, "direct"),
-            spec(What::Floor, Load::Lone, "sync"),
-            spec(What::Bare, Load::Lone, "direct"),
-            spec(What::Bare, Load::Inflight, "direct"),
-            spec(What::Log, Load::Lone, "direct"),
-        ];
-        let rounds = [
-            vec![figures(0.0, 40.0), figures(0.0, 80.0)],
-            vec![figures(0.0, 50.0), figures(0.0, 60.0)],
-            vec![figures(1000.0, 44.0), figures(1000.0, 66.0)],
-            vec![figures(9000.0, 1.0), figures(9000.0, 1.0)],
-            vec![figures(500.0, 80.0), figures(1000.0, 60.0)],
-        ];
-        let rows = summarise(specs, &rounds);
-        assert!((rows[2].floor_p50_ratio - 1.1).abs() < 1e-9);
-        assert!((rows[4].floor_p50_ratio - 1.5).abs() < 1e-9);
-        assert_eq!(rows[2].bare_ops_ratio, None);
-        assert!((rows[4].bare_ops_ratio.unwrap() - 0.75).abs() < 1e-9);
-        assert_eq!((rows[4].rounds, rows[4].ops), (2, 20));
-    }
 
     #[test]
     fn payloads_follow_from_the_seed() {
