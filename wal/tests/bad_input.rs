@@ -352,7 +352,9 @@ fn a_record_that_is_too_large_leaves_no_trace() {
         assert!(matches!(error, Error::RecordTooLarge { max: m, .. } if m == max), "{error}");
     }
     assert_eq!((wal.flush().unwrap(), wal.stats().records), (end, 0));
-    assert!(before == snapshot(&dir));
+    // The pipeline may add a spare meanwhile, and zeros to the spares that there are.
+    let after = snapshot(&dir);
+    assert!(before.iter().all(|(path, file)| after.get(path) == Some(file)));
     wal.append(&record(12, max - 40), Class::Sync).unwrap().wait().unwrap();
     assert_eq!(ids(&wal).len(), 13);
 }

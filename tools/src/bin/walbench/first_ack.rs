@@ -240,7 +240,7 @@ mod tests {
         ];
         let rows = rows(&parse("walbench first-ack"), &rounds);
         let figures = |row: &Row| [row.ready_us, row.append_us, row.ack_us, row.ack_max_us].map(f64::round);
-        assert_eq!(figures(&rows[0]).map(|f| f as i64), [20, 2, 22, 33]);
-        assert_eq!(figures(&rows[1]).map(|f| f as i64), [6, 2, 8, 16]);
+        assert_eq!(figures(&rows[0]), [20.0, 2.0, 22.0, 33.0]);
+        assert_eq!(figures(&rows[1]), [6.0, 2.0, 8.0, 16.0]);
     }
 }
