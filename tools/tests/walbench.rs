@@ -81,17 +81,125 @@ fn check_row(row: &Value) {
         assert!(row[field].as_f64().is_some_and(|v| v > 0.0), "{field} in {row}");
     }
     assert!(["floor", "bare", "log"].contains(&row["what"].as_str().unwrap()), "{row}");
+    assert!(row["floor_p999_ratio"].as_f64().is_some_and(|v| v > 0.0), "{row}");
+    check_counters(row);
     assert!(["direct", "sync"].contains(&row["strategy"].as_str().unwrap()), "{row}");
     assert!(row["backend"].is_string(), "{row}");
     assert_eq!((&row["segment_bytes"], &row["rounds"]), (&Value::from(1 << 20), &Value::from(1)), "{row}");
     let applies = match row["load"].as_str().unwrap() {
         "lone" => (false, false),
+        "rotations" => (false, false),
         "inflight" => (false, true),
         "threads" => (true, false),
         "groups" => (true, true),
         other => panic!("load {other}"),
     };
     assert_eq!((row.get("threads").is_some(), row.get("in_flight").is_some()), applies, "{row}");
+}
+
+/// The log's own numbers are in its rows and in no other.
+fn check_counters(row: &Value) {
+    const FIELDS: [&str; 6] = [
+        "rotations",
+        "rotations_waited",
+        "groups",
+        "records_per_group",
+        "padding_ratio",
+        "write_amplification",
+    ];
+    if row["what"] != "log" {
+        assert!(FIELDS.iter().all(|field| row.get(field).is_none()), "{row}");
+        return;
+    }
+    let [rotations, waited, groups, records, padding, amplification] =
+        FIELDS.map(|field| row[field].as_f64().unwrap_or_else(|| panic!("{field} in {row}")));
+    assert!(waited <= rotations && groups >= 1.0 && records > 0.0, "{row}");
+    assert!((0.0..1.0).contains(&padding) && amplification >= 1.0, "{row}");
+}
+
+#[test]
+fn rotations_are_as_many_as_asked_for_beside_a_floor_of_their_own() {
+    let dir = TempDir::new().unwrap();
+    let json = dir.path().join("out.json");
+    let data = dir.path().join("data");
+    let args = [
+        "--dir",
+        path(&data),
+        "--rows",
+        "rotations",
+        "--rotations",
+        "5",
+        "--rounds",
+        "2",
+        "--segment-bytes",
+        "1MiB",
+        "--json",
+        path(&json),
+    ];
+    let output = walbench(&args);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("rot/waited"));
+    assert!(!data.exists());
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let [floor, log] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    for row in [floor, log] {
+        assert_eq!((&row["load"], &row["bytes"]), (&"rotations".into(), &16384.into()), "{row}");
+        assert!(row["p999_us"].as_f64() <= row["max_us"].as_f64(), "{row}");
+    }
+    assert_eq!((&floor["what"], &log["what"]), (&"floor".into(), &"log".into()));
+    assert_eq!((&floor["ops"], &floor["strategy"]), (&log["ops"], &log["strategy"]));
+    check_counters(log);
+    // Two rounds of three.
+    assert!(log["rotations"].as_u64().unwrap() >= 6, "{log}");
+}
+
+#[test]
+fn first_ack_times_creation_and_opening() {
+    let dir = TempDir::new().unwrap();
+    let json = dir.path().join("out.json");
+    let data = dir.path().join("data");
+    let short = ["--rounds", "2", "--segment-bytes", "1MiB", "--written", "2500KiB", "--json", path(&json)];
+    let output = walbench(&[&["first-ack", "--dir", path(&data)], short.as_slice()].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!data.exists());
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert!(report["machine"]["version"].is_string());
+    let [create, open] = report["rows"].as_array().unwrap().as_slice() else { panic!("{report}") };
+    assert_eq!((&create["what"], &open["what"]), (&"create".into(), &"open".into()));
+    assert_eq!((create.get("written_bytes"), &open["written_bytes"]), (None, &(2500 << 10).into()));
+    for row in [create, open] {
+        let us = |field: &str| row[field].as_f64().unwrap_or_else(|| panic!("{field} in {row}"));
+        assert!(us("ready_us") > 0.0 && us("append_us") > 0.0, "{row}");
+        assert!(us("ack_us") >= us("ready_us") && us("ack_max_us") >= us("ack_us"), "{row}");
+        assert_eq!(row["rounds"], 2);
+        assert!(["direct", "sync"].contains(&row["strategy"].as_str().unwrap()), "{row}");
+    }
+}
+
+#[test]
+fn device_writes_are_counted_or_refused_where_nothing_counts_them() {
+    let dir = TempDir::new().unwrap();
+    let json = dir.path().join("out.json");
+    let data = dir.path().join("data");
+    let short = ["--appends", "50", "--segment-bytes", "1MiB", "--json", path(&json)];
+    let output = walbench(&[&["device-writes", "--dir", path(&data)], short.as_slice()].concat());
+    assert!(!data.exists());
+    if !output.status.success() {
+        // Memory, overlays and the like have no device.
+        assert!(text(&output.stderr).contains("no block device"), "{}", text(&output.stderr));
+        return;
+    }
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert!(rows.len() == 2 || rows.len() == 4, "{report}");
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(row["what"], ["floor", "log"][i % 2], "{row}");
+        assert!(row["groups"].as_u64().unwrap() >= 50 && row["appends"] == 50, "{row}");
+        assert!(row["device"].is_string());
+        // A durable append writes a block at least; how many requests that takes is not for a test to say.
+        assert!(row["writes_per_group"].as_f64().unwrap() > 0.0, "{row}");
+        assert!(row["bytes_per_group"].as_f64().unwrap() > 0.0, "{row}");
+    }
 }
 
 #[test]
@@ -138,6 +246,25 @@ fn nonsense_is_exit_code_1_and_wrong_usage_2() {
         refused(&[option, value], 1, option);
     }
     refused(&["--seconds", "0"], 1, "--seconds");
+    refused(&["--rotations", "0"], 1, "--rotations");
+    for (command, option, value) in [
+        ("first-ack", "--rounds", "0"),
+        ("first-ack", "--written", "5GiB"),
+        ("first-ack", "--segment-bytes", "1000"),
+        ("device-writes", "--appends", "0"),
+        ("device-writes", "--bytes", "0"),
+    ] {
+        refused(&[command, option, value], 1, option);
+    }
+    let dir = TempDir::new().unwrap();
+    let many = ["device-writes", "--dir", path(dir.path()), "--appends", "1000", "--segment-bytes", "1MiB"];
+    let output = walbench(&many);
+    assert_eq!(output.status.code(), Some(1));
+    let stderr = text(&output.stderr);
+    assert!(stderr.contains("--appends 1000") || stderr.contains("no block device"), "{stderr}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    refused(&["first-ack", "--written", "much"], 2, "unknown unit");
+    refused(&["device-writes", "--strategy", "direct"], 2, "--strategy");
     refused(&["--bytes", "lots"], 2, "unknown unit");
     refused(&["--no-such-option"], 2, "--no-such-option");
 }

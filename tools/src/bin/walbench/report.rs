@@ -27,8 +27,8 @@ rotations one thread, one append at a time, through many segments; its floor wri
 x floor   p50 over that of the better floor of the same size and round: 1 is the device, the rest is overhead
 x p99.9   the same of p99.9
 x bare    appends/s over those of the bare group commit under the same load and round: more is better
-recs/grp  records per group   pad  share of the groups' bytes that are not records   amp  bytes written per byte of
-records   rot/waited  segments entered, and how many of them were waited for; all four as the log counted them
+recs/grp  records per group                        pad       share of the groups' bytes that are not records
+amp       bytes written per byte of records        rot/waited  segments entered, and those of them waited for
 Times run from the call to the knowledge that the append is durable. Figures are medians over the rounds.";
 
 /// Writes to stdout; a reader that has gone away is no failure.

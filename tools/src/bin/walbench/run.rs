@@ -218,11 +218,11 @@ pub(crate) fn strategy_name(mode: Mode) -> &'static str {
     }
 }
 
-/// Lone appends that take at least so many rotations: as many as whole segments hold, and some of each
-/// segment is not for records.
+/// Lone appends that take at least so many rotations, wherever in a segment they begin: it is the append after
+/// a full segment that rotates.
 fn appends_over(rotations: usize, spec: &Spec, block_bytes: usize) -> u64 {
     let append = framed_bytes(spec.bytes).next_multiple_of(block_bytes) as u64;
-    rotations as u64 * (u64::from(spec.segment_bytes) / append).max(1)
+    rotations as u64 * (u64::from(spec.segment_bytes) / append).max(1) + 1
 }
 
 /// Bytes that no device can compress, from a 64-bit generator (splitmix64).
@@ -242,6 +242,21 @@ pub(crate) fn payload(seed: u64, len: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_append_after_a_full_segment_is_among_those_counted() {
+        let spec = Spec {
+            what: What::Log,
+            load: Load::Rotations,
+            bytes: 16384,
+            threads: None,
+            in_flight: None,
+            strategy: "direct",
+            backend: "posix",
+            segment_bytes: 64 << 20,
+        };
+        assert_eq!(appends_over(12, &spec, 4096), 12 * 3276 + 1);
+    }
 
     #[test]
     fn payloads_follow_from_the_seed() {
