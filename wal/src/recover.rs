@@ -11,7 +11,7 @@ use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
 use crate::frame::layout::FORMAT_VERSION;
 use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN};
 use crate::options::Options;
-use crate::scan::scan;
+use crate::scan::{scan, untouched};
 use crate::segment::{Segment, file_name};
 use crate::types::Lsn;
 use crate::verdict::{Verdict, decide, decide_fresh};
@@ -71,8 +71,12 @@ pub(crate) fn recover(
     let files = open_and_sync(disk, &names)?;
     let mut facts = Vec::with_capacity(files.len());
     for (&sequence, file) in &files {
-        let found = scan(&**file, sequence, &identity.uuid, identity.block_bytes)
-            .map_err(|e| failed(disk, "read", &file_name(sequence), e))?;
+        let found = match fresh {
+            // Made a moment ago, by this process: there is nothing to look for.
+            Some(_) => untouched(&**file, sequence, &identity.uuid, identity.block_bytes),
+            None => scan(&**file, sequence, &identity.uuid, identity.block_bytes),
+        };
+        let found = found.map_err(|e| failed(disk, "read", &file_name(sequence), e))?;
         facts.push(found);
     }
     let verdict = match fresh {

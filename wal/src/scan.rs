@@ -7,7 +7,7 @@ use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::facts::{Head, SegmentFacts};
 use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::frame::{GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
-use crate::types::{GroupKind, Lsn, len32};
+use crate::types::{GroupKind, Lsn, is_zeros, len32};
 use std::io;
 
 /// Bytes read at a time.
@@ -88,9 +88,9 @@ pub(crate) fn scan_with(
         let block = window.range(at, block_bytes)?;
         let lsn = Lsn::new(sequence, at);
         let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
-            if block.iter().any(|&b| b != 0) {
+            if !is_zeros(block) {
                 facts.zeros_from = at + block_bytes;
-                if block[..SECTOR_BYTES as usize].iter().any(|&b| b != 0) {
+                if !is_zeros(&block[..SECTOR_BYTES as usize]) {
                     facts.strange.push(at);
                 }
             }
@@ -103,6 +103,17 @@ pub(crate) fn scan_with(
         facts.heads.push(head);
     }
     Ok(facts)
+}
+
+/// What [`scan`] would state of a segment that is known to hold nothing but its header.
+pub(crate) fn untouched(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+) -> io::Result<SegmentFacts> {
+    let header = read_header(file, sequence, uuid, block_bytes)?;
+    Ok(SegmentFacts { sequence, header, heads: Vec::new(), zeros_from: block_bytes, strange: Vec::new() })
 }
 
 /// Reads and checks block 0 against the file's name, length and log.
@@ -171,7 +182,7 @@ fn check_group(
         head.zero_sector = bytes
             .chunks_exact(SECTOR_BYTES as usize)
             .take(body.div_ceil(SECTOR_BYTES as usize))
-            .any(|sector| sector.iter().all(|&b| b == 0));
+            .any(is_zeros);
     } else if group.kind == GroupKind::Data {
         head.footer_bytes = footer_bytes(group, salt, bytes);
     }

@@ -96,6 +96,13 @@ pub const fn round_up(n: u32, to: u32) -> Option<u32> {
     }
 }
 
+/// Whether all of `bytes` are zeros; written so that whole chunks are compared at once.
+pub fn is_zeros(bytes: &[u8]) -> bool {
+    let chunks = bytes.chunks_exact(64);
+    let rest = chunks.remainder().iter().fold(0, |or, &b| or | b);
+    rest == 0 && chunks.map(|chunk| chunk.iter().fold(0, |or, &b| or | b)).all(|or| or == 0)
+}
+
 /// Narrows a length to the format's 32 bits; lengths beyond saturate and so fail the size check that
 /// every caller makes against the segment size.
 pub const fn len32(n: usize) -> u32 {
@@ -119,6 +126,19 @@ mod tests {
         assert_eq!(Lsn::new(7, 9).offset(), 9);
         assert_eq!(Lsn::new(7, 9).to_string(), "00000007:00000009");
         assert!(Lsn::ZERO < Lsn::new(0, 1));
+    }
+
+    #[test]
+    fn zeros_are_told_from_one_bit_anywhere() {
+        for len in [0, 1, 63, 64, 65, 512, 4096] {
+            let mut bytes = vec![0; len];
+            assert!(is_zeros(&bytes));
+            for at in 0..len {
+                bytes[at] = 128;
+                assert!(!is_zeros(&bytes), "{at} of {len}");
+                bytes[at] = 0;
+            }
+        }
     }
 
     #[test]

@@ -258,6 +258,8 @@ impl DiskFile for PosixFile {
         if from >= len {
             return Ok(len);
         }
+        // Cached pages of blocks that were never written would count as written.
+        self.drop_cache();
         match fs::seek(&self.main, SeekFrom::Hole(from)) {
             Ok(end) => Ok(end.min(len)),
             Err(Errno::NXIO) => Ok(len),

@@ -6,7 +6,7 @@
 use super::checksum::{crc, seed};
 use super::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RECORD_ALIGN, RawGroupHeader};
 use super::record::{RecordFault, record_at};
-use crate::types::{GroupKind, Lsn, round_up};
+use crate::types::{GroupKind, Lsn, is_zeros, round_up};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What a group says of itself and of the log when it was issued.
@@ -136,6 +136,9 @@ impl GroupHeader {
 }
 
 fn check_zeros(group: &[u8], from: usize, to: usize) -> Result<(), GroupFault> {
+    if is_zeros(&group[from..to]) {
+        return Ok(());
+    }
     match group[from..to].iter().position(|&b| b != 0) {
         None => Ok(()),
         Some(i) => Err(GroupFault::Padding(u32::try_from(from + i).unwrap_or(u32::MAX))),

@@ -1,0 +1,89 @@
+//! What each step of a record's way costs without the device: building and checksumming a record,
+//! enqueueing it, scanning a log, reading records back. On a real directory, page cache warm.
+
+use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use seawall_wal::disk::PosixDisk;
+use seawall_wal::look::inspect;
+use seawall_wal::{Batch, Class, Lsn, Options, Wal};
+use std::hint::black_box;
+
+const SIZES: [usize; 2] = [256, 4096];
+
+fn fill(batch: &mut Batch, payload: &[u8]) {
+    batch.clear();
+    batch.meta().extend_from_slice(&[1; 48]);
+    batch.push_part(payload);
+}
+
+/// A batch from its payload to its checksums: what runs on the caller's thread, outside of the lock.
+fn encode(c: &mut Criterion) {
+    let mut group = c.benchmark_group("encode");
+    for size in SIZES {
+        let (mut batch, payload) = (Batch::new(), vec![7; size]);
+        group.throughput(Throughput::Bytes(size as u64));
+        group.bench_function(format!("{size} B"), |b| {
+            b.iter(|| {
+                fill(&mut batch, black_box(&payload));
+                black_box(batch.head_crc(Class::Sync))
+            });
+        });
+    }
+    group.finish();
+}
+
+/// An append that waits for nothing: lock, copy, index; a flush every 1000 records.
+fn append_lazy(c: &mut Criterion) {
+    let mut group = c.benchmark_group("append lazy, flush every 1000");
+    group.sample_size(20);
+    for size in SIZES {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = Wal::create(dir.path().join("log"), &Options::default()).unwrap();
+        let (mut batch, payload) = (Batch::new(), vec![7; size]);
+        group.throughput(Throughput::Elements(1000));
+        group.bench_function(format!("{size} B"), |b| {
+            b.iter(|| {
+                for _ in 0..1000 {
+                    fill(&mut batch, &payload);
+                    wal.append(&batch, Class::Lazy).unwrap();
+                }
+                wal.release(wal.active_segment()).unwrap();
+                wal.flush().unwrap()
+            });
+        });
+        wal.close().unwrap();
+    }
+    group.finish();
+}
+
+/// A log of 32 MiB: looked at by the scanner that recovery uses, and read record by record.
+fn scan_and_read(c: &mut Criterion) {
+    let mut group = c.benchmark_group("32 MiB log");
+    group.sample_size(10);
+    for size in SIZES {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let wal = Wal::create(&path, &Options::default()).unwrap();
+        let (mut batch, payload) = (Batch::new(), vec![7; size]);
+        for _ in 0..(32 << 20) / size {
+            fill(&mut batch, &payload);
+            wal.append(&batch, Class::Lazy).unwrap();
+        }
+        wal.flush().unwrap();
+        group.throughput(Throughput::Bytes(32 << 20));
+        group.bench_function(format!("read records of {size} B"), |b| {
+            b.iter(|| wal.records(Lsn::ZERO).map(|r| r.unwrap().meta().len()).sum::<usize>());
+        });
+        wal.close().unwrap();
+        group.bench_function(format!("scan records of {size} B"), |b| {
+            b.iter_batched(
+                || PosixDisk::open(&path, None).unwrap(),
+                |disk| inspect(&disk).unwrap().segments.len(),
+                BatchSize::PerIteration,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, encode, append_lazy, scan_and_read);
+criterion_main!(benches);
