@@ -80,6 +80,7 @@ mod shelf;
 mod stats;
 #[cfg(feature = "sim")]
 pub mod step;
+mod sync;
 mod types;
 mod verdict;
 mod wal;

@@ -11,11 +11,12 @@ use crate::error::Error;
 use crate::frame::SegmentHeader;
 use crate::segment::{SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::shelf::Shelf;
+use crate::sync::AtomicU32;
 use crate::types::Prior;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Bytes of zeros written at a time.
 const ZERO_BYTES: u32 = 1 << 20;

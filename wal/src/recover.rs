@@ -13,11 +13,11 @@ use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN};
 use crate::options::Options;
 use crate::scan::{scan, untouched};
 use crate::segment::{Segment, file_name};
+use crate::sync::AtomicU32;
 use crate::types::Lsn;
 use crate::verdict::{Verdict, decide, decide_fresh};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 /// What open found and did.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,9 +1,9 @@
 //! Segment files: their names and numbers, and one that is open.
 
 use crate::disk::DiskFile;
+use crate::sync::AtomicU32;
 use crate::types::Prior;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 
 /// Highest number of a segment: leaves numbers for the next ones without an overflow.
 pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 3;

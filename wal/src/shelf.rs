@@ -7,10 +7,10 @@
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::segment::Segment;
+use crate::sync::{AtomicU64, Condvar, Mutex};
 use crate::types::Prior;
-use parking_lot::{Condvar, Mutex};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

@@ -15,15 +15,15 @@ use crate::recover::{Recovered, Report, recover};
 use crate::segment::file_name;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{AtomicU32, Mutex, RwLock};
 use crate::types::{Class, Lsn, len32};
-use parking_lot::{Mutex, RwLock};
 use std::collections::BTreeSet;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::JoinHandle;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Whether the log starts threads of its own.
@@ -253,7 +253,7 @@ impl Wal {
         if self.env.threads == Threads::Stepped {
             return Ok(self);
         }
-        let named = |name: &str| std::thread::Builder::new().name(name.into());
+        let named = |name: &str| thread::Builder::new().name(name.into());
         let failed = |e| failed(&*self.env.disk, "start a thread for", "", e);
         let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.env.clock));
         let idle = Duration::from_millis(u64::from(self.options.idle_ms));
@@ -283,7 +283,7 @@ impl Wal {
         self.shelf.stop();
         for worker in self.workers.drain(..) {
             // The last owner may be a callback on the flusher, which ends by itself.
-            if worker.thread().id() != std::thread::current().id() {
+            if worker.thread().id() != thread::current().id() {
                 // A worker that panicked has nothing left to say; the log is stopped either way.
                 let _ = worker.join();
             }

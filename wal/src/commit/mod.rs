@@ -22,14 +22,13 @@ pub use ticket::Ticket;
 
 use crate::error::Error;
 use crate::frame::Batch;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Futex, Mutex, MutexGuard};
 use crate::types::{Class, Lsn};
 use issue::Wake;
-use parking_lot::{Mutex, MutexGuard};
-use rustix::thread::futex;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 use waiters::Waiter;
@@ -43,30 +42,26 @@ const ALL: u32 = i32::MAX.cast_unsigned();
 /// A word that threads sleep on: it changes when they should look again.
 #[derive(Debug, Default)]
 struct Word {
-    value: AtomicU32,
+    futex: Futex,
     sleepers: AtomicU32,
 }
 
 impl Word {
     fn seen(&self) -> u32 {
-        self.value.load(Ordering::Acquire)
+        self.futex.seen()
     }
 
     /// Sleeps unless the word changed since `seen`; may wake for no reason.
     fn sleep(&self, seen: u32, timeout: Option<Duration>) {
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        let timeout = timeout.and_then(|t| t.try_into().ok());
-        let _ = futex::wait(&self.value, futex::Flags::PRIVATE, seen, timeout.as_ref());
+        self.futex.wait(seen, timeout);
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Wakes up to `count` sleepers; says whether there were any.
     fn wake(&self, count: u32) -> bool {
-        self.value.fetch_add(1, Ordering::SeqCst);
-        if self.sleepers.load(Ordering::SeqCst) == 0 {
-            return false;
-        }
-        futex::wake(&self.value, futex::Flags::PRIVATE, count).is_ok_and(|n| n > 0)
+        self.futex.change();
+        self.sleepers.load(Ordering::SeqCst) > 0 && self.futex.wake(count)
     }
 }
 

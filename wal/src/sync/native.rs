@@ -1,0 +1,40 @@
+//! What a usual build gets: re-exports, and a futex word of the kernel.
+
+pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+pub(crate) use std::thread;
+
+use rustix::thread::futex;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// A word that threads sleep on until it changes.
+#[derive(Debug, Default)]
+pub(crate) struct Futex(AtomicU32);
+
+impl Futex {
+    /// The word.
+    #[inline]
+    pub(crate) fn seen(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    /// Changes it.
+    #[inline]
+    pub(crate) fn change(&self) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Sleeps unless the word changed since `seen`; may wake for no reason.
+    #[inline]
+    pub(crate) fn wait(&self, seen: u32, timeout: Option<Duration>) {
+        let timeout = timeout.and_then(|t| t.try_into().ok());
+        let _ = futex::wait(&self.0, futex::Flags::PRIVATE, seen, timeout.as_ref());
+    }
+
+    /// Wakes up to `count` sleepers; says whether there were any.
+    #[inline]
+    pub(crate) fn wake(&self, count: u32) -> bool {
+        futex::wake(&self.0, futex::Flags::PRIVATE, count).is_ok_and(|n| n > 0)
+    }
+}
