@@ -369,6 +369,11 @@ impl Core {
         groups.next().map(|g| g.ordinal)
     }
 
+    /// Ordinal of the next group to be started.
+    pub(crate) fn next_group(&self) -> u64 {
+        self.next_ordinal
+    }
+
     /// Wants everything enqueued so far; returns a position that is durable when all of it is.
     pub(crate) fn want_all(&mut self) -> (Lsn, u64) {
         if let Some(last) = self.filling.as_mut().or(self.queued.back_mut()) {

@@ -26,6 +26,7 @@ use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Futex, Mutex, MutexGuard};
 use crate::types::{Class, Lsn};
 use issue::Wake;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -185,7 +186,7 @@ impl Log {
     pub(crate) fn complete(&self, io: Io, result: std::io::Result<()>) {
         let mut core = self.core.lock();
         let wake = core.complete(io, result);
-        let next = core.next_wanted();
+        let next = core.next_wanted().map(|group| group..core.next_group());
         self.issuable.store(next.is_some() || core.failure().is_some(), Ordering::SeqCst);
         let tasks = !core.waiters.is_empty();
         self.tell(core, wake, next, tasks);
@@ -200,7 +201,8 @@ impl Log {
         self.flusher.wake(1);
     }
 
-    fn tell(&self, core: MutexGuard<'_, Core>, wake: Wake, next: Option<u64>, tasks: bool) {
+    /// `next` are the groups whose waiters may write now, the first of which is to be written.
+    fn tell(&self, core: MutexGuard<'_, Core>, wake: Wake, next: Option<Range<u64>>, tasks: bool) {
         if let Some(end) = wake.watermark {
             self.durable.store(end.as_u64(), Ordering::Release);
         }
@@ -220,7 +222,7 @@ impl Log {
             });
         }
         if let Some(next) = next
-            && !self.word(next).wake(1)
+            && !self.wake_leader(next)
             && tasks
         {
             self.flusher.wake(1);
@@ -231,6 +233,12 @@ impl Log {
         if deliver {
             self.deliver();
         }
+    }
+
+    /// Wakes one waiter of the first of `groups` that has any: who waits for a later group writes the ones
+    /// before it. Says whether there was one.
+    fn wake_leader(&self, groups: Range<u64>) -> bool {
+        groups.take(WORDS).any(|group| self.word(group).wake(1))
     }
 
     /// Empties the outbox, unless another thread is at it.
