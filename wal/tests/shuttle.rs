@@ -1,0 +1,433 @@
+//! Models of the log's threads: the log as it is, over locks and futexes whose interleavings `shuttle`
+//! chooses. Every ticket is answered exactly once, callbacks in log order, nothing before it is durable, and
+//! nobody sleeps for ever, whichever way the threads run.
+//!
+//! `docs/testing.md` has the command. Each model runs under a random scheduler and under one that changes
+//! priorities at few points (PCT), from a fixed seed: a run is the same every time.
+
+#![cfg(seawall_shuttle)]
+
+#[path = "shuttle/watched.rs"]
+mod watched;
+
+use parking_lot::Mutex as Plain;
+use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions, SimRandom};
+use seawall_wal::disk::{Clock, Mode};
+use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Threads, Ticket, Wal};
+use shuttle::rand::Rng;
+use shuttle::scheduler::{PctScheduler, RandomScheduler};
+use shuttle::sync::mpsc;
+use shuttle::{Config, MaxSteps, Runner, thread};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use watched::{Answer, Watched};
+
+/// Bytes of a record that fills most of a block, so that two need two groups of the smallest size.
+const LARGE: usize = 3000;
+
+/// Runs `model` under both schedulers, `SEAWALL_RUNS` times each.
+fn explore(runs: usize, model: fn()) {
+    let runs = std::env::var("SEAWALL_RUNS").ok().and_then(|r| r.parse().ok()).unwrap_or(runs);
+    let mut config = Config::new();
+    config.stack_size = 1 << 18;
+    // That orderings weaker than SeqCst are beyond these models stands in the document.
+    config.silence_warnings = true;
+    // A log whose threads only look and never get anywhere is stuck too.
+    config.max_steps = MaxSteps::FailAfter(100_000);
+    Runner::new(RandomScheduler::new_from_seed(1, runs), config.clone()).run(model);
+    Runner::new(PctScheduler::new_from_seed(2, 4, runs), config).run(model);
+}
+
+/// A clock that goes on with every look: each pause is long enough for the log to be idle, each write slow.
+#[derive(Debug, Default)]
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn wall_ms(&self) -> u64 {
+        1
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.0.fetch_add(1_000_000, Ordering::Relaxed)
+    }
+}
+
+/// A clock that stands still: the log is never idle, and no write slow.
+#[derive(Debug)]
+struct Frozen;
+
+impl Clock for Frozen {
+    fn wall_ms(&self) -> u64 {
+        1
+    }
+
+    fn now_ns(&self) -> u64 {
+        1
+    }
+}
+
+/// One log and what its users were told.
+struct Model {
+    disk: Arc<SimDisk>,
+    watched: Arc<Watched>,
+    wal: Wal,
+    /// By callbacks, in the order in which they ran.
+    called: Plain<Vec<Answer>>,
+    /// By threads and futures.
+    told: Plain<Vec<Answer>>,
+    /// Records appended, with their lengths.
+    appended: Plain<Vec<(Lsn, usize)>>,
+    /// Held from an append until its callback is left.
+    order: shuttle::sync::Mutex<()>,
+}
+
+/// Whether `shuttle` says so this time.
+fn chance() -> bool {
+    shuttle::rand::thread_rng().gen_bool(0.5)
+}
+
+fn options() -> Options {
+    let (segment_bytes, queue_bytes) = (64 << 10, 64 << 10);
+    Options { segment_bytes, queue_bytes, group_bytes: 4096, idle_ms: 1, ..Options::default() }
+}
+
+impl Model {
+    fn new(threads: Threads) -> Arc<Model> {
+        let in_flight = if chance() { 1 } else { 4 };
+        Model::with(threads, &Options { in_flight, ..options() })
+    }
+
+    /// Everything that the log may be told to do differently is left to `shuttle`.
+    fn with(threads: Threads, options: &Options) -> Arc<Model> {
+        let mode = if chance() { Mode::Direct } else { Mode::Buffered };
+        let disk = SimDisk::new(1, SimOptions { mode, ..SimOptions::default() });
+        let watched = Arc::new(Watched::new(Arc::clone(&disk)));
+        let clock: Arc<dyn Clock> = if chance() { Arc::new(Ticking::default()) } else { Arc::new(Frozen) };
+        let random = Arc::new(SimRandom::new(1));
+        let env = Env { disk: Arc::clone(&watched) as Arc<_>, clock, random, threads };
+        let wal = Wal::create_in(env, options).expect("a log");
+        let (called, told, appended, order) = Default::default();
+        Arc::new(Model { disk, watched, wal, called, told, appended, order })
+    }
+
+    /// Appends a record of `bytes`; `None` once the log has stopped.
+    fn append(&self, bytes: usize, class: Class) -> Option<Ticket> {
+        let mut batch = Batch::new();
+        batch.push_part(&vec![7; bytes]);
+        match self.wal.append(&batch, class) {
+            Ok(ticket) => {
+                self.appended.lock().push((ticket.lsn(), batch.encoded_len()));
+                Some(ticket)
+            }
+            Err(Error::Latched { .. }) => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// What was acknowledged is on the medium at that moment.
+    fn judge(&self, answer: &Answer) {
+        if let Ok(lsn) = answer.result {
+            assert_eq!(lsn, answer.lsn);
+            let appended = self.appended.lock().clone();
+            // A callback may come before its `append` has returned to the model, which then has no length.
+            let bytes = appended.iter().find(|(at, _)| *at == lsn).map_or(1, |(_, bytes)| *bytes);
+            self.watched.assert_durable(lsn, bytes);
+        }
+    }
+
+    fn wait(&self, ticket: &Ticket) {
+        let answer = Answer { lsn: ticket.lsn(), result: ticket.wait() };
+        self.judge(&answer);
+        self.told.lock().push(answer);
+    }
+
+    fn block_on(&self, ticket: Ticket) {
+        let lsn = ticket.lsn();
+        let answer = Answer { lsn, result: shuttle::future::block_on(ticket) };
+        self.judge(&answer);
+        self.told.lock().push(answer);
+    }
+
+    /// Leaves a callback, which sends to `done` when it has run.
+    fn call(self: &Arc<Model>, ticket: Ticket, done: mpsc::Sender<()>) {
+        let (model, lsn) = (Arc::clone(self), ticket.lsn());
+        ticket.on_durable(move |result| {
+            // Judged at the end: the log catches a panic in here.
+            model.called.lock().push(Answer { lsn, result });
+            drop(model);
+            let _ = done.send(());
+        });
+    }
+
+    /// Ends the log, then judges all answers: `tickets` of them, each one once.
+    fn finish(self: Arc<Model>, tickets: usize) {
+        let model = Arc::into_inner(self).expect("no thread and no callback is left");
+        let (called, mut all) = (model.called.into_inner(), model.told.into_inner());
+        let durable = model.wal.durable();
+        // Fails on a log that stopped, which is for the model to know.
+        let _ = model.wal.close();
+        let ok = |answers: &[Answer]| -> Vec<Lsn> {
+            answers.iter().filter_map(|a| a.result.as_ref().ok().copied()).collect()
+        };
+        let order = ok(&called);
+        assert!(order.is_sorted(), "callbacks out of order: {order:?}");
+        all.extend(called);
+        assert_eq!(all.len(), tickets, "a ticket was not answered, or twice");
+        let mut lsns: Vec<Lsn> = all.iter().map(|a| a.lsn).collect();
+        lsns.sort_unstable();
+        lsns.dedup();
+        assert_eq!(lsns.len(), tickets, "a ticket was answered twice");
+        for answer in &all {
+            // The durable end says the same as the answers, whenever they came.
+            let is_durable = answer.lsn < durable;
+            assert_eq!(answer.result.is_ok(), is_durable, "{answer:?}, durable to {durable}");
+        }
+    }
+}
+
+/// Starts `count` threads that run `f` with their number, and waits for them.
+fn threads(model: &Arc<Model>, count: usize, f: fn(&Arc<Model>, usize)) {
+    let run = |i| {
+        let model = Arc::clone(model);
+        thread::spawn(move || f(&model, i))
+    };
+    let running: Vec<_> = (0..count).map(run).collect();
+    running.into_iter().for_each(|t| t.join().expect("no panic"));
+}
+
+#[test]
+fn blocking_threads_hand_over() {
+    explore(2000, || {
+        let model = Model::new(Threads::Stepped);
+        threads(&model, 3, |model, i| {
+            for n in 0..2 {
+                let ticket = model.append(if (i + n) % 2 == 0 { LARGE } else { 100 }, Class::Sync);
+                model.wait(&ticket.expect("the log goes on"));
+            }
+        });
+        model.finish(6);
+    });
+}
+
+#[test]
+fn more_groups_in_flight_than_threads() {
+    explore(2000, || {
+        let model = Model::new(Threads::Stepped);
+        threads(&model, 2, |model, _| {
+            let tickets = [0; 3].map(|_| model.append(LARGE, Class::Sync).expect("the log goes on"));
+            // The last first: it must not rely on anybody else waiting for the others.
+            tickets.iter().rev().for_each(|ticket| model.wait(ticket));
+        });
+        model.finish(6);
+    });
+}
+
+/// A thread, a callback and a future wait; the flusher serves two of them, and may be asleep.
+fn mixed(model: &Arc<Model>, i: usize) {
+    let (done, dones) = mpsc::channel();
+    for _ in 0..2 {
+        let Some(ticket) = model.append(LARGE, Class::Sync) else {
+            model.refused();
+            break;
+        };
+        match i {
+            0 => model.wait(&ticket),
+            1 => model.call(ticket, done.clone()),
+            _ => model.block_on(ticket),
+        }
+    }
+    drop(done);
+    // Ends when every callback has run or was dropped.
+    while dones.recv().is_ok() {}
+}
+
+impl Model {
+    /// The log has stopped; nothing to check beyond what `append` did.
+    fn refused(&self) {
+        let error = self.wal.flush().expect_err("a stopped log flushes nothing");
+        assert!(matches!(error, Error::Latched { .. }), "{error}");
+    }
+
+    fn tickets(&self) -> usize {
+        self.appended.lock().len()
+    }
+}
+
+#[test]
+fn thread_callback_and_future() {
+    explore(1500, || {
+        let model = Model::new(Threads::Spawned);
+        threads(&model, 3, mixed);
+        model.finish(6);
+    });
+}
+
+#[test]
+fn a_write_fails_in_the_middle() {
+    explore(1500, || {
+        let model = Model::new(Threads::Spawned);
+        let nth = shuttle::rand::thread_rng().gen_range(1..4);
+        let op = if chance() { FaultOp::Write } else { FaultOp::Sync };
+        model.disk.fail(FaultRule::once(op, nth, FaultError::Io).on("00000001.wal"));
+        threads(&model, 3, mixed);
+        let tickets = model.tickets();
+        model.finish(tickets);
+    });
+}
+
+#[test]
+fn callbacks_stay_in_order_across_threads() {
+    explore(1500, || {
+        let model = Model::new(Threads::Spawned);
+        threads(&model, 3, |model, i| {
+            let (done, dones) = mpsc::channel();
+            for _ in 0..2 {
+                // Left in log order, as by a user who cares for the order.
+                let order = model.order.lock().expect("no panic");
+                let ticket = model.append(100 + LARGE * (i % 2), Class::Sync).expect("the log goes on");
+                model.call(ticket, done.clone());
+                drop(order);
+            }
+            drop(done);
+            while dones.recv().is_ok() {}
+        });
+        model.finish(6);
+    });
+}
+
+#[test]
+fn a_flush_covers_lazy_records() {
+    explore(2000, || {
+        let model = Model::new(if chance() { Threads::Spawned } else { Threads::Stepped });
+        threads(&model, 3, |model, i| {
+            let ticket = model.append(if i == 0 { LARGE } else { 100 }, Class::Lazy);
+            let ticket = ticket.expect("the log goes on");
+            if i < 2 {
+                let end = model.wal.flush().expect("the log goes on");
+                assert!(end > ticket.lsn() && ticket.is_durable());
+                model.wait(&ticket);
+            } else {
+                model.wal.flush().expect("the log goes on");
+                model.block_on(ticket);
+            }
+        });
+        model.finish(3);
+    });
+}
+
+#[test]
+fn a_full_queue_makes_room() {
+    explore(2000, || {
+        let model = Model::with(Threads::Stepped, &Options { segment_bytes: 1 << 20, ..options() });
+        threads(&model, 3, |model, i| {
+            // Two of them are more than the queue takes, and nobody waits for a ticket meanwhile.
+            let class = if i == 0 { Class::Lazy } else { Class::Sync };
+            let tickets = [0; 2].map(|_| model.append(40 << 10, class).expect("the log goes on"));
+            model.wal.flush().expect("the log goes on");
+            tickets.iter().for_each(|ticket| model.wait(ticket));
+        });
+        model.finish(6);
+    });
+}
+
+#[test]
+fn segments_change_under_way() {
+    explore(700, || {
+        let threads_of_log = if chance() { Threads::Spawned } else { Threads::Stepped };
+        let model = Model::with(threads_of_log, &Options { segment_bytes: 24 << 10, ..options() });
+        threads(&model, 3, |model, _| {
+            for _ in 0..4 {
+                model.wait(&model.append(LARGE, Class::Sync).expect("the log goes on"));
+            }
+        });
+        model.finish(12);
+    });
+}
+
+/// Tickets that outlive the log: close races with those who wait for them.
+#[test]
+fn close_answers_who_still_waits() {
+    explore(1500, || {
+        let model = Model::new(if chance() { Threads::Spawned } else { Threads::Stepped });
+        let append = || model.append(LARGE, if chance() { Class::Sync } else { Class::Lazy }).expect("open");
+        let (waited, awaited, called) = (append(), append(), append());
+        let wal = Arc::into_inner(model).expect("nobody else").wal;
+        let (done, dones) = mpsc::channel();
+        // Dropping is no closing: it flushes nothing.
+        let closed = chance();
+        let waiting = thread::spawn(move || waited.wait());
+        let awaiting = thread::spawn(move || shuttle::future::block_on(awaited));
+        let calling = thread::spawn(move || {
+            called.on_durable(move |result| done.send(result).expect("somebody listens"));
+            dones.recv().expect("one answer").and_then(|lsn| match dones.recv() {
+                Ok(second) => panic!("a second answer: {second:?}"),
+                Err(_) => Ok(lsn),
+            })
+        });
+        if closed {
+            wal.close().expect("a sound disk");
+        } else {
+            drop(wal);
+        }
+        for answer in [waiting, awaiting, calling].map(|t| t.join().expect("no panic")) {
+            match answer {
+                Ok(_) => {}
+                Err(Error::Closed) if !closed => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+}
+
+/// The last owner of the log may be a callback, on a thread that closing waits for.
+#[test]
+fn a_callback_drops_the_log() {
+    explore(1500, || {
+        let model = Model::new(Threads::Spawned);
+        let ticket = model.append(100, Class::Sync).expect("open");
+        let (done, dones) = mpsc::channel();
+        model.call(ticket, done);
+        drop(model);
+        assert_eq!(dones.recv(), Ok(()));
+        assert!(dones.recv().is_err(), "one answer");
+    });
+}
+
+/// Readers of what is not durable yet, or is by now, while buffers go from group to group.
+#[test]
+fn readers_see_whole_records_while_buffers_are_used_again() {
+    explore(1500, || {
+        let model = Model::new(Threads::Stepped);
+        let (sender, receiver) = mpsc::channel::<(Lsn, u8)>();
+        let append = |from: u8, sender: mpsc::Sender<(Lsn, u8)>| {
+            let model = Arc::clone(&model);
+            thread::spawn(move || {
+                for byte in from..from + 3 {
+                    let mut batch = Batch::new();
+                    batch.push_part(&[byte; LARGE]);
+                    let ticket = model.wal.append(&batch, Class::Sync).expect("the log goes on");
+                    sender.send((ticket.lsn(), byte)).expect("a reader");
+                    ticket.wait().expect("the log goes on");
+                }
+            })
+        };
+        let writers = [append(10, sender.clone()), append(20, sender)];
+        let reader = {
+            let model = Arc::clone(&model);
+            thread::spawn(move || {
+                let mut batch = Batch::new();
+                batch.push_part(&[0; LARGE]);
+                let part = batch.first_part_offset();
+                for (lsn, byte) in receiver {
+                    let mut out = vec![0; LARGE];
+                    let at = Lsn::new(lsn.segment(), lsn.offset() + part);
+                    model.wal.read_at(at, &mut out).expect("it was appended");
+                    assert!(out.iter().all(|&b| b == byte), "{lsn}: not the record's bytes");
+                }
+            })
+        };
+        writers.into_iter().for_each(|w| w.join().expect("no panic"));
+        reader.join().expect("no panic");
+        model.finish(0);
+    });
+}
