@@ -20,7 +20,7 @@ use shuttle::sync::mpsc;
 use shuttle::{Config, MaxSteps, Runner, thread};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use watched::{Answer, Watched};
+use watched::{Answer, Watched, switch};
 
 /// Bytes of a record that fills most of a block, so that two need two groups of the smallest size.
 const LARGE: usize = 3000;
@@ -152,6 +152,8 @@ impl Model {
     fn call(self: &Arc<Model>, ticket: Ticket, done: mpsc::Sender<()>) {
         let (model, lsn) = (Arc::clone(self), ticket.lsn());
         ticket.on_durable(move |result| {
+            // Nobody else's callback may run in between.
+            switch();
             // Judged at the end: the log catches a panic in here.
             model.called.lock().push(Answer { lsn, result });
             drop(model);

@@ -62,7 +62,7 @@ impl Watched {
 }
 
 /// A point at which another thread may run.
-fn switch() {
+pub fn switch() {
     AtomicU32::new(0).load(Ordering::SeqCst);
 }
 
@@ -156,8 +156,8 @@ impl DiskFile for WatchedFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        // Zeros are the pipeline's: they are no part of the log.
-        let counts = buf.iter().any(|&b| b != 0);
+        // Headers and zeros are the pipeline's: they are no part of the log.
+        let counts = offset > 0 && buf.iter().any(|&b| b != 0);
         let issued_to = offset + buf.len() as u64;
         if counts {
             self.note(|r| r.issued_to = r.issued_to.max(issued_to));

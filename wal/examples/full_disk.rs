@@ -1,0 +1,186 @@
+//! Fills the file system that a directory lies on, frees it, and goes on, again and again: for a small one
+//! that nobody else uses (`benches/full-disk.sh` makes it). Fails if an acknowledged record is not there.
+//!
+//! `full_disk <directory> [cycles]`
+
+use seawall_wal::{Batch, Class, Error, Lsn, Options, Ticket, Wal};
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Payload of one record, and records waiting for the disk at a time.
+const PAYLOAD_BYTES: usize = 48 << 10;
+const IN_FLIGHT: usize = 16;
+
+/// What the other file takes.
+const HOG_BYTES: usize = 64 << 20;
+
+/// How long it may take until freed space is noticed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn options() -> Options {
+    Options { segment_bytes: 8 << 20, ..Options::default() }
+}
+
+/// One log that is filled up, and what it acknowledged.
+struct Filled {
+    dir: PathBuf,
+    wal: Wal,
+    next: u64,
+    /// Records acknowledged and not released, by their numbers.
+    acknowledged: VecDeque<(Lsn, u64)>,
+}
+
+fn payload(number: u64) -> Vec<u8> {
+    let mut bytes = vec![number.to_le_bytes()[0]; PAYLOAD_BYTES];
+    bytes[..8].copy_from_slice(&number.to_le_bytes());
+    bytes
+}
+
+impl Filled {
+    /// Appends one record without waiting for it.
+    fn append(&mut self) -> Result<Ticket, Error> {
+        let mut batch = Batch::new();
+        batch.push_part(&payload(self.next));
+        self.wal.append(&batch, Class::Sync)
+    }
+
+    /// Appends until the disk is full; returns how many records that took.
+    fn fill(&mut self) -> Result<usize, Error> {
+        let before = self.acknowledged.len();
+        let mut tickets: VecDeque<(Ticket, u64)> = VecDeque::new();
+        let mut full = false;
+        while !full || !tickets.is_empty() {
+            if !full && tickets.len() < IN_FLIGHT {
+                match self.append() {
+                    Ok(ticket) => tickets.push_back((ticket, self.next)),
+                    Err(Error::NoSpace { .. }) => full = true,
+                    Err(error) => return Err(error),
+                }
+                self.next += u64::from(!full);
+                continue;
+            }
+            if let Some((ticket, number)) = tickets.pop_front() {
+                self.acknowledged.push_back((ticket.wait()?, number));
+            }
+        }
+        Ok(self.acknowledged.len() - before)
+    }
+
+    /// Appends one record as soon as there is space for it; returns how long that took.
+    fn go_on(&mut self) -> Result<Duration, Error> {
+        let start = Instant::now();
+        loop {
+            match self.append() {
+                Ok(ticket) => {
+                    self.acknowledged.push_back((ticket.wait()?, self.next));
+                    self.next += 1;
+                    return Ok(start.elapsed());
+                }
+                Err(Error::NoSpace { .. }) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// All that was acknowledged and not released is there, in order, and nothing unknown.
+    fn verify(&self) -> Result<usize, Error> {
+        let mut missing = self.acknowledged.iter().peekable();
+        let Some((first, _)) = missing.peek() else { return Ok(0) };
+        for record in self.wal.records(*first) {
+            let record = record?;
+            let Some((lsn, number)) = missing.next() else { panic!("{}: never appended", record.lsn()) };
+            assert_eq!(record.lsn(), *lsn, "record {number} is not where it was");
+            let (_, bytes) = record.parts().next().expect("one part");
+            assert_eq!(bytes, payload(*number), "record {number} at {lsn}");
+        }
+        assert_eq!(missing.next(), None, "acknowledged, and not there");
+        Ok(self.acknowledged.len())
+    }
+
+    /// Releases all but the last two segments.
+    fn release(&mut self) -> Result<(), Error> {
+        let below = self.wal.active_segment().saturating_sub(1);
+        self.wal.release(below)?;
+        self.acknowledged.retain(|(lsn, _)| lsn.segment() >= below);
+        Ok(())
+    }
+
+    /// Closes, or only drops, the log and opens it again. A full disk may refuse the mark that closing writes.
+    fn reopen(self, close: bool) -> Result<Filled, Error> {
+        let Filled { dir, wal, next, acknowledged } = self;
+        match if close { wal.close() } else { Ok(drop(wal)) } {
+            Ok(()) | Err(Error::NoSpace { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let (wal, report) = Wal::open(&dir, &options())?;
+        assert!(report.dropped.is_empty(), "all was waited for: {:?}", report.dropped);
+        Ok(Filled { dir, wal, next, acknowledged })
+    }
+}
+
+/// Takes space from the log, as much as there is of what it wants.
+fn hog(path: &Path) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    for _ in 0..HOG_BYTES >> 20 {
+        match file.write_all(&[1; 1 << 20]) {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => break,
+            result => result?,
+        }
+    }
+    match file.sync_all() {
+        Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
+        result => result,
+    }
+}
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut args = std::env::args().skip(1);
+    let dir = PathBuf::from(args.next().ok_or("usage: full_disk <directory> [cycles]")?);
+    let cycles: u32 = args.next().map_or(Ok(20), |n| n.parse())?;
+    let (log, hog_file) = (dir.join("log"), dir.join("hog"));
+    let wal = Wal::create(&log, &options())?;
+    let mut filled = Filled { dir: log, wal, next: 0, acknowledged: VecDeque::new() };
+    for cycle in 0..cycles {
+        let hogged = cycle % 4 == 1;
+        if hogged {
+            hog(&hog_file)?;
+        }
+        let records = filled.fill()?;
+        let kept = filled.verify()?;
+        let reopened = cycle % 5 == 2 || cycle % 5 == 4;
+        if reopened {
+            filled = filled.reopen(cycle % 5 == 2)?;
+            filled.verify()?;
+        }
+        // Space comes from the log itself, or from elsewhere.
+        if hogged {
+            fs::remove_file(&hog_file)?;
+        } else {
+            filled.release()?;
+        }
+        let waited = filled.go_on()?;
+        filled.verify()?;
+        println!(
+            "cycle {cycle:>2}: {records:>5} records until full, {kept:>5} checked, {}, {} ms until the next",
+            match (reopened, hogged) {
+                (true, _) => "reopened while full",
+                (_, true) => "other file removed ",
+                _ => "segments released  ",
+            },
+            waited.as_millis()
+        );
+        if cycle % 7 == 3 {
+            filled = filled.reopen(true)?;
+            filled.verify()?;
+        }
+    }
+    let strategy = filled.wal.stats().strategy;
+    filled.wal.close()?;
+    println!("{cycles} cycles, strategy {strategy}: all acknowledged records were there");
+    Ok(())
+}
