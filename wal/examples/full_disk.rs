@@ -113,7 +113,13 @@ impl Filled {
     /// Closes, or only drops, the log and opens it again. A full disk may refuse the mark that closing writes.
     fn reopen(self, close: bool) -> Result<Filled, Error> {
         let Filled { dir, wal, next, acknowledged } = self;
-        match if close { wal.close() } else { Ok(drop(wal)) } {
+        let ended = if close {
+            wal.close()
+        } else {
+            drop(wal);
+            Ok(())
+        };
+        match ended {
             Ok(()) | Err(Error::NoSpace { .. }) => {}
             Err(error) => return Err(error),
         }
