@@ -17,39 +17,47 @@ use std::sync::Arc;
 /// writes it saves, in nanoseconds.
 const SLOW_NS: u64 = 300_000;
 
-/// Groups over which the latency is judged.
-const WINDOW: u32 = 16;
+/// Largest group that tells something of the device's latency rather than its bandwidth, in bytes.
+const TELLING_BYTES: usize = 64 << 10;
+
+/// Groups after which a device that was found slow is judged anew, one group at a time.
+const PROBE: u32 = 2048;
 
 /// Size from which a group is written although another write is under way, in bytes: below it the device
 /// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
 const OVERLAP_BYTES: usize = 256 << 10;
 
-/// How long the device takes, as observed: the fastest of the last groups, so that a busy machine is not
-/// taken for a slow disk.
+/// How long the device takes for a small group that it is given alone, as observed: the fastest, forgotten
+/// slowly, so that a busy machine is not taken for a slow disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
-    judged_ns: u64,
+    /// The largest value while nothing is known.
     fastest_ns: u64,
-    count: u32,
+    /// Groups since the last one that told something.
+    since: u32,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { judged_ns: 0, fastest_ns: u64::MAX, count: 0 }
+        Pace { fastest_ns: u64::MAX, since: 0 }
     }
 }
 
 impl Pace {
-    fn observe(&mut self, took_ns: u64) {
-        self.fastest_ns = self.fastest_ns.min(took_ns);
-        self.count += 1;
-        if self.count == WINDOW || self.judged_ns == 0 {
-            *self = Pace { judged_ns: self.fastest_ns.max(1), ..Pace::default() };
+    /// A group took so long; `telling` if it was small and alone.
+    fn observe(&mut self, took_ns: u64, telling: bool) {
+        self.since += 1;
+        // A clock that did not move has measured nothing.
+        if telling && took_ns > 0 {
+            let slower = took_ns.saturating_sub(self.fastest_ns);
+            self.fastest_ns = took_ns.min(self.fastest_ns) + slower / 512;
+            self.since = 0;
         }
     }
 
+    /// Side by side no group is alone any more, so now and then one has to be, or this would never change.
     fn slow(&self) -> bool {
-        self.judged_ns >= SLOW_NS
+        self.fastest_ns != u64::MAX && self.fastest_ns >= SLOW_NS && self.since < PROBE
     }
 }
 
@@ -87,6 +95,7 @@ impl Core {
         let mut group = self.queued.pop_front()?;
         group.seal(self.watermark, self.clock.wall_ms());
         group.issued_ns = self.clock.now_ns();
+        group.alone = self.flight.writing() == 0;
         let io = Io {
             file: Arc::clone(&group.segment.file),
             sequence: group.segment.sequence,
@@ -153,7 +162,7 @@ impl Core {
 
     fn count(&mut self, group: &Group, now_ns: u64) {
         let (took, bytes) = (now_ns.saturating_sub(group.issued_ns), group.len() as u64);
-        self.pace.observe(took);
+        self.pace.observe(took, group.alone && group.len() <= TELLING_BYTES);
         self.stats.groups += 1;
         self.stats.group_bytes += bytes;
         self.stats.flush_us.record(took / 1000);

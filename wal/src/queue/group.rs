@@ -39,6 +39,8 @@ pub(crate) struct Group {
     pub(crate) record_bytes: u64,
     /// When it was issued, on the log's monotonic clock.
     pub(crate) issued_ns: u64,
+    /// Whether no other write was under way then.
+    pub(crate) alone: bool,
     buf: Arc<AlignedBuf>,
 }
 
@@ -64,6 +66,7 @@ impl Group {
             body_bytes: 0,
             record_bytes: 0,
             issued_ns: 0,
+            alone: false,
             buf,
         };
         group.bytes_mut().resize(GROUP_HEADER_BYTES);
