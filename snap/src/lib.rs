@@ -24,10 +24,16 @@
 //! # }
 //! ```
 //!
-//! Modules stand on floors and import only from floors below: types; format. `docs/format.md` has the byte
+//! # Features
+//!
+//! - `fuzz`: what the fuzz target runs. For tests of this crate. Off by default.
+//!
+//! Modules stand on floors and import only from floors below: types; format; fuzz. `docs/format.md` has the byte
 //! tables.
 
 pub mod format;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod types;
 
 pub use types::SnapshotId;

@@ -46,6 +46,7 @@
 //! # Features
 //!
 //! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group. Off by default.
+//! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
 //!
 //! # Modules
 //!
@@ -68,6 +69,9 @@ mod view;
 mod write;
 
 mod engine;
+
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 
 #[cfg(feature = "raft-rs")]
 pub mod raft_rs;

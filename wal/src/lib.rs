@@ -50,8 +50,9 @@
 //!
 //! # Features
 //!
-//! - `sim`: the simulated disk, clock and random numbers (`disk::sim`), and `step`, which drives a log on
-//!   one thread. For tests, of this crate and of what is built on it. Off by default.
+//! - `sim`: the simulated disk, clock and random numbers (`disk::sim`), `step`, which drives a log on one
+//!   thread, and `fuzz`, what the fuzz targets run. For tests, of this crate and of what is built on it. Off
+//!   by default.
 //!
 //! # Modules
 //!
@@ -67,6 +68,8 @@ pub mod disk;
 mod error;
 mod facts;
 mod frame;
+#[cfg(feature = "sim")]
+pub mod fuzz;
 mod inspect;
 mod listener;
 mod options;

@@ -4,7 +4,7 @@
 //! of byte slices; every length is checked before it is used (INV-9); every refusal is a small `Copy` reason.
 //! `docs/format.md` holds the same tables; a test compares the two.
 
-mod checksum;
+pub(crate) mod checksum;
 mod footer;
 mod group;
 mod identity;

@@ -1,0 +1,4 @@
+//! The bytes of a snapshot.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_snap::fuzz::snapshot_format(data));

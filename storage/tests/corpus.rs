@@ -1,0 +1,65 @@
+//! The inputs in `fuzz/corpus/` of the engine's targets, run without a fuzzer (INV-9). What a fuzzer found
+//! becomes a file there.
+
+#[path = "../../fuzz/replay.rs"]
+mod replay;
+
+use replay::{Seed, replay};
+use seawall::fuzz;
+
+/// The bytes of `meta` with these operations: kind, flags, count, group, and three words.
+fn meta(ops: &[(u8, u8, u32, [u64; 4])]) -> Vec<u8> {
+    let mut bytes = vec![1, 0, 0, 0];
+    bytes.extend_from_slice(&u32::try_from(ops.len()).expect("few").to_le_bytes());
+    for (kind, flags, count, words) in ops {
+        bytes.extend_from_slice(&[*kind, *flags, 0, 0]);
+        bytes.extend_from_slice(&count.to_le_bytes());
+        words.iter().for_each(|word| bytes.extend_from_slice(&word.to_le_bytes()));
+    }
+    bytes
+}
+
+fn input(parts: u8, bytes: &[u8]) -> Vec<u8> {
+    [&[parts], bytes].concat()
+}
+
+#[test]
+fn engine_record_corpus() {
+    let all = [
+        (1, 1, 3, [7, 9, 4, 0]),
+        (2, 0, 0, [7, 4, 1, 8]),
+        (3, 0, 1, [8, 0, 0, 0]),
+        (4, 0, 0, [9, 5, 2, 0]),
+        (5, 0, 0, [9, 6, 2, 0]),
+        (6, 0, 0, [10, 0, 0, 0]),
+    ];
+    let conf = [1u64 | 1 << 16, 40, 2 | 1 << 32, 1, 11, 12, 13, 14].map(u64::to_le_bytes).concat();
+    let seeds: [Seed; 8] = [
+        ("empty", vec![]),
+        ("no-operations", input(0, &meta(&[]))),
+        ("every-kind", input(4, &meta(&all))),
+        ("a-kind-to-come", input(0, &meta(&[(9, 0, 0, [1, 0, 0, 0])]))),
+        ("entries-up-to-the-end", input(4, &meta(&[(1, 0, 4, [1, u64::MAX - 1, 1, 0])]))),
+        ("parts-beyond", input(1, &meta(&[(1, 0, u32::MAX, [1, 1, 1, 0])]))),
+        ("count-of-millions", input(0, &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff])),
+        ("conf-state", input(0, &conf)),
+    ];
+    replay("engine_record", &seeds, fuzz::engine_record);
+}
+
+#[test]
+fn engine_replay_corpus() {
+    // Whether the prefix was given back; then records: operations less one, and each as the target reads it.
+    let grow = [0, 0, 4, 4, 3, 99, 0];
+    let on = [0, 0, 20, 4, 0, 99, 0];
+    let seeds: [Seed; 7] = [
+        ("empty", vec![]),
+        ("entries", [&[99], &grow[..], &on, &[0, 3, 4, 4, 8, 0]].concat()),
+        ("hole", [&[99], &on[..]].concat()),
+        ("hole-in-a-released-log", [&[0], &on[..]].concat()),
+        ("hole-closed", [&[0], &on[..], &[0, 5, 16, 4, 0]].concat()),
+        ("start-at-the-end", vec![99, 0, 6, 41, 4, 0, 0, 0, 40, 4, 0, 99, 0]),
+        ("compacted-at-the-end", vec![0, 0, 5, 41, 4, 0, 0, 0, 40, 4, 0, 99, 0]),
+    ];
+    replay("engine_replay", &seeds, fuzz::engine_replay);
+}
