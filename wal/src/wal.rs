@@ -348,8 +348,11 @@ impl Wal {
         };
         self.enter_segments(Lsn::new(segment, 0));
         // Out of the readers' reach first: once the release is durable the files are used again.
-        let released = self.table.write().release(segment);
+        // In one step, so that no other release can be durable before the shelf knows who may still read.
+        let mut table = self.table.write();
+        let released = table.release(segment);
         self.shelf.retire(released);
+        drop(table);
         self.log.release(segment);
         Ok(())
     }
