@@ -35,7 +35,11 @@ pub struct Pump<H: Host> {
     /// Membership changes up to this entry are in the members that the core started with.
     conf_index: u64,
     /// A Ready that found the disk full: it comes before everything else.
-    pub(super) stalled: Option<Ready>,
+    stalled: Option<Ready>,
+    /// Entries that are to be applied next.
+    committed: Vec<Entry>,
+    /// Members that the core has and that found the disk full; the first of `committed` made them.
+    changing: Option<raft::eraftpb::ConfState>,
     stopped: Option<Error>,
 }
 
@@ -74,8 +78,20 @@ impl<H: Host> Pump<H> {
         let logger = options.logger.unwrap_or_else(|| slog::Logger::root(slog::Discard, slog::o!()));
         let node = RawNode::new(config, store.clone(), &logger)?;
         let flight = Flight::new(options.wake);
-        let (readys_max, stalled, stopped) = (options.readys_max, None, None);
-        Ok(Pump { node, store, host, flight, batch, readys_max, applied, conf_index, stalled, stopped })
+        Ok(Pump {
+            node,
+            store,
+            host,
+            flight,
+            batch,
+            readys_max: options.readys_max,
+            applied,
+            conf_index,
+            stalled: None,
+            committed: Vec::new(),
+            changing: None,
+            stopped: None,
+        })
     }
 
     // ---- the loop --------------------------------------------------------------------------------
@@ -103,10 +119,8 @@ impl<H: Host> Pump<H> {
 
     fn drive(&mut self) -> Result<bool> {
         let mut progress = self.land()?;
-        if let Some(ready) = self.stalled.take() {
-            self.write(ready)?;
-            progress = true;
-        }
+        progress |= self.finish()?;
+        self.check_ends()?;
         while self.may_take() {
             self.take()?;
             self.land()?;
@@ -122,6 +136,16 @@ impl<H: Host> Pump<H> {
         self.check_store()?;
         self.send(kept);
         Ok(true)
+    }
+
+    /// What a full disk interrupted; says whether there was something.
+    pub(super) fn finish(&mut self) -> Result<bool> {
+        let interrupted = self.stalled.is_some() || !self.committed.is_empty();
+        match self.stalled.take() {
+            Some(ready) => self.write(ready)?,
+            None => self.apply()?,
+        }
+        Ok(interrupted)
     }
 
     fn may_take(&self) -> bool {
@@ -141,7 +165,7 @@ impl<H: Host> Pump<H> {
 
     /// Everything of one Ready behind its immediate messages, in the order that the core asks for. A
     /// Ready that finds the disk full is kept; it was not written then.
-    pub(super) fn write(&mut self, mut ready: Ready) -> Result<()> {
+    fn write(&mut self, mut ready: Ready) -> Result<()> {
         let hard = ready.hs().map(hard_state);
         let ticket = match self.write_record(ready.entries(), hard, ready.must_sync()) {
             Ok(ticket) => ticket.filter(|_| ready.must_sync()),
@@ -151,13 +175,14 @@ impl<H: Host> Pump<H> {
             }
         };
         self.flight.depart(ready.number(), ticket, ready.take_persisted_messages());
-        let (committed, states) = (ready.take_committed_entries(), ready.take_read_states());
+        let states = ready.take_read_states();
+        self.committed = ready.take_committed_entries();
         // Applying a membership change steps the core, so the Ready is given back before.
         self.node.advance_append_async(ready);
         if !states.is_empty() {
             self.host.read_states(states);
         }
-        self.apply(&committed)
+        self.apply()
     }
 
     /// Writes entries and hard state as one record, or as several if no record can hold them: then the
@@ -191,21 +216,17 @@ impl<H: Host> Pump<H> {
         }
     }
 
-    fn apply(&mut self, committed: &[Entry]) -> Result<()> {
+    fn apply(&mut self) -> Result<()> {
         let normal = |entry: &&Entry| entry.entry_type == EntryType::EntryNormal;
-        let mut rest = committed;
-        while let Some(first) = rest.first() {
-            let count = rest.iter().take_while(normal).count().max(1);
+        while let Some(first) = self.committed.first() {
+            let count = self.committed.iter().take_while(normal).count().max(1);
             if !normal(&first) {
-                self.change_members(first)?;
+                self.change_members(&first.clone())?;
             }
-            let (now, later) = rest.split_at(count);
-            self.host.apply(now).map_err(|error| Error::Host(error.into()))?;
-            rest = later;
-        }
-        if let Some(last) = committed.last() {
-            self.applied = last.index;
-            self.node.advance_apply_to(last.index);
+            let now: Vec<Entry> = self.committed.drain(..count).collect();
+            self.host.apply(&now).map_err(|error| Error::Host(error.into()))?;
+            self.applied = now.last().map_or(self.applied, |last| last.index);
+            self.node.advance_apply_to(self.applied);
             self.check_store()?;
         }
         Ok(())
@@ -217,26 +238,40 @@ impl<H: Host> Pump<H> {
         if entry.index <= self.conf_index {
             return Ok(());
         }
-        let changed = if entry.entry_type == EntryType::EntryConfChange {
-            let change = ConfChange::parse_from_bytes(&entry.data).map_err(raft::Error::from);
-            change.and_then(|change| self.node.apply_conf_change(&change))
-        } else {
-            let change = ConfChangeV2::parse_from_bytes(&entry.data).map_err(raft::Error::from);
-            change.and_then(|change| self.node.apply_conf_change(&change))
+        let changed = match self.changing.take() {
+            Some(conf) => Ok(conf),
+            None => self.change_core(entry),
         };
         self.check_store()?;
-        match changed {
-            Ok(conf) => {
-                self.batch.clear();
-                self.store.set_conf_state(&mut self.batch, entry.index, &conf);
-                let ticket = self.store.engine().write(&mut self.batch)?;
-                ticket.wait().map_err(EngineError::Log)?;
-                self.conf_index = entry.index;
-                self.host.members_changed(entry.index, &conf);
+        let conf = match changed {
+            Ok(conf) => conf,
+            Err(why) => {
+                self.host.change_refused(entry.index, &why);
+                return Ok(());
             }
-            Err(why) => self.host.change_refused(entry.index, &why),
-        }
+        };
+        self.batch.clear();
+        self.store.set_conf_state(&mut self.batch, entry.index, &conf);
+        match self.store.engine().write(&mut self.batch) {
+            Ok(ticket) => ticket.wait().map_err(EngineError::Log)?,
+            Err(error) => {
+                self.changing = Some(conf);
+                return Err(error.into());
+            }
+        };
+        self.conf_index = entry.index;
+        self.host.members_changed(entry.index, &conf);
         Ok(())
+    }
+
+    fn change_core(&mut self, entry: &Entry) -> raft::Result<raft::eraftpb::ConfState> {
+        if entry.entry_type == EntryType::EntryConfChange {
+            let change = ConfChange::parse_from_bytes(&entry.data).map_err(raft::Error::from)?;
+            self.node.apply_conf_change(&change)
+        } else {
+            let change = ConfChangeV2::parse_from_bytes(&entry.data).map_err(raft::Error::from)?;
+            self.node.apply_conf_change(&change)
+        }
     }
 
     fn send(&mut self, messages: Vec<Message>) {
@@ -255,10 +290,25 @@ impl<H: Host> Pump<H> {
         self.store.fault().map_or(Ok(()), Err)
     }
 
-    /// An error stops the pump for good, unless it is a full disk that left a Ready to be written again.
+    /// The group belongs to the pump. Had somebody else removed it, cut it off or compacted entries that are
+    /// still to be applied, the core would panic, or leave them out.
+    pub(super) fn check_ends(&self) -> Result<()> {
+        let group = self.store.group();
+        let (point, last_index, applied) = (group.compaction_point().0, group.last_index(), self.applied);
+        if applied < point {
+            return Err(Error::Applied { applied, point, last_index });
+        }
+        let stable = self.node.raft.raft_log.unstable.offset - 1;
+        if last_index < stable {
+            return Err(EngineError::Unavailable { group: group.id(), index: stable, last_index }.into());
+        }
+        Ok(())
+    }
+
+    /// An error stops the pump for good, unless it is a full disk that left something to be written again.
     pub(super) fn latched<T>(&mut self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result
-            && !(error.is_no_space() && self.stalled.is_some())
+            && !(error.is_no_space() && (self.stalled.is_some() || self.changing.is_some()))
         {
             self.stopped = Some(error.clone());
         }

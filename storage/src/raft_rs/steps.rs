@@ -3,6 +3,7 @@
 //! durable and no Ready is half done; a step that would make the core panic is not made.
 //! Fails: with a refusal, which stops nothing; or with what stopped the pump.
 
+use protobuf::Message as _;
 use raft::StateRole;
 use raft::eraftpb::{ConfChangeV2, Message, MessageType};
 
@@ -32,6 +33,8 @@ impl<H: Host> Pump<H> {
     /// As [`Pump::propose`].
     pub fn propose_conf_change(&mut self, context: Vec<u8>, change: ConfChangeV2) -> Result<()> {
         self.steppable()?;
+        let bytes = usize::try_from(change.compute_size()).unwrap_or(usize::MAX);
+        self.check_size(context.len(), bytes)?;
         let result = self.node.propose_conf_change(context, change);
         self.stepped(result)
     }
@@ -137,7 +140,7 @@ impl<H: Host> Pump<H> {
     /// Before any step: what is durable is told the core, and no Ready is half done.
     fn steppable(&mut self) -> Result<()> {
         self.running()?;
-        let result = self.land().and_then(|_| self.stalled.take().map_or(Ok(()), |ready| self.write(ready)));
+        let result = self.land().and_then(|_| self.finish()).and_then(|_| self.check_ends());
         self.latched(result)
     }
 

@@ -151,6 +151,8 @@ impl GroupStorage {
 impl Storage for GroupStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
         let HardState { term, vote, commit } = self.group.hard_state();
+        // What was compacted was committed, whether a hard state said so or not; the core panics otherwise.
+        let commit = commit.max(self.group.compaction_point().0);
         let hard = eraftpb::HardState { term, vote, commit, ..Default::default() };
         let mut conf = eraftpb::ConfState::default();
         if let Some(members) = self.group.conf_state() {

@@ -1,0 +1,275 @@
+//! The reference: groups as one would write them down, and the operations that a valid caller may ask for.
+
+use std::collections::BTreeMap;
+
+use seawall::{ConfState, Engine, Error, HardState};
+
+/// A small generator, so that a seed means the same in every version of every dependency.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn small(&mut self, from: u32, to: u32) -> u32 {
+        from + u32::try_from(self.below(u64::from(to - from) + 1)).unwrap()
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// How large a run is.
+pub struct Sizes {
+    pub groups: u64,
+    pub payload_max: u32,
+    /// Operations in a batch, at most.
+    pub batch: u64,
+}
+
+/// The payload that an id stands for: the length in its low bits, bytes that no other id has.
+pub fn payload(id: u64) -> Vec<u8> {
+    let length = usize::try_from(id & 0xffff).unwrap();
+    id.to_le_bytes().into_iter().cycle().take(length).collect()
+}
+
+/// One operation on one group, as the caller asks for it.
+#[derive(Clone, Debug)]
+pub enum Act {
+    Append { first: u64, term: u64, ids: Vec<u64> },
+    Hard(HardState),
+    Conf(ConfState),
+    Compact(u64),
+    Start(u64, u64),
+    Remove,
+}
+
+/// One group.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Group {
+    /// Index and term of the last entry that is gone.
+    point: (u64, u64),
+    /// Term and payload id of each entry behind it.
+    entries: Vec<(u64, u64)>,
+    hard: HardState,
+    conf: Option<ConfState>,
+    exists: bool,
+}
+
+impl Group {
+    pub fn last(&self) -> u64 {
+        self.point.0 + self.entries.len() as u64
+    }
+
+    fn term(&self, index: u64) -> u64 {
+        if index == self.point.0 { self.point.1 } else { self.entries[self.at(index)].0 }
+    }
+
+    fn at(&self, index: u64) -> usize {
+        usize::try_from(index - self.point.0 - 1).unwrap()
+    }
+
+    fn apply(&mut self, act: &Act) {
+        self.exists = true;
+        match act {
+            Act::Append { first, term, ids } => {
+                self.entries.truncate(self.at(*first));
+                self.entries.extend(ids.iter().map(|id| (*term, *id)));
+            }
+            Act::Hard(hard) => self.hard = *hard,
+            Act::Conf(conf) => self.conf = Some(conf.clone()),
+            Act::Compact(index) => self.compact(*index),
+            Act::Start(index, term) => {
+                if *index <= self.last() && self.term(*index) == *term {
+                    self.compact(*index);
+                } else {
+                    self.entries.clear();
+                    self.point = (*index, *term);
+                }
+            }
+            Act::Remove => *self = Group::default(),
+        }
+    }
+
+    fn compact(&mut self, index: u64) {
+        let term = self.term(index);
+        self.entries.drain(..=self.at(index));
+        self.point = (index, term);
+    }
+}
+
+/// All groups by number; those that do not exist are not listed.
+#[derive(Clone, Default, PartialEq, Debug)]
+pub struct Groups(BTreeMap<u64, Group>);
+
+impl Groups {
+    pub fn group(&mut self, id: u64) -> &Group {
+        self.0.entry(id).or_default()
+    }
+
+    pub fn apply(&mut self, id: u64, act: &Act) {
+        self.0.entry(id).or_default().apply(act);
+    }
+
+    /// What of the engine is not as it is here. Looks at everything that is in memory.
+    pub fn differs(&self, engine: &Engine) -> Result<(), String> {
+        let same = |what: &str, id: u64, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
+            let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+            if found == expected {
+                Ok(())
+            } else {
+                Err(format!("group {id}: {what} {found}, not {expected}"))
+            }
+        };
+        let ids: Vec<u64> = self.0.iter().filter(|(_, group)| group.exists).map(|(id, _)| *id).collect();
+        if engine.groups() != ids {
+            return Err(format!("groups {:?}, not {ids:?}", engine.groups()));
+        }
+        for (&id, group) in &self.0 {
+            let found = engine.group(id);
+            let (last, runs) = (group.last(), found.term_runs());
+            if found.compaction_point() != group.point || found.last_index() != last {
+                let found = (found.compaction_point(), found.last_index());
+                return same("point and end", id, &found, &(group.point, last));
+            }
+            if found.hard_state() != group.hard {
+                return same("hard state", id, &found.hard_state(), &group.hard);
+            }
+            if found.conf_state().as_deref() != group.conf.as_ref() {
+                return same("conf state", id, &found.conf_state(), &group.conf);
+            }
+            let mut terms: Vec<_> = (group.point.0 + 1..).zip(group.entries.iter().map(|e| e.0)).collect();
+            terms.dedup_by_key(|run| run.1);
+            if runs != terms {
+                return same("terms", id, &runs, &terms);
+            }
+            if found.first_index() != group.point.0 + 1
+                || found.term(group.point.0).ok() != Some(group.point.1)
+            {
+                return same("first", id, &found.first_index(), &group.point);
+            }
+        }
+        let entries: usize = self.0.values().map(|group| group.entries.len()).sum();
+        match engine.stats() {
+            Ok(stats) if stats.entries != entries as u64 => {
+                Err(format!("{} entries, not {entries}", stats.entries))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Reads every entry; says which one is another. Fails as the log does.
+    pub fn payloads_differ(&self, engine: &Engine) -> Result<Option<String>, Error> {
+        for (&id, group) in &self.0 {
+            let wanted = Wanted { id, low: group.point.0 + 1, high: group.last() + 1, limit: None };
+            if let Some(why) = read_differs(engine, group, wanted)? {
+                return Ok(Some(why));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads a range of one group, sometimes with a limit.
+    pub fn read_some(&mut self, engine: &Engine, id: u64, rng: &mut Rng) -> Result<Option<String>, Error> {
+        let group = self.group(id);
+        let count = group.entries.len() as u64;
+        let low = group.point.0 + 1 + rng.below(count + 1);
+        let high = low + rng.below(group.last() + 2 - low);
+        let limit = if rng.chance(50) { Some(rng.below(5000)) } else { None };
+        read_differs(engine, group, Wanted { id, low, high, limit })
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wanted {
+    id: u64,
+    low: u64,
+    high: u64,
+    limit: Option<u64>,
+}
+
+fn read_differs(engine: &Engine, group: &Group, wanted: Wanted) -> Result<Option<String>, Error> {
+    let Wanted { id, low, high, limit } = wanted;
+    let found = engine.group(id).entries(low, high, limit)?;
+    let expected = &group.entries[group.at(low)..group.at(high)];
+    let (mut bytes, mut fit) = (0, 0);
+    for (_, id) in expected {
+        bytes += id & 0xffff;
+        if fit > 0 && bytes > limit.unwrap_or(u64::MAX) {
+            break;
+        }
+        fit += 1;
+    }
+    if found.len() != fit {
+        return Ok(Some(format!("{wanted:?}: {} entries, not {fit}", found.len())));
+    }
+    let other = found.iter().zip((low..).zip(expected)).find(|(entry, (index, (term, id)))| {
+        (entry.index, entry.term) != (*index, *term) || entry.payload != payload(*id)
+    });
+    Ok(other.map(|(entry, expected)| format!("{wanted:?}: {entry:?} is not {expected:?}")))
+}
+
+/// The next operation on `group` that a valid caller might ask for.
+pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Act {
+    let (point, last) = (group.point.0, group.last());
+    match rng.below(100) {
+        0..50 => {
+            // Mostly at the end, sometimes over a suffix; never over what is committed.
+            let lowest = group.hard.commit.max(point);
+            let back = if rng.chance(25) { rng.below(last - lowest + 1) } else { 0 };
+            let first = last + 1 - back;
+            let term = group.term(first - 1) + u64::from(rng.chance(if back > 0 { 70 } else { 5 }));
+            let mut id = || {
+                *next_id += 1;
+                let length = match rng.below(10) {
+                    0 => 0,
+                    1..4 => rng.small(0, sizes.payload_max),
+                    _ => rng.small(0, 100),
+                };
+                (*next_id << 16) | u64::from(length)
+            };
+            let ids: Vec<u64> = (0..=id() % 4).map(|_| id()).collect();
+            Act::Append { first, term, ids }
+        }
+        50..66 => {
+            let HardState { term, vote, commit } = group.hard;
+            let commit = commit + rng.below(last.saturating_sub(commit) + 1);
+            // Often the commit alone, which is lazy.
+            if rng.chance(60) {
+                return Act::Hard(HardState { term, vote, commit });
+            }
+            let vote = if vote == 0 { rng.below(4) } else { vote };
+            let (term, vote) = if rng.chance(50) { (term + 1, rng.below(4)) } else { (term, vote) };
+            Act::Hard(HardState { term, vote, commit })
+        }
+        66..70 => {
+            let voters = (0..rng.below(20)).map(|_| rng.next()).collect();
+            Act::Conf(ConfState { voters, index: rng.below(last + 1), ..ConfState::default() })
+        }
+        70..92 if last > point => {
+            let most = rng.chance(60);
+            let back = if most { rng.below((last - point).min(3)) } else { rng.below(last - point) };
+            Act::Compact(last - back)
+        }
+        92..95 => {
+            let index = (point + 1 + rng.below(last - point + 5)).max(group.hard.commit);
+            // Now and then the very entry that the log has, so that it is only compacted.
+            let known = index > point && index <= last && rng.chance(50);
+            let index = index.max(point + 1);
+            let term = if known { group.term(index) } else { 1 + rng.below(6) };
+            Act::Start(index, term)
+        }
+        95..97 => Act::Remove,
+        _ => Act::Hard(group.hard),
+    }
+}
