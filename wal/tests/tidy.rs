@@ -259,6 +259,7 @@ fn the_readmes_examples_are_tested() {
         let page = text.lines().map_while(|line| line.strip_prefix("//!"));
         let shown = page.map(|line| line.strip_prefix(' ').unwrap_or(line)).filter(|l| !l.starts_with("# "));
         let shown: String = shown.flat_map(|line| [line, "\n"]).collect();
+        assert!(example.contains("fn "), "README.md: prose in a code fence:\n{example}");
         assert!(shown.contains(example), "README.md has another example than {file}:\n{example}");
     }
 }
