@@ -172,7 +172,9 @@ impl Wal {
         lock: Arc<dyn DiskLock>,
         fresh: Option<Identity>,
     ) -> Result<(Wal, Report), Error> {
-        let Recovered { identity, verdict, segments, files, report } = recover(&*env.disk, options, fresh)?;
+        let begin = env.clock.now_ns();
+        let Recovered { identity, verdict, segments, files, mut report } =
+            recover(&*env.disk, &*env.clock, options, fresh)?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart {
@@ -246,6 +248,7 @@ impl Wal {
         };
         // What open returns is exposed from here on, so a mark that covers it is durable first.
         wal.mark()?;
+        report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin));
         Ok((wal, report))
     }
 
