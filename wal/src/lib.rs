@@ -94,7 +94,7 @@ pub use frame::{Batch, PartInfo};
 pub use listener::Listener;
 #[cfg(feature = "tracing")]
 pub use listener::Tracing;
-pub use options::{Options, Strategy, Suspect};
+pub use options::{Backend, Options, Strategy, Suspect};
 pub use read::{Record, Records};
 pub use recover::{Report, Took};
 pub use stats::{Histogram, Stats};

@@ -15,6 +15,18 @@ pub enum Strategy {
     Sync,
 }
 
+/// Who carries out the writes of more than one waiter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Backend {
+    /// io_uring where the kernel allows it, else POSIX calls.
+    #[default]
+    Auto,
+    /// POSIX calls: one operation of the log's own thread at a time.
+    Posix,
+    /// io_uring: as many operations in flight as [`Options::in_flight`] says.
+    IoUring,
+}
+
 /// What open does with bytes at the log's end that a crash of a sound medium cannot have left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Suspect {
@@ -33,6 +45,8 @@ pub struct Options {
     pub segment_bytes: u32,
     /// How groups are made durable. Default [`Strategy::Auto`].
     pub strategy: Strategy,
+    /// Who carries out writes. A lone waiter writes on its own thread either way. Default [`Backend::Auto`].
+    pub backend: Backend,
     /// Segments prepared ahead, 3 to 64: appending in one needs the next one's name durable, and one is
     /// kept for control records and for reopening on a full disk. Default 3.
     pub spares: u32,
@@ -55,6 +69,7 @@ impl Default for Options {
         Options {
             segment_bytes: 64 << 20,
             strategy: Strategy::Auto,
+            backend: Backend::Auto,
             spares: 3,
             group_bytes: 1 << 20,
             queue_bytes: 64 << 20,

@@ -1,6 +1,6 @@
 //! The log as its users see it: composition of the floors below, and no mechanism of its own.
 
-use crate::commit::{Blocked, Core, Limits, Log, Sealer, Start, Ticket};
+use crate::commit::{Blocked, Core, Driver, Limits, Log, Rail, Sealer, Start, Ticket};
 use crate::create;
 use crate::directory::{IDENTITY, LOCK, failed, list};
 use crate::disk::{Clock, Disk, DiskLock, Mode, PosixDisk, Random, SystemClock, SystemRandom};
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
 use crate::frame::{Batch, Identity};
 use crate::listener::Listener;
-use crate::options::{Options, Strategy};
+use crate::options::{Backend, Options, Strategy};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::read::{Records, Table, read_range};
 use crate::recover::{Recovered, Report, recover};
@@ -16,7 +16,7 @@ use crate::segment::file_name;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{AtomicU32, Mutex, RwLock};
+use crate::sync::{AtomicU32, Mutex, RwLock, mpsc};
 use crate::types::{Class, Lsn, len32};
 use std::collections::BTreeSet;
 use std::io;
@@ -93,6 +93,7 @@ pub struct Wal {
     options: Options,
     block_bytes: u32,
     location: String,
+    driver: Driver,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -244,6 +245,7 @@ impl Wal {
             location: env.disk.location(),
             options: options.clone(),
             env,
+            driver: Driver::None,
             workers: Vec::new(),
         };
         // What open returns is exposed from here on, so a mark that covers it is durable first.
@@ -257,16 +259,30 @@ impl Wal {
             return Ok(self);
         }
         let named = |name: &str| thread::Builder::new().name(name.into());
-        let failed = |e| failed(&*self.env.disk, "start a thread for", "", e);
+        let no_thread = |e| failed(&*self.env.disk, "start a thread for", "", e);
         let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.env.clock));
         let idle = Duration::from_millis(u64::from(self.options.idle_ms));
-        let flusher = move || stop_on_panic(&log, || log.flush_loop(&*clock, idle));
-        let flusher = named("seawall-flush").spawn(flusher).map_err(failed)?;
+        let (disk, options) = (Arc::clone(&self.env.disk), self.options.clone());
+        let (ready, started) = mpsc::sync_channel(1);
+        let flusher = move || {
+            // A ring belongs to the thread that made it.
+            let rail = match rail(&*disk, &options) {
+                Ok(rail) => rail,
+                Err(e) => return drop(ready.send(Err(e))),
+            };
+            let driver = if rail.is_some() { Driver::Ring } else { Driver::Blocking };
+            log.start_driver(driver, rail.as_ref());
+            let _ = ready.send(Ok(driver));
+            stop_on_panic(&log, || log.flush_loop(&*clock, idle, rail));
+        };
+        let flusher = named("seawall-flush").spawn(flusher).map_err(no_thread)?;
         self.workers.push(flusher);
+        let driver = started.recv().map_err(io::Error::other).flatten();
+        self.driver = driver.map_err(|e| failed(&*self.env.disk, "set up io_uring for", "", e))?;
         let (log, shelf) = (Arc::clone(&self.log), Arc::clone(&self.shelf));
         let pipeline = Arc::clone(&self.pipeline);
         let spares = move || stop_on_panic(&log, || prepare(&log, &shelf, &pipeline));
-        let spares = named("seawall-spare").spawn(spares).map_err(failed)?;
+        let spares = named("seawall-spare").spawn(spares).map_err(no_thread)?;
         self.workers.push(spares);
         Ok(self)
     }
@@ -481,7 +497,8 @@ impl Wal {
         };
         let pipeline_bytes = self.shelf.prepared_bytes();
         let stats = self.log.core().stats();
-        Stats { spares_zeroed, spares_stale, pipeline_bytes, strategy, backend: "posix", ..stats }
+        let backend = if self.driver == Driver::Ring { "io_uring" } else { "posix" };
+        Stats { spares_zeroed, spares_stale, pipeline_bytes, strategy, backend, ..stats }
     }
 
     /// Tells `listener` of events from now on; only the first one counts.
@@ -547,6 +564,20 @@ fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<crate::segme
         if let Some(segment) = shelf.take(1) {
             return Ok(segment);
         }
+    }
+}
+
+/// The ring that the options ask for; `None` where POSIX calls are to do.
+fn rail(disk: &dyn Disk, options: &Options) -> io::Result<Option<Rail>> {
+    if options.backend == Backend::Posix {
+        return Ok(None);
+    }
+    // One more than may be written at a time: a sync runs beside the writes.
+    let depth = options.in_flight as usize + 1;
+    match disk.ring(depth) {
+        Ok(ring) => Ok(Some(Rail::new(ring, depth))),
+        Err(_) if options.backend == Backend::Auto => Ok(None),
+        Err(e) => Err(e),
     }
 }
 

@@ -114,8 +114,34 @@ pub(crate) struct Core {
     rotation_waits: bool,
     /// The flusher sleeps until it is called.
     pub(crate) flusher_asleep: bool,
+    /// Who issues besides the threads that wait.
+    pub(super) driver: Driver,
+    pub(super) driven: Driven,
     pub(crate) stats: Stats,
     pub(super) pace: Pace,
+}
+
+/// What the log's own thread can do for the threads that wait.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Driver {
+    /// There is none.
+    #[default]
+    None,
+    /// One operation at a time.
+    Blocking,
+    /// As many as may be in flight.
+    Ring,
+}
+
+/// What the driver is at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Driven {
+    /// Nothing: waiters issue.
+    No,
+    /// It is about to look, or has operations in its ring: waiters leave everything to it.
+    Yes,
+    /// It is inside of one operation: waiters may issue what may go beside that.
+    Busy,
 }
 
 impl std::fmt::Debug for Core {
@@ -151,6 +177,8 @@ impl Core {
             entered: Vec::new(),
             flusher_asleep: false,
             rotation_waits: false,
+            driver: Driver::None,
+            driven: Driven::No,
             stats: Stats::default(),
             pace: Pace::default(),
         }
@@ -393,6 +421,16 @@ impl Core {
     /// End of the durable prefix.
     pub(crate) fn watermark(&self) -> Lsn {
         self.watermark
+    }
+
+    /// Whether the driver issues.
+    pub(crate) fn driven(&self) -> bool {
+        self.driven != Driven::No
+    }
+
+    /// Says what the log's own thread can do.
+    pub(crate) fn set_driver(&mut self, driver: Driver) {
+        self.driver = driver;
     }
 
     /// Where spares come from.

@@ -7,6 +7,7 @@
 
 use super::Log;
 use super::core::Blocked;
+use super::driver::Rail;
 use std::time::Duration;
 
 /// How often the flusher looks while records come in: the longest that a ticket nobody waits for waits.
@@ -47,9 +48,11 @@ impl Log {
         if let Some(group) = core.next_wanted() {
             let seen_before = patrol.group == Some(group);
             patrol.group = Some(group);
-            if (seen_before || !core.waiters.is_empty())
-                && let Some(io) = core.next_io()
-            {
+            let due = seen_before || !core.waiters.is_empty();
+            if due && core.call_driver(true) {
+                return Next::Again;
+            }
+            if due && let Some(io) = core.next_io() {
                 drop(core);
                 self.run(io);
                 return Next::Again;
@@ -87,11 +90,12 @@ impl Log {
     }
 
     /// The flusher's thread.
-    pub(crate) fn flush_loop(&self, clock: &dyn crate::disk::Clock, idle: Duration) {
+    pub(crate) fn flush_loop(&self, clock: &dyn crate::disk::Clock, idle: Duration, mut rail: Option<Rail>) {
         let idle_ns = u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX);
         let mut patrol = Patrol::default();
         loop {
             let seen = self.flusher.seen();
+            self.drive(rail.as_mut());
             match self.patrol(&mut patrol, clock.now_ns(), idle_ns) {
                 Next::Again => {}
                 Next::Wait => self.flusher.sleep(seen, Some(PATROL)),

@@ -1,7 +1,7 @@
 //! One operation on the disk: handed out by the state machine, carried out without its lock, reported
 //! back. It owns all it needs, and keeps the directory locked until it has ended.
 
-use crate::disk::{AlignedBuf, DiskFile, DiskLock, write_all_at};
+use crate::disk::{AlignedBuf, DiskFile, DiskLock, RingOp, write_all_at};
 use std::io;
 use std::sync::Arc;
 
@@ -11,6 +11,8 @@ pub(crate) struct Io {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) sequence: u32,
     pub(super) op: Op,
+    /// It is the driver's.
+    pub(super) driven: bool,
     /// Keeps the directory locked until the operation has ended, whatever becomes of the log.
     pub(super) _lock: Option<Arc<dyn DiskLock>>,
 }
@@ -30,6 +32,27 @@ impl Io {
                 write_all_at(&*self.file, buf, u64::from(*offset), *durable)
             }
             Op::Sync => self.file.sync(),
+        }
+    }
+
+    /// What a ring is to do for it, whose first `done` bytes are written.
+    pub(super) fn ring_op(&self, done: usize) -> RingOp {
+        match &self.op {
+            Op::Write { buf, offset, durable, .. } => RingOp::Write {
+                buf: Arc::clone(buf),
+                from: done,
+                offset: u64::from(*offset) + done as u64,
+                durable: *durable,
+            },
+            Op::Sync => RingOp::Sync,
+        }
+    }
+
+    /// Bytes to be written.
+    pub(super) fn len(&self) -> usize {
+        match &self.op {
+            Op::Write { buf, .. } => buf.len(),
+            Op::Sync => 0,
         }
     }
 

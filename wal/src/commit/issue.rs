@@ -3,7 +3,7 @@
 //! Invariants: groups are issued in log order; `watermark` only grows, over a contiguous prefix (INV-2);
 //! after the first failed operation nothing is issued or acknowledged (INV-7).
 
-use super::core::Core;
+use super::core::{Core, Driven, Driver};
 use super::io::{Io, Op};
 use super::waiters::Waiter;
 use crate::error::Error;
@@ -25,7 +25,11 @@ const PROBE: u32 = 2048;
 
 /// Size from which a group is written although another write is under way, in bytes: below it the device
 /// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
-const OVERLAP_BYTES: usize = 256 << 10;
+const OVERLAP_BYTES: usize = 512 << 10;
+
+/// Records waiting for the next group from which a waiter writes it: the driver is as long about waking so many
+/// as the disk is about writing.
+const CROWD: u32 = 48;
 
 /// How long the device takes for a small group that it is given alone, as observed: the fastest, forgotten
 /// slowly, so that a busy machine is not taken for a slow disk.
@@ -84,7 +88,7 @@ impl Core {
             && let Some(group) = self.flight.start_sync()
         {
             let (file, sequence) = (Arc::clone(&group.segment.file), group.segment.sequence);
-            return Some(Io { file, sequence, op: Op::Sync, _lock: self.lock.clone() });
+            return Some(Io { file, sequence, op: Op::Sync, driven: false, _lock: self.lock.clone() });
         }
         if !self.may_write() {
             return None;
@@ -105,6 +109,7 @@ impl Core {
                 offset: group.start,
                 durable: self.limits.durable_writes,
             },
+            driven: false,
             _lock: self.lock.clone(),
         };
         self.flight.issue(group);
@@ -114,6 +119,10 @@ impl Core {
 
     /// Takes the outcome of an operation that [`Core::next_io`] handed out.
     pub(crate) fn complete(&mut self, io: Io, result: io::Result<()>) -> Wake {
+        // The driver looks again once it has told everyone: who wakes up meanwhile joins the next group.
+        if io.driven {
+            self.driven = Driven::Yes;
+        }
         if let Err(e) = result {
             let action = match io.op {
                 Op::Write { .. } => "write",
@@ -200,6 +209,55 @@ impl Core {
         let overlap = writing == 0 || self.pace.slow();
         let filled = |g: &Group| g.wanted && (overlap || g.len() >= OVERLAP_BYTES);
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
+    }
+
+    /// As [`Core::next_io`], for a thread that waits: nothing while the driver is at work.
+    pub(crate) fn lead(&mut self) -> Option<Io> {
+        if self.left_to_driver() { None } else { self.next_io() }
+    }
+
+    /// Whether waiters issue nothing, since the driver does, or is about to.
+    pub(crate) fn left_to_driver(&self) -> bool {
+        self.driven == Driven::Yes
+    }
+
+    /// As [`Core::next_io`], for the driver, which has `busy` operations in its ring; and whether it should
+    /// go into the ring. With nothing to add and nothing in there the driver hands over to the threads that wait.
+    pub(crate) fn drive(&mut self, busy: usize) -> Option<(Io, bool)> {
+        let mut io = if self.driven == Driven::No { None } else { self.next_io() };
+        io.iter_mut().for_each(|io| io.driven = true);
+        // One operation at a time costs less without the ring, and is enough while the device is not the
+        // bottleneck.
+        let many = || busy > 0 || self.pace.slow() || !self.queued.is_empty();
+        let into_ring = self.driver == Driver::Ring && io.is_some() && many();
+        self.driven = match &io {
+            Some(_) if into_ring => Driven::Yes,
+            Some(_) => Driven::Busy,
+            None if busy > 0 => Driven::Yes,
+            None => Driven::No,
+        };
+        io.map(|io| (io, into_ring))
+    }
+
+    /// Whether the driver is to be called, since there is something to issue that no thread need wait for:
+    /// `due` says that the disk would have to wait for a thread to wake. Nobody else issues it then.
+    pub(crate) fn call_driver(&mut self, due: bool) -> bool {
+        if self.driver == Driver::None || self.next_wanted().is_none() {
+            return false;
+        }
+        let crowd = self.filling.as_ref().is_some_and(|g| g.record_count >= CROWD);
+        if due && crowd && self.queued.is_empty() && !self.pace.slow() {
+            self.driven = Driven::No;
+            return false;
+        }
+        let call = self.driven != Driven::No
+            || !self.queued.is_empty()
+            // Threads that wait do more than one thing at a time, where that pays and there is no ring.
+            || due && (self.driver == Driver::Ring || self.limits.durable_writes && !self.pace.slow());
+        if call && self.driven == Driven::No {
+            self.driven = Driven::Yes;
+        }
+        call
     }
 
     /// Ordinal of the group that [`Core::next_io`] would work for now.

@@ -7,6 +7,7 @@
 //! The first failure answers every waiter and stops the log (INV-7).
 
 mod core;
+mod driver;
 mod flusher;
 mod io;
 mod issue;
@@ -14,12 +15,14 @@ mod ticket;
 mod waiters;
 
 pub use self::core::Sealer;
-pub(crate) use self::core::{Blocked, Core, Limits, Start};
+pub(crate) use self::core::{Blocked, Core, Driver, Limits, Start};
+pub(crate) use driver::Rail;
 #[cfg(feature = "sim")]
 pub(crate) use flusher::{Next, Patrol};
 pub(crate) use io::Io;
 pub use ticket::Ticket;
 
+use crate::disk::RingWaker;
 use crate::error::Error;
 use crate::frame::Batch;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Futex, Mutex, MutexGuard};
@@ -28,8 +31,8 @@ use issue::Wake;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Duration;
 use waiters::Waiter;
@@ -66,6 +69,15 @@ impl Word {
     }
 }
 
+/// Who goes on when an operation has ended.
+enum Successor {
+    Nobody,
+    /// The driver.
+    Driver,
+    /// A waiter of one of these groups, the first of which is to be written.
+    Waiters(Range<u64>),
+}
+
 /// Answers on their way, delivered in log order by one thread at a time.
 #[derive(Debug, Default)]
 struct Outbox {
@@ -84,6 +96,9 @@ pub(crate) struct Log {
     issuable: AtomicBool,
     words: [Word; WORDS],
     flusher: Word,
+    /// The flusher waits in its ring, where its word does not reach it.
+    in_ring: AtomicBool,
+    ring_waker: OnceLock<Arc<dyn RingWaker>>,
     outbox: Mutex<Outbox>,
 }
 
@@ -113,6 +128,8 @@ impl Log {
             issuable: AtomicBool::new(false),
             words: std::array::from_fn(|_| Word::default()),
             flusher: Word::default(),
+            in_ring: AtomicBool::new(false),
+            ring_waker: OnceLock::new(),
             outbox: Mutex::default(),
         }
     }
@@ -137,12 +154,12 @@ impl Log {
         let stop = StopOnPanic { log: self, before: std::thread::panicking() };
         let mut core = self.core.lock();
         let placed = core.append(batch, class, head_crc)?;
+        let wake = core.call_driver(false) | core.rouse_flusher();
         self.note_issuable(&core);
-        let wake = core.rouse_flusher();
         drop(core);
         drop(stop);
         if wake {
-            self.flusher.wake(1);
+            self.rouse();
         }
         Ok(Ticket::new(Arc::clone(self), placed, class))
     }
@@ -151,7 +168,7 @@ impl Log {
     fn want(&self, group: u64) {
         let mut core = self.core.lock();
         core.want(group);
-        self.note_issuable(&core);
+        self.note_and_unlock(core);
     }
 
     /// Blocks until the record at `lsn` in group `group` is durable.
@@ -173,9 +190,8 @@ impl Log {
             if let Some(failure) = core.failure() {
                 return Err(failure.clone());
             }
-            let io = core.next_io();
-            self.note_issuable(&core);
-            drop(core);
+            let io = core.lead();
+            self.note_and_unlock(core);
             match io {
                 Some(io) => self.run(io),
                 None => word.sleep(seen, None),
@@ -193,10 +209,13 @@ impl Log {
     pub(crate) fn complete(&self, io: Io, result: std::io::Result<()>) {
         let mut core = self.core.lock();
         let wake = core.complete(io, result);
-        let next = core.next_wanted().map(|group| group..core.next_group());
-        self.issuable.store(next.is_some() || core.failure().is_some(), Ordering::SeqCst);
-        let tasks = !core.waiters.is_empty();
-        self.tell(core, wake, next, tasks);
+        let next = if core.call_driver(true) {
+            Successor::Driver
+        } else {
+            core.next_wanted().map_or(Successor::Nobody, |group| Successor::Waiters(group..core.next_group()))
+        };
+        self.note_issuable(&core);
+        self.tell(core, wake, next);
     }
 
     /// Stops the log with `cause` and answers everyone.
@@ -204,12 +223,11 @@ impl Log {
         let mut core = self.core.lock();
         let wake = core.latch(cause);
         self.issuable.store(true, Ordering::SeqCst);
-        self.tell(core, wake, None, false);
-        self.flusher.wake(1);
+        self.tell(core, wake, Successor::Driver);
     }
 
-    /// `next` are the groups whose waiters may write now, the first of which is to be written.
-    fn tell(&self, core: MutexGuard<'_, Core>, wake: Wake, next: Option<Range<u64>>, tasks: bool) {
+    fn tell(&self, core: MutexGuard<'_, Core>, wake: Wake, next: Successor) {
+        let tasks = !core.waiters.is_empty();
         if let Some(end) = wake.watermark {
             self.durable.store(end.as_u64(), Ordering::Release);
         }
@@ -228,11 +246,13 @@ impl Log {
                 w.wake(ALL);
             });
         }
-        if let Some(next) = next
-            && !self.wake_leader(next)
-            && tasks
-        {
-            self.flusher.wake(1);
+        let rouse = match next {
+            Successor::Nobody => false,
+            Successor::Driver => true,
+            Successor::Waiters(groups) => !self.wake_leader(groups) && tasks,
+        };
+        if rouse {
+            self.rouse();
         }
         for group in wake.durable {
             self.word(group).wake(ALL);
@@ -311,7 +331,7 @@ impl Log {
         let wake = core.next_wanted().is_some() | core.rouse_flusher();
         drop(core);
         if wake {
-            self.flusher.wake(1);
+            self.rouse();
         }
     }
 
@@ -323,7 +343,7 @@ impl Log {
                 return Err(failure.clone());
             }
             let last = core.want_all();
-            self.note_issuable(&core);
+            self.note_and_unlock(core);
             last
         };
         if !lsn.is_zero() {
@@ -335,7 +355,7 @@ impl Log {
     /// Sleeps until the oldest group in memory made progress, or leads.
     pub(crate) fn wait_for_space(&self) {
         let mut core = self.core.lock();
-        if let Some(io) = core.next_io() {
+        if let Some(io) = core.lead() {
             drop(core);
             return self.run(io);
         }
@@ -347,8 +367,8 @@ impl Log {
         core.want_all();
         let word = self.word(oldest);
         let seen = word.seen();
-        let retry = core.next_io();
-        drop(core);
+        let retry = core.lead();
+        self.note_and_unlock(core);
         match retry {
             Some(io) => self.run(io),
             None => word.sleep(seen, None),
@@ -358,7 +378,18 @@ impl Log {
     /// Call before releasing the core's lock after a change that may let an operation be issued, or keep
     /// it from being. A log that stopped counts as issuable, so that waiters come and get the error.
     fn note_issuable(&self, core: &Core) {
-        self.issuable.store(core.next_wanted().is_some() || core.failure().is_some(), Ordering::SeqCst);
+        let issuable = core.failure().is_some() || (!core.left_to_driver() && core.next_wanted().is_some());
+        self.issuable.store(issuable, Ordering::SeqCst);
+    }
+
+    /// As [`Log::note_issuable`], and calls the driver if it is at work and should look again.
+    fn note_and_unlock(&self, mut core: MutexGuard<'_, Core>) {
+        let call = core.driven() && core.call_driver(false);
+        self.note_issuable(&core);
+        drop(core);
+        if call {
+            self.rouse();
+        }
     }
 
     /// Says that segments below `segment` are not live; the flusher sees to it that a group carries it.
@@ -368,7 +399,17 @@ impl Log {
         let wake = core.rouse_flusher();
         drop(core);
         if wake {
-            self.flusher.wake(1);
+            self.rouse();
+        }
+    }
+
+    /// Has the flusher look again.
+    fn rouse(&self) {
+        self.flusher.wake(1);
+        if self.in_ring.swap(false, Ordering::SeqCst)
+            && let Some(waker) = self.ring_waker.get()
+        {
+            waker.wake();
         }
     }
 

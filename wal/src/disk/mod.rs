@@ -8,15 +8,19 @@
 mod buffer;
 mod clock;
 mod posix;
+mod ring;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod uring;
 
 pub use buffer::AlignedBuf;
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use posix::PosixDisk;
+pub use ring::{Ended, Ring, RingOp, RingWaker};
 
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 /// How files of the log are written.
@@ -81,6 +85,13 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Bytes that can still be written before the file system is full.
     fn free_bytes(&self) -> io::Result<u64>;
 
+    /// A ring for up to `depth` operations at a time on this disk's files, for the calling thread alone;
+    /// `Unsupported`, or what the kernel says, where there is none.
+    fn ring(&self, depth: usize) -> io::Result<Box<dyn Ring>> {
+        let _ = depth;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Takes the exclusive lock of the directory through the file `name` and writes `holder` into it;
     /// `Ok(Err(text))` if another process has it, with what that process wrote. The lock is released
     /// when the value is dropped, after every file opened through this disk is closed.
@@ -133,6 +144,11 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 
     /// Asks that cached pages of the file be dropped; advisory.
     fn drop_cache(&self);
+
+    /// What the kernel knows the file by, in the log's write mode; for a [`Ring`] of the same disk.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
 }
 
 /// Smallest and largest unit of direct I/O, in bytes: where a read that was cut short goes on.

@@ -5,7 +5,8 @@
 //! for reads of any alignment. The second reads only blocks that will never be written again, so the
 //! two never disagree. Fails with the kernel's error, unchanged.
 
-use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind};
+use super::uring::Uring;
+use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, Ring};
 use parking_lot::Mutex;
 use rustix::fs::{
     self, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode as Permissions, OFlags, SeekFrom,
@@ -13,7 +14,7 @@ use rustix::fs::{
 use rustix::io::{Errno, ReadWriteFlags};
 use std::fs::File;
 use std::io::{self, IoSlice, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -193,6 +194,10 @@ impl Disk for PosixDisk {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    fn ring(&self, depth: usize) -> io::Result<Box<dyn Ring>> {
+        Ok(Box::new(Uring::new(depth)?))
+    }
+
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
         let fd = self.openat(name, OFlags::RDWR | OFlags::CREATE)?;
         // The kernel may hold a killed process's files for a moment longer than the process.
@@ -290,6 +295,10 @@ impl DiskFile for PosixFile {
 
     fn sync(&self) -> io::Result<()> {
         Ok(fs::fdatasync(&self.main)?)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.main.as_fd())
     }
 
     fn drop_cache(&self) {

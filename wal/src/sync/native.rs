@@ -2,6 +2,7 @@
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+pub(crate) use std::sync::mpsc;
 pub(crate) use std::thread;
 
 use rustix::thread::futex;

@@ -4,6 +4,7 @@
 //! Atomics are sequentially consistent whatever ordering they name, so a wrong ordering goes unseen.
 
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+pub(crate) use shuttle::sync::mpsc;
 pub(crate) use shuttle::thread;
 
 use shuttle::sync as model;

@@ -100,6 +100,17 @@ pub(crate) enum Strategy {
     Sync,
 }
 
+/// Who carries out the log's writes; a lone waiter's are its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Backend {
+    /// io_uring where the kernel allows it, else POSIX calls.
+    Auto,
+    /// POSIX calls.
+    Posix,
+    /// io_uring.
+    IoUring,
+}
+
 /// Who appends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -142,6 +153,9 @@ pub(crate) struct RunArgs {
     /// How the log and the bare group commit are written
     #[arg(long, value_enum, default_value_t = Strategy::Auto)]
     pub(crate) strategy: Strategy,
+    /// Backends of the log; each has rows of its own
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", default_value = "auto")]
+    pub(crate) backend: Vec<Backend>,
     /// Loads to run
     #[arg(
         long,

@@ -6,7 +6,7 @@
 use crate::args;
 use crate::load::Target;
 use anyhow::{Context, Result, ensure};
-use seawall_wal::{Batch, Class, Options, Stats, Strategy, Ticket, Wal};
+use seawall_wal::{Backend, Batch, Class, Options, Stats, Strategy, Ticket, Wal};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -29,7 +29,22 @@ pub(crate) struct Log {
 impl Log {
     /// Creates the log in `dir`, which is made too.
     pub(crate) fn create(dir: &Path, segment_bytes: u32, strategy: args::Strategy) -> Result<Log> {
-        let options = options(segment_bytes, strategy);
+        Log::create_on(args::Backend::Auto, dir, segment_bytes, strategy)
+    }
+
+    /// As [`Log::create`], on a given backend.
+    pub(crate) fn create_on(
+        backend: args::Backend,
+        dir: &Path,
+        segment_bytes: u32,
+        strategy: args::Strategy,
+    ) -> Result<Log> {
+        let backend = match backend {
+            args::Backend::Auto => Backend::Auto,
+            args::Backend::Posix => Backend::Posix,
+            args::Backend::IoUring => Backend::IoUring,
+        };
+        let options = Options { backend, ..options(segment_bytes, strategy) };
         let wal = Wal::create(dir, &options).context("create the log")?;
         Ok(Log { wal, spares: options.spares as usize, released: AtomicU32::new(0) })
     }

@@ -47,7 +47,7 @@ fn bench(args: &RunArgs) -> Result<()> {
     args.check()?;
     args.json.as_deref().map_or(Ok(()), report::check_json)?;
     let seed = seed(args.seed)?;
-    let files = place::MEDIUM_FILES + place::LOG_SEGMENTS;
+    let files = place::MEDIUM_FILES + place::LOG_SEGMENTS * args.backend.len() as u64;
     let place = Place::prepare(&args.place, place::space_needed(files, args.segment_bytes))?;
     let machine = machine::describe(place.scratch(), seed)?;
     report::say(&report::heading(args, &machine))?;

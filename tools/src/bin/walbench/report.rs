@@ -79,13 +79,14 @@ const GIB: f64 = 1_073_741_824.0;
 
 /// All rows, aligned.
 pub(crate) fn table(rows: &[Row]) -> String {
-    const HEAD: [&str; 18] = [
+    const HEAD: [&str; 19] = [
         "what",
         "load",
         "bytes",
         "threads",
         "in flight",
         "strategy",
+        "backend",
         "appends/s",
         "p50 us",
         "p99 us",
@@ -99,10 +100,10 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "amp",
         "rot/waited",
     ];
-    let lines: Vec<[String; 18]> = rows.iter().map(cells).collect();
+    let lines: Vec<[String; 19]> = rows.iter().map(cells).collect();
     // Sizes and the rows over rotations are set apart by an empty line.
     let section = |i: usize| (rows[i].spec.bytes, rows[i].spec.load == Load::Rotations);
-    aligned(HEAD, &lines, &[0, 1, 5], |i| i > 0 && section(i) != section(i - 1))
+    aligned(HEAD, &lines, &[0, 1, 5, 6], |i| i > 0 && section(i) != section(i - 1))
 }
 
 /// Lines under a head, the columns aligned: those of `words` on the left, others on the right; with an
@@ -136,7 +137,7 @@ pub(crate) fn aligned<const N: usize>(
     table
 }
 
-fn cells(row: &Row) -> [String; 18] {
+fn cells(row: &Row) -> [String; 19] {
     let spec = &row.spec;
     let what = match spec.what {
         What::Floor => "floor",
@@ -159,6 +160,7 @@ fn cells(row: &Row) -> [String; 18] {
         count(spec.threads),
         count(spec.in_flight),
         spec.strategy.to_owned(),
+        spec.backend.to_owned(),
         format!("{:.0}", row.ops_s),
         format!("{:.1}", row.p50_us),
         format!("{:.1}", row.p99_us),

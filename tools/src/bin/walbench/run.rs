@@ -3,7 +3,7 @@
 //! Every round runs every row once, each round starting at another row, so that whatever changes on the
 //! machine meanwhile hits all rows alike; `summary` makes the rows of it.
 
-use crate::args::{Load, RunArgs, Strategy, framed_bytes};
+use crate::args::{Backend, Load, RunArgs, Strategy, framed_bytes};
 use crate::bare::{Bare, BareWriter};
 use crate::counters::Delta;
 use crate::floor::Floor;
@@ -87,7 +87,8 @@ struct Targets {
     sync: Floor,
     bare: Bare,
     bare_writer: BareWriter,
-    log: Log,
+    /// One log for each backend asked for.
+    logs: Vec<Log>,
     mode: Mode,
     block_bytes: usize,
     rotations_per_round: usize,
@@ -115,12 +116,19 @@ impl Targets {
             (Some(direct), Mode::Direct) => direct,
             _ => &sync,
         };
+        let log = |(i, &backend): (usize, &Backend)| {
+            let log =
+                Log::create_on(backend, &dir.join(format!("log-{i}")), args.segment_bytes, args.strategy)?;
+            log.settle()?;
+            Ok(log)
+        };
+        let logs = args.backend.iter().enumerate().map(log).collect::<Result<_>>()?;
         Ok(Targets {
             bare: Bare::new(ours.clone()),
             bare_writer: BareWriter::start(ours.clone())?,
             direct: direct.map(Floor::new),
             sync: Floor::new(sync),
-            log: Log::create(&dir.join("log"), args.segment_bytes, args.strategy)?,
+            logs,
             mode,
             block_bytes: usize::try_from(disk.block_size()).context("block size")?,
             rotations_per_round: args.rotations_per_round(),
@@ -130,15 +138,18 @@ impl Targets {
     /// All rows, each size's floor first.
     fn plan(&self, args: &RunArgs) -> Vec<Spec> {
         let mut specs = Vec::new();
-        let log = self.log.stats();
         let mut push = |what, load, bytes, threads, in_flight, mode| {
-            // The log says itself how it writes.
-            let (strategy, backend) = match what {
-                What::Log => (log.strategy, log.backend),
-                What::Floor | What::Bare => (strategy_name(mode), "posix"),
+            // A log says itself how it writes.
+            let ways = match what {
+                What::Log => {
+                    self.logs.iter().map(|log| (log.stats().strategy, log.stats().backend)).collect()
+                }
+                What::Floor | What::Bare => vec![(strategy_name(mode), "posix")],
             };
             let segment_bytes = args.segment_bytes;
-            specs.push(Spec { what, load, bytes, threads, in_flight, strategy, backend, segment_bytes });
+            for (strategy, backend) in ways {
+                specs.push(Spec { what, load, bytes, threads, in_flight, strategy, backend, segment_bytes });
+            }
         };
         let timed: &[usize] = if args.has_timed_rows() { args.bytes(Load::Lone) } else { &[] };
         for &bytes in timed {
@@ -177,13 +188,15 @@ impl Targets {
     }
 
     fn measure(&self, spec: &Spec, payload: &[u8], window: Duration) -> Result<Figures> {
-        let before = self.log.stats();
-        let sample = self.append(spec, payload, window)?;
-        let counted = (spec.what == What::Log).then(|| Delta::between(&before, &self.log.stats()));
+        let same = |log: &&Log| spec.what != What::Log || log.stats().backend == spec.backend;
+        let log = self.logs.iter().find(same).context("no log of this backend")?;
+        let before = log.stats();
+        let sample = self.append(log, spec, payload, window)?;
+        let counted = (spec.what == What::Log).then(|| Delta::between(&before, &log.stats()));
         Ok(Figures::of(&sample, counted))
     }
 
-    fn append(&self, spec: &Spec, payload: &[u8], window: Duration) -> Result<Sample> {
+    fn append(&self, log: &Log, spec: &Spec, payload: &[u8], window: Duration) -> Result<Sample> {
         let floor = match &self.direct {
             Some(direct) if spec.strategy == strategy_name(Mode::Direct) => direct,
             _ => &self.sync,
@@ -193,7 +206,7 @@ impl Targets {
             return match spec.what {
                 What::Floor => count(floor, payload, appends),
                 What::Bare => count(&self.bare, payload, appends),
-                What::Log => count(&self.log, payload, appends),
+                What::Log => count(log, payload, appends),
             };
         }
         let (threads, in_flight) = (spec.threads.unwrap_or(1), spec.in_flight.unwrap_or(1));
@@ -202,12 +215,12 @@ impl Targets {
             What::Floor => drive(floor, how),
             What::Bare if in_flight == 1 => drive(&self.bare, how),
             What::Bare => drive(&self.bare_writer, how),
-            What::Log => drive(&self.log, how),
+            What::Log => drive(log, how),
         }
     }
 
     fn close(self) -> Result<()> {
-        self.log.close()
+        self.logs.into_iter().try_for_each(Log::close)
     }
 }
 

@@ -1,0 +1,138 @@
+//! The driver: keeps the disk busy while there is more to write than one thread waits for.
+//!
+//! Threads that wait write for themselves, which costs no wake-up, as long as each finds the disk free. From
+//! the moment that a write ends with another one due, the log's own thread takes over, so that the next write
+//! does not wait for a thread to wake; it hands back when nothing is left. With a ring it keeps as many in
+//! flight as the log may have, without one it writes one at a time. Ends come in any order; short writes are
+//! continued before anybody hears of them. Fails by latching the log.
+
+use super::Log;
+use super::core::Driver;
+use super::io::Io;
+use crate::disk::{Ended, Ring};
+use crate::error::Error;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Longest wait in the ring while something is in flight: nothing depends on it.
+const LONG: Duration = Duration::from_secs(1);
+
+/// A ring, and the operations of the log that it carries out.
+#[derive(Debug)]
+pub(crate) struct Rail {
+    /// Before what is under way: a ring that is dropped waits for it, and only then the directory is free.
+    ring: Box<dyn Ring>,
+    /// By token: an operation, and how many of its bytes are written.
+    under_way: Vec<Option<(Io, usize)>>,
+    free: Vec<usize>,
+    ended: Vec<Ended>,
+    /// The kernel refused to wait: nothing more will be heard.
+    broken: bool,
+}
+
+impl Rail {
+    /// A rail for `depth` operations at a time.
+    pub(crate) fn new(ring: Box<dyn Ring>, depth: usize) -> Rail {
+        let under_way = (0..depth).map(|_| None).collect();
+        Rail { ring, under_way, free: (0..depth).collect(), ended: Vec::new(), broken: false }
+    }
+
+    fn busy(&self) -> usize {
+        if self.broken { 0 } else { self.under_way.len() - self.free.len() }
+    }
+
+    /// Starts an operation; gives it back with the reason if that fails.
+    fn start(&mut self, io: Io, done: usize) -> Result<(), (Io, io::Error)> {
+        let Some(token) = self.free.pop() else {
+            return Err((io, io::ErrorKind::WouldBlock.into()));
+        };
+        match self.ring.start(&io.file, io.ring_op(done), token) {
+            Ok(()) => {
+                self.under_way[token] = Some((io, done));
+                Ok(())
+            }
+            Err(e) => {
+                self.free.push(token);
+                Err((io, e))
+            }
+        }
+    }
+
+    /// Takes an operation that ended with `result` off, unless it has to go on.
+    fn finish(&mut self, token: usize, result: io::Result<usize>) -> Option<(Io, io::Result<()>)> {
+        let (io, done) = self.under_way.get_mut(token)?.take()?;
+        self.free.push(token);
+        let (len, again) = (io.len(), |e: &io::Error| {
+            matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+        });
+        let done = match result {
+            // A sync that failed is not repeated, whatever the reason.
+            Ok(_) if len == 0 => return Some((io, Ok(()))),
+            Ok(0) => return Some((io, Err(io::ErrorKind::WriteZero.into()))),
+            Ok(n) => done.saturating_add(n),
+            Err(e) if len > 0 && again(&e) => done,
+            Err(e) => return Some((io, Err(e))),
+        };
+        if done >= len {
+            return Some((io, Ok(())));
+        }
+        self.start(io, done).err().map(|(io, e)| (io, Err(e)))
+    }
+}
+
+impl Log {
+    /// Says that the flusher's thread is there, and what it can do.
+    pub(crate) fn start_driver(&self, driver: Driver, rail: Option<&Rail>) {
+        if let Some(rail) = rail {
+            let _ = self.ring_waker.set(rail.ring.waker());
+        }
+        self.core().set_driver(driver);
+    }
+
+    /// Issues what there is while the log is driven; returns when waiting threads take over.
+    pub(super) fn drive(&self, mut rail: Option<&mut Rail>) {
+        loop {
+            let seen = self.flusher.seen();
+            let busy = rail.as_ref().map_or(0, |rail| rail.busy());
+            let next = {
+                let mut core = self.core();
+                let next = core.drive(busy);
+                self.note_issuable(&core);
+                next
+            };
+            match (next, &mut rail) {
+                (Some((io, true)), Some(rail)) => {
+                    if let Err((io, e)) = rail.start(io, 0) {
+                        self.complete(io, Err(e));
+                    }
+                }
+                (Some((io, _)), _) => self.run(io),
+                (None, Some(rail)) if busy > 0 => self.land(rail, seen),
+                (None, _) => return,
+            }
+        }
+    }
+
+    /// Waits until something in the ring has ended, and tells everyone concerned. `seen` is the flusher's
+    /// word before the log was last looked at.
+    fn land(&self, rail: &mut Rail, seen: u32) {
+        self.in_ring.store(true, Ordering::SeqCst);
+        // Who changed the word before may not have seen that the ring is waited in.
+        let timeout = if self.flusher.seen() == seen { LONG } else { Duration::ZERO };
+        let mut ended = std::mem::take(&mut rail.ended);
+        let result = rail.ring.wait(timeout, &mut ended);
+        self.in_ring.store(false, Ordering::SeqCst);
+        for (token, result) in ended.drain(..) {
+            if let Some((io, result)) = rail.finish(token, result) {
+                self.complete(io, result);
+            }
+        }
+        rail.ended = ended;
+        if let Err(e) = result {
+            let location = self.core().location();
+            self.latch(Error::io("wait for", location, "", e));
+            rail.broken = true;
+        }
+    }
+}
