@@ -58,10 +58,12 @@ impl Table {
 
     /// What a reader from `from` to `durable` goes through.
     fn stretches(&self, from: Lsn, durable: Lsn) -> Vec<(Arc<Segment>, u32)> {
+        // A segment that the log has left may have groups that are still on their way to the disk.
         let limit = |s: &Stretch| match s.end {
-            Some(end) => Some(end),
-            None if s.segment.sequence == durable.segment() => Some(durable.offset()),
-            None => None,
+            end if s.segment.sequence == durable.segment() => {
+                Some(end.unwrap_or(u32::MAX).min(durable.offset()))
+            }
+            end => end,
         };
         let range = self.segments.range(from.segment()..=durable.segment().max(from.segment()));
         range.filter_map(|(_, s)| limit(s).map(|end| (Arc::clone(&s.segment), end))).collect()
