@@ -65,6 +65,7 @@ mod commit;
 mod create;
 mod directory;
 pub mod disk;
+mod env;
 mod error;
 mod facts;
 mod frame;
@@ -87,8 +88,10 @@ mod sync;
 mod types;
 mod verdict;
 mod wal;
+mod workers;
 
 pub use commit::{Sealer, Ticket};
+pub use env::{Env, Threads};
 pub use error::Error;
 pub use frame::{Batch, PartInfo};
 pub use listener::Listener;
@@ -99,7 +102,7 @@ pub use read::{Record, Records};
 pub use recover::{Report, Took};
 pub use stats::{Histogram, Stats};
 pub use types::{Class, Lsn};
-pub use wal::{Env, Threads, Wal};
+pub use wal::Wal;
 
 /// Looking at a log without changing it: for tools, tests and fuzzers.
 pub mod look {

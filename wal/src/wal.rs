@@ -1,80 +1,29 @@
 //! The log as its users see it: composition of the floors below, and no mechanism of its own.
 
-use crate::commit::{Blocked, Core, Driver, Limits, Log, Rail, Sealer, Start, Ticket};
+use crate::commit::{Blocked, Core, Limits, Log, Sealer, Start, Ticket};
 use crate::create;
 use crate::directory::{IDENTITY, LOCK, failed, list};
-use crate::disk::{Clock, Disk, DiskLock, Mode, PosixDisk, Random, SystemClock, SystemRandom};
+use crate::disk::{Disk, DiskLock, Mode, PosixDisk};
+use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
 use crate::frame::{Batch, Identity};
 use crate::listener::Listener;
-use crate::options::{Backend, Options, Strategy};
+use crate::options::Options;
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::read::{Records, Table, read_range};
 use crate::recover::{Recovered, Report, recover};
 use crate::segment::file_name;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
-use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{AtomicU32, Mutex, RwLock, mpsc};
+use crate::sync::{AtomicU32, Mutex, RwLock};
 use crate::types::{Class, Lsn, len32};
+use crate::workers::Workers;
 use std::collections::BTreeSet;
-use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// Whether the log starts threads of its own.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Threads {
-    /// One that flushes for those who do not block, one that prepares segments.
-    #[default]
-    Spawned,
-    /// None: the caller steps the log, as a seeded scheduler does.
-    Stepped,
-}
-
-/// What the log runs on: disk, clock, random numbers and threads.
-#[derive(Clone, Debug)]
-pub struct Env {
-    /// The directory.
-    pub disk: Arc<dyn Disk>,
-    /// Time.
-    pub clock: Arc<dyn Clock>,
-    /// Salts and identities.
-    pub random: Arc<dyn Random>,
-    /// Threads.
-    pub threads: Threads,
-}
-
-impl Env {
-    /// The real directory `dir`, the machine's clock and the kernel's random numbers.
-    pub fn posix(dir: &Path, options: &Options) -> Result<Env, Error> {
-        let mode = match options.strategy {
-            Strategy::Auto => None,
-            Strategy::Direct => Some(Mode::Direct),
-            Strategy::Sync => Some(Mode::Buffered),
-        };
-        let disk = PosixDisk::open(dir, mode).map_err(|e| open_failed(dir, e))?;
-        Ok(Env {
-            disk: Arc::new(disk),
-            clock: Arc::new(SystemClock::new()),
-            random: Arc::new(SystemRandom),
-            threads: Threads::Spawned,
-        })
-    }
-}
-
-fn open_failed(dir: &Path, e: io::Error) -> Error {
-    let path = dir.display().to_string();
-    match e.kind() {
-        io::ErrorKind::NotADirectory => Error::NotADirectory { path },
-        io::ErrorKind::NotFound => Error::NotALog { path, found: "no such directory" },
-        _ => Error::io("open", path, "", e),
-    }
-}
 
 /// An open log. All methods may be called from any thread.
 ///
@@ -93,8 +42,7 @@ pub struct Wal {
     options: Options,
     block_bytes: u32,
     location: String,
-    driver: Driver,
-    workers: Vec<JoinHandle<()>>,
+    workers: Workers,
 }
 
 impl Wal {
@@ -245,8 +193,7 @@ impl Wal {
             location: env.disk.location(),
             options: options.clone(),
             env,
-            driver: Driver::None,
-            workers: Vec::new(),
+            workers: Workers::default(),
         };
         // What open returns is exposed from here on, so a mark that covers it is durable first.
         wal.mark()?;
@@ -258,32 +205,8 @@ impl Wal {
         if self.env.threads == Threads::Stepped {
             return Ok(self);
         }
-        let named = |name: &str| thread::Builder::new().name(name.into());
-        let no_thread = |e| failed(&*self.env.disk, "start a thread for", "", e);
-        let (log, clock) = (Arc::clone(&self.log), Arc::clone(&self.env.clock));
-        let idle = Duration::from_millis(u64::from(self.options.idle_ms));
-        let (disk, options) = (Arc::clone(&self.env.disk), self.options.clone());
-        let (ready, started) = mpsc::sync_channel(1);
-        let flusher = move || {
-            // A ring belongs to the thread that made it.
-            let rail = match rail(&*disk, &options) {
-                Ok(rail) => rail,
-                Err(e) => return drop(ready.send(Err(e))),
-            };
-            let driver = if rail.is_some() { Driver::Ring } else { Driver::Blocking };
-            log.start_driver(driver, rail.as_ref());
-            let _ = ready.send(Ok(driver));
-            stop_on_panic(&log, || log.flush_loop(&*clock, idle, rail));
-        };
-        let flusher = named("seawall-flush").spawn(flusher).map_err(no_thread)?;
-        self.workers.push(flusher);
-        let driver = started.recv().map_err(io::Error::other).flatten();
-        self.driver = driver.map_err(|e| failed(&*self.env.disk, "set up io_uring for", "", e))?;
-        let (log, shelf) = (Arc::clone(&self.log), Arc::clone(&self.shelf));
-        let pipeline = Arc::clone(&self.pipeline);
-        let spares = move || stop_on_panic(&log, || prepare(&log, &shelf, &pipeline));
-        let spares = named("seawall-spare").spawn(spares).map_err(no_thread)?;
-        self.workers.push(spares);
+        self.workers.flush(&self.log, &self.env, &self.options)?;
+        self.workers.prepare(&self.log, &self.shelf, &self.pipeline, &self.env)?;
         Ok(self)
     }
 
@@ -300,13 +223,7 @@ impl Wal {
     fn stop(&mut self) {
         self.log.latch(Error::Closed);
         self.shelf.stop();
-        for worker in self.workers.drain(..) {
-            // The last owner may be a callback on the flusher, which ends by itself.
-            if worker.thread().id() != thread::current().id() {
-                // A worker that panicked has nothing left to say; the log is stopped either way.
-                let _ = worker.join();
-            }
-        }
+        self.workers.join();
         // Not before: what the pipeline writes, names and removes must not land in another's log.
         self.log.core().unlock();
     }
@@ -414,7 +331,7 @@ impl Wal {
 
     /// Lets the pipeline catch up.
     fn wait_for_pipeline(&self, version: u64) -> Result<(), Error> {
-        if self.workers.is_empty() {
+        if self.workers.none() {
             return match self.pipeline.lock().step() {
                 Ok(Progress::Full(_)) => Err(Error::NoSpace { path: self.location.clone() }),
                 Ok(_) => Ok(()),
@@ -497,7 +414,7 @@ impl Wal {
         };
         let pipeline_bytes = self.shelf.prepared_bytes();
         let stats = self.log.core().stats();
-        let backend = if self.driver == Driver::Ring { "io_uring" } else { "posix" };
+        let backend = self.workers.backend();
         Stats { spares_zeroed, spares_stale, pipeline_bytes, strategy, backend, ..stats }
     }
 
@@ -563,55 +480,6 @@ fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<crate::segme
         fill_shelf(pipeline, shelf, 2)?;
         if let Some(segment) = shelf.take(1) {
             return Ok(segment);
-        }
-    }
-}
-
-/// The ring that the options ask for; `None` where POSIX calls are to do.
-fn rail(disk: &dyn Disk, options: &Options) -> io::Result<Option<Rail>> {
-    if options.backend == Backend::Posix {
-        return Ok(None);
-    }
-    // One more than may be written at a time: a sync runs beside the writes.
-    let depth = options.in_flight as usize + 1;
-    match disk.ring(depth) {
-        Ok(ring) => Ok(Some(Rail::new(ring, depth))),
-        Err(_) if options.backend == Backend::Auto => Ok(None),
-        Err(e) => Err(e),
-    }
-}
-
-/// How long the log writes nothing before released files are zeroed.
-const LULL: Duration = Duration::from_millis(200);
-
-/// Runs a worker; if it panics, the log stops, so that nobody waits for it.
-fn stop_on_panic(log: &Log, work: impl FnOnce()) {
-    if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        let location = log.core().location();
-        log.latch(Error::io("run a thread for", location, "", io::Error::other("panic")));
-    }
-}
-
-/// The pipeline's thread.
-fn prepare(log: &Log, shelf: &Shelf, pipeline: &Mutex<Pipeline>) {
-    loop {
-        if shelf.stopped() {
-            return;
-        }
-        let progress = pipeline.lock().step();
-        let go_on = match progress {
-            Ok(Progress::Stepped) => true,
-            Ok(Progress::Idle(version)) => shelf.sleep(version, None),
-            Ok(Progress::Lull(version)) => shelf.sleep(version, Some(LULL)),
-            Ok(Progress::Full(version)) => shelf.sleep(version, Some(Duration::from_millis(100))),
-            Err(error) => {
-                log.latch(error);
-                shelf.stop();
-                false
-            }
-        };
-        if !go_on {
-            return;
         }
     }
 }

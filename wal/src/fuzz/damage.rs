@@ -3,10 +3,11 @@
 use super::Choices;
 use crate::disk::Disk;
 use crate::disk::sim::{SimClock, SimDisk, SimRandom};
+use crate::env::{Env, Threads};
 use crate::error::Error;
 use crate::frame::Batch;
 use crate::types::{Class, Lsn};
-use crate::wal::{Env, Threads, Wal};
+use crate::wal::Wal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

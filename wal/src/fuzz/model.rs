@@ -9,12 +9,13 @@ use super::Choices;
 use crate::commit::Ticket;
 use crate::disk::Mode;
 use crate::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
+use crate::env::{Env, Threads};
 use crate::error::Error;
 use crate::frame::Batch;
 use crate::options::Options;
 use crate::step::{StepIo, Stepper};
 use crate::types::{Class, Lsn};
-use crate::wal::{Env, Threads, Wal};
+use crate::wal::Wal;
 use std::sync::Arc;
 
 /// What happened in some runs.

@@ -1,0 +1,211 @@
+//! A real directory with the kernel's ring, whose operations on segments can be made to fail, to end short,
+//! or to end in another order.
+
+use seawall_wal::disk::{
+    Access, AlignedBuf, Disk, DiskFile, DiskLock, Ended, Mode, NameKind, PosixDisk, Ring, RingOp, RingWaker,
+};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// What happens to the operation that is met.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    Io,
+    NoSpace,
+    /// A write ends after its first block; a sync as usual.
+    Short,
+    /// The kernel could not take it just now: to be tried again. A sync as usual.
+    Again,
+}
+
+/// What is to happen, and what was seen.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// The operation, counted from 1, that meets the fault; 0 for none.
+    pub at: AtomicU64,
+    pub fault: Option<Fault>,
+    /// Ends that come together come in reverse.
+    pub reverse: bool,
+    /// The ring is refused with this error.
+    pub refused: Option<io::ErrorKind>,
+    pub seen: AtomicU64,
+    pub ring_ops: AtomicU64,
+    pub most_in_flight: AtomicUsize,
+}
+
+impl Plan {
+    fn next(&self) -> Option<Fault> {
+        let n = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
+        self.fault.filter(|_| n == self.at.load(Ordering::SeqCst))
+    }
+
+    /// Counts operations from here on.
+    pub fn arm(&self, at: u64) {
+        self.seen.store(0, Ordering::SeqCst);
+        self.at.store(at, Ordering::SeqCst);
+    }
+}
+
+#[derive(Debug)]
+pub struct FaultyDisk {
+    inner: PosixDisk,
+    plan: Arc<Plan>,
+}
+
+impl FaultyDisk {
+    pub fn open(dir: &Path, mode: Mode, plan: &Arc<Plan>) -> Arc<FaultyDisk> {
+        Arc::new(FaultyDisk { inner: PosixDisk::open(dir, Some(mode)).unwrap(), plan: Arc::clone(plan) })
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+    fn mode(&self) -> Mode {
+        self.inner.mode()
+    }
+    fn block_size(&self) -> u32 {
+        self.inner.block_size()
+    }
+    fn list(&self) -> io::Result<Vec<(String, NameKind)>> {
+        self.inner.list()
+    }
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(FaultyFile { inner: self.inner.open(name, access)?, plan: Arc::clone(&self.plan) }))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.inner.remove(name)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.inner.sync()
+    }
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.inner.free_bytes()
+    }
+    fn ring(&self, depth: usize) -> io::Result<Box<dyn Ring>> {
+        if let Some(kind) = self.plan.refused {
+            return Err(kind.into());
+        }
+        let (inner, plan) = (self.inner.ring(depth)?, Arc::clone(&self.plan));
+        Ok(Box::new(FaultyRing { inner, plan, held: Vec::new(), in_flight: 0 }))
+    }
+    fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
+        self.inner.lock(name, holder)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    inner: Arc<dyn DiskFile>,
+    plan: Arc<Plan>,
+}
+
+impl FaultyFile {
+    /// Spares are prepared by a thread of their own, whose operations do not count.
+    fn meets(&self) -> Option<Fault> {
+        if std::thread::current().name() == Some("seawall-spare") { None } else { self.plan.next() }
+    }
+}
+
+fn error(fault: Fault) -> io::Error {
+    match fault {
+        Fault::NoSpace => io::ErrorKind::StorageFull.into(),
+        Fault::Again => io::ErrorKind::Interrupted.into(),
+        Fault::Io | Fault::Short => io::Error::from_raw_os_error(5),
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+    fn links(&self) -> io::Result<u64> {
+        self.inner.links()
+    }
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.inner.allocate(len)
+    }
+    fn written_end(&self, from: u64) -> io::Result<u64> {
+        self.inner.written_end(from)
+    }
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.inner.read_at(buf, offset)
+    }
+    fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {
+        self.inner.read_medium(buf, offset, len)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
+        match self.meets() {
+            Some(Fault::Short) => self.inner.write_at(&buf[..4096], offset, durable),
+            Some(fault) => Err(error(fault)),
+            None => self.inner.write_at(buf, offset, durable),
+        }
+    }
+    fn sync(&self) -> io::Result<()> {
+        match self.meets() {
+            Some(fault @ (Fault::Io | Fault::NoSpace)) => Err(error(fault)),
+            _ => self.inner.sync(),
+        }
+    }
+    fn drop_cache(&self) {
+        self.inner.drop_cache();
+    }
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.descriptor()
+    }
+}
+
+#[derive(Debug)]
+struct FaultyRing {
+    inner: Box<dyn Ring>,
+    plan: Arc<Plan>,
+    /// Ends of operations that the kernel never saw.
+    held: Vec<Ended>,
+    in_flight: usize,
+}
+
+impl Ring for FaultyRing {
+    fn start(&mut self, file: &Arc<dyn DiskFile>, op: RingOp, token: usize) -> io::Result<()> {
+        let fault = self.plan.next();
+        self.in_flight += 1;
+        self.plan.ring_ops.fetch_add(1, Ordering::SeqCst);
+        self.plan.most_in_flight.fetch_max(self.in_flight, Ordering::SeqCst);
+        match (fault, op) {
+            (Some(Fault::Short), RingOp::Write { buf, from, offset, durable }) => {
+                let mut first = AlignedBuf::new();
+                first.extend(&buf[from..from + 4096]);
+                let op = RingOp::Write { buf: Arc::new(first), from: 0, offset, durable };
+                self.inner.start(file, op, token)
+            }
+            (Some(Fault::Short | Fault::Again), RingOp::Sync) => self.inner.start(file, RingOp::Sync, token),
+            (Some(fault), _) => {
+                self.held.push((token, Err(error(fault))));
+                Ok(())
+            }
+            (None, op) => self.inner.start(file, op, token),
+        }
+    }
+
+    fn wait(&mut self, timeout: Duration, ended: &mut Vec<Ended>) -> io::Result<()> {
+        let timeout = if self.held.is_empty() { timeout } else { Duration::ZERO };
+        self.inner.wait(timeout, ended)?;
+        ended.append(&mut self.held);
+        if self.plan.reverse {
+            ended.reverse();
+        }
+        self.in_flight -= ended.len();
+        Ok(())
+    }
+
+    fn waker(&self) -> Arc<dyn RingWaker> {
+        self.inner.waker()
+    }
+}
