@@ -3,11 +3,11 @@
 //! Every round runs every row once, each round starting at another row, so that whatever changes on the
 //! machine meanwhile hits all rows alike; `summary` makes the rows of it.
 
-use crate::args::{Load, RunArgs, Strategy, framed_bytes};
+use crate::args::{Load, RunArgs, Strategy};
 use crate::bare::{Bare, BareWriter};
 use crate::counters::Delta;
-use crate::floor::Floor;
-use crate::load::{Drive, Sample, count, drive};
+use crate::floor::{Floor, framed_bytes};
+use crate::load::{Drive, Sample, count, drive, payload};
 use crate::log::Log;
 use crate::medium::{Medium, supports_direct};
 use crate::place::Place;
@@ -120,7 +120,7 @@ impl Targets {
             bare_writer: BareWriter::start(ours.clone())?,
             direct: direct.map(Floor::new),
             sync: Floor::new(sync),
-            log: Log::create(&dir.join("log"), args.segment_bytes, args.strategy)?,
+            log: Log::create(&dir.join("log"), &args.strategy.options(args.segment_bytes))?,
             mode,
             block_bytes: usize::try_from(disk.block_size()).context("block size")?,
             rotations_per_round: args.rotations_per_round(),
@@ -225,20 +225,6 @@ fn appends_over(rotations: usize, spec: &Spec, block_bytes: usize) -> u64 {
     rotations as u64 * (u64::from(spec.segment_bytes) / append).max(1) + 1
 }
 
-/// Bytes that no device can compress, from a 64-bit generator (splitmix64).
-pub(crate) fn payload(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,12 +242,5 @@ mod tests {
             segment_bytes: 64 << 20,
         };
         assert_eq!(appends_over(12, &spec, 4096), 12 * 3276 + 1);
-    }
-
-    #[test]
-    fn payloads_follow_from_the_seed() {
-        assert_eq!(payload(1, 100)[..100], payload(1, 200)[..100]);
-        assert_ne!(payload(1, 16), payload(2, 16));
-        assert!(payload(1, 3).len() >= 3);
     }
 }
