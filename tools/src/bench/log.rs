@@ -72,6 +72,28 @@ impl Log {
         last.map_or(Ok(()), |ticket| self.wait(ticket))
     }
 
+    /// Appends under the producer's key, and releases what is behind the segment in use.
+    pub fn append_as(&self, producer: &mut Producer, payload: &[u8], class: Class) -> Result<Ticket> {
+        let Producer { batch, key } = producer;
+        batch.clear();
+        batch.meta().extend_from_slice(&key.to_le_bytes());
+        batch.push_part(payload);
+        let ticket = self.wal.append(batch, class).context("append to the log")?;
+        let segment = ticket.lsn().segment();
+        if segment > self.released.load(Ordering::Relaxed)
+            && self.released.fetch_max(segment, Ordering::Relaxed) < segment
+        {
+            self.wal.release(segment).context("release segments of the log")?;
+        }
+        Ok(ticket)
+    }
+
+    /// Makes everything appended durable.
+    pub fn flush(&self) -> Result<()> {
+        self.wal.flush().context("flush the log")?;
+        Ok(())
+    }
+
     /// Lets go of the log as a kill would: no mark, nothing flushed.
     pub fn abandon(self) {
         drop(self.wal);
@@ -99,18 +121,7 @@ impl Target for Log {
     }
 
     fn append(&self, producer: &mut Producer, payload: &[u8]) -> Result<Ticket> {
-        let Producer { batch, key } = producer;
-        batch.clear();
-        batch.meta().extend_from_slice(&key.to_le_bytes());
-        batch.push_part(payload);
-        let ticket = self.wal.append(batch, Class::Sync).context("append to the log")?;
-        let segment = ticket.lsn().segment();
-        if segment > self.released.load(Ordering::Relaxed)
-            && self.released.fetch_max(segment, Ordering::Relaxed) < segment
-        {
-            self.wal.release(segment).context("release segments of the log")?;
-        }
-        Ok(ticket)
+        self.append_as(producer, payload, Class::Sync)
     }
 
     fn wait(&self, ticket: Ticket) -> Result<()> {
