@@ -36,6 +36,7 @@ impl Who {
             Who::RaftLog(Window::Default) => "raft-log 1 ms".to_owned(),
             Who::RaftLog(Window::Short) => "raft-log 50 us".to_owned(),
             Who::RaftLog(Window::None) => "raft-log 0".to_owned(),
+            Who::RaftLog(Window::Batch32) => "raft-log batch 32".to_owned(),
             Who::Okaywal => "okaywal".to_owned(),
         }
     }
@@ -161,7 +162,7 @@ pub(crate) fn cases(row: u8, scale: &Scale) -> Vec<Case> {
             case.seawall(load);
             case.push(Who::RaftEngine, load).bar = Some(Bar::AtMost(0.55));
             case.push(Who::RaftEngineDefault, load);
-            for window in Window::ALL {
+            for window in Window::LONE {
                 case.push(Who::RaftLog(window), load);
             }
             case.push(Who::Okaywal, load);
@@ -202,7 +203,7 @@ fn pipelined(mut case: Case, bytes: usize, depth: usize, one_thread: f64, kind: 
     case.push(Who::RaftEngine, lone).bar = Some(Bar::AtLeast(one_thread));
     case.push(Who::RaftEngine, wide).bar = Some(Bar::AtLeast(2.0));
     case.push(Who::RaftEngineGathered, deep);
-    for window in Window::ALL {
+    for window in Window::DEEP {
         case.push(Who::RaftLog(window), deep).bar = Some(Bar::AtLeast(1.5));
     }
     case.push(Who::Okaywal, wide);
@@ -219,7 +220,7 @@ fn bandwidth(mut case: Case, kind: Kind, share: f64) -> Case {
         case.push(Who::Floor(Mode::Buffered), wide);
         case.push(Who::Bare, deep);
         case.push(Who::RaftEngine, wide);
-        case.push(Who::RaftLog(Window::None), deep);
+        case.push(Who::RaftLog(Window::Short), deep);
         case.push(Who::Okaywal, wide);
     }
     case
@@ -239,7 +240,7 @@ impl Case {
     }
 
     fn seawall(&mut self, load: Load) {
-        for variant in Variant::ALL {
+        for variant in Variant::all() {
             self.push(Who::Seawall(variant), load);
         }
     }

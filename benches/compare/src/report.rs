@@ -81,7 +81,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "flushes",
         "bar",
     ]);
-    let variants = Variant::ALL.map(|variant| format!("seawall {}", variant.name()));
+    let variants: Vec<String> = Variant::all().map(|variant| format!("seawall {}", variant.name())).collect();
     for (cell, name) in head[FIXED..].iter_mut().zip(&variants) {
         *cell = name;
     }
@@ -129,7 +129,7 @@ fn cells(row: &Row) -> [String; COLUMNS] {
 /// How many bars are met, and why figures may mean nothing.
 pub(crate) fn verdict(rows: &[Row], machine: &Machine, quick: bool) -> String {
     let mut text = String::new();
-    for variant in Variant::ALL {
+    for variant in Variant::all() {
         let met: Vec<bool> = rows
             .iter()
             .flat_map(|row| row.ratios.iter().filter(|ratio| ratio.variant == variant.name()))

@@ -130,7 +130,7 @@ fn ratios(outcome: &Outcome, line: &Line, rounds: &[Round]) -> Vec<Ratio> {
         let ratio = median(pairs.map(|(ours, theirs)| figure(ours) / figure(theirs)));
         Some(Ratio { variant: variant.name(), ratio, met: line.bar.map(|bar| bar.is_met(ratio)) })
     };
-    Variant::ALL.into_iter().filter_map(of).collect()
+    Variant::all().filter_map(of).collect()
 }
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
         let load = Load { threads: 1, in_flight: 1, bytes: 1 << 20, kind };
         let line = |who, bar| Line { who, load, absent: None, bar };
         let lines = vec![
-            line(Who::Seawall(Variant::Posix), None),
+            line(Who::Seawall(Variant::FIRST), None),
             line(Who::RaftEngine, Some(Bar::AtLeast(3.0))),
             Line { absent: Some("cannot"), ..line(Who::Okaywal, None) },
         ];

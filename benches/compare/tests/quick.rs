@@ -36,8 +36,9 @@ fn a_quick_run_has_all_rows_and_leaves_nothing() {
         for field in ["ops_s", "mib_s", "appended", "rounds"] {
             assert!(row[field].as_f64().unwrap() > 0.0, "{field}: {row}");
         }
-        assert_eq!(row["ratios"].as_array().unwrap().len(), 1, "{row}");
-        assert_eq!(row["bar"].is_object(), row["ratios"][0]["met"].is_boolean(), "{row}");
+        let ratios = row["ratios"].as_array().unwrap();
+        assert!(!ratios.is_empty(), "{row}");
+        assert!(ratios.iter().all(|ratio| ratio["met"].is_boolean() == row["bar"].is_object()), "{row}");
     }
     let numbers: BTreeSet<u64> = rows.iter().map(|row| row["row"].as_u64().unwrap()).collect();
     assert_eq!(numbers, (1..=6).collect());

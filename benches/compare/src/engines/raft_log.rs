@@ -28,14 +28,19 @@ pub(crate) enum Window {
     Default,
     Short,
     None,
+    /// As it comes, but a batch that has 32 appends waits for no more: cut to a load with as many in flight.
+    Batch32,
 }
 
 impl Window {
-    pub(crate) const ALL: [Window; 3] = [Window::Default, Window::Short, Window::None];
+    /// Those for a lone writer.
+    pub(crate) const LONE: [Window; 3] = [Window::Default, Window::Short, Window::None];
+    /// Those for several appends in flight.
+    pub(crate) const DEEP: [Window; 4] = [Window::Default, Window::Short, Window::None, Window::Batch32];
 
     fn duration(self) -> Option<Duration> {
         match self {
-            Window::Default => None,
+            Window::Default | Window::Batch32 => None,
             Window::Short => Some(Duration::from_micros(50)),
             Window::None => Some(Duration::ZERO),
         }
@@ -144,6 +149,7 @@ impl Log {
                 dir: dir.display().to_string(),
                 chunk_max_size: Some(CHUNK_BYTES),
                 flush_batch_wait: window.duration(),
+                flush_batch_max_items: (window == Window::Batch32).then_some(32),
                 ..chunked_wal::Config::default()
             },
             ..Config::default()

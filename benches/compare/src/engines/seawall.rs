@@ -10,29 +10,28 @@ use seawall_wal::{Class, Options, Wal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// How Seawall is run.
+/// Ways to run Seawall, which are run side by side: a name, and what it changes of the options.
+const VARIANTS: &[(&str, fn(Options) -> Options)] = &[("posix", |options| options)];
+
+/// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Variant {
-    /// `pwritev2` by the thread that waits.
-    Posix,
-}
+pub(crate) struct Variant(usize);
 
 impl Variant {
-    /// Number of variants.
-    pub(crate) const COUNT: usize = 1;
-    /// All of them. To compare another: a variant, its name and its options below.
-    pub(crate) const ALL: [Variant; Variant::COUNT] = [Variant::Posix];
+    pub(crate) const COUNT: usize = VARIANTS.len();
+    #[cfg(test)]
+    pub(crate) const FIRST: Variant = Variant(0);
+
+    pub(crate) fn all() -> impl Iterator<Item = Variant> {
+        (0..Variant::COUNT).map(Variant)
+    }
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Variant::Posix => "posix",
-        }
+        VARIANTS[self.0].0
     }
 
     fn options(self, base: Options) -> Options {
-        match self {
-            Variant::Posix => base,
-        }
+        VARIANTS[self.0].1(base)
     }
 }
 
