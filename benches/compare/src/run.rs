@@ -8,8 +8,9 @@ use crate::args::Scale;
 use crate::engines::{self, Engine, Seen};
 use crate::plan::{Case, Line, Who, cases};
 use anyhow::{Context, Result, ensure};
+use rustix::fs::syncfs;
 use seawall_tools::bench::device::{Counts, Device};
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 /// What one round saw of one line.
@@ -71,6 +72,7 @@ pub(crate) fn row(
 ) -> Result<Vec<Outcome>> {
     let mut engines = Engines { dir, scale, row, open: Vec::new() };
     let mut outcomes = Vec::new();
+    let root = File::open(dir).with_context(|| format!("open {}", dir.display()))?;
     for case in cases(row, scale) {
         let lines = case.lines.len();
         let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); lines];
@@ -89,6 +91,9 @@ pub(crate) fn row(
                 let name = line.who.name();
                 say(&format!("row {row}: {}, round {} of {}: {name}", case.title, round + 1, case.rounds));
                 let engine = engines.of(line.who)?;
+                engine.rest().context("between measurements")?;
+                // Nobody pays for what others, or the preparation, left in the page cache.
+                syncfs(&root).context("sync the file system")?;
                 let seen = measure(engine, line, device, payload)
                     .with_context(|| format!("row {row}, {}, {name}", case.title))?;
                 rounds[at].push(seen);
@@ -102,7 +107,6 @@ pub(crate) fn row(
 }
 
 fn measure(engine: &dyn Engine, line: &Line, device: Option<&Device>, payload: &[u8]) -> Result<Round> {
-    engine.rest().context("between measurements")?;
     let look = || device.map(Device::read).transpose();
     let (records, syncs, before) = (engine.records()?, engine.syncs()?, look()?);
     let seen = engine.measure(line.who, &line.load, &payload[..line.load.bytes])?;

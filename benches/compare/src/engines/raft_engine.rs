@@ -43,7 +43,7 @@ pub(super) fn open_default(dir: &Path) -> Result<RaftEngine> {
 
 /// As well as it can be for these loads.
 pub(super) fn open_tuned(dir: &Path, scale: &Scale) -> Result<RaftEngine> {
-    open(Config {
+    let engine = open(Config {
         dir: dir.join("log").display().to_string(),
         batch_compression_threshold: ReadableSize(0),
         target_file_size: ReadableSize(scale.raft_engine_file_bytes),
@@ -51,7 +51,10 @@ pub(super) fn open_tuned(dir: &Path, scale: &Scale) -> Result<RaftEngine> {
         enable_log_recycle: true,
         prefill_for_recycle: true,
         ..Config::default()
-    })
+    })?;
+    // The first file of a new engine is not one of those written beforehand; the next is.
+    engine.inner.purge_manager().must_purge_all_stale();
+    Ok(engine)
 }
 
 fn open(config: Config) -> Result<RaftEngine> {

@@ -10,8 +10,11 @@ use seawall_wal::{Class, Options, Wal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Ways to run Seawall, which are run side by side: a name, and what it changes of the options.
-const VARIANTS: &[(&str, fn(Options) -> Options)] = &[("posix", |options| options)];
+/// A name, and what it changes of the options.
+type Way = (&'static str, fn(Options) -> Options);
+
+/// Ways to run Seawall, which are run side by side.
+const VARIANTS: &[Way] = &[("posix", |options| options)];
 
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
