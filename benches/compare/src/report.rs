@@ -12,7 +12,9 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-const FIXED: usize = 11;
+const FIXED: usize = 12;
+/// Share of the processors that others may use before figures are doubted.
+const OTHERS_MAX: f64 = 0.25;
 const COLUMNS: usize = FIXED + Variant::COUNT;
 
 const LEGEND: &str = "\
@@ -21,6 +23,7 @@ bare       a group commit without a log: one buffer, one durable write per group
 gathered   the caller collects what is in flight in one batch of raft-engine and writes it with one call
 syncs      calls that made something durable, per append: writes with RWF_DSYNC, or syncs, as the engine counts
 flushes    flushes of the device per append, as the kernel counts them for the whole disk
+others     share of the processors that others used meanwhile, threads of the kernel included
 bar        what Seawall over this line is to be, in appends/s; in row 4 in p50
 Figures are medians over rounds in which all lines of a case take turns; ratios are medians over the rounds.";
 
@@ -79,6 +82,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "p50 us",
         "syncs",
         "flushes",
+        "others",
         "bar",
     ]);
     let variants: Vec<String> = Variant::all().map(|variant| format!("seawall {}", variant.name())).collect();
@@ -113,6 +117,7 @@ fn cells(row: &Row) -> [String; COLUMNS] {
         figure(1, |f| f.p50_us),
         figure(3, |f| f.syncs_per_append),
         figure(3, |f| f.device_flushes_per_append),
+        figure(2, |f| f.others),
         or_none(row.bar.map(|bar| bar.text())),
     ]);
     for (cell, ratio) in cells[FIXED..].iter_mut().zip(&row.ratios) {
@@ -144,6 +149,14 @@ pub(crate) fn verdict(rows: &[Row], machine: &Machine, quick: bool) -> String {
     }
     if machine.in_memory() {
         warn("this file system lives in memory: nothing here is durable");
+    }
+    let shares: Vec<f64> = rows.iter().filter_map(|row| row.figures.as_ref()?.others).collect();
+    let loud = shares.iter().filter(|share| **share > OTHERS_MAX).count();
+    if loud > 0 {
+        warn(&format!(
+            "others used more than {OTHERS_MAX} of the processors in {loud} of {} lines",
+            shares.len()
+        ));
     }
     for row in rows {
         let Some(figures) = &row.figures else { continue };

@@ -6,6 +6,7 @@
 
 use crate::args::Scale;
 use crate::engines::{self, Engine, Seen};
+use crate::noise::Ticks;
 use crate::plan::{Case, Line, Who, cases};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::syncfs;
@@ -21,6 +22,8 @@ pub(crate) struct Round {
     pub(crate) syncs: Option<u64>,
     /// What the device did meanwhile, if it is one that counts.
     pub(crate) device: Option<Counts>,
+    /// Share of the processors that others used.
+    pub(crate) others: Option<f64>,
 }
 
 /// What was seen of a case: of each line, its rounds; none of those that are absent.
@@ -109,8 +112,9 @@ pub(crate) fn row(
 fn measure(engine: &dyn Engine, line: &Line, device: Option<&Device>, payload: &[u8]) -> Result<Round> {
     let look = || device.map(Device::read).transpose();
     let (records, syncs, before) = (engine.records()?, engine.syncs()?, look()?);
+    let ticks = Ticks::now();
     let seen = engine.measure(line.who, &line.load, &payload[..line.load.bytes])?;
-    let after = look()?;
+    let (ticks_after, after) = (Ticks::now(), look()?);
     if let (Some(before), Some(after)) = (records, engine.records()?) {
         let held = after - before;
         ensure!(held == seen.appended, "{} appends were made, {held} records are there", seen.appended);
@@ -118,6 +122,7 @@ fn measure(engine: &dyn Engine, line: &Line, device: Option<&Device>, payload: &
     Ok(Round {
         seen,
         syncs: engine.syncs()?.zip(syncs).map(|(after, before)| after.saturating_sub(before)),
+        others: ticks_after.zip(ticks).map(|(after, before)| after.others_since(&before)),
         device: after.zip(before).map(|(after, before)| after.since(&before)),
     })
 }

@@ -41,6 +41,9 @@ pub(crate) struct Figures {
     pub(crate) device_writes_per_append: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device_bytes_per_append: Option<f64>,
+    /// Share of the processors that others used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) others: Option<f64>,
     pub(crate) rounds: usize,
 }
 
@@ -111,6 +114,10 @@ fn figures(rounds: &[Round], bytes: usize) -> Option<Figures> {
         device_flushes_per_append: per_append(&|round| round.device?.flushes),
         device_writes_per_append: per_append(&|round| Some(round.device?.writes)),
         device_bytes_per_append: per_append(&|round| Some(round.device?.write_bytes)),
+        others: {
+            let shares: Option<Vec<f64>> = rounds.iter().map(|round| round.others).collect();
+            shares.map(|shares| median(shares.into_iter()))
+        },
         rounds: rounds.len(),
     })
 }
@@ -141,7 +148,7 @@ mod tests {
 
     fn round(ops_s: f64, syncs: Option<u64>) -> Round {
         let seen = Seen { ops_s, p50_us: Some(1e6 / ops_s), p99_us: None, appended: 10 };
-        Round { seen, syncs, device: None }
+        Round { seen, syncs, device: None, others: None }
     }
 
     #[test]
