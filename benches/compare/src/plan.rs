@@ -161,7 +161,7 @@ pub(crate) fn cases(row: u8, scale: &Scale) -> Vec<Case> {
             case.push(Who::Bare, load);
             case.seawall(load);
             case.push(Who::RaftEngine, load).bar = Some(Bar::AtMost(0.55));
-            case.push(Who::RaftEngineDefault, load);
+            case.push(Who::RaftEngineDefault, load).bar = Some(Bar::AtMost(0.55));
             for window in Window::LONE {
                 case.push(Who::RaftLog(window), load);
             }
