@@ -75,7 +75,10 @@ impl RaftEngine {
             producer.push(&[7; RUN_IN_BYTES])?;
             self.inner.write(&mut producer.batch, false).context("write to raft-engine")?;
         }
-        self.rest()
+        self.rest()?;
+        // The file in use was made before there was one to recycle; the next is a recycled one.
+        self.inner.purge_manager().must_purge_all_stale();
+        Ok(())
     }
 
     fn next_index(&self, region: u64) -> u64 {
