@@ -6,7 +6,7 @@ use crate::plan::{Kind, Load, Who};
 use anyhow::{Context, Result};
 use seawall_tools::bench::load::{Drive, Target, drive};
 use seawall_tools::bench::log::Log;
-use seawall_wal::{Class, Options, Wal};
+use seawall_wal::{Backend, Class, Options, Wal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -14,7 +14,10 @@ use std::time::Instant;
 type Way = (&'static str, fn(Options) -> Options);
 
 /// Ways to run Seawall, which are run side by side.
-const VARIANTS: &[Way] = &[("posix", |options| options)];
+const VARIANTS: &[Way] = &[
+    ("auto", |options| options),
+    ("posix", |options| Options { backend: Backend::Posix, ..options }),
+];
 
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
