@@ -1,8 +1,9 @@
 //! The reference: groups as one would write them down, and the operations that a valid caller may ask for.
+//! The random model uses it, and so does the example `crash_workload`.
 
 use std::collections::BTreeMap;
 
-use seawall::{ConfState, Engine, Error, HardState};
+use seawall::{ConfState, Engine, EntryRef, Error, HardState, WriteBatch};
 
 /// A small generator, so that a seed means the same in every version of every dependency.
 pub struct Rng(pub u64);
@@ -121,8 +122,29 @@ impl Groups {
         self.0.entry(id).or_default().apply(act);
     }
 
+    /// Adds the groups of another part of the same engine.
+    pub fn extend(&mut self, others: &Groups) {
+        self.0.extend(others.0.iter().map(|(id, group)| (*id, group.clone())));
+    }
+
     /// What of the engine is not as it is here. Looks at everything that is in memory.
     pub fn differs(&self, engine: &Engine) -> Result<(), String> {
+        let ids: Vec<u64> = self.0.iter().filter(|(_, group)| group.exists).map(|(id, _)| *id).collect();
+        if engine.groups() != ids {
+            return Err(format!("groups {:?}, not {ids:?}", engine.groups()));
+        }
+        self.groups_differ(engine)?;
+        let entries: usize = self.0.values().map(|group| group.entries.len()).sum();
+        match engine.stats() {
+            Ok(stats) if stats.entries != entries as u64 => {
+                Err(format!("{} entries, not {entries}", stats.entries))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`Groups::differs`], for an engine that may have other groups beside these.
+    pub fn groups_differ(&self, engine: &Engine) -> Result<(), String> {
         let same = |what: &str, id: u64, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
             let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
             if found == expected {
@@ -131,10 +153,6 @@ impl Groups {
                 Err(format!("group {id}: {what} {found}, not {expected}"))
             }
         };
-        let ids: Vec<u64> = self.0.iter().filter(|(_, group)| group.exists).map(|(id, _)| *id).collect();
-        if engine.groups() != ids {
-            return Err(format!("groups {:?}, not {ids:?}", engine.groups()));
-        }
         for (&id, group) in &self.0 {
             let found = engine.group(id);
             let (last, runs) = (group.last(), found.term_runs());
@@ -159,13 +177,7 @@ impl Groups {
                 return same("first", id, &found.first_index(), &group.point);
             }
         }
-        let entries: usize = self.0.values().map(|group| group.entries.len()).sum();
-        match engine.stats() {
-            Ok(stats) if stats.entries != entries as u64 => {
-                Err(format!("{} entries, not {entries}", stats.entries))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Reads every entry; says which one is another. Fails as the log does.
@@ -272,4 +284,23 @@ pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Ac
         95..97 => Act::Remove,
         _ => Act::Hard(group.hard),
     }
+}
+
+/// Adds `act` on `group` to `batch`.
+pub fn build(batch: &mut WriteBatch, group: u64, act: &Act) {
+    match act {
+        Act::Append { first, term, ids } => {
+            let payloads: Vec<_> = ids.iter().map(|id| payload(*id)).collect();
+            let entries: Vec<_> = (*first..)
+                .zip(&payloads)
+                .map(|(index, payload)| EntryRef { index, term: *term, payload })
+                .collect();
+            batch.append(group, &entries)
+        }
+        Act::Hard(hard) => batch.hard_state(group, *hard),
+        Act::Conf(conf) => batch.conf_state(group, conf),
+        Act::Compact(index) => batch.compact(group, *index),
+        Act::Start(index, term) => batch.set_start(group, *index, *term),
+        Act::Remove => batch.remove_group(group),
+    };
 }
