@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
 use crate::frame::{Batch, Identity};
 use crate::listener::Listener;
+use crate::mutant::mutant;
 use crate::options::{Options, Strategy};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::read::{Records, Table, read_range};
@@ -192,7 +193,7 @@ impl Wal {
             }
         }
         // A log that starts over says so with its mark; until that is durable its files stay.
-        if !verdict.end.is_zero() {
+        if !verdict.end.is_zero() || mutant("new_start_not_marked_before_removal") {
             shelf.release_below(verdict.first_live);
         }
         let next = verdict.next.at.segment();
@@ -245,7 +246,9 @@ impl Wal {
             workers: Vec::new(),
         };
         // What open returns is exposed from here on, so a mark that covers it is durable first.
-        wal.mark()?;
+        if !mutant("no_mark_at_open") || fresh.is_some() {
+            wal.mark()?;
+        }
         Ok((wal, report))
     }
 

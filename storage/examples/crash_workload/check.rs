@@ -24,7 +24,7 @@ pub fn adopt(plan: &Plan, history: &History, engine: &Engine) -> Result<Vec<Stat
     let mut states = Vec::new();
     for thread in 0..plan.threads {
         let state = find(plan, history, engine, thread)?;
-        all.extend(&state.groups);
+        all.extend([state.groups.clone()]);
         states.push(state);
     }
     // Nothing beside that: no further group and no further entry.

@@ -79,6 +79,9 @@ fn write(
     if end == End::Close { sent.wait_until(0) } else { Ok(()) }
 }
 
+/// What became of a batch.
+type Answer = Result<(), String>;
+
 /// Batches of a thread that are not known to be durable. Every other thread waits for its tickets, the
 /// others leave callbacks: both must keep the promise.
 struct Sent<'a> {
@@ -87,7 +90,7 @@ struct Sent<'a> {
     threads: usize,
     tickets: VecDeque<(Ticket, u64)>,
     called: u64,
-    answers: (Sender<Result<(), String>>, Receiver<Result<(), String>>),
+    answers: (Sender<Answer>, Receiver<Answer>),
 }
 
 impl<'a> Sent<'a> {
@@ -97,7 +100,7 @@ impl<'a> Sent<'a> {
 
     /// Once `ticket` is durable, so are the thread's first `number` batches.
     fn add(&mut self, ticket: Ticket, number: u64) {
-        if self.thread % 2 == 0 {
+        if self.thread.is_multiple_of(2) {
             self.tickets.push_back((ticket, number));
             return;
         }

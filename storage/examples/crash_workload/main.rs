@@ -96,7 +96,8 @@ fn verify(plan: &Plan, dir: &Path, text: &str) -> Result<(), String> {
         Err(error) => return Err(format!("open refused: {error}")),
     };
     // Different after each power cut, so that both ends are tried.
-    let ends = if history.lines % 2 == 0 { [End::Close, End::Drop] } else { [End::Drop, End::Close] };
+    let ends =
+        if history.lines.is_multiple_of(2) { [End::Close, End::Drop] } else { [End::Drop, End::Close] };
     let acks = Arc::new(Acks::new(history).map_err(|error| error.to_string())?);
     for (batches, end) in VERIFIER_BATCHES.into_iter().zip(ends) {
         go_on(plan, &acks, engine, batches, end)?;

@@ -122,11 +122,6 @@ impl Groups {
         self.0.entry(id).or_default().apply(act);
     }
 
-    /// Adds the groups of another part of the same engine.
-    pub fn extend(&mut self, others: &Groups) {
-        self.0.extend(others.0.iter().map(|(id, group)| (*id, group.clone())));
-    }
-
     /// What of the engine is not as it is here. Looks at everything that is in memory.
     pub fn differs(&self, engine: &Engine) -> Result<(), String> {
         self.groups_differ(engine)?;
@@ -203,6 +198,13 @@ impl Groups {
         let high = low + rng.below(group.last() + 2 - low);
         let limit = if rng.chance(50) { Some(rng.below(5000)) } else { None };
         read_differs(engine, group, Wanted { id, low, high, limit })
+    }
+}
+
+/// Adds the groups of other parts of the same engine.
+impl Extend<Groups> for Groups {
+    fn extend<I: IntoIterator<Item = Groups>>(&mut self, others: I) {
+        self.0.extend(others.into_iter().flat_map(|groups| groups.0));
     }
 }
 

@@ -6,6 +6,7 @@
 //! two never disagree. Fails with the kernel's error, unchanged.
 
 use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind};
+use crate::mutant::mutant;
 use parking_lot::Mutex;
 use rustix::fs::{
     self, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode as Permissions, OFlags, SeekFrom,
@@ -280,7 +281,7 @@ impl DiskFile for PosixFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        if durable {
+        if durable && !mutant("posix_write_not_forced") {
             let flags = ReadWriteFlags::DSYNC;
             Ok(rustix::io::pwritev2(&self.main, &[IoSlice::new(buf)], offset, flags)?)
         } else {
@@ -289,6 +290,9 @@ impl DiskFile for PosixFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if mutant("posix_sync_does_nothing") {
+            return Ok(());
+        }
         Ok(fs::fdatasync(&self.main)?)
     }
 
