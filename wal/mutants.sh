@@ -4,12 +4,13 @@
 #
 #   wal/mutants.sh [name ..]            all bugs, or those named
 #
-# Builds once, into target/mutants. SECONDS_MAX (default 300) limits one test program: a hang is a find.
+# Builds once, into target/mutants. SECONDS_MAX (default 100) limits one test program: a hang is a find.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
-simulation="wal/model storage/model wal/faults wal/attack_disk wal/attack_pipeline wal/promises wal/corruption"
-limit="${SECONDS_MAX:-300}"
+simulation="wal/model storage/model wal/kill_points wal/live_reads wal/faults wal/attack_disk wal/attack_pipeline
+    wal/promises wal/corruption storage/rot"
+limit="${SECONDS_MAX:-100}"
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg seawall_mutants" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/mutants"
 
 # Test programs as `package/name<tab>path`; `package/lib` are the unit tests.
@@ -33,7 +34,7 @@ finds() {
     echo "$1::$(sed -nE 's/^test (.*) \.\.\. FAILED$/\1/p; s/^---- (.*) stdout ----$/\1/p' <<<"$out" | head -1)"
 }
 
-others="$(cut -f 1 <<<"$programs" | grep -vxF "$(tr ' ' '\n' <<<"$simulation")")"
+others="$(cut -f 1 <<<"$programs" | grep -vxF "$(tr -s ' ' '\n' <<<"$simulation")")"
 names="$*"
 [ -n "$names" ] || names="$(grep -rhoE 'mutant\("[a-z_]+"\)' wal/src storage/src --include=*.rs | grep -v '"name"' |
     cut -d '"' -f 2 | sort -u)"

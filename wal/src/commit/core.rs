@@ -380,9 +380,6 @@ impl Core {
         if let Some(last) = self.filling.as_mut().or(self.queued.back_mut()) {
             last.wanted = true;
         }
-        if mutant("flush_leaves_what_is_queued") && self.flight.len() == 0 {
-            return (Lsn::ZERO, 0);
-        }
         let last = self.filling.as_ref().or(self.queued.back()).or(self.flight.groups().last());
         last.map_or((Lsn::ZERO, 0), |g| (g.lsn(), g.ordinal))
     }
