@@ -35,11 +35,11 @@ fn payload(index: u64) -> Vec<u8> {
 /// Flips a bit in the middle of the payload of entry `index`.
 fn rot(disk: &SimDisk, index: u64) {
     let wanted = payload(index);
-    let places = disk.names().into_iter().filter(|name| name.ends_with(".wal")).filter_map(|name| {
+    let mut places = disk.names().into_iter().filter(|name| name.ends_with(".wal")).filter_map(|name| {
         let at = disk.read_file(&name).windows(wanted.len()).position(|bytes| bytes == wanted)?;
         Some((name, at))
     });
-    let (name, at) = places.last().expect("the payload is on the disk");
+    let (name, at) = places.next_back().expect("the payload is on the disk");
     disk.corrupt(&name, at + wanted.len() / 2, |bytes| bytes[0] ^= 1);
 }
 

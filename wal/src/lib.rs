@@ -98,7 +98,7 @@ pub use listener::Listener;
 pub use listener::Tracing;
 pub use options::{Options, Strategy, Suspect};
 pub use read::{Record, Records};
-pub use recover::Report;
+pub use recover::{Report, Took};
 pub use stats::{Histogram, Stats};
 pub use types::{Class, Lsn};
 pub use wal::{Env, Threads, Wal};

@@ -5,7 +5,7 @@
 //! before it was read. Fails with every damaged place.
 
 use crate::directory::{IDENTITY, Names, failed, list, read_identity};
-use crate::disk::{Access, Disk, DiskFile};
+use crate::disk::{Access, Clock, Disk, DiskFile};
 use crate::error::Error;
 use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
 use crate::frame::layout::FORMAT_VERSION;
@@ -19,6 +19,7 @@ use crate::types::Lsn;
 use crate::verdict::{Verdict, decide, decide_fresh};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What open found and did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,6 +42,19 @@ pub struct Report {
     pub removed: Vec<String>,
     /// Names that are not the log's; left alone.
     pub foreign: Vec<String>,
+    /// Where the time went.
+    pub took: Took,
+}
+
+/// Where the time of an open went, by the log's clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Took {
+    /// Making everything found durable, before it was read (INV-3).
+    pub sync: Duration,
+    /// Reading and checking the segments; grows with their bytes.
+    pub scan: Duration,
+    /// All of it, up to the durable mark that ends an open.
+    pub total: Duration,
 }
 
 /// A log that was found sound.
@@ -59,9 +73,11 @@ pub(crate) struct Recovered {
 /// with the identity `fresh`, its start.
 pub(crate) fn recover(
     disk: &dyn Disk,
+    clock: &dyn Clock,
     options: &Options,
     fresh: Option<Identity>,
 ) -> Result<Recovered, Error> {
+    let begin = clock.now_ns();
     let identity = fresh.map_or_else(|| read_identity(disk), Ok)?;
     let unknown = identity.read_only_compatible & !READ_ONLY_COMPATIBLE_KNOWN;
     if unknown != 0 {
@@ -70,6 +86,7 @@ pub(crate) fn recover(
     }
     let names = list(disk)?;
     let files = open_and_sync(disk, &names)?;
+    let synced = clock.now_ns();
     let mut facts = Vec::with_capacity(files.len());
     for (&sequence, file) in &files {
         let found = match fresh {
@@ -80,6 +97,7 @@ pub(crate) fn recover(
         let found = found.map_err(|e| failed(disk, "read", &file_name(sequence), e))?;
         facts.push(found);
     }
+    let scanned = clock.now_ns();
     let verdict = match fresh {
         Some(_) => decide_fresh(&facts, identity.block_bytes),
         None => decide(&facts, identity.block_bytes, options.suspect),
@@ -106,8 +124,13 @@ pub(crate) fn recover(
         dropped: verdict.dropped.clone(),
         removed: names.unfinished.clone(),
         foreign: names.foreign.clone(),
+        took: Took { sync: since(begin, synced), scan: since(synced, scanned), ..Took::default() },
     };
     Ok(Recovered { identity, verdict, segments, files: names.segments, report })
+}
+
+fn since(from_ns: u64, to_ns: u64) -> Duration {
+    Duration::from_nanos(to_ns.saturating_sub(from_ns))
 }
 
 /// Makes what is there durable before it is believed: a killed process may have left it in the page

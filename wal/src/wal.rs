@@ -173,7 +173,9 @@ impl Wal {
         lock: Arc<dyn DiskLock>,
         fresh: Option<Identity>,
     ) -> Result<(Wal, Report), Error> {
-        let Recovered { identity, verdict, segments, files, report } = recover(&*env.disk, options, fresh)?;
+        let begin = env.clock.now_ns();
+        let Recovered { identity, verdict, segments, files, mut report } =
+            recover(&*env.disk, &*env.clock, options, fresh)?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart {
@@ -249,6 +251,7 @@ impl Wal {
         if !mutant("no_mark_at_open") || fresh.is_some() {
             wal.mark()?;
         }
+        report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin));
         Ok((wal, report))
     }
 

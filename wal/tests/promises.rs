@@ -331,3 +331,18 @@ fn inv_10_looking_changes_nothing() {
     assert_eq!(payloads(&wal).len(), 12);
     assert_eq!(disk.operations(), operations, "reading is no writing");
 }
+
+// ---- durability classes ----------------------------------------------------------------------------
+
+#[test]
+fn who_blocks_for_a_lazy_record_has_it_written_at_once() {
+    let disk = sim();
+    let wal = Wal::create_in(env(disk.process()), &options()).unwrap();
+    let mut batch = Batch::new();
+    batch.push_part(b"commit index");
+    let ticket = wal.append(&batch, Class::Lazy).unwrap();
+    assert!(!ticket.is_durable(), "a lazy record forces no group");
+    // Nobody steps the log here: a wait that left the group to others would never end.
+    let lsn = ticket.wait().unwrap();
+    assert!(wal.durable() > lsn);
+}

@@ -96,7 +96,8 @@ impl<H: Host> Pump<H> {
 
     // ---- the loop --------------------------------------------------------------------------------
 
-    /// Does everything that can be done without waiting; says whether there was anything.
+    /// Does everything that can be done without waiting; says whether there was anything. The one wait in
+    /// it: an applied membership change is durable before the state machine hears of it.
     ///
     /// # Errors
     /// What stopped the pump, now or earlier. A full disk does not: call again.

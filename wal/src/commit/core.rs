@@ -384,6 +384,13 @@ impl Core {
         last.map_or((Lsn::ZERO, 0), |g| (g.lsn(), g.ordinal))
     }
 
+    /// Wants group `ordinal`, if it is still being filled.
+    pub(crate) fn want(&mut self, ordinal: u64) {
+        if let Some(group) = self.filling.as_mut().filter(|g| g.ordinal == ordinal) {
+            group.wanted = true;
+        }
+    }
+
     /// End of the durable prefix.
     pub(crate) fn watermark(&self) -> Lsn {
         self.watermark

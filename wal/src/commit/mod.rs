@@ -144,7 +144,14 @@ impl Log {
         if wake {
             self.flusher.wake(1);
         }
-        Ok(Ticket::new(Arc::clone(self), placed.lsn, placed.group))
+        Ok(Ticket::new(Arc::clone(self), placed, class))
+    }
+
+    /// Has group `group` written although all of it may wait: somebody waits for it after all.
+    fn want(&self, group: u64) {
+        let mut core = self.core.lock();
+        core.want(group);
+        self.note_issuable(&core);
     }
 
     /// Blocks until the record at `lsn` in group `group` is durable.

@@ -1,9 +1,10 @@
 //! What `append` returns: the promise that a record will be durable, to be awaited in one of three ways.
 
 use super::Log;
+use super::core::Placed;
 use super::waiters::Waiter;
 use crate::error::Error;
-use crate::types::Lsn;
+use crate::types::{Class, Lsn};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,19 +15,20 @@ use std::task::{Context, Poll};
 /// Block with [`Ticket::wait`], `.await` it, or leave a callback with [`Ticket::on_durable`]. Dropping
 /// it changes nothing for the record. `Ok` comes only after the device confirmed a flush, or a forced
 /// write, that covers the record and everything before it (INV-1, INV-2). A lazy record is durable with
-/// the next group, when the log goes idle or when it is closed.
+/// the next group, when the log goes idle, when it is closed, or when a thread blocks for it.
 #[derive(Debug)]
 pub struct Ticket {
     log: Arc<Log>,
     lsn: Lsn,
     group: u64,
+    class: Class,
     /// Names the waker that a poll left.
     polled: Option<u64>,
 }
 
 impl Ticket {
-    pub(super) fn new(log: Arc<Log>, lsn: Lsn, group: u64) -> Ticket {
-        Ticket { log, lsn, group, polled: None }
+    pub(super) fn new(log: Arc<Log>, placed: Placed, class: Class) -> Ticket {
+        Ticket { log, lsn: placed.lsn, group: placed.group, class, polled: None }
     }
 
     /// Position of the record's first byte.
@@ -40,11 +42,14 @@ impl Ticket {
     }
 
     /// Blocks until the record is durable; returns its position. A thread that finds the disk free
-    /// writes the group itself.
+    /// writes the group itself, at once also if the record is lazy.
     ///
     /// # Errors
     /// [`Error::Latched`] if the log stopped first, [`Error::Closed`] if it was closed.
     pub fn wait(&self) -> Result<Lsn, Error> {
+        if self.class == Class::Lazy && !self.is_durable() {
+            self.log.want(self.group);
+        }
         self.log.wait(self.lsn, self.group)?;
         Ok(self.lsn)
     }

@@ -19,7 +19,7 @@ use clap::Args;
 use serde::Serialize;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Most that is written before the crash.
 const WRITTEN_MAX: u64 = 4 << 30;
@@ -100,20 +100,23 @@ pub(crate) fn bench(args: &FirstAckArgs) -> Result<()> {
 struct Times {
     /// The call itself.
     ready_us: f64,
+    /// What of it the scan of the segments took.
+    scan_us: f64,
     /// The append after it.
     append_us: f64,
 }
 
 impl Times {
-    /// Times `start` and the first append to the log that it returns.
-    fn take(payload: &[u8], start: impl FnOnce() -> Result<Log>) -> Result<(Log, Times)> {
+    /// Times `start`, which also says how long it scanned, and the first append to the log that it returns.
+    fn take(payload: &[u8], start: impl FnOnce() -> Result<(Log, Duration)>) -> Result<(Log, Times)> {
         let begin = Instant::now();
-        let log = start()?;
+        let (log, scan) = start()?;
         let ready = Instant::now();
         let ticket = log.append(&mut log.producer(0), payload)?;
         log.wait(ticket)?;
         let append_us = ready.elapsed().as_secs_f64() * 1e6;
-        Ok((log, Times { ready_us: (ready - begin).as_secs_f64() * 1e6, append_us }))
+        let us = |duration: Duration| duration.as_secs_f64() * 1e6;
+        Ok((log, Times { ready_us: us(ready - begin), scan_us: us(scan), append_us }))
     }
 }
 
@@ -127,7 +130,8 @@ struct Round {
 }
 
 fn round(args: &FirstAckArgs, dir: &Path, payload: &[u8]) -> Result<Round> {
-    let (log, create) = Times::take(payload, || Log::create(dir, args.segment_bytes, args.strategy))?;
+    let (log, create) =
+        Times::take(payload, || Ok((Log::create(dir, args.segment_bytes, args.strategy)?, Duration::ZERO)))?;
     log.settle()?;
     log.fill(args.written, payload[0])?;
     log.abandon();
@@ -152,10 +156,14 @@ struct Row {
     segment_bytes: u32,
     /// The call itself; opening scans.
     ready_us: f64,
+    /// The scan in it, which grows with the segments.
+    scan_us: f64,
     /// The first durable append after it.
     append_us: f64,
     /// From the call to the acknowledgement.
     ack_us: f64,
+    /// The same without the scan.
+    ack_less_scan_us: f64,
     ack_max_us: f64,
     rounds: usize,
 }
@@ -172,8 +180,10 @@ fn rows(args: &FirstAckArgs, rounds: &[Round]) -> Vec<Row> {
             backend: rounds.first().map_or("", |round| round.backend),
             segment_bytes: args.segment_bytes,
             ready_us: of(|t| t.ready_us),
+            scan_us: of(|t| t.scan_us),
             append_us: of(|t| t.append_us),
             ack_us: of(ack),
+            ack_less_scan_us: of(|t| t.ready_us - t.scan_us + t.append_us),
             ack_max_us: rounds.iter().map(|round| ack(times(round))).fold(0.0, f64::max),
             rounds: rounds.len(),
         }
@@ -182,8 +192,17 @@ fn rows(args: &FirstAckArgs, rounds: &[Round]) -> Vec<Row> {
 }
 
 fn table(rows: &[Row]) -> String {
-    const HEAD: [&str; 7] =
-        ["what", "strategy", "written MiB", "call us", "first append us", "to first ack us", "max us"];
+    const HEAD: [&str; 9] = [
+        "what",
+        "strategy",
+        "written MiB",
+        "call us",
+        "scan us",
+        "first append us",
+        "to first ack us",
+        "less scan us",
+        "max us",
+    ];
     let cells = |row: &Row| {
         let mib = |bytes: u64| format!("{:.1}", bytes as f64 / args::MIB as f64);
         [
@@ -191,12 +210,14 @@ fn table(rows: &[Row]) -> String {
             row.strategy.to_owned(),
             row.written_bytes.map_or("-".to_owned(), mib),
             format!("{:.0}", row.ready_us),
+            format!("{:.0}", row.scan_us),
             format!("{:.0}", row.append_us),
             format!("{:.0}", row.ack_us),
+            format!("{:.0}", row.ack_less_scan_us),
             format!("{:.0}", row.ack_max_us),
         ]
     };
-    let lines: Vec<[String; 7]> = rows.iter().map(cells).collect();
+    let lines: Vec<[String; 9]> = rows.iter().map(cells).collect();
     report::aligned(HEAD, &lines, &[0, 1], |_| false)
 }
 
@@ -231,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_row_has_the_medians_of_its_parts() {
-        let times = |ready_us, append_us| Times { ready_us, append_us };
+        let times = |ready_us, append_us| Times { ready_us, scan_us: ready_us / 2.0, append_us };
         let round = |create, open| Round { create, open, strategy: "sync", backend: "posix" };
         let rounds = [
             round(times(10.0, 1.0), times(5.0, 1.0)),
@@ -240,9 +261,10 @@ mod tests {
         ];
         let rows = rows(&parse("walbench first-ack"), &rounds);
         let figures = |row: &Row| {
-            [row.ready_us, row.append_us, row.ack_us, row.ack_max_us].map(|us| format!("{us:.0}"))
+            [row.ready_us, row.append_us, row.ack_us, row.ack_max_us, row.ack_less_scan_us]
+                .map(|us| format!("{us:.1}"))
         };
-        assert_eq!(figures(&rows[0]), ["20", "2", "22", "33"]);
-        assert_eq!(figures(&rows[1]), ["6", "2", "8", "16"]);
+        assert_eq!(figures(&rows[0]), ["20.0", "2.0", "22.0", "33.0", "12.0"]);
+        assert_eq!(figures(&rows[1]), ["6.0", "2.0", "8.0", "16.0", "5.0"]);
     }
 }

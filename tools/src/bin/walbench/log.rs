@@ -34,11 +34,12 @@ impl Log {
         Ok(Log { wal, spares: options.spares as usize, released: AtomicU32::new(0) })
     }
 
-    /// Opens the log in `dir`.
-    pub(crate) fn open(dir: &Path, segment_bytes: u32, strategy: args::Strategy) -> Result<Log> {
+    /// Opens the log in `dir`; also says how long it scanned.
+    pub(crate) fn open(dir: &Path, segment_bytes: u32, strategy: args::Strategy) -> Result<(Log, Duration)> {
         let options = options(segment_bytes, strategy);
-        let (wal, _) = Wal::open(dir, &options).context("open the log")?;
-        Ok(Log { wal, spares: options.spares as usize, released: AtomicU32::new(0) })
+        let (wal, report) = Wal::open(dir, &options).context("open the log")?;
+        let log = Log { wal, spares: options.spares as usize, released: AtomicU32::new(0) };
+        Ok((log, report.took.scan))
     }
 
     /// The log's own numbers, since it was opened.
