@@ -560,3 +560,15 @@ fn one_bit_of_every_byte_of_a_small_log() {
     }
     assert_eq!(ids(&Wal::open_in(stepped(&disk), &options).unwrap().0), (0..9).collect::<Vec<_>>());
 }
+
+#[test]
+fn the_watermark_of_a_torn_group_counts() {
+    for sealed in [false, true] {
+        // Nothing but the header of the last group, whose body is torn, says that the one before was durable.
+        let log = Log::new(sealed, false);
+        let (rotten, torn) = (log.groups.len() - 2, log.groups.len() - 1);
+        log.damage(torn, |group| group[1024..2048].fill(0));
+        log.damage(rotten, |group| flip(group, 8 * 600));
+        log.refuses("rot below the watermark of a torn group", log.lsn(rotten));
+    }
+}

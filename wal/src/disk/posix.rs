@@ -7,6 +7,7 @@
 
 use super::uring::Uring;
 use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, Ring};
+use crate::mutant::mutant;
 use parking_lot::Mutex;
 use rustix::fs::{
     self, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode as Permissions, OFlags, SeekFrom,
@@ -285,7 +286,7 @@ impl DiskFile for PosixFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        if durable {
+        if durable && !mutant("posix_write_not_forced") {
             let flags = ReadWriteFlags::DSYNC;
             Ok(rustix::io::pwritev2(&self.main, &[IoSlice::new(buf)], offset, flags)?)
         } else {
@@ -294,6 +295,9 @@ impl DiskFile for PosixFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if mutant("posix_sync_does_nothing") {
+            return Ok(());
+        }
         Ok(fs::fdatasync(&self.main)?)
     }
 
