@@ -7,7 +7,7 @@
 //!
 //! The options, which must be the same for both: `--seed N`, `--threads N`, `--groups N` (of each thread),
 //! `--strategy auto|direct|sync`, `--segment-bytes N`, `--ops N` (batches of each thread), `--reopens N`,
-//! `--window N`, `--payload-max N`.
+//! `--window N`, `--payload-max N`, `--backend auto|posix|io-uring`.
 //!
 //! Several threads write atomic batches over their groups: appends, overwritten suffixes, hard states, conf
 //! states, compactions, snapshots' starts and removals, in segments so small that they are entered and
@@ -28,7 +28,7 @@ use check::adopt;
 use life::{End, live};
 use plan::Plan;
 use seawall::{Engine, Error};
-use seawall_wal::Strategy;
+use seawall_wal::{Backend, Strategy};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -151,6 +151,14 @@ fn parse() -> Result<(Command, PathBuf, Plan), String> {
                     "direct" => Strategy::Direct,
                     "sync" => Strategy::Sync,
                     _ => return Err(format!("no strategy is called {value}")),
+                }
+            }
+            "--backend" => {
+                plan.backend = match value.as_str() {
+                    "auto" => Backend::Auto,
+                    "posix" => Backend::Posix,
+                    "io-uring" => Backend::IoUring,
+                    _ => return Err(format!("no backend is called {value}")),
                 }
             }
             _ => return Err(format!("unknown option {word}; {usage}")),

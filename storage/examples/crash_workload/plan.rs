@@ -6,7 +6,7 @@
 
 use crate::reference::{Act, Groups, Rng, Sizes, act};
 use seawall::Options;
-use seawall_wal::Strategy;
+use seawall_wal::{Backend, Strategy};
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -16,6 +16,7 @@ pub struct Plan {
     /// Groups of each thread.
     pub groups: u64,
     pub strategy: Strategy,
+    pub backend: Backend,
     pub segment_bytes: u32,
     /// Batches of each thread, over all lives of `run`.
     pub ops: u64,
@@ -40,6 +41,7 @@ impl Default for Plan {
             threads: 4,
             groups: 3,
             strategy: Strategy::Auto,
+            backend: Backend::Auto,
             segment_bytes: 128 << 10,
             ops: 60,
             reopens: 3,
@@ -54,7 +56,9 @@ impl Plan {
         let mut options = Options { restate_groups_max: 4, ..Options::default() };
         options.log.strategy = self.strategy;
         options.log.segment_bytes = self.segment_bytes;
-        options.log.group_bytes = 16 << 10;
+        options.log.backend = self.backend;
+        // Groups so small that several wait for the disk: those go through the ring.
+        options.log.group_bytes = if self.backend == Backend::IoUring { 4 << 10 } else { 16 << 10 };
         options.log.in_flight = 8;
         options.log.idle_ms = 4;
         options
