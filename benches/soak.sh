@@ -4,7 +4,7 @@
 # benches/soak.sh [SECONDS] [BACKEND] [MIB]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-seconds="${1:-1800}" backend="${2:-auto}" mib="${3:-160}"
+seconds="${1:-1800}" backend="${2:-auto}" mib="${3:-140}"
 cargo build --release -p seawall-wal --example soak
 dir="$(mktemp -d -p "${SOAK_DIR:-${CARGO_TARGET_DIR:-target}}")"
 group=""
@@ -22,4 +22,4 @@ else
 fi
 soak="$(realpath "${CARGO_TARGET_DIR:-target}")/release/examples/soak"
 # The hog takes most of it; what is left is less than log, readers and page cache want.
-(echo "$BASHPID" > "$group/cgroup.procs"; exec "$soak" "$dir/log" "$seconds" "$((mib * 5 / 8))" "$backend")
+(echo "$BASHPID" > "$group/cgroup.procs"; exec "$soak" "$dir/log" "$seconds" "$((mib * 5 / 7))" "$backend")

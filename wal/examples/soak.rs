@@ -111,7 +111,14 @@ fn main() {
         Some("io-uring") => Backend::IoUring,
         _ => Backend::Auto,
     };
-    let options = Options { segment_bytes: 4 << 20, group_bytes: 128 << 10, backend, ..Options::default() };
+    let options = Options {
+        segment_bytes: 4 << 20,
+        group_bytes: 128 << 10,
+        // What waits for the disk is memory, too.
+        queue_bytes: 4 << 20,
+        backend,
+        ..Options::default()
+    };
     let acknowledged: &'static Acknowledged = Box::leak(Box::default());
     let next: &'static AtomicU64 = Box::leak(Box::default());
     let end = Instant::now() + Duration::from_secs(seconds);
