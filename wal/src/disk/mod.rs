@@ -15,6 +15,7 @@ mod uring;
 
 pub use buffer::AlignedBuf;
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
+pub(crate) use posix::HINT;
 pub use posix::PosixDisk;
 pub use ring::{Ended, Ring, RingOp, RingWaker};
 

@@ -3,6 +3,7 @@
 //! What clap can refuse (syntax) is a usage error; what needs a reason is refused by `check`. The options of
 //! the smaller commands stand in their own files.
 
+use crate::calibrate::CalibrateArgs;
 use crate::device_writes::DeviceWritesArgs;
 use crate::first_ack::FirstAckArgs;
 use crate::floor::framed_bytes;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     FirstAck(FirstAckArgs),
     /// Count what the device is asked to do for a durable append.
     DeviceWrites(DeviceWritesArgs),
+    /// Measure which strategy, backend and depth suit a device, and say why.
+    Calibrate(CalibrateArgs),
 }
 
 impl Cli {

@@ -2,10 +2,12 @@
 //!
 //! Three things are measured in one run, interleaved: raw durable writes (the *floor*), a group commit
 //! without a log around it (*bare*), and the log. The files follow a run: `args` → `run` (what, in which
-//! order) → `summary` → `report`; where, who appends and to what is in `seawall_tools::bench`. Two smaller commands stand beside it: `first_ack` and `device_writes`.
+//! order) → `summary` → `report`; where, who appends and to what is in `seawall_tools::bench`. Smaller commands
+//! stand beside it: `first_ack`, `device_writes` and `calibrate`.
 //! Every failure is one message on stderr and exit code 1; usage errors are exit code 2.
 
 mod args;
+mod calibrate;
 mod counters;
 mod device_writes;
 mod first_ack;
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Command::Run(args) => bench(&args),
         Command::FirstAck(args) => first_ack::bench(&args),
         Command::DeviceWrites(args) => device_writes::bench(&args),
+        Command::Calibrate(args) => calibrate::bench(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
