@@ -12,6 +12,9 @@ use std::sync::Arc;
 
 const SECTOR: usize = 512;
 
+/// Of each group its length and how many were durable when it was issued; and which writes are done.
+type Essence = (Vec<(usize, usize)>, Vec<bool>);
+
 /// Which torn writes are tried.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Patterns {
@@ -36,6 +39,8 @@ pub struct Tally {
     pub rotten: u64,
     /// What became of those.
     pub rot: BTreeMap<&'static str, u64>,
+    /// Most groups that one rotten block took along: those issued before it was durable.
+    pub lost_max: usize,
 }
 
 /// Goes through traces and their crash states, each that differs once.
@@ -68,7 +73,7 @@ impl Explorer {
 
     /// All traces from `start`: what matters of one is what each group knew when it was issued.
     fn traces(&mut self, start: Option<Rc<Start>>, crashes: u32) {
-        let mut known: HashSet<(Vec<(usize, usize)>, Vec<bool>, bool)> = HashSet::new();
+        let mut known: HashSet<Essence> = HashSet::new();
         let mut next = vec![Trace { start, steps: Vec::new() }];
         while let Some(trace) = next.pop() {
             if !known.insert(trace.essence()) {
@@ -195,8 +200,9 @@ impl Explorer {
                     facts[i] = self.scan(image, n, &spoiled);
                     self.tally.rotten += 1;
                     let at = Lsn::new(n, u32::try_from(at).unwrap());
-                    let became = judge_rotten(&facts, ghost, at, how);
+                    let (became, lost) = judge_rotten(&facts, ghost, at, how);
                     *self.tally.rot.entry(became).or_default() += 1;
+                    self.tally.lost_max = self.tally.lost_max.max(lost);
                 };
                 spoil("a bit of the first sector", &|b| b[20] ^= 4);
                 spoil("a bit of the last byte", &|b| b[last] ^= 1);
@@ -238,9 +244,8 @@ impl Explorer {
 }
 
 impl Trace {
-    /// Of each group its length and how much was durable when it was issued, a mark as length 0; and which
-    /// writes are done. Traces that agree leave the same bytes.
-    fn essence(&self) -> (Vec<(usize, usize)>, Vec<bool>, bool) {
+    /// Traces from the same start that agree in this leave the same bytes; a mark is a group of length 0.
+    fn essence(&self) -> Essence {
         let (mut groups, mut done): (Vec<(usize, usize)>, Vec<bool>) = (Vec::new(), Vec::new());
         for step in &self.steps {
             let durable = done.iter().take_while(|&&done| done).count();
@@ -259,7 +264,7 @@ impl Trace {
                 }
             }
         }
-        (groups, done, self.start.is_some())
+        (groups, done)
     }
 }
 
@@ -308,7 +313,7 @@ fn judge(facts: &[SegmentFacts], ghost: &Ghost, what: impl Fn() -> String) -> Ve
 }
 
 /// One block at `at` rotted: refused; or nothing is lost; or only what nothing says was durable.
-fn judge_rotten(facts: &[SegmentFacts], ghost: &Ghost, at: Lsn, how: &'static str) -> &'static str {
+fn judge_rotten(facts: &[SegmentFacts], ghost: &Ghost, at: Lsn, how: &str) -> (&'static str, usize) {
     let block = u32::try_from(BLOCK).unwrap();
     let lost = |policy| {
         let verdict = decide(facts, block, policy).ok()?;
@@ -321,15 +326,17 @@ fn judge_rotten(facts: &[SegmentFacts], ghost: &Ghost, at: Lsn, how: &'static st
         if lost > 0 {
             // The rotten group is the first one lost, and no head that is left says that it was durable.
             let first = ghost.log[kept.len()].lsn;
-            assert!(first <= at && first >= verdict.watermark && lost <= IN_FLIGHT, "{}", what());
+            assert!(first <= at && first >= verdict.watermark, "{}", what());
         }
         Some(lost)
     };
-    match (lost(Suspect::Refuse), lost(Suspect::Drop)) {
+    let (refuse, drop) = (lost(Suspect::Refuse), lost(Suspect::Drop));
+    let became = match (refuse, drop) {
         (None, None) => "refused under either policy",
         (None, Some(0)) => "suspect; nothing acknowledged is lost if dropped",
         (None, Some(_)) => "suspect; lost in the window if dropped",
         (Some(0), _) => "opened, nothing acknowledged is lost",
         (Some(_), _) => "opened, lost in the window",
-    }
+    };
+    (became, refuse.max(drop).unwrap_or(0))
 }
