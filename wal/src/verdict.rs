@@ -224,7 +224,14 @@ impl Facts<'_> {
         if self.watermark > walk.x {
             return Err(self.damage(&walk.chain, walk.x));
         }
-        let suspect = self.check_suspect(walk.x, policy)?;
+        // The group that is missing may have been the first of the next segment, and nothing be behind it.
+        let next = Lsn::new(walk.x.segment().saturating_add(1), self.block_bytes);
+        let mut suspect = None;
+        for place in [walk.x, next] {
+            if self.check_suspect(place, policy)? {
+                suspect = suspect.or(Some(place));
+            }
+        }
         let first_live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(self.first_live);
         if walk.kept.is_empty() {
             return if self.low > first_live {
@@ -249,7 +256,7 @@ impl Facts<'_> {
             watermark: self.watermark,
             first_live,
             next: self.continue_behind(end, &last, &walk.kept),
-            dropped: self.dropped(&walk, suspect.then_some(walk.x)),
+            dropped: self.dropped(&walk, suspect),
         })
     }
 

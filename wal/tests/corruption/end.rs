@@ -3,9 +3,10 @@
 use super::log::{BLOCK, Due, Kind, Log, flip, name};
 use super::table::{Found, Table};
 use crate::harness::{ids, record, stepped};
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::look::{DamageKind, DropReason, GroupHeader, GroupKind, inspect};
 use seawall_wal::step::Stepper;
-use seawall_wal::{Class, Error, Options, Suspect, Wal};
+use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
 
 pub fn row_6_the_last_group_is_half_written(kind: Kind, table: &mut Table) {
     let (open, closed) = (kind.log(false), kind.log(true));
@@ -66,7 +67,7 @@ pub fn row_10_bytes_of_another_incarnation(kind: Kind, table: &mut Table) {
 
 /// Open refuses the group at `at` as suspect, and so does whoever looks.
 #[track_caller]
-fn suspect(log: &Log, at: seawall_wal::Lsn) {
+fn suspect(log: &Log, at: Lsn) {
     let Err(Error::Corrupt { damage, .. }) = log.open_with(Suspect::Refuse) else { panic!("opened") };
     assert_eq!((damage[0].from, damage[0].what), (at, DamageKind::Suspect));
     assert_eq!(inspect(&*log.disk).unwrap().verdict.unwrap_err()[..], damage[..]);
@@ -154,4 +155,32 @@ pub fn row_16_rot_of_what_was_acknowledged_last(kind: Kind, table: &mut Table) {
     let zeros = |log: &Log| log.damage(199, |b| b[1024..1536].fill(0));
     let row = (16, "the same with a sector of zeros");
     kind.log(false).case(table, row, "", &zeros, Due::Kept(199, &[DropReason::Torn]));
+}
+
+/// Nothing else in its segment says that there was a group.
+#[test]
+fn the_only_group_of_a_segment_rots() {
+    let disk = SimDisk::new(5, SimOptions::default());
+    let options = Options { segment_bytes: 24 << 10, ..Options::default() };
+    let wal = Wal::create_in(stepped(&disk), &options).unwrap();
+    let append = |id| {
+        let ticket = wal.append(&record(id, 3900), Class::Sync).unwrap();
+        ticket.wait().unwrap();
+        ticket.lsn().segment()
+    };
+    let last = (0..).find(|&id| append(id) == 2).unwrap();
+    drop(wal);
+    disk.kill();
+    disk.corrupt(&name(2), BLOCK, |b| flip(b, 20 * 8));
+    let at = Lsn::new(2, u32::try_from(BLOCK).unwrap());
+    let open = |suspect| Wal::open_in(stepped(&disk), &Options { suspect, ..options.clone() });
+    let Err(Error::Corrupt { damage, .. }) = open(Suspect::Refuse) else { panic!("opened") };
+    assert_eq!((damage[0].from, damage[0].what), (at, DamageKind::Suspect));
+    disk.crash();
+    let (wal, report) = open(Suspect::Drop).unwrap();
+    assert_eq!(
+        report.dropped.iter().map(|d| (d.from, d.why)).collect::<Vec<_>>(),
+        [(at, DropReason::Suspect)]
+    );
+    assert_eq!(ids(&wal), (0..last).collect::<Vec<_>>());
 }

@@ -32,7 +32,7 @@ pub enum Place {
     Last,
     /// The same in a file that is used again: a torn write there may have left any bytes.
     LastStale,
-    /// The first sector behind the end, in a file prepared with zeros.
+    /// The first sector behind the end, or of the next segment's groups, in a file prepared with zeros.
     Behind,
     /// Nothing that is kept: why.
     Unused(&'static str),
@@ -188,6 +188,10 @@ impl Log {
             };
         }
         if n == end.segment() && zeros && (end.offset()..end.offset() + 512).contains(&at) {
+            return Place::Behind;
+        }
+        // Where the next group would be, had it not fit.
+        if n == end.segment() + 1 && zeros && at < BLOCK + 512 {
             return Place::Behind;
         }
         Place::Unused(match (kept.is_some(), segment.heads.iter().any(|h| h.offset <= at && at < h.end)) {
