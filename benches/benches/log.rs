@@ -1,11 +1,13 @@
 //! What each step of a record's way costs without the device: building and checksumming a record,
-//! enqueueing it, scanning a log, reading records back. On a real directory, page cache warm.
+//! enqueueing it, scanning a log, reading records back; and what a group commit makes of the device. On a
+//! real directory, page cache warm.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seawall_wal::disk::PosixDisk;
 use seawall_wal::look::inspect;
 use seawall_wal::{Batch, Class, Lsn, Options, Wal};
 use std::hint::black_box;
+use std::thread;
 
 const SIZES: [usize; 2] = [256, 4096];
 
@@ -55,6 +57,37 @@ fn append_lazy(c: &mut Criterion) {
     group.finish();
 }
 
+/// Durable appends by several threads, which share flushes: what the group commit makes of the disk.
+fn group_commit(c: &mut Criterion) {
+    const APPENDS: u64 = 100;
+    let mut group = c.benchmark_group("group commit, 100 durable appends per thread");
+    group.sample_size(10);
+    for (threads, size) in [(1, 256), (16, 256), (16, 4096)] {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = Wal::create(dir.path().join("log"), &Options::default()).unwrap();
+        let payload = vec![7; size];
+        group.throughput(Throughput::Elements(threads * APPENDS));
+        group.bench_function(format!("{threads} threads, {size} B"), |b| {
+            b.iter(|| {
+                thread::scope(|scope| {
+                    for _ in 0..threads {
+                        scope.spawn(|| {
+                            let mut batch = Batch::new();
+                            for _ in 0..APPENDS {
+                                fill(&mut batch, &payload);
+                                wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
+                            }
+                        });
+                    }
+                });
+                wal.release(wal.active_segment()).unwrap();
+            });
+        });
+        wal.close().unwrap();
+    }
+    group.finish();
+}
+
 /// A log of 32 MiB: looked at by the scanner that recovery uses, and read record by record.
 fn scan_and_read(c: &mut Criterion) {
     let mut group = c.benchmark_group("32 MiB log");
@@ -85,5 +118,5 @@ fn scan_and_read(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, append_lazy, scan_and_read);
+criterion_group!(benches, encode, append_lazy, group_commit, scan_and_read);
 criterion_main!(benches);

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Wal};
 
 use crate::error::Result;
@@ -55,7 +56,7 @@ pub(crate) fn advance(
     }
     let floor = pins.floor(|| wal.active_segment());
     if floor > progress.released.max(wal.first_segment()) {
-        wal.release(floor)?;
+        wal.release(if mutant("one_segment_too_many_released") { floor + 1 } else { floor })?;
         progress.released = floor;
     }
     Ok(())

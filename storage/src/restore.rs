@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use seawall_wal::{Lsn, Wal};
+use seawall_wal::mutant::mutant;
+use seawall_wal::{Class, Lsn, Wal};
 
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Pins, Settled, States, Uses, apply};
@@ -47,6 +48,9 @@ pub(crate) fn restore(wal: &Wal) -> Result<(Groups, Pins, Found)> {
     let (mut ops, mut locations, mut confs) = (Vec::new(), Vec::new(), Vec::new());
     for record in wal.records(Lsn::ZERO) {
         let record = record?;
+        if record.class() == Class::Lazy && mutant("lazy_records_not_replayed") {
+            continue;
+        }
         let (at, segment) = (record.lsn(), record.lsn().segment());
         let unreadable = |source| Error::Record { at, source };
         decode(record.meta(), record.part_count(), &mut ops).map_err(unreadable)?;
@@ -63,6 +67,9 @@ pub(crate) fn restore(wal: &Wal) -> Result<(Groups, Pins, Found)> {
             }
         }
         drop(conf_parts);
+        if mutant("operations_replayed_backwards") {
+            ops.reverse();
+        }
         let mut uses = Uses::default();
         apply(&mut replay, at, &ops, &locations, &confs, &mut uses)?;
         pins.settle(&uses);

@@ -1,6 +1,8 @@
 //! What the tools share. Not an interface for others: the programs are.
 //!
-//! Pure functions; nothing here reads the machine or a log, and nothing fails.
+//! `utc` is a pure function; `bench` is what the measuring programs have in common.
+
+pub mod bench;
 
 /// A time, in seconds since the Unix epoch, as `2025-01-31T23:59:59Z`.
 pub fn utc(seconds: u64) -> String {

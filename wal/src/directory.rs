@@ -12,6 +12,8 @@ use std::io;
 use std::sync::Arc;
 
 pub(crate) const LOCK: &str = "LOCK";
+/// What was measured of the device: read before the directory is a log's, and no part of it.
+const HINT: &str = crate::disk::HINT;
 pub(crate) const IDENTITY: &str = "IDENTITY";
 pub(crate) const IDENTITY_NEW: &str = "IDENTITY.new";
 
@@ -50,13 +52,14 @@ pub(crate) fn list(disk: &dyn Disk) -> Result<Names, Error> {
     for (name, kind) in disk.list().map_err(|e| failed(disk, "list", "", e))? {
         let segment = parse_name(&name, "wal");
         let unfinished = parse_name(&name, "new").is_some();
-        let ours = segment.is_some() || unfinished || [LOCK, IDENTITY, IDENTITY_NEW].contains(&name.as_str());
+        let ours =
+            segment.is_some() || unfinished || [LOCK, HINT, IDENTITY, IDENTITY_NEW].contains(&name.as_str());
         if ours && kind != NameKind::File {
             return Err(Error::NotAFile { path: disk.location(), file: name });
         }
         match (segment, name.as_str()) {
             (Some(sequence), _) => names.segments.push(sequence),
-            (None, LOCK) => {}
+            (None, LOCK | HINT) => {}
             (None, IDENTITY) => names.identity = true,
             (None, IDENTITY_NEW) => names.identity_new = true,
             (None, _) if unfinished => names.unfinished.push(name),

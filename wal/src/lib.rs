@@ -73,6 +73,8 @@ mod frame;
 pub mod fuzz;
 mod inspect;
 mod listener;
+#[doc(hidden)]
+pub mod mutant;
 mod options;
 mod pipeline;
 mod queue;

@@ -9,6 +9,7 @@ use crate::directory::failed;
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, Random, write_all_at};
 use crate::error::Error;
 use crate::frame::SegmentHeader;
+use crate::mutant::mutant;
 use crate::segment::{SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::shelf::Shelf;
 use crate::sync::AtomicU32;
@@ -195,17 +196,26 @@ impl Pipeline {
                 Stage::Allocated
             }
             Stage::Allocated => {
+                if mutant("named_before_its_header") {
+                    disk.rename(&making.name, &file_name(segment.sequence)).map_err(io("rename"))?;
+                }
                 self.write_header(segment, first_live).map_err(io("write"))?;
                 Stage::Headed
             }
+            Stage::Headed if mutant("spare_not_synced_before_its_name") => Stage::Synced,
             Stage::Headed => {
-                segment.file.sync().map_err(io("sync"))?;
+                let synced = segment.file.sync();
+                if !mutant("failed_sync_of_a_spare_ignored") {
+                    synced.map_err(io("sync"))?;
+                }
                 Stage::Synced
             }
+            Stage::Synced if mutant("named_before_its_header") => Stage::Named,
             Stage::Synced => {
                 disk.rename(&making.name, &file_name(segment.sequence)).map_err(io("rename"))?;
                 Stage::Named
             }
+            Stage::Named if mutant("name_of_a_spare_not_synced") => return Ok(None),
             Stage::Named => {
                 disk.sync().map_err(io("sync the directory of"))?;
                 return Ok(None);
@@ -223,7 +233,7 @@ impl Pipeline {
         let segment = |file, written_to, prior| {
             Arc::new(Segment {
                 sequence: self.next,
-                salt: self.random.next_u64(),
+                salt: if mutant("same_salt") { 7 } else { self.random.next_u64() },
                 prior,
                 file_bytes: self.segment_bytes,
                 file,
@@ -231,7 +241,8 @@ impl Pipeline {
             })
         };
         if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {
-            let prior = if zeroed.is_some() { Prior::Zeros } else { Prior::Stale };
+            let zeros = zeroed.is_some() || mutant("stale_spare_taken_for_zeros");
+            let prior = if zeros { Prior::Zeros } else { Prior::Stale };
             let segment = segment(retired.file, self.segment_bytes, prior);
             return Ok(Making { segment, name: file_name(retired.sequence), stage: Stage::Allocated });
         }
@@ -292,7 +303,8 @@ impl Pipeline {
         };
         let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
         let name = file_name(self.retired[i].sequence);
-        let to = if from == 0 { self.block_bytes } else { self.segment_bytes };
+        let header_first = !mutant("header_zeroed_with_the_rest");
+        let to = if from == 0 && header_first { self.block_bytes } else { self.segment_bytes };
         // No space to overwrite blocks: it is taken stale, if at all.
         self.retired[i].zeroed_to = self.zero(&*file, from, to, &name)?.unwrap_or(from);
         Ok(())
@@ -311,7 +323,7 @@ impl Pipeline {
             Err(e) => return Err(failed(&*self.disk, "write zeros to", name, e)),
         }
         self.shelf.note_prepared(u64::from(len));
-        if from + len == to {
+        if from + len == to && !mutant("zeros_not_synced") {
             file.sync().map_err(failure(&*self.disk, "sync", name))?;
         }
         Ok(Some(from + len))
@@ -327,7 +339,8 @@ impl Pipeline {
             let file = self.disk.open(&name, Access::Write).ok().filter(|file| {
                 let fits = file.len().is_ok_and(|len| len == u64::from(self.segment_bytes));
                 let written = || file.written_end(0).is_ok_and(|end| end == u64::from(self.segment_bytes));
-                fits && file.links().is_ok_and(|n| n == 1) && written()
+                let links = if mutant("linked_file_recycled") { Ok(1) } else { file.links() };
+                fits && links.is_ok_and(|n| n == 1) && written()
             });
             if let Some(file) = file {
                 self.retired.push_back(Retired { sequence, file, zeroed_to: 0 });

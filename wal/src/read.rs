@@ -10,6 +10,7 @@ use crate::frame::layout::{GROUP_HEADER_BYTES, PART_BYTES, RECORD_ALIGN, RECORD_
 use crate::frame::{GroupHeader, PartInfo, RecordRef, record_at};
 use crate::segment::{Segment, file_name};
 use crate::types::{Class, GroupKind, Lsn};
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -58,12 +59,11 @@ impl Table {
 
     /// What a reader from `from` to `durable` goes through.
     fn stretches(&self, from: Lsn, durable: Lsn) -> Vec<(Arc<Segment>, u32)> {
-        // A segment that the log has left may have groups that are still on their way to the disk.
-        let limit = |s: &Stretch| match s.end {
-            end if s.segment.sequence == durable.segment() => {
-                Some(end.unwrap_or(u32::MAX).min(durable.offset()))
-            }
-            end => end,
+        // Rotation leaves a segment when its last groups are enqueued, before they are durable.
+        let limit = |s: &Stretch| match s.segment.sequence.cmp(&durable.segment()) {
+            Ordering::Less => s.end,
+            Ordering::Equal => Some(s.end.map_or(durable.offset(), |end| end.min(durable.offset()))),
+            Ordering::Greater => None,
         };
         let range = self.segments.range(from.segment()..=durable.segment().max(from.segment()));
         range.filter_map(|(_, s)| limit(s).map(|end| (Arc::clone(&s.segment), end))).collect()

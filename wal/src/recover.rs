@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
 use crate::frame::layout::FORMAT_VERSION;
 use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN};
+use crate::mutant::mutant;
 use crate::options::Options;
 use crate::scan::{scan, untouched};
 use crate::segment::{Segment, file_name};
@@ -102,6 +103,13 @@ pub(crate) fn recover(
         None => decide(&facts, identity.block_bytes, options.suspect),
     };
     let verdict = verdict.map_err(|damage| refusal(disk.location(), &damage))?;
+    if mutant("recovery_cuts_the_torn_end") {
+        let end = verdict.end;
+        if let Some(file) = files.get(&end.segment()) {
+            let zeros = crate::disk::AlignedBuf::zeroed(identity.block_bytes as usize);
+            let _ = crate::disk::write_all_at(&**file, &zeros, u64::from(end.offset()), false);
+        }
+    }
     for name in &names.unfinished {
         disk.remove(name).map_err(|e| failed(disk, "remove", name, e))?;
     }
@@ -132,10 +140,14 @@ fn open_and_sync(disk: &dyn Disk, names: &Names) -> Result<BTreeMap<u32, Arc<dyn
     for &sequence in &names.segments {
         let name = file_name(sequence);
         let file = disk.open(&name, Access::Write).map_err(|e| failed(disk, "open", &name, e))?;
-        file.sync().map_err(|e| failed(disk, "sync", &name, e))?;
+        if !mutant("files_not_synced_at_open") {
+            file.sync().map_err(|e| failed(disk, "sync", &name, e))?;
+        }
         files.insert(sequence, file);
     }
-    disk.sync().map_err(|e| failed(disk, "sync", "", e))?;
+    if !mutant("directory_not_synced_at_open") {
+        disk.sync().map_err(|e| failed(disk, "sync", "", e))?;
+    }
     files.values().for_each(|f| f.drop_cache());
     Ok(files)
 }

@@ -6,6 +6,7 @@
 
 use crate::error::Error;
 use crate::listener::Listener;
+use crate::mutant::mutant;
 use crate::segment::Segment;
 use crate::sync::{AtomicU64, Condvar, Mutex};
 use crate::types::Prior;
@@ -67,7 +68,8 @@ impl Shelf {
     /// successor cannot be missing.
     pub(crate) fn take(&self, keep: usize) -> Option<Arc<Segment>> {
         let mut inner = self.inner.lock();
-        if inner.ready.len() <= keep.max(1) {
+        let successor = if mutant("last_spare_is_used") { 0 } else { keep.max(1) };
+        if inner.ready.len() <= successor {
             return None;
         }
         let segment = inner.ready.pop_front();
@@ -84,6 +86,9 @@ impl Shelf {
     /// Lets go of segment `sequence`; says whether no reader holds it any more.
     pub(crate) fn forget(&self, sequence: u32) -> bool {
         let mut inner = self.inner.lock();
+        if mutant("recycled_under_a_reader") {
+            return true;
+        }
         let Some(i) = inner.retired.iter().position(|s| s.sequence == sequence) else { return true };
         Arc::strong_count(&inner.retired.swap_remove(i)) == 1
     }

@@ -22,6 +22,7 @@
 
 use crate::facts::{Damage, DamageKind, DropReason, Dropped, Head, SegmentFacts};
 use crate::frame::HeaderFault;
+use crate::mutant::mutant;
 use crate::options::Suspect;
 use crate::segment::SEQUENCE_MAX;
 use crate::types::{GroupKind, Lsn, Prior};
@@ -158,7 +159,12 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<
     Ok(Facts {
         low,
         top,
-        watermark: heads().map(|(_, h)| h.watermark).max().unwrap_or(Lsn::ZERO),
+        watermark: heads()
+            .filter(|(_, h)| !mutant("watermark_of_valid_groups_only") || h.fault.is_none())
+            .filter(|(n, _)| !mutant("watermark_of_the_last_segment_only") || *n == top)
+            .map(|(_, h)| h.watermark)
+            .max()
+            .unwrap_or(Lsn::ZERO),
         touched: heads().map(|(n, _)| n).max().unwrap_or(0),
         used: in_reach().filter(|s| !s.heads.is_empty() || remains(s)).map(|s| s.sequence).max().unwrap_or(0),
         first_live: in_reach().filter_map(|s| s.header.ok()).map(|h| h.first_live).max().unwrap_or(1).max(1),
@@ -193,7 +199,8 @@ impl Facts<'_> {
                 return Ok(chain);
             }
             segment = link.segment();
-            chain.push((segment, link.offset()));
+            let limit = if mutant("previous_end_no_limit") { u32::MAX } else { link.offset() };
+            chain.push((segment, limit));
         }
     }
 
@@ -227,7 +234,9 @@ impl Facts<'_> {
         // The group that is missing may have been the first of the next segment, and nothing be behind it.
         let next = Lsn::new(walk.x.segment().saturating_add(1), self.block_bytes);
         let mut suspect = None;
-        for place in [walk.x, next] {
+        let places =
+            if mutant("only_group_of_a_segment_not_suspected") { [walk.x; 2] } else { [walk.x, next] };
+        for place in places {
             if self.check_suspect(place, policy)? {
                 suspect = suspect.or(Some(place));
             }
@@ -242,7 +251,8 @@ impl Facts<'_> {
         }
         let lowest = walk.chain[0].0;
         let link = self.head_at(lowest, self.block_bytes).map_or(Lsn::ZERO, |h| h.previous_end);
-        if !(link.is_zero() || link.segment() < first_live) {
+        let reaches = mutant("lowest_link_unchecked");
+        if !(reaches || link.is_zero() || link.segment() < first_live) {
             return Err(self.gap(link.segment()));
         }
         walk.kept.retain(|&(segment, _)| segment >= first_live);
@@ -263,7 +273,9 @@ impl Facts<'_> {
     /// Right behind the end if nothing that looks like a group follows, else above all that was touched.
     fn continue_behind(&self, end: Lsn, last: &Head, kept: &[(u32, Head)]) -> Continue {
         let (segment, offset) = (end.segment(), end.offset());
-        let follows = self.used > segment || self.heads(segment).iter().any(|h| h.offset >= offset);
+        let behind = mutant("continued_before_a_dropped_group");
+        let follows =
+            !behind && self.used > segment || self.heads(segment).iter().any(|h| h.offset >= offset);
         let facts = self.segments.get(&segment);
         // Remains of a torn write without its head would make the next tear look suspect.
         let clean = facts.is_some_and(|s| match s.header {
@@ -273,6 +285,7 @@ impl Facts<'_> {
             }
             Err(_) => false,
         });
+        let clean = clean || mutant("continued_in_a_torn_block");
         if !follows && clean && last.kind != GroupKind::Footer {
             let here = kept.iter().filter(|(s, _)| *s == segment);
             return Continue {
@@ -282,7 +295,8 @@ impl Facts<'_> {
                 footer_bytes: here.fold(0, |sum, (_, h)| sum.saturating_add(h.footer_bytes)),
             };
         }
-        let next = self.used.max(segment) + 1;
+        let used = if mutant("continued_in_the_next_number") { segment } else { self.used.max(segment) };
+        let next = used + 1;
         Continue { at: Lsn::new(next, self.block_bytes), previous_end: end, mark: true, footer_bytes: 0 }
     }
 
@@ -319,6 +333,9 @@ impl Facts<'_> {
     fn check_suspect(&self, x: Lsn, policy: Suspect) -> Result<bool, Vec<Damage>> {
         let Some(facts) = self.segments.get(&x.segment()) else { return Ok(false) };
         if !facts.header.is_ok_and(|h| h.prior == Prior::Zeros) {
+            return Ok(false);
+        }
+        if mutant("suspect_taken_for_torn") {
             return Ok(false);
         }
         let suspect = match self.head_at(x.segment(), x.offset()) {

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
 use crate::frame::{Batch, Identity};
 use crate::listener::Listener;
+use crate::mutant::mutant;
 use crate::options::Options;
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::read::{Records, Table, read_range};
@@ -143,7 +144,7 @@ impl Wal {
             }
         }
         // A log that starts over says so with its mark; until that is durable its files stay.
-        if !verdict.end.is_zero() {
+        if !verdict.end.is_zero() || mutant("new_start_not_marked_before_removal") {
             shelf.release_below(verdict.first_live);
         }
         let next = verdict.next.at.segment();
@@ -196,7 +197,9 @@ impl Wal {
             workers: Workers::default(),
         };
         // What open returns is exposed from here on, so a mark that covers it is durable first.
-        wal.mark()?;
+        if !mutant("no_mark_at_open") || fresh.is_some() {
+            wal.mark()?;
+        }
         report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin));
         Ok((wal, report))
     }
@@ -215,7 +218,8 @@ impl Wal {
     /// # Errors
     /// The failure that stopped the log, if one did; the directory is unlocked all the same.
     pub fn close(mut self) -> Result<(), Error> {
-        let result = self.flush().and_then(|_| self.mark());
+        let result =
+            if mutant("close_writes_nothing") { Ok(()) } else { self.flush().and_then(|_| self.mark()) };
         self.stop();
         result
     }

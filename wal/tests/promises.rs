@@ -346,25 +346,3 @@ fn who_blocks_for_a_lazy_record_has_it_written_at_once() {
     let lsn = ticket.wait().unwrap();
     assert!(wal.durable() > lsn);
 }
-
-// ---- reading ---------------------------------------------------------------------------------------
-
-#[test]
-fn readers_stop_at_the_durable_end_of_a_segment_that_the_log_has_left() {
-    let disk = sim();
-    let wal = Wal::create_in(env(disk.process()), &options()).unwrap();
-    let stepper = Stepper::new(&wal);
-    while stepper.prepare().unwrap() {}
-    let first = wal.active_segment();
-    append(&wal, &[1; 700]).unwrap().wait().unwrap();
-    // Enqueued and not written, until the log goes on in another segment.
-    let mut count = 0;
-    while wal.active_segment() == first {
-        append(&wal, &[2; 3000]).unwrap();
-        count += 1;
-    }
-    assert!(count > 3 && wal.durable().segment() == first);
-    assert_eq!(payloads(&wal), [vec![1; 700]], "what is not durable is not there for readers");
-    wal.flush().unwrap();
-    assert_eq!(payloads(&wal).len(), 1 + count);
-}

@@ -10,7 +10,7 @@ mod faulty;
 use faulty::{Fault, FaultyDisk, Plan};
 use harness::{Watchdog, env, ids, record};
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
-use seawall_wal::{Backend, Class, Error, Options, Threads, Wal};
+use seawall_wal::{Backend, Class, Error, Options, Strategy, Threads, Wal};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -143,4 +143,30 @@ fn meet(mode: Mode, at: u64, fault: Fault) -> u64 {
     assert!(found.iter().copied().eq(0..found.len() as u64), "{what}: {found:?}");
     assert!(found.len() >= good.len(), "{what}: {} acknowledged, {} there", good.len(), found.len());
     plan.ring_ops.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_hint_chooses_the_strategy_where_nobody_else_does() {
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let dir = place.path().join("log");
+    Wal::create(&dir, &options(Backend::Auto)).unwrap().close().unwrap();
+    let strategy = |strategy| {
+        let options = Options { strategy, ..options(Backend::Auto) };
+        Wal::open(&dir, &options).map(|(wal, report)| {
+            assert!(report.foreign.is_empty(), "{:?}", report.foreign);
+            wal.stats().strategy
+        })
+    };
+    let natural = strategy(Strategy::Auto).unwrap();
+    let disk = PosixDisk::open(&dir, None).unwrap();
+    disk.store_hint(Mode::Buffered).unwrap();
+    assert_eq!(strategy(Strategy::Auto).unwrap(), "sync");
+    if natural == "direct" {
+        assert_eq!(strategy(Strategy::Direct).unwrap(), "direct", "what is forced is not hinted");
+    }
+    disk.store_hint(Mode::Direct).unwrap();
+    assert_eq!(strategy(Strategy::Auto).unwrap(), natural);
+    // A hint that nobody understands is none.
+    std::fs::write(dir.join("HINT"), b"sync, perhaps").unwrap();
+    assert_eq!(strategy(Strategy::Auto).unwrap(), natural);
 }

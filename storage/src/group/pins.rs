@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
+use seawall_wal::mutant::mutant;
 
 /// Changes of counts, gathered while one record is applied.
 #[derive(Debug, Default)]
@@ -106,7 +107,8 @@ impl Pins {
     /// The lowest segment that must stay; `active` is where the next record goes.
     pub(crate) fn floor(&self, active: impl FnOnce() -> u32) -> u32 {
         let table = self.0.lock();
-        let counted = table.counts.keys().next().copied().unwrap_or(u32::MAX);
+        let small = |count: &Count| count.entries == 0 && mutant("small_state_released");
+        let counted = table.counts.iter().find(|(_, c)| !small(c)).map_or(u32::MAX, |(segment, _)| *segment);
         let held = table.holds.keys().next().copied().unwrap_or(u32::MAX);
         active().min(counted).min(held)
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Lsn, Ticket, Wal};
 
 use super::map::Locked;
@@ -59,7 +60,12 @@ pub(crate) fn publish(
 ) -> Result<Ticket> {
     // Until its entries are counted, the record's segment must not look free.
     let hold = pins.hold(|| wal.active_segment());
-    let ticket = wal.append(record, class)?;
+    let appended = wal.append(record, class);
+    if appended.is_err() && mutant("refused_batch_published") {
+        let (at, mut uses) = (wal.durable(), Uses::default());
+        let _ = apply(&mut locked.write(), at, ops, &locations(at, record), confs, &mut uses);
+    }
+    let ticket = appended?;
     let lsn = ticket.lsn();
     let locations = locations(lsn, record);
     let mut uses = Uses::default();

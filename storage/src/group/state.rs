@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use seawall_wal::mutant::mutant;
+
 use super::index::LogIndex;
 use super::pins::Uses;
 use super::terms::Terms;
@@ -151,7 +153,9 @@ impl GroupState {
                 if point.index <= self.point.index || point.index > INDEX_MAX {
                     return Err(self.point_fault(point.index));
                 }
-                self.clear(point.index.saturating_add(1), uses);
+                if !mutant("start_leaves_old_entries") {
+                    self.clear(point.index.saturating_add(1), uses);
+                }
                 self.point = point;
                 self.end = End::Known;
                 uses.state(self.point_at, segment);
@@ -160,6 +164,9 @@ impl GroupState {
             Op::Remove => {
                 self.clear(0, uses);
                 for at in [self.point_at, self.hard_at, self.conf_at] {
+                    if mutant("removed_group_keeps_its_segments") {
+                        break;
+                    }
                     uses.state(at, 0);
                 }
                 *self = GroupState::default();
@@ -191,7 +198,9 @@ impl GroupState {
         }
         if first < expected {
             self.log.truncate(first, |location| uses.entry(location.segment, -1));
-            self.terms.truncate(first);
+            if !mutant("terms_not_truncated") {
+                self.terms.truncate(first);
+            }
         }
         if self.log.is_empty() {
             self.log.restart(first);

@@ -8,6 +8,7 @@ mod validate;
 
 pub use batch::WriteBatch;
 
+use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Ticket, Wal};
 
 use crate::error::{Error, Result};
@@ -24,7 +25,12 @@ pub(crate) fn write(wal: &Wal, groups: &Groups, pins: &Pins, batch: &mut WriteBa
     let (ops, urgent) = validate::validate(&locked, batch.ops())?;
     let class = if urgent || batch.is_sync() { Class::Sync } else { Class::Lazy };
     let record = batch.record_mut();
-    encode(&ops, record.meta());
+    if mutant("last_operation_forgotten") && ops.len() > 1 && ops.last().is_some_and(|op| op.op.parts() == 0)
+    {
+        encode(&ops[..ops.len() - 1], record.meta());
+    } else {
+        encode(&ops, record.meta());
+    }
     let footer = footer_bytes(&ops);
     record.set_footer_bytes(u32::try_from(footer).unwrap_or(u32::MAX));
     let (bytes, max) = (record.encoded_len().saturating_add(footer), wal.record_bytes_max());

@@ -13,7 +13,7 @@ mod reference;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use reference::{Act, Groups, Rng, Sizes, act, payload};
+use reference::{Act, Groups, Rng, Sizes, act, build};
 use seawall::{Engine, EntryRef, Error, Options, Ticket, WriteBatch};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Mode, Random, SystemRandom};
@@ -285,24 +285,6 @@ impl Run {
         let gap = self.pending.iter().any(|batch| batch.ticket.is_durable());
         assert!(!gap, "seed {}: a gap in what is acknowledged", self.seed);
     }
-}
-
-fn build(batch: &mut WriteBatch, group: u64, act: &Act) {
-    match act {
-        Act::Append { first, term, ids } => {
-            let payloads: Vec<_> = ids.iter().map(|id| payload(*id)).collect();
-            let entries: Vec<_> = (*first..)
-                .zip(&payloads)
-                .map(|(index, payload)| EntryRef { index, term: *term, payload })
-                .collect();
-            batch.append(group, &entries)
-        }
-        Act::Hard(hard) => batch.hard_state(group, *hard),
-        Act::Conf(conf) => batch.conf_state(group, conf),
-        Act::Compact(index) => batch.compact(group, *index),
-        Act::Start(index, term) => batch.set_start(group, *index, *term),
-        Act::Remove => batch.remove_group(group),
-    };
 }
 
 fn run(seed: u64, lives: u32) -> Tally {

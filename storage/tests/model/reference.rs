@@ -1,8 +1,9 @@
 //! The reference: groups as one would write them down, and the operations that a valid caller may ask for.
+//! The random model uses it, and so does the example `crash_workload`.
 
 use std::collections::BTreeMap;
 
-use seawall::{ConfState, Engine, Error, HardState};
+use seawall::{ConfState, Engine, EntryRef, Error, HardState, WriteBatch};
 
 /// A small generator, so that a seed means the same in every version of every dependency.
 pub struct Rng(pub u64);
@@ -123,6 +124,21 @@ impl Groups {
 
     /// What of the engine is not as it is here. Looks at everything that is in memory.
     pub fn differs(&self, engine: &Engine) -> Result<(), String> {
+        self.groups_differ(engine)?;
+        if let Some(other) = engine.groups().iter().find(|id| !self.0.contains_key(id)) {
+            return Err(format!("there is a group {other}"));
+        }
+        let entries: usize = self.0.values().map(|group| group.entries.len()).sum();
+        match engine.stats() {
+            Ok(stats) if stats.entries != entries as u64 => {
+                Err(format!("{} entries, not {entries}", stats.entries))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// As [`Groups::differs`], for an engine that may have other groups beside these.
+    pub fn groups_differ(&self, engine: &Engine) -> Result<(), String> {
         let same = |what: &str, id: u64, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
             let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
             if found == expected {
@@ -131,9 +147,10 @@ impl Groups {
                 Err(format!("group {id}: {what} {found}, not {expected}"))
             }
         };
+        let found: Vec<u64> = engine.groups().into_iter().filter(|id| self.0.contains_key(id)).collect();
         let ids: Vec<u64> = self.0.iter().filter(|(_, group)| group.exists).map(|(id, _)| *id).collect();
-        if engine.groups() != ids {
-            return Err(format!("groups {:?}, not {ids:?}", engine.groups()));
+        if found != ids {
+            return Err(format!("groups {found:?}, not {ids:?}"));
         }
         for (&id, group) in &self.0 {
             let found = engine.group(id);
@@ -159,13 +176,7 @@ impl Groups {
                 return same("first", id, &found.first_index(), &group.point);
             }
         }
-        let entries: usize = self.0.values().map(|group| group.entries.len()).sum();
-        match engine.stats() {
-            Ok(stats) if stats.entries != entries as u64 => {
-                Err(format!("{} entries, not {entries}", stats.entries))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Reads every entry; says which one is another. Fails as the log does.
@@ -187,6 +198,13 @@ impl Groups {
         let high = low + rng.below(group.last() + 2 - low);
         let limit = if rng.chance(50) { Some(rng.below(5000)) } else { None };
         read_differs(engine, group, Wanted { id, low, high, limit })
+    }
+}
+
+/// Adds the groups of other parts of the same engine.
+impl Extend<Groups> for Groups {
+    fn extend<I: IntoIterator<Item = Groups>>(&mut self, others: I) {
+        self.0.extend(others.into_iter().flat_map(|groups| groups.0));
     }
 }
 
@@ -272,4 +290,23 @@ pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Ac
         95..97 => Act::Remove,
         _ => Act::Hard(group.hard),
     }
+}
+
+/// Adds `act` on `group` to `batch`.
+pub fn build(batch: &mut WriteBatch, group: u64, act: &Act) {
+    match act {
+        Act::Append { first, term, ids } => {
+            let payloads: Vec<_> = ids.iter().map(|id| payload(*id)).collect();
+            let entries: Vec<_> = (*first..)
+                .zip(&payloads)
+                .map(|(index, payload)| EntryRef { index, term: *term, payload })
+                .collect();
+            batch.append(group, &entries)
+        }
+        Act::Hard(hard) => batch.hard_state(group, *hard),
+        Act::Conf(conf) => batch.conf_state(group, conf),
+        Act::Compact(index) => batch.compact(group, *index),
+        Act::Start(index, term) => batch.set_start(group, *index, *term),
+        Act::Remove => batch.remove_group(group),
+    };
 }

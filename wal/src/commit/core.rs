@@ -11,6 +11,7 @@ use super::waiters::Waiters;
 use crate::disk::{Clock, DiskLock};
 use crate::error::Error;
 use crate::frame::{Batch, PartInfo, close_footer, tail_bytes};
+use crate::mutant::mutant;
 use crate::queue::{Flight, Group, Pool};
 use crate::segment::Segment;
 use crate::shelf::Shelf;
@@ -268,7 +269,7 @@ impl Core {
     /// Whether the blocks of the segment below `end` are written: those behind may be overwritten with
     /// zeros at any moment.
     fn check_written(&self, end: u32) -> Result<(), Blocked> {
-        if end <= self.segment.written_to.load(Ordering::Acquire) {
+        if end <= self.segment.written_to.load(Ordering::Acquire) || mutant("blocks_not_written_before") {
             return Ok(());
         }
         Err(self.shelf.unwritable().map_or(Blocked::Pipeline, Blocked::Failed))
@@ -310,7 +311,7 @@ impl Core {
         self.close_filling();
         self.put_footer();
         // The end of the log, which is not in a segment that stayed empty.
-        if self.offset > self.limits.block_bytes {
+        if self.offset > self.limits.block_bytes || mutant("previous_end_in_an_empty_segment") {
             self.previous_end = Lsn::new(self.segment.sequence, self.offset);
         }
         self.segment = Arc::clone(&next);
@@ -461,6 +462,9 @@ impl Core {
         let segment = segment.min(self.segment.sequence);
         if segment > self.first_live {
             self.first_live = segment;
+            if mutant("recycled_before_the_release_is_durable") {
+                self.shelf.release_below(segment);
+            }
             // Somebody has to carry it: on a full disk no record may come until the files are gone.
             self.marked = false;
         }

@@ -2,6 +2,7 @@
 //! back. It owns all it needs, and keeps the directory locked until it has ended.
 
 use crate::disk::{AlignedBuf, DiskFile, DiskLock, RingOp, write_all_at};
+use crate::mutant::mutant;
 use std::io;
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ impl Io {
             Op::Write { buf, offset, durable, .. } => {
                 write_all_at(&*self.file, buf, u64::from(*offset), *durable)
             }
+            Op::Sync if mutant("failed_sync_retried") => self.file.sync().or_else(|_| self.file.sync()),
             Op::Sync => self.file.sync(),
         }
     }

@@ -7,6 +7,7 @@ use super::core::{Core, Driven, Driver};
 use super::io::{Io, Op};
 use super::waiters::Waiter;
 use crate::error::Error;
+use crate::mutant::mutant;
 use crate::queue::Group;
 use crate::segment::file_name;
 use crate::types::Lsn;
@@ -97,7 +98,12 @@ impl Core {
             self.close_filling();
         }
         let mut group = self.queued.pop_front()?;
-        group.seal(self.watermark, self.clock.wall_ms());
+        let ahead = mutant("watermark_ahead_of_durability");
+        group.seal(if ahead { group.lsn() } else { self.watermark }, self.clock.wall_ms());
+        if mutant("release_carried_by_an_earlier_group") {
+            group.first_live = self.first_live;
+            group.seal(self.watermark, self.clock.wall_ms());
+        }
         group.issued_ns = self.clock.now_ns();
         group.alone = self.flight.writing() == 0;
         let io = Io {
@@ -123,7 +129,13 @@ impl Core {
         if io.driven {
             self.driven = Driven::Yes;
         }
-        if let Err(e) = result {
+        let ignored = match io.op {
+            Op::Write { .. } => mutant("failed_write_ignored"),
+            Op::Sync => mutant("failed_sync_ignored"),
+        };
+        if let Err(e) = result
+            && !ignored
+        {
             let action = match io.op {
                 Op::Write { .. } => "write",
                 Op::Sync => "sync",
@@ -135,7 +147,7 @@ impl Core {
             Op::Write { ordinal, durable, buf, .. } => {
                 // The pool takes the buffer back once nobody else holds it.
                 drop(buf);
-                self.flight.written(ordinal, durable);
+                self.flight.written(ordinal, durable || mutant("acknowledged_before_the_sync"));
             }
             Op::Sync => self.flight.synced(),
         }
@@ -156,6 +168,11 @@ impl Core {
             }
             wake.durable.end = group.ordinal + 1;
             self.watermark = end;
+            if mutant("watermark_is_the_next_groups_start")
+                && let Some(next) = self.flight.groups().chain(&self.queued).next()
+            {
+                self.watermark = next.lsn();
+            }
             wake.watermark = Some(end);
             self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
             if group.first_live > self.first_live_durable {

@@ -7,6 +7,7 @@
 
 use super::uring::Uring;
 use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, Ring};
+use crate::mutant::mutant;
 use parking_lot::Mutex;
 use rustix::fs::{
     self, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode as Permissions, OFlags, SeekFrom,
@@ -22,6 +23,9 @@ use std::time::Duration;
 /// File-system magic numbers on which direct writes into written blocks cost one device write.
 const EXT4_MAGIC: u64 = 0xEF53;
 const XFS_MAGIC: u64 = 0x5846_5342;
+
+/// The file with what was measured of the device: one word, the mode.
+pub(crate) const HINT: &str = "HINT";
 
 /// A directory of a real file system.
 #[derive(Debug)]
@@ -51,8 +55,9 @@ impl PosixDisk {
         sync_parent(path)
     }
 
-    /// Opens an existing directory. `mode` forces a write mode; otherwise direct on ext4 and xfs,
-    /// buffered elsewhere (tmpfs, overlay, network and copy-on-write file systems).
+    /// Opens an existing directory. `mode` forces a write mode; otherwise direct on ext4 and xfs, unless
+    /// [`PosixDisk::store_hint`] has found that worse, and buffered elsewhere (tmpfs, overlay, network and
+    /// copy-on-write file systems).
     pub fn open(path: &Path, mode: Option<Mode>) -> io::Result<PosixDisk> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = fs::open(path, flags, Permissions::empty())?;
@@ -60,7 +65,7 @@ impl PosixDisk {
         let statfs = fs::fstatfs(&dir)?;
         let file_system = u64::try_from(statfs.f_type).unwrap_or(0);
         let natural = match file_system {
-            EXT4_MAGIC | XFS_MAGIC => Mode::Direct,
+            EXT4_MAGIC | XFS_MAGIC if hint(&dir) != Some(Mode::Buffered) => Mode::Direct,
             _ => Mode::Buffered,
         };
         let device = fs::fstat(&dir)?.st_dev;
@@ -70,6 +75,17 @@ impl PosixDisk {
             .next_power_of_two();
         let (path, mode) = (path.to_owned(), mode.unwrap_or(natural));
         Ok(PosixDisk { path, dir, parent, mode, block_size, file_system })
+    }
+
+    /// Says which mode was measured to be the better one here; later opens that are free to choose heed it. Of
+    /// no weight where direct writes are not sound anyway, and for mode that is forced.
+    pub fn store_hint(&self, mode: Mode) -> io::Result<()> {
+        let word = match mode {
+            Mode::Direct => "direct\n",
+            Mode::Buffered => "sync\n",
+        };
+        let fd = self.openat(HINT, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)?;
+        File::from(fd).write_all(word.as_bytes())
     }
 
     /// The path given at open.
@@ -85,6 +101,19 @@ impl PosixDisk {
     fn openat(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         Ok(fs::openat(&self.dir, name, flags, Permissions::RUSR | Permissions::WUSR)?)
+    }
+}
+
+/// The mode that the directory's hint names; none if there is none that can be understood.
+fn hint(dir: &OwnedFd) -> Option<Mode> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = File::from(fs::openat(dir, HINT, flags, Permissions::empty()).ok()?);
+    let mut word = String::new();
+    file.take(16).read_to_string(&mut word).ok()?;
+    match word.as_str() {
+        "direct\n" => Some(Mode::Direct),
+        "sync\n" => Some(Mode::Buffered),
+        _ => None,
     }
 }
 
@@ -285,7 +314,7 @@ impl DiskFile for PosixFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        if durable {
+        if durable && !mutant("posix_write_not_forced") {
             let flags = ReadWriteFlags::DSYNC;
             Ok(rustix::io::pwritev2(&self.main, &[IoSlice::new(buf)], offset, flags)?)
         } else {
@@ -294,6 +323,9 @@ impl DiskFile for PosixFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if mutant("posix_sync_does_nothing") {
+            return Ok(());
+        }
         Ok(fs::fdatasync(&self.main)?)
     }
 

@@ -303,8 +303,22 @@ impl<'a> Run<'a> {
                 wal.release(segment)?;
                 self.released = self.released.max(segment);
             }
-            _ => {}
+            _ => self.read(wal)?,
         }
+        Ok(())
+    }
+
+    /// A reader sees what is durable and not released: all of it, and nothing else.
+    fn read(&self, wal: &Wal) -> Result<(), Error> {
+        let (from, durable) = (wal.first_segment(), wal.durable());
+        let live = |k: &&Known| k.lsn.segment() >= from && k.lsn < durable;
+        let expected: Vec<Known> = self.expected.iter().filter(live).copied().collect();
+        let mut found = Vec::new();
+        for record in wal.records(Lsn::ZERO) {
+            let record = record?;
+            found.push(Known { id: id_of(record.meta()), lsn: record.lsn() });
+        }
+        assert_eq!(found, expected, "read while it was written");
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 //! durable prefix. The watermark is the end of the last group of that prefix, never the start of the next.
 
 use super::group::Group;
+use crate::mutant::mutant;
 use crate::types::Lsn;
 use std::collections::VecDeque;
 
@@ -67,7 +68,8 @@ impl Flight {
         let first = self.groups.iter().position(|(_, s)| *s == State::Written)?;
         let sequence = self.groups[first].0.segment.sequence;
         for (group, state) in self.groups.range_mut(first..) {
-            if *state == State::Written && group.segment.sequence == sequence {
+            let covered = group.segment.sequence == sequence || mutant("sync_covers_other_segments");
+            if *state == State::Written && covered {
                 *state = State::Syncing;
             }
         }
@@ -78,13 +80,19 @@ impl Flight {
     /// The running sync completed.
     pub(crate) fn synced(&mut self) {
         self.syncing = false;
-        for (_, state) in self.groups.iter_mut().filter(|(_, s)| *s == State::Syncing) {
+        let too_late = |s: State| s == State::Written && mutant("sync_covers_later_writes");
+        for (_, state) in self.groups.iter_mut().filter(|(_, s)| *s == State::Syncing || too_late(*s)) {
             *state = State::Durable;
         }
     }
 
     /// Takes the next group off the front if it is durable.
     pub(crate) fn pop_durable(&mut self) -> Option<(Group, Lsn)> {
+        if mutant("acknowledged_out_of_order")
+            && let Some(i) = self.groups.iter().position(|(_, s)| *s == State::Durable)
+        {
+            self.groups.swap(0, i);
+        }
         match self.groups.front() {
             Some((_, State::Durable)) => {
                 let (group, _) = self.groups.pop_front()?;

@@ -99,6 +99,13 @@ pub fn row_12_a_torn_group_below_a_watermark(kind: Kind, table: &mut Table) {
         let row = (12, "torn below a later group's watermark");
         log.case(table, row, &format!("group {n}"), &torn, Due::Refusal(log.lsn(n)));
     }
+    // Nothing but the header of the last group, whose body is torn, says that the one before was durable.
+    let both = |log: &Log| {
+        log.damage(199, |b| b[1024..2048].fill(0));
+        log.damage(198, |b| flip(b, 8 * 600));
+    };
+    let row = (12, "rot below the watermark of a torn group");
+    log.case(table, row, "", &both, Due::Refusal(log.lsn(198)));
 }
 
 pub fn row_14_blocks_at_the_wrong_place(kind: Kind, table: &mut Table) {

@@ -3,10 +3,14 @@
 //! What clap can refuse (syntax) is a usage error; what needs a reason is refused by `check`. The options of
 //! the smaller commands stand in their own files.
 
+use crate::calibrate::CalibrateArgs;
 use crate::device_writes::DeviceWritesArgs;
 use crate::first_ack::FirstAckArgs;
+use crate::floor::framed_bytes;
+use crate::place::Spot;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use seawall_wal::Options;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -27,19 +31,8 @@ const ROTATIONS_BYTES: [usize; 1] = [16384];
 /// Multiple that segment sizes have: the largest block size that a device is expected to have.
 const SEGMENT_GRAIN: u32 = 64 << 10;
 
-/// What the log adds to a payload, in bytes: one group header, one record header and one part entry. The
-/// floor writes as much, so that ratios compare equal blocks.
-const GROUP_HEADER_BYTES: usize = 64;
-const RECORD_HEADER_BYTES: usize = 24;
-const PART_BYTES: usize = 8;
-
 /// Directory used, created and removed again when `--dir` is not given.
 pub(crate) const DEFAULT_DIR: &str = "walbench-data";
-
-/// Bytes of one lone append of `payload` bytes in the log, before rounding up to the block size.
-pub(crate) const fn framed_bytes(payload: usize) -> usize {
-    GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + payload
-}
 
 /// Measures durable appends to a Seawall log, beside the device's own floor.
 #[derive(Parser, Debug)]
@@ -60,6 +53,8 @@ pub(crate) enum Command {
     FirstAck(FirstAckArgs),
     /// Count what the device is asked to do for a durable append.
     DeviceWrites(DeviceWritesArgs),
+    /// Measure which strategy, backend and depth suit a device, and say why.
+    Calibrate(CalibrateArgs),
 }
 
 impl Cli {
@@ -83,9 +78,9 @@ impl Where {
         self.dir.as_deref().unwrap_or(Path::new(DEFAULT_DIR))
     }
 
-    /// Whether the directory is walbench's own default one.
-    pub(crate) fn dir_is_default(&self) -> bool {
-        self.dir.is_none()
+    /// The same, for making a subdirectory there.
+    pub(crate) fn spot(&self) -> Spot<'_> {
+        Spot { tool: "walbench", dir: self.dir(), is_default: self.dir.is_none() }
     }
 }
 
@@ -100,6 +95,18 @@ pub(crate) enum Strategy {
     Sync,
 }
 
+impl Strategy {
+    /// Options of a log that is written so, in segments of that size.
+    pub(crate) fn options(self, segment_bytes: u32) -> Options {
+        let strategy = match self {
+            Strategy::Auto => seawall_wal::Strategy::Auto,
+            Strategy::Direct => seawall_wal::Strategy::Direct,
+            Strategy::Sync => seawall_wal::Strategy::Sync,
+        };
+        Options { segment_bytes, strategy, ..Options::default() }
+    }
+}
+
 /// Who carries out the log's writes; a lone waiter's are its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Backend {
@@ -109,6 +116,17 @@ pub(crate) enum Backend {
     Posix,
     /// io_uring.
     IoUring,
+}
+
+impl Backend {
+    /// The log's option of that name.
+    pub(crate) fn option(self) -> seawall_wal::Backend {
+        match self {
+            Backend::Auto => seawall_wal::Backend::Auto,
+            Backend::Posix => seawall_wal::Backend::Posix,
+            Backend::IoUring => seawall_wal::Backend::IoUring,
+        }
+    }
 }
 
 /// Who appends.

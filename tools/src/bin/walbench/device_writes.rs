@@ -5,18 +5,16 @@
 //! for. The device is also watched while the log is idle, for as long: whoever else writes to it is in the
 //! figures, too. Fails where nothing counts, as on a file system without a device.
 
-use crate::args::{
-    self, Strategy, Where, check_range, check_segment, framed_bytes, parse_bytes, parse_segment_bytes,
-};
+use crate::args::{self, Strategy, Where, check_range, check_segment, parse_bytes, parse_segment_bytes};
 use crate::counters::Delta;
 use crate::device::{Counts, Device};
-use crate::floor::Floor;
-use crate::load::{Target, count};
+use crate::floor::{Floor, framed_bytes};
+use crate::load::{Target, count, payload};
 use crate::log::Log;
 use crate::medium::{Medium, supports_direct};
 use crate::place::{self, Place};
-use crate::run::{What, payload, strategy_name};
-use crate::{machine, report, seed};
+use crate::run::{What, strategy_name};
+use crate::{machine, report, seed, text};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use parking_lot::Mutex;
@@ -85,10 +83,10 @@ impl DeviceWritesArgs {
 /// Measures and reports.
 pub(crate) fn bench(args: &DeviceWritesArgs) -> Result<()> {
     args.check()?;
-    args.json.as_deref().map_or(Ok(()), report::check_json)?;
+    args.json.as_deref().map_or(Ok(()), text::check_json)?;
     let seed = seed(args.seed)?;
     let files = place::MEDIUM_FILES + place::LOG_SEGMENTS;
-    let place = Place::prepare(&args.place, place::space_needed(files, args.segment_bytes))?;
+    let place = Place::prepare(&args.place.spot(), place::space_needed(files, args.segment_bytes))?;
     let device = Device::below(place.scratch())?;
     let machine = machine::describe(place.scratch(), seed)?;
     args.check_fits(machine.block_bytes)?;
@@ -96,13 +94,13 @@ pub(crate) fn bench(args: &DeviceWritesArgs) -> Result<()> {
         "walbench {}: requests to the device {} per durable append, {} appends of {} B, seed {seed}",
         machine.version, device.name, args.appends, args.bytes
     );
-    report::say(&report::setting(&title, &machine, args.place.dir(), args.segment_bytes))?;
+    text::say(&text::setting(&title, &machine, args.place.dir(), args.segment_bytes))?;
     let payload = payload(seed, args.bytes);
     let rows = measure(args, place.scratch(), &device, &payload[..args.bytes])?;
     drop(place);
-    report::say(&table(&rows))?;
+    text::say(&table(&rows))?;
     if device.is_stacked {
-        report::say("\nwarning: this device passes on to others; the kernel counts no flushes for it\n")?;
+        text::say("\nwarning: this device passes on to others; the kernel counts no flushes for it\n")?;
     }
     args.json.as_deref().map_or(Ok(()), |path| report::write_json(path, &machine, &rows))
 }
@@ -142,7 +140,7 @@ fn measure(args: &DeviceWritesArgs, dir: &Path, device: &Device, payload: &[u8])
         rows.push(watch.row(What::Floor, (name, "posix"), args.appends as u64, counted, idle));
         drop(floor);
 
-        let log = Log::create(&dir.join(format!("log-{name}")), args.segment_bytes, strategy)?;
+        let log = Log::create(&dir.join(format!("log-{name}")), &strategy.options(args.segment_bytes))?;
         log.settle()?;
         let (counted, idle, delta) = watch.appends(&log, || log.stats())?;
         ensure!(delta.rotations == 0, "the log went on to the next segment while it was counted");
@@ -231,7 +229,7 @@ fn table(rows: &[Row]) -> String {
         ]
     };
     let lines: Vec<[String; 8]> = rows.iter().map(cells).collect();
-    report::aligned(HEAD, &lines, &[0, 1], |_| false)
+    text::aligned(HEAD, &lines, &[0, 1], |_| false)
 }
 
 #[cfg(test)]

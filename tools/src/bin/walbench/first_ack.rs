@@ -8,12 +8,11 @@
 use crate::args::{
     self, Strategy, Where, check_range, check_segment, parse_bytes, parse_segment_bytes, parse_size,
 };
-use crate::load::Target;
+use crate::load::median;
+use crate::load::{Target, payload};
 use crate::log::Log;
 use crate::place::{self, Place};
-use crate::run::payload;
-use crate::summary::median;
-use crate::{machine, report, seed};
+use crate::{machine, report, seed, text};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde::Serialize;
@@ -72,15 +71,15 @@ impl FirstAckArgs {
 /// Measures and reports.
 pub(crate) fn bench(args: &FirstAckArgs) -> Result<()> {
     args.check()?;
-    args.json.as_deref().map_or(Ok(()), report::check_json)?;
+    args.json.as_deref().map_or(Ok(()), text::check_json)?;
     let seed = seed(args.seed)?;
-    let place = Place::prepare(&args.place, place::space_needed(args.files(), args.segment_bytes))?;
+    let place = Place::prepare(&args.place.spot(), place::space_needed(args.files(), args.segment_bytes))?;
     let machine = machine::describe(place.scratch(), seed)?;
     let title = format!(
         "walbench {}: time to the first acknowledgement, medians of {} rounds, {} B, seed {seed}",
         machine.version, args.rounds, args.bytes
     );
-    report::say(&report::setting(&title, &machine, args.place.dir(), args.segment_bytes))?;
+    text::say(&text::setting(&title, &machine, args.place.dir(), args.segment_bytes))?;
     let payload = payload(seed, args.bytes);
     let mut rounds = Vec::with_capacity(args.rounds);
     for _ in 0..args.rounds {
@@ -88,9 +87,9 @@ pub(crate) fn bench(args: &FirstAckArgs) -> Result<()> {
     }
     drop(place);
     let rows = rows(args, &rounds);
-    report::say(&table(&rows))?;
+    text::say(&table(&rows))?;
     if machine.in_memory() {
-        report::say("\nwarning: this file system lives in memory: nothing here is durable\n")?;
+        text::say("\nwarning: this file system lives in memory: nothing here is durable\n")?;
     }
     args.json.as_deref().map_or(Ok(()), |path| report::write_json(path, &machine, &rows))
 }
@@ -130,12 +129,12 @@ struct Round {
 }
 
 fn round(args: &FirstAckArgs, dir: &Path, payload: &[u8]) -> Result<Round> {
-    let (log, create) =
-        Times::take(payload, || Ok((Log::create(dir, args.segment_bytes, args.strategy)?, Duration::ZERO)))?;
+    let options = args.strategy.options(args.segment_bytes);
+    let (log, create) = Times::take(payload, || Ok((Log::create(dir, &options)?, Duration::ZERO)))?;
     log.settle()?;
     log.fill(args.written, payload[0])?;
     log.abandon();
-    let (log, open) = Times::take(payload, || Log::open(dir, args.segment_bytes, args.strategy))?;
+    let (log, open) = Times::take(payload, || Log::open(dir, &options))?;
     let stats = log.stats();
     log.close()?;
     fs::remove_dir_all(dir).with_context(|| format!("remove {}", dir.display()))?;
@@ -218,7 +217,7 @@ fn table(rows: &[Row]) -> String {
         ]
     };
     let lines: Vec<[String; 9]> = rows.iter().map(cells).collect();
-    report::aligned(HEAD, &lines, &[0, 1], |_| false)
+    text::aligned(HEAD, &lines, &[0, 1], |_| false)
 }
 
 #[cfg(test)]

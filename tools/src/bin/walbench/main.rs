@@ -1,23 +1,16 @@
 //! `walbench`: how long a durable append takes, beside what the device itself needs for the same bytes.
 //!
 //! Three things are measured in one run, interleaved: raw durable writes (the *floor*), a group commit
-//! without a log around it (*bare*), and the log. The files follow a run: `args` → `place` (where) →
-//! `run` (what, in which order) → `load` (who appends) → `floor`, `bare`, `log` (to what) → `summary` →
-//! `report`. Two smaller commands stand beside it: `first_ack` and `device_writes`.
+//! without a log around it (*bare*), and the log. The files follow a run: `args` → `run` (what, in which
+//! order) → `summary` → `report`; where, who appends and to what is in `seawall_tools::bench`. Smaller commands
+//! stand beside it: `first_ack`, `device_writes` and `calibrate`.
 //! Every failure is one message on stderr and exit code 1; usage errors are exit code 2.
 
 mod args;
-mod bare;
+mod calibrate;
 mod counters;
-mod device;
 mod device_writes;
 mod first_ack;
-mod floor;
-mod load;
-mod log;
-mod machine;
-mod medium;
-mod place;
 mod report;
 mod run;
 mod summary;
@@ -26,6 +19,7 @@ use crate::args::{Cli, Command, RunArgs};
 use crate::place::Place;
 use anyhow::Result;
 use clap::Parser;
+use seawall_tools::bench::{bare, device, floor, load, log, machine, medium, place, text};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -33,6 +27,7 @@ fn main() -> ExitCode {
         Command::Run(args) => bench(&args),
         Command::FirstAck(args) => first_ack::bench(&args),
         Command::DeviceWrites(args) => device_writes::bench(&args),
+        Command::Calibrate(args) => calibrate::bench(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,17 +40,17 @@ fn main() -> ExitCode {
 
 fn bench(args: &RunArgs) -> Result<()> {
     args.check()?;
-    args.json.as_deref().map_or(Ok(()), report::check_json)?;
+    args.json.as_deref().map_or(Ok(()), text::check_json)?;
     let seed = seed(args.seed)?;
     let files = place::MEDIUM_FILES + place::LOG_SEGMENTS * args.backend.len() as u64;
-    let place = Place::prepare(&args.place, place::space_needed(files, args.segment_bytes))?;
+    let place = Place::prepare(&args.place.spot(), place::space_needed(files, args.segment_bytes))?;
     let machine = machine::describe(place.scratch(), seed)?;
-    report::say(&report::heading(args, &machine))?;
+    text::say(&report::heading(args, &machine))?;
     let rows = run::run(args, &place, seed)?;
     // Nothing that can still fail needs the files.
     drop(place);
-    report::say(&report::table(&rows))?;
-    report::say(&report::warnings(&rows, &machine))?;
+    text::say(&report::table(&rows))?;
+    text::say(&report::warnings(&rows, &machine))?;
     if let Some(path) = &args.json {
         report::write_json(path, &machine, &rows)?;
     }

@@ -7,10 +7,10 @@ use crate::counters::Counters;
 use crate::machine::Machine;
 use crate::run::What;
 use crate::summary::Row;
-use anyhow::{Context, Result, ensure};
+use crate::text::{aligned, setting};
+use anyhow::{Context, Result};
 use serde::Serialize;
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
 
 /// No flush that reaches a medium is faster than this.
@@ -31,14 +31,6 @@ recs/grp  records per group                        pad       share of the groups
 amp       bytes written per byte of records        rot/waited  segments entered, and those of them waited for
 Times run from the call to the knowledge that the append is durable. Figures are medians over the rounds.";
 
-/// Writes to stdout; a reader that has gone away is no failure.
-pub(crate) fn say(text: &str) -> Result<()> {
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("write to stdout"),
-        _ => Ok(()),
-    }
-}
-
 /// What is going to be measured by `run`, and where.
 pub(crate) fn heading(args: &RunArgs, machine: &Machine) -> String {
     let title = format!(
@@ -47,35 +39,6 @@ pub(crate) fn heading(args: &RunArgs, machine: &Machine) -> String {
     );
     format!("{}{LEGEND}\n\n", setting(&title, machine, args.place.dir(), args.segment_bytes))
 }
-
-/// The title of a measurement, and what it is made on.
-pub(crate) fn setting(title: &str, machine: &Machine, dir: &Path, segment_bytes: u32) -> String {
-    let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
-    let fua = machine.fua.map_or("unknown", |fua| if fua { "yes" } else { "no" });
-    let memory = machine.memory_bytes.map_or("unknown".to_owned(), |b| format!("{:.1} GiB", b as f64 / GIB));
-    let lines = [
-        title.to_owned(),
-        format!(
-            "machine   {}, {} cores, memory {memory}, Linux {}",
-            or_unknown(&machine.cpu),
-            machine.cores,
-            or_unknown(&machine.kernel)
-        ),
-        format!(
-            "medium    {}: {} on {}, write cache {}, FUA {fua}, blocks of {} B",
-            dir.display(),
-            or_unknown(&machine.file_system),
-            or_unknown(&machine.device),
-            or_unknown(&machine.write_cache),
-            machine.block_bytes
-        ),
-        format!("segments  {} MiB", f64::from(segment_bytes) / MIB),
-    ];
-    format!("{}\n\n", lines.join("\n"))
-}
-
-const MIB: f64 = 1_048_576.0;
-const GIB: f64 = 1_073_741_824.0;
 
 /// All rows, aligned.
 pub(crate) fn table(rows: &[Row]) -> String {
@@ -104,37 +67,6 @@ pub(crate) fn table(rows: &[Row]) -> String {
     // Sizes and the rows over rotations are set apart by an empty line.
     let section = |i: usize| (rows[i].spec.bytes, rows[i].spec.load == Load::Rotations);
     aligned(HEAD, &lines, &[0, 1, 5, 6], |i| i > 0 && section(i) != section(i - 1))
-}
-
-/// Lines under a head, the columns aligned: those of `words` on the left, others on the right; with an
-/// empty line before those that are to be set apart.
-pub(crate) fn aligned<const N: usize>(
-    head: [&str; N],
-    lines: &[[String; N]],
-    words: &[usize],
-    apart: impl Fn(usize) -> bool,
-) -> String {
-    let head = head.map(str::to_owned);
-    let width = |column: usize| lines.iter().chain([&head]).map(|line| line[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..N).map(width).collect();
-    let mut table = String::new();
-    let mut put = |line: &[String; N]| {
-        let cells = line.iter().zip(&widths).enumerate().map(|(column, (cell, &width))| {
-            if words.contains(&column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") }
-        });
-        let text: Vec<String> = cells.collect();
-        table.push_str(text.join("  ").trim_end());
-        table.push('\n');
-    };
-    put(&head);
-    let blank = std::array::from_fn(|_| String::new());
-    for (i, line) in lines.iter().enumerate() {
-        if apart(i) {
-            put(&blank);
-        }
-        put(line);
-    }
-    table
 }
 
 fn cells(row: &Row) -> [String; 19] {
@@ -195,14 +127,6 @@ pub(crate) fn warnings(rows: &[Row], machine: &Machine) -> String {
 struct Json<'a, T> {
     machine: &'a Machine,
     rows: &'a [T],
-}
-
-/// Refuses a file that cannot be written, before time is spent on measuring.
-pub(crate) fn check_json(path: &Path) -> Result<()> {
-    ensure!(!path.is_dir(), "--json {} is a directory", path.display());
-    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    ensure!(parent.is_dir(), "--json {}: there is no directory {}", path.display(), parent.display());
-    Ok(())
 }
 
 /// Writes the results for programs.

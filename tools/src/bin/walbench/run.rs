@@ -3,11 +3,11 @@
 //! Every round runs every row once, each round starting at another row, so that whatever changes on the
 //! machine meanwhile hits all rows alike; `summary` makes the rows of it.
 
-use crate::args::{Backend, Load, RunArgs, Strategy, framed_bytes};
+use crate::args::{Backend, Load, RunArgs, Strategy};
 use crate::bare::{Bare, BareWriter};
 use crate::counters::Delta;
-use crate::floor::Floor;
-use crate::load::{Drive, Sample, count, drive};
+use crate::floor::{Floor, framed_bytes};
+use crate::load::{Drive, Sample, count, drive, payload};
 use crate::log::Log;
 use crate::medium::{Medium, supports_direct};
 use crate::place::Place;
@@ -15,6 +15,7 @@ use crate::summary::{Figures, Row, summarise};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
+use seawall_wal::Options;
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
 use serde::Serialize;
 use std::path::Path;
@@ -117,8 +118,9 @@ impl Targets {
             _ => &sync,
         };
         let log = |(i, &backend): (usize, &Backend)| {
-            let log =
-                Log::create_on(backend, &dir.join(format!("log-{i}")), args.segment_bytes, args.strategy)?;
+            let backend = backend.option();
+            let options = Options { backend, ..args.strategy.options(args.segment_bytes) };
+            let log = Log::create(&dir.join(format!("log-{i}")), &options)?;
             log.settle()?;
             Ok(log)
         };
@@ -238,20 +240,6 @@ fn appends_over(rotations: usize, spec: &Spec, block_bytes: usize) -> u64 {
     rotations as u64 * (u64::from(spec.segment_bytes) / append).max(1) + 1
 }
 
-/// Bytes that no device can compress, from a 64-bit generator (splitmix64).
-pub(crate) fn payload(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed;
-    let mut bytes = Vec::with_capacity(len + 8);
-    while bytes.len() < len {
-        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
-    }
-    bytes
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,12 +257,5 @@ mod tests {
             segment_bytes: 64 << 20,
         };
         assert_eq!(appends_over(12, &spec, 4096), 12 * 3276 + 1);
-    }
-
-    #[test]
-    fn payloads_follow_from_the_seed() {
-        assert_eq!(payload(1, 100)[..100], payload(1, 200)[..100]);
-        assert_ne!(payload(1, 16), payload(2, 16));
-        assert!(payload(1, 3).len() >= 3);
     }
 }

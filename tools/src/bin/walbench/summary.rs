@@ -5,7 +5,7 @@
 
 use crate::args::Load;
 use crate::counters::{Counters, Delta};
-use crate::load::Sample;
+use crate::load::{Sample, median};
 use crate::run::{Spec, What};
 use serde::Serialize;
 
@@ -59,16 +59,6 @@ impl Figures {
             max_us: sample.max_us(),
             counted,
         }
-    }
-}
-
-/// The middle value, or the mean of the two in the middle.
-pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    match values.len() {
-        0 => f64::NAN,
-        n => f64::midpoint(values[(n - 1) / 2], values[n / 2]),
     }
 }
 
@@ -128,13 +118,6 @@ mod tests {
 
     fn figures(ops_s: f64, p50_us: f64) -> Figures {
         Figures { ops: 10, ops_s, p50_us, p99_us: 0.0, p999_us: 3.0 * p50_us, max_us: p50_us, counted: None }
-    }
-
-    #[test]
-    fn medians_of_odd_even_and_no_values() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()).to_bits(), 2f64.to_bits());
-        assert_eq!(median([4.0, 1.0].into_iter()).to_bits(), 2.5f64.to_bits());
-        assert!(median(std::iter::empty()).is_nan());
     }
 
     #[test]

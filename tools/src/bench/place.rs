@@ -4,7 +4,6 @@
 //! written, and too little room. The subdirectory is locked while it is in use; those that a killed run
 //! left, whose lock is free, are removed by the next run.
 
-use crate::args::{DEFAULT_DIR, Where};
 use anyhow::{Context, Result, bail, ensure};
 use seawall_wal::disk::{Disk, DiskLock, NameKind, PosixDisk};
 use std::fs;
@@ -14,29 +13,41 @@ use std::path::{Path, PathBuf};
 const PREFIX: &str = "walbench-";
 const LOCK: &str = "LOCK";
 /// Files of the floor and of the bare group commit: two per strategy.
-pub(crate) const MEDIUM_FILES: u64 = 4;
+pub const MEDIUM_FILES: u64 = 4;
 /// Segments that the log may have at one time: one released, one sealed, one active, two prepared.
-pub(crate) const LOG_SEGMENTS: u64 = 5;
+pub const LOG_SEGMENTS: u64 = 5;
 /// Room for directories, indexes and the log's small files.
 const MARGIN_BYTES: u64 = 16 << 20;
 
+/// Where to make the subdirectory.
+#[derive(Clone, Copy, Debug)]
+pub struct Spot<'a> {
+    /// The program, which names itself in locks and messages.
+    pub tool: &'static str,
+    /// The directory; created if missing.
+    pub dir: &'a Path,
+    /// Whether the directory is the program's own default one, and is removed again once empty.
+    pub is_default: bool,
+}
+
 /// A locked, empty subdirectory; it and all in it is removed on drop.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub struct Place {
     scratch: PathBuf,
     /// The directory around it, if it is to be removed too once empty.
     made: Option<PathBuf>,
+    tool: &'static str,
     _lock: Option<Box<dyn DiskLock>>,
 }
 
 impl Place {
     /// Makes the subdirectory, where `needed` bytes must be free.
-    pub(crate) fn prepare(args: &Where, needed: u64) -> Result<Place> {
-        let dir = args.dir();
+    pub fn prepare(spot: &Spot<'_>, needed: u64) -> Result<Place> {
+        let (tool, dir) = (spot.tool, spot.dir);
         let made = match fs::metadata(dir) {
             Ok(meta) => {
                 ensure!(meta.is_dir(), "{} is not a directory", dir.display());
-                refuse_log(dir)?;
+                refuse_log(tool, dir)?;
                 false
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -45,9 +56,9 @@ impl Place {
             }
             Err(e) => return Err(e).with_context(|| format!("look at {}", dir.display())),
         };
-        // A killed run in the default directory left it behind; it is walbench's own.
-        let made = (made || args.dir_is_default()).then(|| dir.to_owned());
-        let mut place = Place { scratch: PathBuf::new(), made, _lock: None };
+        // A killed run in the default directory left it behind; it is the program's own.
+        let made = (made || spot.is_default).then(|| dir.to_owned());
+        let mut place = Place { scratch: PathBuf::new(), made, tool, _lock: None };
         remove_leftovers(dir)?;
 
         let suffix = getrandom::u32().map_err(|e| anyhow::anyhow!("no random name from the system: {e}"))?;
@@ -55,7 +66,7 @@ impl Place {
         fs::create_dir(&scratch).with_context(|| format!("cannot write in {}", dir.display()))?;
         place.scratch = scratch;
         let disk = PosixDisk::open(&place.scratch, None).context("open the directory just made")?;
-        let holder = format!("walbench, process {}", std::process::id());
+        let holder = format!("{tool}, process {}", std::process::id());
         match disk.lock(LOCK, &holder).context("lock the directory just made")? {
             Ok(lock) => place._lock = Some(lock),
             Err(other) => bail!("the directory just made is locked by {other}"),
@@ -66,7 +77,7 @@ impl Place {
     }
 
     /// The directory that all files of the run go to.
-    pub(crate) fn scratch(&self) -> &Path {
+    pub fn scratch(&self) -> &Path {
         &self.scratch
     }
 }
@@ -76,7 +87,7 @@ impl Drop for Place {
         if !self.scratch.as_os_str().is_empty()
             && let Err(e) = fs::remove_dir_all(&self.scratch)
         {
-            eprintln!("walbench: cannot remove {}: {e}", self.scratch.display());
+            eprintln!("{}: cannot remove {}: {e}", self.tool, self.scratch.display());
         }
         if let Some(made) = &self.made {
             // Not empty if another run is using it, or if somebody put a file there.
@@ -85,14 +96,14 @@ impl Drop for Place {
     }
 }
 
-fn refuse_log(dir: &Path) -> Result<()> {
+fn refuse_log(tool: &str, dir: &Path) -> Result<()> {
     let entries = fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))?;
     for entry in entries {
         let name = entry.with_context(|| format!("list {}", dir.display()))?.file_name();
         ensure!(
             name != "IDENTITY" && Path::new(&name).extension().is_none_or(|e| e != "wal"),
-            "{} holds a log (it has `{}`); walbench does not touch it: choose another --dir, such as \
-             ./{DEFAULT_DIR}",
+            "{} holds a log (it has `{}`); {tool} does not touch it: choose another --dir, \
+             such as ./{tool}-data",
             dir.display(),
             name.to_string_lossy()
         );
@@ -111,7 +122,7 @@ fn remove_leftovers(dir: &Path) -> Result<()> {
             && path.join(LOCK).is_file();
         if is_ours
             && let Ok(disk) = PosixDisk::open(&path, None)
-            && let Ok(Ok(_lock)) = disk.lock(LOCK, "walbench, removing")
+            && let Ok(Ok(_lock)) = disk.lock(LOCK, "removing")
         {
             fs::remove_dir_all(&path).with_context(|| format!("remove {}", path.display()))?;
         }
@@ -120,7 +131,7 @@ fn remove_leftovers(dir: &Path) -> Result<()> {
 }
 
 /// Bytes that so many files of the size of a segment occupy, with what comes along with them.
-pub(crate) fn space_needed(files: u64, segment_bytes: u32) -> u64 {
+pub fn space_needed(files: u64, segment_bytes: u32) -> u64 {
     files * u64::from(segment_bytes) + MARGIN_BYTES
 }
 
@@ -155,7 +166,7 @@ mod tests {
         {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join(name), b"").unwrap();
-            assert_eq!(refuse_log(dir.path()).is_err(), refused, "{name}");
+            assert_eq!(refuse_log("test", dir.path()).is_err(), refused, "{name}");
         }
     }
 

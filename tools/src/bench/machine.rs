@@ -2,9 +2,9 @@
 //!
 //! Everything is read from `/proc` and `/sys`; what cannot be read is absent from the report.
 
+use crate::utc;
 use anyhow::{Context, Result};
 use rustix::fs::{major, minor, stat};
-use seawall_tools::utc;
 use seawall_wal::disk::{Disk, PosixDisk};
 use serde::Serialize;
 use std::fs;
@@ -14,40 +14,49 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The machine, the medium and the tool.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
+pub struct Machine {
+    /// Model of the processor.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) cpu: Option<String>,
-    pub(crate) cores: usize,
+    pub cpu: Option<String>,
+    /// Processors that this process may use.
+    pub cores: usize,
+    /// Memory of the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) memory_bytes: Option<u64>,
+    pub memory_bytes: Option<u64>,
+    /// Release of Linux.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) kernel: Option<String>,
+    pub kernel: Option<String>,
+    /// Its type, such as `ext4`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) file_system: Option<String>,
+    pub file_system: Option<String>,
+    /// What is mounted.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) device: Option<String>,
+    pub device: Option<String>,
     /// The kernel's view of the device's cache: `write back` or `write through`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) write_cache: Option<String>,
+    pub write_cache: Option<String>,
     /// Whether the device can write past its cache.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) fua: Option<bool>,
-    pub(crate) block_bytes: u32,
-    pub(crate) version: &'static str,
-    pub(crate) seed: u64,
+    pub fua: Option<bool>,
+    /// Unit of direct writes.
+    pub block_bytes: u32,
+    /// Of Seawall and its tools.
+    pub version: &'static str,
+    /// Of the payload bytes.
+    pub seed: u64,
     /// Start of the run, UTC.
-    pub(crate) date: String,
+    pub date: String,
 }
 
 impl Machine {
     /// Whether files there live in memory only.
-    pub(crate) fn in_memory(&self) -> bool {
+    pub fn in_memory(&self) -> bool {
         matches!(self.file_system.as_deref(), Some("tmpfs" | "ramfs"))
     }
 }
 
 /// Describes the machine and the medium below `dir`.
-pub(crate) fn describe(dir: &Path, seed: u64) -> Result<Machine> {
+pub fn describe(dir: &Path, seed: u64) -> Result<Machine> {
     let disk = PosixDisk::open(dir, None).with_context(|| format!("open {}", dir.display()))?;
     let device = stat(dir).with_context(|| format!("look at {}", dir.display()))?.st_dev;
     let device = format!("{}:{}", major(device), minor(device));

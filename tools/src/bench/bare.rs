@@ -5,8 +5,8 @@
 //! leads it. Followers sleep on one word of their group and take no lock after waking. A failed write
 //! fails its group only.
 
-use crate::load::Target;
-use crate::medium::Medium;
+use super::load::Target;
+use super::medium::Medium;
 use anyhow::{Context, Result, ensure};
 use parking_lot::Mutex;
 use rustix::thread::futex;
@@ -59,7 +59,7 @@ impl Event {
 
 /// Appends that become durable together.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
+pub struct Group {
     /// The write before it is over: its leader may go.
     turn: Event,
     /// Its own write is over.
@@ -160,17 +160,18 @@ impl Commit {
 
 /// Group commit by the appending threads themselves: for one append in flight per thread.
 #[derive(Debug)]
-pub(crate) struct Bare(Commit);
+pub struct Bare(Commit);
 
 impl Bare {
-    pub(crate) fn new(medium: Arc<Mutex<Medium>>) -> Bare {
+    /// A group commit into `medium`.
+    pub fn new(medium: Arc<Mutex<Medium>>) -> Bare {
         Bare(Commit::new(medium))
     }
 }
 
 /// An append that this thread has to write or to wait for.
 #[derive(Debug)]
-pub(crate) struct BareTicket(Arc<Group>, Role);
+pub struct BareTicket(Arc<Group>, Role);
 
 impl Target for Bare {
     type Producer = ();
@@ -199,7 +200,7 @@ impl Target for Bare {
 /// Group commit by a thread of its own, so that appends become durable though nobody waits: for several
 /// appends in flight per thread.
 #[derive(Debug)]
-pub(crate) struct BareWriter {
+pub struct BareWriter {
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
@@ -240,7 +241,8 @@ impl Shared {
 }
 
 impl BareWriter {
-    pub(crate) fn start(medium: Arc<Mutex<Medium>>) -> Result<BareWriter> {
+    /// Starts the thread that writes to `medium`.
+    pub fn start(medium: Arc<Mutex<Medium>>) -> Result<BareWriter> {
         let shared = Arc::new(Shared { commit: Commit::new(medium), order: AtomicU32::new(ORDER_NONE) });
         let writer = thread::Builder::new().name("bare-writer".to_owned()).spawn({
             let shared = shared.clone();
@@ -282,7 +284,7 @@ impl Target for BareWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::{Drive, drive};
+    use crate::bench::load::{Drive, drive};
     use seawall_wal::disk::Mode;
     use std::time::Duration;
 

@@ -19,7 +19,7 @@ const WARM_UP_SHARE: f64 = 0.1;
 const WARM_UP_MAX: Duration = Duration::from_millis(50);
 
 /// Something that takes durable appends from several threads.
-pub(crate) trait Target: Sync {
+pub trait Target: Sync {
     /// State of one appending thread, reused from append to append.
     type Producer;
     /// An append that may not be durable yet.
@@ -35,30 +35,41 @@ pub(crate) trait Target: Sync {
 
 /// One measurement: so many threads, each with so many appends in flight, for so long.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Drive<'a> {
-    pub(crate) threads: usize,
-    pub(crate) in_flight: usize,
-    pub(crate) payload: &'a [u8],
-    pub(crate) window: Duration,
+pub struct Drive<'a> {
+    /// Threads that append.
+    pub threads: usize,
+    /// Appends in flight per thread.
+    pub in_flight: usize,
+    /// What each appends.
+    pub payload: &'a [u8],
+    /// How long it is measured; the warm-up comes before.
+    pub window: Duration,
 }
 
 /// What was seen in the window.
 #[derive(Debug)]
-pub(crate) struct Sample {
-    pub(crate) latency_ns: Histogram<u64>,
-    pub(crate) seconds: f64,
+pub struct Sample {
+    /// Of each append that ended in the window.
+    pub latency_ns: Histogram<u64>,
+    /// Length of the window.
+    pub seconds: f64,
+    /// All appends made, those of the warm-up and behind the window too.
+    pub appended: u64,
 }
 
 impl Sample {
-    pub(crate) fn ops_s(&self) -> f64 {
+    /// Appends per second.
+    pub fn ops_s(&self) -> f64 {
         self.latency_ns.len() as f64 / self.seconds
     }
 
-    pub(crate) fn quantile_us(&self, quantile: f64) -> f64 {
+    /// Latency that this share of the appends does not exceed.
+    pub fn quantile_us(&self, quantile: f64) -> f64 {
         self.latency_ns.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    pub(crate) fn max_us(&self) -> f64 {
+    /// Largest latency.
+    pub fn max_us(&self) -> f64 {
         self.latency_ns.max() as f64 / 1000.0
     }
 }
@@ -69,7 +80,7 @@ fn empty_histogram() -> Result<Histogram<u64>> {
 }
 
 /// Appends so many times on this thread, one at a time, and counts every append.
-pub(crate) fn count<T: Target>(target: &T, payload: &[u8], appends: u64) -> Result<Sample> {
+pub fn count<T: Target>(target: &T, payload: &[u8], appends: u64) -> Result<Sample> {
     let mut latency_ns = empty_histogram()?;
     let mut producer = target.producer(0);
     let begin = Instant::now();
@@ -81,11 +92,11 @@ pub(crate) fn count<T: Target>(target: &T, payload: &[u8], appends: u64) -> Resu
         latency_ns.saturating_record(u64::try_from((now - before).as_nanos()).unwrap_or(u64::MAX));
         before = now;
     }
-    Ok(Sample { latency_ns, seconds: begin.elapsed().as_secs_f64() })
+    Ok(Sample { latency_ns, seconds: begin.elapsed().as_secs_f64(), appended: appends })
 }
 
 /// Runs the load once. At least one append is counted, even if it outlasts the window.
-pub(crate) fn drive<T: Target>(target: &T, drive: Drive<'_>) -> Result<Sample> {
+pub fn drive<T: Target>(target: &T, drive: Drive<'_>) -> Result<Sample> {
     let gate = Gate { ready: Barrier::new(drive.threads), window: OnceLock::new() };
     let outcomes: Vec<Result<Seen>> = thread::scope(|scope| {
         let mut handles = Vec::with_capacity(drive.threads);
@@ -99,13 +110,14 @@ pub(crate) fn drive<T: Target>(target: &T, drive: Drive<'_>) -> Result<Sample> {
         handles.into_iter().map(join).collect()
     });
     let mut latency_ns = empty_histogram()?;
-    let mut seconds = drive.window.as_secs_f64();
+    let (mut seconds, mut appended) = (drive.window.as_secs_f64(), 0);
     for seen in outcomes {
         let seen = seen?;
         latency_ns.add(&seen.latency_ns).map_err(|e| anyhow!("latency histogram: {e}"))?;
+        appended += seen.appended;
         seconds = seconds.max(seen.overrun.as_secs_f64() + drive.window.as_secs_f64());
     }
-    Ok(Sample { latency_ns, seconds })
+    Ok(Sample { latency_ns, seconds, appended })
 }
 
 /// Lets all threads start at once and agree on the window.
@@ -128,6 +140,7 @@ impl Gate {
 struct Seen {
     latency_ns: Histogram<u64>,
     overrun: Duration,
+    appended: u64,
 }
 
 fn produce<T: Target>(target: &T, drive: Drive<'_>, key: u64, gate: &Gate) -> Result<Seen> {
@@ -137,10 +150,11 @@ fn produce<T: Target>(target: &T, drive: Drive<'_>, key: u64, gate: &Gate) -> Re
     let mut in_flight = VecDeque::with_capacity(drive.in_flight);
     let (from, until) = gate.pass(drive.window);
     let latency_ns_ref = latency_ns.as_mut().map_err(|e| anyhow!("{e}"))?;
-    let mut overrun = Duration::ZERO;
+    let (mut overrun, mut appended) = (Duration::ZERO, 0);
     let mut now = Instant::now();
     loop {
         in_flight.push_back((now, target.append(&mut producer, drive.payload)?));
+        appended += 1;
         if in_flight.len() < drive.in_flight {
             now = Instant::now();
             continue;
@@ -160,7 +174,31 @@ fn produce<T: Target>(target: &T, drive: Drive<'_>, key: u64, gate: &Gate) -> Re
     for (_, ticket) in in_flight {
         target.wait(ticket)?;
     }
-    Ok(Seen { latency_ns: latency_ns?, overrun })
+    Ok(Seen { latency_ns: latency_ns?, overrun, appended })
+}
+
+/// The middle value, or the mean of the two in the middle.
+pub fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n => f64::midpoint(values[(n - 1) / 2], values[n / 2]),
+    }
+}
+
+/// Bytes that no device can compress, from a 64-bit generator (splitmix64).
+pub fn payload(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bytes.extend_from_slice(&(z ^ (z >> 31)).to_le_bytes());
+    }
+    bytes
 }
 
 #[cfg(test)]
@@ -202,6 +240,7 @@ mod tests {
     fn keeps_its_appends_in_flight_and_waits_for_all_of_them() {
         let target = Slow::default();
         let sample = drive(&target, of(2, 4, 50)).unwrap();
+        assert_eq!(sample.appended, target.appended.load(Ordering::SeqCst));
         assert_eq!(target.appended.into_inner(), target.waited.into_inner());
         assert!(sample.quantile_us(0.5) > 3500.0, "four in flight: {} us", sample.quantile_us(0.5));
         assert!(sample.ops_s() > 0.0 && sample.ops_s() < 2100.0);
@@ -226,5 +265,19 @@ mod tests {
     fn a_failed_append_fails_the_load() {
         let target = Slow { fail_at: Some(3), ..Slow::default() };
         assert_eq!(drive(&target, of(1, 1, 50)).unwrap_err().to_string(), "ticket 3 failed");
+    }
+
+    #[test]
+    fn payloads_follow_from_the_seed() {
+        assert_eq!(payload(1, 100)[..100], payload(1, 200)[..100]);
+        assert_ne!(payload(1, 16), payload(2, 16));
+        assert!(payload(1, 3).len() >= 3);
+    }
+
+    #[test]
+    fn medians_of_odd_even_and_no_values() {
+        assert_eq!(median([3.0, 1.0, 2.0].into_iter()).to_bits(), 2f64.to_bits());
+        assert_eq!(median([4.0, 1.0].into_iter()).to_bits(), 2.5f64.to_bits());
+        assert!(median(std::iter::empty()).is_nan());
     }
 }

@@ -14,9 +14,28 @@ const FILES: usize = 2;
 /// Bytes written at once while the files are filled.
 const FILL_BYTES: usize = 1 << 20;
 
+/// A position that a write was promised.
+#[derive(Debug)]
+pub struct Slot {
+    file: Arc<dyn DiskFile>,
+    offset: u64,
+    mode: Mode,
+}
+
+impl Slot {
+    /// Writes whole blocks there; durable on return.
+    pub fn write(&self, blocks: &[u8]) -> io::Result<()> {
+        write_all_at(self.file.as_ref(), blocks, self.offset, self.mode == Mode::Direct)?;
+        if self.mode == Mode::Buffered {
+            self.file.sync()?;
+        }
+        Ok(())
+    }
+}
+
 /// Two written files and the position of the next write.
 #[derive(Debug)]
-pub(crate) struct Medium {
+pub struct Medium {
     files: [Arc<dyn DiskFile>; FILES],
     file_bytes: u64,
     block_size: usize,
@@ -27,7 +46,7 @@ pub(crate) struct Medium {
 
 impl Medium {
     /// Creates and fills the files under the names `{name}-{0,1}` in `dir`, and removes the names.
-    pub(crate) fn create(dir: &Path, name: &str, mode: Mode, file_bytes: u32) -> Result<Medium> {
+    pub fn create(dir: &Path, name: &str, mode: Mode, file_bytes: u32) -> Result<Medium> {
         let disk = PosixDisk::open(dir, Some(mode)).with_context(|| format!("open {}", dir.display()))?;
         let create = |i: usize| {
             let name = format!("{name}-{i}");
@@ -49,19 +68,20 @@ impl Medium {
     }
 
     /// Pads `buf` with zeros to whole blocks and writes it at the next position; durable on return.
-    pub(crate) fn write(&mut self, buf: &mut AlignedBuf) -> io::Result<()> {
+    pub fn write(&mut self, buf: &mut AlignedBuf) -> io::Result<()> {
         buf.resize(buf.len().next_multiple_of(self.block_size));
-        if self.offset + buf.len() as u64 > self.file_bytes {
+        self.reserve(buf.len() as u64).write(buf)
+    }
+
+    /// Takes the next position for a write of `len` bytes, whole blocks, which need not hold up others.
+    pub fn reserve(&mut self, len: u64) -> Slot {
+        if self.offset + len > self.file_bytes {
             self.current = (self.current + 1) % FILES;
             self.offset = 0;
         }
-        let file = self.files[self.current].as_ref();
-        write_all_at(file, buf, self.offset, self.mode == Mode::Direct)?;
-        if self.mode == Mode::Buffered {
-            file.sync()?;
-        }
-        self.offset += buf.len() as u64;
-        Ok(())
+        let offset = self.offset;
+        self.offset += len;
+        Slot { file: Arc::clone(&self.files[self.current]), offset, mode: self.mode }
     }
 }
 
@@ -79,7 +99,7 @@ fn fill(file: &dyn DiskFile, file_bytes: u64) -> io::Result<()> {
 }
 
 /// Whether files in `dir` can be written past the page cache at all.
-pub(crate) fn supports_direct(dir: &Path) -> Result<bool> {
+pub fn supports_direct(dir: &Path) -> Result<bool> {
     const PROBE: &str = "probe";
     let disk = PosixDisk::open(dir, Some(Mode::Direct)).with_context(|| format!("open {}", dir.display()))?;
     let opened = disk.open(PROBE, Access::Create);

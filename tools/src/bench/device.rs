@@ -14,12 +14,13 @@ const SECTOR_BYTES: u64 = 512;
 
 /// Counts of one device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Counts {
+pub struct Counts {
     /// Write requests completed; the kernel counts a flush without data among them.
-    pub(crate) writes: u64,
-    pub(crate) write_bytes: u64,
+    pub writes: u64,
+    /// Bytes of these requests.
+    pub write_bytes: u64,
     /// Flushes completed; absent before Linux 5.5.
-    pub(crate) flushes: Option<u64>,
+    pub flushes: Option<u64>,
 }
 
 impl Counts {
@@ -33,7 +34,8 @@ impl Counts {
         })
     }
 
-    pub(crate) fn since(&self, before: &Counts) -> Counts {
+    /// What was added since `before`.
+    pub fn since(&self, before: &Counts) -> Counts {
         let flushes = self.flushes.zip(before.flushes);
         Counts {
             writes: self.writes.saturating_sub(before.writes),
@@ -45,18 +47,18 @@ impl Counts {
 
 /// The device below a directory.
 #[derive(Debug)]
-pub(crate) struct Device {
+pub struct Device {
     /// Its name in the kernel, such as `vda1`.
-    pub(crate) name: String,
+    pub name: String,
     /// Whether it only passes on to other devices, which the kernel does not count flushes for.
-    pub(crate) is_stacked: bool,
+    pub is_stacked: bool,
     counts: PathBuf,
     flushes: PathBuf,
 }
 
 impl Device {
     /// Finds the device of the file system that `dir` is on.
-    pub(crate) fn below(dir: &Path) -> Result<Device> {
+    pub fn below(dir: &Path) -> Result<Device> {
         let device = stat(dir).with_context(|| format!("look at {}", dir.display()))?.st_dev;
         let (major, minor) = (major(device), minor(device));
         let sys = PathBuf::from(format!("/sys/dev/block/{major}:{minor}"));
@@ -78,7 +80,7 @@ impl Device {
     }
 
     /// What it has done so far.
-    pub(crate) fn read(&self) -> Result<Counts> {
+    pub fn read(&self) -> Result<Counts> {
         let read = |path: &Path| {
             let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
             Counts::parse(&text).with_context(|| format!("{} has no counts of writes", path.display()))

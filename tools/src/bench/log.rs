@@ -1,12 +1,11 @@
-//! The log under test: the only file of walbench that calls the log; its numbers go on to `counters`.
+//! The log under test, as a target of loads.
 //!
 //! Records are appended durably under the thread's key and released once the log has gone on to the next
 //! segment, as a replica does behind its snapshots, so that a run needs a bounded number of segments.
 
-use crate::args;
-use crate::load::Target;
+use super::load::Target;
 use anyhow::{Context, Result, ensure};
-use seawall_wal::{Backend, Batch, Class, Options, Stats, Strategy, Ticket, Wal};
+use seawall_wal::{Batch, Class, Options, Stats, Ticket, Wal};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -19,7 +18,8 @@ const SETTLE_MAX: Duration = Duration::from_secs(120);
 const FILL_BYTES: usize = 64 << 10;
 
 /// A log in a directory of its own.
-pub(crate) struct Log {
+#[derive(Debug)]
+pub struct Log {
     wal: Wal,
     spares: usize,
     /// Everything below this segment has been released.
@@ -28,42 +28,25 @@ pub(crate) struct Log {
 
 impl Log {
     /// Creates the log in `dir`, which is made too.
-    pub(crate) fn create(dir: &Path, segment_bytes: u32, strategy: args::Strategy) -> Result<Log> {
-        Log::create_on(args::Backend::Auto, dir, segment_bytes, strategy)
-    }
-
-    /// As [`Log::create`], on a given backend.
-    pub(crate) fn create_on(
-        backend: args::Backend,
-        dir: &Path,
-        segment_bytes: u32,
-        strategy: args::Strategy,
-    ) -> Result<Log> {
-        let backend = match backend {
-            args::Backend::Auto => Backend::Auto,
-            args::Backend::Posix => Backend::Posix,
-            args::Backend::IoUring => Backend::IoUring,
-        };
-        let options = Options { backend, ..options(segment_bytes, strategy) };
-        let wal = Wal::create(dir, &options).context("create the log")?;
+    pub fn create(dir: &Path, options: &Options) -> Result<Log> {
+        let wal = Wal::create(dir, options).context("create the log")?;
         Ok(Log { wal, spares: options.spares as usize, released: AtomicU32::new(0) })
     }
 
     /// Opens the log in `dir`; also says how long it scanned.
-    pub(crate) fn open(dir: &Path, segment_bytes: u32, strategy: args::Strategy) -> Result<(Log, Duration)> {
-        let options = options(segment_bytes, strategy);
-        let (wal, report) = Wal::open(dir, &options).context("open the log")?;
+    pub fn open(dir: &Path, options: &Options) -> Result<(Log, Duration)> {
+        let (wal, report) = Wal::open(dir, options).context("open the log")?;
         let log = Log { wal, spares: options.spares as usize, released: AtomicU32::new(0) };
         Ok((log, report.took.scan))
     }
 
     /// The log's own numbers, since it was opened.
-    pub(crate) fn stats(&self) -> Stats {
+    pub fn stats(&self) -> Stats {
         self.wal.stats()
     }
 
     /// Waits until the log prepares nothing any more: spares there, their blocks written.
-    pub(crate) fn settle(&self) -> Result<()> {
+    pub fn settle(&self) -> Result<()> {
         let begin = Instant::now();
         let (mut seen, mut since) = (u64::MAX, begin);
         loop {
@@ -80,7 +63,7 @@ impl Log {
     }
 
     /// Appends at least `bytes` of payload, durably, and releases nothing.
-    pub(crate) fn fill(&self, bytes: u64, payload: u8) -> Result<()> {
+    pub fn fill(&self, bytes: u64, payload: u8) -> Result<()> {
         let mut batch = Batch::new();
         batch.push_part(&[payload; FILL_BYTES]);
         let mut last = None;
@@ -90,27 +73,42 @@ impl Log {
         last.map_or(Ok(()), |ticket| self.wait(ticket))
     }
 
+    /// Appends under the producer's key, and releases what is behind the segment in use.
+    pub fn append_as(&self, producer: &mut Producer, payload: &[u8], class: Class) -> Result<Ticket> {
+        let Producer { batch, key } = producer;
+        batch.clear();
+        batch.meta().extend_from_slice(&key.to_le_bytes());
+        batch.push_part(payload);
+        let ticket = self.wal.append(batch, class).context("append to the log")?;
+        let segment = ticket.lsn().segment();
+        if segment > self.released.load(Ordering::Relaxed)
+            && self.released.fetch_max(segment, Ordering::Relaxed) < segment
+        {
+            self.wal.release(segment).context("release segments of the log")?;
+        }
+        Ok(ticket)
+    }
+
+    /// Makes everything appended durable.
+    pub fn flush(&self) -> Result<()> {
+        self.wal.flush().context("flush the log")?;
+        Ok(())
+    }
+
     /// Lets go of the log as a kill would: no mark, nothing flushed.
-    pub(crate) fn abandon(self) {
+    pub fn abandon(self) {
         drop(self.wal);
     }
 
-    pub(crate) fn close(self) -> Result<()> {
+    /// Ends the log in order.
+    pub fn close(self) -> Result<()> {
         self.wal.close().context("close the log")
     }
 }
 
-fn options(segment_bytes: u32, strategy: args::Strategy) -> Options {
-    let strategy = match strategy {
-        args::Strategy::Auto => Strategy::Auto,
-        args::Strategy::Direct => Strategy::Direct,
-        args::Strategy::Sync => Strategy::Sync,
-    };
-    Options { segment_bytes, strategy, ..Options::default() }
-}
-
 /// One thread's batch, reused, and its key.
-pub(crate) struct Producer {
+#[derive(Debug)]
+pub struct Producer {
     batch: Batch,
     key: u64,
 }
@@ -124,18 +122,7 @@ impl Target for Log {
     }
 
     fn append(&self, producer: &mut Producer, payload: &[u8]) -> Result<Ticket> {
-        let Producer { batch, key } = producer;
-        batch.clear();
-        batch.meta().extend_from_slice(&key.to_le_bytes());
-        batch.push_part(payload);
-        let ticket = self.wal.append(batch, Class::Sync).context("append to the log")?;
-        let segment = ticket.lsn().segment();
-        if segment > self.released.load(Ordering::Relaxed)
-            && self.released.fetch_max(segment, Ordering::Relaxed) < segment
-        {
-            self.wal.release(segment).context("release segments of the log")?;
-        }
-        Ok(ticket)
+        self.append_as(producer, payload, Class::Sync)
     }
 
     fn wait(&self, ticket: Ticket) -> Result<()> {

@@ -1,0 +1,119 @@
+//! What is compared, each behind the same interface.
+//!
+//! An engine works in a directory of its own, is rested between measurements (what a user does in the
+//! background: compaction, zeroing), says how many records it holds, and is reopened at the end to read the
+//! last one back. Errors are errors of the run: a figure of an engine that failed means nothing.
+
+mod okaywal;
+mod raft_engine;
+mod raft_log;
+mod raw;
+mod seawall;
+
+use crate::args::Scale;
+use crate::plan::{Load, Who};
+use anyhow::{Context, Result, ensure};
+use seawall_tools::bench::load::Sample;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+pub(crate) use self::raft_log::Window;
+pub(crate) use self::seawall::Variant;
+
+/// Versions of what is compared, as `Cargo.toml` pins them.
+pub(crate) const VERSIONS: [(&str, &str); 3] =
+    [("raft-engine", "0.4.2"), ("okaywal", "0.3.1"), ("raft-log", "0.4.6")];
+
+/// What one measurement saw.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) ops_s: f64,
+    /// Absent where appends do not wait.
+    pub(crate) p50_us: Option<f64>,
+    pub(crate) p99_us: Option<f64>,
+    /// All appends made, those of the warm-up too.
+    pub(crate) appended: u64,
+}
+
+impl Seen {
+    /// Of appends that nobody waited for, the flush at their end included.
+    fn of_lazy(appends: u64, begin: Instant) -> Seen {
+        let ops_s = appends as f64 / begin.elapsed().as_secs_f64();
+        Seen { ops_s, p50_us: None, p99_us: None, appended: appends }
+    }
+}
+
+impl From<&Sample> for Seen {
+    fn from(sample: &Sample) -> Seen {
+        Seen {
+            ops_s: sample.ops_s(),
+            p50_us: Some(sample.quantile_us(0.5)),
+            p99_us: Some(sample.quantile_us(0.99)),
+            appended: sample.appended,
+        }
+    }
+}
+
+/// Something that appends are made to.
+pub(crate) trait Engine {
+    /// Runs the load once.
+    fn measure(&self, who: Who, load: &Load, payload: &[u8]) -> Result<Seen>;
+
+    /// What is done between measurements.
+    fn rest(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Records appended so far, as the engine itself counts; `None` if it does not.
+    fn records(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Calls that made something durable so far (syncs, or writes that are durable by themselves), as the
+    /// engine or a hook in it counts them.
+    fn syncs(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
+    /// Appends once more, closes, opens again, and returns the last record's payload; `None` if what was
+    /// measured keeps no records.
+    fn read_back(self: Box<Self>, payload: &[u8]) -> Result<Option<Vec<u8>>>;
+}
+
+/// Makes the engine that `who` needs in `dir`, which is made too.
+pub(crate) fn create(who: Who, dir: &Path, scale: &Scale, row: u8) -> Result<Box<dyn Engine>> {
+    fs::create_dir(dir).with_context(|| format!("create {}", dir.display()))?;
+    Ok(match who {
+        Who::Floor(mode) => Box::new(raw::Raw::create(dir, mode, scale)?),
+        Who::Bare => Box::new(raw::BareCommit::create(dir, scale)?),
+        Who::Seawall(variant) => Box::new(seawall::Seawall::create(dir, variant, scale, row)?),
+        Who::RaftEngine | Who::RaftEngineGathered => Box::new(raft_engine::open_tuned(dir, scale)?),
+        Who::RaftEngineDefault => Box::new(raft_engine::open_default(dir)?),
+        Who::RaftLog(window) => Box::new(raft_log::Log::open(dir, window)?),
+        Who::Okaywal => Box::new(okaywal::Okay::open(dir, scale)?),
+    })
+}
+
+/// Checks that an engine still has what was appended to it.
+pub(crate) fn verify(who: Who, engine: Box<dyn Engine>, payload: &[u8]) -> Result<()> {
+    // Told apart from what the load appended.
+    let last: Vec<u8> = payload.iter().map(|byte| !byte).collect();
+    if let Some(found) = engine.read_back(&last).with_context(|| format!("reopen {}", who.name()))? {
+        ensure!(found == last, "{} lost its last record: {} bytes found", who.name(), found.len());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_versions_named_are_those_built() {
+        let lock = include_str!("../../Cargo.lock");
+        for (name, version) in VERSIONS {
+            assert!(lock.contains(&format!("name = \"{name}\"\nversion = \"{version}\"\n")), "{name}");
+        }
+    }
+}

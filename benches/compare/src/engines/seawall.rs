@@ -1,0 +1,111 @@
+//! Seawall's log. Each way to run it is a variant; all of them are run side by side.
+
+use super::{Engine, Seen};
+use crate::args::Scale;
+use crate::plan::{Kind, Load, Who};
+use anyhow::{Context, Result};
+use seawall_tools::bench::load::{Drive, Target, drive};
+use seawall_tools::bench::log::Log;
+use seawall_wal::{Backend, Class, Options, Wal};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A name, and what it changes of the options.
+type Way = (&'static str, fn(Options) -> Options);
+
+/// Ways to run Seawall, which are run side by side.
+const VARIANTS: &[Way] = &[
+    ("auto", |options| options),
+    ("posix", |options| Options { backend: Backend::Posix, ..options }),
+];
+
+/// One of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Variant(usize);
+
+impl Variant {
+    pub(crate) const COUNT: usize = VARIANTS.len();
+    #[cfg(test)]
+    pub(crate) const FIRST: Variant = Variant(0);
+
+    pub(crate) fn all() -> impl Iterator<Item = Variant> {
+        (0..Variant::COUNT).map(Variant)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        VARIANTS[self.0].0
+    }
+
+    fn options(self, base: Options) -> Options {
+        VARIANTS[self.0].1(base)
+    }
+}
+
+/// A log, and what is needed to open it again.
+pub(super) struct Seawall {
+    log: Log,
+    dir: PathBuf,
+    options: Options,
+}
+
+impl Seawall {
+    pub(super) fn create(dir: &Path, variant: Variant, scale: &Scale, row: u8) -> Result<Seawall> {
+        let base = Options { segment_bytes: scale.segment_bytes, ..Options::default() };
+        // The row over bandwidth is over large records: all it appends in a round fits into spares.
+        let base = if row == 5 {
+            Options { segment_bytes: scale.large_segment_bytes, spares: 8, ..base }
+        } else {
+            base
+        };
+        let options = variant.options(base);
+        let dir = dir.join("log");
+        Ok(Seawall { log: Log::create(&dir, &options)?, dir, options })
+    }
+
+    /// Appends that nobody waits for, and one flush that makes all of them durable.
+    fn lazy(&self, appends: u64, payload: &[u8]) -> Result<Seen> {
+        let mut producer = self.log.producer(0);
+        let begin = Instant::now();
+        for _ in 0..appends {
+            self.log.append_as(&mut producer, payload, Class::Lazy)?;
+        }
+        self.log.flush()?;
+        Ok(Seen::of_lazy(appends, begin))
+    }
+}
+
+impl Engine for Seawall {
+    fn measure(&self, _who: Who, load: &Load, payload: &[u8]) -> Result<Seen> {
+        match load.kind {
+            Kind::Durable { window } => {
+                let how = Drive { threads: load.threads, in_flight: load.in_flight, payload, window };
+                Ok(Seen::from(&drive(&self.log, how)?))
+            }
+            Kind::Lazy { appends } => self.lazy(appends, payload),
+        }
+    }
+
+    fn rest(&self) -> Result<()> {
+        self.log.settle()
+    }
+
+    fn records(&self) -> Result<Option<u64>> {
+        Ok(Some(self.log.stats().records))
+    }
+
+    fn syncs(&self) -> Result<Option<u64>> {
+        // A group is one durable write, or one write and one sync.
+        Ok(Some(self.log.stats().groups))
+    }
+
+    fn read_back(self: Box<Self>, payload: &[u8]) -> Result<Option<Vec<u8>>> {
+        let ticket = self.log.append(&mut self.log.producer(0), payload)?;
+        let lsn = ticket.lsn();
+        self.log.wait(ticket)?;
+        self.log.close()?;
+        let (wal, _) = Wal::open(&self.dir, &self.options).context("open the log")?;
+        let record = wal.records(lsn).last().context("the log ends before its last record")??;
+        let (_, part) = record.parts().next().context("the last record has no payload")?;
+        Ok(Some(part.to_vec()))
+    }
+}

@@ -1,0 +1,275 @@
+//! What is measured: rows, the loads in them, who runs them, and the bars that Seawall is held to.
+
+use crate::args::Scale;
+use crate::engines::{Variant, Window};
+use seawall_wal::disk::Mode;
+use serde::Serialize;
+use std::time::Duration;
+
+/// Who appends are made to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Who {
+    /// Raw durable writes.
+    Floor(Mode),
+    /// A group commit without a log.
+    Bare,
+    Seawall(Variant),
+    RaftEngine,
+    /// The same engine; the caller gathers what is in flight in one batch.
+    RaftEngineGathered,
+    /// raft-engine as it comes.
+    RaftEngineDefault,
+    RaftLog(Window),
+    Okaywal,
+}
+
+impl Who {
+    pub(crate) fn name(self) -> String {
+        match self {
+            Who::Floor(Mode::Direct) => "raw O_DIRECT+DSYNC".to_owned(),
+            Who::Floor(Mode::Buffered) => "raw write+fdatasync".to_owned(),
+            Who::Bare => "bare group commit".to_owned(),
+            Who::Seawall(variant) => format!("seawall {}", variant.name()),
+            Who::RaftEngine => "raft-engine".to_owned(),
+            Who::RaftEngineGathered => "raft-engine gathered".to_owned(),
+            Who::RaftEngineDefault => "raft-engine default".to_owned(),
+            Who::RaftLog(Window::Default) => "raft-log 1 ms".to_owned(),
+            Who::RaftLog(Window::Short) => "raft-log 50 us".to_owned(),
+            Who::RaftLog(Window::None) => "raft-log 0".to_owned(),
+            Who::RaftLog(Window::Batch32) => "raft-log batch 32".to_owned(),
+            Who::Okaywal => "okaywal".to_owned(),
+        }
+    }
+
+    /// Whose engine it uses: two ways to drive one share it.
+    pub(crate) fn engine(self) -> Who {
+        if self == Who::RaftEngineGathered { Who::RaftEngine } else { self }
+    }
+
+    pub(crate) fn variant(self) -> Option<Variant> {
+        if let Who::Seawall(variant) = self { Some(variant) } else { None }
+    }
+}
+
+/// How long, and what is waited for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Kind {
+    /// Every append is durable.
+    Durable { window: Duration },
+    /// So many appends, and one sync at the end.
+    Lazy { appends: u64 },
+}
+
+/// Who appends how.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) struct Load {
+    pub(crate) threads: usize,
+    pub(crate) in_flight: usize,
+    pub(crate) bytes: usize,
+    pub(crate) kind: Kind,
+}
+
+/// One line of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    pub(crate) who: Who,
+    pub(crate) load: Load,
+    /// Why it cannot run this load, if it cannot.
+    pub(crate) absent: Option<&'static str>,
+    /// What Seawall over this is to be.
+    pub(crate) bar: Option<Bar>,
+}
+
+/// What is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Figure {
+    OpsS,
+    P50Us,
+}
+
+/// A bound of Seawall's figure over that of a line.
+#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bar {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Bar {
+    pub(crate) fn is_met(self, ratio: f64) -> bool {
+        match self {
+            Bar::AtLeast(bound) => ratio >= bound,
+            Bar::AtMost(bound) => ratio <= bound,
+        }
+    }
+
+    pub(crate) fn text(self) -> String {
+        match self {
+            Bar::AtLeast(bound) => format!(">= {bound}"),
+            Bar::AtMost(bound) => format!("<= {bound}"),
+        }
+    }
+}
+
+/// Lines that run the same load in turn.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) row: u8,
+    pub(crate) title: String,
+    pub(crate) figure: Figure,
+    pub(crate) rounds: usize,
+    pub(crate) lines: Vec<Line>,
+}
+
+const NO_GROUPS: &str = "one Raft group per log";
+const NO_LAZY: &str = "syncs every commit";
+const FLOORS: [Who; 2] = [Who::Floor(Mode::Direct), Who::Floor(Mode::Buffered)];
+
+/// All cases of a row.
+pub(crate) fn cases(row: u8, scale: &Scale) -> Vec<Case> {
+    let durable = Kind::Durable { window: scale.window };
+    let case = |title: String| Case { row, title, figure: Figure::OpsS, rounds: scale.rounds, lines: vec![] };
+    match row {
+        1 | 2 => {
+            let (bytes, one_thread) = if row == 1 { (256, 10.0) } else { (4096, 8.0) };
+            let in_flight = |depth| {
+                let case = case(format!("one thread, {depth} in flight, {} B", bytes));
+                pipelined(case, bytes, depth, one_thread, durable)
+            };
+            vec![in_flight(32), in_flight(64)]
+        }
+        3 => {
+            let loads = [(16, 256), (64, 256), (64, 4096)];
+            let of = |(threads, bytes)| {
+                let mut case = case(format!("{threads} threads x {bytes} B, a Raft group each"));
+                let load = Load { threads, in_flight: 1, bytes, kind: durable };
+                case.floors(Load { threads: 1, ..load });
+                case.push(Who::Bare, load);
+                case.seawall(load);
+                case.push(Who::RaftEngine, load).bar = Some(Bar::AtLeast(1.8));
+                case.push(Who::Okaywal, load);
+                case.push(Who::RaftLog(Window::Default), load).absent = Some(NO_GROUPS);
+                case
+            };
+            loads.map(of).to_vec()
+        }
+        4 => {
+            let mut case = Case { figure: Figure::P50Us, ..case("lone writer, 16384 B".to_owned()) };
+            let load = Load { threads: 1, in_flight: 1, bytes: 16384, kind: durable };
+            case.floors(load);
+            case.push(Who::Bare, load);
+            case.seawall(load);
+            case.push(Who::RaftEngine, load).bar = Some(Bar::AtMost(0.55));
+            case.push(Who::RaftEngineDefault, load).bar = Some(Bar::AtMost(0.55));
+            for window in Window::LONE {
+                case.push(Who::RaftLog(window), load);
+            }
+            case.push(Who::Okaywal, load);
+            vec![case]
+        }
+        5 => {
+            let burst = bandwidth(case("64 KiB records, 8 in flight".to_owned()), durable, 0.85);
+            let seconds = scale.sustained.as_secs_f64();
+            let long = Kind::Durable { window: scale.sustained };
+            let title = format!("64 KiB records, 8 in flight, {seconds} s with recycling");
+            vec![burst, bandwidth(Case { rounds: 1, ..case(title) }, long, 0.7)]
+        }
+        _ => {
+            let mut case = case("not durable, one sync at the end, one thread, 256 B".to_owned());
+            let load = Load {
+                threads: 1,
+                in_flight: 1,
+                bytes: 256,
+                kind: Kind::Lazy { appends: scale.lazy_appends },
+            };
+            case.seawall(load);
+            case.push(Who::RaftEngine, load).bar = Some(Bar::AtLeast(3.0));
+            case.push(Who::RaftLog(Window::None), load);
+            case.push(Who::Okaywal, load).absent = Some(NO_LAZY);
+            vec![case]
+        }
+    }
+}
+
+/// One producer with several appends in flight, beside as many threads where an engine needs them.
+fn pipelined(mut case: Case, bytes: usize, depth: usize, one_thread: f64, kind: Kind) -> Case {
+    let lone = Load { threads: 1, in_flight: 1, bytes, kind };
+    let deep = Load { in_flight: depth, ..lone };
+    let wide = Load { threads: depth, ..lone };
+    case.floors(lone);
+    case.push(Who::Bare, deep);
+    case.seawall(deep);
+    case.push(Who::RaftEngine, lone).bar = Some(Bar::AtLeast(one_thread));
+    case.push(Who::RaftEngine, wide).bar = Some(Bar::AtLeast(2.0));
+    case.push(Who::RaftEngineGathered, deep);
+    for window in Window::DEEP {
+        case.push(Who::RaftLog(window), deep).bar = Some(Bar::AtLeast(1.5));
+    }
+    case.push(Who::Okaywal, wide);
+    case
+}
+
+/// Large records: what of the device's bandwidth arrives.
+fn bandwidth(mut case: Case, kind: Kind, share: f64) -> Case {
+    let deep = Load { threads: 1, in_flight: 8, bytes: 64 << 10, kind };
+    let wide = Load { threads: 8, in_flight: 1, ..deep };
+    case.push(Who::Floor(Mode::Direct), wide).bar = Some(Bar::AtLeast(share));
+    case.seawall(deep);
+    if case.rounds > 1 {
+        case.push(Who::Floor(Mode::Buffered), wide);
+        case.push(Who::Bare, deep);
+        case.push(Who::RaftEngine, wide);
+        case.push(Who::RaftLog(Window::Short), deep);
+        case.push(Who::Okaywal, wide);
+    }
+    case
+}
+
+impl Case {
+    fn push(&mut self, who: Who, load: Load) -> &mut Line {
+        self.lines.push(Line { who, load, absent: None, bar: None });
+        let last = self.lines.len() - 1;
+        &mut self.lines[last]
+    }
+
+    fn floors(&mut self, load: Load) {
+        for who in FLOORS {
+            self.push(who, load);
+        }
+    }
+
+    fn seawall(&mut self, load: Load) {
+        for variant in Variant::all() {
+            self.push(Who::Seawall(variant), load);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Args;
+    use clap::Parser;
+
+    #[test]
+    fn every_row_has_a_bar_and_every_case_all_variants() {
+        let scale = Args::parse_from(["compare"]).scale();
+        for row in 1..=6 {
+            let cases = cases(row, &scale);
+            assert!(!cases.is_empty());
+            for case in cases {
+                assert!(case.lines.iter().any(|line| line.bar.is_some()), "{}", case.title);
+                let variants = case.lines.iter().filter(|line| line.who.variant().is_some());
+                assert_eq!(variants.count(), Variant::COUNT, "{}", case.title);
+            }
+        }
+    }
+
+    #[test]
+    fn bars_include_their_bound() {
+        assert!(Bar::AtLeast(2.0).is_met(2.0) && !Bar::AtLeast(2.0).is_met(1.99));
+        assert!(Bar::AtMost(0.5).is_met(0.5) && !Bar::AtMost(0.5).is_met(0.51));
+        assert!(!Bar::AtLeast(2.0).is_met(f64::NAN));
+    }
+}
