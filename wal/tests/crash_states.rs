@@ -8,7 +8,7 @@
 //! refused, or what is lost lies in the window that one node cannot decide (`docs/durability.md`).
 //!
 //! `SEAWALL_RUNS=4 cargo test --release -p seawall-wal --test crash_states -- --nocapture` tries up to four
-//! groups instead of two, five take hours. Nothing is random. The numbers of states are printed.
+//! groups instead of two, which takes minutes; five take an hour. Nothing is random. The numbers are printed.
 
 #[path = "crash_states/check.rs"]
 mod check;
