@@ -142,10 +142,10 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<
     };
     // A header is durable before the file has its name, so a bad one is never a half-made spare.
     if let Err(fault) = newest.header {
-        return Err(vec![bad_header(top, fault)]);
+        return Err(vec![bad_header(top, fault, block_bytes)]);
     }
     if top > SEQUENCE_MAX {
-        return Err(vec![bad_header(top, HeaderFault::Sequence(top))]);
+        return Err(vec![bad_header(top, HeaderFault::Sequence(top), block_bytes)]);
     }
     let sound = |n: u32| by_number.get(&n).is_some_and(|s| s.header.is_ok());
     let mut low = top;
@@ -231,7 +231,16 @@ impl Facts<'_> {
         if self.watermark > walk.x {
             return Err(self.damage(&walk.chain, walk.x));
         }
-        let suspect = self.check_suspect(walk.x, policy)?;
+        // The group that is missing may have been the first of the next segment, and nothing be behind it.
+        let next = Lsn::new(walk.x.segment().saturating_add(1), self.block_bytes);
+        let mut suspect = None;
+        let places =
+            if mutant("only_group_of_a_segment_not_suspected") { [walk.x; 2] } else { [walk.x, next] };
+        for place in places {
+            if self.check_suspect(place, policy)? {
+                suspect = suspect.or(Some(place));
+            }
+        }
         let first_live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(self.first_live);
         if walk.kept.is_empty() {
             return if self.low > first_live {
@@ -257,7 +266,7 @@ impl Facts<'_> {
             watermark: self.watermark,
             first_live,
             next: self.continue_behind(end, &last, &walk.kept),
-            dropped: self.dropped(&walk, suspect.then_some(walk.x)),
+            dropped: self.dropped(&walk, suspect),
         })
     }
 
@@ -334,10 +343,15 @@ impl Facts<'_> {
             None => facts.strange.binary_search(&x.offset()).is_ok(),
         };
         if suspect && policy == Suspect::Refuse {
-            let to = Lsn::new(x.segment(), x.offset().saturating_add(self.block_bytes));
-            return Err(vec![Damage { from: x, to, what: DamageKind::Suspect }]);
+            return Err(vec![Damage { from: x, to: self.extent(x), what: DamageKind::Suspect }]);
         }
         Ok(suspect)
+    }
+
+    /// The end of the group at `x`, or of the block if nothing says how long a group there was.
+    fn extent(&self, x: Lsn) -> Lsn {
+        let block = x.offset().saturating_add(self.block_bytes);
+        Lsn::new(x.segment(), self.head_at(x.segment(), x.offset()).map_or(block, |head| head.end))
     }
 
     /// Every range from `x` to the watermark that holds no valid group, along `chain`.
@@ -381,7 +395,7 @@ impl Facts<'_> {
         let mut gap: Vec<Damage> = (from..self.low)
             .filter_map(|n| match self.segments.get(&n).map(|s| s.header) {
                 None => Some(missing(n)),
-                Some(Err(fault)) => Some(bad_header(n, fault)),
+                Some(Err(fault)) => Some(bad_header(n, fault, self.block_bytes)),
                 Some(Ok(_)) => None,
             })
             .take(1000)
@@ -398,8 +412,7 @@ impl Facts<'_> {
         let kept_to: BTreeMap<u32, u32> = walk.kept.iter().map(|(s, h)| (*s, h.end)).collect();
         let mut dropped: Vec<Dropped> = Vec::new();
         if let Some(x) = suspect {
-            let to = Lsn::new(x.segment(), x.offset().saturating_add(self.block_bytes));
-            dropped.push(Dropped { from: x, to, why: DropReason::Suspect });
+            dropped.push(Dropped { from: x, to: self.extent(x), why: DropReason::Suspect });
         }
         let live = walk.kept.first().map_or(walk.x.segment(), |(s, _)| *s);
         for (&segment, facts) in self.segments.range(live.min(self.touched)..) {
@@ -439,6 +452,7 @@ fn missing(segment: u32) -> Damage {
     Damage { from: Lsn::new(segment, 0), to: Lsn::new(segment, u32::MAX), what: DamageKind::Missing }
 }
 
-fn bad_header(segment: u32, fault: HeaderFault) -> Damage {
-    Damage { from: Lsn::new(segment, 0), to: Lsn::new(segment, 4096), what: DamageKind::Header(fault) }
+fn bad_header(segment: u32, fault: HeaderFault, block_bytes: u32) -> Damage {
+    let (from, to) = (Lsn::new(segment, 0), Lsn::new(segment, block_bytes));
+    Damage { from, to, what: DamageKind::Header(fault) }
 }

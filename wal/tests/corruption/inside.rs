@@ -1,0 +1,179 @@
+//! Rows 1 to 5, 12, 14 and 17: what is wrong inside of acknowledged groups.
+
+use super::log::{BLOCK, Due, Kind, Log, flip, name};
+use super::table::{Found, Table};
+use crate::harness::{fill, ids, record, stepped};
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
+use seawall_wal::look::{GroupKind, inspect};
+use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Wal};
+
+type Damage = Box<dyn Fn(&mut [u8])>;
+
+/// Row, damage, the case, and what is done to the group: header at 0, record header at 64, meta of 8 bytes at
+/// 88, part table at 96, payload from 104, padding behind 4004.
+type Case = (u8, &'static str, String, Damage);
+
+fn cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = Vec::new();
+    let mut case = |row, damage, what: String, f: Damage| cases.push((row, damage, what, f));
+    for (field, at) in [("group length", 56), ("record length", 68), ("meta length", 72), ("part length", 96)]
+    {
+        for bit in 0..32 {
+            case(
+                1,
+                "a bit of a length",
+                format!("bit {bit} of the {field}"),
+                Box::new(move |b| flip(b, at * 8 + bit)),
+            );
+        }
+        case(2, "a length zeroed", field.into(), Box::new(move |b| b[at..at + 4].fill(0)));
+        case(2, "a length of all ones", field.into(), Box::new(move |b| b[at..at + 4].fill(255)));
+    }
+    for sector in 0..8 {
+        let range = sector * 512..(sector + 1) * 512;
+        let f = move |b: &mut [u8]| b[range.clone()].fill(0);
+        case(3, "a sector of zeros", format!("sector {sector}"), Box::new(f));
+    }
+    case(3, "a page of zeros", String::new(), Box::new(|b| b.fill(0)));
+    for (field, at) in [("group", 60), ("record", 64), ("part", 100)] {
+        case(4, "a bit of a checksum", field.into(), Box::new(move |b| flip(b, at * 8 + 9)));
+    }
+    for at in [104, 105, 1000, 4003] {
+        case(4, "a bit of the payload", format!("byte {at}"), Box::new(move |b| flip(b, at * 8 + 3)));
+    }
+    for (damage, field, at) in [
+        ("the kind", "kind", 4),
+        ("a flag", "flags", 5),
+        ("a flag", "record flags", 85),
+        ("another field of a header", "magic", 0),
+        ("another field of a header", "reserved", 6),
+        ("another field of a header", "salt", 8),
+        ("another field of a header", "LSN", 16),
+        ("another field of a header", "watermark", 24),
+        ("another field of a header", "previous end", 32),
+        ("another field of a header", "first live", 40),
+        ("another field of a header", "record count", 44),
+        ("another field of a header", "clock", 48),
+        ("another field of a header", "part count", 76),
+        ("another field of a header", "footer bytes", 80),
+        ("another field of a header", "class", 84),
+        ("another field of a header", "record reserved", 86),
+        ("meta", "meta", 90),
+        ("padding", "first byte", 4004),
+        ("padding", "last byte", 4095),
+    ] {
+        case(5, damage, field.into(), Box::new(move |b| flip(b, at * 8)));
+    }
+    cases
+}
+
+pub fn rows_1_to_5_and_17_damage_inside_of_a_group(kind: Kind, table: &mut Table) {
+    let log = kind.log(true);
+    assert_eq!(log.group(100)[104..4004], [fill(100); 3900]);
+    assert!(log.group(100)[4004..].iter().all(|&b| b == 0));
+    for (row, damage, what, f) in cases() {
+        log.case(table, (row, damage), &what, &|log| log.damage(100, &f), Due::Refusal(log.lsn(100)));
+    }
+    // The reader's side alone: the error names the place, and nothing is read behind it.
+    for bit in [5 * 8, 70 * 8, 90 * 8, 98 * 8, 2000 * 8, 4090 * 8] {
+        let copy = log.copy();
+        let (wal, _) = copy.open_with(seawall_wal::Suspect::Refuse).unwrap();
+        copy.damage(100, |b| flip(b, bit));
+        let mut records = wal.records(Lsn::ZERO);
+        assert_eq!(records.by_ref().take(100).filter_map(Result::ok).count(), 100);
+        match records.next() {
+            Some(Err(Error::Corrupt { damage, .. })) => assert_eq!(damage[0].from, log.lsn(100)),
+            other => panic!("bit {bit}: {other:?}"),
+        }
+        assert!(records.next().is_none());
+        let verify = if inspect(&*copy.disk).unwrap().verdict.is_err() { "error" } else { "sound" };
+        table.note(17, "rot after open", kind, Found { open: "was open", read: "error", verify });
+    }
+}
+
+pub fn row_12_a_torn_group_below_a_watermark(kind: Kind, table: &mut Table) {
+    let log = kind.log(false);
+    // Group 199 says that 198 was durable.
+    for n in [0, 100, 198] {
+        let torn = move |log: &Log| log.damage(n, |b| b[5 * 512..].fill(0));
+        let row = (12, "torn below a later group's watermark");
+        log.case(table, row, &format!("group {n}"), &torn, Due::Refusal(log.lsn(n)));
+    }
+    // Nothing but the header of the last group, whose body is torn, says that the one before was durable.
+    let both = |log: &Log| {
+        log.damage(199, |b| b[1024..2048].fill(0));
+        log.damage(198, |b| flip(b, 8 * 600));
+    };
+    let row = (12, "rot below the watermark of a torn group");
+    log.case(table, row, "", &both, Due::Refusal(log.lsn(198)));
+}
+
+pub fn row_14_blocks_at_the_wrong_place(kind: Kind, table: &mut Table) {
+    let log = kind.log(true);
+    let (a, b) = (log.group(100), log.group(101));
+    let mut case = |what, at, damage: &dyn Fn(&Log)| {
+        log.case(table, (14, what), "", damage, Due::Refusal(log.lsn(at)));
+    };
+    case("records swapped", 100, &|log| {
+        log.damage(100, |bytes| bytes.copy_from_slice(&b));
+        log.damage(101, |bytes| bytes.copy_from_slice(&a));
+    });
+    case("a write at the wrong place", 101, &|log| log.damage(101, |bytes| bytes.copy_from_slice(&a)));
+    case("the body of another group", 100, &|log| {
+        log.damage(100, |bytes| bytes[64..].copy_from_slice(&b[64..]));
+    });
+    case("a write that never happened", 100, &|log| log.damage(100, |bytes| bytes.fill(0)));
+}
+
+/// An index as long as its records ask for.
+struct Index(usize);
+
+impl Sealer for Index {
+    fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
+        self.0 += 16;
+    }
+    fn seal(&mut self, _: u32, out: &mut Vec<u8>) {
+        out.resize(std::mem::take(&mut self.0), 0xF0);
+    }
+}
+
+pub fn row_17_a_footer(table: &mut Table) {
+    let kind = Kind { sealed: true, stale: false };
+    let disk = SimDisk::new(5, SimOptions::default());
+    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+    let wal = Wal::create_in(stepped(&disk), &options).unwrap();
+    wal.set_sealer(Box::new(Index(0))).unwrap();
+    for id in 0..40 {
+        let mut batch = record(id, 3900);
+        batch.set_footer_bytes(16);
+        wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
+    }
+    wal.flush().unwrap();
+    let found = inspect(&*disk).unwrap();
+    let is_footer = |kind| kind == GroupKind::Footer;
+    let footer = found.segments[1].heads.iter().find(|h| is_footer(h.kind)).expect("a footer");
+    let at = Lsn::new(2, footer.offset);
+    for byte in [3, 30, 70, 100, 1000, BLOCK - 16, BLOCK - 1] {
+        // The log is open; its index rots.
+        let flipped = || disk.corrupt(&name(2), footer.offset as usize + byte, |b| b[0] ^= 4);
+        flipped();
+        let read = match wal.records(Lsn::ZERO).collect::<Result<Vec<_>, _>>() {
+            Ok(records) => {
+                assert_eq!(records.len(), 40);
+                "as before"
+            }
+            Err(Error::Corrupt { damage, .. }) => {
+                assert_eq!(damage[0].from, at);
+                "error"
+            }
+            Err(error) => panic!("{error}"),
+        };
+        let damage = inspect(&*disk).unwrap().verdict.unwrap_err();
+        assert!(damage.iter().any(|d| d.from == at), "{damage:?}");
+        let copy = disk.fork(1);
+        assert!(matches!(Wal::open_in(stepped(&copy), &options), Err(Error::Corrupt { .. })));
+        table.note(17, "a footer", kind, Found { open: "error", read, verify: "error" });
+        flipped();
+    }
+    assert_eq!(ids(&wal), (0..40).collect::<Vec<_>>());
+}

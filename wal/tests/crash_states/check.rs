@@ -1,0 +1,344 @@
+//! What every crash state, and every such state with a rotten block, is held to.
+
+use super::trace::{BLOCK, Ghost, Group, IN_FLIGHT, Image, Node, Pending, Start, Step, Trace, kept, open};
+use seawall_wal::Lsn;
+use seawall_wal::Suspect;
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
+use seawall_wal::look::{Prior, SegmentFacts, Verdict, decide, inspect};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+use std::sync::Arc;
+
+const SECTOR: usize = 512;
+
+/// Of each group its length and how many were durable when it was issued; and which writes are done.
+type Essence = (Vec<(usize, usize)>, Vec<bool>);
+
+/// Which torn writes are tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Patterns {
+    /// The first sector is there or not; of the others none, the first half, the second half, all.
+    Told,
+    /// All subsets of the sectors that a write changes.
+    Sectors,
+}
+
+/// Counts.
+#[derive(Default, Debug)]
+pub struct Tally {
+    pub traces: u64,
+    /// Crash states, judged one by one.
+    pub states: u64,
+    /// Those that the scan tells apart, with what is known of the log.
+    pub distinct: u64,
+    pub real_opens: u64,
+    /// States that an open cut inside left behind.
+    pub cut_opens: u64,
+    /// States with a rotten block.
+    pub rotten: u64,
+    /// What became of those.
+    pub rot: BTreeMap<&'static str, u64>,
+    /// Most groups that one rotten block took along: those issued before it was durable.
+    pub lost_max: usize,
+}
+
+/// Goes through traces and their crash states, each that differs once.
+pub struct Explorer {
+    pub patterns: Patterns,
+    pub rot: bool,
+    seen: HashSet<u64>,
+    scanner: Arc<SimDisk>,
+    tally: Tally,
+    /// Groups of the whole run.
+    groups: usize,
+}
+
+impl Explorer {
+    pub fn new(patterns: Patterns) -> Explorer {
+        let scanner = SimDisk::new(0, SimOptions::default());
+        Explorer { patterns, rot: true, seen: HashSet::new(), scanner, tally: Tally::default(), groups: 0 }
+    }
+
+    pub fn finish(self) -> Tally {
+        println!("{:#?}", self.tally);
+        self.tally
+    }
+
+    /// All traces of up to `groups` groups that crash `crashes` times.
+    pub fn explore(&mut self, groups: usize, crashes: u32) {
+        self.groups = groups;
+        self.traces(None, crashes);
+    }
+
+    /// All traces from `start`: what matters of one is what each group knew when it was issued.
+    fn traces(&mut self, start: Option<Rc<Start>>, crashes: u32) {
+        let mut known: HashSet<Essence> = HashSet::new();
+        let mut next = vec![Trace { start, steps: Vec::new() }];
+        while let Some(trace) = next.pop() {
+            if !known.insert(trace.essence()) {
+                continue;
+            }
+            let node = self.node(&trace, crashes);
+            let mut then = |step| {
+                let mut trace = trace.clone();
+                trace.steps.push(step);
+                next.push(trace);
+            };
+            let room = if node.side_by_side { IN_FLIGHT } else { 1 };
+            if node.ghost.issued < self.groups && node.pending.len() < room {
+                [1, 2].into_iter().for_each(|blocks| then(Step::Issue(blocks)));
+            }
+            (0..node.pending.len()).for_each(|n| then(Step::Complete(n)));
+            if node.pending.is_empty() && !node.marked {
+                then(Step::Mark);
+            }
+        }
+    }
+
+    /// Cuts `trace` at its end and judges everything that may be left.
+    pub fn node(&mut self, trace: &Trace, crashes: u32) -> Node {
+        let node = trace.run();
+        self.tally.traces += 1;
+        self.tally.real_opens += 1;
+        let sound: BTreeMap<u32, SegmentFacts> =
+            node.image.segments.iter().map(|(&n, bytes)| (n, self.scan(&node.image, n, bytes))).collect();
+        let choices: Vec<Vec<u32>> = node.pending.iter().map(|p| self.patterns_of(p)).collect();
+        let mut scanned: HashMap<(u32, Vec<u32>), SegmentFacts> = HashMap::new();
+        let mut at = vec![0; choices.len()];
+        loop {
+            let masks: Vec<u32> = at.iter().zip(&choices).map(|(&i, all)| all[i]).collect();
+            let mut facts = sound.clone();
+            for &n in node.image.segments.keys() {
+                let here: Vec<u32> = masks
+                    .iter()
+                    .zip(&node.pending)
+                    .map(|(&mask, p)| if p.lsn.segment() == n { mask } else { 0 })
+                    .collect();
+                if here.iter().any(|&mask| mask != 0) {
+                    let found = scanned
+                        .entry((n, here))
+                        .or_insert_with_key(|(n, masks)| self.scan(&node.image, *n, &torn(&node, *n, masks)));
+                    facts.insert(n, found.clone());
+                }
+            }
+            let facts: Vec<SegmentFacts> = facts.into_values().collect();
+            self.state(&node, &masks, &facts, trace, crashes);
+            // The next combination.
+            let Some(i) = (0..at.len()).find(|&i| at[i] + 1 < choices[i].len()) else { break };
+            at[i] += 1;
+            at[..i].fill(0);
+        }
+        node
+    }
+
+    /// One crash state.
+    fn state(&mut self, node: &Node, masks: &[u32], facts: &[SegmentFacts], trace: &Trace, crashes: u32) {
+        self.tally.states += 1;
+        let ghost = &node.ghost;
+        let verdict = judge(facts, ghost, || format!("{:?}, torn {masks:x?}", trace.steps));
+        if !self.seen.insert(key(facts, ghost, crashes)) {
+            return;
+        }
+        self.tally.distinct += 1;
+        let segments = node.image.segments.keys().map(|&n| (n, Rc::new(torn(node, n, masks))));
+        let image = Image { segments: segments.collect(), identity: Rc::clone(&node.image.identity) };
+        if self.rot {
+            self.rot(&image, facts, ghost);
+        }
+        if crashes > 1 {
+            self.cut_opens(&image, ghost, verdict.end, &kept(facts, &verdict));
+            let start = Start { image, ghost: ghost.clone(), mark: verdict.next.mark };
+            self.traces(Some(Rc::new(start)), crashes - 1);
+        }
+    }
+
+    /// Opens `image`, and dies at each operation of it; of that one and of what was not synced all is left, or
+    /// what the disk draws.
+    fn cut_opens(&mut self, image: &Image, ghost: &Ghost, end: Lsn, keeps: &[Group]) {
+        for cut in 1.. {
+            for seed in 0..3 {
+                let disk = image.disk(seed);
+                disk.crash_after(cut);
+                self.tally.real_opens += 1;
+                if let Ok((_, report)) = open(&disk, ghost) {
+                    assert_eq!(report.end, end);
+                    return;
+                }
+                assert!(disk.crash_reached());
+                if seed == 0 {
+                    disk.kill()
+                } else {
+                    disk.crash()
+                }
+                let left = Image::of(&disk);
+                let facts: Vec<_> = left.segments.iter().map(|(&n, b)| self.scan(&left, n, b)).collect();
+                self.tally.cut_opens += 1;
+                let again = judge(&facts, ghost, || format!("open cut at {cut}"));
+                assert_eq!(kept(&facts, &again), keeps, "cut at {cut}");
+            }
+        }
+    }
+
+    /// Spoils each block in use in several ways.
+    fn rot(&mut self, image: &Image, facts: &[SegmentFacts], ghost: &Ghost) {
+        for (i, (&n, bytes)) in image.segments.iter().enumerate() {
+            let used: Vec<usize> = (0..bytes.len())
+                .step_by(BLOCK)
+                .filter(|&at| bytes[at..at + BLOCK].iter().any(|&b| b != 0))
+                .collect();
+            for &at in &used {
+                let last = bytes[at..at + BLOCK].iter().rposition(|&b| b != 0).unwrap_or(0);
+                let other = used.iter().find(|&&other| other > 0 && other != at);
+                let mut spoil = |how: &'static str, f: &dyn Fn(&mut [u8])| {
+                    let mut spoiled = bytes.to_vec();
+                    f(&mut spoiled[at..at + BLOCK]);
+                    if spoiled == **bytes {
+                        return;
+                    }
+                    let mut facts = facts.to_vec();
+                    facts[i] = self.scan(image, n, &spoiled);
+                    self.tally.rotten += 1;
+                    let at = Lsn::new(n, u32::try_from(at).unwrap());
+                    let (became, lost) = judge_rotten(&facts, ghost, at, how);
+                    *self.tally.rot.entry(became).or_default() += 1;
+                    self.tally.lost_max = self.tally.lost_max.max(lost);
+                };
+                spoil("a bit of the first sector", &|b| b[20] ^= 4);
+                spoil("a bit of the last byte", &|b| b[last] ^= 1);
+                spoil("a sector of zeros", &|b| b[SECTOR..2 * SECTOR].fill(0));
+                spoil("a block of zeros", &|b| b.fill(0));
+                if let Some(&other) = other {
+                    spoil("another block", &|b| b.copy_from_slice(&bytes[other..other + BLOCK]));
+                }
+            }
+        }
+    }
+
+    /// The sectors that may be there of a write, as bits.
+    fn patterns_of(&self, pending: &Pending) -> Vec<u32> {
+        let sectors = pending.bytes.chunks(SECTOR).map(|s| s.iter().any(|&b| b != 0));
+        let changed = sectors.enumerate().fold(0, |mask, (i, changed)| mask | u32::from(changed) << i);
+        let mut all: Vec<u32> = match self.patterns {
+            Patterns::Sectors => (0..=changed).filter(|mask| mask & !changed == 0).collect(),
+            Patterns::Told => {
+                let half = (1 << (pending.bytes.len() / SECTOR / 2)) - 1;
+                let some = [0, half, !half, u32::MAX].map(|rest| rest & changed & !1);
+                some.into_iter().flat_map(|rest| [rest, rest | 1]).collect()
+            }
+        };
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// What a scan says of segment `n` if it holds `bytes`.
+    fn scan(&self, image: &Image, n: u32, bytes: &[u8]) -> SegmentFacts {
+        let name = format!("{n:08x}.wal");
+        self.scanner.write_file("IDENTITY", &image.identity);
+        self.scanner.write_file(&name, bytes);
+        let facts = inspect(&*self.scanner).unwrap().segments.pop().unwrap();
+        self.scanner.remove_file(&name);
+        facts
+    }
+}
+
+impl Trace {
+    /// Traces from the same start that agree in this leave the same bytes; a mark is a group of length 0.
+    fn essence(&self) -> Essence {
+        let (mut groups, mut done): (Vec<(usize, usize)>, Vec<bool>) = (Vec::new(), Vec::new());
+        for step in &self.steps {
+            let durable = done.iter().take_while(|&&done| done).count();
+            match *step {
+                Step::Issue(blocks) => {
+                    groups.push((blocks, durable));
+                    done.push(false);
+                }
+                Step::Mark => {
+                    groups.push((0, durable));
+                    done.push(true);
+                }
+                Step::Complete(n) => {
+                    let i = done.iter().enumerate().filter(|(_, done)| !**done).nth(n).unwrap().0;
+                    done[i] = true;
+                }
+            }
+        }
+        (groups, done)
+    }
+}
+
+/// The bytes of segment `n` with those sectors of the pending writes that `masks` name.
+fn torn(node: &Node, n: u32, masks: &[u32]) -> Vec<u8> {
+    let mut bytes = node.image.segments[&n].to_vec();
+    for (pending, mask) in node.pending.iter().zip(masks).filter(|(p, _)| p.lsn.segment() == n) {
+        for (i, sector) in pending.bytes.chunks(SECTOR).enumerate().filter(|(i, _)| mask >> i & 1 == 1) {
+            let at = pending.lsn.offset() as usize + i * SECTOR;
+            bytes[at..at + SECTOR].copy_from_slice(sector);
+        }
+    }
+    bytes
+}
+
+/// What the scan tells apart, the reasons of faults left out, with what is known of the log.
+fn key(facts: &[SegmentFacts], ghost: &Ghost, crashes: u32) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for f in facts {
+        (f.sequence, f.zeros_from, &f.strange, f.heads.len()).hash(&mut hasher);
+        for h in &f.heads {
+            let head = (h.offset, h.end, h.watermark, h.previous_end, h.record_count, h.zero_sector);
+            (head, h.fault.is_some()).hash(&mut hasher);
+        }
+    }
+    (ghost, crashes).hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The promises of a state in which nothing rotted.
+fn judge(facts: &[SegmentFacts], ghost: &Ghost, what: impl Fn() -> String) -> Verdict {
+    let block = u32::try_from(BLOCK).unwrap();
+    let verdict = decide(facts, block, Suspect::Refuse)
+        .unwrap_or_else(|damage| panic!("{}: refused, and nothing rotted: {damage:?}", what()));
+    let kept = kept(facts, &verdict);
+    assert!(kept.len() >= ghost.acked, "{}: kept {kept:?} of {ghost:?}", what());
+    assert!(ghost.log.get(..kept.len()) == Some(&kept[..]), "{}: kept {kept:?} of {ghost:?}", what());
+    let next = verdict.next.at;
+    for f in facts.iter().filter(|f| f.sequence >= next.segment()) {
+        let from = if f.sequence == next.segment() { next.offset() } else { block };
+        assert!(f.heads.iter().all(|h| h.offset < from), "{}: groups lie behind {next}", what());
+        let zeros = f.header.is_ok_and(|h| h.prior == Prior::Zeros);
+        assert!(!zeros || f.zeros_from <= from, "{}: remains lie behind {next}", what());
+    }
+    verdict
+}
+
+/// One block at `at` rotted: refused; or nothing is lost; or only what nothing says was durable.
+fn judge_rotten(facts: &[SegmentFacts], ghost: &Ghost, at: Lsn, how: &str) -> (&'static str, usize) {
+    let block = u32::try_from(BLOCK).unwrap();
+    let lost = |policy| {
+        let verdict = decide(facts, block, policy).ok()?;
+        let kept = kept(facts, &verdict);
+        let what = || format!("{how} at {at}, {policy:?}: kept {kept:?} of {ghost:?}");
+        assert!(at.offset() > 0, "a header: {}", what());
+        assert!(ghost.log.get(..kept.len()) == Some(&kept[..]), "{}", what());
+        assert!(kept.len() >= ghost.shown, "shown by an open and gone: {}", what());
+        let lost = ghost.acked.saturating_sub(kept.len());
+        if lost > 0 {
+            // The rotten group is the first one lost, and no head that is left says that it was durable.
+            let (first, heads) = (ghost.log[kept.len()].lsn, facts.iter().flat_map(|f| &f.heads));
+            // All sectors of these groups hold something, so no crash explains a flipped bit.
+            assert!(policy == Suspect::Drop || !how.starts_with("a bit"), "not suspect: {}", what());
+            assert!(first <= at && heads.map(|h| h.watermark).all(|known| known <= first), "{}", what());
+        }
+        Some(lost)
+    };
+    let (refuse, drop) = (lost(Suspect::Refuse), lost(Suspect::Drop));
+    let became = match (refuse, drop) {
+        (None, None) => "refused under either policy",
+        (None, Some(0)) => "suspect; nothing acknowledged is lost if dropped",
+        (None, Some(_)) => "suspect; lost in the window if dropped",
+        (Some(0), _) => "opened, nothing acknowledged is lost",
+        (Some(_), _) => "opened, lost in the window",
+    };
+    (became, refuse.max(drop).unwrap_or(0))
+}

@@ -1,0 +1,223 @@
+//! Runs of the real log, step by step, from an empty disk or from what a crash left.
+
+use seawall_wal::disk::Clock;
+use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
+use seawall_wal::look::{GroupKind, SegmentFacts, Verdict};
+use seawall_wal::step::{StepIo, Stepper};
+use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Report, Threads, Wal};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+pub const BLOCK: usize = 4096;
+
+/// Writes in flight at most.
+pub const IN_FLIGHT: usize = 3;
+
+/// One step of the log's user and its disk.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Step {
+    /// Appends and issues a group of so many blocks.
+    Issue(usize),
+    /// The `n`-th of the writes in flight is durable.
+    Complete(usize),
+    /// The log is idle: it writes a mark.
+    Mark,
+}
+
+/// A group with records: where it is, and its number of records, which no other group has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct Group {
+    pub lsn: Lsn,
+    pub records: u32,
+}
+
+/// What is known of the log beside the disk.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Ghost {
+    /// All groups that may be in the log, in order.
+    pub log: Vec<Group>,
+    /// The first so many were acknowledged.
+    pub acked: usize,
+    /// The first so many were shown by an open that returned.
+    pub shown: usize,
+    /// Data groups ever issued.
+    pub issued: usize,
+}
+
+/// The files of a log without a process.
+#[derive(Clone, Debug)]
+pub struct Image {
+    pub identity: Rc<Vec<u8>>,
+    pub segments: BTreeMap<u32, Rc<Vec<u8>>>,
+}
+
+impl Image {
+    pub fn of(disk: &SimDisk) -> Image {
+        let names = disk.names().into_iter();
+        let number = |name: &str| u32::from_str_radix(name.strip_suffix(".wal")?, 16).ok();
+        let segments = names.filter_map(|name| Some((number(&name)?, Rc::new(disk.read_file(&name)))));
+        Image { segments: segments.collect(), identity: Rc::new(disk.read_file("IDENTITY")) }
+    }
+
+    pub fn disk(&self, seed: u64) -> Arc<SimDisk> {
+        let disk = SimDisk::new(seed, SimOptions::default());
+        disk.write_file("IDENTITY", &self.identity);
+        self.segments.iter().for_each(|(n, bytes)| disk.write_file(&format!("{n:08x}.wal"), bytes));
+        disk
+    }
+}
+
+/// What a trace is run on, and its steps.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// A log that crashed; a new one if there is none.
+    pub start: Option<Rc<Start>>,
+    pub steps: Vec<Step>,
+}
+
+/// A log that crashed.
+#[derive(Debug)]
+pub struct Start {
+    pub image: Image,
+    pub ghost: Ghost,
+    /// Whether open writes a mark.
+    pub mark: bool,
+}
+
+/// A write in flight.
+pub struct Pending {
+    pub lsn: Lsn,
+    pub bytes: Vec<u8>,
+}
+
+/// The moment at which a trace is cut.
+pub struct Node {
+    /// Everything that is durable.
+    pub image: Image,
+    pub ghost: Ghost,
+    pub pending: Vec<Pending>,
+    /// Whether the log ends in a mark.
+    pub marked: bool,
+    /// Whether the log has seen how slow the disk is: before that it writes one group at a time.
+    pub side_by_side: bool,
+}
+
+/// A clock that goes on by a millisecond whenever it is read: the log takes the disk for a slow one, and
+/// writes several groups at a time.
+#[derive(Debug)]
+struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn wall_ms(&self) -> u64 {
+        1
+    }
+    fn now_ns(&self) -> u64 {
+        self.0.fetch_add(1_000_000, Ordering::Relaxed)
+    }
+}
+
+pub fn env(disk: &SimDisk, seed: u64) -> Env {
+    Env {
+        disk: disk.process(),
+        clock: Arc::new(Ticking(AtomicU64::new(1))),
+        random: Arc::new(SimRandom::new(seed)),
+        threads: Threads::Stepped,
+    }
+}
+
+pub fn options() -> Options {
+    Options {
+        segment_bytes: 6 * 4096,
+        group_bytes: 2 * 4096,
+        in_flight: u32::try_from(IN_FLIGHT).unwrap(),
+        ..Options::default()
+    }
+}
+
+pub fn open(disk: &SimDisk, ghost: &Ghost) -> Result<(Wal, Report), Error> {
+    // The salts of two lives differ.
+    Wal::open_in(env(disk, 1000 + ghost.issued as u64), &options())
+}
+
+/// Appends and issues group `records`, which fills its blocks but for some bytes of the last sector.
+fn issue(wal: &Wal, stepper: &Stepper<'_>, records: u32, blocks: usize) -> (Group, StepIo) {
+    let mut batch = Batch::new();
+    batch.push_part(&vec![0xA5; blocks * BLOCK - 200 - 24 * records as usize]);
+    let lsn = wal.append(&batch, Class::Sync).unwrap().lsn();
+    for _ in 1..records {
+        assert_eq!(wal.append(&Batch::new(), Class::Sync).unwrap().lsn().segment(), lsn.segment());
+    }
+    let lsn = Lsn::new(lsn.segment(), lsn.offset() & !4095);
+    (Group { lsn, records }, stepper.issue().expect("a disk that is not busy"))
+}
+
+impl Trace {
+    /// Runs it.
+    pub fn run(&self) -> Node {
+        let (disk, wal, mut ghost, mut side_by_side) = match self.start.as_deref() {
+            None => {
+                let disk = SimDisk::new(0, SimOptions::default());
+                let wal = Wal::create_in(env(&disk, 7), &options()).unwrap();
+                (disk, wal, Ghost::default(), true)
+            }
+            Some(Start { image, ghost, mark }) => {
+                let disk = image.disk(0);
+                let (wal, report) = open(&disk, ghost).unwrap();
+                let mut ghost = ghost.clone();
+                // What was checked before is what it keeps.
+                let live = |g: &Group| g.lsn < report.end;
+                ghost.log.truncate(ghost.log.iter().take_while(|g| live(g)).count());
+                (ghost.acked, ghost.shown) = (ghost.log.len(), ghost.log.len());
+                (disk, wal, ghost, *mark)
+            }
+        };
+        let mut marked = true;
+        let mut stepper = Stepper::new(&wal);
+        let mut flying: Vec<(Group, usize, Option<StepIo>)> = Vec::new();
+        for &step in &self.steps {
+            match step {
+                Step::Issue(blocks) => {
+                    ghost.issued += 1;
+                    let (group, io) = issue(&wal, &stepper, u32::try_from(ghost.issued).unwrap(), blocks);
+                    ghost.log.push(group);
+                    flying.push((group, blocks, Some(io)));
+                    marked = false;
+                }
+                Step::Complete(n) => {
+                    let mut running = flying.iter_mut().filter(|f| f.2.is_some());
+                    let io = running.nth(n).and_then(|f| f.2.take()).expect("a write in flight");
+                    stepper.complete(io);
+                    side_by_side = true;
+                    let done = flying.iter().take_while(|f| f.2.is_none()).count();
+                    flying.drain(..done);
+                    ghost.acked += done;
+                }
+                Step::Mark => {
+                    stepper.idle();
+                    marked = true;
+                }
+            }
+        }
+        let image = Image::of(&disk);
+        flying.iter().filter_map(|f| f.2.as_ref()).for_each(|io| stepper.abandon(io));
+        let pending = flying.iter().filter(|f| f.2.is_some()).map(|(group, blocks, _)| {
+            let file = disk.read_file(&format!("{:08x}.wal", group.lsn.segment()));
+            let bytes = file[group.lsn.offset() as usize..][..blocks * BLOCK].to_vec();
+            Pending { lsn: group.lsn, bytes }
+        });
+        Node { image, pending: pending.collect(), ghost, marked, side_by_side }
+    }
+}
+
+/// The kept groups with records, in order.
+pub fn kept(facts: &[SegmentFacts], verdict: &Verdict) -> Vec<Group> {
+    let mut kept = Vec::new();
+    for part in &verdict.kept {
+        let heads = facts.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads);
+        let heads = heads.filter(|h| h.offset < part.end && h.kind == GroupKind::Data);
+        kept.extend(heads.map(|h| Group { lsn: Lsn::new(part.segment, h.offset), records: h.record_count }));
+    }
+    kept
+}
