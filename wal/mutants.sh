@@ -39,6 +39,12 @@ names="$*"
 [ -n "$names" ] || names="$(grep -rhoE 'mutant\("[a-z_]+"\)' wal/src storage/src --include=*.rs | grep -v '"name"' |
     cut -d '"' -f 2 | grep -v '^posix_' | sort -u)"
 
+# A test that fails without a bug would find them all.
+export SEAWALL_MUTANT=""
+for program in $simulation; do
+    if by="$(finds "$program")"; then echo "fails without a bug: $by" >&2; exit 2; fi
+done
+
 survivors=0 found=0 by_simulation=0
 printf '%-42s %s\n' bug "found by"
 for name in $names; do
