@@ -4,7 +4,8 @@
 //! operation and tells everyone. A thread that waits and finds the disk free leads: it writes the group
 //! itself, at once. When more is due at its end the log's own thread goes on (`driver`), or, with a crowd
 //! waiting, one of its waiters, woken first, so that the disk is not idle while others wake up. Lock order:
-//! core, then shelf or outbox; no lock is held during I/O or callbacks. The first failure answers every waiter and stops the log (INV-7).
+//! core, then shelf or outbox; no lock is held during I/O or callbacks. The first failure
+//! answers every waiter and stops the log (INV-7).
 
 mod core;
 mod driver;
