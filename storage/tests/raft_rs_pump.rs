@@ -303,7 +303,8 @@ fn joint(kind: ConfChangeType, id: u64) -> ConfChangeV2 {
 fn settle(engine: &Engine, pump: &mut Pump<Node>) {
     loop {
         engine.flush().unwrap();
-        if !pump.poll().unwrap() {
+        // With threads, a flush may return before the callbacks of its tickets have run.
+        if !pump.wait(std::time::Duration::from_millis(5)).unwrap() && pump.in_flight() == 0 {
             return;
         }
     }
