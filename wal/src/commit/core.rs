@@ -6,7 +6,7 @@
 //! after the first failed operation nothing is issued or acknowledged (INV-7). Fails with the error
 //! that latched it.
 
-use super::issue::Pace;
+use super::pace::Pace;
 use super::waiters::Waiters;
 use crate::disk::{Clock, DiskLock};
 use crate::error::Error;

@@ -14,15 +14,8 @@ use crate::types::Lsn;
 use std::io;
 use std::sync::Arc;
 
-/// Latency from which small groups are written side by side: waiting for company costs more than the
-/// writes it saves, in nanoseconds.
-const SLOW_NS: u64 = 300_000;
-
 /// Largest group that tells something of the device's latency rather than its bandwidth, in bytes.
 const TELLING_BYTES: usize = 64 << 10;
-
-/// Groups after which a device that was found slow is judged anew, one group at a time.
-const PROBE: u32 = 2048;
 
 /// Size from which a group is written although another write is under way, in bytes: below it the device
 /// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
@@ -31,40 +24,6 @@ const OVERLAP_BYTES: usize = 512 << 10;
 /// Records waiting for the next group from which a waiter writes it: the driver is as long about waking so many
 /// as the disk is about writing.
 const CROWD: u32 = 48;
-
-/// How long the device takes for a small group that it is given alone, as observed: the fastest, forgotten
-/// slowly, so that a busy machine is not taken for a slow disk.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pace {
-    /// The largest value while nothing is known.
-    fastest_ns: u64,
-    /// Groups since the last one that told something.
-    since: u32,
-}
-
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace { fastest_ns: u64::MAX, since: 0 }
-    }
-}
-
-impl Pace {
-    /// A group took so long; `telling` if it was small and alone.
-    fn observe(&mut self, took_ns: u64, telling: bool) {
-        self.since += 1;
-        // A clock that did not move has measured nothing.
-        if telling && took_ns > 0 {
-            let slower = took_ns.saturating_sub(self.fastest_ns);
-            self.fastest_ns = took_ns.min(self.fastest_ns) + slower / 512;
-            self.since = 0;
-        }
-    }
-
-    /// Side by side no group is alone any more, so now and then one has to be, or this would never change.
-    fn slow(&self) -> bool {
-        self.fastest_ns != u64::MAX && self.fastest_ns >= SLOW_NS && self.since < PROBE
-    }
-}
 
 /// What to wake once the lock is gone.
 #[derive(Debug, Default)]
@@ -118,6 +77,7 @@ impl Core {
             driven: false,
             _lock: self.lock.clone(),
         };
+        self.pace.issue(self.flight.records().saturating_add(group.record_count));
         self.flight.issue(group);
         self.shelf.note_write();
         Some(io)
@@ -188,7 +148,8 @@ impl Core {
 
     fn count(&mut self, group: &Group, now_ns: u64) {
         let (took, bytes) = (now_ns.saturating_sub(group.issued_ns), group.len() as u64);
-        self.pace.observe(took, group.alone && group.len() <= TELLING_BYTES);
+        let telling = group.alone && group.len() <= TELLING_BYTES;
+        self.pace.observe(group.record_count, group.issued_ns, now_ns, telling);
         self.stats.groups += 1;
         self.stats.group_bytes += bytes;
         self.stats.flush_us.record(took / 1000);
@@ -224,7 +185,8 @@ impl Core {
             return false;
         }
         let overlap = writing == 0 || self.pace.slow();
-        let filled = |g: &Group| g.wanted && (overlap || g.len() >= OVERLAP_BYTES);
+        let beside = |g: &Group| writing == 1 && self.pace.split(g.record_count);
+        let filled = |g: &Group| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || beside(g));
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
     }
 

@@ -12,6 +12,7 @@ mod driver;
 mod flusher;
 mod io;
 mod issue;
+mod pace;
 mod ticket;
 mod waiters;
 

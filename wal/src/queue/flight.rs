@@ -41,6 +41,11 @@ impl Flight {
         self.groups.iter().filter(|(_, s)| *s == State::Writing).count()
     }
 
+    /// Records in them.
+    pub(crate) fn records(&self) -> u32 {
+        self.groups().map(|g| g.record_count).sum()
+    }
+
     /// The groups in log order.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.iter().map(|(g, _)| g)

@@ -1,0 +1,182 @@
+//! What the log learns of its device and its callers while it runs, and what follows for how many groups
+//! are written side by side. Plain numbers: no clock of its own, no locks. Cannot fail.
+//!
+//! Two rules. On a slow device small groups go side by side at once ([`Pace::slow`]). On a fast one those
+//! that wait may be split into two halves that take turns: while one half is written the other wakes up
+//! and appends ([`Pace::split`]). Whether that pays depends on whether the device writes two groups sooner
+//! than one after the other, so both ways are tried and the one with more records per second is kept.
+
+/// Latency from which small groups are written side by side: waiting for company costs more than the
+/// writes it saves, in nanoseconds.
+const SLOW_NS: u64 = 300_000;
+
+/// Groups after which a device that was found slow is judged anew, one group at a time.
+const PROBE: u32 = 2048;
+
+/// Groups over which one way of writing is measured at a time.
+const WINDOW: u32 = 128;
+
+/// Windows at first, while both ways take turns.
+const FIRST: u32 = 8;
+
+/// Of so many windows one goes to the way that was found worse.
+const RETRY: u32 = 32;
+
+/// Groups for which the largest number of records under way is remembered, at least.
+const RECENT: u32 = 32;
+
+/// See the module.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// How long the device takes for a small group that it is given alone, as observed: the fastest,
+    /// forgotten slowly, so that a busy machine is not taken for a slow disk. The largest value while
+    /// nothing is known.
+    fastest_ns: u64,
+    /// Groups since the last one that told something.
+    since: u32,
+    /// Most records in flight lately, and in the groups before that.
+    crowd: [u32; 2],
+    issued: u32,
+    /// Whether groups are split now.
+    splitting: bool,
+    /// Of the window: groups, records, nanoseconds.
+    window: (u32, u64, u64),
+    windows: u32,
+    /// Records per second whole and split, smoothed; 0 while unknown.
+    rates: [u64; 2],
+    last_end_ns: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace {
+            fastest_ns: u64::MAX,
+            since: 0,
+            crowd: [0; 2],
+            issued: 0,
+            splitting: false,
+            window: (0, 0, 0),
+            windows: 0,
+            rates: [0; 2],
+            last_end_ns: 0,
+        }
+    }
+}
+
+impl Pace {
+    /// A group is issued; with it `records` are in flight.
+    pub(super) fn issue(&mut self, records: u32) {
+        self.crowd[0] = self.crowd[0].max(records);
+        self.issued += 1;
+        if self.issued == RECENT {
+            self.crowd = [records, self.crowd[0]];
+            self.issued = 0;
+        }
+    }
+
+    /// A group with so many `records` was issued at `issued_ns` and is durable at `now_ns`; `telling` if it
+    /// was small and alone.
+    pub(super) fn observe(&mut self, records: u32, issued_ns: u64, now_ns: u64, telling: bool) {
+        let took_ns = now_ns.saturating_sub(issued_ns);
+        self.since += 1;
+        // A clock that did not move has measured nothing.
+        if telling && took_ns > 0 {
+            let slower = took_ns.saturating_sub(self.fastest_ns);
+            self.fastest_ns = took_ns.min(self.fastest_ns) + slower / 512;
+            self.since = 0;
+        }
+        // What passed since the end before counts, for that is what splitting saves; a pause does not.
+        let since_ns = now_ns.saturating_sub(self.last_end_ns).min(took_ns.saturating_mul(2));
+        self.last_end_ns = now_ns;
+        self.window.0 += 1;
+        self.window.1 += u64::from(records);
+        self.window.2 += since_ns;
+        if self.window.0 >= WINDOW {
+            self.judge();
+        }
+    }
+
+    /// Ends a window and chooses how the next one is written.
+    fn judge(&mut self) {
+        let (_, records, ns) = std::mem::take(&mut self.window);
+        let now = usize::from(self.splitting);
+        let rate = records.saturating_mul(1_000_000_000) / ns.max(1);
+        self.rates[now] = if self.rates[now] == 0 { rate } else { (self.rates[now] * 3 + rate) / 4 };
+        self.windows = self.windows.wrapping_add(1);
+        let [whole, split] = self.rates;
+        self.splitting = if self.windows < FIRST || self.windows.is_multiple_of(RETRY) {
+            !self.splitting
+        } else {
+            // Fewer groups are cheaper: more than noise must speak for splitting.
+            split > whole + whole / 64
+        };
+    }
+
+    /// Side by side no group is alone any more, so now and then one has to be, or this would never change.
+    pub(super) fn slow(&self) -> bool {
+        self.fastest_ns != u64::MAX && self.fastest_ns >= SLOW_NS && self.since < PROBE
+    }
+
+    /// Whether a group of `records` is written beside the one under way: nearly half of all that take part,
+    /// since those who were first to wake should not go alone.
+    pub(super) fn split(&self, records: u32) -> bool {
+        let crowd = self.crowd[0].max(self.crowd[1]);
+        self.splitting && crowd > 1 && u64::from(records) * 16 >= u64::from(crowd) * 7
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device on which a group of 8 takes `split_ns` of its time and one of 16 takes `whole_ns`; returns
+    /// how many of 20,000 groups were written split.
+    fn split_share(whole_ns: u64, split_ns: u64) -> usize {
+        let (mut pace, mut now, mut split) = (Pace::default(), 0, 0);
+        for _ in 0..20_000 {
+            let (records, ns) = if pace.splitting { (8, split_ns) } else { (16, whole_ns) };
+            pace.issue(16);
+            pace.observe(records, now, now + ns, false);
+            now += ns;
+            split += usize::from(pace.splitting);
+        }
+        split
+    }
+
+    #[test]
+    fn the_way_with_more_records_per_second_is_kept() {
+        assert!(split_share(140_000, 60_000) > 18_500);
+        assert!(split_share(140_000, 100_000) < 1_500);
+    }
+
+    #[test]
+    fn nearly_half_of_those_that_take_part_go_beside_the_others() {
+        let mut pace = Pace { splitting: true, ..Pace::default() };
+        pace.issue(16);
+        assert!(pace.split(7) && !pace.split(6));
+        for _ in 0..2 * RECENT {
+            pace.issue(4);
+        }
+        assert!(pace.split(2) && !pace.split(1), "a crowd that went is forgotten");
+        assert!(!Pace { splitting: true, ..Pace::default() }.split(1));
+    }
+
+    #[test]
+    fn a_pause_is_not_held_against_either() {
+        let mut pace = Pace::default();
+        pace.observe(1, 0, 100, false);
+        pace.observe(1, 1_000_000_000, 1_000_000_100, false);
+        assert_eq!(pace.window.2, 300);
+    }
+
+    #[test]
+    fn a_slow_device_is_judged_anew() {
+        let mut pace = Pace::default();
+        pace.observe(1, 0, 2 * SLOW_NS, true);
+        assert!(pace.slow());
+        for _ in 0..PROBE {
+            pace.observe(1, 0, 2 * SLOW_NS, false);
+        }
+        assert!(!pace.slow());
+    }
+}
