@@ -57,6 +57,7 @@ fn the_matrix() {
     });
     parts.into_iter().for_each(|part| table.add(part));
     inside::row_17_a_footer(&mut table);
+    inside::row_17_a_segment_under_its_footer(&mut table);
     println!("{table}");
     assert_eq!(table.rows(), (1..=18).collect(), "a row of the matrix is missing");
 }

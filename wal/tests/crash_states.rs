@@ -40,6 +40,17 @@ fn one_life_with_three_in_flight() {
     assert!(explorer.finish().states > 5_000);
 }
 
+/// Segments with footers: an open that leaves sealed ones unread says what a scan of everything says, and what
+/// rotted in one of them is found by its reader.
+#[test]
+fn sealed_segments_are_taken_on_their_footers_word() {
+    let mut explorer = Explorer::new(Patterns::Told);
+    explorer.sealed = true;
+    explorer.explore(groups(2) + 1, 1);
+    let tally = explorer.finish();
+    assert!(tally.by_footer > 100 && tally.opened_over_rot > 100);
+}
+
 /// Nothing told apart beforehand: all subsets of the sectors of up to 16.
 #[test]
 fn every_subset_of_sectors() {
@@ -48,7 +59,7 @@ fn every_subset_of_sectors() {
     for steps in
         [&[Issue(1)][..], &[Issue(2)], &[Issue(1), Issue(1)], &[Issue(1), Complete(0), Issue(1), Issue(1)]]
     {
-        explorer.node(&Trace { start: None, steps: steps.to_vec() }, 1);
+        explorer.node(&Trace { start: None, steps: steps.to_vec(), sealed: false }, 1);
     }
     assert!(explorer.finish().states >= (1 << 8) + 3 * (1 << 16));
 }

@@ -48,15 +48,21 @@ impl LogIndex {
         self.chunks.get(slot / CHUNK)?.get(slot % CHUNK).copied()
     }
 
-    /// Adds the location of entry `end()`.
-    pub(super) fn push(&mut self, location: Location) {
-        let slot = self.skip + self.len;
-        if slot / CHUNK == self.chunks.len() {
-            self.chunks.push_back(Box::new([Location::default(); CHUNK]));
-        }
-        if let Some(place) = self.chunks.get_mut(slot / CHUNK).and_then(|c| c.get_mut(slot % CHUNK)) {
-            *place = location;
-            self.len += 1;
+    /// Adds the locations of the entries from `end()` on.
+    pub(super) fn extend(&mut self, mut locations: &[Location]) {
+        while !locations.is_empty() {
+            let slot = self.skip + self.len;
+            if slot / CHUNK == self.chunks.len() {
+                self.chunks.push_back(Box::new([Location::default(); CHUNK]));
+            }
+            let free = self.chunks.get_mut(slot / CHUNK).and_then(|chunk| chunk.get_mut(slot % CHUNK..));
+            let Some(free) = free else { return };
+            let (now, rest) = locations.split_at(free.len().min(locations.len()));
+            if let Some(places) = free.get_mut(..now.len()) {
+                places.copy_from_slice(now);
+            }
+            self.len += now.len();
+            locations = rest;
         }
     }
 
@@ -106,11 +112,26 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_any_length_are_added_whole() {
+        for skip in [0, 1, 127, 128, 200] {
+            for len in [0, 1, 127, 128, 129, 500] {
+                let mut index = LogIndex::default();
+                index.restart(10);
+                index.extend(&(0..300).map(at).collect::<Vec<_>>());
+                index.advance(10 + skip, |_| {});
+                index.extend(&(300..300 + len).map(at).collect::<Vec<_>>());
+                assert_eq!(index.end(), 310 + len);
+                assert!((10 + skip..310 + len).all(|i| index.get(i) == Some(at(i - 10))), "{skip}, {len}");
+            }
+        }
+    }
+
+    #[test]
     fn memory_follows_the_length_in_chunks() {
         let mut index = LogIndex::default();
         index.restart(1000);
         for i in 0..1000 {
-            index.push(at(i));
+            index.extend(&[at(i)]);
             assert_eq!(index.chunks.len(), (index.len() - 1) / CHUNK + 1);
         }
         index.advance(1000 + 500, |_| {});

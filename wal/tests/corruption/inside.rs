@@ -6,6 +6,7 @@ use crate::harness::{fill, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::look::{GroupKind, inspect};
 use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Wal};
+use std::sync::Arc;
 
 type Damage = Box<dyn Fn(&mut [u8])>;
 
@@ -137,11 +138,10 @@ impl Sealer for Index {
     }
 }
 
-pub fn row_17_a_footer(table: &mut Table) {
-    let kind = Kind { sealed: true, stale: false };
+/// Forty acknowledged records in segments that footers seal.
+fn sealed_by_footers(options: &Options) -> (Arc<SimDisk>, Wal) {
     let disk = SimDisk::new(5, SimOptions::default());
-    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
-    let wal = Wal::create_in(stepped(&disk), &options).unwrap();
+    let wal = Wal::create_in(stepped(&disk), options).unwrap();
     wal.set_sealer(Box::new(Index(0))).unwrap();
     for id in 0..40 {
         let mut batch = record(id, 3900);
@@ -149,6 +149,58 @@ pub fn row_17_a_footer(table: &mut Table) {
         wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
     }
     wal.flush().unwrap();
+    (disk, wal)
+}
+
+/// Where open does not read, the error comes at read and at verify; told to verify, open refuses.
+pub fn row_17_a_segment_under_its_footer(table: &mut Table) {
+    let kind = Kind { sealed: true, stale: false };
+    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+    let (disk, wal) = sealed_by_footers(&options);
+    drop(wal);
+    disk.kill();
+    let found = inspect(&*disk).unwrap();
+    let inner = found.segments[1].heads[1..].iter().filter(|h| h.kind == GroupKind::Data);
+    let inner: Vec<u32> = inner.map(|h| h.offset).collect();
+    for at in inner {
+        for byte in [3, 30, 70, 90, 98, 104, 2000, 4090] {
+            let copy = disk.fork(1);
+            copy.corrupt(&name(2), at as usize + byte, |b| b[0] ^= 4);
+            let place = Lsn::new(2, at);
+            let verified = Options { verify_on_open: true, ..options.clone() };
+            let Err(Error::Corrupt { damage, .. }) = Wal::open_in(stepped(&copy), &verified) else {
+                panic!("byte {byte} of {place}: opened")
+            };
+            assert!(damage.iter().any(|d| d.from == place), "{damage:?}");
+            let refused = damage;
+            table.note(
+                17,
+                "under a footer, told to verify",
+                kind,
+                Found { open: "error", read: "-", verify: "error" },
+            );
+            copy.crash();
+            let (wal, report) = Wal::open_in(stepped(&copy), &options).unwrap();
+            assert!(report.by_footer.contains(&2), "{report:?}");
+            let mut records = wal.records(Lsn::ZERO);
+            let before = records.by_ref().map_while(Result::ok).map(|r| r.lsn()).last();
+            assert!(before.is_some_and(|lsn| lsn < place), "records behind {place}");
+            assert!(records.next().is_none(), "records behind an error");
+            let shown = wal.records(Lsn::ZERO).find_map(Result::err);
+            let Some(Error::Corrupt { damage, .. }) = shown else { panic!("{shown:?}") };
+            assert_eq!(damage[0].from, place);
+            drop(wal);
+            copy.crash();
+            assert_eq!(inspect(&*copy).unwrap().verdict.unwrap_err()[..], refused[..]);
+            table.note(17, "under a footer", kind, Found { open: "opens", read: "error", verify: "error" });
+        }
+    }
+}
+
+pub fn row_17_a_footer(table: &mut Table) {
+    let kind = Kind { sealed: true, stale: false };
+    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+    let (disk, wal) = sealed_by_footers(&options);
     let found = inspect(&*disk).unwrap();
     let is_footer = |kind| kind == GroupKind::Footer;
     let footer = found.segments[1].heads.iter().find(|h| is_footer(h.kind)).expect("a footer");

@@ -1,10 +1,10 @@
 //! What every crash state, and every such state with a rotten block, is held to.
 
 use super::trace::{BLOCK, Ghost, Group, IN_FLIGHT, Image, Node, Pending, Start, Step, Trace, kept, open};
-use seawall_wal::Lsn;
-use seawall_wal::Suspect;
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
+use seawall_wal::fuzz::quick::{agree, milder};
 use seawall_wal::look::{Prior, SegmentFacts, Verdict, decide, inspect};
+use seawall_wal::{Error, Lsn, Suspect};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -39,6 +39,10 @@ pub struct Tally {
     pub rotten: u64,
     /// What became of those.
     pub rot: BTreeMap<&'static str, u64>,
+    /// Segments that were taken on their footer's word, in all states.
+    pub by_footer: u64,
+    /// Rotten states that open because the rot lies in such a segment.
+    pub opened_over_rot: u64,
     /// Most groups that one rotten block took along: those issued before it was durable.
     pub lost_max: usize,
 }
@@ -47,6 +51,8 @@ pub struct Tally {
 pub struct Explorer {
     pub patterns: Patterns,
     pub rot: bool,
+    /// Segments get footers, and an open that trusts them is compared with one that reads everything.
+    pub sealed: bool,
     seen: HashSet<u64>,
     scanner: Arc<SimDisk>,
     tally: Tally,
@@ -57,7 +63,15 @@ pub struct Explorer {
 impl Explorer {
     pub fn new(patterns: Patterns) -> Explorer {
         let scanner = SimDisk::new(0, SimOptions::default());
-        Explorer { patterns, rot: true, seen: HashSet::new(), scanner, tally: Tally::default(), groups: 0 }
+        Explorer {
+            patterns,
+            rot: true,
+            sealed: false,
+            seen: HashSet::new(),
+            scanner,
+            tally: Tally::default(),
+            groups: 0,
+        }
     }
 
     pub fn finish(self) -> Tally {
@@ -74,7 +88,7 @@ impl Explorer {
     /// All traces from `start`: what matters of one is what each group knew when it was issued.
     fn traces(&mut self, start: Option<Rc<Start>>, crashes: u32) {
         let mut known: HashSet<Essence> = HashSet::new();
-        let mut next = vec![Trace { start, steps: Vec::new() }];
+        let mut next = vec![Trace { start, steps: Vec::new(), sealed: self.sealed }];
         while let Some(trace) = next.pop() {
             if !known.insert(trace.essence()) {
                 continue;
@@ -143,8 +157,11 @@ impl Explorer {
         self.tally.distinct += 1;
         let segments = node.image.segments.keys().map(|&n| (n, Rc::new(torn(node, n, masks))));
         let image = Image { segments: segments.collect(), identity: Rc::clone(&node.image.identity) };
+        if self.sealed {
+            self.tally.by_footer += agree(&*image.disk(0)) as u64;
+        }
         if self.rot {
-            self.rot(&image, facts, ghost);
+            self.rot(&image, facts, ghost, &verdict);
         }
         if crashes > 1 {
             self.cut_opens(&image, ghost, verdict.end, &kept(facts, &verdict));
@@ -181,7 +198,7 @@ impl Explorer {
     }
 
     /// Spoils each block in use in several ways.
-    fn rot(&mut self, image: &Image, facts: &[SegmentFacts], ghost: &Ghost) {
+    fn rot(&mut self, image: &Image, facts: &[SegmentFacts], ghost: &Ghost, sound: &Verdict) {
         for (i, (&n, bytes)) in image.segments.iter().enumerate() {
             let used: Vec<usize> = (0..bytes.len())
                 .step_by(BLOCK)
@@ -196,12 +213,21 @@ impl Explorer {
                     if spoiled == **bytes {
                         return;
                     }
+                    let before = facts.to_vec();
                     let mut facts = facts.to_vec();
                     facts[i] = self.scan(image, n, &spoiled);
                     self.tally.rotten += 1;
                     let at = Lsn::new(n, u32::try_from(at).unwrap());
-                    let (became, lost) = judge_rotten(&facts, ghost, at, how);
+                    let (became, lost) = judge_rotten(&facts, ghost, at, how, self.sealed);
                     *self.tally.rot.entry(became).or_default() += 1;
+                    if self.sealed {
+                        let disk = image.disk(0);
+                        disk.write_file(&format!("{n:08x}.wal"), &spoiled);
+                        if milder(&*disk, sound) {
+                            self.tally.opened_over_rot += 1;
+                            served_but_for(&disk, ghost, &kept(&before, sound), at);
+                        }
+                    }
                     self.tally.lost_max = self.tally.lost_max.max(lost);
                 };
                 spoil("a bit of the first sector", &|b| b[20] ^= 4);
@@ -312,8 +338,36 @@ fn judge(facts: &[SegmentFacts], ghost: &Ghost, what: impl Fn() -> String) -> Ve
     verdict
 }
 
+/// An open shows what was `kept` up to the group in which the block `at` rotted, and says so.
+fn served_but_for(disk: &Arc<SimDisk>, ghost: &Ghost, kept: &[Group], at: Lsn) {
+    let (wal, _) = open(disk, ghost).expect("the ends of the segment are as they were");
+    let mut expected = kept.iter().flat_map(|group| vec![group.lsn; group.records as usize]);
+    let mut records = wal.records(Lsn::ZERO);
+    loop {
+        match records.next() {
+            Some(Ok(record)) => {
+                let group = expected.next().expect("a record that was kept");
+                assert_eq!(record.lsn().segment(), group.segment());
+                assert!(record.lsn() > group && record.lsn().as_u64() < group.as_u64() + 2 * BLOCK as u64);
+            }
+            Some(Err(Error::Corrupt { damage, .. })) => {
+                assert!(damage.iter().any(|d| d.from <= at && at < d.to), "{damage:?} at {at}");
+                break;
+            }
+            other => panic!("the rot at {at} is not named: {other:?}"),
+        }
+    }
+    assert!(records.next().is_none());
+}
+
 /// One block at `at` rotted: refused; or nothing is lost; or only what nothing says was durable.
-fn judge_rotten(facts: &[SegmentFacts], ghost: &Ghost, at: Lsn, how: &str) -> (&'static str, usize) {
+fn judge_rotten(
+    facts: &[SegmentFacts],
+    ghost: &Ghost,
+    at: Lsn,
+    how: &str,
+    sealed: bool,
+) -> (&'static str, usize) {
     let block = u32::try_from(BLOCK).unwrap();
     let lost = |policy| {
         let verdict = decide(facts, block, policy).ok()?;
@@ -326,9 +380,13 @@ fn judge_rotten(facts: &[SegmentFacts], ghost: &Ghost, at: Lsn, how: &str) -> (&
         if lost > 0 {
             // The rotten group is the first one lost, and no head that is left says that it was durable.
             let (first, heads) = (ghost.log[kept.len()].lsn, facts.iter().flat_map(|f| &f.heads));
-            // All sectors of these groups hold something, so no crash explains a flipped bit.
-            assert!(policy == Suspect::Drop || !how.starts_with("a bit"), "not suspect: {}", what());
-            assert!(first <= at && heads.map(|h| h.watermark).all(|known| known <= first), "{}", what());
+            // It may be the footer before that one.
+            let footer = sealed && at < first && kept.last().is_some_and(|last| last.lsn < at);
+            // All sectors of the others hold something, so no crash explains a flipped bit.
+            let torn = policy == Suspect::Drop || footer || !how.starts_with("a bit");
+            assert!(torn, "not suspect: {}", what());
+            let known = heads.map(|h| h.watermark).all(|known| known <= if footer { at } else { first });
+            assert!((first <= at || footer) && known, "{}", what());
         }
         Some(lost)
     };

@@ -2,9 +2,10 @@
 
 use seawall_wal::disk::Clock;
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
+use seawall_wal::fuzz::quick::Places;
 use seawall_wal::look::{GroupKind, SegmentFacts, Verdict};
 use seawall_wal::step::{StepIo, Stepper};
-use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Report, Threads, Wal};
+use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, PartInfo, Report, Sealer, Threads, Wal};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,6 +76,9 @@ pub struct Trace {
     /// A log that crashed; a new one if there is none.
     pub start: Option<Rc<Start>>,
     pub steps: Vec<Step>,
+    /// Segments get footers. A footer is on the disk as soon as it is written, whatever is before it: the
+    /// order of completion that tempts most.
+    pub sealed: bool,
 }
 
 /// A log that crashed.
@@ -141,15 +145,40 @@ pub fn open(disk: &SimDisk, ghost: &Ghost) -> Result<(Wal, Report), Error> {
     Wal::open_in(env(disk, 1000 + ghost.issued as u64), &options())
 }
 
+/// A sealer that says how many footers it made.
+struct Counting(Places, Arc<AtomicU64>);
+
+impl Sealer for Counting {
+    fn record(&mut self, lsn: Lsn, meta: &[u8], parts: &mut dyn Iterator<Item = PartInfo>) {
+        self.0.record(lsn, meta, parts);
+    }
+
+    fn seal(&mut self, segment: u32, out: &mut Vec<u8>) {
+        self.0.seal(segment, out);
+        self.1.fetch_add(u64::from(!out.is_empty()), Ordering::Relaxed);
+    }
+}
+
 /// Appends and issues group `records`, which fills its blocks but for some bytes of the last sector.
-fn issue(wal: &Wal, stepper: &Stepper<'_>, records: u32, blocks: usize) -> (Group, StepIo) {
+fn issue(
+    wal: &Wal,
+    stepper: &Stepper<'_>,
+    records: u32,
+    blocks: usize,
+    footers: Option<&AtomicU64>,
+) -> (Group, StepIo) {
+    let before = footers.map_or(0, |footers| footers.load(Ordering::Relaxed));
     let mut batch = Batch::new();
+    batch.set_footer_bytes(if footers.is_some() { 8 * records } else { 0 });
     batch.push_part(&vec![0xA5; blocks * BLOCK - 200 - 24 * records as usize]);
     let lsn = wal.append(&batch, Class::Sync).unwrap().lsn();
     for _ in 1..records {
         assert_eq!(wal.append(&Batch::new(), Class::Sync).unwrap().lsn().segment(), lsn.segment());
     }
     let lsn = Lsn::new(lsn.segment(), lsn.offset() & !4095);
+    if footers.is_some_and(|footers| footers.load(Ordering::Relaxed) > before) {
+        stepper.complete(stepper.issue().expect("the footer of the segment before"));
+    }
     (Group { lsn, records }, stepper.issue().expect("a disk that is not busy"))
 }
 
@@ -173,6 +202,11 @@ impl Trace {
                 (disk, wal, ghost, *mark)
             }
         };
+        let footers = Arc::new(AtomicU64::new(0));
+        if self.sealed {
+            wal.set_sealer(Box::new(Counting(Places::default(), Arc::clone(&footers)))).unwrap();
+        }
+        let footers = self.sealed.then_some(&*footers);
         let mut marked = true;
         let mut stepper = Stepper::new(&wal);
         let mut flying: Vec<(Group, usize, Option<StepIo>)> = Vec::new();
@@ -180,7 +214,8 @@ impl Trace {
             match step {
                 Step::Issue(blocks) => {
                     ghost.issued += 1;
-                    let (group, io) = issue(&wal, &stepper, u32::try_from(ghost.issued).unwrap(), blocks);
+                    let (group, io) =
+                        issue(&wal, &stepper, u32::try_from(ghost.issued).unwrap(), blocks, footers);
                     ghost.log.push(group);
                     flying.push((group, blocks, Some(io)));
                     marked = false;

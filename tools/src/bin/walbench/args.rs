@@ -7,6 +7,7 @@ use crate::calibrate::CalibrateArgs;
 use crate::device_writes::DeviceWritesArgs;
 use crate::first_ack::FirstAckArgs;
 use crate::floor::framed_bytes;
+use crate::open::OpenArgs;
 use crate::place::Spot;
 use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -51,6 +52,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Measure the time from creating or opening a log to its first acknowledgement.
     FirstAck(FirstAckArgs),
+    /// Measure the time to open an engine, by its size.
+    Open(OpenArgs),
     /// Count what the device is asked to do for a durable append.
     DeviceWrites(DeviceWritesArgs),
     /// Measure which strategy, backend and depth suit a device, and say why.

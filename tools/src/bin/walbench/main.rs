@@ -3,7 +3,7 @@
 //! Three things are measured in one run, interleaved: raw durable writes (the *floor*), a group commit
 //! without a log around it (*bare*), and the log. The files follow a run: `args` → `run` (what, in which
 //! order) → `summary` → `report`; where, who appends and to what is in `seawall_tools::bench`. Smaller commands
-//! stand beside it: `first_ack`, `device_writes` and `calibrate`.
+//! stand beside it: `first_ack`, `open`, `device_writes` and `calibrate`.
 //! Every failure is one message on stderr and exit code 1; usage errors are exit code 2.
 
 mod args;
@@ -11,6 +11,7 @@ mod calibrate;
 mod counters;
 mod device_writes;
 mod first_ack;
+mod open;
 mod report;
 mod run;
 mod summary;
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().into_command() {
         Command::Run(args) => bench(&args),
         Command::FirstAck(args) => first_ack::bench(&args),
+        Command::Open(args) => open::bench(&args),
         Command::DeviceWrites(args) => device_writes::bench(&args),
         Command::Calibrate(args) => calibrate::bench(&args),
     };

@@ -6,7 +6,7 @@
 
 use crate::failure::{DAMAGED, Failure};
 use crate::judge::{Judge, Remains, remains};
-use crate::tally::Tally;
+use crate::tally::{SegmentTally, Tally};
 use seawall_wal::disk::PosixDisk;
 use seawall_wal::look::{Inspection, Verdict, inspect_with, visit_groups};
 use serde::Serialize;
@@ -86,13 +86,14 @@ impl Look {
     }
 
     fn once(dir: &Path, disk: PosixDisk) -> Result<Look, Failure> {
+        let (found, tallies) = inspect_with(&disk, |_| SegmentTally::default(), SegmentTally::add)?;
         let mut tally = Tally::default();
-        let found = inspect_with(&disk, &mut |group| tally.add(group))?;
+        tallies.into_iter().for_each(|segment| tally.add(segment));
         let mut unheaded = Vec::new();
         if let Ok(verdict) = &found.verdict {
             unheaded = remains(&found.segments, verdict);
             // Nearly always what checks is what is kept. Else the log is read again, to count only that.
-            let kept: u64 = verdict.kept.iter().map(|k| u64::from(k.groups)).sum();
+            let kept: u64 = verdict.kept.iter().filter_map(|k| k.groups).map(u64::from).sum();
             if tally.visited() != kept {
                 tally = kept_only(&disk, &found, verdict)?;
             }
@@ -117,10 +118,12 @@ fn kept_only(disk: &PosixDisk, found: &Inspection, verdict: &Verdict) -> Result<
     let mut tally = Tally::default();
     for kept in &verdict.kept {
         let Some(facts) = found.segments.iter().find(|s| s.sequence == kept.segment) else { continue };
+        let mut segment = SegmentTally::default();
         visit_groups(disk, facts, (0, kept.end), &mut |_, group| {
-            group.into_iter().for_each(|group| tally.add(group));
+            group.into_iter().for_each(|group| segment.add(group));
             ControlFlow::Continue(())
         })?;
+        tally.add(segment);
     }
     Ok(tally)
 }

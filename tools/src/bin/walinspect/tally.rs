@@ -1,7 +1,8 @@
 //! Sums over groups: how many, how large, and what the engine's records in them say.
 //!
-//! Place: filled by the scan while a group's bytes are in memory, so that a log is read once. Bounded by
-//! the number of Raft groups, not by the log. Pure counting; nothing fails.
+//! Place: filled by the scan while a group's bytes are in memory, so that a log is read once. Each segment is
+//! counted for itself, since several are scanned at a time; then they are put together in order. Bounded by
+//! the number of Raft groups and of their runs of entries, not by the log. Pure counting; nothing fails.
 
 use seawall::look::{What, decode_record};
 use seawall_wal::Lsn;
@@ -36,6 +37,18 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.groups += other.groups;
+        self.marks += other.marks;
+        self.footers += other.footers;
+        self.records += other.records;
+        self.payload_bytes += other.payload_bytes;
+        self.disk_bytes += other.disk_bytes;
+        self.padding_bytes += other.padding_bytes;
+        self.entries_written += other.entries_written;
+        self.other_records += other.other_records;
+    }
+
     /// Share of padding, 0 to 1.
     pub(crate) fn padding_ratio(&self) -> f64 {
         // Shares, for people: beyond 2^53 bytes the last digits do not matter.
@@ -71,7 +84,7 @@ pub(crate) struct Jump {
     pub(crate) before: Lsn,
 }
 
-/// Sums under way.
+/// Sums over the log.
 #[derive(Default, Debug)]
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
@@ -79,12 +92,24 @@ pub(crate) struct Tally {
     pub(crate) jumps: Vec<Jump>,
 }
 
-impl Tally {
-    /// Groups seen.
-    pub(crate) fn visited(&self) -> u64 {
-        self.counts.groups
-    }
+/// Sums over one segment under way.
+#[derive(Default, Debug)]
+pub(crate) struct SegmentTally {
+    counts: Counts,
+    /// What happened to each Raft group, in order; entries that follow each other are one event.
+    events: BTreeMap<u64, Vec<Event>>,
+}
 
+#[derive(Clone, Copy, Debug)]
+struct Event {
+    what: What,
+    entries: u64,
+    /// The first and the last record that said so.
+    from: Lsn,
+    to: Lsn,
+}
+
+impl SegmentTally {
     /// Counts a valid group; groups come in the order of the log.
     pub(crate) fn add(&mut self, group: &Group<'_>) {
         let (head, counts) = (group.head(), &mut self.counts);
@@ -106,38 +131,64 @@ impl Tally {
             return;
         };
         for op in ops {
-            if op.what == What::Remove {
-                self.raft.remove(&op.group);
-                continue;
+            let (entries, at) = (op.parts.len() as u64, record.lsn());
+            let events = self.events.entry(op.group).or_default();
+            if let What::Entries { first, last, term, .. } = op.what {
+                self.counts.entries_written += entries;
+                if let Some(before) = events.last_mut()
+                    && let What::Entries { last: end, term: of, .. } = &mut before.what
+                    && end.checked_add(1) == Some(first)
+                {
+                    (*end, *of, before.to) = (last, term, at);
+                    before.entries += entries;
+                    continue;
+                }
             }
-            let of =
-                self.raft.entry(op.group).or_insert(RaftGroup { group: op.group, ..RaftGroup::default() });
-            match op.what {
-                What::Entries { first, last, term, .. } => {
-                    let next = of.last_index.saturating_add(1);
-                    if first > next && !of.at.is_zero() && self.jumps.len() < JUMPS_MAX {
-                        let (behind, before) = (of.at, record.lsn());
-                        self.jumps.push(Jump {
-                            group: op.group,
-                            first: next,
-                            last: first - 1,
-                            behind,
-                            before,
-                        });
-                    }
-                    let entries = op.parts.len() as u64;
-                    of.entries_written += entries;
-                    self.counts.entries_written += entries;
-                    (of.last_index, of.last_term, of.at) = (last, term, record.lsn());
-                }
-                What::Start { index, term } => {
-                    (of.last_index, of.last_term, of.at) = (index, term, record.lsn())
-                }
-                What::Compact { index, term } if of.last_index < index => {
-                    (of.last_index, of.last_term, of.at) = (index, term, record.lsn());
-                }
-                _ => {}
+            if !matches!(op.what, What::HardState(_) | What::ConfState) {
+                events.push(Event { what: op.what, entries, from: at, to: at });
+            } else if events.last().is_none_or(|last| last.what == What::Remove) {
+                // The group is there, whatever is known of its log.
+                events.push(Event { what: op.what, entries: 0, from: at, to: at });
             }
+        }
+    }
+}
+
+impl Tally {
+    /// Groups seen.
+    pub(crate) fn visited(&self) -> u64 {
+        self.counts.groups
+    }
+
+    /// Adds the next segment.
+    pub(crate) fn add(&mut self, segment: SegmentTally) {
+        self.counts.add(&segment.counts);
+        for (group, events) in segment.events {
+            events.iter().for_each(|event| self.add_event(group, event));
+        }
+    }
+
+    fn add_event(&mut self, group: u64, event: &Event) {
+        if event.what == What::Remove {
+            self.raft.remove(&group);
+            return;
+        }
+        let of = self.raft.entry(group).or_insert(RaftGroup { group, ..RaftGroup::default() });
+        match event.what {
+            What::Entries { first, last, term, .. } => {
+                let next = of.last_index.saturating_add(1);
+                if first > next && !of.at.is_zero() && self.jumps.len() < JUMPS_MAX {
+                    let (behind, before) = (of.at, event.from);
+                    self.jumps.push(Jump { group, first: next, last: first - 1, behind, before });
+                }
+                of.entries_written += event.entries;
+                (of.last_index, of.last_term, of.at) = (last, term, event.to);
+            }
+            What::Start { index, term } => (of.last_index, of.last_term, of.at) = (index, term, event.to),
+            What::Compact { index, term } if of.last_index < index => {
+                (of.last_index, of.last_term, of.at) = (index, term, event.to);
+            }
+            _ => {}
         }
     }
 }
