@@ -50,6 +50,14 @@ pub struct SegmentFacts {
     pub strange: Vec<u32>,
 }
 
+impl SegmentFacts {
+    /// What is known of a file that the medium does not give back.
+    pub(crate) fn unreadable(sequence: u32) -> SegmentFacts {
+        let header = Err(HeaderFault::Unreadable);
+        SegmentFacts { sequence, header, heads: Vec::new(), zeros_from: 0, strange: Vec::new() }
+    }
+}
+
 /// One damaged or missing place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damage {
