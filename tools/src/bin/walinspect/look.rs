@@ -16,7 +16,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// So often a log that changes while it is looked at is looked at again.
 const LOOKS_MAX: u32 = 5;
@@ -62,6 +62,8 @@ pub(crate) struct Look {
     pub(crate) remains: Vec<Remains>,
     /// Whether files kept changing, so that an unsound end may be one that is being written.
     pub(crate) being_written: bool,
+    /// How long the scan took.
+    pub(crate) took: Duration,
 }
 
 impl Look {
@@ -86,8 +88,9 @@ impl Look {
     }
 
     fn once(dir: &Path, disk: PosixDisk) -> Result<Look, Failure> {
-        let mut tally = Tally::default();
+        let (mut tally, begin) = (Tally::default(), Instant::now());
         let found = inspect_with(&disk, &mut |group| tally.add(group))?;
+        let took = begin.elapsed();
         let mut unheaded = Vec::new();
         if let Ok(verdict) = &found.verdict {
             unheaded = remains(&found.segments, verdict);
@@ -97,7 +100,7 @@ impl Look {
                 tally = kept_only(&disk, &found, verdict)?;
             }
         }
-        Ok(Look { dir: dir.to_owned(), disk, found, tally, remains: unheaded, being_written: false })
+        Ok(Look { dir: dir.to_owned(), disk, found, tally, remains: unheaded, being_written: false, took })
     }
 
     /// The verdict, as one word.
