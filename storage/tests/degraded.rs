@@ -118,6 +118,46 @@ fn damaged_payloads_are_listed_and_everything_else_works() {
     assert_eq!(engine.damaged(), []);
 }
 
+/// What `docs/durability.md` tells a user to do: the entries from a peer, from the first fenced one to the last of
+/// the group, in one batch. The damaged segments can then go, and strict mode opens the log again.
+#[test]
+fn fenced_entries_are_replaced_from_a_peer() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    filled(&disk);
+    rot(&disk, &payload(7, 5), 800);
+    let (engine, _) = open(&disk, OpenMode::Degraded).unwrap();
+    let (log, first) = (engine.group(7), engine.damaged()[0].index);
+    let payloads: Vec<(u64, Vec<u8>)> = (first..=log.last_index()).map(|i| (i, payload(7, i))).collect();
+    let from_peer: Vec<EntryRef<'_>> = payloads
+        .iter()
+        .map(|(index, payload)| EntryRef { index: *index, term: log.term(*index).unwrap(), payload })
+        .collect();
+    let terms = log.term_runs();
+    let mut batch = WriteBatch::new();
+    batch.append(7, &from_peer);
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    assert_eq!((engine.damaged(), log.term_runs()), (vec![], terms));
+    read_all(&engine, 7, 30, &[]);
+    // Once nothing in the damaged segment is needed any more.
+    for group in [7, 8] {
+        batch.compact(group, 29);
+    }
+    engine.write(batch.sync()).unwrap().wait().unwrap();
+    for index in 2..60 {
+        append(&engine, 9, index, index, 1);
+    }
+    batch.compact(9, 50).sync();
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    for index in 60..70 {
+        append(&engine, 9, index, index, 1);
+    }
+    assert!(engine.stats().unwrap().segments.0 > 2);
+    engine.close().unwrap();
+    disk.crash();
+    let (engine, report) = open(&disk, OpenMode::Strict).unwrap();
+    assert_eq!((report.log.damaged.len(), engine.group(7).last_index()), (0, 30));
+}
+
 #[test]
 fn salvage_reads_the_same_and_takes_no_write() {
     let disk = SimDisk::new(1, SimOptions::default());

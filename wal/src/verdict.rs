@@ -362,7 +362,8 @@ impl Facts<'_> {
         });
         let clean = clean || mutant("continued_in_a_torn_block");
         // A footer written over damage would have the segment look whole to who reads no more than that.
-        let clean = clean && !walk.fences.iter().any(|fence| fence.from.segment() == segment);
+        let damaged = walk.fences.iter().any(|fence| fence.from.segment() == segment);
+        let clean = clean && (!damaged || mutant("damaged_segment_goes_on"));
         if !follows && clean && last.kind != GroupKind::Footer {
             let here = walk.kept.iter().filter(|(s, _)| *s == segment);
             return Continue {

@@ -80,6 +80,8 @@ impl Wal {
     /// As [`Wal::create`], on any disk.
     pub fn create_in(env: Env, options: &Options) -> Result<Wal, Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
+        // There is no damage yet, and it is to be written.
+        let options = &Options { mode: OpenMode::Strict, ..options.clone() };
         let disk = &*env.disk;
         options.check_blocks(disk.block_size()).map_err(Error::OptionOutOfRange)?;
         // Looked at before the lock is taken too, so that a refusal leaves no LOCK file behind.
@@ -389,28 +391,41 @@ impl Wal {
     /// [`Error::Corrupt`] with the fenced place that the bytes touch, see [`Wal::damaged`];
     /// [`Error::NotInLog`], [`Error::Io`].
     pub fn read_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
-        if let Some(fence) = self.table.read().fences.over(at, out.len()) {
-            return Err(damaged(&self.location, fence));
-        }
-        self.read_damaged_at(at, out)
+        self.read(at, out, Fences::over)
     }
 
     /// As [`Wal::read_at`], also within damaged places, of which nothing but the part's CRC vouches for a
     /// byte.
     pub fn read_damaged_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        self.read(at, out, |_, _, _| None)
+    }
+
+    fn read(
+        &self,
+        at: Lsn,
+        out: &mut [u8],
+        fence: impl Fn(&Fences, Lsn, usize) -> Option<Damage>,
+    ) -> Result<(), Error> {
         if at >= self.log.durable() {
             let core = self.log.core();
             if core.read_pending(at, out) {
                 return Ok(());
             }
-            if at >= core.watermark() {
-                return Err(Error::NotInLog { lsn: at });
+            let beyond = at >= core.watermark();
+            drop(core);
+            if beyond {
+                let fence = fence(&self.table.read().fences, at, out.len());
+                return Err(fence.map_or(Error::NotInLog { lsn: at }, |fence| damaged(&self.location, fence)));
             }
         }
         self.enter_segments(at);
-        let segment = self.table.read().get(at.segment());
-        let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
-        read_range(&segment, &self.location, at, out)
+        let table = self.table.read();
+        let (fence, segment) = (fence(&table.fences, at, out.len()), table.get(at.segment()));
+        drop(table);
+        if let Some(fence) = fence {
+            return Err(damaged(&self.location, fence));
+        }
+        read_range(&segment.ok_or(Error::NotInLog { lsn: at })?, &self.location, at, out)
     }
 
     /// Damaged places of the log, ascending; empty unless [`Options::mode`] had it opened in spite of them.

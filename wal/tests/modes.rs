@@ -313,6 +313,18 @@ fn every_row_in_a_real_directory() {
     }
 }
 
+/// A log is created to be written, whatever the mode says.
+#[test]
+fn the_mode_does_not_matter_to_a_new_log() {
+    for mode in [OpenMode::Degraded, OpenMode::Salvage] {
+        let disk = SimDisk::new(3, SimOptions::default());
+        fill_log(Wal::create_in(stepped(&disk), &options(mode, Suspect::Refuse)).unwrap());
+        disk.crash();
+        let (wal, report) = disk.open(&options(OpenMode::Strict, Suspect::Refuse)).unwrap();
+        assert_eq!((harness::ids(&wal).len() as u64, report.mode), (RECORDS, OpenMode::Strict));
+    }
+}
+
 /// Salvage keeps writers out and is kept out by one; without a `LOCK` file it goes without, and makes none.
 #[test]
 fn salvage_and_the_lock() {
