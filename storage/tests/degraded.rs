@@ -178,10 +178,13 @@ fn salvage_reads_the_same_and_takes_no_write() {
     assert!(before == files(&disk));
 }
 
+/// What is damaged, and how.
+type Case<'a> = (&'a str, &'a dyn Fn(&SimDisk));
+
 #[test]
 fn what_is_not_accounted_for_is_refused() {
     // Eight bytes of part table for each of three entries stand between `meta` and the first payload.
-    let cases: [(&str, &dyn Fn(&SimDisk)); 3] = [
+    let cases: [Case<'_>; 3] = [
         ("the meta of a record", &|disk| rot(disk, &payload(7, 4), -24 - 20)),
         ("the header of a group", &|disk| rot(disk, &payload(7, 4), -24 - 48 - 24 - 40)),
         ("a conf state", &|disk| rot(disk, &0x5EA_CAFE_u64.to_le_bytes(), 1)),

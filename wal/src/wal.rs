@@ -425,7 +425,8 @@ impl Wal {
         if let Some(fence) = fence {
             return Err(damaged(&self.location, fence));
         }
-        read_range(&segment.ok_or(Error::NotInLog { lsn: at })?, &self.location, at, out)
+        let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
+        read_range(&segment, &self.location, at, out)
     }
 
     /// Damaged places of the log, ascending; empty unless [`Options::mode`] had it opened in spite of them.
