@@ -14,8 +14,8 @@ use crate::compact::{self, Sweep};
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
 use crate::options::Options;
-use crate::restore::{self, Found};
-use crate::types::{ConfState, Entry, GroupId, HardState};
+use crate::restore::{self, Fenced, Found};
+use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location};
 use crate::view::{self, Wanted};
 use crate::write::{self, WriteBatch};
 
@@ -43,6 +43,8 @@ struct Core {
     groups: Groups,
     pins: Pins,
     sweep: Sweep,
+    /// What open found damaged; entries that are gone since then included.
+    fenced: Fenced,
     options: Options,
 }
 
@@ -83,14 +85,15 @@ impl Engine {
     /// [`Error::Option`], or the log's error.
     pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Engine> {
         options.check()?;
-        Engine::start(Wal::create(dir, &options.log)?, (Groups::new([]), Pins::default()), options)
+        Engine::fresh(Wal::create(dir, &options.log)?, options)
     }
 
     /// Opens the engine in `dir`. What it then shows is durable (INV-3).
     ///
     /// # Errors
     /// [`Error::CommitBeyondLog`], [`Error::Damage`] and [`Error::Record`] if acknowledged data is missing
-    /// or cannot be understood; [`Error::Option`]; or the log's error. On an error nothing was changed by
+    /// or cannot be understood; in another than strict mode [`Error::Unaccounted`] and
+    /// [`Error::DamagedConfState`] if more is damaged than payloads; [`Error::Option`]; or the log's error. On an error nothing was changed by
     /// the engine.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
@@ -103,7 +106,7 @@ impl Engine {
     /// As [`Engine::create`].
     pub fn create_in(env: Env, options: &Options) -> Result<Engine> {
         options.check()?;
-        Engine::start(Wal::create_in(env, &options.log)?, (Groups::new([]), Pins::default()), options)
+        Engine::fresh(Wal::create_in(env, &options.log)?, options)
     }
 
     /// As [`Engine::open`], with disk, clock, randomness and threads as parameters.
@@ -116,16 +119,20 @@ impl Engine {
     }
 
     fn restore((wal, log): (Wal, seawall_wal::Report), options: &Options) -> Result<(Engine, Report)> {
-        let (groups, pins, Found { records, groups: count, entries }) =
-            restore::restore(&wal, &log.by_footer)?;
-        let engine = Engine::start(wal, (groups, pins), options)?;
+        let (groups, pins, found, fenced) = restore::restore(&wal, &log.by_footer)?;
+        let Found { records, groups: count, entries } = found;
+        let engine = Engine::start(wal, (groups, pins, fenced), options)?;
         Ok((engine, Report { log, records, groups: count, entries }))
     }
 
-    fn start(wal: Wal, (groups, pins): (Groups, Pins), options: &Options) -> Result<Engine> {
+    fn fresh(wal: Wal, options: &Options) -> Result<Engine> {
+        Engine::start(wal, (Groups::new([]), Pins::default(), Vec::new()), options)
+    }
+
+    fn start(wal: Wal, (groups, pins, fenced): (Groups, Pins, Fenced), options: &Options) -> Result<Engine> {
         wal.set_sealer(Box::new(FooterSealer::default()))?;
         let (wal, sweep, options) = (RwLock::new(Some(wal)), Sweep::default(), options.clone());
-        Ok(Engine(Arc::new(Core { wal, groups, pins, sweep, options })))
+        Ok(Engine(Arc::new(Core { wal, groups, pins, sweep, fenced, options })))
     }
 
     /// A handle of group `id`, whether it exists or not.
@@ -136,6 +143,21 @@ impl Engine {
     /// Numbers of the groups that exist, ascending.
     pub fn groups(&self) -> Vec<GroupId> {
         self.0.groups.ids()
+    }
+
+    /// Entries whose payloads are damaged, by group and index: their indexes and terms are right, reading one
+    /// is [`Error::DamagedEntry`]. Always empty in strict mode. An entry leaves the list when it is overwritten
+    /// or compacted.
+    ///
+    /// Until then the node lacks what it has acknowledged: see `docs/durability.md`, *Living with fenced entries*.
+    pub fn damaged(&self) -> Vec<FencedEntry> {
+        let still = |(entry, at): &&(FencedEntry, Location)| {
+            let cell = self.0.groups.get(entry.group);
+            cell.is_some_and(|cell| cell.read().location(entry.index) == Some(*at))
+        };
+        let mut damaged: Vec<_> = self.0.fenced.iter().filter(still).map(|(entry, _)| *entry).collect();
+        damaged.sort_unstable();
+        damaged
     }
 
     /// Writes `batch` as one record: readable when this returns, durable when the ticket says (INV-1,

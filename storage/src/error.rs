@@ -165,6 +165,27 @@ pub enum Error {
         /// Where its payload lies.
         at: Lsn,
     },
+    /// A damaged place held records of which too little is left to say which groups they were for. Only in
+    /// degraded and salvage mode; a strict open refuses before.
+    #[error(
+        "the log is damaged from {from} to {to} ({what}), and it is not known which groups that concerns"
+    )]
+    Unaccounted {
+        /// First byte of the place.
+        from: Lsn,
+        /// Behind its last byte.
+        to: Lsn,
+        /// What is wrong with it.
+        what: seawall_wal::DamageKind,
+    },
+    /// A conf state lies in a damaged place and does not check. Only in degraded and salvage mode.
+    #[error("group {group}: the conf state in the record at {at} is damaged")]
+    DamagedConfState {
+        /// The group.
+        group: GroupId,
+        /// The record.
+        at: Lsn,
+    },
     /// The records of a group do not fit together.
     #[error("group {group}: the records up to {at} do not fit together: {fault}")]
     Damage {

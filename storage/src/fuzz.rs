@@ -16,7 +16,7 @@ use crate::group::{Groups, Pins};
 use crate::look::decode_record;
 use crate::options::Options;
 use crate::record::{GroupOp, Op, decode, decode_conf_state, encode, encode_conf_state};
-use crate::restore::{Found, restore};
+use crate::restore::{Fenced, Found, restore};
 use crate::types::{ConfState, EntryRef, HardState, Point};
 use crate::write::WriteBatch;
 
@@ -96,7 +96,7 @@ pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
 }
 
 /// Everything that a replay made, as text: one line for each group, then the segments.
-fn rendered((groups, pins, found): (Groups, Pins, Found)) -> Vec<String> {
+fn rendered((groups, pins, found, _): (Groups, Pins, Found, Fenced)) -> Vec<String> {
     let mut lines = vec![format!("{found:?}")];
     for id in groups.ids() {
         let Some(cell) = groups.get(id) else { continue };

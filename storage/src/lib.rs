@@ -81,5 +81,5 @@ pub use error::{Error, Fault};
 pub use options::{Options, OutOfRange};
 pub use record::DecodeError;
 pub use seawall_wal::Ticket;
-pub use types::{ConfState, Entry, EntryRef, GroupId, HardState};
+pub use types::{ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState};
 pub use write::WriteBatch;

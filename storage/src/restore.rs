@@ -9,13 +9,14 @@ mod footers;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use seawall_wal::look::RecordRef;
 use seawall_wal::mutant::mutant;
-use seawall_wal::{Class, Lsn, Wal};
+use seawall_wal::{Class, Damage, Lsn, PartInfo, Wal};
 
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Pins, Settled, States, Uses, apply};
 use crate::record::{GroupOp, Op, decode, decode_conf_state};
-use crate::types::{GroupId, Location};
+use crate::types::{ConfState, FencedEntry, GroupId, Location};
 
 /// What a replay found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,69 +48,165 @@ impl States for Replay {
     }
 }
 
+/// Entries whose payloads do not check, with the places of those.
+pub(crate) type Fenced = Vec<(FencedEntry, Location)>;
+
 /// Replays every kept segment, those of `by_footer`, which ascend, from their index.
 ///
 /// If the log has lost its prefix to releases, the first records of a group may speak of entries that are
 /// gone; `GroupState::settle` says why the holes must all be closed at the end, and checks it.
-pub(crate) fn restore(wal: &Wal, by_footer: &[u32]) -> Result<(Groups, Pins, Found)> {
-    let mut replay = Replay { states: HashMap::new(), released: wal.first_segment() > FIRST_SEGMENT };
-    let (pins, mut found) = (Pins::default(), Found::default());
+///
+/// In a damaged place, which only a log has that was opened in spite of it, every record must still say what it
+/// did: then nothing but payloads is missing, and indexes and terms are what they were (INV-5).
+pub(crate) fn restore(wal: &Wal, by_footer: &[u32]) -> Result<(Groups, Pins, Found, Fenced)> {
+    let mut restoring = Restoring::new(wal.first_segment() > FIRST_SEGMENT);
     let mut from = Lsn::ZERO;
     for &segment in by_footer {
-        records(wal, from, Lsn::new(segment, 0), &mut replay, &pins, &mut found)?;
+        restoring.records(wal, from, Lsn::new(segment, 0))?;
         from = Lsn::new(segment, 0);
-        if footers::replay(wal, segment, &mut replay, &pins, &mut found)? {
+        let Restoring { replay, pins, found, .. } = &mut restoring;
+        if footers::replay(wal, segment, replay, pins, found)? {
             from = Lsn::new(segment.saturating_add(1), 0);
         }
     }
     let end = wal.durable();
-    records(wal, from, end, &mut replay, &pins, &mut found)?;
-    settle(&mut replay.states, end, &mut found)?;
-    Ok((Groups::new(replay.states), pins, found))
+    restoring.records(wal, from, end)?;
+    restoring.finish(end)
 }
 
-/// Replays the records from `from` up to `to`.
-fn records(wal: &Wal, from: Lsn, to: Lsn, replay: &mut Replay, pins: &Pins, found: &mut Found) -> Result<()> {
-    let (mut ops, mut locations, mut confs) = (Vec::new(), Vec::new(), Vec::new());
-    for record in wal.records_between(from, to) {
-        let record = record?;
-        if record.class() == Class::Lazy && mutant("lazy_records_not_replayed") {
-            continue;
+/// A replay, and what it has found so far.
+struct Restoring {
+    replay: Replay,
+    pins: Pins,
+    found: Found,
+    fenced: Fenced,
+    ops: Vec<GroupOp>,
+    locations: Vec<Location>,
+    confs: Vec<Arc<ConfState>>,
+}
+
+impl Restoring {
+    fn new(released: bool) -> Restoring {
+        Restoring {
+            replay: Replay { states: HashMap::new(), released },
+            pins: Pins::default(),
+            found: Found::default(),
+            fenced: Vec::new(),
+            ops: Vec::new(),
+            locations: Vec::new(),
+            confs: Vec::new(),
         }
-        let (at, segment) = (record.lsn(), record.lsn().segment());
+    }
+
+    /// Replays the records from `from` up to `to`.
+    fn records(&mut self, wal: &Wal, from: Lsn, to: Lsn) -> Result<()> {
+        for record in wal.records_between(from, to) {
+            match record {
+                Ok(record) => {
+                    let (at, class, meta) = (record.lsn(), record.class(), record.meta());
+                    self.record(at, class, meta, &mut record.parts(), record.part_count(), &[])?;
+                }
+                Err(seawall_wal::Error::Corrupt { path, damage }) => match damage[..] {
+                    [damage] if wal.damaged().contains(&damage) => self.damaged(wal, &damage)?,
+                    _ => return Err(seawall_wal::Error::Corrupt { path, damage }.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies one record, of whose parts those with the numbers `bad` do not check.
+    fn record(
+        &mut self,
+        at: Lsn,
+        class: Class,
+        meta: &[u8],
+        parts: &mut dyn Iterator<Item = (PartInfo, &[u8])>,
+        part_count: usize,
+        bad: &[u32],
+    ) -> Result<()> {
+        if class == Class::Lazy && mutant("lazy_records_not_replayed") {
+            return Ok(());
+        }
+        let Restoring { ops, locations, confs, .. } = self;
         let unreadable = |source| Error::Record { at, source };
-        decode(record.meta(), record.part_count(), &mut ops).map_err(unreadable)?;
+        decode(meta, part_count, ops).map_err(unreadable)?;
         locations.clear();
         confs.clear();
-        let mut conf_parts = conf_parts(&ops);
+        let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
+        let mut conf_parts = conf_parts(ops);
         let mut next_conf = conf_parts.next();
-        for (part, (info, bytes)) in record.parts().enumerate() {
-            let (offset, length, crc) = (info.offset, info.length, info.crc);
+        for (part, (info, bytes)) in parts.enumerate() {
+            let (segment, offset, length, crc) = (at.segment(), info.offset, info.length, info.crc);
             locations.push(Location { segment, offset, length, crc });
-            if next_conf == Some(part) {
+            if let Some((_, group)) = next_conf.filter(|conf| conf.0 == part) {
+                if is_bad(part) {
+                    return Err(Error::DamagedConfState { group, at });
+                }
                 confs.push(Arc::new(decode_conf_state(bytes).map_err(unreadable)?));
                 next_conf = conf_parts.next();
             }
         }
         drop(conf_parts);
+        let entries = entry_parts(ops).filter(|(part, _)| !bad.is_empty() && is_bad(*part));
+        self.fenced.extend(entries.filter_map(|(part, entry)| Some((entry, *locations.get(part)?))));
         if mutant("operations_replayed_backwards") {
             ops.reverse();
         }
         let mut uses = Uses::default();
-        apply(replay, at, &ops, &locations, &confs, &mut uses)?;
-        pins.settle(&uses);
-        found.records += 1;
+        apply(&mut self.replay, at, ops, locations, confs, &mut uses)?;
+        self.pins.settle(&uses);
+        self.found.records += 1;
+        Ok(())
     }
-    Ok(())
+
+    /// Applies what is left of the records in a damaged place, if that is all of them.
+    fn damaged(&mut self, wal: &Wal, damage: &Damage) -> Result<()> {
+        let mut applied = Ok(());
+        let mut each = |record: &RecordRef<'_>, bad: &[u32]| {
+            if applied.is_ok() {
+                let (at, class, meta) = (record.lsn(), record.class(), record.meta());
+                applied = self.record(at, class, meta, &mut record.parts(), record.part_count(), bad);
+            }
+        };
+        let accounted = wal.damaged_records(damage, &mut each)? || mutant("fenced_records_guessed");
+        if accounted {
+            return applied;
+        }
+        Err(Error::Unaccounted { from: damage.from, to: damage.to, what: damage.what })
+    }
+
+    fn finish(mut self, end: Lsn) -> Result<(Groups, Pins, Found, Fenced)> {
+        settle(&mut self.replay.states, end, &mut self.found)?;
+        Ok((Groups::new(self.replay.states), self.pins, self.found, self.fenced))
+    }
 }
 
-/// Positions, among a record's parts, of those that are conf states.
-fn conf_parts(ops: &[GroupOp]) -> impl Iterator<Item = usize> {
+/// The entries of a record, each with the position of its payload among the parts.
+fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, FencedEntry)> {
+    let mut part = 0;
+    ops.iter().flat_map(move |of| {
+        let (group, from) = (of.group, part);
+        part += usize::try_from(of.op.parts()).unwrap_or(0);
+        let (first, term, count) = match of.op {
+            Op::Entries { first, term, count, .. } => (first, term, count),
+            _ => (0, 0, 0),
+        };
+        (0..count).map(move |i| {
+            let index = first.saturating_add(u64::from(i));
+            (from.saturating_add(i as usize), FencedEntry { group, index, term })
+        })
+    })
+}
+
+/// Positions, among a record's parts, of those that are conf states, and their groups.
+fn conf_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupId)> {
     let mut part = 0;
     ops.iter().filter_map(move |op| {
         let at = part;
         part += usize::try_from(op.op.parts()).unwrap_or(0);
-        (op.op == Op::ConfState).then_some(at)
+        (op.op == Op::ConfState).then_some((at, op.group))
     })
 }
 

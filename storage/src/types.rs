@@ -55,6 +55,17 @@ impl fmt::Debug for Entry {
     }
 }
 
+/// An entry whose payload is not what was written, while its index and term are known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct FencedEntry {
+    /// The group.
+    pub group: GroupId,
+    /// Index of the entry.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
+}
+
 /// The members of a group, as Raft's joint consensus names them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConfState {

@@ -114,7 +114,12 @@ fn read_run(wal: &Wal, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
     let length = |place: &Place| usize::try_from(place.at.length).unwrap_or(usize::MAX);
     let mut buffer = vec![0; run.iter().map(length).sum()];
     if let (Some(first), false) = (run.first(), buffer.is_empty()) {
-        wal.read_at(Lsn::new(first.at.segment, first.at.offset), &mut buffer)?;
+        let at = Lsn::new(first.at.segment, first.at.offset);
+        match wal.read_at(at, &mut buffer) {
+            // The payload's own checksum, below, tells which entries of a damaged place are sound.
+            Err(seawall_wal::Error::Corrupt { .. }) => wal.read_damaged_at(at, &mut buffer)?,
+            read => read?,
+        }
     }
     let mut buffer = Bytes::from(buffer);
     run.iter()

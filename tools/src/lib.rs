@@ -1,8 +1,9 @@
 //! What the tools share. Not an interface for others: the programs are.
 //!
-//! `utc` is a pure function; `bench` is what the measuring programs have in common.
+//! `utc` is a pure function, `open_report` makes JSON of what an open says; `bench` is what the measuring programs have in common.
 
 pub mod bench;
+pub mod open_report;
 
 /// A time, in seconds since the Unix epoch, as `2025-01-31T23:59:59Z`.
 pub fn utc(seconds: u64) -> String {

@@ -78,9 +78,9 @@ impl Log {
         json
     }
 
-    /// All three commands agree on the exit code.
+    /// All commands agree on the exit code.
     fn exits(&self, code: i32) {
-        for command in ["summary", "records", "verify"] {
+        for command in ["summary", "records", "verify", "report"] {
             self.inspect(command, &[], code);
             self.json(command, &[], code);
         }
@@ -334,6 +334,35 @@ fn a_flipped_bit_in_a_payload_names_its_entry() {
 }
 
 #[test]
+fn a_report_says_what_each_mode_would() {
+    let log = engine_log();
+    let modes = |report: &Value| -> Vec<(bool, bool, usize)> {
+        let of = |m: &Value| {
+            let damage = m["report"]["damage"].as_array().map_or(0, Vec::len);
+            (m["opens"] == true, m["writable"] == true, damage)
+        };
+        report["modes"].as_array().unwrap().iter().map(of).collect()
+    };
+    let report = log.json("report", &[], 0);
+    assert_eq!(modes(&report), [(true, true, 0), (true, true, 0), (true, false, 0)]);
+    assert_eq!(report["modes"][0]["report"]["end"], report["end"]);
+    let record = record_of(&log, 7, 3);
+    log.flip(ahead(lsn(&record["lsn"]), record["length"].as_u64().unwrap() - 500));
+    let report = log.json("report", &[], 2);
+    assert_eq!(modes(&report), [(false, false, 0), (true, true, 1), (true, false, 1)]);
+    assert_eq!(report["modes"][1]["report"]["damage"][0]["kind"], "group_record");
+    let shown = text(&log.inspect("report", &[], 2).stdout);
+    assert!(
+        shown.contains("strict: an open refuses") && shown.contains("degraded: an open takes"),
+        "{shown}"
+    );
+    fs::remove_file(log.file(2)).unwrap();
+    let report = log.json("report", &[], 2);
+    assert_eq!(modes(&report)[..2], [(false, false, 0), (false, false, 0)]);
+    assert!(modes(&report)[2].0 && modes(&report)[2].2 > 1, "{report}");
+}
+
+#[test]
 fn a_flipped_bit_in_a_header_names_what_is_missing_between() {
     let log = engine_log();
     let record = record_of(&log, 8, 4);
@@ -393,7 +422,7 @@ fn what_is_no_log_or_no_sense_is_refused() {
     let file = dir.path().join("file");
     fs::write(&file, "text").unwrap();
     let nowhere = dir.path().join("nowhere");
-    for command in ["summary", "records", "verify"] {
+    for command in ["summary", "records", "verify", "report"] {
         for (path, message) in
             [(dir.path(), "no log here"), (&file, "not a directory"), (&nowhere, "no such directory")]
         {
@@ -469,7 +498,7 @@ fn every_field_is_documented() {
     let mut found = BTreeSet::new();
     let log = engine_log();
     let collect = |code: i32, found: &mut BTreeSet<String>| {
-        for command in ["summary", "records", "verify"] {
+        for command in ["summary", "records", "verify", "report"] {
             fields(&log.json(command, &[], code), found);
         }
     };

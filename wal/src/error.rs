@@ -29,6 +29,9 @@ pub enum Error {
         /// The position asked for.
         lsn: Lsn,
     },
+    /// The log was opened to be read only ([`OpenMode::Salvage`](crate::OpenMode::Salvage)).
+    #[error("the log is open for reading only")]
+    ReadOnly,
     /// The log was closed, or dropped while the caller waited.
     #[error("the log is closed")]
     Closed,

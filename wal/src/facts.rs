@@ -88,6 +88,12 @@ impl SegmentFacts {
     pub fn sealing_footer(&self) -> Option<&Head> {
         if self.extent == Extent::Ends { self.heads.last() } else { None }
     }
+
+    /// What is known of a file that the medium does not give back.
+    pub(crate) fn unreadable(sequence: u32) -> SegmentFacts {
+        let (header, extent) = (Err(HeaderFault::Unreadable), Extent::Whole);
+        SegmentFacts { sequence, header, extent, heads: Vec::new(), zeros_from: 0, strange: Vec::new() }
+    }
 }
 
 /// One damaged or missing place.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::facts::{Damage, Head, SegmentFacts};
 use crate::frame::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
 use crate::frame::{GroupHeader, Identity, RecordFault, RecordRef, SegmentHeader, record_at};
-use crate::options::Suspect;
+use crate::options::{OpenMode, Suspect};
 use crate::scan::{Group, Window};
 use crate::segment::file_name;
 use crate::survey::{Files, Surveyed};
@@ -75,7 +75,14 @@ fn look<T>(
         files.insert(sequence, file);
     }
     let threads = Threads::Spawned.readers();
-    let ((segments, verdict), more) = survey(&Files { disk, identity: &identity, files: &files, threads })?;
+    let ((segments, verdict), more) = survey(&Files {
+        disk,
+        identity: &identity,
+        files: &files,
+        unopened: Vec::new(),
+        mode: OpenMode::Strict,
+        threads,
+    })?;
     let (unfinished, foreign) = (names.unfinished, names.foreign);
     Ok((Inspection { identity, segments, verdict, unfinished, foreign }, more))
 }

@@ -68,6 +68,7 @@ pub mod disk;
 mod env;
 mod error;
 mod facts;
+mod fence;
 mod footer;
 mod frame;
 #[cfg(feature = "sim")]
@@ -98,12 +99,13 @@ mod workers;
 pub use commit::{Sealer, Ticket};
 pub use env::{Env, Threads};
 pub use error::Error;
+pub use facts::{Damage, DamageKind};
 pub use footer::Footer;
 pub use frame::{Batch, PartInfo};
 pub use listener::Listener;
 #[cfg(feature = "tracing")]
 pub use listener::Tracing;
-pub use options::{Backend, Options, Strategy, Suspect};
+pub use options::{Backend, OpenMode, Options, Strategy, Suspect};
 pub use read::{Record, Records};
 pub use recover::{Report, Took};
 pub use stats::{Histogram, Stats};
@@ -124,5 +126,5 @@ pub mod look {
     pub use crate::scan::Group;
     pub use crate::segment::file_name;
     pub use crate::types::{GroupKind, Prior};
-    pub use crate::verdict::{Continue, Kept, Verdict, decide};
+    pub use crate::verdict::{Continue, Kept, Verdict, decide, decide_as};
 }

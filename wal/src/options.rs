@@ -37,6 +37,22 @@ pub enum Suspect {
     Drop,
 }
 
+/// What open does with a log of which acknowledged bytes are damaged or missing. A log that is whole is the
+/// same in every mode. `docs/durability.md` has the table of modes and kinds of damage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OpenMode {
+    /// Refuse, naming every damaged place, and change nothing.
+    #[default]
+    Strict,
+    /// Fence the damage off if everything else about the log is certain, and open it for reading and
+    /// writing; else refuse as strict mode does. Nothing on disk is changed by fencing: a strict open goes on
+    /// refusing.
+    Degraded,
+    /// Open for reading only: serve every valid group that can be found, in order, and list what is lost.
+    /// Nothing on disk is changed, and no write is taken.
+    Salvage,
+}
+
 /// Options of one log; `Options::default()` is right for most.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
@@ -66,6 +82,8 @@ pub struct Options {
     /// and that a watermark says is durable, is taken on the footer's word, and what rotted in it since is
     /// found when it is read. Default `false`.
     pub verify_on_open: bool,
+    /// What to do with damage. Default [`OpenMode::Strict`]; of no weight when a log is created.
+    pub mode: OpenMode,
 }
 
 impl Default for Options {
@@ -81,6 +99,7 @@ impl Default for Options {
             idle_ms: 50,
             suspect: Suspect::Refuse,
             verify_on_open: false,
+            mode: OpenMode::Strict,
         }
     }
 }

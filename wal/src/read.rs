@@ -6,6 +6,7 @@
 use crate::disk::{AlignedBuf, read_exact_at};
 use crate::error::Error;
 use crate::facts::{Damage, DamageKind};
+use crate::fence::Fences;
 use crate::frame::layout::{GROUP_HEADER_BYTES, PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES};
 use crate::frame::{GroupHeader, PartInfo, RecordRef, record_at};
 use crate::segment::{Segment, file_name};
@@ -15,9 +16,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The segments that hold the log, for readers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Table {
     segments: BTreeMap<u32, Stretch>,
+    pub(crate) fences: Fences,
 }
 
 /// One segment and where its kept groups end; `None` while it is being appended to.
@@ -28,6 +30,10 @@ struct Stretch {
 }
 
 impl Table {
+    pub(crate) fn new(fences: Fences) -> Table {
+        Table { segments: BTreeMap::new(), fences }
+    }
+
     /// Adds a segment whose kept groups end at `end`.
     pub(crate) fn insert(&mut self, segment: Arc<Segment>, end: Option<u32>) {
         self.segments.insert(segment.sequence, Stretch { segment, end });
@@ -43,6 +49,7 @@ impl Table {
 
     /// Lets go of the segments below `first_live`, and returns them.
     pub(crate) fn release(&mut self, first_live: u32) -> Vec<Arc<Segment>> {
+        self.fences.release(first_live);
         let live = self.segments.split_off(&first_live);
         std::mem::replace(&mut self.segments, live).into_values().map(|s| s.segment).collect()
     }
@@ -75,6 +82,11 @@ impl Table {
         let range = self.segments.range(from.segment()..=durable.segment().max(from.segment()));
         range.filter_map(|(_, s)| limit(s).map(|end| (Arc::clone(&s.segment), end))).collect()
     }
+}
+
+/// The error that names one damaged place.
+pub(crate) fn damaged(location: &str, damage: Damage) -> Error {
+    Error::Corrupt { path: location.into(), damage: [damage].into() }
 }
 
 /// Fills `out` with the bytes at `at`; unchecked.
@@ -151,7 +163,8 @@ impl Record {
     }
 }
 
-/// The records of the log in order. Stops for good after an error.
+/// The records of the log in order. Stops for good after an error, unless that names a fenced place
+/// ([`Wal::damaged`](crate::Wal::damaged)): then the next item is what follows it.
 #[derive(Debug)]
 pub struct Records {
     location: String,
@@ -163,6 +176,10 @@ pub struct Records {
     at: usize,
     left: u32,
     from: Lsn,
+    /// Fenced places not met yet.
+    fences: std::iter::Peekable<std::vec::IntoIter<Damage>>,
+    /// The error being returned is of one that was passed.
+    passed: bool,
     failed: bool,
 }
 
@@ -178,6 +195,8 @@ impl Records {
             at: 0,
             left: 0,
             from,
+            fences: table.fences.since(from.segment()).into_iter().peekable(),
+            passed: false,
             failed: false,
         }
     }
@@ -214,9 +233,19 @@ impl Records {
                 Some((segment, at, limit)) if at < limit => (segment, at, limit),
                 _ => match self.stretches.next() {
                     Some((segment, limit)) => (segment, self.block_bytes, limit),
-                    None => return Ok(false),
+                    None => return self.fences.next().map_or(Ok(false), |fence| Err(self.pass(fence))),
                 },
             };
+            let here = Lsn::new(segment.sequence, at);
+            if let Some(fence) = self.fences.next_if(|fence| fence.from <= here) {
+                let in_segment = fence.to.segment() == here.segment();
+                let at = if in_segment { at.max(fence.to.offset()) } else { at };
+                self.current = Some((segment, at, limit));
+                if fence.to <= self.from {
+                    continue;
+                }
+                return Err(self.pass(fence));
+            }
             if at >= limit {
                 continue;
             }
@@ -253,8 +282,13 @@ impl Records {
         Ok((header, bytes))
     }
 
+    fn pass(&mut self, fence: Damage) -> Error {
+        self.passed = true;
+        damaged(&self.location, fence)
+    }
+
     fn damaged(&self, from: Lsn, to: Lsn, what: DamageKind) -> Error {
-        Error::Corrupt { path: self.location.clone(), damage: [Damage { from, to, what }].into() }
+        damaged(&self.location, Damage { from, to, what })
     }
 }
 
@@ -266,7 +300,7 @@ impl Iterator for Records {
             return None;
         }
         let item = self.step().transpose();
-        self.failed = matches!(item, Some(Err(_)));
+        self.failed = matches!(item, Some(Err(_))) && !std::mem::take(&mut self.passed);
         item
     }
 }

@@ -11,7 +11,7 @@ use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
 use crate::frame::layout::FORMAT_VERSION;
 use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN};
 use crate::mutant::mutant;
-use crate::options::Options;
+use crate::options::{OpenMode, Options};
 use crate::scan::untouched;
 use crate::segment::{Segment, file_name};
 use crate::survey::{Files, Surveyed};
@@ -42,6 +42,14 @@ pub struct Report {
     pub watermark: Lsn,
     /// What was there and is not kept; none of it was acknowledged.
     pub dropped: Vec<Dropped>,
+    /// Damaged and missing places of the log, ascending: reading them is an error. Empty in strict mode,
+    /// which refuses them.
+    pub damaged: Vec<Damage>,
+    /// The mode in which the log was opened.
+    pub mode: OpenMode,
+    /// Whether the directory is locked: only a log that is opened for reading may do without, where there is
+    /// no `LOCK` file or it cannot be read. Then another process may be writing.
+    pub locked: bool,
     /// Names of unfinished spares that were removed.
     pub removed: Vec<String>,
     /// Names that are not the log's; left alone.
@@ -91,13 +99,16 @@ pub(crate) fn recover(
         return Err(Error::UnsupportedFeatures { path, file, bits: unknown });
     }
     let names = list(disk)?;
-    let files = open_and_sync(disk, &names)?;
+    let salvage = options.mode == OpenMode::Salvage && fresh.is_none();
+    let files = if salvage { open_to_read(disk, &names) } else { open_and_sync(disk, &names)? };
     let synced = clock.now_ns();
     let (facts, verdict) = match fresh {
         Some(_) => survey_fresh(disk, &files, &identity)?,
         None => {
-            let files = Files { disk, identity: &identity, files: &files, threads: readers };
-            if options.verify_on_open {
+            let unopened = names.segments.iter().filter(|n| !files.contains_key(n)).copied().collect();
+            let (mode, threads) = (options.mode, readers);
+            let files = Files { disk, identity: &identity, files: &files, unopened, mode, threads };
+            if options.verify_on_open || options.mode != OpenMode::Strict {
                 files.survey_all(options.suspect, &|_| (), &|(), _| {})?.0
             } else {
                 files.survey(options.suspect)?
@@ -113,7 +124,8 @@ pub(crate) fn recover(
             let _ = crate::disk::write_all_at(&**file, &zeros, u64::from(end.offset()), false);
         }
     }
-    for name in &names.unfinished {
+    let removed = if salvage { Vec::new() } else { names.unfinished.clone() };
+    for name in &removed {
         disk.remove(name).map_err(|e| failed(disk, "remove", name, e))?;
     }
     let segments = open_live(disk, &verdict, &facts, files)?;
@@ -126,7 +138,10 @@ pub(crate) fn recover(
         end: verdict.end,
         watermark: verdict.watermark,
         dropped: verdict.dropped.clone(),
-        removed: names.unfinished.clone(),
+        damaged: verdict.damaged.clone(),
+        mode: options.mode,
+        locked: true,
+        removed,
         foreign: names.foreign.clone(),
         took: Took { sync: since(begin, synced), scan: since(synced, scanned), ..Took::default() },
     };
@@ -171,6 +186,12 @@ fn survey_fresh(
     Ok((facts, verdict))
 }
 
+/// Opens what can be opened, and changes nothing: what was written and not synced may be seen.
+fn open_to_read(disk: &dyn Disk, names: &Names) -> BTreeMap<u32, Arc<dyn DiskFile>> {
+    let open = |&n: &u32| Some((n, disk.open(&file_name(n), Access::Read).ok()?));
+    names.segments.iter().filter_map(open).collect()
+}
+
 /// The error that names a refusal best.
 fn refusal(path: String, damage: &[Damage]) -> Error {
     for d in damage {
@@ -193,7 +214,9 @@ fn open_live(
     for found in facts.iter().filter(|f| f.sequence >= verdict.first_live) {
         let (Ok(header), Some(file)) = (found.header, files.remove(&found.sequence)) else { continue };
         let next = verdict.next.at;
-        let written_to = if found.sequence >= next.segment() {
+        let written_to = if verdict.next.read_only {
+            header.file_bytes
+        } else if found.sequence >= next.segment() {
             let name = file_name(found.sequence);
             // From the end of the kept log on: a copy may have turned zeros inside of groups into holes,
             // and what lies before a hole is not written again.

@@ -56,14 +56,7 @@ pub(crate) fn scan_with(
     block_bytes: u32,
     each: &mut dyn FnMut(&Group<'_>),
 ) -> io::Result<SegmentFacts> {
-    let mut facts = SegmentFacts {
-        sequence,
-        header: Err(HeaderFault::Unreadable),
-        extent: Extent::Whole,
-        heads: Vec::new(),
-        zeros_from: 0,
-        strange: Vec::new(),
-    };
+    let mut facts = SegmentFacts::unreadable(sequence);
     let header = match read_header(file, sequence, uuid, block_bytes)? {
         Ok(header) => header,
         Err(fault) => {

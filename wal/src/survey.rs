@@ -11,13 +11,13 @@ use crate::error::Error;
 use crate::facts::{Damage, Extent, Head, SegmentFacts};
 use crate::footer::{Place, find, head_at};
 use crate::frame::{Identity, SegmentHeader};
-use crate::options::Suspect;
+use crate::options::{OpenMode, Suspect};
 use crate::scan::{Group, read_header, scan_with};
 use crate::segment::file_name;
 use crate::sync::share_out;
 use crate::trust::unproven;
 use crate::types::Lsn;
-use crate::verdict::{Verdict, decide};
+use crate::verdict::{Verdict, decide, decide_as};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -30,6 +30,10 @@ pub(crate) struct Files<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) identity: &'a Identity,
     pub(crate) files: &'a BTreeMap<u32, Arc<dyn DiskFile>>,
+    /// Segments whose files could not be opened; none unless the log is opened to be salvaged.
+    pub(crate) unopened: Vec<u32>,
+    /// What is made of damage; a file that cannot be read is an error unless it is salvaged.
+    pub(crate) mode: OpenMode,
     /// Threads that may read.
     pub(crate) threads: usize,
 }
@@ -72,8 +76,10 @@ impl Files<'_> {
         see: &(impl Fn(&mut V, &Group<'_>) + Sync),
     ) -> Result<(Surveyed, Vec<V>), Error> {
         let all: Vec<u32> = self.files.keys().copied().collect();
-        let (facts, seen): (Vec<_>, Vec<_>) = self.read_whole(&all, start, see)?.into_iter().unzip();
-        let verdict = decide(&facts, self.identity.block_bytes, policy);
+        let (mut facts, seen): (Vec<_>, Vec<_>) = self.read_whole(&all, start, see)?.into_iter().unzip();
+        facts.extend(self.unopened.iter().map(|&sequence| SegmentFacts::unreadable(sequence)));
+        facts.sort_unstable_by_key(|s| s.sequence);
+        let verdict = decide_as(self.mode, &facts, self.identity.block_bytes, policy);
         Ok(((facts, verdict), seen))
     }
 
@@ -87,8 +93,11 @@ impl Files<'_> {
         let Identity { uuid, block_bytes, .. } = self.identity;
         self.each(numbers, &|sequence, file| {
             let mut seen = start(sequence);
-            let facts = scan_with(file, sequence, uuid, *block_bytes, &mut |group| see(&mut seen, group))?;
-            Ok((facts, seen))
+            let facts = scan_with(file, sequence, uuid, *block_bytes, &mut |group| see(&mut seen, group));
+            let lenient = self.mode == OpenMode::Salvage;
+            let facts =
+                if lenient { facts.or_else(|_| Ok(SegmentFacts::unreadable(sequence))) } else { facts };
+            Ok((facts?, seen))
         })
     }
 

@@ -19,14 +19,20 @@
 //!    of a log that is not its own.
 //!
 //! The rules were checked by exhaustive enumeration of crashes and faults of small logs. A sealed segment may
-//! come with its ends alone, if `trust` says that they are enough.
+//! come with its ends alone, if `trust` says that they are enough. What the other modes make of damage stands in
+//! `verdict/degraded.rs` and `verdict/salvage.rs`.
+
+mod damage;
+mod degraded;
+mod salvage;
 
 use crate::facts::{Damage, DamageKind, DropReason, Dropped, Extent, Head, SegmentFacts};
 use crate::frame::HeaderFault;
 use crate::mutant::mutant;
-use crate::options::Suspect;
+use crate::options::{OpenMode, Suspect};
 use crate::segment::SEQUENCE_MAX;
 use crate::types::{GroupKind, Lsn, Prior};
+use damage::{bad_header, missing};
 use std::collections::BTreeMap;
 
 /// A segment of the kept log.
@@ -34,9 +40,10 @@ use std::collections::BTreeMap;
 pub struct Kept {
     /// Its number.
     pub segment: u32,
-    /// Offset just behind its last kept group.
+    /// Offset just behind its last kept group, or behind the damage that follows that.
     pub end: u32,
-    /// Number of kept groups; not known of a segment that was taken on its footer's word.
+    /// Number of kept groups, those in damaged places left out; not known of a segment that was taken on its
+    /// footer's word.
     pub groups: Option<u32>,
 }
 
@@ -51,6 +58,15 @@ pub struct Continue {
     pub mark: bool,
     /// Bytes that the kept records of that segment add to its footer.
     pub footer_bytes: u32,
+    /// The log must not go on: where it would have to is not certain.
+    pub read_only: bool,
+}
+
+impl Continue {
+    /// In a segment that holds nothing yet.
+    fn in_new(at: Lsn, previous_end: Lsn) -> Continue {
+        Continue { at, previous_end, mark: true, footer_bytes: 0, read_only: false }
+    }
 }
 
 /// What recovery concludes.
@@ -68,12 +84,14 @@ pub struct Verdict {
     pub next: Continue,
     /// What was there and is not kept.
     pub dropped: Vec<Dropped>,
+    /// Places of the log that are damaged, ascending, none within another. Empty in strict mode, which
+    /// refuses them.
+    pub damaged: Vec<Damage>,
 }
 
 struct Facts<'a> {
     segments: BTreeMap<u32, &'a SegmentFacts>,
     low: u32,
-    top: u32,
     /// Largest watermark over all heads.
     watermark: Lsn,
     /// Highest segment with a head, 0 if none has.
@@ -87,11 +105,14 @@ struct Facts<'a> {
 }
 
 /// Where the walk ended.
+#[derive(Default)]
 struct Walk {
     kept: Vec<(u32, Head)>,
-    /// First position that is no valid group.
+    /// Damage that was passed on the way; none if the log must be whole.
+    fences: Vec<Damage>,
+    /// First position that is no valid group, and not passed.
     x: Lsn,
-    /// Whether the walk reached the end of the last segment's groups, rather than a gap before it.
+    /// The chain that was walked: segments, and the offsets at which they are left.
     chain: Vec<(u32, u32)>,
 }
 
@@ -113,7 +134,7 @@ pub fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> R
         let Some(top) = top else {
             return facts.nothing_kept(policy);
         };
-        match facts.chain(top) {
+        match facts.chain(top, Links::First) {
             // No head at the first block of `broken`: its link is unknown.
             Err(broken) => {
                 let x = Lsn::new(broken, block_bytes);
@@ -131,6 +152,28 @@ pub fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> R
     }
 }
 
+/// As [`decide`], with what `mode` makes of damage.
+///
+/// A log that is whole is the same in every mode. `Err` has the damage that strict mode names: all of it.
+pub fn decide_as(
+    mode: OpenMode,
+    segments: &[SegmentFacts],
+    block_bytes: u32,
+    policy: Suspect,
+) -> Result<Verdict, Vec<Damage>> {
+    let damage = match decide(segments, block_bytes, policy) {
+        Ok(verdict) => return Ok(verdict),
+        Err(damage) => damage,
+    };
+    let fenced = || degraded::decide(segments, block_bytes, policy);
+    let verdict = match mode {
+        OpenMode::Strict => None,
+        OpenMode::Degraded => fenced(),
+        OpenMode::Salvage => fenced().or_else(|| salvage::decide(segments, block_bytes, policy)),
+    };
+    verdict.ok_or(damage)
+}
+
 /// As [`decide`], over the untouched segments of a log that is being created.
 pub(crate) fn decide_fresh(segments: &[SegmentFacts], block_bytes: u32) -> Result<Verdict, Vec<Damage>> {
     gather(segments, block_bytes)?.nothing_kept(Suspect::Refuse)
@@ -139,7 +182,7 @@ pub(crate) fn decide_fresh(segments: &[SegmentFacts], block_bytes: u32) -> Resul
 fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<Damage>> {
     let by_number: BTreeMap<u32, &SegmentFacts> = segments.iter().map(|s| (s.sequence, s)).collect();
     let Some((&top, newest)) = by_number.last_key_value() else {
-        return Err(vec![missing(1)]);
+        return Err(vec![missing(1, 1)]);
     };
     // A header is durable before the file has its name, so a bad one is never a half-made spare.
     if let Err(fault) = newest.header {
@@ -153,13 +196,17 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<
     while low > 1 && sound(low - 1) {
         low -= 1;
     }
+    Ok(facts_of(by_number, low, top, block_bytes))
+}
+
+/// What is to be known of the segments from `low` to `top`.
+fn facts_of(by_number: BTreeMap<u32, &SegmentFacts>, low: u32, top: u32, block_bytes: u32) -> Facts<'_> {
     let remains =
         |s: &SegmentFacts| s.header.is_ok_and(|h| h.prior == Prior::Zeros) && s.zeros_from > block_bytes;
     let in_reach = || by_number.range(low..).map(|(_, s)| *s);
     let heads = || in_reach().flat_map(|s| s.heads.iter().map(move |h| (s.sequence, h)));
-    Ok(Facts {
+    Facts {
         low,
-        top,
         watermark: heads()
             .filter(|(_, h)| !mutant("watermark_of_valid_groups_only") || h.fault.is_none())
             .filter(|(n, _)| !mutant("watermark_of_the_last_segment_only") || *n == top)
@@ -171,7 +218,16 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<
         first_live: in_reach().filter_map(|s| s.header.ok()).map(|h| h.first_live).max().unwrap_or(1).max(1),
         segments: by_number,
         block_bytes,
-    })
+    }
+}
+
+/// Which groups of a segment are asked where the log came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Links {
+    /// The first one only: without it the segment may never have become part of the log.
+    First,
+    /// If the first one is damaged and the watermark says that it was acknowledged, all others.
+    Any,
 }
 
 impl Facts<'_> {
@@ -185,16 +241,33 @@ impl Facts<'_> {
     }
 
     fn touched_below(&self, limit: u32) -> Option<u32> {
-        (self.low..limit.min(self.top + 1)).rev().find(|&n| !self.heads(n).is_empty())
+        let reach = self.low..limit.max(self.low);
+        self.segments.range(reach).rev().find(|(_, s)| !s.heads.is_empty()).map(|(&n, _)| n)
+    }
+
+    /// The end of the log before `segment`, which all of its groups name; `None` if they do not agree.
+    fn link(&self, segment: u32) -> Option<Lsn> {
+        if let Some(first) = self.head_at(segment, self.block_bytes) {
+            return Some(first.previous_end);
+        }
+        let mut links = self.heads(segment).iter().map(|h| h.previous_end);
+        let link = links.next()?;
+        links.all(|other| other == link).then_some(link)
     }
 
     /// The chain that ends in segment `top`, ascending, each with the offset at which it is left; or the
     /// segment whose link is missing.
-    fn chain(&self, top: u32) -> Result<Vec<(u32, u32)>, u32> {
+    fn chain(&self, top: u32, links: Links) -> Result<Vec<(u32, u32)>, u32> {
         let mut chain = vec![(top, u32::MAX)];
         let mut segment = top;
         loop {
-            let link = self.head_at(segment, self.block_bytes).ok_or(segment)?.previous_end;
+            let first = Lsn::new(segment, self.block_bytes);
+            let any = links == Links::Any && self.watermark > first;
+            let link = match self.head_at(segment, self.block_bytes) {
+                None if any => self.link(segment),
+                head => head.map(|h| h.previous_end),
+            };
+            let link = link.ok_or(segment)?;
             if link.is_zero() || link.segment() < self.low || link.segment() >= segment {
                 chain.reverse();
                 return Ok(chain);
@@ -219,20 +292,21 @@ impl Facts<'_> {
                 at = footer.end;
             }
             while at < limit {
-                match self.head_at(segment, at) {
-                    Some(head) if head.fault.is_none() && head.end <= limit => {
-                        kept.push((segment, *head));
-                        at = head.end;
-                    }
-                    _ => break,
-                }
+                let Some(head) = self.valid(segment, at, limit) else { break };
+                kept.push((segment, *head));
+                at = head.end;
             }
             x = Lsn::new(segment, at);
             if at < limit || i + 1 == chain.len() {
                 break;
             }
         }
-        Walk { kept, x, chain }
+        Walk { kept, x, chain, fences: Vec::new() }
+    }
+
+    /// The valid group at `at`, if it ends within `limit`.
+    fn valid(&self, segment: u32, at: u32, limit: u32) -> Option<&Head> {
+        self.head_at(segment, at).filter(|head| head.fault.is_none() && head.end <= limit)
     }
 
     fn conclude(&self, mut walk: Walk, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
@@ -258,28 +332,30 @@ impl Facts<'_> {
             };
         }
         let lowest = walk.chain[0].0;
-        let link = self.head_at(lowest, self.block_bytes).map_or(Lsn::ZERO, |h| h.previous_end);
+        let link = self.link(lowest).unwrap_or(Lsn::ZERO);
         let reaches = mutant("lowest_link_unchecked");
         if !(reaches || link.is_zero() || link.segment() < first_live) {
             return Err(self.gap(link.segment()));
         }
         walk.kept.retain(|&(segment, _)| segment >= first_live);
+        walk.fences.retain(|fence| fence.from.segment() >= first_live);
         let Some(&(last_segment, last)) = walk.kept.last() else {
             return Ok(self.start_over(first_live));
         };
         let end = Lsn::new(last_segment, last.end);
         Ok(Verdict {
-            kept: self.summarise(&walk.kept),
+            kept: self.summary(&walk),
             end,
             watermark: self.watermark,
             first_live,
-            next: self.continue_behind(end, &last, &walk.kept),
+            next: self.continue_behind(end, &last, &walk),
             dropped: self.dropped(&walk, suspect),
+            damaged: walk.fences,
         })
     }
 
     /// Right behind the end if nothing that looks like a group follows, else above all that was touched.
-    fn continue_behind(&self, end: Lsn, last: &Head, kept: &[(u32, Head)]) -> Continue {
+    fn continue_behind(&self, end: Lsn, last: &Head, walk: &Walk) -> Continue {
         let (segment, offset) = (end.segment(), end.offset());
         let behind = mutant("continued_before_a_dropped_group");
         let follows =
@@ -294,18 +370,22 @@ impl Facts<'_> {
             Err(_) => false,
         });
         let clean = clean || mutant("continued_in_a_torn_block");
+        // A footer written over damage would have the segment look whole to who reads no more than that.
+        let damaged = walk.fences.iter().any(|fence| fence.from.segment() == segment);
+        let clean = clean && (!damaged || mutant("damaged_segment_goes_on"));
         if !follows && clean && last.kind != GroupKind::Footer {
-            let here = kept.iter().filter(|(s, _)| *s == segment);
+            let here = walk.kept.iter().filter(|(s, _)| *s == segment);
             return Continue {
                 at: end,
-                previous_end: self.head_at(segment, self.block_bytes).map_or(Lsn::ZERO, |h| h.previous_end),
+                previous_end: self.link(segment).unwrap_or(Lsn::ZERO),
                 mark: last.kind != GroupKind::Mark,
                 footer_bytes: here.fold(0, |sum, (_, h)| sum.saturating_add(h.footer_bytes)),
+                read_only: false,
             };
         }
         let used = if mutant("continued_in_the_next_number") { segment } else { self.used.max(segment) };
         let next = used + 1;
-        Continue { at: Lsn::new(next, self.block_bytes), previous_end: end, mark: true, footer_bytes: 0 }
+        Continue::in_new(Lsn::new(next, self.block_bytes), end)
     }
 
     fn nothing_kept(&self, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
@@ -324,8 +404,8 @@ impl Facts<'_> {
     fn start_over(&self, first_live: u32) -> Verdict {
         let segment = if self.used == 0 { first_live } else { (self.used + 1).max(first_live) };
         let at = Lsn::new(segment, self.block_bytes);
-        let next = Continue { at, previous_end: Lsn::ZERO, mark: true, footer_bytes: 0 };
-        let walk = Walk { kept: Vec::new(), x: at, chain: Vec::new() };
+        let next = Continue::in_new(at, Lsn::ZERO);
+        let walk = Walk { x: at, ..Walk::default() };
         Verdict {
             kept: Vec::new(),
             end: Lsn::ZERO,
@@ -333,113 +413,34 @@ impl Facts<'_> {
             first_live: segment,
             next,
             dropped: self.dropped(&walk, None),
+            damaged: Vec::new(),
         }
     }
 
-    /// A sector in flight at a crash is old or new. Where old means zeros, bytes at `x` that are neither
-    /// zero nor part of a torn group cannot come from a crash. Returns whether they are suspect.
-    fn check_suspect(&self, x: Lsn, policy: Suspect) -> Result<bool, Vec<Damage>> {
-        let Some(facts) = self.segments.get(&x.segment()) else { return Ok(false) };
-        if !facts.header.is_ok_and(|h| h.prior == Prior::Zeros) {
-            return Ok(false);
+    /// The segments that were walked through, those in which nothing but damage was passed included.
+    fn summary(&self, walk: &Walk) -> Vec<Kept> {
+        let mut all: BTreeMap<u32, Kept> = BTreeMap::new();
+        let groups = walk.kept.iter().map(|(segment, head)| (*segment, head.end, 1));
+        let fences = walk.fences.iter().map(|fence| (fence.from.segment(), fence.to.offset(), 0));
+        for (segment, end, groups) in groups.chain(fences) {
+            let read = self.segments.get(&segment).is_none_or(|s| s.extent == Extent::Whole);
+            let kept = all.entry(segment).or_insert(Kept { segment, end, groups: read.then_some(0) });
+            kept.end = kept.end.max(end);
+            kept.groups = kept.groups.map(|sum| sum + groups);
         }
-        if mutant("suspect_taken_for_torn") {
-            return Ok(false);
-        }
-        let suspect = match self.head_at(x.segment(), x.offset()) {
-            Some(head) => head.fault.is_some() && !head.zero_sector,
-            None => facts.strange.binary_search(&x.offset()).is_ok(),
-        };
-        if suspect && policy == Suspect::Refuse {
-            return Err(vec![Damage { from: x, to: self.extent(x), what: DamageKind::Suspect }]);
-        }
-        Ok(suspect)
-    }
-
-    /// The end of the group at `x`, or of the block if nothing says how long a group there was.
-    fn extent(&self, x: Lsn) -> Lsn {
-        let block = x.offset().saturating_add(self.block_bytes);
-        Lsn::new(x.segment(), self.head_at(x.segment(), x.offset()).map_or(block, |head| head.end))
-    }
-
-    /// Every range from `x` to the watermark that holds no valid group, along `chain`.
-    fn damage(&self, chain: &[(u32, u32)], x: Lsn) -> Vec<Damage> {
-        let mut found = Vec::new();
-        for &(segment, limit) in chain.iter().filter(|(s, _)| *s >= x.segment()) {
-            let start = if segment == x.segment() { x.offset() } else { self.block_bytes };
-            let limit = if segment == self.watermark.segment() {
-                limit.min(self.watermark.offset())
-            } else if segment > self.watermark.segment() {
-                break;
-            } else {
-                let file = self.segments.get(&segment).and_then(|s| s.header.ok());
-                limit.min(file.map_or(u32::MAX, |h| u32::try_from(h.file_bytes).unwrap_or(u32::MAX)))
-            };
-            let mut at = start;
-            while at < limit {
-                let head = self.head_at(segment, at);
-                if let Some(head) = head
-                    && head.fault.is_none()
-                {
-                    at = head.end;
-                    continue;
-                }
-                let next = self.heads(segment).iter().map(|h| h.offset).find(|&o| o > at);
-                let to = next.unwrap_or(limit).min(limit);
-                let what = head.and_then(|h| h.fault).map_or(DamageKind::NoGroup, DamageKind::Group);
-                found.push(Damage { from: Lsn::new(segment, at), to: Lsn::new(segment, to), what });
-                at = to;
-            }
-        }
-        if found.is_empty() {
-            found.push(Damage { from: x, to: self.watermark, what: DamageKind::NoGroup });
-        }
-        found
-    }
-
-    /// The files between `from` and the lowest one in reach: missing, or with a bad header.
-    fn gap(&self, from: u32) -> Vec<Damage> {
-        let from = from.min(self.low.saturating_sub(1)).max(1);
-        let mut gap: Vec<Damage> = (from..self.low)
-            .filter_map(|n| match self.segments.get(&n).map(|s| s.header) {
-                None => Some(missing(n)),
-                Some(Err(fault)) => Some(bad_header(n, fault, self.block_bytes)),
-                Some(Ok(_)) => None,
-            })
-            .take(1000)
-            .collect();
-        if gap.is_empty() {
-            gap.push(missing(from));
-        }
-        gap
-    }
-
-    fn summarise(&self, kept: &[(u32, Head)]) -> Vec<Kept> {
-        let mut all: Vec<Kept> = Vec::new();
-        for &(segment, head) in kept {
-            match all.last_mut() {
-                Some(last) if last.segment == segment => {
-                    last.end = head.end;
-                    last.groups = last.groups.map(|n| n + 1);
-                }
-                _ => {
-                    let sealed = self.segments.get(&segment).is_some_and(|s| s.extent == Extent::Ends);
-                    all.push(Kept { segment, end: head.end, groups: (!sealed).then_some(1) });
-                }
-            }
-        }
-        all
+        all.into_values().collect()
     }
 
     /// Everything that looks like a group and is not kept.
     fn dropped(&self, walk: &Walk, suspect: Option<Lsn>) -> Vec<Dropped> {
         let limits: BTreeMap<u32, u32> = walk.chain.iter().copied().collect();
-        let kept_to: BTreeMap<u32, u32> = walk.kept.iter().map(|(s, h)| (*s, h.end)).collect();
+        let kept = self.summary(walk);
+        let kept_to: BTreeMap<u32, u32> = kept.iter().map(|k| (k.segment, k.end)).collect();
         let mut dropped: Vec<Dropped> = Vec::new();
         if let Some(x) = suspect {
             dropped.push(Dropped { from: x, to: self.extent(x), why: DropReason::Suspect });
         }
-        let live = walk.kept.first().map_or(walk.x.segment(), |(s, _)| *s);
+        let live = kept.first().map_or(walk.x.segment(), |k| k.segment);
         for (&segment, facts) in self.segments.range(live.min(self.touched)..) {
             for head in &facts.heads {
                 if kept_to.get(&segment).is_some_and(|&end| head.offset < end) {
@@ -459,11 +460,6 @@ impl Facts<'_> {
     }
 }
 
-fn missing(segment: u32) -> Damage {
-    Damage { from: Lsn::new(segment, 0), to: Lsn::new(segment, u32::MAX), what: DamageKind::Missing }
-}
-
-fn bad_header(segment: u32, fault: HeaderFault, block_bytes: u32) -> Damage {
-    let (from, to) = (Lsn::new(segment, 0), Lsn::new(segment, block_bytes));
-    Damage { from, to, what: DamageKind::Header(fault) }
-}
+#[cfg(test)]
+#[path = "verdict/mode_tests.rs"]
+mod tests;

@@ -1,27 +1,32 @@
 //! The log as its users see it: composition of the floors below, and no mechanism of its own.
 
+mod salvage;
+
 use crate::commit::{Blocked, Core, Limits, Log, Sealer, Start, Ticket};
 use crate::create;
 use crate::directory::{IDENTITY, LOCK, failed, list};
 use crate::disk::{Disk, DiskLock, Mode, PosixDisk};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
+use crate::facts::Damage;
+use crate::fence::{Fences, records_within};
 use crate::footer::{Footer, Place, find};
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
-use crate::frame::{Batch, Identity};
+use crate::frame::{Batch, Identity, RecordRef};
 use crate::listener::Listener;
 use crate::mutant::mutant;
-use crate::options::Options;
+use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
-use crate::read::{Records, Table, read_range};
+use crate::read::{Records, Table, damaged, read_range};
 use crate::recover::{Recovered, Report, recover};
-use crate::segment::file_name;
+use crate::segment::{Segment, file_name};
 use crate::shelf::Shelf;
 use crate::stats::Stats;
 use crate::sync::{AtomicU32, Mutex, RwLock};
 use crate::types::{Class, Lsn, len32};
+use crate::verdict::Verdict;
 use crate::workers::Workers;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -62,7 +67,7 @@ impl Wal {
         Wal::create_in(Env::posix(dir, options)?, options)
     }
 
-    /// Opens the log in `dir` and finds its end.
+    /// Opens the log in `dir` and finds its end. What becomes of damage, [`Options::mode`] says.
     ///
     /// # Errors
     /// Those that name who must act: [`Error::NotALog`], [`Error::Locked`],
@@ -76,6 +81,8 @@ impl Wal {
     /// As [`Wal::create`], on any disk.
     pub fn create_in(env: Env, options: &Options) -> Result<Wal, Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
+        // There is no damage yet, and it is to be written.
+        let options = &Options { mode: OpenMode::Strict, ..options.clone() };
         let disk = &*env.disk;
         options.check_blocks(disk.block_size()).map_err(Error::OptionOutOfRange)?;
         // Looked at before the lock is taken too, so that a refusal leaves no LOCK file behind.
@@ -111,6 +118,9 @@ impl Wal {
         if let Some(found) = names.instead_of_log() {
             return Err(Error::NotALog { path: env.disk.location(), found });
         }
+        if options.mode == OpenMode::Salvage {
+            return Wal::salvage(env, options);
+        }
         let lock = lock(&*env.disk)?;
         let (wal, report) = Wal::start(env, options, lock, None)?;
         Ok((wal.spawn()?, report))
@@ -138,12 +148,7 @@ impl Wal {
         };
         let mut pipeline =
             Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
-        let mut table = Table::default();
-        for kept in &verdict.kept {
-            if let Some(segment) = segments.get(&kept.segment) {
-                table.insert(Arc::clone(segment), Some(kept.end));
-            }
-        }
+        let mut table = table(&verdict, &segments);
         // A log that starts over says so with its mark; until that is durable its files stay.
         if !verdict.end.is_zero() || mutant("new_start_not_marked_before_removal") {
             shelf.release_below(verdict.first_live);
@@ -182,7 +187,7 @@ impl Wal {
                 first_live: verdict.first_live,
                 footer_bytes: verdict.next.footer_bytes,
                 marked: !verdict.next.mark,
-                lock,
+                lock: Some(lock),
             },
         );
         let wal = Wal {
@@ -219,8 +224,8 @@ impl Wal {
     /// # Errors
     /// The failure that stopped the log, if one did; the directory is unlocked all the same.
     pub fn close(mut self) -> Result<(), Error> {
-        let result =
-            if mutant("close_writes_nothing") { Ok(()) } else { self.flush().and_then(|_| self.mark()) };
+        let nothing = mutant("close_writes_nothing") || self.options.mode == OpenMode::Salvage;
+        let result = if nothing { Ok(()) } else { self.flush().and_then(|_| self.mark()) };
         self.stop();
         result
     }
@@ -301,6 +306,9 @@ impl Wal {
     /// Installs what makes the footers, and shows it the records of the segment in use. Call it before
     /// the first append.
     pub fn set_sealer(&self, mut sealer: Box<dyn Sealer>) -> Result<(), Error> {
+        if self.options.mode == OpenMode::Salvage {
+            return Ok(()); // nothing is ever sealed
+        }
         let segment = self.active_segment();
         for record in self.records(Lsn::new(segment, 0)) {
             let record = record?;
@@ -409,20 +417,69 @@ impl Wal {
 
     /// Fills `out` with the bytes at `at`, which an append or a record named; from memory if they are not
     /// durable yet. Unchecked: compare the part's CRC.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the fenced place that the bytes touch, see [`Wal::damaged`];
+    /// [`Error::NotInLog`], [`Error::Io`].
     pub fn read_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        self.read(at, out, Fences::over)
+    }
+
+    /// As [`Wal::read_at`], also within damaged places, of which nothing but the part's CRC vouches for a
+    /// byte.
+    pub fn read_damaged_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        self.read(at, out, |_, _, _| None)
+    }
+
+    fn read(
+        &self,
+        at: Lsn,
+        out: &mut [u8],
+        fence: impl Fn(&Fences, Lsn, usize) -> Option<Damage>,
+    ) -> Result<(), Error> {
         if at >= self.log.durable() {
             let core = self.log.core();
             if core.read_pending(at, out) {
                 return Ok(());
             }
-            if at >= core.watermark() {
-                return Err(Error::NotInLog { lsn: at });
+            let beyond = at >= core.watermark();
+            drop(core);
+            if beyond {
+                let fence = fence(&self.table.read().fences, at, out.len());
+                return Err(fence.map_or(Error::NotInLog { lsn: at }, |fence| damaged(&self.location, fence)));
             }
         }
         self.enter_segments(at);
-        let segment = self.table.read().get(at.segment());
+        let table = self.table.read();
+        let (fence, segment) = (fence(&table.fences, at, out.len()), table.get(at.segment()));
+        drop(table);
+        if let Some(fence) = fence {
+            return Err(damaged(&self.location, fence));
+        }
         let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
         read_range(&segment, &self.location, at, out)
+    }
+
+    /// Damaged places of the log, ascending; empty unless [`Options::mode`] had it opened in spite of them.
+    /// Reading them is [`Error::Corrupt`], which names the place. A place is gone when its segment is released.
+    pub fn damaged(&self) -> Vec<Damage> {
+        self.table.read().fences.list().to_vec()
+    }
+
+    /// Hands what is left of the records of the damaged place `damage`, one of [`Wal::damaged`], to `each`: those
+    /// whose header, `meta` and part table check, in log order, with the numbers of their parts that do not.
+    /// Returns whether that accounts for every record of the place. If it does not, what was handed out says
+    /// nothing about the rest.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn damaged_records(
+        &self,
+        damage: &Damage,
+        each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
+    ) -> Result<bool, Error> {
+        let segment = self.table.read().get(damage.from.segment());
+        segment.map_or(Ok(false), |segment| records_within(&segment, &self.location, damage, each))
     }
 
     /// End of the durable prefix.
@@ -489,14 +546,25 @@ fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
 
 fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
     let holder = format!("process {}\n", std::process::id());
-    match disk.lock(LOCK, &holder) {
-        Ok(Ok(lock)) => Ok(Arc::from(lock)),
-        Ok(Err(text)) => {
-            let holder = if text.is_empty() { "another process".into() } else { text };
-            Err(Error::Locked { path: disk.location(), holder })
+    let lock = disk.lock(LOCK, &holder).map_err(|e| failed(disk, "lock", LOCK, e))?;
+    lock.map(Arc::from).map_err(|holder| locked(disk, holder))
+}
+
+/// The directory is another's, who wrote `holder`.
+fn locked(disk: &dyn Disk, holder: String) -> Error {
+    let holder = if holder.is_empty() { "another process".into() } else { holder };
+    Error::Locked { path: disk.location(), holder }
+}
+
+/// The kept log, for readers.
+fn table(verdict: &Verdict, segments: &BTreeMap<u32, Arc<Segment>>) -> Table {
+    let mut table = Table::new(Fences::new(verdict.damaged.clone()));
+    for kept in &verdict.kept {
+        if let Some(segment) = segments.get(&kept.segment) {
+            table.insert(Arc::clone(segment), Some(kept.end));
         }
-        Err(e) => Err(failed(disk, "lock", LOCK, e)),
     }
+    table
 }
 
 /// Prepares spares until `count` are ready.
@@ -510,7 +578,7 @@ fn fill_shelf(pipeline: &mut Pipeline, shelf: &Shelf, count: usize) -> Result<()
 }
 
 /// The first spare, made if need be.
-fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<crate::segment::Segment>, Error> {
+fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<Segment>, Error> {
     loop {
         fill_shelf(pipeline, shelf, 2)?;
         if let Some(segment) = shelf.take(1) {

@@ -2,7 +2,8 @@
 //! otherwise; in a tail segment and in a sealed one, in files prepared with zeros and in files that hold stale
 //! bytes. Open refuses with an error that names the place and changes nothing, or drops what was never known
 //! durable and says so (INV-5, INV-6). A reader of a log that was open already shows the records as they were,
-//! or an error.
+//! or an error. What open refuses is opened in the other modes: degraded mode fences what strict mode names, or
+//! refuses too; salvage reads what is left and changes nothing (INV-10).
 //!
 //! `cargo test -p seawall-wal --test corruption -- --nocapture` prints the table.
 
@@ -14,6 +15,8 @@ mod files;
 mod inside;
 #[path = "corruption/log.rs"]
 mod log;
+#[path = "corruption/modes.rs"]
+mod modes;
 #[path = "corruption/table.rs"]
 mod table;
 

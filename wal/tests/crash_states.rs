@@ -12,6 +12,8 @@
 
 #[path = "crash_states/check.rs"]
 mod check;
+#[path = "crash_states/modes.rs"]
+mod modes;
 #[path = "crash_states/trace.rs"]
 mod trace;
 

@@ -35,6 +35,12 @@
 //! # }
 //! ```
 //!
+//! **Damaged entries.** On a log that was opened in degraded mode, [`Engine::damaged`](crate::Engine::damaged) may
+//! list entries of the group. Their indexes and terms are right, so a vote rests on the true end of the log, but a
+//! node that lacks payloads must not lead: get them from a peer and append them again, from the first damaged
+//! one to the last entry, before a [`Pump`] is made (`docs/durability.md`, *Living with fenced entries*). A core that
+//! needs one all the same stops its pump with the error.
+//!
 //! **Snapshots** are not there yet: a peer that needs entries which were compacted away waits, and a
 //! snapshot that a peer sends is refused. Compact only what every peer has.
 

@@ -80,8 +80,8 @@ pub(crate) struct Start {
     pub(crate) footer_bytes: u32,
     /// Whether the last group is a mark.
     pub(crate) marked: bool,
-    /// The directory's lock.
-    pub(crate) lock: Arc<dyn DiskLock>,
+    /// The directory's lock; a log that is only read may do without.
+    pub(crate) lock: Option<Arc<dyn DiskLock>>,
 }
 
 pub(crate) struct Core {
@@ -171,7 +171,7 @@ impl Core {
             first_live: start.first_live,
             first_live_durable: if start.watermark.is_zero() { 0 } else { start.first_live },
             failure: None,
-            lock: Some(start.lock),
+            lock: start.lock,
             sealer: None,
             waiters: Waiters::default(),
             pool: Pool::default(),

@@ -162,7 +162,7 @@ impl Core {
         let mut wake = Wake::default();
         if self.failure.is_none() {
             let cause = match cause {
-                Error::Closed => Error::Closed,
+                Error::Closed | Error::ReadOnly => cause,
                 cause => Error::Latched { cause: Arc::new(cause) },
             };
             wake.answers = self.waiters.take_all(&cause);

@@ -241,7 +241,7 @@ impl Log {
         let stopped = if wake.latched { core.failure().map(|f| (core.shelf(), f.clone())) } else { None };
         drop(core);
         if let Some((shelf, failure)) = stopped {
-            if !matches!(failure, Error::Closed) {
+            if !matches!(failure, Error::Closed | Error::ReadOnly) {
                 shelf.tell(|l| l.latched(&failure));
             }
             self.words.iter().for_each(|w| {

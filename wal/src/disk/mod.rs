@@ -98,6 +98,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// `Ok(Err(text))` if another process has it, with what that process wrote. The lock is released
     /// when the value is dropped, after every file opened through this disk is closed.
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>>;
+
+    /// Keeps writers out of the directory, and no reader, without changing anything: the lock of the file
+    /// `name` as it is. `Ok(Ok(None))` if there is no such file, it cannot be opened for reading, or the disk
+    /// has no such lock: then the caller reads without one.
+    fn lock_for_reading(&self, name: &str) -> io::Result<Result<Option<Box<dyn DiskLock>>, String>> {
+        let _ = name;
+        Ok(Ok(None))
+    }
 }
 
 /// A held directory lock; dropping it releases the directory.

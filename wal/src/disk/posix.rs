@@ -229,27 +229,44 @@ impl Disk for PosixDisk {
 
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
         let fd = self.openat(name, OFlags::RDWR | OFlags::CREATE)?;
-        // The kernel may hold a killed process's files for a moment longer than the process.
-        let mut tries = 0;
-        loop {
-            match fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => break,
-                Err(Errno::WOULDBLOCK) if tries < 20 => {
-                    tries += 1;
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                Err(Errno::WOULDBLOCK) => {
-                    let mut text = String::new();
-                    let _ = File::from(fd).take(256).read_to_string(&mut text);
-                    return Ok(Err(text.trim().to_owned()));
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-        let mut file = File::from(fd);
+        let mut file = match flock(fd, FlockOperation::NonBlockingLockExclusive)? {
+            Ok(file) => file,
+            Err(holder) => return Ok(Err(holder)),
+        };
         // Who holds the lock is a help for people; a full disk must not keep the log from opening.
         let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
         Ok(Ok(Box::new(PosixLock(Mutex::new(file)))))
+    }
+
+    fn lock_for_reading(&self, name: &str) -> io::Result<Result<Option<Box<dyn DiskLock>>, String>> {
+        let Ok(fd) = self.openat(name, OFlags::RDONLY) else { return Ok(Ok(None)) };
+        match flock(fd, FlockOperation::NonBlockingLockShared) {
+            Ok(Ok(file)) => Ok(Ok(Some(Box::new(PosixLock(Mutex::new(file)))))),
+            Ok(Err(holder)) => Ok(Err(holder)),
+            // A file system without locks, or one that gives none to who cannot write.
+            Err(_) => Ok(Ok(None)),
+        }
+    }
+}
+
+/// Takes a lock, or says what its holder wrote.
+fn flock(fd: OwnedFd, operation: FlockOperation) -> io::Result<Result<File, String>> {
+    // The kernel may hold a killed process's files for a moment longer than the process.
+    let mut tries = 0;
+    loop {
+        match fs::flock(&fd, operation) {
+            Ok(()) => return Ok(Ok(File::from(fd))),
+            Err(Errno::WOULDBLOCK) if tries < 20 => {
+                tries += 1;
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(Errno::WOULDBLOCK) => {
+                let mut text = String::new();
+                let _ = File::from(fd).take(256).read_to_string(&mut text);
+                return Ok(Err(text.trim().to_owned()));
+            }
+            Err(e) => return Err(e.into()),
+        }
     }
 }
 

@@ -5,7 +5,9 @@ use crate::disk::Disk;
 use crate::disk::sim::{SimClock, SimDisk, SimRandom};
 use crate::env::{Env, Threads};
 use crate::error::Error;
+use crate::facts::Damage;
 use crate::frame::Batch;
+use crate::read::Record;
 use crate::types::{Class, Lsn};
 use crate::wal::Wal;
 use std::collections::BTreeMap;
@@ -45,14 +47,26 @@ pub(super) fn append(wal: &Wal, id: u64) -> Result<Lsn, Error> {
 
 /// Positions and numbers of all records, each of which must be whole.
 pub(super) fn read(wal: &Wal) -> Result<Vec<(Lsn, u64)>, Error> {
-    let mut found = Vec::new();
+    wal.records(Lsn::ZERO).map(|record| Ok(whole(&record?))).collect()
+}
+
+/// As [`read`], behind damaged places too; and those.
+pub(super) fn read_past_damage(wal: &Wal) -> (Vec<(Lsn, u64)>, Vec<Damage>) {
+    let (mut found, mut places) = (Vec::new(), Vec::new());
     for record in wal.records(Lsn::ZERO) {
-        let record = record?;
-        let id = u64::from_le_bytes(record.meta().try_into().expect("a record of this module"));
-        assert!(record.parts().map(|(_, bytes)| bytes).eq(parts(id)), "content of record {id}");
-        found.push((record.lsn(), id));
+        match record {
+            Ok(record) => found.push(whole(&record)),
+            Err(Error::Corrupt { damage, .. }) => places.extend_from_slice(&damage),
+            Err(error) => panic!("{error}"),
+        }
     }
-    Ok(found)
+    (found, places)
+}
+
+fn whole(record: &Record) -> (Lsn, u64) {
+    let id = u64::from_le_bytes(record.meta().try_into().expect("a record of this module"));
+    assert!(record.parts().map(|(_, bytes)| bytes).eq(parts(id)), "content of record {id}");
+    (record.lsn(), id)
 }
 
 /// All files but the lock, which every open writes.

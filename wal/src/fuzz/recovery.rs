@@ -6,7 +6,7 @@
 //! agrees; `inspect` agrees with open and changes nothing (INV-10). Fails by a panic that says what was found.
 
 use super::Choices;
-use super::damage::{BLOCK, append, contents, damage, env, looked_at, read};
+use super::damage::{BLOCK, append, contents, damage, env, looked_at, read, read_past_damage};
 use crate::commit::Ticket;
 use crate::disk::Mode;
 use crate::disk::sim::{SimDisk, SimOptions};
@@ -15,7 +15,7 @@ use crate::facts::{Damage, DamageKind};
 use crate::frame::HeaderFault;
 use crate::frame::layout::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::inspect::{Inspection, inspect};
-use crate::options::{Options, Suspect};
+use crate::options::{OpenMode, Options, Suspect};
 use crate::recover::Report;
 use crate::segment::file_name;
 use crate::step::Stepper;
@@ -82,6 +82,7 @@ fn check(base: &Base, disk: &Arc<SimDisk>, suspect: Suspect) {
             assert!(contents(disk) == before, "a refusal changed something");
             let again = open(disk, suspect).map(|_| ()).expect_err("refused before");
             assert_eq!(format!("{again:?}"), format!("{error:?}"), "two refusals");
+            base.other_modes(disk, suspect);
             return;
         }
     };
@@ -168,6 +169,38 @@ impl Base {
         }
         let kept = |lsn: &Lsn| report.dropped.iter().all(|d| *lsn < d.from || *lsn >= d.to);
         assert!(shown.iter().all(|(lsn, _)| kept(lsn)), "dropped and shown: {:?}", report.dropped);
+    }
+
+    /// What strict mode refuses, in the other modes: salvage changes nothing; degraded shows known records, and
+    /// all of those below its end that lie in no place it names.
+    fn other_modes(&self, disk: &Arc<SimDisk>, suspect: Suspect) {
+        let open = |mode| Wal::open_in(env(disk), &Options { mode, suspect, ..options() });
+        let (before, operations) = (contents(disk), disk.operations());
+        match open(OpenMode::Salvage) {
+            Ok((wal, report)) => {
+                let (_, places) = read_past_damage(&wal);
+                assert_eq!(places, report.damaged, "places met, places reported");
+                assert!(matches!(wal.flush(), Err(Error::ReadOnly)), "a flush of what is only read");
+            }
+            Err(error) => assert!(is_typed(&error), "{error}"),
+        }
+        assert!(contents(disk) == before && disk.operations() == operations, "salvage changed something");
+        match open(OpenMode::Degraded) {
+            Ok((wal, report)) => {
+                let (shown, places) = read_past_damage(&wal);
+                assert_eq!(places, report.damaged, "places met, places reported");
+                assert!(shown.iter().all(|record| self.known.contains(record)), "never written");
+                let live = |lsn: Lsn| lsn.segment() >= report.first_live && lsn < report.end;
+                let named = |lsn| report.damaged.iter().any(|d| d.from <= lsn && lsn < d.to);
+                let mut due = self.known.iter().filter(|(lsn, _)| live(*lsn) && !named(*lsn));
+                assert!(due.all(|record| shown.contains(record)), "lost, and not named");
+                assert!(report.watermark <= report.end, "acknowledged beyond the end");
+            }
+            Err(error) => {
+                assert!(is_typed(&error), "{error}");
+                assert!(contents(disk) == before, "a refusal changed something");
+            }
+        }
     }
 
     /// Whether `len` bytes at `at` are those that were written, in a file of the same length.

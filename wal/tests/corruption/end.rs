@@ -58,7 +58,12 @@ pub fn row_10_bytes_of_another_incarnation(kind: Kind, table: &mut Table) {
     // No crash leaves this in a file prepared with zeros.
     plant(&log);
     suspect(&log, end);
-    table.note(row.0, row.1, kind, Found { open: "error (suspect)", read: "as before", verify: "error" });
+    table.note(
+        row.0,
+        row.1,
+        kind,
+        Found { open: "error (suspect)", read: "as before", verify: "error", ..Found::NOT_ASKED },
+    );
     let (wal, _) = log.open_with(Suspect::Drop).unwrap();
     assert_eq!(ids(&wal), (0..200).collect::<Vec<_>>());
     drop(wal);
@@ -99,13 +104,18 @@ pub fn row_11_a_torn_group_before_a_whole_one(kind: Kind, table: &mut Table) {
     let (row, what) = (11, "a torn group before a whole one");
     assert!(inspect(&*log.disk).unwrap().verdict.is_ok());
     log.keeps(what, 200, &[DropReason::Torn, DropReason::BehindTorn]);
-    table.note(row, what, kind, Found { open: "dropped, reported", read: "-", verify: "sound" });
+    table.note(
+        row,
+        what,
+        kind,
+        Found { open: "dropped, reported", read: "-", verify: "sound", ..Found::NOT_ASKED },
+    );
     // The whole one stood where the log would have come to: it was not read again by any later open.
     table.note(
         10,
         "a dropped group, whole, at its place",
         kind,
-        Found { open: "as before", read: "as before", verify: "sound" },
+        Found { open: "as before", read: "as before", verify: "sound", ..Found::NOT_ASKED },
     );
 }
 
@@ -124,7 +134,8 @@ pub fn row_13_a_crash_during_recovery(kind: Kind, table: &mut Table) {
         }
         let (wal, _) = copy.open_with(Suspect::Refuse).unwrap_or_else(|e| panic!("cut at {cut}: {e}"));
         assert_eq!(ids(&wal), (0..200).collect::<Vec<_>>(), "cut at {cut}");
-        let found = Found { open: "dropped, reported", read: "as before", verify: "sound" };
+        let found =
+            Found { open: "dropped, reported", read: "as before", verify: "sound", ..Found::NOT_ASKED };
         if reached {
             table.note(13, "a crash during recovery, and again", kind, found);
         }
@@ -144,7 +155,12 @@ pub fn row_16_rot_of_what_was_acknowledged_last(kind: Kind, table: &mut Table) {
     // The padding ends in a part of a sector, so no sector of the group is zero: not a torn write.
     rot(&open);
     suspect(&open, open.lsn(199));
-    table.note(row.0, row.1, kind, Found { open: "error (suspect)", read: "error", verify: "error" });
+    table.note(
+        row.0,
+        row.1,
+        kind,
+        Found { open: "error (suspect)", read: "error", verify: "error", ..Found::NOT_ASKED },
+    );
     let (wal, report) = open.open_with(Suspect::Drop).unwrap();
     assert_eq!(ids(&wal), (0..199).collect::<Vec<_>>());
     assert!(report.dropped.iter().any(|d| d.from == open.lsn(199) && d.why == DropReason::Suspect));

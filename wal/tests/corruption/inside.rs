@@ -88,7 +88,12 @@ pub fn rows_1_to_5_and_17_damage_inside_of_a_group(kind: Kind, table: &mut Table
         }
         assert!(records.next().is_none());
         let verify = if inspect(&*copy.disk).unwrap().verdict.is_err() { "error" } else { "sound" };
-        table.note(17, "rot after open", kind, Found { open: "was open", read: "error", verify });
+        table.note(
+            17,
+            "rot after open",
+            kind,
+            Found { open: "was open", read: "error", verify, ..Found::NOT_ASKED },
+        );
     }
 }
 
@@ -177,7 +182,7 @@ pub fn row_17_a_segment_under_its_footer(table: &mut Table) {
                 17,
                 "under a footer, told to verify",
                 kind,
-                Found { open: "error", read: "-", verify: "error" },
+                Found { open: "error", verify: "error", ..Found::NOT_ASKED },
             );
             copy.crash();
             let (wal, report) = Wal::open_in(stepped(&copy), &options).unwrap();
@@ -192,7 +197,12 @@ pub fn row_17_a_segment_under_its_footer(table: &mut Table) {
             drop(wal);
             copy.crash();
             assert_eq!(inspect(&*copy).unwrap().verdict.unwrap_err()[..], refused[..]);
-            table.note(17, "under a footer", kind, Found { open: "opens", read: "error", verify: "error" });
+            table.note(
+                17,
+                "under a footer",
+                kind,
+                Found { open: "opens", read: "error", verify: "error", ..Found::NOT_ASKED },
+            );
         }
     }
 }
@@ -224,7 +234,7 @@ pub fn row_17_a_footer(table: &mut Table) {
         assert!(damage.iter().any(|d| d.from == at), "{damage:?}");
         let copy = disk.fork(1);
         assert!(matches!(Wal::open_in(stepped(&copy), &options), Err(Error::Corrupt { .. })));
-        table.note(17, "a footer", kind, Found { open: "error", read, verify: "error" });
+        table.note(17, "a footer", kind, Found { open: "error", read, verify: "error", ..Found::NOT_ASKED });
         flipped();
     }
     assert_eq!(ids(&wal), (0..40).collect::<Vec<_>>());

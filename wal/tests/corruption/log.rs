@@ -170,9 +170,11 @@ impl Log {
             }
             Err(_) => "error",
         };
+        let mut modes = ("-", "-");
         let open = match due {
             Due::Refusal(_) | Due::AnyRefusal => {
                 copy.refuses(what, &covers);
+                modes = copy.other_modes(what);
                 "error"
             }
             Due::Kept(keep, dropped) => {
@@ -187,7 +189,8 @@ impl Log {
         };
         assert_eq!(verify == "error", open == "error", "{what}");
         let read = self.read_after(what, damage);
-        table.note(row.0, row.1, self.kind, Found { open, read, verify });
+        let (degraded, salvage) = modes;
+        table.note(row.0, row.1, self.kind, Found { open, read, verify, degraded, salvage });
     }
 
     /// What a reader of a log says that is open when the damage happens; never wrong records.

@@ -13,6 +13,14 @@ pub struct Found {
     pub read: &'static str,
     /// Whoever looks without opening.
     pub verify: &'static str,
+    /// An open in degraded mode, and one in salvage mode, where strict mode refuses.
+    pub degraded: &'static str,
+    pub salvage: &'static str,
+}
+
+impl Found {
+    /// Of which the other modes were not asked.
+    pub const NOT_ASKED: Found = Found { open: "-", read: "-", verify: "-", degraded: "-", salvage: "-" };
 }
 
 /// Outcomes by row and damage: how many cases, and in which logs.
@@ -41,14 +49,14 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |cells: [&str; 8]| {
-            let [row, what, logs, cases, open, read, verify, at] = cells;
+        let mut line = |cells: [&str; 10]| {
+            let [row, what, logs, cases, open, degraded, salvage, read, verify, at] = cells;
             writeln!(
                 f,
-                "| {row:>2} | {what:43} | {logs:42} | {cases:>5} | {open:22} | {read:9} | {verify:7} | {at:18} |"
+                "| {row:>2} | {what:43} | {logs:42} | {cases:>5} | {open:22} | {degraded:8} | {salvage:9} | {read:9} | {verify:7} | {at:18} |"
             )
         };
-        line(["#", "damage", "logs", "cases", "open", "read", "verify", "found at"])?;
+        line(["#", "damage", "logs", "cases", "open", "degraded", "salvage", "read", "verify", "found at"])?;
         for ((row, what, found), (cases, kinds)) in &self.0 {
             let logs: Vec<String> = kinds.iter().map(ToString::to_string).collect();
             let logs = if kinds.len() == Kind::ALL.len() { "all".into() } else { logs.join(", ") };
@@ -57,7 +65,8 @@ impl fmt::Display for Table {
             let at: Vec<&str> = says.into_iter().filter(|(says, _)| finds(says)).map(|s| s.1).collect();
             let at = if at.is_empty() { "nothing to find".into() } else { at.join(", ") };
             let (row, cases) = (row.to_string(), cases.to_string());
-            line([&row, what, &logs, &cases, found.open, found.read, found.verify, &at])?;
+            let Found { open, degraded, salvage, read, verify } = *found;
+            line([&row, what, &logs, &cases, open, degraded, salvage, read, verify, &at])?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! What every crash state, and every such state with a rotten block, is held to.
 
+use super::modes;
 use super::trace::{BLOCK, Ghost, Group, IN_FLIGHT, Image, Node, Pending, Start, Step, Trace, kept, open};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::fuzz::quick::{agree, milder};
@@ -11,6 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 const SECTOR: usize = 512;
+
+/// One in so many states with a rotten block is opened in the other modes, beside being judged.
+const REALLY: u64 = 11;
 
 /// Of each group its length and how many were durable when it was issued; and which writes are done.
 type Essence = (Vec<(usize, usize)>, Vec<bool>);
@@ -227,6 +231,17 @@ impl Explorer {
                             self.tally.opened_over_rot += 1;
                             served_but_for(&disk, ghost, &kept(&before, sound), at);
                         }
+                    }
+                    // Every so many for real, which is slow.
+                    let really = self.tally.rotten.is_multiple_of(REALLY);
+                    let image = || {
+                        let mut image = image.clone();
+                        image.segments.insert(n, Rc::new(spoiled.clone()));
+                        image
+                    };
+                    let spoiled = if really { image() } else { Image::default() };
+                    if let Some(became) = modes::rotten(&spoiled, &facts, ghost, how, really) {
+                        *self.tally.rot.entry(became).or_default() += 1;
                     }
                     self.tally.lost_max = self.tally.lost_max.max(lost);
                 };

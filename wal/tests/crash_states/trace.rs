@@ -48,7 +48,7 @@ pub struct Ghost {
 }
 
 /// The files of a log without a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Image {
     pub identity: Rc<Vec<u8>>,
     pub segments: BTreeMap<u32, Rc<Vec<u8>>>,

@@ -31,13 +31,15 @@ pub(crate) enum Command {
     Records(RecordsArgs),
     /// Check every byte and name every damaged place
     Verify(Target),
+    /// What an open would report in each mode: strict, degraded, salvage
+    Report(Target),
 }
 
 impl Command {
     /// The log's directory.
     pub(crate) fn dir(&self) -> &Path {
         match self {
-            Command::Summary(target) | Command::Verify(target) => &target.dir,
+            Command::Summary(target) | Command::Verify(target) | Command::Report(target) => &target.dir,
             Command::Records(args) => &args.target.dir,
         }
     }

@@ -10,7 +10,8 @@ use crate::look::Look;
 use crate::ops::Op;
 use crate::report::fault_text;
 use seawall::look::{OpLine, What, decode_record};
-use seawall_wal::look::{Damage, DamageKind, GroupFault, SegmentFacts, file_name, visit_remnants};
+use seawall_tools::open_report::kind_name;
+use seawall_wal::look::{Damage, SegmentFacts, file_name, visit_remnants};
 use seawall_wal::{Lsn, look::RecordRef};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -85,15 +86,7 @@ impl Place {
             from: damage.from.to_string(),
             to: damage.to.to_string(),
             bytes: (!whole).then(|| u64::from(damage.to.offset().saturating_sub(damage.from.offset()))),
-            kind: match damage.what {
-                DamageKind::NoGroup => "no_group",
-                DamageKind::Group(GroupFault::Record(..)) => "group_record",
-                DamageKind::Group(GroupFault::Padding(_)) => "group_padding",
-                DamageKind::Group(GroupFault::Count) => "group_count",
-                DamageKind::Header(_) => "header",
-                DamageKind::Missing => "missing",
-                DamageKind::Suspect => "suspect",
-            },
+            kind: kind_name(damage.what),
             reason: damage.what.to_string(),
             remnants: Vec::new(),
             missing: Vec::new(),

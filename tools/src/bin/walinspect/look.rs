@@ -16,7 +16,7 @@ use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::thread;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// So often a log that changes while it is looked at is looked at again.
 const LOOKS_MAX: u32 = 5;
@@ -62,6 +62,8 @@ pub(crate) struct Look {
     pub(crate) remains: Vec<Remains>,
     /// Whether files kept changing, so that an unsound end may be one that is being written.
     pub(crate) being_written: bool,
+    /// How long the scan took.
+    pub(crate) took: Duration,
 }
 
 impl Look {
@@ -86,7 +88,9 @@ impl Look {
     }
 
     fn once(dir: &Path, disk: PosixDisk) -> Result<Look, Failure> {
+        let begin = Instant::now();
         let (found, tallies) = inspect_with(&disk, |_| SegmentTally::default(), SegmentTally::add)?;
+        let took = begin.elapsed();
         let mut tally = Tally::default();
         tallies.into_iter().for_each(|segment| tally.add(segment));
         let mut unheaded = Vec::new();
@@ -98,7 +102,7 @@ impl Look {
                 tally = kept_only(&disk, &found, verdict)?;
             }
         }
-        Ok(Look { dir: dir.to_owned(), disk, found, tally, remains: unheaded, being_written: false })
+        Ok(Look { dir: dir.to_owned(), disk, found, tally, remains: unheaded, being_written: false, took })
     }
 
     /// The verdict, as one word.

@@ -2,13 +2,14 @@
 //!
 //! It never writes, takes no lock and discards nothing; a running process may have the log open. The files
 //! follow a run: `args` → `look` (one scan) → `tally`, `judge` (what it means) → `damage`, `ops` (who is
-//! hit) → `summary`, `records`, `verify` → `report`. Exit codes: see [`look::Outcome`] and [`failure`].
+//! hit) → `summary`, `records`, `verify`, `modes` → `report`. Exit codes: see [`look::Outcome`] and [`failure`].
 
 mod args;
 mod damage;
 mod failure;
 mod judge;
 mod look;
+mod modes;
 mod ops;
 mod records;
 mod report;
@@ -52,6 +53,7 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
         Command::Summary(target) => summary::show(&look, target, &mut out),
         Command::Records(args) => records::show(&look, args, &mut out),
         Command::Verify(target) => verify::show(&look, target, &mut out),
+        Command::Report(target) => modes::show(&look, target, &mut out),
     };
     match written.and_then(|()| out.flush().map_err(Failure::from)) {
         // Whoever reads, such as `head`, has seen enough; the verdict stands.

@@ -105,6 +105,19 @@ impl Disk for SimDisk {
         let token = state.take_lock(holder);
         Ok(Ok(Box::new(SimLock { shared: Arc::clone(&self.shared), token })))
     }
+
+    fn lock_for_reading(&self, name: &str) -> io::Result<Result<Option<Box<dyn DiskLock>>, String>> {
+        let mut state = self.shared.enter(self.generation)?;
+        check_name(name)?;
+        if let Some(holder) = state.lock_holder() {
+            return Ok(Err(holder.to_owned()));
+        }
+        if state.inode_of(name).is_none() {
+            return Ok(Ok(None));
+        }
+        let token = state.take_lock("a reader");
+        Ok(Ok(Some(Box::new(SimLock { shared: Arc::clone(&self.shared), token }))))
+    }
 }
 
 /// Refuses what is not one component of a path.

@@ -1,0 +1,206 @@
+//! An engine on a damaged log, opened in spite of it (INV-5): entries whose payloads rotted are known by group,
+//! index and term, everything else is as it was; what is not accounted for is refused, by name.
+
+use seawall::{ConfState, Engine, EntryRef, Error, FencedEntry, HardState, Options, Report, WriteBatch};
+use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
+use seawall_wal::{Env, OpenMode, Threads};
+use std::sync::Arc;
+
+fn env(disk: &Arc<SimDisk>) -> Env {
+    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
+    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
+}
+
+fn options(mode: OpenMode) -> Options {
+    let mut options = Options::default();
+    (options.log.segment_bytes, options.log.mode) = (48 << 10, mode);
+    options
+}
+
+fn open(disk: &Arc<SimDisk>, mode: OpenMode) -> Result<(Engine, Report), Error> {
+    Engine::open_in(env(disk), &options(mode))
+}
+
+fn payload(group: u64, index: u64) -> Vec<u8> {
+    [group, index].map(u64::to_le_bytes).concat().repeat(100)
+}
+
+/// Entries `first..=last` of `group` as one record, durable.
+fn append(engine: &Engine, group: u64, first: u64, last: u64, term: u64) {
+    let payloads: Vec<Vec<u8>> = (first..=last).map(|index| payload(group, index)).collect();
+    let entries: Vec<EntryRef<'_>> =
+        (first..).zip(&payloads).map(|(index, payload)| EntryRef { index, term, payload }).collect();
+    let mut batch = WriteBatch::new();
+    batch.append(group, &entries);
+    engine.write(&mut batch).unwrap().wait().unwrap();
+}
+
+/// Three entries a record, 30 of group 7 and 30 of group 8; a conf state of group 8. Closed.
+fn filled(disk: &Arc<SimDisk>) {
+    let engine = Engine::create_in(env(disk), &options(OpenMode::Strict)).unwrap();
+    for n in 0..10 {
+        append(&engine, 7, 3 * n + 1, 3 * n + 3, 1 + n / 2);
+        append(&engine, 8, 3 * n + 1, 3 * n + 3, 1);
+    }
+    let mut batch = WriteBatch::new();
+    batch.conf_state(8, &ConfState { voters: vec![0x5EA_CAFE], ..ConfState::default() });
+    batch.hard_state(8, HardState { term: 1, vote: 2, commit: 30 });
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    append(&engine, 9, 1, 1, 1);
+    engine.close().unwrap();
+    disk.kill();
+}
+
+/// Flips a bit `ahead` bytes behind the start of the last place that holds `wanted`.
+fn rot(disk: &SimDisk, wanted: &[u8], ahead: isize) {
+    let mut places = disk.names().into_iter().filter(|name| name.ends_with(".wal")).filter_map(|name| {
+        let at = disk.read_file(&name).windows(wanted.len()).rposition(|bytes| bytes == wanted)?;
+        Some((name, at))
+    });
+    let (name, at) = places.next_back().expect("it is on the disk");
+    disk.corrupt(&name, at.checked_add_signed(ahead).unwrap(), |bytes| bytes[0] ^= 1);
+}
+
+fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
+    disk.names().into_iter().filter(|n| n != "LOCK").map(|n| (n.clone(), disk.read_file(&n))).collect()
+}
+
+/// Entries `1..=last` of a group: read, or `fenced`.
+fn read_all(engine: &Engine, group: u64, last: u64, fenced: &[FencedEntry]) {
+    let log = engine.group(group);
+    assert_eq!((log.first_index(), log.last_index()), (1, last));
+    for index in 1..=last {
+        let is_fenced = fenced.iter().find(|e| (e.group, e.index) == (group, index));
+        match (log.entries(index, index + 1, None), is_fenced) {
+            (Ok(entries), None) => assert_eq!(entries[0].payload, payload(group, index)),
+            (Err(Error::DamagedEntry { group: g, index: i, term, .. }), Some(entry)) => {
+                assert_eq!((g, i, term), (group, index, entry.term));
+                assert_eq!(log.term(index).unwrap(), term);
+            }
+            (other, _) => panic!("group {group}, entry {index}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn damaged_payloads_are_listed_and_everything_else_works() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    filled(&disk);
+    rot(&disk, &payload(7, 5), 800);
+    rot(&disk, &payload(8, 30), 3);
+    let fenced = [(7, 5, 1), (8, 30, 1)].map(|(group, index, term)| FencedEntry { group, index, term });
+    assert!(matches!(open(&disk, OpenMode::Strict), Err(Error::Log(seawall_wal::Error::Corrupt { .. }))));
+    for n in 0..3 {
+        let (engine, report) = open(&disk, OpenMode::Degraded).unwrap();
+        assert_eq!(report.log.damaged.len(), 2);
+        assert_eq!(engine.damaged(), fenced);
+        read_all(&engine, 7, 30, &fenced);
+        read_all(&engine, 8, 30, &fenced);
+        read_all(&engine, 9, 1 + n, &fenced);
+        assert_eq!(engine.group(8).conf_state().unwrap().voters, [0x5EA_CAFE]);
+        assert_eq!(engine.group(8).hard_state(), HardState { term: 1, vote: 2, commit: 30 });
+        append(&engine, 9, n + 2, n + 2, 1);
+        drop(engine);
+        disk.crash();
+    }
+    assert!(matches!(open(&disk, OpenMode::Strict), Err(Error::Log(seawall_wal::Error::Corrupt { .. }))));
+    // What is overwritten or compacted is no longer missed.
+    let (engine, _) = open(&disk, OpenMode::Degraded).unwrap();
+    append(&engine, 8, 30, 31, 2);
+    assert_eq!(engine.damaged(), fenced[..1]);
+    read_all(&engine, 8, 31, &[]);
+    let mut batch = WriteBatch::new();
+    batch.compact(7, 5).sync();
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    assert_eq!(engine.damaged(), []);
+    engine.close().unwrap();
+    let (engine, _) = open(&disk, OpenMode::Degraded).unwrap();
+    assert_eq!(engine.damaged(), []);
+}
+
+/// What `docs/durability.md` tells a user to do: the entries from a peer, from the first fenced one to the last of
+/// the group, in one batch. The damaged segments can then go, and strict mode opens the log again.
+#[test]
+fn fenced_entries_are_replaced_from_a_peer() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    filled(&disk);
+    rot(&disk, &payload(7, 20), 800);
+    let (engine, report) = open(&disk, OpenMode::Degraded).unwrap();
+    let damaged = report.log.damaged[0].from.segment();
+    let (log, first) = (engine.group(7), engine.damaged()[0].index);
+    let payloads: Vec<(u64, Vec<u8>)> = (first..=log.last_index()).map(|i| (i, payload(7, i))).collect();
+    let from_peer: Vec<EntryRef<'_>> = payloads
+        .iter()
+        .map(|(index, payload)| EntryRef { index: *index, term: log.term(*index).unwrap(), payload })
+        .collect();
+    let terms = log.term_runs();
+    let mut batch = WriteBatch::new();
+    batch.append(7, &from_peer);
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    assert_eq!((engine.damaged(), log.term_runs()), (vec![], terms));
+    read_all(&engine, 7, 30, &[]);
+    // Once nothing in the damaged segment is needed any more.
+    for group in [7, 8] {
+        batch.compact(group, 29);
+    }
+    engine.write(batch.sync()).unwrap().wait().unwrap();
+    for index in 2..60 {
+        append(&engine, 9, index, index, 1);
+    }
+    batch.compact(9, 50).sync();
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    for index in 60..70 {
+        append(&engine, 9, index, index, 1);
+    }
+    assert!(engine.stats().unwrap().segments.0 > damaged);
+    engine.close().unwrap();
+    disk.crash();
+    let (engine, report) = open(&disk, OpenMode::Strict).unwrap();
+    assert_eq!((report.log.damaged.len(), engine.group(7).last_index()), (0, 30));
+}
+
+#[test]
+fn salvage_reads_the_same_and_takes_no_write() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    filled(&disk);
+    rot(&disk, &payload(7, 5), 800);
+    let before = files(&disk);
+    let (engine, _) = open(&disk, OpenMode::Salvage).unwrap();
+    let fenced = [FencedEntry { group: 7, index: 5, term: 1 }];
+    assert_eq!(engine.damaged(), fenced);
+    read_all(&engine, 7, 30, &fenced);
+    read_all(&engine, 8, 30, &fenced);
+    let mut batch = WriteBatch::new();
+    batch.append(9, &[EntryRef { index: 2, term: 1, payload: b"x" }]);
+    let refused = engine.write(&mut batch).map(drop);
+    assert!(matches!(refused, Err(Error::Log(seawall_wal::Error::ReadOnly))), "{refused:?}");
+    assert_eq!(engine.group(9).last_index(), 1);
+    engine.close().unwrap();
+    assert!(before == files(&disk));
+}
+
+/// What is damaged, and how.
+type Case<'a> = (&'a str, &'a dyn Fn(&SimDisk));
+
+#[test]
+fn what_is_not_accounted_for_is_refused() {
+    // Eight bytes of part table for each of three entries stand between `meta` and the first payload.
+    let cases: [Case<'_>; 3] = [
+        ("the meta of a record", &|disk| rot(disk, &payload(7, 4), -24 - 20)),
+        ("the header of a group", &|disk| rot(disk, &payload(7, 4), -24 - 48 - 24 - 40)),
+        ("a conf state", &|disk| rot(disk, &0x5EA_CAFE_u64.to_le_bytes(), 1)),
+    ];
+    for (what, damage) in cases {
+        let disk = SimDisk::new(1, SimOptions::default());
+        filled(&disk);
+        damage(&disk);
+        for mode in [OpenMode::Degraded, OpenMode::Salvage] {
+            match open(&disk, mode) {
+                Err(Error::Unaccounted { from, to, .. }) if what != "a conf state" => assert!(from < to),
+                Err(Error::DamagedConfState { group: 8, .. }) if what == "a conf state" => {}
+                other => panic!("{what}: {:?}", other.map(|(_, report)| report)),
+            }
+            disk.kill();
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! `walinspect report`: what an open would report, in each mode, without opening.
+//!
+//! Place: the same verdicts as an open takes, on one look; nothing is written, so there is no time for a sync or
+//! a mark in it. Fails only if the output cannot be written.
+
+use crate::args::Target;
+use crate::damage::Place;
+use crate::failure::Failure;
+use crate::look::Look;
+use crate::report::{Common, section, write_json};
+use seawall_tools::open_report;
+use seawall_wal::look::{Verdict, decide_as};
+use seawall_wal::{OpenMode, Report, Suspect, Took};
+use serde::Serialize;
+use serde_json::Value;
+use std::io::{self, Write};
+
+#[derive(Serialize)]
+struct Modes {
+    #[serde(flatten)]
+    common: Common,
+    /// What an open says, mode by mode.
+    modes: Vec<Mode>,
+}
+
+/// One mode.
+#[derive(Serialize)]
+struct Mode {
+    mode: &'static str,
+    /// Whether an open succeeds.
+    opens: bool,
+    /// Whether it could take writes.
+    writable: bool,
+    /// What it would report; `null` if it refuses.
+    report: Option<Value>,
+    #[serde(skip)]
+    damaged: Vec<Place>,
+}
+
+/// Shows `look`.
+pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<(), Failure> {
+    let damage = look.found.verdict.as_ref().err().into_iter().flatten().map(Place::new).collect();
+    let modes = [OpenMode::Strict, OpenMode::Degraded, OpenMode::Salvage];
+    let modes = Modes {
+        common: Common::new("report", look, damage),
+        modes: modes.into_iter().map(|mode| Mode::of(look, mode)).collect(),
+    };
+    if target.json {
+        write_json(out, &modes)?
+    } else {
+        modes.write(out)?
+    }
+    Ok(())
+}
+
+impl Mode {
+    fn of(look: &Look, mode: OpenMode) -> Mode {
+        let found = &look.found;
+        let verdict = decide_as(mode, &found.segments, found.identity.block_bytes, Suspect::Refuse);
+        let opens = verdict.is_ok();
+        let report = verdict.ok().map(|verdict| report(look, mode, verdict));
+        let damaged = report.iter().flat_map(|report| &report.damaged).map(Place::new).collect();
+        let report = report.as_ref().map(open_report::report);
+        Mode {
+            mode: open_report::mode_name(mode),
+            opens,
+            writable: opens && mode != OpenMode::Salvage,
+            report,
+            damaged,
+        }
+    }
+
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Mode { mode, opens, writable, damaged, .. } = self;
+        match (opens, writable) {
+            (false, _) => writeln!(out, "{mode}: an open refuses the log")?,
+            (true, false) => writeln!(out, "{mode}: an open reads what is left, and takes no write")?,
+            (true, true) => writeln!(out, "{mode}: an open takes the log")?,
+        }
+        section(out, "  fenced or lost", damaged, |place, out| place.write(out))
+    }
+}
+
+/// What an open in `mode` that concludes `verdict` would report.
+fn report(look: &Look, mode: OpenMode, verdict: Verdict) -> Report {
+    let found = &look.found;
+    Report {
+        uuid: found.identity.uuid,
+        first_live: verdict.first_live,
+        segments: u32::try_from(verdict.kept.len()).unwrap_or(u32::MAX),
+        groups: verdict.kept.iter().filter_map(|k| k.groups).map(u64::from).sum(),
+        by_footer: Vec::new(),
+        end: verdict.end,
+        watermark: verdict.watermark,
+        dropped: verdict.dropped,
+        damaged: verdict.damaged,
+        mode,
+        // Looking takes no lock.
+        locked: false,
+        removed: if mode == OpenMode::Salvage { Vec::new() } else { found.unfinished.clone() },
+        foreign: found.foreign.clone(),
+        took: Took { scan: look.took, total: look.took, ..Took::default() },
+    }
+}
+
+impl Modes {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.common.write_answer(out)?;
+        self.common.write_position(out)?;
+        self.common.write_findings(out)?;
+        self.modes.iter().try_for_each(|mode| mode.write(out))
+    }
+}

@@ -1,0 +1,351 @@
+//! The table of `docs/durability.md`, row by row: what each mode of open makes of each kind of damage, on the
+//! simulated disk and in a real directory. Whatever refuses or only reads leaves every byte and name as it was
+//! (INV-5, INV-10).
+
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
+use seawall_wal::look::{GroupKind, Head, inspect};
+use seawall_wal::{Class, Error, Lsn, OpenMode, Options, Report, Suspect, Wal};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+mod harness;
+
+use harness::{fill, record, stepped};
+
+const BLOCK: usize = 4096;
+const RECORDS: u64 = 40;
+
+/// Where a log is, and how it is got at.
+trait Medium {
+    fn open(&self, options: &Options) -> Result<(Wal, Report), Error>;
+    fn files(&self) -> BTreeMap<String, Vec<u8>>;
+    fn write(&self, name: &str, bytes: &[u8]);
+    fn remove(&self, name: &str);
+}
+
+impl Medium for Arc<SimDisk> {
+    fn open(&self, options: &Options) -> Result<(Wal, Report), Error> {
+        Wal::open_in(stepped(self), options)
+    }
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.names().into_iter().map(|name| (name.clone(), self.read_file(&name))).collect()
+    }
+    fn write(&self, name: &str, bytes: &[u8]) {
+        self.write_file(name, bytes);
+    }
+    fn remove(&self, name: &str) {
+        self.remove_file(name);
+    }
+}
+
+impl Medium for &Path {
+    fn open(&self, options: &Options) -> Result<(Wal, Report), Error> {
+        Wal::open(self, options)
+    }
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = fs::read_dir(self).unwrap().map(|entry| entry.unwrap());
+        files.map(|f| (f.file_name().into_string().unwrap(), fs::read(f.path()).unwrap())).collect()
+    }
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.join(name), bytes).unwrap();
+    }
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.join(name)).unwrap();
+    }
+}
+
+fn options(mode: OpenMode, suspect: Suspect) -> Options {
+    Options { mode, suspect, segment_bytes: 64 << 10, ..Options::default() }
+}
+
+fn name(segment: u32) -> String {
+    format!("{segment:08x}.wal")
+}
+
+/// 40 records in groups of their own over three segments, closed.
+fn fill_log(wal: Wal) {
+    for id in 0..RECORDS {
+        wal.append(&record(id, 3900), Class::Sync).unwrap().wait().unwrap();
+    }
+    wal.close().unwrap();
+}
+
+/// What a row says becomes of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    Refused,
+    Fenced,
+    ReadOnly,
+    Dropped,
+}
+
+use Outcome::{Dropped, Fenced, ReadOnly, Refused};
+
+/// Damage, what is done, and the outcomes: strict, degraded and salvage; then degraded and salvage if suspect
+/// bytes are dropped.
+type Row = (&'static str, fn(&dyn Medium, &Places), [Outcome; 5]);
+
+/// Where things are in the log.
+struct Places {
+    /// Groups with records, in order.
+    groups: Vec<(u32, Head)>,
+    /// Segments of the log.
+    live: Vec<u32>,
+    /// The mark that ends it.
+    mark: (u32, u32),
+}
+
+impl Places {
+    fn of(disk: &dyn seawall_wal::disk::Disk) -> Places {
+        let found = inspect(disk).unwrap();
+        let live: Vec<u32> = found.verdict.unwrap().kept.iter().map(|k| k.segment).collect();
+        let all = found.segments.iter().flat_map(|s| s.heads.iter().map(|h| (s.sequence, *h)));
+        let groups: Vec<_> = all.clone().filter(|(_, h)| h.kind == GroupKind::Data).collect();
+        let last = all.last().unwrap();
+        assert_eq!((groups.len() as u64, live.len(), last.1.kind), (RECORDS, 3, GroupKind::Mark));
+        Places { groups, live, mark: (last.0, last.1.offset) }
+    }
+
+    /// The first and the last group of the segment in the middle.
+    fn border(&self) -> (usize, usize) {
+        let inside = |(n, _): &(u32, Head)| *n == self.live[1];
+        (self.groups.iter().position(inside).unwrap(), self.groups.iter().rposition(inside).unwrap())
+    }
+}
+
+fn change(medium: &dyn Medium, segment: u32, f: impl FnOnce(&mut [u8])) {
+    let mut bytes = medium.files().remove(&name(segment)).unwrap();
+    f(&mut bytes);
+    medium.write(&name(segment), &bytes);
+}
+
+fn group(medium: &dyn Medium, places: &Places, n: usize, f: impl FnOnce(&mut [u8])) {
+    let (segment, head) = places.groups[n];
+    change(medium, segment, |bytes| f(&mut bytes[head.offset as usize..head.end as usize]));
+}
+
+const ROWS: [Row; 13] = [
+    ("a payload", |m, p| group(m, p, 20, |b| b[2000] ^= 1), [Refused, Fenced, ReadOnly, Fenced, ReadOnly]),
+    (
+        "a group's header",
+        |m, p| group(m, p, 20, |b| b[20] ^= 1),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "two groups side by side",
+        |m, p| (20..22).for_each(|n| group(m, p, n, |b| b.fill(0))),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "the first group of a segment",
+        |m, p| group(m, p, p.border().0, |b| b.fill(0)),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "the last group of a segment",
+        |m, p| group(m, p, p.border().1, |b| b.fill(0)),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "the last record",
+        |m, p| group(m, p, 39, |b| b[2000] ^= 1),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "every group of a segment",
+        |m, p| change(m, p.live[1], |b| b[BLOCK..].fill(0)),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "a segment's header",
+        |m, p| change(m, p.live[1], |b| b[40] ^= 1),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "a segment that is gone",
+        |m, p| m.remove(&name(p.live[1])),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "the first segment gone",
+        |m, p| m.remove(&name(p.live[0])),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "the last segment gone",
+        |m, p| m.remove(&name(p.live[2])),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    // Nothing says that the last mark was durable.
+    (
+        "suspect bytes at the end",
+        |m, p| change(m, p.mark.0, |b| b[p.mark.1 as usize + 20] ^= 1),
+        [Refused, Refused, ReadOnly, Dropped, Dropped],
+    ),
+    (
+        "the identity",
+        |m, _| {
+            let mut bytes = m.files().remove("IDENTITY").unwrap();
+            bytes[40] ^= 1;
+            m.write("IDENTITY", &bytes);
+        },
+        [Refused; 5],
+    ),
+];
+
+/// Holds `medium`, damaged, to a row.
+fn check(what: &str, medium: &dyn Medium, places: &Places, expected: [Outcome; 5]) {
+    let modes = [
+        (OpenMode::Strict, Suspect::Refuse),
+        (OpenMode::Salvage, Suspect::Refuse),
+        (OpenMode::Salvage, Suspect::Drop),
+        (OpenMode::Degraded, Suspect::Refuse),
+        (OpenMode::Degraded, Suspect::Drop),
+        (OpenMode::Degraded, Suspect::Drop),
+    ];
+    let mut appended = Vec::new();
+    for (mode, suspect) in modes {
+        let expected = match (mode, suspect) {
+            (OpenMode::Strict, _) => expected[0],
+            (OpenMode::Degraded, Suspect::Refuse) => expected[1],
+            (OpenMode::Salvage, Suspect::Refuse) => expected[2],
+            (OpenMode::Degraded, Suspect::Drop) => expected[3],
+            (OpenMode::Salvage, Suspect::Drop) => expected[4],
+        };
+        let what = &format!("{what}, {mode:?}, {suspect:?}");
+        let before = without_lock(medium.files());
+        let opened = medium.open(&options(mode, suspect));
+        let (wal, report) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                assert!(matches!(error, Error::Corrupt { .. } | Error::Identity { .. }), "{what}: {error}");
+                assert_eq!(expected, Refused, "{what}: {error}");
+                assert!(before == without_lock(medium.files()), "{what}: a refusal changed something");
+                continue;
+            }
+        };
+        assert_eq!(report.mode, mode);
+        let outcome = match (mode, report.damaged.is_empty()) {
+            (OpenMode::Degraded, false) => Fenced,
+            (OpenMode::Salvage, false) => ReadOnly,
+            _ => Dropped,
+        };
+        assert_eq!(outcome, expected, "{what}: {report:?}");
+        holds(what, &wal, &report, places, &appended);
+        if mode == OpenMode::Salvage {
+            let refused = wal.append(&record(0, 10), Class::Sync).map(drop);
+            assert!(matches!(refused, Err(Error::ReadOnly)), "{what}: {refused:?}");
+            wal.close().unwrap();
+            assert!(before == without_lock(medium.files()), "{what}: it changed something");
+        } else {
+            let id = 900 + appended.len() as u64;
+            let ticket = wal.append(&record(id, 3900), Class::Sync).unwrap();
+            ticket.wait().unwrap();
+            appended.push((id, ticket.lsn()));
+            drop(wal);
+        }
+    }
+}
+
+fn without_lock(mut files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    files.remove("LOCK");
+    files
+}
+
+/// Every record is read as it was, in its place, or that place is named, by the iterator and by the report.
+fn holds(what: &str, wal: &Wal, report: &Report, places: &Places, appended: &[(u64, Lsn)]) {
+    let written = (0..).zip(&places.groups).map(|(id, (n, h))| (id, Lsn::new(*n, h.offset + 64)));
+    let mut written: BTreeMap<Lsn, u64> =
+        written.chain(appended.iter().copied()).map(|(id, lsn)| (lsn, id)).collect();
+    let mut named = Vec::new();
+    for item in wal.records(Lsn::ZERO) {
+        match item {
+            Ok(record) => {
+                let id = written.remove(&record.lsn()).unwrap_or_else(|| panic!("{what}: {}", record.lsn()));
+                assert_eq!(record.meta(), id.to_le_bytes(), "{what}");
+                let (info, part) = record.parts().next().unwrap();
+                assert!(part.iter().all(|&b| b == fill(id)), "{what}");
+                let mut again = vec![0; part.len()];
+                wal.read_at(Lsn::new(record.lsn().segment(), info.offset), &mut again).unwrap();
+                assert!(again == part, "{what}");
+            }
+            Err(Error::Corrupt { damage, .. }) => named.extend(damage.iter().copied()),
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    assert_eq!(named, report.damaged, "{what}");
+    assert_eq!(wal.damaged(), report.damaged, "{what}");
+    for lsn in written.into_keys() {
+        assert!(report.damaged.iter().any(|d| d.from <= lsn && lsn < d.to), "{what}: {lsn} is lost");
+        let read = wal.read_at(lsn, &mut [0; 100]);
+        assert!(matches!(read, Err(Error::Corrupt { .. })), "{what}: {read:?}");
+    }
+}
+
+#[test]
+fn every_row_on_the_simulated_disk() {
+    let disk = SimDisk::new(3, SimOptions::default());
+    fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, Suspect::Refuse)).unwrap());
+    let places = Places::of(&*disk);
+    for (what, damage, expected) in ROWS {
+        let copy = disk.fork(1);
+        damage(&copy, &places);
+        check(what, &copy, &places, expected);
+    }
+}
+
+#[test]
+fn every_row_in_a_real_directory() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("log");
+    fill_log(Wal::create(&dir, &options(OpenMode::Strict, Suspect::Refuse)).unwrap());
+    let places = Places::of(&seawall_wal::disk::PosixDisk::open(&dir, None).unwrap());
+    for (i, (what, damage, expected)) in ROWS.into_iter().enumerate() {
+        let copy = parent.path().join(i.to_string());
+        fs::create_dir(&copy).unwrap();
+        for (name, bytes) in (&*dir).files() {
+            fs::write(copy.join(name), bytes).unwrap();
+        }
+        damage(&&*copy, &places);
+        check(what, &&*copy, &places, expected);
+    }
+}
+
+/// A log is created to be written, whatever the mode says.
+#[test]
+fn the_mode_does_not_matter_to_a_new_log() {
+    for mode in [OpenMode::Degraded, OpenMode::Salvage] {
+        let disk = SimDisk::new(3, SimOptions::default());
+        fill_log(Wal::create_in(stepped(&disk), &options(mode, Suspect::Refuse)).unwrap());
+        disk.crash();
+        let (wal, report) = disk.open(&options(OpenMode::Strict, Suspect::Refuse)).unwrap();
+        assert_eq!((harness::ids(&wal).len() as u64, report.mode), (RECORDS, OpenMode::Strict));
+    }
+}
+
+/// Salvage keeps writers out and is kept out by one; without a `LOCK` file it goes without, and makes none.
+#[test]
+fn salvage_and_the_lock() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("log");
+    let (strict, salvage) =
+        (options(OpenMode::Strict, Suspect::Refuse), options(OpenMode::Salvage, Suspect::Refuse));
+    let wal = Wal::create(&dir, &strict).unwrap();
+    assert!(matches!(Wal::open(&dir, &salvage), Err(Error::Locked { .. })));
+    fill_log(wal);
+    let before = (&*dir).files();
+    let (first, report) = Wal::open(&dir, &salvage).unwrap();
+    let (second, _) = Wal::open(&dir, &salvage).expect("another reader");
+    assert!(report.locked && report.damaged.is_empty());
+    assert!(matches!(Wal::open(&dir, &strict), Err(Error::Locked { .. })));
+    drop((first, second));
+    assert!(before == (&*dir).files());
+    fs::remove_file(dir.join("LOCK")).unwrap();
+    let (wal, report) = Wal::open(&dir, &salvage).unwrap();
+    assert!(!report.locked);
+    drop(wal);
+    assert!(!dir.join("LOCK").exists());
+    drop(Wal::open(&dir, &strict).unwrap());
+}
