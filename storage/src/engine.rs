@@ -10,6 +10,7 @@ use std::sync::Arc;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use seawall_wal::{Env, Ticket, Wal};
 
+use crate::cache::{CacheStats, Tail};
 use crate::compact::{self, Sweep};
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
@@ -42,6 +43,7 @@ struct Core {
     wal: RwLock<Option<Wal>>,
     groups: Groups,
     pins: Pins,
+    tail: Tail,
     sweep: Sweep,
     options: Options,
 }
@@ -73,6 +75,8 @@ pub struct Stats {
     /// What keeps the log's prefix: the lowest segment that holds anything, its live entries, and its hard
     /// states, conf states and compaction points that are the latest of their group.
     pub oldest: Option<(u32, u64, u64)>,
+    /// Reads that memory answered, and those that it did not.
+    pub cache: CacheStats,
 }
 
 impl Engine {
@@ -123,7 +127,8 @@ impl Engine {
     fn start(wal: Wal, (groups, pins): (Groups, Pins), options: &Options) -> Result<Engine> {
         wal.set_sealer(Box::new(FooterSealer::default()))?;
         let (wal, sweep, options) = (RwLock::new(Some(wal)), Sweep::default(), options.clone());
-        Ok(Engine(Arc::new(Core { wal, groups, pins, sweep, options })))
+        let tail = Tail::new(options.cache_bytes);
+        Ok(Engine(Arc::new(Core { wal, groups, pins, tail, sweep, options })))
     }
 
     /// A handle of group `id`, whether it exists or not.
@@ -147,7 +152,7 @@ impl Engine {
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal()?;
-        let ticket = write::write(&wal, &core.groups, &core.pins, batch)?;
+        let ticket = write::write(&wal, &core.groups, &core.pins, &core.tail, batch)?;
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
@@ -196,6 +201,7 @@ impl Engine {
             groups: core.groups.ids().len(),
             entries: core.pins.live_entries(),
             segments: (wal.first_segment(), wal.active_segment()),
+            cache: core.tail.stats(),
             oldest: core.pins.lowest().map(|(at, c)| (at, positive(c.entries), positive(c.states))),
         })
     }
@@ -296,7 +302,7 @@ impl Group {
         let core = &*self.core;
         let wal = core.wal()?;
         let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
-        view::entries(&wal, &core.groups, &core.pins, wanted, more)
+        view::entries(&wal, &core.groups, &core.pins, &core.tail, wanted, more)
     }
 
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {

@@ -50,11 +50,12 @@
 //!
 //! # Modules
 //!
-//! Modules stand on floors and import only from floors below: types; record, options; error; group; write,
+//! Modules stand on floors and import only from floors below: types; record, options, cache; error; group; write,
 //! restore, view, compact; engine; adapters. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
 
+mod cache;
 mod options;
 mod record;
 
@@ -76,6 +77,7 @@ pub mod fuzz;
 #[cfg(feature = "raft-rs")]
 pub mod raft_rs;
 
+pub use cache::CacheStats;
 pub use engine::{Engine, Group, Report, Stats};
 pub use error::{Error, Fault};
 pub use options::{Options, OutOfRange};

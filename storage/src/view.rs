@@ -1,5 +1,5 @@
 //! Reading entries of one group.
-//! Place on the data's way: index -> log (memory or disk) -> checksum -> caller. Invariants: locations are
+//! Place on the data's way: index -> tail cache, or log (memory or disk) -> checksum -> caller. Invariants: locations are
 //! copied under the group's lock and read outside it; a hold keeps their segments meanwhile, so an entry
 //! overwritten or compacted during the read is still read whole. Fails: see `Group::entries`.
 
@@ -7,6 +7,7 @@ use bytes::Bytes;
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, Wal};
 
+use crate::cache::Tail;
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Hold, Pins};
 use crate::types::{Entry, GroupId, Location};
@@ -40,6 +41,7 @@ pub(crate) fn entries(
     wal: &Wal,
     groups: &Groups,
     pins: &Pins,
+    tail: &Tail,
     wanted: Wanted,
     mut more: impl FnMut(&Entry) -> bool,
 ) -> Result<Vec<Entry>> {
@@ -52,7 +54,7 @@ pub(crate) fn entries(
     while !rest.is_empty() {
         let (run, behind) = rest.split_at(run_length(rest));
         rest = behind;
-        for entry in read_run(wal, wanted.group, run)? {
+        for entry in read_run(wal, tail, wanted.group, run)? {
             // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
             if !more(&entry) && !entries.is_empty() {
                 return Ok(entries);
@@ -109,18 +111,28 @@ fn run_length(places: &[Place]) -> usize {
     places.iter().take_while(fits).count().max(1)
 }
 
-/// Reads the payloads of `run`, which follow each other in one segment, and checks each.
-fn read_run(wal: &Wal, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
+/// The payloads of `run`, which follow each other in one segment: from memory, or read and each checked.
+fn read_run(wal: &Wal, tail: &Tail, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
     let length = |place: &Place| usize::try_from(place.at.length).unwrap_or(usize::MAX);
-    let mut buffer = vec![0; run.iter().map(length).sum()];
-    if let (Some(first), false) = (run.first(), buffer.is_empty()) {
-        wal.read_at(Lsn::new(first.at.segment, first.at.offset), &mut buffer)?;
-    }
-    let mut buffer = Bytes::from(buffer);
+    let total = run.iter().map(length).fold(0, usize::saturating_add);
+    let first = run.first().map_or(Lsn::ZERO, |place| Lsn::new(place.at.segment, place.at.offset));
+    let kept = if total > 0 { tail.get(first, total, run.len()) } else { None };
+    let checked = kept.is_some();
+    let mut buffer = match kept {
+        Some(payload) => payload,
+        None => {
+            let mut buffer = vec![0; total];
+            if total > 0 {
+                wal.read_at(first, &mut buffer)?;
+            }
+            Bytes::from(buffer)
+        }
+    };
     run.iter()
         .map(|place| {
             let payload = buffer.split_to(length(place).min(buffer.len()));
-            if crc32c::crc32c(&payload) != place.at.crc && !mutant("payload_unchecked_when_read") {
+            let sound = checked || crc32c::crc32c(&payload) == place.at.crc;
+            if !sound && !mutant("payload_unchecked_when_read") {
                 let at = Lsn::new(place.at.segment, place.at.offset);
                 return Err(Error::DamagedEntry { group, index: place.index, term: place.term, at });
             }
