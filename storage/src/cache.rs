@@ -73,21 +73,15 @@ impl Tail {
         drop(gone);
     }
 
-    /// The `length` bytes at `at`, which belong to `entries` entries of one record, if they are here.
-    pub(crate) fn get(&self, at: Lsn, length: usize, entries: usize) -> Option<Bytes> {
-        let found = self.find(at, length);
-        let counter = if found.is_some() { &self.hits } else { &self.misses };
-        counter.fetch_add(entries as u64, Ordering::Relaxed);
-        found
-    }
-
-    fn find(&self, at: Lsn, length: usize) -> Option<Bytes> {
+    /// The payloads at `places`, each a position and a length, as far as they are here.
+    pub(crate) fn get(&self, places: impl Iterator<Item = (Lsn, usize)>) -> Vec<Option<Bytes>> {
         let records = self.records.lock();
-        let behind = records.list.partition_point(|(first, _)| *first <= at);
-        let (first, payload) = records.list.get(behind.checked_sub(1)?)?;
-        let from = usize::try_from(at.as_u64() - first.as_u64()).ok()?;
-        let to = from.checked_add(length)?;
-        (to <= payload.len()).then(|| payload.slice(from..to))
+        let found: Vec<_> = places.map(|(at, length)| records.find(at, length)).collect();
+        drop(records);
+        let hits = found.iter().flatten().count();
+        self.hits.fetch_add(hits as u64, Ordering::Relaxed);
+        self.misses.fetch_add((found.len() - hits) as u64, Ordering::Relaxed);
+        found
     }
 
     pub(crate) fn stats(&self) -> CacheStats {
@@ -96,6 +90,19 @@ impl Tail {
             hits: self.hits.load(Ordering::Relaxed),
             misses: self.misses.load(Ordering::Relaxed),
         }
+    }
+}
+
+impl Records {
+    fn find(&self, at: Lsn, length: usize) -> Option<Bytes> {
+        if self.list.front().is_none_or(|(first, _)| *first > at) {
+            return None;
+        }
+        let behind = self.list.partition_point(|(first, _)| *first <= at);
+        let (first, payload) = self.list.get(behind.checked_sub(1)?)?;
+        let from = usize::try_from(at.as_u64() - first.as_u64()).ok()?;
+        let to = from.checked_add(length)?;
+        (to <= payload.len()).then(|| payload.slice(from..to))
     }
 }
 
@@ -114,19 +121,23 @@ mod tests {
         lsn.as_u64() + u64::from(record.first_part_offset())
     }
 
+    fn get(tail: &Tail, at: u64, length: usize) -> Option<Bytes> {
+        tail.get([(Lsn::from_u64(at), length)].into_iter()).pop().flatten()
+    }
+
     #[test]
     fn payloads_are_found_by_their_place_and_by_nothing_else() {
         let (tail, record) = (Tail::new(1 << 20), record(&[b"first", b"", b"second"]));
         let lsn = Lsn::new(3, 8192);
         tail.add(lsn, &record);
         let at = first(lsn, &record);
-        assert_eq!(tail.get(Lsn::from_u64(at), 5, 1).as_deref(), Some(&b"first"[..]));
-        assert_eq!(tail.get(Lsn::from_u64(at + 5), 6, 1).as_deref(), Some(&b"second"[..]));
-        assert_eq!(tail.get(Lsn::from_u64(at), 11, 3).as_deref(), Some(&b"firstsecond"[..]));
+        assert_eq!(get(&tail, at, 5).as_deref(), Some(&b"first"[..]));
+        assert_eq!(get(&tail, at + 5, 6).as_deref(), Some(&b"second"[..]));
+        assert_eq!(get(&tail, at, 11).as_deref(), Some(&b"firstsecond"[..]));
         for (at, length) in [(at, 12), (at + 6, 6), (at - 1, 1), (at + (1 << 32), 5)] {
-            assert_eq!(tail.get(Lsn::from_u64(at), length, 1), None, "{at} {length}");
+            assert_eq!(get(&tail, at, length), None, "{at} {length}");
         }
-        assert_eq!((tail.stats().hits, tail.stats().misses), (5, 4));
+        assert_eq!((tail.stats().hits, tail.stats().misses), (3, 4));
     }
 
     #[test]
@@ -137,8 +148,8 @@ mod tests {
             tail.add(Lsn::new(1, 4096 * (i + 1)), &record);
         }
         let kept = |i: u32| {
-            let at = Lsn::from_u64(first(Lsn::new(1, 4096 * (i + 1)), &record));
-            tail.get(at, 100, 1).is_some()
+            let at = first(Lsn::new(1, 4096 * (i + 1)), &record);
+            get(&tail, at, 100).is_some()
         };
         assert_eq!([0, 1, 2, 3].map(kept), [false, true, true, true]);
         assert_eq!(tail.stats().bytes, 3 * (100 + RECORD_BYTES as u64));
@@ -150,7 +161,7 @@ mod tests {
         let lsn = Lsn::new(1, 4096);
         tail.add(lsn, &small);
         tail.add(Lsn::new(1, 8192), &record(&[&[7; 1000]]));
-        assert!(tail.get(Lsn::from_u64(first(lsn, &small)), 5, 1).is_some());
+        assert!(get(&tail, first(lsn, &small), 5).is_some());
         let off = Tail::new(0);
         off.add(lsn, &small);
         assert_eq!(off.stats().bytes, 0);

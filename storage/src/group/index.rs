@@ -1,14 +1,17 @@
-//! Where each live entry of one group lies: a contiguous run of 16-byte locations.
+//! Where each live entry of one group lies: a contiguous run of locations, 12 bytes each and a little more.
 //! Place on the data's way: filled when a record is enqueued or replayed, read by every entry read.
-//! Invariants: `first <= index < end` has exactly one location; memory grows and shrinks by chunks, so a
-//! long log never doubles. Cannot fail; an index outside the run has no location.
+//! Invariants: `first <= index < end` has exactly one location; memory grows in small steps and goes by
+//! chunks, so a long log never doubles. Cannot fail; an index outside the run has no location.
 
 use std::collections::VecDeque;
 
 use crate::types::Location;
 
-/// Locations per chunk: 2 KiB, the price of a group with a short log.
+/// Locations per chunk.
 const CHUNK: usize = 128;
+
+/// Locations that a chunk has room for at a time: 192 bytes, the price of a group with a short log.
+const STEP: usize = 16;
 
 /// The locations of the entries `first..end`.
 #[derive(Debug, Default)]
@@ -17,7 +20,54 @@ pub(super) struct LogIndex {
     /// Slots of the front chunk before that of `first`; `< CHUNK`.
     skip: usize,
     len: usize,
-    chunks: VecDeque<Box<[Location; CHUNK]>>,
+    /// All but the last are full.
+    chunks: VecDeque<Chunk>,
+}
+
+/// Up to [`CHUNK`] locations. Entries of one group share their segment with their neighbours, so it is
+/// said once for each run of them.
+#[derive(Debug, Default)]
+struct Chunk {
+    places: Vec<Place>,
+    /// First slot and segment of each run, ascending by slot.
+    runs: Vec<(u32, u32)>,
+}
+
+/// A location without its segment.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    offset: u32,
+    length: u32,
+    crc: u32,
+}
+
+// The price of a live entry in memory; with its share of the chunk it stays below 16 bytes.
+const _: () = assert!(size_of::<Place>() == 12);
+
+impl Chunk {
+    fn get(&self, slot: usize) -> Option<Location> {
+        let Place { offset, length, crc } = *self.places.get(slot)?;
+        let run = self.runs.partition_point(|(first, _)| *first as usize <= slot).checked_sub(1)?;
+        let segment = self.runs.get(run)?.1;
+        Some(Location { segment, offset, length, crc })
+    }
+
+    fn push(&mut self, at: Location) {
+        if self.places.len() == self.places.capacity() {
+            self.places.reserve_exact(STEP);
+        }
+        if self.runs.last().is_none_or(|(_, segment)| *segment != at.segment) {
+            self.runs.reserve_exact(1);
+            // At most `CHUNK`.
+            self.runs.push((u32::try_from(self.places.len()).unwrap_or(u32::MAX), at.segment));
+        }
+        self.places.push(Place { offset: at.offset, length: at.length, crc: at.crc });
+    }
+
+    fn truncate(&mut self, slots: usize) {
+        self.places.truncate(slots);
+        self.runs.retain(|(first, _)| (*first as usize) < slots);
+    }
 }
 
 impl LogIndex {
@@ -45,17 +95,16 @@ impl LogIndex {
             return None;
         }
         let slot = self.skip + at;
-        self.chunks.get(slot / CHUNK)?.get(slot % CHUNK).copied()
+        self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)
     }
 
     /// Adds the location of entry `end()`.
     pub(super) fn push(&mut self, location: Location) {
-        let slot = self.skip + self.len;
-        if slot / CHUNK == self.chunks.len() {
-            self.chunks.push_back(Box::new([Location::default(); CHUNK]));
+        if self.chunks.back().is_none_or(|chunk| chunk.places.len() == CHUNK) {
+            self.chunks.push_back(Chunk::default());
         }
-        if let Some(place) = self.chunks.get_mut(slot / CHUNK).and_then(|c| c.get_mut(slot % CHUNK)) {
-            *place = location;
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.push(location);
             self.len += 1;
         }
     }
@@ -69,7 +118,14 @@ impl LogIndex {
         }
         let keep = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
         self.len = self.len.min(keep);
-        self.chunks.truncate((self.skip + self.len).div_ceil(CHUNK));
+        if self.len == 0 {
+            return self.restart(self.first);
+        }
+        let slots = self.skip + self.len;
+        self.chunks.truncate(slots.div_ceil(CHUNK));
+        if let Some(last) = self.chunks.back_mut() {
+            last.truncate((slots - 1) % CHUNK + 1);
+        }
     }
 
     /// Drops entries below `index`, telling `dropped` where each was.
@@ -101,8 +157,10 @@ impl LogIndex {
 mod tests {
     use super::*;
 
-    fn at(offset: u64) -> Location {
-        Location { offset: u32::try_from(offset).expect("small"), ..Location::default() }
+    /// Seven entries of each segment.
+    fn at(i: u64) -> Location {
+        let i = u32::try_from(i).expect("small");
+        Location { segment: 1 + i / 7, offset: i, length: i + 1, crc: i + 2 }
     }
 
     #[test]
@@ -112,6 +170,8 @@ mod tests {
         for i in 0..1000 {
             index.push(at(i));
             assert_eq!(index.chunks.len(), (index.len() - 1) / CHUNK + 1);
+            let room: usize = index.chunks.iter().map(|chunk| chunk.places.capacity()).sum();
+            assert!(room < index.len() + STEP);
         }
         index.advance(1000 + 500, |_| {});
         assert!(index.chunks.len() <= 500 / CHUNK + 2);
@@ -124,5 +184,25 @@ mod tests {
         index.advance(u64::MAX, |_| {});
         assert!(index.is_empty() && index.chunks.is_empty());
         assert_eq!(index.end(), 1510);
+    }
+
+    #[test]
+    fn every_cut_leaves_the_rest_as_it_was() {
+        for low in (0..300).step_by(13) {
+            for high in (low..300).step_by(29) {
+                let mut index = LogIndex::default();
+                (0..300).for_each(|i| index.push(at(i)));
+                let (mut front, mut back) = (Vec::new(), Vec::new());
+                index.truncate(high, |location| back.push(location));
+                index.advance(low, |location| front.push(location));
+                assert_eq!(front, (0..low).map(at).collect::<Vec<_>>());
+                assert_eq!(back, (high..300).map(at).collect::<Vec<_>>());
+                (high..high + 200).for_each(|i| index.push(at(i + 500)));
+                for i in 0..high + 200 {
+                    let expected = if i < high { at(i) } else { at(i + 500) };
+                    assert_eq!(index.get(i), (i >= low).then_some(expected), "{low} {high} {i}");
+                }
+            }
+        }
     }
 }

@@ -67,7 +67,8 @@ impl Run {
         let mode = if rng.chance(50) { Mode::Direct } else { Mode::Buffered };
         let sim = SimOptions { mode, short_writes: rng.chance(30), ..SimOptions::default() };
         let restate_groups_max = usize::try_from(1 + rng.below(12)).unwrap();
-        let mut options = Options { restate_groups_max, ..Options::default() };
+        let cache_bytes = [0, 1000, 20_000, 64 << 20][usize::try_from(seed % 4).unwrap_or(0)];
+        let mut options = Options { restate_groups_max, cache_bytes, ..Options::default() };
         options.log.segment_bytes = 4096 * rng.small(8, 16);
         options.log.group_bytes = 4096 * rng.small(1, 4);
         options.log.spares = rng.small(3, 4);
