@@ -53,7 +53,8 @@ struct Core {
 pub struct Report {
     /// What the log found: records kept, dropped and why, durations.
     pub log: seawall_wal::Report,
-    /// Records replayed.
+    /// Records of the log, those included that an index stood for: `log.by_footer` says of which segments
+    /// only the index was read.
     pub records: u64,
     /// Groups that exist.
     pub groups: u64,
@@ -119,7 +120,8 @@ impl Engine {
     }
 
     fn restore((wal, log): (Wal, seawall_wal::Report), options: &Options) -> Result<(Engine, Report)> {
-        let (groups, pins, Found { records, groups: count, entries }) = restore::restore(&wal)?;
+        let (groups, pins, Found { records, groups: count, entries }) =
+            restore::restore(&wal, &log.by_footer)?;
         let engine = Engine::start(wal, (groups, pins), options)?;
         Ok((engine, Report { log, records, groups: count, entries }))
     }

@@ -12,9 +12,11 @@ use seawall_wal::{Batch, Class, Env, Threads, Wal};
 
 use crate::engine::{Engine, Report};
 use crate::error::{Error, Result};
+use crate::group::{Groups, Pins};
 use crate::look::decode_record;
 use crate::options::Options;
 use crate::record::{GroupOp, Op, decode, decode_conf_state, encode, encode_conf_state};
+use crate::restore::{Found, restore};
 use crate::types::{ConfState, EntryRef, HardState, Point};
 use crate::write::WriteBatch;
 
@@ -73,6 +75,46 @@ pub fn engine_replay(data: &[u8]) {
     drop(engine);
     let (engine, _) = open(&disk).expect("what the engine itself wrote");
     assert_eq!(seen(&engine), after, "another engine than the one that was closed, at first {before}");
+}
+
+/// Replays the engine in `disk` from its indexes and from its records, and compares all that the groups and
+/// the log's prefix depend on. Returns how many segments were replayed from their index.
+///
+/// # Panics
+/// If the two differ.
+pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
+    let fork = disk.fork(1);
+    let (wal, report) = Wal::open_in(env(&fork), &options.log).expect("nothing rotted");
+    let by_index = restore(&wal, &report.by_footer).map(rendered);
+    let by_record = restore(&wal, &[]).map(rendered);
+    match (by_index, by_record) {
+        (Ok(by_index), Ok(by_record)) => assert_eq!(by_index, by_record, "index and records"),
+        (Err(by_index), Err(by_record)) => assert_eq!(by_index.to_string(), by_record.to_string()),
+        (by_index, by_record) => panic!("by index {by_index:?}, by record {by_record:?}"),
+    }
+    report.by_footer.len()
+}
+
+/// Everything that a replay made, as text: one line for each group, then the segments.
+fn rendered((groups, pins, found): (Groups, Pins, Found)) -> Vec<String> {
+    let mut lines = vec![format!("{found:?}")];
+    for id in groups.ids() {
+        let Some(cell) = groups.get(id) else { continue };
+        let state = cell.read();
+        let locations = (state.first_index()..=state.last_index()).map(|i| state.location(i));
+        let small: Vec<Vec<Op>> =
+            pins.counts().iter().map(|(segment, _)| state.state_up_to(*segment).collect()).collect();
+        lines.push(format!(
+            "{id}: {:?} {:?} {:?} {:?} {:?} {small:?}",
+            state.point(),
+            state.hard(),
+            state.conf(),
+            state.term_runs().collect::<Vec<_>>(),
+            locations.collect::<Vec<_>>(),
+        ));
+    }
+    lines.extend(pins.counts().iter().map(|count| format!("{count:?}")));
+    lines
 }
 
 fn options() -> Options {

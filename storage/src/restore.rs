@@ -1,7 +1,10 @@
 //! Rebuilding the groups when an engine is opened.
-//! Place on the data's way: log -> records in order -> `group::apply`, the function the write path uses.
+//! Place on the data's way: log -> records in order -> `group::apply`, the function the write path uses; of
+//! segments that the log took on their footer's word, their index instead of the records (`footers`).
 //! Invariants: nothing is clamped or guessed: what does not fit together is an error that names the group.
 //! Fails: with the record that cannot be read, the group that has a hole, or the commit that lacks entries.
+
+mod footers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,22 +34,44 @@ struct Replay {
     released: bool,
 }
 
-impl States for Replay {
-    fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
+impl Replay {
+    fn of(&mut self, group: GroupId) -> &mut GroupState {
         let released = self.released;
-        Some(self.states.entry(group).or_insert_with(|| GroupState::before_replay(released)))
+        self.states.entry(group).or_insert_with(|| GroupState::before_replay(released))
     }
 }
 
-/// Replays every kept record.
+impl States for Replay {
+    fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
+        Some(self.of(group))
+    }
+}
+
+/// Replays every kept segment, those of `by_footer`, which ascend, from their index.
 ///
 /// If the log has lost its prefix to releases, the first records of a group may speak of entries that are
 /// gone; `GroupState::settle` says why the holes must all be closed at the end, and checks it.
-pub(crate) fn restore(wal: &Wal) -> Result<(Groups, Pins, Found)> {
+pub(crate) fn restore(wal: &Wal, by_footer: &[u32]) -> Result<(Groups, Pins, Found)> {
     let mut replay = Replay { states: HashMap::new(), released: wal.first_segment() > FIRST_SEGMENT };
-    let (pins, mut found, mut end) = (Pins::default(), Found::default(), Lsn::ZERO);
+    let (pins, mut found) = (Pins::default(), Found::default());
+    let mut from = Lsn::ZERO;
+    for &segment in by_footer {
+        records(wal, from, Lsn::new(segment, 0), &mut replay, &pins, &mut found)?;
+        from = Lsn::new(segment, 0);
+        if footers::replay(wal, segment, &mut replay, &pins, &mut found)? {
+            from = Lsn::new(segment.saturating_add(1), 0);
+        }
+    }
+    let end = wal.durable();
+    records(wal, from, end, &mut replay, &pins, &mut found)?;
+    settle(&mut replay.states, end, &mut found)?;
+    Ok((Groups::new(replay.states), pins, found))
+}
+
+/// Replays the records from `from` up to `to`.
+fn records(wal: &Wal, from: Lsn, to: Lsn, replay: &mut Replay, pins: &Pins, found: &mut Found) -> Result<()> {
     let (mut ops, mut locations, mut confs) = (Vec::new(), Vec::new(), Vec::new());
-    for record in wal.records(Lsn::ZERO) {
+    for record in wal.records_between(from, to) {
         let record = record?;
         if record.class() == Class::Lazy && mutant("lazy_records_not_replayed") {
             continue;
@@ -71,13 +96,11 @@ pub(crate) fn restore(wal: &Wal) -> Result<(Groups, Pins, Found)> {
             ops.reverse();
         }
         let mut uses = Uses::default();
-        apply(&mut replay, at, &ops, &locations, &confs, &mut uses)?;
+        apply(replay, at, &ops, &locations, &confs, &mut uses)?;
         pins.settle(&uses);
         found.records += 1;
-        end = at;
     }
-    settle(&mut replay.states, end, &mut found)?;
-    Ok((Groups::new(replay.states), pins, found))
+    Ok(())
 }
 
 /// Positions, among a record's parts, of those that are conf states.

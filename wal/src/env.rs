@@ -18,6 +18,16 @@ pub enum Threads {
     Stepped,
 }
 
+impl Threads {
+    /// Threads that may read the segments side by side while a log is opened or looked at.
+    pub(crate) fn readers(self) -> usize {
+        match self {
+            Threads::Spawned => std::thread::available_parallelism().map_or(1, usize::from),
+            Threads::Stepped => 1,
+        }
+    }
+}
+
 /// What the log runs on: disk, clock, random numbers and threads.
 #[derive(Clone, Debug)]
 pub struct Env {

@@ -3,7 +3,7 @@
 //! Between the scanner, which reads bytes and decides nothing, and the verdict, which decides and reads
 //! no bytes. The damage list is what a refusal names.
 
-use crate::frame::{GroupFault, HeaderFault, SegmentHeader};
+use crate::frame::{GroupFault, GroupHeader, HeaderFault, SegmentHeader};
 use crate::types::{GroupKind, Lsn};
 use std::fmt;
 
@@ -35,6 +35,36 @@ pub struct Head {
     pub zero_sector: bool,
 }
 
+impl Head {
+    /// What the header alone says, as if everything behind it were right.
+    pub(crate) fn of(group: &GroupHeader, block_bytes: u32) -> Head {
+        let (offset, length) = (group.lsn.offset(), group.disk_bytes(block_bytes).unwrap_or(u32::MAX));
+        Head {
+            offset,
+            end: offset.saturating_add(length),
+            kind: group.kind,
+            watermark: group.watermark,
+            previous_end: group.previous_end,
+            first_live: group.first_live,
+            record_count: group.record_count,
+            footer_bytes: 0,
+            wall_clock_ms: group.wall_clock_ms,
+            fault: None,
+            zero_sector: false,
+        }
+    }
+}
+
+/// How much of a segment was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Extent {
+    /// Every block.
+    Whole,
+    /// Its header, the header of its first group, and all of the footer that seals it. What lies between
+    /// them, and behind the footer, was not looked at; only the footer's word stands for it.
+    Ends,
+}
+
 /// One segment file as found.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentFacts {
@@ -42,12 +72,22 @@ pub struct SegmentFacts {
     pub sequence: u32,
     /// The header, or why there is none; a wrong length or number counts here.
     pub header: Result<SegmentHeader, HeaderFault>,
-    /// All heads in ascending order, those inside of valid groups left out.
+    /// How much of it was read.
+    pub extent: Extent,
+    /// All heads in ascending order, those inside of valid groups left out. Of a segment of which only the
+    /// ends were read: its first group and its footer.
     pub heads: Vec<Head>,
     /// Offset from which on everything is zeros.
     pub zeros_from: u32,
     /// Blocks outside of valid groups that are no heads but do not start with a sector of zeros.
     pub strange: Vec<u32>,
+}
+
+impl SegmentFacts {
+    /// The footer, if nothing but the ends was read.
+    pub fn sealing_footer(&self) -> Option<&Head> {
+        if self.extent == Extent::Ends { self.heads.last() } else { None }
+    }
 }
 
 /// One damaged or missing place.

@@ -5,15 +5,18 @@
 
 use crate::directory::{failed, list, read_identity};
 use crate::disk::{Access, AlignedBuf, Disk, read_exact_medium};
+use crate::env::Threads;
 use crate::error::Error;
 use crate::facts::{Damage, Head, SegmentFacts};
 use crate::frame::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
 use crate::frame::{GroupHeader, Identity, RecordFault, RecordRef, SegmentHeader, record_at};
 use crate::options::Suspect;
-use crate::scan::{Group, Window, scan_with};
+use crate::scan::{Group, Window};
 use crate::segment::file_name;
+use crate::survey::{Files, Surveyed};
 use crate::types::{Lsn, len32};
-use crate::verdict::{Verdict, decide};
+use crate::verdict::Verdict;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use zerocopy::FromBytes;
 
@@ -35,29 +38,46 @@ pub struct Inspection {
     pub foreign: Vec<String>,
 }
 
-/// Looks at the log in `disk`.
+/// Looks at the log in `disk`: at every block of every segment.
 pub fn inspect(disk: &dyn Disk) -> Result<Inspection, Error> {
-    inspect_with(disk, &mut |_| {})
+    Ok(inspect_with(disk, |_| (), |(), _| {})?.0)
 }
 
-/// As [`inspect`], and hands every valid group of every segment to `each`, in ascending order, while its
-/// bytes are in memory: kept or not, which only the verdict knows.
-pub fn inspect_with(disk: &dyn Disk, each: &mut dyn FnMut(&Group<'_>)) -> Result<Inspection, Error> {
+/// As [`inspect`], and hands every valid group to `see` while its bytes are in memory, kept or not, which only
+/// the verdict knows: those of one segment in order, with what `start` made for the segment. The segments
+/// are read side by side; what was made for them is returned, ascending.
+pub fn inspect_with<V: Send>(
+    disk: &dyn Disk,
+    start: impl Fn(u32) -> V + Sync,
+    see: impl Fn(&mut V, &Group<'_>) + Sync,
+) -> Result<(Inspection, Vec<V>), Error> {
+    look(disk, |files| files.survey_all(Suspect::Refuse, &start, &see))
+}
+
+/// As [`inspect`], but reads only what open would: [`SegmentFacts::extent`] says how much that was.
+pub fn inspect_as_open(disk: &dyn Disk) -> Result<Inspection, Error> {
+    Ok(look(disk, |files| Ok((files.survey(Suspect::Refuse)?, ())))?.0)
+}
+
+fn look<T>(
+    disk: &dyn Disk,
+    survey: impl FnOnce(&Files<'_>) -> Result<(Surveyed, T), Error>,
+) -> Result<(Inspection, T), Error> {
     let names = list(disk)?;
     if let Some(found) = names.instead_of_log() {
         return Err(Error::NotALog { path: disk.location(), found });
     }
     let identity = read_identity(disk)?;
-    let mut segments = Vec::new();
+    let mut files = BTreeMap::new();
     for &sequence in &names.segments {
         let name = file_name(sequence);
         let file = disk.open(&name, Access::Read).map_err(|e| failed(disk, "open", &name, e))?;
-        let facts = scan_with(&*file, sequence, &identity.uuid, identity.block_bytes, each)
-            .map_err(|e| failed(disk, "read", &name, e))?;
-        segments.push(facts);
+        files.insert(sequence, file);
     }
-    let verdict = decide(&segments, identity.block_bytes, Suspect::Refuse);
-    Ok(Inspection { identity, segments, verdict, unfinished: names.unfinished, foreign: names.foreign })
+    let threads = Threads::Spawned.readers();
+    let ((segments, verdict), more) = survey(&Files { disk, identity: &identity, files: &files, threads })?;
+    let (unfinished, foreign) = (names.unfinished, names.foreign);
+    Ok((Inspection { identity, segments, verdict, unfinished, foreign }, more))
 }
 
 /// Hands every head of a scanned segment that reaches into the bytes `[from, to)` to `each`, with its

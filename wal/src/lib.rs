@@ -68,6 +68,7 @@ pub mod disk;
 mod env;
 mod error;
 mod facts;
+mod footer;
 mod frame;
 #[cfg(feature = "sim")]
 pub mod fuzz;
@@ -86,7 +87,9 @@ mod shelf;
 mod stats;
 #[cfg(feature = "sim")]
 pub mod step;
+mod survey;
 mod sync;
+mod trust;
 mod types;
 mod verdict;
 mod wal;
@@ -95,6 +98,7 @@ mod workers;
 pub use commit::{Sealer, Ticket};
 pub use env::{Env, Threads};
 pub use error::Error;
+pub use footer::Footer;
 pub use frame::{Batch, PartInfo};
 pub use listener::Listener;
 #[cfg(feature = "tracing")]
@@ -109,13 +113,13 @@ pub use wal::Wal;
 /// Looking at a log without changing it: for tools, tests and fuzzers.
 pub mod look {
     pub use crate::directory::SEGMENTS_WITHOUT_IDENTITY;
-    pub use crate::facts::{Damage, DamageKind, DropReason, Dropped, Head, SegmentFacts};
+    pub use crate::facts::{Damage, DamageKind, DropReason, Dropped, Extent, Head, SegmentFacts};
     pub use crate::frame::{
         FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault, RecordFault, RecordRef,
         SegmentHeader, layout, read_tail,
     };
     pub use crate::inspect::{
-        Inspection, inspect, inspect_with, visit_groups, visit_records, visit_remnants,
+        Inspection, inspect, inspect_as_open, inspect_with, visit_groups, visit_records, visit_remnants,
     };
     pub use crate::scan::Group;
     pub use crate::segment::file_name;

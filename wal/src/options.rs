@@ -62,6 +62,10 @@ pub struct Options {
     pub idle_ms: u32,
     /// What to do with suspect bytes at the end of the log. Default [`Suspect::Refuse`].
     pub suspect: Suspect,
+    /// Whether open reads and checks every block of every segment. Otherwise a segment that its footer seals,
+    /// and that a watermark says is durable, is taken on the footer's word, and what rotted in it since is
+    /// found when it is read. Default `false`.
+    pub verify_on_open: bool,
 }
 
 impl Default for Options {
@@ -76,6 +80,7 @@ impl Default for Options {
             in_flight: 32,
             idle_ms: 50,
             suspect: Suspect::Refuse,
+            verify_on_open: false,
         }
     }
 }

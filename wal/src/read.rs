@@ -52,6 +52,13 @@ impl Table {
         self.segments.get(&sequence).map(|s| Arc::clone(&s.segment))
     }
 
+    /// The segment with number `sequence` and its end, if the log has left it and is `durable` beyond that.
+    pub(crate) fn sealed(&self, sequence: u32, durable: Lsn) -> Option<(Arc<Segment>, u32)> {
+        let stretch = self.segments.get(&sequence)?;
+        let end = stretch.end.filter(|&end| Lsn::new(sequence, end) <= durable)?;
+        Some((Arc::clone(&stretch.segment), end))
+    }
+
     /// Lowest segment.
     pub(crate) fn first(&self) -> Option<u32> {
         self.segments.first_key_value().map(|(&n, _)| n)

@@ -12,11 +12,12 @@ use crate::frame::layout::FORMAT_VERSION;
 use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN};
 use crate::mutant::mutant;
 use crate::options::Options;
-use crate::scan::{scan, untouched};
+use crate::scan::untouched;
 use crate::segment::{Segment, file_name};
+use crate::survey::{Files, Surveyed};
 use crate::sync::AtomicU32;
 use crate::types::Lsn;
-use crate::verdict::{Verdict, decide, decide_fresh};
+use crate::verdict::{Verdict, decide_fresh};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,8 +31,11 @@ pub struct Report {
     pub first_live: u32,
     /// Number of live segments with kept groups.
     pub segments: u32,
-    /// Number of kept groups.
+    /// Number of kept groups that were read; those of `by_footer` were not.
     pub groups: u64,
+    /// Kept segments that were taken on the word of their footer, ascending: nothing between their first
+    /// group's header and the footer was read. Empty with [`Options::verify_on_open`].
+    pub by_footer: Vec<u32>,
     /// End of the kept log; zero if it is empty.
     pub end: Lsn,
     /// Largest watermark found: everything below it was known durable.
@@ -51,7 +55,8 @@ pub struct Report {
 pub struct Took {
     /// Making everything found durable, before it was read (INV-3).
     pub sync: Duration,
-    /// Reading and checking the segments; grows with their bytes.
+    /// Reading and checking the segments: all of those in use and of spares; of the others as much as
+    /// their footers are long, or everything.
     pub scan: Duration,
     /// All of it, up to the durable mark that ends an open.
     pub total: Duration,
@@ -69,12 +74,13 @@ pub(crate) struct Recovered {
     pub(crate) report: Report,
 }
 
-/// Finds the end of the log in `disk`, which the caller has locked; of the log that is being created
-/// with the identity `fresh`, its start.
+/// Finds the end of the log in `disk`, which the caller has locked, on up to `readers` threads; of the log
+/// that is being created with the identity `fresh`, its start.
 pub(crate) fn recover(
     disk: &dyn Disk,
     clock: &dyn Clock,
     options: &Options,
+    readers: usize,
     fresh: Option<Identity>,
 ) -> Result<Recovered, Error> {
     let begin = clock.now_ns();
@@ -87,21 +93,18 @@ pub(crate) fn recover(
     let names = list(disk)?;
     let files = open_and_sync(disk, &names)?;
     let synced = clock.now_ns();
-    let mut facts = Vec::with_capacity(files.len());
-    for (&sequence, file) in &files {
-        let found = match fresh {
-            // Made a moment ago, by this process: there is nothing to look for.
-            Some(_) => untouched(&**file, sequence, &identity.uuid, identity.block_bytes),
-            None => scan(&**file, sequence, &identity.uuid, identity.block_bytes),
-        };
-        let found = found.map_err(|e| failed(disk, "read", &file_name(sequence), e))?;
-        facts.push(found);
-    }
-    let scanned = clock.now_ns();
-    let verdict = match fresh {
-        Some(_) => decide_fresh(&facts, identity.block_bytes),
-        None => decide(&facts, identity.block_bytes, options.suspect),
+    let (facts, verdict) = match fresh {
+        Some(_) => survey_fresh(disk, &files, &identity)?,
+        None => {
+            let files = Files { disk, identity: &identity, files: &files, threads: readers };
+            if options.verify_on_open {
+                files.survey_all(options.suspect, &|_| (), &|(), _| {})?.0
+            } else {
+                files.survey(options.suspect)?
+            }
+        }
     };
+    let scanned = clock.now_ns();
     let verdict = verdict.map_err(|damage| refusal(disk.location(), &damage))?;
     if mutant("recovery_cuts_the_torn_end") {
         let end = verdict.end;
@@ -118,7 +121,8 @@ pub(crate) fn recover(
         uuid: identity.uuid,
         first_live: verdict.first_live,
         segments: u32::try_from(verdict.kept.len()).unwrap_or(u32::MAX),
-        groups: verdict.kept.iter().map(|k| u64::from(k.groups)).sum(),
+        groups: verdict.kept.iter().filter_map(|k| k.groups).map(u64::from).sum(),
+        by_footer: verdict.kept.iter().filter(|k| k.groups.is_none()).map(|k| k.segment).collect(),
         end: verdict.end,
         watermark: verdict.watermark,
         dropped: verdict.dropped.clone(),
@@ -150,6 +154,21 @@ fn open_and_sync(disk: &dyn Disk, names: &Names) -> Result<BTreeMap<u32, Arc<dyn
     }
     files.values().for_each(|f| f.drop_cache());
     Ok(files)
+}
+
+/// Made a moment ago, by this process: there is nothing to look for.
+fn survey_fresh(
+    disk: &dyn Disk,
+    files: &BTreeMap<u32, Arc<dyn DiskFile>>,
+    identity: &Identity,
+) -> Result<Surveyed, Error> {
+    let mut facts = Vec::with_capacity(files.len());
+    for (&sequence, file) in files {
+        let found = untouched(&**file, sequence, &identity.uuid, identity.block_bytes);
+        facts.push(found.map_err(|e| failed(disk, "read", &file_name(sequence), e))?);
+    }
+    let verdict = decide_fresh(&facts, identity.block_bytes);
+    Ok((facts, verdict))
 }
 
 /// The error that names a refusal best.

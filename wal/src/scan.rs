@@ -4,7 +4,7 @@
 //! a gap are found; reading is from the medium. Fails only if the medium does.
 
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
-use crate::facts::{Head, SegmentFacts};
+use crate::facts::{Extent, Head, SegmentFacts};
 use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::frame::{GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
 use crate::mutant::mutant;
@@ -47,17 +47,8 @@ impl<'a> Group<'a> {
     }
 }
 
-/// Scans the file of segment `sequence` of the log `uuid`.
-pub(crate) fn scan(
-    file: &dyn DiskFile,
-    sequence: u32,
-    uuid: &[u8; 16],
-    block_bytes: u32,
-) -> io::Result<SegmentFacts> {
-    scan_with(file, sequence, uuid, block_bytes, &mut |_| {})
-}
-
-/// As [`scan`], and hands every valid group to `each` while its bytes are in memory.
+/// Scans the file of segment `sequence` of the log `uuid`, and hands every valid group to `each` while its
+/// bytes are in memory.
 pub(crate) fn scan_with(
     file: &dyn DiskFile,
     sequence: u32,
@@ -68,6 +59,7 @@ pub(crate) fn scan_with(
     let mut facts = SegmentFacts {
         sequence,
         header: Err(HeaderFault::Unreadable),
+        extent: Extent::Whole,
         heads: Vec::new(),
         zeros_from: 0,
         strange: Vec::new(),
@@ -106,7 +98,7 @@ pub(crate) fn scan_with(
     Ok(facts)
 }
 
-/// What [`scan`] would state of a segment that is known to hold nothing but its header.
+/// What a scan would state of a segment that is known to hold nothing but its header.
 pub(crate) fn untouched(
     file: &dyn DiskFile,
     sequence: u32,
@@ -114,7 +106,8 @@ pub(crate) fn untouched(
     block_bytes: u32,
 ) -> io::Result<SegmentFacts> {
     let header = read_header(file, sequence, uuid, block_bytes)?;
-    Ok(SegmentFacts { sequence, header, heads: Vec::new(), zeros_from: block_bytes, strange: Vec::new() })
+    let (extent, zeros_from) = (Extent::Whole, block_bytes);
+    Ok(SegmentFacts { sequence, header, extent, heads: Vec::new(), zeros_from, strange: Vec::new() })
 }
 
 /// Reads and checks block 0 against the file's name, length and log.
@@ -155,28 +148,14 @@ fn check_group(
     header: SegmentHeader,
     each: &mut dyn FnMut(&Group<'_>),
 ) -> io::Result<Head> {
-    let (salt, block_bytes, file_bytes) = (header.salt, header.block_bytes, window.file_bytes);
-    let offset = group.lsn.offset();
-    let length = group.disk_bytes(block_bytes).unwrap_or(u32::MAX);
-    let end = offset.saturating_add(length);
-    let mut head = Head {
-        offset,
-        end,
-        kind: group.kind,
-        watermark: group.watermark,
-        previous_end: group.previous_end,
-        first_live: group.first_live,
-        record_count: group.record_count,
-        footer_bytes: 0,
-        wall_clock_ms: group.wall_clock_ms,
-        fault: None,
-        zero_sector: false,
-    };
+    let (salt, file_bytes) = (header.salt, window.file_bytes);
+    let mut head = Head::of(group, header.block_bytes);
+    let (offset, end) = (head.offset, head.end);
     if end > file_bytes {
         head.fault = Some(crate::frame::GroupFault::Count);
         return Ok(head);
     }
-    let bytes = window.range(offset, length)?;
+    let bytes = window.range(offset, end - offset)?;
     head.fault = group.check(salt, bytes).err();
     if head.fault.is_some() {
         // Padding is zeros whether it was written or not: only a sector that holds some of the records is

@@ -18,9 +18,10 @@
 //!    segment number above every touched one, so that a dropped group can never become the continuation
 //!    of a log that is not its own.
 //!
-//! The rules were checked by exhaustive enumeration of crashes and faults of small logs.
+//! The rules were checked by exhaustive enumeration of crashes and faults of small logs. A sealed segment may
+//! come with its ends alone, if `trust` says that they are enough.
 
-use crate::facts::{Damage, DamageKind, DropReason, Dropped, Head, SegmentFacts};
+use crate::facts::{Damage, DamageKind, DropReason, Dropped, Extent, Head, SegmentFacts};
 use crate::frame::HeaderFault;
 use crate::mutant::mutant;
 use crate::options::Suspect;
@@ -35,8 +36,8 @@ pub struct Kept {
     pub segment: u32,
     /// Offset just behind its last kept group.
     pub end: u32,
-    /// Number of kept groups.
-    pub groups: u32,
+    /// Number of kept groups; not known of a segment that was taken on its footer's word.
+    pub groups: Option<u32>,
 }
 
 /// Where the log goes on.
@@ -210,6 +211,13 @@ impl Facts<'_> {
         let mut x = Lsn::ZERO;
         for (i, &(segment, limit)) in chain.iter().enumerate() {
             let mut at = self.block_bytes;
+            let sealed = self.segments.get(&segment).and_then(|s| s.sealing_footer());
+            if let Some(footer) = sealed
+                && (footer.end == limit || mutant("footer_trusted_at_another_end"))
+            {
+                kept.extend(self.heads(segment).iter().map(|head| (segment, *head)));
+                at = footer.end;
+            }
             while at < limit {
                 match self.head_at(segment, at) {
                     Some(head) if head.fault.is_none() && head.end <= limit => {
@@ -261,7 +269,7 @@ impl Facts<'_> {
         };
         let end = Lsn::new(last_segment, last.end);
         Ok(Verdict {
-            kept: summarise(&walk.kept),
+            kept: self.summarise(&walk.kept),
             end,
             watermark: self.watermark,
             first_live,
@@ -406,6 +414,23 @@ impl Facts<'_> {
         gap
     }
 
+    fn summarise(&self, kept: &[(u32, Head)]) -> Vec<Kept> {
+        let mut all: Vec<Kept> = Vec::new();
+        for &(segment, head) in kept {
+            match all.last_mut() {
+                Some(last) if last.segment == segment => {
+                    last.end = head.end;
+                    last.groups = last.groups.map(|n| n + 1);
+                }
+                _ => {
+                    let sealed = self.segments.get(&segment).is_some_and(|s| s.extent == Extent::Ends);
+                    all.push(Kept { segment, end: head.end, groups: (!sealed).then_some(1) });
+                }
+            }
+        }
+        all
+    }
+
     /// Everything that looks like a group and is not kept.
     fn dropped(&self, walk: &Walk, suspect: Option<Lsn>) -> Vec<Dropped> {
         let limits: BTreeMap<u32, u32> = walk.chain.iter().copied().collect();
@@ -432,20 +457,6 @@ impl Facts<'_> {
         }
         dropped
     }
-}
-
-fn summarise(kept: &[(u32, Head)]) -> Vec<Kept> {
-    let mut all: Vec<Kept> = Vec::new();
-    for &(segment, head) in kept {
-        match all.last_mut() {
-            Some(last) if last.segment == segment => {
-                last.end = head.end;
-                last.groups += 1;
-            }
-            _ => all.push(Kept { segment, end: head.end, groups: 1 }),
-        }
-    }
-    all
 }
 
 fn missing(segment: u32) -> Damage {

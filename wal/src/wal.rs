@@ -6,6 +6,7 @@ use crate::directory::{IDENTITY, LOCK, failed, list};
 use crate::disk::{Disk, DiskLock, Mode, PosixDisk};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
+use crate::footer::{Footer, Place, find};
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
 use crate::frame::{Batch, Identity};
 use crate::listener::Listener;
@@ -124,7 +125,7 @@ impl Wal {
     ) -> Result<(Wal, Report), Error> {
         let begin = env.clock.now_ns();
         let Recovered { identity, verdict, segments, files, mut report } =
-            recover(&*env.disk, &*env.clock, options, fresh)?;
+            recover(&*env.disk, &*env.clock, options, env.threads.readers(), fresh)?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart {
@@ -374,6 +375,36 @@ impl Wal {
         let durable = self.log.durable();
         self.enter_segments(durable);
         Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, durable)
+    }
+
+    /// As [`Wal::records`], but those before `to` alone; nothing at or behind it is read.
+    pub fn records_between(&self, from: Lsn, to: Lsn) -> Records {
+        let durable = self.log.durable();
+        self.enter_segments(durable);
+        let to = durable.min(to);
+        Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, to)
+    }
+
+    /// The footer of `segment`, read from the medium and checked. `None` while the segment is not sealed and
+    /// durable; and if it has no footer, or none that checks: then its records say the same, or say what
+    /// is damaged.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn footer(&self, segment: u32) -> Result<Option<Footer>, Error> {
+        let durable = self.log.durable();
+        self.enter_segments(durable);
+        let sealed = self.table.read().sealed(segment, durable);
+        let Some((segment, end)) = sealed else { return Ok(None) };
+        let place = Place {
+            sequence: segment.sequence,
+            salt: segment.salt,
+            block_bytes: self.block_bytes,
+            file_bytes: u64::from(segment.file_bytes),
+        };
+        let found = find(&*segment.file, place, end);
+        let name = || file_name(segment.sequence);
+        found.map(|f| f.map(|(_, footer)| footer)).map_err(|e| Error::io("read", &self.location, name(), e))
     }
 
     /// Fills `out` with the bytes at `at`, which an append or a record named; from memory if they are not

@@ -35,10 +35,17 @@ fn two_hundred_thousand_operations() {
         total.appends += tally.appends;
         total.dropped += tally.dropped;
         total.latched += tally.latched;
+        total.by_footer += tally.by_footer;
     }
     println!(
-        "{n} runs: {} operations, {} appends, {} crashes, {} opens, {} dropped ranges, {} latched",
-        total.operations, total.appends, total.crashes, total.opens, total.dropped, total.latched
+        "{n} runs: {} operations, {} appends, {} crashes, {} opens, {} dropped ranges, {} latched, {} by footer",
+        total.operations,
+        total.appends,
+        total.crashes,
+        total.opens,
+        total.dropped,
+        total.latched,
+        total.by_footer
     );
-    assert!(total.dropped > 100 && total.latched > 10, "the faults did not happen");
+    assert!(total.dropped > 100 && total.latched > 10 && total.by_footer > 1000, "the faults did not happen");
 }

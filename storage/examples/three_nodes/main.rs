@@ -106,7 +106,7 @@ fn summary(root: &Path, at: usize, ended: &Ended) -> Outcome<()> {
     let disk = seawall_wal::disk::PosixDisk::open(&dir, None)?;
     let seen = inspect(&disk)?;
     let verdict = seen.verdict.map_err(|damage| format!("{} is damaged: {damage:?}", dir.display()))?;
-    let groups: u32 = verdict.kept.iter().map(|kept| kept.groups).sum();
+    let groups: u32 = verdict.kept.iter().filter_map(|kept| kept.groups).sum();
     let (mut records, mut entries) = (0u64, 0u64);
     for kept in &verdict.kept {
         for segment in seen.segments.iter().filter(|s| s.sequence == kept.segment) {

@@ -52,16 +52,24 @@ impl Chunk {
         Some(Location { segment, offset, length, crc })
     }
 
-    fn push(&mut self, at: Location) {
-        if self.places.len() == self.places.capacity() {
-            self.places.reserve_exact(STEP);
+    /// Takes as many of `locations` as fit; returns the others.
+    fn fill<'a>(&mut self, locations: &'a [Location]) -> &'a [Location] {
+        let (now, rest) = locations.split_at((CHUNK - self.places.len()).min(locations.len()));
+        let len = self.places.len() + now.len();
+        if len > self.places.capacity() {
+            self.places.reserve_exact(len.next_multiple_of(STEP) - self.places.len());
         }
-        if self.runs.last().is_none_or(|(_, segment)| *segment != at.segment) {
-            self.runs.reserve_exact(1);
-            // At most `CHUNK`.
-            self.runs.push((u32::try_from(self.places.len()).unwrap_or(u32::MAX), at.segment));
+        for run in now.chunk_by(|a, b| a.segment == b.segment) {
+            let segment = run.first().map_or(0, |at| at.segment);
+            if self.runs.last().is_none_or(|(_, last)| *last != segment) {
+                self.runs.reserve_exact(1);
+                // At most `CHUNK`.
+                self.runs.push((u32::try_from(self.places.len()).unwrap_or(u32::MAX), segment));
+            }
+            let place = |at: &Location| Place { offset: at.offset, length: at.length, crc: at.crc };
+            self.places.extend(run.iter().map(place));
         }
-        self.places.push(Place { offset: at.offset, length: at.length, crc: at.crc });
+        rest
     }
 
     fn truncate(&mut self, slots: usize) {
@@ -98,14 +106,15 @@ impl LogIndex {
         self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)
     }
 
-    /// Adds the location of entry `end()`.
-    pub(super) fn push(&mut self, location: Location) {
-        if self.chunks.back().is_none_or(|chunk| chunk.places.len() == CHUNK) {
-            self.chunks.push_back(Chunk::default());
-        }
-        if let Some(chunk) = self.chunks.back_mut() {
-            chunk.push(location);
-            self.len += 1;
+    /// Adds the locations of the entries from `end()` on.
+    pub(super) fn extend(&mut self, mut locations: &[Location]) {
+        self.len += locations.len();
+        while !locations.is_empty() {
+            if self.chunks.back().is_none_or(|chunk| chunk.places.len() == CHUNK) {
+                self.chunks.push_back(Chunk::default());
+            }
+            let Some(chunk) = self.chunks.back_mut() else { return };
+            locations = chunk.fill(locations);
         }
     }
 
@@ -164,11 +173,26 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_any_length_are_added_whole() {
+        for skip in [0, 1, 127, 128, 200] {
+            for len in [0, 1, 127, 128, 129, 500] {
+                let mut index = LogIndex::default();
+                index.restart(10);
+                index.extend(&(0..300).map(at).collect::<Vec<_>>());
+                index.advance(10 + skip, |_| {});
+                index.extend(&(300..300 + len).map(at).collect::<Vec<_>>());
+                assert_eq!(index.end(), 310 + len);
+                assert!((10 + skip..310 + len).all(|i| index.get(i) == Some(at(i - 10))), "{skip}, {len}");
+            }
+        }
+    }
+
+    #[test]
     fn memory_follows_the_length_in_chunks() {
         let mut index = LogIndex::default();
         index.restart(1000);
         for i in 0..1000 {
-            index.push(at(i));
+            index.extend(&[at(i)]);
             assert_eq!(index.chunks.len(), (index.len() - 1) / CHUNK + 1);
             let room: usize = index.chunks.iter().map(|chunk| chunk.places.capacity()).sum();
             assert!(room < index.len() + STEP);
@@ -191,13 +215,13 @@ mod tests {
         for low in (0..300).step_by(13) {
             for high in (low..300).step_by(29) {
                 let mut index = LogIndex::default();
-                (0..300).for_each(|i| index.push(at(i)));
+                index.extend(&(0..300).map(at).collect::<Vec<_>>());
                 let (mut front, mut back) = (Vec::new(), Vec::new());
                 index.truncate(high, |location| back.push(location));
                 index.advance(low, |location| front.push(location));
                 assert_eq!(front, (0..low).map(at).collect::<Vec<_>>());
                 assert_eq!(back, (high..300).map(at).collect::<Vec<_>>());
-                (high..high + 200).for_each(|i| index.push(at(i + 500)));
+                index.extend(&(high..high + 200).map(|i| at(i + 500)).collect::<Vec<_>>());
                 for i in 0..high + 200 {
                     let expected = if i < high { at(i) } else { at(i + 500) };
                     assert_eq!(index.get(i), (i >= low).then_some(expected), "{low} {high} {i}");

@@ -126,6 +126,12 @@ impl Pins {
         self.0.lock().counts.first_key_value().map(|(segment, count)| (*segment, *count))
     }
 
+    /// What each segment holds, ascending; without those that hold nothing.
+    #[cfg(feature = "fuzz")]
+    pub(crate) fn counts(&self) -> Vec<(u32, Count)> {
+        self.0.lock().counts.iter().map(|(segment, count)| (*segment, *count)).collect()
+    }
+
     /// Live entries of all segments.
     pub(crate) fn live_entries(&self) -> u64 {
         let sum: i64 = self.0.lock().counts.values().map(|count| count.entries).sum();

@@ -1,65 +1,109 @@
-//! Collects the footer of the segment being written.
+//! Collects the index of the segment being written.
 //! Place on the data's way: called by the log for each record as it is enqueued, and when a segment is
-//! sealed. Invariants: writes at most the bytes that the records announced; no I/O, no locks.
-//! Fails: never; a record it cannot decode is left out of the footer, replay reports it.
+//! sealed. Invariants: writes at most the bytes that the records announced; what it writes leads each group
+//! to where the records lead it; no I/O, no locks.
+//! Fails: never; a segment with a record that it cannot decode gets no index, replay reports the record.
 
 use std::collections::BTreeMap;
 
+use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, PartInfo, Sealer};
 use zerocopy::IntoBytes;
 
 use crate::record::{
-    FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, FOOTER_STATE_BYTES, FooterEntry, FooterHeader, FooterState,
-    GroupOp, Op, decode,
+    FOOTER_HEADER_BYTES, FOOTER_OP_BYTES, FOOTER_PLACE_BYTES, FooterHeader, FooterOp, FooterPlace, GroupOp,
+    Op, decode,
 };
-use crate::types::{GroupId, Location};
+use crate::types::{GroupId, HardState, Location};
 
-/// Bytes that a record with these operations adds to its segment's footer, at most.
+/// Bytes that a record with these operations adds to its segment's index, at most.
 ///
-/// Each record also pays for the footer's header, because each may be the first of its segment: 16 bytes
+/// Each record also pays for the index's header, because each may be the first of its segment: 16 bytes
 /// too many for all others, which is less than the padding of one group.
 pub(crate) fn footer_bytes(ops: &[GroupOp]) -> usize {
     let of = |op: &GroupOp| match op.op {
-        Op::Entries { count, .. } => FOOTER_ENTRY_BYTES * usize::try_from(count).unwrap_or(0),
-        _ => FOOTER_STATE_BYTES,
+        Op::Entries { count, .. } => FOOTER_PLACE_BYTES * usize::try_from(count).unwrap_or(0),
+        _ => 0,
     };
-    FOOTER_HEADER_BYTES + ops.iter().map(of).sum::<usize>()
+    FOOTER_HEADER_BYTES + ops.iter().map(|op| FOOTER_OP_BYTES + of(op)).sum::<usize>()
 }
 
-/// The footer so far.
+/// The index so far.
 #[derive(Default)]
 pub(crate) struct FooterSealer {
-    /// By group, in log order: nearly sorted by index, so that sealing under the log's lock stays linear.
-    entries: BTreeMap<GroupId, Vec<FooterEntry>>,
-    states: Vec<FooterState>,
+    groups: BTreeMap<GroupId, Lines>,
+    records: u32,
+    /// A record was none of the engine's, as far as it knows.
+    unknown: bool,
     /// Parts of the record at hand; kept for its allocation.
     located: Vec<Location>,
     ops: Vec<GroupOp>,
 }
 
+/// What the segment says of one group.
+///
+/// Operations on the log depend on each other and keep their order. A hard state or a conf state depends
+/// on nothing but a removal, so the last one is enough, and stands behind the others.
+#[derive(Default)]
+struct Lines {
+    log: Vec<Op>,
+    places: Vec<FooterPlace>,
+    hard: Option<HardState>,
+    conf: Option<Location>,
+}
+
+impl Lines {
+    /// Adds one operation and its parts.
+    fn add(&mut self, op: &Op, parts: &[Location]) {
+        match *op {
+            Op::Entries { first, term, count, truncates } => {
+                self.places.extend(parts.iter().map(|part| FooterPlace::from(*part)));
+                if let Some(Op::Entries { first: from, term: of, count: so_far, .. }) = self.log.last_mut()
+                    && *of == term
+                    && !truncates
+                    && from.checked_add(u64::from(*so_far)) == Some(first)
+                    && let Some(sum) = so_far.checked_add(count)
+                {
+                    *so_far = sum;
+                    return;
+                }
+                self.log.push(*op);
+            }
+            Op::HardState(hard) => self.hard = Some(hard),
+            Op::ConfState => self.conf = parts.first().copied(),
+            Op::Compact(_) | Op::Start(_) => self.log.push(*op),
+            // Nothing of the group is left of what was before.
+            Op::Remove => *self = Lines { log: vec![Op::Remove], ..Lines::default() },
+        }
+    }
+
+    fn ops(&self, group: GroupId) -> impl Iterator<Item = FooterOp> {
+        let line = move |op, conf| FooterOp { op: GroupOp { group, op }, conf };
+        let hard = self.hard.map(|hard| line(Op::HardState(hard), None));
+        let conf = self.conf.map(|at| line(Op::ConfState, Some(at)));
+        self.log.iter().map(move |op| line(*op, None)).chain(hard).chain(conf)
+    }
+}
+
 impl FooterSealer {
-    fn add(&mut self, lsn: Lsn, meta: &[u8], parts: usize, part: impl Iterator<Item = Location>) {
-        if decode(meta, parts, &mut self.ops).is_err() {
+    fn add(&mut self, meta: &[u8], parts: &[Location]) {
+        self.records = self.records.saturating_add(1);
+        if decode(meta, parts.len(), &mut self.ops).is_err() {
+            self.unknown = true;
             return;
         }
-        let mut part = part;
-        for op in &self.ops {
-            if let Op::Entries { first, term, count, truncates } = op.op {
-                let list = self.entries.entry(op.group).or_default();
-                for i in 0..u64::from(count) {
-                    let Some(at) = part.next() else { return };
-                    list.push(FooterEntry::new(
-                        op.group,
-                        first.saturating_add(i),
-                        term,
-                        at,
-                        truncates && i == 0,
-                    ));
-                }
-            } else {
-                let at = if op.op.parts() == 1 { part.next() } else { None };
-                self.states.push(FooterState::new(lsn.as_u64(), op, at));
+        let mut parts = parts;
+        for GroupOp { group, op } in &self.ops {
+            // The decoder has checked that the operations cover the parts exactly.
+            let count = usize::try_from(op.parts()).unwrap_or(usize::MAX).min(parts.len());
+            let (own, rest) = parts.split_at(count);
+            parts = rest;
+            if mutant("truncation_left_out_of_the_index")
+                && let Op::Entries { truncates: true, .. } = op
+            {
+                continue;
             }
+            self.groups.entry(*group).or_default().add(op, own);
         }
     }
 }
@@ -70,89 +114,100 @@ impl Sealer for FooterSealer {
         let mut located = std::mem::take(&mut self.located);
         located.clear();
         located.extend(parts.map(|p| Location { segment, offset: p.offset, length: p.length, crc: p.crc }));
-        self.add(lsn, meta, located.len(), located.iter().copied());
+        self.add(meta, &located);
         self.located = located;
     }
 
     fn seal(&mut self, _segment: u32, out: &mut Vec<u8>) {
-        let count = self.entries.values().map(Vec::len).sum();
-        out.reserve(
-            FOOTER_HEADER_BYTES + FOOTER_ENTRY_BYTES * count + FOOTER_STATE_BYTES * self.states.len(),
-        );
-        out.extend_from_slice(FooterHeader::new(count, self.states.len()).as_bytes());
-        for list in self.entries.values_mut() {
-            list.sort_by_key(FooterEntry::index);
-            out.extend_from_slice(list.as_slice().as_bytes());
+        let groups = std::mem::take(&mut self.groups);
+        let (records, unknown) = (std::mem::take(&mut self.records), std::mem::take(&mut self.unknown));
+        if unknown {
+            return;
         }
-        out.extend_from_slice(self.states.as_slice().as_bytes());
-        self.entries.clear();
-        self.states.clear();
+        let ops = || groups.iter().flat_map(|(group, lines)| lines.ops(*group));
+        let (count, places) = (ops().count(), groups.values().map(|lines| lines.places.len()).sum());
+        out.reserve(FOOTER_HEADER_BYTES + FOOTER_OP_BYTES * count + FOOTER_PLACE_BYTES * places);
+        out.extend_from_slice(FooterHeader::new(records, count, places).as_bytes());
+        ops().for_each(|op| out.extend_from_slice(op.encode().as_bytes()));
+        groups.values().for_each(|lines| out.extend_from_slice(lines.places.as_slice().as_bytes()));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::encode;
-    use crate::types::{HardState, Point};
+    use crate::record::{Footer, encode};
+    use crate::types::Point;
 
-    fn word(bytes: &[u8], at: usize) -> u64 {
-        u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
+    fn entries(group: u64, first: u64, count: u32, truncates: bool) -> GroupOp {
+        GroupOp { group, op: Op::Entries { first, term: 7, count, truncates } }
     }
 
-    fn half(bytes: &[u8], at: usize) -> u32 {
-        u32::from_le_bytes(bytes[at..at + 4].try_into().expect("4 bytes"))
-    }
-
-    #[test]
-    fn a_footer_is_sorted_and_no_longer_than_announced() {
-        let mut sealer = FooterSealer::default();
-        let entries = |group, first, count, truncates| GroupOp {
-            group,
-            op: Op::Entries { first, term: 7, count, truncates },
-        };
-        let hard = HardState { term: 7, vote: 1, commit: 4 };
-        let records: [&[GroupOp]; 3] = [
-            &[
-                entries(9, 5, 2, false),
-                entries(3, 1, 1, false),
-                GroupOp { group: 3, op: Op::HardState(hard) },
-            ],
-            &[GroupOp { group: 3, op: Op::ConfState }, entries(9, 5, 1, true)],
-            &[GroupOp { group: 3, op: Op::Compact(Point { index: 1, term: 7 }) }],
-        ];
+    /// Shows the sealer `records`, with parts of 10 bytes at 100, 200, ..; returns what they announced.
+    fn show(sealer: &mut FooterSealer, records: &[&[GroupOp]]) -> usize {
         let (mut meta, mut announced, mut offset) = (Vec::new(), 0, 0);
-        for (record, ops) in (1..).zip(records) {
+        for ops in records {
             encode(ops, &mut meta);
             announced += footer_bytes(ops);
             let count = ops.iter().map(|op| op.op.parts()).sum::<u32>();
-            let parts: Vec<_> = (0..count)
-                .map(|_| {
-                    offset += 100;
-                    Location { segment: 2, offset, length: 10, crc: offset + 1 }
-                })
-                .collect();
-            sealer.add(Lsn::new(2, record), &meta, parts.len(), parts.into_iter());
+            let parts = (0..count).map(|_| {
+                offset += 100;
+                Location { segment: 2, offset, length: 10, crc: offset + 1 }
+            });
+            sealer.add(&meta, &parts.collect::<Vec<_>>());
         }
-        sealer.add(Lsn::new(2, 4), b"not ours", 0, std::iter::empty());
+        announced
+    }
 
+    #[test]
+    fn an_index_is_by_group_in_log_order_and_no_longer_than_announced() {
+        let mut sealer = FooterSealer::default();
+        let op = |group, op| GroupOp { group, op };
+        let hard = |commit| Op::HardState(HardState { term: 7, vote: 1, commit });
+        let point = Op::Compact(Point { index: 1, term: 7 });
+        let records: [&[GroupOp]; 4] = [
+            &[entries(9, 5, 2, false), entries(3, 1, 1, false), op(3, hard(1))],
+            &[op(3, Op::ConfState), entries(9, 7, 1, false), op(3, hard(2)), entries(9, 5, 1, true)],
+            &[op(3, point), entries(3, 2, 1, false), op(4, point), op(4, hard(9))],
+            &[op(4, Op::Remove), entries(9, 6, 1, false)],
+        ];
+        let announced = show(&mut sealer, &records);
         let mut out = Vec::new();
         sealer.seal(2, &mut out);
-        assert!(out.len() <= announced);
-        assert_eq!([half(&out, 0), half(&out, 4), half(&out, 8), half(&out, 12)], [1, 40, 4, 3]);
-        let lines: Vec<_> = (0..4)
-            .map(|i| 16 + 40 * i)
-            .map(|at| (word(&out, at), word(&out, at + 8), half(&out, at + 24), half(&out, at + 36)))
-            .collect();
-        assert_eq!(lines, [(3, 1, 300, 1), (9, 5, 100, 1), (9, 5, 500, 0x101), (9, 6, 200, 1)]);
-        let states = &out[16 + 160..];
-        assert_eq!(states.len(), 3 * 48);
-        assert_eq!(word(states, 0), Lsn::new(2, 1).as_u64());
-        assert_eq!(states[8], 2, "the hard state first");
-        assert_eq!((states[48 + 8], word(states, 48 + 24), word(states, 48 + 40)), (3, 400, 401));
+        assert!(out.len() <= announced, "{} of {announced}", out.len());
+        let footer = Footer::decode(&out, 2).expect("an index");
+        let conf = Location { segment: 2, offset: 400, length: 10, crc: 401 };
+        let plain = |op| FooterOp { op, conf: None };
+        let expected = [
+            plain(entries(3, 1, 1, false)),
+            plain(op(3, point)),
+            plain(entries(3, 2, 1, false)),
+            plain(op(3, hard(2))),
+            FooterOp { op: op(3, Op::ConfState), conf: Some(conf) },
+            plain(op(4, Op::Remove)),
+            plain(entries(9, 5, 3, false)),
+            plain(entries(9, 5, 2, true)),
+        ];
+        assert_eq!(footer.ops().collect::<Vec<_>>(), expected);
+        let offsets: Vec<_> = footer.locations().map(|at| at.offset).collect();
+        assert_eq!(offsets, [300, 700, 100, 200, 500, 600, 800]);
+        assert_eq!(footer.records, 4);
 
         out.clear();
         sealer.seal(3, &mut out);
         assert_eq!(out.len(), 16, "nothing is left of the segment before");
+    }
+
+    #[test]
+    fn a_record_that_does_not_decode_costs_the_index() {
+        let mut sealer = FooterSealer::default();
+        show(&mut sealer, &[&[entries(9, 5, 2, false)]]);
+        sealer.add(b"not ours", &[]);
+        let mut out = Vec::new();
+        sealer.seal(2, &mut out);
+        assert!(out.is_empty());
+        show(&mut sealer, &[&[entries(9, 7, 2, false)]]);
+        sealer.seal(3, &mut out);
+        assert_eq!(Footer::decode(&out, 3).expect("an index").ops().count(), 1);
     }
 }

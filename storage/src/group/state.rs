@@ -207,9 +207,11 @@ impl GroupState {
             self.terms.clear();
         }
         self.terms.push(first, term);
-        for location in locations {
-            self.log.push(*location);
-            uses.entry(location.segment, 1);
+        self.log.extend(locations);
+        for run in locations.chunk_by(|a, b| a.segment == b.segment) {
+            if let Some(location) = run.first() {
+                uses.entry(location.segment, i64::try_from(run.len()).unwrap_or(i64::MAX));
+            }
         }
         self.end = End::Known;
         Ok(())

@@ -3,7 +3,7 @@
 #[path = "../../../wal/tests/format/tables.rs"]
 mod tables;
 
-use super::footer::{self, FooterEntry, FooterHeader, FooterState};
+use super::footer::{self, FooterHeader, FooterPlace};
 use super::op::{self, MetaHeader, RawOp};
 use super::{Op, conf_state};
 use tables::{check_constants, check_structures, fields};
@@ -16,9 +16,8 @@ fn the_documents_byte_tables_are_the_codes() {
         ("Meta header", fields!(MetaHeader: version reserved ops)),
         ("Operation", fields!(RawOp: kind flags reserved count group a b c)),
         ("Conf state header", fields!(conf_state::Header: version flags reserved index counts)),
-        ("Index header", fields!(FooterHeader: version entry_bytes entries states)),
-        ("Index entry", fields!(FooterEntry: group index term offset length crc kind)),
-        ("Index state", fields!(FooterState: lsn op)),
+        ("Index header", fields!(FooterHeader: version records ops places)),
+        ("Index place", fields!(FooterPlace: offset length crc)),
     ];
     check_structures(SECTION, &structures);
 }

@@ -11,7 +11,7 @@ mod op;
 
 pub(crate) use conf_state::{decode_conf_state, encode_conf_state};
 pub(crate) use footer::{
-    FOOTER_ENTRY_BYTES, FOOTER_HEADER_BYTES, FOOTER_STATE_BYTES, FooterEntry, FooterHeader, FooterState,
+    FOOTER_HEADER_BYTES, FOOTER_OP_BYTES, FOOTER_PLACE_BYTES, Footer, FooterHeader, FooterOp, FooterPlace,
 };
 pub(crate) use op::{GroupOp, Op, decode, encode};
 

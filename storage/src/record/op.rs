@@ -159,7 +159,12 @@ impl From<&GroupOp> for RawOp {
 }
 
 impl RawOp {
-    fn decode(&self, at: usize) -> Result<Op, DecodeError> {
+    /// Whether it says that it is a conf state.
+    pub(super) fn is_conf_state(&self) -> bool {
+        self.kind == CONF_STATE
+    }
+
+    pub(super) fn decode(&self, at: usize) -> Result<Op, DecodeError> {
         let (a, b, c, count) = (self.a.get(), self.b.get(), self.c.get(), self.count.get());
         let (op, flags, unused) = match self.kind {
             ENTRIES => {

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use reference::{Act, Groups, Rng, Sizes, act, build};
+use seawall::fuzz::replays_agree;
 use seawall::{Engine, EntryRef, Error, Options, Ticket, WriteBatch};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Mode, Random, SystemRandom};
@@ -31,6 +32,8 @@ struct Tally {
     /// Batches that a crash took, none of them acknowledged.
     lost: u64,
     released: u64,
+    /// Segments replayed from their index.
+    by_index: u64,
     latched: u64,
     full: u64,
 }
@@ -94,6 +97,9 @@ impl Run {
 
     /// Opens or creates the engine, through any number of crashes on the way, and checks what it shows.
     fn open(&mut self) -> Engine {
+        if self.opened {
+            self.tally.by_index += replays_agree(&self.disk, &self.options) as u64;
+        }
         loop {
             if self.rng.chance(25) {
                 self.disk.crash_after(1 + self.rng.below(40));
@@ -329,10 +335,12 @@ fn a_hundred_thousand_operations_and_three_thousand_crashes() {
         total.opens += tally.opens;
         total.lost += tally.lost;
         total.released += tally.released;
+        total.by_index += tally.by_index;
         total.latched += tally.latched;
         total.full += tally.full;
     }
     println!("{n} runs: {total:?}");
-    let happened = [total.lost, total.released, 10 * total.latched, total.refused, total.full];
+    let happened =
+        [total.lost, total.released, total.by_index, 10 * total.latched, total.refused, total.full];
     assert!(happened.iter().all(|n| *n > 200), "the faults did not happen: {total:?}");
 }

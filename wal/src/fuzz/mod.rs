@@ -9,6 +9,7 @@ mod choices;
 mod damage;
 mod formats;
 pub mod model;
+pub mod quick;
 mod recovery;
 mod segment;
 

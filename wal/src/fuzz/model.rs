@@ -6,6 +6,7 @@
 //! INV-7). Fails by a panic that says what was found.
 
 use super::Choices;
+use super::quick::{Places, agree};
 use crate::commit::Ticket;
 use crate::disk::Mode;
 use crate::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
@@ -33,6 +34,8 @@ pub struct Tally {
     pub dropped: u64,
     /// Logs that stopped after an injected failure.
     pub latched: u64,
+    /// Segments that opens took on their footer's word.
+    pub by_footer: u64,
 }
 
 /// Runs a log for up to `lives` lives, each of which ends in a crash or a close, as `choices` say.
@@ -94,6 +97,8 @@ struct Run<'a> {
     /// Segments below this may be gone.
     released: u32,
     next_id: u64,
+    /// Segments get footers.
+    sealed: bool,
     created: bool,
     /// Some open returned: from here on the log exists for good.
     opened: bool,
@@ -111,6 +116,7 @@ impl<'a> Run<'a> {
             spares: choices.small(3, 4),
             ..Options::default()
         };
+        let sealed = choices.chance(50);
         Run {
             disk: SimDisk::new(choices.number(), sim),
             choices,
@@ -119,6 +125,7 @@ impl<'a> Run<'a> {
             acknowledged: 0,
             released: 0,
             next_id: 1,
+            sealed,
             created: false,
             opened: false,
             tally: Tally::default(),
@@ -136,6 +143,9 @@ impl<'a> Run<'a> {
 
     /// Opens or creates the log, through any number of crashes on the way.
     fn open(&mut self) -> Wal {
+        if self.opened && self.choices.chance(50) {
+            agree(&*self.disk.fork(1));
+        }
         loop {
             if self.choices.chance(25) {
                 self.disk.crash_after(1 + self.choices.below(40));
@@ -145,6 +155,7 @@ impl<'a> Run<'a> {
             let result = if self.created {
                 Wal::open_in(env, &self.options).map(|(wal, report)| {
                     self.tally.dropped += report.dropped.len() as u64;
+                    self.tally.by_footer += report.by_footer.len() as u64;
                     wal
                 })
             } else {
@@ -153,6 +164,9 @@ impl<'a> Run<'a> {
             match result {
                 Ok(wal) => {
                     (self.created, self.opened) = (true, true);
+                    if self.sealed && wal.set_sealer(Box::new(Places::default())).is_err() {
+                        assert!(self.disk.crash_reached(), "the segment in use cannot be read");
+                    }
                     self.check(&wal);
                     return wal;
                 }
@@ -277,6 +291,7 @@ impl<'a> Run<'a> {
                 let mut batch = Batch::new();
                 batch.meta().extend(id.to_le_bytes());
                 batch.push_part(&payload(id));
+                batch.set_footer_bytes(if self.sealed { 8 } else { 0 });
                 let class = if self.choices.chance(80) { Class::Sync } else { Class::Lazy };
                 self.next_id += 1;
                 let ticket = wal.append(&batch, class)?;

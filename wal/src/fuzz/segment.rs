@@ -12,6 +12,7 @@ use crate::frame::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RawGroupHeader, SECT
 use crate::frame::{Identity, PartInfo, SegmentHeader, checksum, is_head};
 use crate::inspect::{Inspection, inspect_with, visit_groups, visit_records, visit_remnants};
 use crate::options::{Options, Suspect};
+use crate::scan::{Group, scan_with};
 use crate::segment::file_name;
 use crate::types::{Class, Lsn, Prior, len32};
 use crate::verdict::decide;
@@ -137,11 +138,12 @@ fn repair_header(disk: &SimDisk, header: SegmentHeader) {
 fn check(disk: &Arc<SimDisk>) {
     let (before, operations) = (contents(disk), disk.operations());
     let looked = looked_at(disk);
-    let mut groups = Vec::new();
-    let found = inspect_with(&*looked, &mut |group| {
+    let see = |groups: &mut Vec<_>, group: &Group<'_>| {
         groups.push((*group.head(), group.records().count(), group.padding_bytes()));
-    })
-    .expect("an identity and files that can be read");
+    };
+    let (found, groups) =
+        inspect_with(&*looked, |_| Vec::new(), see).expect("an identity and files that can be read");
+    let groups = groups.concat();
     let [facts] = &found.segments[..] else { panic!("{} segments", found.segments.len()) };
     check_facts(facts, &found.identity, &before[FILE]);
     let valid: Vec<_> = facts.heads.iter().filter(|h| h.fault.is_none()).collect();
@@ -224,6 +226,7 @@ fn check_visits(disk: &dyn Disk, found: &Inspection, facts: &SegmentFacts) {
     let all = visit_remnants(disk, facts, (0, u32::MAX), &mut |_, _| {}).expect("readable");
     assert!(all || facts.header.is_err(), "this file is not large");
     let file = disk.open(&file_name(facts.sequence), Access::Read).expect("a file");
-    let again = crate::scan::scan(&*file, facts.sequence, &found.identity.uuid, BLOCK).expect("readable");
+    let uuid = &found.identity.uuid;
+    let again = scan_with(&*file, facts.sequence, uuid, BLOCK, &mut |_| {}).expect("readable");
     assert_eq!(&again, facts, "two scans");
 }

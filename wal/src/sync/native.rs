@@ -6,8 +6,35 @@ pub(crate) use std::sync::mpsc;
 pub(crate) use std::thread;
 
 use rustix::thread::futex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+/// What `work` makes of each number below `count`, in their order, by up to `threads` threads, the caller's
+/// among them. With one they are taken in ascending order.
+pub(crate) fn share_out<T: Send>(
+    threads: usize,
+    count: usize,
+    work: &(impl Fn(usize) -> T + Sync),
+) -> Vec<T> {
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let take = || Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&i| i < count);
+        std::iter::from_fn(|| take().map(|i| (i, work(i)))).collect::<Vec<_>>()
+    };
+    let mut done = thread::scope(|scope| {
+        // A thread that cannot be had is done without.
+        let others: Vec<_> = (1..threads.min(count))
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, &run).ok())
+            .collect();
+        let mut done = run();
+        for other in others {
+            done.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        done
+    });
+    done.sort_unstable_by_key(|(i, _)| *i);
+    done.into_iter().map(|(_, made)| made).collect()
+}
 
 /// A word that threads sleep on until it changes.
 #[derive(Debug, Default)]

@@ -1,0 +1,80 @@
+//! An open that takes sealed segments on their footer's word, against one that reads everything.
+//!
+//! Place: beside both; the models and the exhaustive tests call it on every state that they come to. Where
+//! nothing rotted the two conclude the same. Where something did, the quick one refuses as the other does,
+//! or what rotted lies in a segment that it left unread. Fails by a panic that says what was found.
+
+use crate::commit::Sealer;
+use crate::disk::Disk;
+use crate::facts::{Damage, SegmentFacts};
+use crate::frame::PartInfo;
+use crate::inspect::{Inspection, inspect, inspect_as_open};
+use crate::types::Lsn;
+use crate::verdict::Verdict;
+
+/// A sealer whose index is one number for each record: where it starts. 8 bytes of footer per record.
+#[derive(Debug, Default)]
+pub struct Places(Vec<u64>);
+
+impl Sealer for Places {
+    fn record(&mut self, lsn: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
+        self.0.push(lsn.as_u64());
+    }
+
+    fn seal(&mut self, _: u32, out: &mut Vec<u8>) {
+        self.0.drain(..).for_each(|lsn| out.extend(lsn.to_le_bytes()));
+    }
+}
+
+/// Compares the two on a log in which nothing rotted; returns how many segments the quick one left unread.
+///
+/// # Panics
+/// If they differ.
+pub fn agree(disk: &dyn Disk) -> usize {
+    let (quick, whole) = both(disk);
+    assert_eq!(same(&quick), same(&whole), "two verdicts");
+    unread(&quick).count()
+}
+
+/// Compares the two on a log that was `sound` before something in it rotted; returns whether the quick one
+/// opens what the other refuses.
+///
+/// # Panics
+/// If the quick one misses more than what it left unread.
+pub fn milder(disk: &dyn Disk, sound: &Verdict) -> bool {
+    let (quick, whole) = both(disk);
+    if same(&quick) == same(&whole) {
+        return false;
+    }
+    let (Ok(opened), Err(damage)) = (same(&quick), same(&whole)) else {
+        panic!("{:?}, but all of it says {:?}", quick.verdict, whole.verdict)
+    };
+    assert_eq!(opened, forget(sound), "another log than before the rot");
+    for place in damage {
+        let inside = |s: &SegmentFacts| {
+            let footer = s.sealing_footer().map_or(0, |footer| footer.offset);
+            s.sequence == place.from.segment() && place.from.offset() < footer
+        };
+        assert!(unread(&quick).any(inside), "{place:?} was read");
+    }
+    true
+}
+
+fn both(disk: &dyn Disk) -> (Inspection, Inspection) {
+    (inspect_as_open(disk).expect("readable"), inspect(disk).expect("readable"))
+}
+
+fn unread(quick: &Inspection) -> impl Iterator<Item = &SegmentFacts> {
+    quick.segments.iter().filter(|s| s.sealing_footer().is_some())
+}
+
+/// The verdict without the one thing that only a scan of everything knows.
+fn same(found: &Inspection) -> Result<Verdict, Vec<Damage>> {
+    found.verdict.as_ref().map(forget).map_err(Vec::clone)
+}
+
+fn forget(verdict: &Verdict) -> Verdict {
+    let mut verdict = verdict.clone();
+    verdict.kept.iter_mut().for_each(|kept| kept.groups = None);
+    verdict
+}

@@ -1,0 +1,157 @@
+//! Reading the segments of a log, as much of each as the verdict takes, and deciding.
+//!
+//! Place on the data's way: recovery and inspection, between the open files and the verdict. What may be left
+//! unread is `trust`'s to say; a log is never refused before all of it is read, so a refusal names every
+//! damaged place, and nothing is ever judged more mildly because of a footer. Segments are read side by
+//! side, on as many threads as the caller has. Fails only if the medium does.
+
+use crate::directory::failed;
+use crate::disk::{Disk, DiskFile};
+use crate::error::Error;
+use crate::facts::{Damage, Extent, Head, SegmentFacts};
+use crate::footer::{Place, find, head_at};
+use crate::frame::{Identity, SegmentHeader};
+use crate::options::Suspect;
+use crate::scan::{Group, read_header, scan_with};
+use crate::segment::file_name;
+use crate::sync::share_out;
+use crate::trust::unproven;
+use crate::types::Lsn;
+use crate::verdict::{Verdict, decide};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes of segment files that are worth a thread of their own.
+const THREAD_BYTES: u64 = 8 << 20;
+
+/// The open segment files of one log.
+pub(crate) struct Files<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) identity: &'a Identity,
+    pub(crate) files: &'a BTreeMap<u32, Arc<dyn DiskFile>>,
+    /// Threads that may read.
+    pub(crate) threads: usize,
+}
+
+/// What was found, ascending by number, and what follows from it.
+pub(crate) type Surveyed = (Vec<SegmentFacts>, Result<Verdict, Vec<Damage>>);
+
+/// Header and first head of a segment; `None` where there is none.
+type Start = (Option<SegmentHeader>, Option<Head>);
+
+impl Files<'_> {
+    /// Reads no more than the verdict takes: segments that their footer vouches for are left.
+    pub(crate) fn survey(&self, policy: Suspect) -> Result<Surveyed, Error> {
+        let block_bytes = self.identity.block_bytes;
+        let mut facts = self.ends()?;
+        loop {
+            let mut whole = unproven(&facts, block_bytes);
+            if whole.is_empty() {
+                let verdict = decide(&facts, block_bytes, policy);
+                let left = facts.iter().filter(|s| s.extent == Extent::Ends).map(|s| s.sequence);
+                whole = if verdict.is_err() { left.collect() } else { Vec::new() };
+                if whole.is_empty() {
+                    return Ok((facts, verdict));
+                }
+            }
+            for (read, ()) in self.read_whole(&whole, &|_| (), &|(), _| {})? {
+                if let Ok(i) = facts.binary_search_by_key(&read.sequence, |s| s.sequence) {
+                    facts[i] = read;
+                }
+            }
+        }
+    }
+
+    /// Reads everything. Each segment's valid groups are shown, in order, to `see` with what `start` made for
+    /// it, which is returned.
+    pub(crate) fn survey_all<V: Send>(
+        &self,
+        policy: Suspect,
+        start: &(impl Fn(u32) -> V + Sync),
+        see: &(impl Fn(&mut V, &Group<'_>) + Sync),
+    ) -> Result<(Surveyed, Vec<V>), Error> {
+        let all: Vec<u32> = self.files.keys().copied().collect();
+        let (facts, seen): (Vec<_>, Vec<_>) = self.read_whole(&all, start, see)?.into_iter().unzip();
+        let verdict = decide(&facts, self.identity.block_bytes, policy);
+        Ok(((facts, verdict), seen))
+    }
+
+    /// The facts of the segments `numbers`, all of whose blocks are read.
+    fn read_whole<V: Send>(
+        &self,
+        numbers: &[u32],
+        start: &(impl Fn(u32) -> V + Sync),
+        see: &(impl Fn(&mut V, &Group<'_>) + Sync),
+    ) -> Result<Vec<(SegmentFacts, V)>, Error> {
+        let Identity { uuid, block_bytes, .. } = self.identity;
+        self.each(numbers, &|sequence, file| {
+            let mut seen = start(sequence);
+            let facts = scan_with(file, sequence, uuid, *block_bytes, &mut |group| see(&mut seen, group))?;
+            Ok((facts, seen))
+        })
+    }
+
+    /// The ends of every segment that another one's first group says has been left and that has a footer
+    /// there; of all others everything.
+    fn ends(&self) -> Result<Vec<SegmentFacts>, Error> {
+        let all: Vec<u32> = self.files.keys().copied().collect();
+        let starts = self.each(&all, &|sequence, file| self.start(sequence, file))?;
+        // Who links to a segment with its end; several do if a recovery dropped the first to follow.
+        let mut links: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (_, first) in starts.iter().rev() {
+            let link = first.map_or(Lsn::ZERO, |head| head.previous_end);
+            links.entry(link.segment()).or_default().push(link.offset());
+        }
+        let starts: BTreeMap<u32, Start> = all.iter().copied().zip(starts).collect();
+        let left = |sequence: &&u32| links.contains_key(sequence);
+        let sealed: Vec<u32> = all.iter().filter(left).copied().collect();
+        let sealed = self.each(&sealed, &|sequence, file| {
+            let Some((Some(header), Some(first))) = starts.get(&sequence) else { return Ok(None) };
+            for &end in links.get(&sequence).into_iter().flatten() {
+                if let Some((footer, _)) = find(file, Place::from(header), end)? {
+                    return Ok(Some(ends_of(header, first, footer)));
+                }
+            }
+            Ok(None)
+        })?;
+        let mut facts: Vec<SegmentFacts> = sealed.into_iter().flatten().collect();
+        let done: Vec<u32> = facts.iter().map(|s| s.sequence).collect();
+        let rest: Vec<u32> = all.into_iter().filter(|n| done.binary_search(n).is_err()).collect();
+        facts.extend(self.read_whole(&rest, &|_| (), &|(), _| {})?.into_iter().map(|(facts, ())| facts));
+        facts.sort_unstable_by_key(|s| s.sequence);
+        Ok(facts)
+    }
+
+    fn start(&self, sequence: u32, file: &dyn DiskFile) -> io::Result<Start> {
+        let Identity { uuid, block_bytes, .. } = self.identity;
+        let Ok(header) = read_header(file, sequence, uuid, *block_bytes)? else { return Ok((None, None)) };
+        let first = head_at(file, Place::from(&header), *block_bytes)?;
+        Ok((Some(header), first.map(|group| Head::of(&group, *block_bytes))))
+    }
+
+    /// What `read` makes of each of the segments `numbers`, in their order.
+    fn each<T: Send>(
+        &self,
+        numbers: &[u32],
+        read: &(impl Fn(u32, &dyn DiskFile) -> io::Result<T> + Sync),
+    ) -> Result<Vec<T>, Error> {
+        let files: Vec<_> = numbers.iter().filter_map(|n| Some((*n, self.files.get(n)?))).collect();
+        let bytes: u64 = files.iter().map(|(_, file)| file.len().unwrap_or(0)).sum();
+        let worth = usize::try_from(bytes / THREAD_BYTES).unwrap_or(usize::MAX).max(1);
+        let read = |i: usize| {
+            let (sequence, file) = files[i];
+            read(sequence, &**file).map_err(|e| failed(self.disk, "read", &file_name(sequence), e))
+        };
+        share_out(self.threads.min(worth), files.len(), &read).into_iter().collect()
+    }
+}
+
+fn ends_of(header: &SegmentHeader, first: &Head, footer: Head) -> SegmentFacts {
+    // The footer of a segment that stayed empty is its first group.
+    let mut heads = vec![*first, footer];
+    heads.dedup_by_key(|head| head.offset);
+    let (sequence, zeros_from) = (header.sequence, footer.end);
+    let (header, extent, strange) = (Ok(*header), Extent::Ends, Vec::new());
+    SegmentFacts { sequence, header, extent, heads, zeros_from, strange }
+}
