@@ -5,17 +5,20 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
-use seawall_wal::{Env, Ticket, Wal};
+use seawall_wal::{Env, Threads, Ticket, Wal};
 
 use crate::cache::{CacheStats, Tail};
 use crate::compact::{self, Sweep};
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
+use crate::keeper::Keeper;
 use crate::options::Options;
 use crate::restore::{self, Found};
+use crate::rewrite::{Rewrite, RewriteStats};
 use crate::types::{ConfState, Entry, GroupId, HardState};
 use crate::view::{self, Wanted};
 use crate::write::{self, WriteBatch};
@@ -45,6 +48,11 @@ struct Core {
     pins: Pins,
     tail: Tail,
     sweep: Sweep,
+    rewrite: Rewrite,
+    /// Who rewrites; unset where writers do, a piece behind each write.
+    keeper: OnceLock<Keeper>,
+    /// The segment being written when the keeper was last woken.
+    seen: AtomicU32,
     options: Options,
 }
 
@@ -78,6 +86,8 @@ pub struct Stats {
     pub oldest: Option<(u32, u64, u64)>,
     /// Reads that memory answered, and those that it did not.
     pub cache: CacheStats,
+    /// What was copied out of old segments.
+    pub rewrite: RewriteStats,
 }
 
 impl Engine {
@@ -87,7 +97,8 @@ impl Engine {
     /// [`Error::Option`], or the log's error.
     pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Engine> {
         options.check()?;
-        Engine::start(Wal::create(dir, &options.log)?, (Groups::new([]), Pins::default()), options)
+        let wal = Wal::create(dir, &options.log)?;
+        Engine::start(wal, Threads::Spawned, (Groups::new([]), Pins::default()), options)
     }
 
     /// Opens the engine in `dir`. What it then shows is durable (INV-3).
@@ -98,7 +109,7 @@ impl Engine {
     /// the engine.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
-        Engine::restore(Wal::open(dir, &options.log)?, options)
+        Engine::restore(Wal::open(dir, &options.log)?, Threads::Spawned, options)
     }
 
     /// As [`Engine::create`], with disk, clock, randomness and threads as parameters.
@@ -107,7 +118,9 @@ impl Engine {
     /// As [`Engine::create`].
     pub fn create_in(env: Env, options: &Options) -> Result<Engine> {
         options.check()?;
-        Engine::start(Wal::create_in(env, &options.log)?, (Groups::new([]), Pins::default()), options)
+        let threads = env.threads;
+        let wal = Wal::create_in(env, &options.log)?;
+        Engine::start(wal, threads, (Groups::new([]), Pins::default()), options)
     }
 
     /// As [`Engine::open`], with disk, clock, randomness and threads as parameters.
@@ -116,21 +129,39 @@ impl Engine {
     /// As [`Engine::open`].
     pub fn open_in(env: Env, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
-        Engine::restore(Wal::open_in(env, &options.log)?, options)
+        let threads = env.threads;
+        Engine::restore(Wal::open_in(env, &options.log)?, threads, options)
     }
 
-    fn restore((wal, log): (Wal, seawall_wal::Report), options: &Options) -> Result<(Engine, Report)> {
+    fn restore(
+        (wal, log): (Wal, seawall_wal::Report),
+        threads: Threads,
+        options: &Options,
+    ) -> Result<(Engine, Report)> {
         let (groups, pins, Found { records, groups: count, entries }) =
             restore::restore(&wal, &log.by_footer)?;
-        let engine = Engine::start(wal, (groups, pins), options)?;
+        let engine = Engine::start(wal, threads, (groups, pins), options)?;
         Ok((engine, Report { log, records, groups: count, entries }))
     }
 
-    fn start(wal: Wal, (groups, pins): (Groups, Pins), options: &Options) -> Result<Engine> {
+    fn start(
+        wal: Wal,
+        threads: Threads,
+        (groups, pins): (Groups, Pins),
+        options: &Options,
+    ) -> Result<Engine> {
         wal.set_sealer(Box::new(FooterSealer::default()))?;
         let (wal, sweep, options) = (RwLock::new(Some(wal)), Sweep::default(), options.clone());
         let tail = Tail::new(options.cache_bytes);
-        Ok(Engine(Arc::new(Core { wal, groups, pins, tail, sweep, options })))
+        let (rewrite, keeper, seen) = (Rewrite::default(), OnceLock::new(), AtomicU32::new(0));
+        let core = Arc::new(Core { wal, groups, pins, tail, sweep, rewrite, keeper, seen, options });
+        if threads == Threads::Spawned {
+            let weak = Arc::downgrade(&core);
+            let step = move || weak.upgrade().map(|core| core.rewrite().unwrap_or(false));
+            let keeper = Keeper::spawn(step).map_err(|source| Error::Thread { source: Arc::new(source) })?;
+            let _ = core.keeper.set(keeper);
+        }
+        Ok(Engine(core))
     }
 
     /// A handle of group `id`, whether it exists or not.
@@ -204,6 +235,7 @@ impl Engine {
             entries: core.pins.live_entries(),
             segments: (wal.first_segment(), wal.active_segment()),
             cache: core.tail.stats(),
+            rewrite: core.rewrite.stats(),
             oldest: core.pins.lowest().map(|(at, c)| (at, positive(c.entries), positive(c.states))),
         })
     }
@@ -216,7 +248,28 @@ impl Core {
     }
 
     fn advance(&self, wal: &Wal) -> Result<()> {
-        compact::advance(wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)
+        compact::advance(wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)?;
+        match self.keeper.get() {
+            // There is something to do at most once per segment.
+            Some(keeper) => {
+                let segment = wal.active_segment();
+                if self.seen.swap(segment, Ordering::Relaxed) != segment {
+                    keeper.wake();
+                }
+            }
+            None => {
+                self.rewrite.step(wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One piece of rewriting, and the release of what it freed; whether there is more.
+    fn rewrite(&self) -> Result<bool> {
+        let wal = self.wal()?;
+        let more = self.rewrite.step(&wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
+        compact::advance(&wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)?;
+        Ok(more)
     }
 }
 

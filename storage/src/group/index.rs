@@ -72,6 +72,26 @@ impl Chunk {
         rest
     }
 
+    fn replace(&mut self, slot: usize, location: Location) {
+        let segments =
+            |chunk: &Chunk| (0..chunk.places.len()).filter_map(|i| Some(chunk.get(i)?.segment)).collect();
+        let mut segments: Vec<u32> = segments(self);
+        if let (Some(place), Some(segment)) = (self.places.get_mut(slot), segments.get_mut(slot)) {
+            *place = Place { offset: location.offset, length: location.length, crc: location.crc };
+            if std::mem::replace(segment, location.segment) == location.segment {
+                return;
+            }
+        }
+        let runs = segments.chunk_by(|a, b| a == b).scan(0, |next, run| {
+            let first = *next;
+            *next += run.len();
+            // At most `CHUNK`.
+            Some((u32::try_from(first).unwrap_or(u32::MAX), *run.first()?))
+        });
+        self.runs = runs.collect();
+        self.runs.shrink_to_fit();
+    }
+
     fn truncate(&mut self, slots: usize) {
         self.places.truncate(slots);
         self.runs.retain(|(first, _)| (*first as usize) < slots);
@@ -116,6 +136,28 @@ impl LogIndex {
             let Some(chunk) = self.chunks.back_mut() else { return };
             locations = chunk.fill(locations);
         }
+    }
+
+    /// Says that entry `index`, which is in the run, lies elsewhere now; returns where it was.
+    pub(super) fn replace(&mut self, index: u64, location: Location) -> Option<Location> {
+        let before = self.get(index)?;
+        let slot = self.skip + usize::try_from(index - self.first).ok()?;
+        self.chunks.get_mut(slot / CHUNK)?.replace(slot % CHUNK, location);
+        Some(before)
+    }
+
+    /// The indexes of entries in segments up to `segment`, ascending, with their places.
+    pub(super) fn up_to(&self, segment: u32) -> impl Iterator<Item = (u64, Location)> {
+        let old = move |chunk: &&(usize, &Chunk)| chunk.1.runs.iter().any(|(_, at)| *at <= segment);
+        let slots = |(at, chunk): (usize, &Chunk)| at * CHUNK..at * CHUNK + chunk.places.len();
+        let chunks = self.chunks.iter().enumerate().filter(move |chunk| old(&chunk));
+        chunks
+            .flat_map(slots)
+            .filter_map(|slot| {
+                let index = self.first + u64::try_from(slot.checked_sub(self.skip)?).ok()?;
+                Some((index, self.get(index)?))
+            })
+            .filter(move |(_, at)| at.segment <= segment)
     }
 
     /// Drops entries from `index` on, telling `dropped` where each was.
@@ -208,6 +250,27 @@ mod tests {
         index.advance(u64::MAX, |_| {});
         assert!(index.is_empty() && index.chunks.is_empty());
         assert_eq!(index.end(), 1510);
+    }
+
+    #[test]
+    fn entries_that_moved_are_found_where_they_are_now() {
+        let mut index = LogIndex::default();
+        index.restart(1);
+        index.extend(&(0..400).map(at).collect::<Vec<_>>());
+        index.advance(31, |_| {});
+        let mut expected: Vec<Location> = (0..400).map(at).collect();
+        for i in (30..400u64).step_by(3).chain(120..135) {
+            let place = &mut expected[usize::try_from(i).expect("small")];
+            let now = Location { segment: 900 + u32::try_from(i % 2).expect("small"), ..at(i + 1000) };
+            assert_eq!(index.replace(i + 1, now), Some(std::mem::replace(place, now)));
+        }
+        assert_eq!(index.replace(30, at(0)), None);
+        assert!((30..400).all(|i| index.get(i + 1) == Some(expected[usize::try_from(i).expect("small")])));
+        for segment in [0, 4, 5, 20, 57, 900] {
+            let old = (31..).zip(&expected[30..]).filter(|(_, at)| at.segment <= segment);
+            let old: Vec<(u64, Location)> = old.map(|(i, at)| (i, *at)).collect();
+            assert_eq!(index.up_to(segment).collect::<Vec<_>>(), old, "{segment}");
+        }
     }
 
     #[test]

@@ -71,7 +71,8 @@ impl Run {
         let sim = SimOptions { mode, short_writes: rng.chance(30), ..SimOptions::default() };
         let restate_groups_max = usize::try_from(1 + rng.below(12)).unwrap();
         let cache_bytes = [0, 1000, 20_000, 64 << 20][usize::try_from(seed % 4).unwrap_or(0)];
-        let mut options = Options { restate_groups_max, cache_bytes, ..Options::default() };
+        let slack_bytes = [0, 64 << 10, 1 << 30][usize::try_from(seed % 3).unwrap_or(0)];
+        let mut options = Options { restate_groups_max, slack_bytes, cache_bytes, ..Options::default() };
         options.log.segment_bytes = 4096 * rng.small(8, 16);
         options.log.group_bytes = 4096 * rng.small(1, 4);
         options.log.spares = rng.small(3, 4);
