@@ -215,6 +215,22 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_costs_less_than_sixteen_bytes() {
+        // Each allocation costs its allocator 16 bytes besides.
+        let heap = |bytes: usize| if bytes == 0 { 0 } else { bytes + 16 };
+        for per_segment in [20, 300] {
+            let mut index = LogIndex::default();
+            for i in 0..20_000u32 {
+                index.extend(&[Location { segment: i / per_segment, ..Location::default() }]);
+                let of = |chunk: &Chunk| heap(chunk.places.capacity() * 12) + heap(chunk.runs.capacity() * 8);
+                let chunks = heap(index.chunks.capacity() * size_of::<Chunk>());
+                let bytes = index.chunks.iter().map(of).sum::<usize>() + chunks + size_of::<LogIndex>();
+                assert!(i < 200 || bytes <= 16 * index.len(), "{bytes} bytes for {}", index.len());
+            }
+        }
+    }
+
+    #[test]
     fn runs_of_any_length_are_added_whole() {
         for skip in [0, 1, 127, 128, 200] {
             for len in [0, 1, 127, 128, 129, 500] {
