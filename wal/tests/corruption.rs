@@ -14,16 +14,19 @@ mod files;
 mod inside;
 #[path = "corruption/log.rs"]
 mod log;
+#[path = "corruption/media.rs"]
+mod media;
 #[path = "corruption/table.rs"]
 mod table;
 
 mod harness;
 
-use log::Kind;
+use log::{Kind, Logs};
+use media::Place;
 use table::Table;
 
 /// One row of the matrix, or several, on logs of one kind.
-type Row = fn(Kind, &mut Table);
+type Row = fn(&Logs, &mut Table);
 
 const ROWS: [Row; 13] = [
     inside::rows_1_to_5_and_17_damage_inside_of_a_group,
@@ -41,22 +44,41 @@ const ROWS: [Row; 13] = [
     files::row_18_no_log_is_taken_for_an_empty_one,
 ];
 
+/// Every row on logs of one kind; the one of the footers has a log of its own.
+fn run(kind: Kind, root: &std::path::Path) -> Table {
+    let (mut table, logs) = (Table::default(), Logs::new(kind, root));
+    ROWS.iter().for_each(|row| row(&logs, &mut table));
+    if kind.sealed && !kind.stale {
+        inside::row_17_a_footer(&logs, &mut table);
+    }
+    table
+}
+
 #[test]
 fn the_matrix() {
+    // Where the target is built: a system's temporary directory may have no direct writes.
+    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let places = Place::here(root.path());
     let mut table = Table::default();
     let parts = std::thread::scope(|scope| {
-        let run = |kind| {
-            move || {
-                let mut part = Table::default();
-                ROWS.iter().for_each(|row| row(kind, &mut part));
-                part
-            }
+        let kinds = places.iter().flat_map(|place| Kind::all(*place));
+        let threads: Vec<_> = kinds
+            .map(|kind| {
+                scope.spawn({
+                    let root = root.path();
+                    move || run(kind, root)
+                })
+            })
+            .collect();
+        let join = |thread: std::thread::ScopedJoinHandle<'_, Table>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         };
-        let threads = Kind::ALL.map(|kind| scope.spawn(run(kind)));
-        threads.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        threads.into_iter().map(join).collect::<Vec<_>>()
     });
     parts.into_iter().for_each(|part| table.add(part));
-    inside::row_17_a_footer(&mut table);
     println!("{table}");
-    assert_eq!(table.rows(), (1..=18).collect(), "a row of the matrix is missing");
+    for place in places {
+        assert_eq!(table.rows(place), (1..=18).collect(), "{place}: a row of the matrix is missing");
+        assert!(table.others(place).is_empty(), "{place}: {:?}", table.others(place));
+    }
 }

@@ -1,6 +1,7 @@
 //! Rows 1 to 5, 12, 14 and 17: what is wrong inside of acknowledged groups.
 
-use super::log::{BLOCK, Due, Kind, Log, flip, name};
+use super::log::{BLOCK, Due, Kind, Log, Logs, flip, name};
+use super::media::Media;
 use super::table::{Found, Table};
 use crate::harness::{fill, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
@@ -67,8 +68,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-pub fn rows_1_to_5_and_17_damage_inside_of_a_group(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
+pub fn rows_1_to_5_and_17_damage_inside_of_a_group(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
     assert_eq!(log.group(100)[104..4004], [fill(100); 3900]);
     assert!(log.group(100)[4004..].iter().all(|&b| b == 0));
     for (row, damage, what, f) in cases() {
@@ -86,13 +87,13 @@ pub fn rows_1_to_5_and_17_damage_inside_of_a_group(kind: Kind, table: &mut Table
             other => panic!("bit {bit}: {other:?}"),
         }
         assert!(records.next().is_none());
-        let verify = if inspect(&*copy.disk).unwrap().verdict.is_err() { "error" } else { "sound" };
-        table.note(17, "rot after open", kind, Found { open: "was open", read: "error", verify });
+        let verify = if copy.look().unwrap().verdict.is_err() { "error" } else { "sound" };
+        table.note(17, "rot after open", logs.kind, Found { open: "was open", read: "error", verify });
     }
 }
 
-pub fn row_12_a_torn_group_below_a_watermark(kind: Kind, table: &mut Table) {
-    let log = kind.log(false);
+pub fn row_12_a_torn_group_below_a_watermark(logs: &Logs, table: &mut Table) {
+    let log = logs.killed();
     // Group 199 says that 198 was durable.
     for n in [0, 100, 198] {
         let torn = move |log: &Log| log.damage(n, |b| b[5 * 512..].fill(0));
@@ -108,8 +109,8 @@ pub fn row_12_a_torn_group_below_a_watermark(kind: Kind, table: &mut Table) {
     log.case(table, row, "", &both, Due::Refusal(log.lsn(198)));
 }
 
-pub fn row_14_blocks_at_the_wrong_place(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
+pub fn row_14_blocks_at_the_wrong_place(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
     let (a, b) = (log.group(100), log.group(101));
     let mut case = |what, at, damage: &dyn Fn(&Log)| {
         log.case(table, (14, what), "", damage, Due::Refusal(log.lsn(at)));
@@ -137,10 +138,10 @@ impl Sealer for Index {
     }
 }
 
-pub fn row_17_a_footer(table: &mut Table) {
-    let kind = Kind { sealed: true, stale: false };
+pub fn row_17_a_footer(logs: &Logs, table: &mut Table) {
+    let kind = Kind { sealed: true, stale: false, ..logs.kind };
     let disk = SimDisk::new(5, SimOptions::default());
-    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
+    let options = Options { segment_bytes: 64 << 10, idle_ms: 60_000, ..kind.options() };
     let wal = Wal::create_in(stepped(&disk), &options).unwrap();
     wal.set_sealer(Box::new(Index(0))).unwrap();
     for id in 0..40 {
@@ -148,15 +149,18 @@ pub fn row_17_a_footer(table: &mut Table) {
         batch.set_footer_bytes(16);
         wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
     }
-    wal.flush().unwrap();
-    let found = inspect(&*disk).unwrap();
+    wal.close().unwrap();
+    disk.kill();
+    let disk = Media::placed(&disk, kind.place, &logs.root);
+    let found = inspect(&*disk.disk()).unwrap();
     let is_footer = |kind| kind == GroupKind::Footer;
     let footer = found.segments[1].heads.iter().find(|h| is_footer(h.kind)).expect("a footer");
     let at = Lsn::new(2, footer.offset);
+    // The log is open; its index rots.
+    let (wal, _) = Wal::open_in(disk.env(), &options).unwrap();
     for byte in [3, 30, 70, 100, 1000, BLOCK - 16, BLOCK - 1] {
-        // The log is open; its index rots.
-        let flipped = || disk.corrupt(&name(2), footer.offset as usize + byte, |b| b[0] ^= 4);
-        flipped();
+        let flip = |disk: &Media| disk.corrupt(&name(2), footer.offset as usize + byte, |b| b[0] ^= 4);
+        flip(&disk);
         let read = match wal.records(Lsn::ZERO).collect::<Result<Vec<_>, _>>() {
             Ok(records) => {
                 assert_eq!(records.len(), 40);
@@ -168,12 +172,13 @@ pub fn row_17_a_footer(table: &mut Table) {
             }
             Err(error) => panic!("{error}"),
         };
-        let damage = inspect(&*disk).unwrap().verdict.unwrap_err();
+        let damage = inspect(&*disk.disk()).unwrap().verdict.unwrap_err();
         assert!(damage.iter().any(|d| d.from == at), "{damage:?}");
-        let copy = disk.fork(1);
-        assert!(matches!(Wal::open_in(stepped(&copy), &options), Err(Error::Corrupt { .. })));
+        flip(&disk);
+        let copy = disk.copy();
+        flip(&copy);
+        assert!(matches!(Wal::open_in(copy.env(), &options), Err(Error::Corrupt { .. })));
         table.note(17, "a footer", kind, Found { open: "error", read, verify: "error" });
-        flipped();
     }
     assert_eq!(ids(&wal), (0..40).collect::<Vec<_>>());
 }
