@@ -28,7 +28,7 @@ use table::Table;
 /// One row of the matrix, or several, on logs of one kind.
 type Row = fn(&Logs, &mut Table);
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 14] = [
     inside::rows_1_to_5_and_17_damage_inside_of_a_group,
     end::row_6_the_last_group_is_half_written,
     files::rows_6_and_7_a_file_is_cut_short_or_gone,
@@ -37,6 +37,7 @@ const ROWS: [Row; 13] = [
     end::row_10_bytes_of_another_incarnation,
     end::row_11_a_torn_group_before_a_whole_one,
     inside::row_12_a_torn_group_below_a_watermark,
+    inside::row_12_rot_below_a_watermark_beyond_a_gap,
     end::row_13_a_crash_during_recovery,
     inside::row_14_blocks_at_the_wrong_place,
     files::row_15_the_header_of_a_segment,

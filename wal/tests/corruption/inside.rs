@@ -1,11 +1,12 @@
 //! Rows 1 to 5, 12, 14 and 17: what is wrong inside of acknowledged groups.
 
-use super::log::{BLOCK, Due, Kind, Log, Logs, flip, name};
+use super::log::{BLOCK, Due, Kind, Log, Logs, RECORDS, flip, name};
 use super::media::Media;
 use super::table::{Found, Table};
 use crate::harness::{fill, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::look::{GroupKind, inspect};
+use seawall_wal::step::Stepper;
 use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Wal};
 
 type Damage = Box<dyn Fn(&mut [u8])>;
@@ -107,6 +108,39 @@ pub fn row_12_a_torn_group_below_a_watermark(logs: &Logs, table: &mut Table) {
     };
     let row = (12, "rot below the watermark of a torn group");
     log.case(table, row, "", &both, Due::Refusal(log.lsn(198)));
+}
+
+/// What says that a group was durable stands beyond a gap, in a segment whose first group is lost.
+pub fn row_12_rot_below_a_watermark_beyond_a_gap(logs: &Logs, table: &mut Table) {
+    let mut rots = Lsn::ZERO;
+    let log = logs.killed_after(|log, disk| {
+        let (wal, _) = Wal::open_in(stepped(disk), &log.kind.options()).unwrap();
+        let append = |id| wal.append(&record(id, 3900), Class::Sync).unwrap();
+        let (mut first, mut id) = (append(RECORDS), RECORDS);
+        while first.lsn().segment() == log.tail() {
+            first.wait().unwrap();
+            rots = first.lsn();
+            id += 1;
+            first = append(id);
+        }
+        let second = append(id + 1);
+        let stepper = Stepper::new(&wal);
+        let ios: Vec<_> = std::iter::from_fn(|| stepper.issue()).collect();
+        ios.iter().for_each(|io| stepper.abandon(io));
+        let at = [first.lsn(), second.lsn()].map(|lsn| (lsn.offset() as usize) & !(BLOCK - 1));
+        let file = name(second.lsn().segment());
+        drop((first, second, ios, wal));
+        disk.kill();
+        // What is in the page cache has reached the device, all but the first.
+        let mut bytes = disk.read_file(&file);
+        assert!(bytes[at[1]..at[1] + BLOCK].iter().any(|&b| b != 0), "the second is not there");
+        bytes[at[0]..at[0] + BLOCK].fill(if log.kind.stale { 0xEE } else { 0 });
+        disk.write_file(&file, &bytes);
+    });
+    let rot =
+        |log: &Log| log.disk.corrupt(&name(rots.segment()), rots.offset() as usize, |b| flip(b, 8 * 600));
+    let row = (12, "rot below a watermark beyond a gap");
+    log.case(table, row, "", &rot, Due::Refusal(rots));
 }
 
 pub fn row_14_blocks_at_the_wrong_place(logs: &Logs, table: &mut Table) {
