@@ -49,7 +49,7 @@ const ROWS: [Row; 14] = [
 fn run(kind: Kind, root: &std::path::Path) -> Table {
     let (mut table, logs) = (Table::default(), Logs::new(kind, root));
     ROWS.iter().for_each(|row| row(&logs, &mut table));
-    if kind.sealed && !kind.stale {
+    if kind.sealed {
         inside::row_17_a_footer(&logs, &mut table);
     }
     table
@@ -62,7 +62,7 @@ fn the_matrix() {
     let places = Place::here(root.path());
     let mut table = Table::default();
     let parts = std::thread::scope(|scope| {
-        let kinds = places.iter().flat_map(|place| Kind::all(*place));
+        let kinds = places.iter().flat_map(|place| Kind::of(*place));
         let threads: Vec<_> = kinds
             .map(|kind| {
                 scope.spawn({

@@ -61,14 +61,6 @@ impl Table {
     }
 }
 
-/// The same outcome at several places is one line, if the logs are the same too.
-fn places(of: &[Place], all: usize) -> String {
-    if of.len() == all {
-        return "all".to_owned();
-    }
-    of.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
-}
-
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = |cells: [&str; 9]| {
@@ -79,23 +71,28 @@ impl fmt::Display for Table {
             )
         };
         line(["#", "damage", "logs", "disk/backend", "cases", "open", "read", "verify", "found at"])?;
-        let all: BTreeSet<Place> = self.found.keys().map(|key| key.3).collect();
-        let mut lines: BTreeMap<_, (u32, Vec<Place>)> = BTreeMap::new();
+        let everywhere: BTreeSet<Place> = self.found.keys().map(|key| key.3).collect();
+        let mut lines: BTreeMap<_, (u32, BTreeSet<String>, BTreeSet<Place>)> = BTreeMap::new();
         for ((row, what, found, place), (cases, kinds)) in &self.found {
-            let logs: Vec<String> = kinds.iter().map(ToString::to_string).collect();
-            let logs = if kinds.len() == 4 { "all".into() } else { logs.join(", ") };
-            let entry = lines.entry((row, what, found, logs)).or_default();
-            entry.0 += cases;
-            entry.1.push(*place);
+            let (all, logs, places) = lines.entry((row, what, found)).or_default();
+            *all += cases;
+            logs.extend(kinds.iter().map(ToString::to_string));
+            places.insert(*place);
         }
-        for ((row, what, found, logs), (cases, at)) in &lines {
+        for ((row, what, found), (cases, logs, places)) in &lines {
+            let logs = if logs.len() == 4 { "all".into() } else { Vec::from_iter(logs.clone()).join(", ") };
+            let place = if *places == everywhere { "all".into() } else { names(places) };
             let says = [(found.open, "open"), (found.read, "read"), (found.verify, "verify")];
             let finds = |says: &str| says.starts_with("error") || says.starts_with("dropped");
-            let by: Vec<&str> = says.into_iter().filter(|(says, _)| finds(says)).map(|s| s.1).collect();
-            let by = if by.is_empty() { "nothing to find".into() } else { by.join(", ") };
-            let (row, cases, at) = (row.to_string(), cases.to_string(), places(at, all.len()));
-            line([&row, what, logs, &at, &cases, found.open, found.read, found.verify, &by])?;
+            let at: Vec<&str> = says.into_iter().filter(|(says, _)| finds(says)).map(|s| s.1).collect();
+            let at = if at.is_empty() { "nothing to find".into() } else { at.join(", ") };
+            let (row, cases) = (row.to_string(), cases.to_string());
+            line([&row, what, &logs, &place, &cases, found.open, found.read, found.verify, &at])?;
         }
-        Ok(())
+        writeln!(f, "all: {}", names(&everywhere))
     }
+}
+
+fn names(places: &BTreeSet<Place>) -> String {
+    places.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
