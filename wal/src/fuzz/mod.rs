@@ -10,6 +10,7 @@ mod damage;
 mod formats;
 pub mod model;
 mod recovery;
+mod rot;
 mod segment;
 
 pub use choices::Choices;

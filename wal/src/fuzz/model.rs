@@ -2,10 +2,13 @@
 //!
 //! Place: beside the log; `tests/model.rs` runs it from seeds, the fuzzer from bytes. After every crash and
 //! reopen: what was acknowledged is there, in order, unchanged; nothing dropped or never appended appears;
-//! a further open agrees; and, since nothing rots here, no open is refused (INV-1, INV-2, INV-3, INV-6,
-//! INV-7). Fails by a panic that says what was found.
+//! a further open agrees; and, since nothing rots in the history itself, no open is refused (INV-1, INV-2,
+//! INV-3, INV-6, INV-7). Operations fail, the disk is full for a while, and of what a crash left a copy rots:
+//! `rot` says what is due then (INV-5). Fails by a panic that says what was found.
 
 use super::Choices;
+use super::damage::contents;
+use super::rot::{Fate, Files, rots};
 use crate::commit::Ticket;
 use crate::disk::Mode;
 use crate::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
@@ -33,6 +36,30 @@ pub struct Tally {
     pub dropped: u64,
     /// Logs that stopped after an injected failure.
     pub latched: u64,
+    /// Appends that a full disk refused.
+    pub full: u64,
+    /// Copies in which a place rotted: refused by name.
+    pub rot_refused: u64,
+    /// Such copies that showed what they would have shown.
+    pub rot_unchanged: u64,
+    /// Such copies that dropped records of the last moments.
+    pub rot_dropped: u64,
+}
+
+impl Tally {
+    /// Adds what happened in another run.
+    pub fn add(&mut self, other: &Tally) {
+        self.operations += other.operations;
+        self.crashes += other.crashes;
+        self.opens += other.opens;
+        self.appends += other.appends;
+        self.dropped += other.dropped;
+        self.latched += other.latched;
+        self.full += other.full;
+        self.rot_refused += other.rot_refused;
+        self.rot_unchanged += other.rot_unchanged;
+        self.rot_dropped += other.rot_dropped;
+    }
 }
 
 /// Runs a log for up to `lives` lives, each of which ends in a crash or a close, as `choices` say.
@@ -66,11 +93,11 @@ struct Known {
 }
 
 /// The number in a record's `meta`.
-fn id_of(meta: &[u8]) -> u64 {
+pub(super) fn id_of(meta: &[u8]) -> u64 {
     u64::from_le_bytes(meta.try_into().expect("a record of the model"))
 }
 
-fn payload(id: u64) -> Vec<u8> {
+pub(super) fn payload(id: u64) -> Vec<u8> {
     let mut choices = Choices::seeded(id);
     let len = match choices.below(20) {
         0 => 0,
@@ -97,6 +124,8 @@ struct Run<'a> {
     created: bool,
     /// Some open returned: from here on the log exists for good.
     opened: bool,
+    /// What the files held when one of them rotted last.
+    older: Files,
     tally: Tally,
 }
 
@@ -121,6 +150,7 @@ impl<'a> Run<'a> {
             next_id: 1,
             created: false,
             opened: false,
+            older: Files::new(),
             tally: Tally::default(),
         }
     }
@@ -228,6 +258,11 @@ impl<'a> Run<'a> {
         if self.choices.chance(40) {
             self.disk.crash_after(1 + self.choices.below(60));
         }
+        if self.choices.chance(3) {
+            // Full for as long as this life lasts, for new files or for all.
+            let op = if self.choices.chance(50) { FaultOp::Create } else { FaultOp::Allocate };
+            self.disk.fail(FaultRule::forever(op, 1, FaultError::Full));
+        }
         if self.choices.chance(5) {
             let op = if self.choices.chance(50) { FaultOp::Write } else { FaultOp::Sync };
             self.disk.fail(FaultRule::once(op, 1 + self.choices.below(20), FaultError::Io));
@@ -262,6 +297,14 @@ impl<'a> Run<'a> {
             self.crash();
         }
         self.disk.clear_faults();
+        if self.choices.chance(20) {
+            match rots(&mut self.choices, &self.disk, &self.options, &self.older) {
+                Fate::Refused => self.tally.rot_refused += 1,
+                Fate::Unchanged => self.tally.rot_unchanged += 1,
+                Fate::Dropped => self.tally.rot_dropped += 1,
+            }
+            self.older = contents(&self.disk);
+        }
     }
 
     fn step(
@@ -279,7 +322,14 @@ impl<'a> Run<'a> {
                 batch.push_part(&payload(id));
                 let class = if self.choices.chance(80) { Class::Sync } else { Class::Lazy };
                 self.next_id += 1;
-                let ticket = wal.append(&batch, class)?;
+                let ticket = match wal.append(&batch, class) {
+                    // No trace: the next one may fit.
+                    Err(Error::NoSpace { .. }) => {
+                        self.tally.full += 1;
+                        return Ok(());
+                    }
+                    other => other?,
+                };
                 self.tally.appends += 1;
                 self.expected.push(Known { id, lsn: ticket.lsn() });
                 let (lsn, head) = (ticket.lsn(), batch.first_part_offset());
