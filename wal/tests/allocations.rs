@@ -84,6 +84,9 @@ fn steady_appends_do_not_allocate() {
     wal.close().unwrap();
 }
 
+/// What is done to the bytes of a segment.
+type Lie<'a> = &'a dyn Fn(&mut [u8]);
+
 /// Headers that check and lie: a group of 4 GiB, of as many records, in a segment of as many bytes.
 #[test]
 fn lengths_that_lie_are_not_allocated() {
@@ -103,7 +106,7 @@ fn lengths_that_lie_are_not_allocated() {
     // The least that a scan takes at a time is larger than any of these segments.
     let bound = 4 << 20;
     for lie in [1 << 20, 1 << 30, u32::MAX - 64, u32::MAX] {
-        let lies: [&dyn Fn(&mut [u8]); 3] = [
+        let lies: [Lie<'_>; 3] = [
             &|bytes| SegmentHeader { file_bytes: u64::from(lie), ..header }.encode(&mut bytes[..4096]),
             &|bytes| GroupHeader { body_bytes: lie, ..told }.encode(header.salt, &mut bytes[group..]),
             &|bytes| GroupHeader { record_count: lie, ..told }.encode(header.salt, &mut bytes[group..]),
