@@ -23,13 +23,17 @@ struct Jumping {
 
 impl Clock for Jumping {
     fn wall_ms(&self) -> u64 {
-        [0, u64::MAX, 1, 1 << 41, 5][self.looks.fetch_add(1, Ordering::Relaxed) as usize % 5]
+        match self.looks.fetch_add(1, Ordering::Relaxed) % 4 {
+            0 => 0,
+            1 => u64::MAX,
+            look => look << 40,
+        }
     }
 
     fn now_ns(&self) -> u64 {
         let look = self.looks.fetch_add(1, Ordering::Relaxed);
         let hour = 3_600_000_000_000;
-        if self.back && look % 3 == 0 { 1 } else { look * hour }
+        if self.back && look.is_multiple_of(3) { 1 } else { look * hour }
     }
 }
 

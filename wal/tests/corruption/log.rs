@@ -207,7 +207,7 @@ impl Log {
     /// One case: `damage` to a copy, which is looked at, opened and read, and to one that is open.
     #[track_caller]
     pub fn case(&self, table: &mut Table, row: (u8, &str), what: &str, damage: &dyn Fn(&Log), due: Due<'_>) {
-        if self.kind.place != Place::Simulated && table.turn(row, self.kind) % ONE_OF != 0 {
+        if self.kind.place != Place::Simulated && !table.turn(row, self.kind).is_multiple_of(ONE_OF) {
             return;
         }
         let what = &format!("{} {}, {} on {}: {what}", row.0, row.1, self.kind, self.kind.place);
