@@ -24,7 +24,7 @@ pub(crate) fn share_out<T: Send>(
     let mut done = thread::scope(|scope| {
         // A thread that cannot be had is done without.
         let others: Vec<_> = (1..threads.min(count))
-            .map_while(|_| thread::Builder::new().spawn_scoped(scope, &run).ok())
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, run).ok())
             .collect();
         let mut done = run();
         for other in others {

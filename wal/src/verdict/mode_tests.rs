@@ -46,7 +46,8 @@ fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentFacts {
         (kind != '-').then(|| group(block, before, previous_end, kind == 'o'))
     };
     let heads = groups.chars().enumerate().filter_map(head).collect();
-    SegmentFacts { sequence, header: Ok(header), heads, zeros_from: BLOCKS * BLOCK, strange: Vec::new() }
+    let (extent, zeros_from) = (Extent::Whole, BLOCKS * BLOCK);
+    SegmentFacts { sequence, header: Ok(header), extent, heads, zeros_from, strange: Vec::new() }
 }
 
 /// Three segments: `a` and `b` are left at their ends, `c` is the last one.
