@@ -49,5 +49,5 @@ fn snapshot_format_corpus() {
         ("content", input(CONTENT, 60, b"a conf state, and metadata")),
         ("no-content", input(CONTENT, 0, b"")),
     ];
-    replay("snapshot_format", &seeds, fuzz::snapshot_format);
+    replay("snapshot_format", &seeds, 20_000, fuzz::snapshot_format);
 }

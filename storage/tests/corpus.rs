@@ -44,7 +44,7 @@ fn engine_record_corpus() {
         ("count-of-millions", input(0, &[1, 0, 0, 0, 0xff, 0xff, 0xff, 0xff])),
         ("conf-state", input(0, &conf)),
     ];
-    replay("engine_record", &seeds, fuzz::engine_record);
+    replay("engine_record", &seeds, 20_000, fuzz::engine_record);
 }
 
 #[test]
@@ -61,5 +61,5 @@ fn engine_replay_corpus() {
         ("start-at-the-end", vec![99, 0, 6, 41, 4, 0, 0, 0, 40, 4, 0, 99, 0]),
         ("compacted-at-the-end", vec![0, 0, 5, 41, 4, 0, 0, 0, 40, 4, 0, 99, 0]),
     ];
-    replay("engine_replay", &seeds, fuzz::engine_replay);
+    replay("engine_replay", &seeds, 2500, fuzz::engine_replay);
 }

@@ -185,7 +185,9 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<
         return Err(vec![missing(1, 1)]);
     };
     // A header is durable before the file has its name, so a bad one is never a half-made spare.
-    if let Err(fault) = newest.header {
+    if let Err(fault) = newest.header
+        && !mutant("bad_header_taken_for_unused")
+    {
         return Err(vec![bad_header(top, fault, block_bytes)]);
     }
     if top > SEQUENCE_MAX {
@@ -203,6 +205,7 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<
 fn facts_of(by_number: BTreeMap<u32, &SegmentFacts>, low: u32, top: u32, block_bytes: u32) -> Facts<'_> {
     let remains =
         |s: &SegmentFacts| s.header.is_ok_and(|h| h.prior == Prior::Zeros) && s.zeros_from > block_bytes;
+    let touches = |h: &Head| h.fault.is_none() || !mutant("touched_by_valid_groups_only");
     let in_reach = || by_number.range(low..).map(|(_, s)| *s);
     let heads = || in_reach().flat_map(|s| s.heads.iter().map(move |h| (s.sequence, h)));
     Facts {
@@ -213,8 +216,12 @@ fn facts_of(by_number: BTreeMap<u32, &SegmentFacts>, low: u32, top: u32, block_b
             .map(|(_, h)| h.watermark)
             .max()
             .unwrap_or(Lsn::ZERO),
-        touched: heads().map(|(n, _)| n).max().unwrap_or(0),
-        used: in_reach().filter(|s| !s.heads.is_empty() || remains(s)).map(|s| s.sequence).max().unwrap_or(0),
+        touched: heads().filter(|(_, h)| touches(h)).map(|(n, _)| n).max().unwrap_or(0),
+        used: in_reach()
+            .filter(|s| s.heads.iter().any(touches) || remains(s))
+            .map(|s| s.sequence)
+            .max()
+            .unwrap_or(0),
         first_live: in_reach().filter_map(|s| s.header.ok()).map(|h| h.first_live).max().unwrap_or(1).max(1),
         segments: by_number,
         block_bytes,
@@ -306,11 +313,28 @@ impl Facts<'_> {
 
     /// The valid group at `at`, if it ends within `limit`.
     fn valid(&self, segment: u32, at: u32, limit: u32) -> Option<&Head> {
-        self.head_at(segment, at).filter(|head| head.fault.is_none() && head.end <= limit)
+        let whole = |head: &&Head| head.fault.is_none() || self.vouched(segment);
+        self.head_at(segment, at).filter(|head| whole(head) && head.end <= limit)
+    }
+
+    /// Never: a footer alone proves nothing about the groups before it, as `trust` has it.
+    fn vouched(&self, segment: u32) -> bool {
+        mutant("footer_vouches_for_its_segment")
+            && self.heads(segment).last().is_some_and(|h| h.kind == GroupKind::Footer && h.fault.is_none())
     }
 
     fn conclude(&self, mut walk: Walk, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
-        if self.watermark > walk.x {
+        let mut watermark = self.watermark;
+        if mutant("watermark_of_the_chain") {
+            watermark = walk
+                .chain
+                .iter()
+                .flat_map(|(s, _)| self.heads(*s))
+                .map(|h| h.watermark)
+                .max()
+                .unwrap_or(Lsn::ZERO);
+        }
+        if watermark > walk.x && !mutant("watermark_of_the_prefix") {
             return Err(self.damage(&walk.chain, walk.x));
         }
         // The group that is missing may have been the first of the next segment, and nothing be behind it.
@@ -323,7 +347,11 @@ impl Facts<'_> {
                 suspect = suspect.or(Some(place));
             }
         }
-        let first_live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(self.first_live);
+        let mut first_live =
+            walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(self.first_live);
+        if mutant("first_live_of_headers_only") {
+            first_live = self.first_live;
+        }
         if walk.kept.is_empty() {
             return if self.low > first_live {
                 Err(self.gap(first_live))
@@ -384,8 +412,15 @@ impl Facts<'_> {
             };
         }
         let used = if mutant("continued_in_the_next_number") { segment } else { self.used.max(segment) };
-        let next = used + 1;
-        Continue::in_new(Lsn::new(next, self.block_bytes), end)
+        let mut next = used + 1;
+        if mutant("continued_in_the_first_untouched_number") {
+            next = (segment + 1..next).find(|n| self.heads(*n).is_empty()).unwrap_or(next);
+        }
+        let mut previous_end = end;
+        if mutant("previous_end_of_the_number_below") {
+            previous_end = self.heads(next - 1).last().map_or(end, |h| Lsn::new(next - 1, h.end));
+        }
+        Continue::in_new(Lsn::new(next, self.block_bytes), previous_end)
     }
 
     fn nothing_kept(&self, policy: Suspect) -> Result<Verdict, Vec<Damage>> {

@@ -233,6 +233,9 @@ impl Wal {
     fn stop(&mut self) {
         self.log.latch(Error::Closed);
         self.shelf.stop();
+        if mutant("unlocked_before_its_threads_end") {
+            self.log.core().unlock();
+        }
         self.workers.join();
         // Not before: what the pipeline writes, names and removes must not land in another's log.
         self.log.core().unlock();

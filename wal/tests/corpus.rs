@@ -56,7 +56,7 @@ fn record_corpus() {
         ("built", input(BUILT, 1000, &noise(1, 40))),
         ("built-and-damaged", input(BUILT | REPAIR, 1000, &noise(2, 400))),
     ];
-    replay("record", &seeds, fuzz::record);
+    replay("record", &seeds, 40_000, fuzz::record);
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn group_corpus() {
         ("built", input(BUILT, 5000, &noise(3, 60))),
         ("built-and-damaged", input(BUILT | REPAIR | REPAIR_PARTS, 5000, &noise(4, 600))),
     ];
-    replay("group", &seeds, fuzz::group);
+    replay("group", &seeds, 20_000, fuzz::group);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn footer_corpus() {
         ("just-more", input(BUILT, 100, &[5; 4096 - 64 - 24 - 8 - 15])),
         ("tail-beyond", input(REPAIR, 0, &[0xFF; 16])),
     ];
-    replay("footer", &seeds, fuzz::footer);
+    replay("footer", &seeds, 40_000, fuzz::footer);
 }
 
 #[test]
@@ -100,7 +100,7 @@ fn segment_corpus() {
         ("noise", [&[0, 99, 99], &noise(5, 120)[..]].concat()),
         ("header-not-repaired", [&[99, 99, 99], &noise(6, 60)[..]].concat()),
     ];
-    replay("segment", &seeds, fuzz::segment);
+    replay("segment", &seeds, 4000, fuzz::segment);
 }
 
 /// One change per file and log: see `fuzz::recovery` for the meaning of the bytes.
@@ -125,7 +125,7 @@ fn recovery_corpus() {
         ("misplaced", change(2, 2, 12, 3 * 4096, &at(4096))),
         ("noise", [&[0, 10], &noise(8, 100)[..]].concat()),
     ];
-    replay("recovery", &seeds, fuzz::recovery);
+    replay("recovery", &seeds, 2500, fuzz::recovery);
 }
 
 #[test]
@@ -138,5 +138,5 @@ fn operations_corpus() {
         ("noise-2", noise(10, 900)),
         ("noise-3", noise(11, 1600)),
     ];
-    replay("operations", &seeds, fuzz::operations);
+    replay("operations", &seeds, 400, fuzz::operations);
 }

@@ -29,23 +29,13 @@ fn two_hundred_thousand_operations() {
             std::panic::resume_unwind(panic)
         });
         n += 1;
-        total.operations += tally.operations;
-        total.crashes += tally.crashes;
-        total.opens += tally.opens;
-        total.appends += tally.appends;
-        total.dropped += tally.dropped;
-        total.latched += tally.latched;
-        total.by_footer += tally.by_footer;
+        total.add(&tally);
     }
-    println!(
-        "{n} runs: {} operations, {} appends, {} crashes, {} opens, {} dropped ranges, {} latched, {} by footer",
-        total.operations,
-        total.appends,
-        total.crashes,
-        total.opens,
-        total.dropped,
-        total.latched,
-        total.by_footer
+    println!("{n} runs, 0 violations: {total:?}");
+    assert!(
+        total.dropped > 100 && total.latched > 10 && total.full > 100 && total.by_footer > 1000,
+        "the faults did not happen: {total:?}"
     );
-    assert!(total.dropped > 100 && total.latched > 10 && total.by_footer > 1000, "the faults did not happen");
+    assert!(total.rot_refused > 100 && total.rot_unchanged > 30, "rot did not happen: {total:?}");
+    assert!(total.rot_read > 30, "nothing rotted under a footer: {total:?}");
 }

@@ -7,11 +7,11 @@ mod harness;
 #[path = "ring/faulty.rs"]
 mod faulty;
 
-use faulty::{Fault, FaultyDisk, Plan};
+use faulty::{Fault, FaultyDisk, Plan, Reached};
 use harness::{Watchdog, env, ids, record};
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
 use seawall_wal::{Backend, Class, Error, Options, Strategy, Threads, Wal};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -101,6 +101,56 @@ fn several_groups_are_in_flight_and_acknowledged_in_order_however_they_end() {
         let (wal, report) = Wal::open(place.path(), &options(Backend::Auto)).unwrap();
         assert_eq!((ids(&wal).len(), report.dropped.len()), (600, 0));
     }
+}
+
+/// No group is written at once; a sync may begin while another group is written in part, and does not cover it.
+#[test]
+fn a_record_is_durable_when_a_sync_began_after_the_rest_of_its_group_was_written() {
+    let _watchdog = Watchdog::new("short writes");
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let plan = Arc::new(Plan { all_short: true, ..Plan::default() });
+    let disk = FaultyDisk::open(place.path(), Mode::Buffered, &plan);
+    // One segment, so that an offset names a group.
+    let options = Options { segment_bytes: 4 << 20, group_bytes: 16384, ..options(Backend::Auto) };
+    let wal = Wal::create_in(env(disk, Threads::Spawned), &options).unwrap();
+    plan.trace.lock().unwrap().clear();
+    for id in 0..300 {
+        let ticket = wal.append(&record(id, 3000), Class::Sync).unwrap();
+        let (plan, offset) = (Arc::clone(&plan), u64::from(ticket.lsn().offset()));
+        ticket.on_durable(move |result| {
+            result.unwrap();
+            plan.note(Reached::Durable { offset });
+        });
+    }
+    wal.close().unwrap();
+    // Where each group starts, and what of it is written; where those end that a sync covers.
+    let (mut written, mut covered) = (BTreeMap::new(), BTreeMap::new());
+    let (mut short, mut durable) = (0, 0);
+    for reached in plan.trace.lock().unwrap().iter() {
+        match *reached {
+            Reached::Write { offset, asked, written: n } => {
+                short += u64::from(n < asked);
+                let end = offset + n as u64;
+                let start =
+                    written.iter().find(|(_, (at, whole))| *at == offset && !whole).map(|(start, _)| *start);
+                written.insert(start.unwrap_or(offset), (end, n == asked));
+            }
+            Reached::Sync => {
+                let whole = written.iter().filter(|(_, (_, whole))| *whole);
+                covered.extend(whole.map(|(start, (end, _))| (*start, *end)));
+                written.retain(|_, (_, whole)| !*whole);
+            }
+            Reached::Durable { offset } => {
+                durable += 1;
+                let group = covered.range(..=offset).next_back();
+                assert!(group.is_some_and(|(_, end)| offset < *end), "{offset} durable too soon: {group:?}");
+            }
+        }
+    }
+    assert!(short > 50 && durable == 300, "{short} short writes, {durable} durable");
+    let used = plan.ring_ops.load(Ordering::SeqCst);
+    assert!(used > 0 || !kernel_has_rings(place.path()), "no operation went through the ring");
+    assert_eq!(ids(&Wal::open(place.path(), &options).unwrap().0).len(), 300);
 }
 
 /// Every operation of a load meets a fault in turn. With `SEAWALL_RUNS` each meets every kind.

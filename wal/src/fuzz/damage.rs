@@ -75,6 +75,18 @@ pub(super) fn contents(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     names.map(|name| (name.clone(), disk.read_file(&name))).collect()
 }
 
+/// Errors that damage may cause. Anything else names the machine or the caller for what the disk did.
+pub(super) fn is_typed(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Corrupt { .. }
+            | Error::NotALog { .. }
+            | Error::Identity { .. }
+            | Error::UnsupportedVersion { .. }
+            | Error::UnsupportedFeatures { .. }
+    )
+}
+
 /// One change of a file, as `choices` say; files grow to at most twice `bytes_max`.
 pub(super) fn damage(choices: &mut Choices<'_>, disk: &SimDisk, name: &str, bytes_max: usize) {
     if !disk.exists(name) {

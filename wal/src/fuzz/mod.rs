@@ -11,7 +11,9 @@ mod formats;
 pub mod model;
 pub mod quick;
 mod recovery;
+mod rot;
 mod segment;
+mod tally;
 
 pub use choices::Choices;
 pub use formats::{footer, group, record};

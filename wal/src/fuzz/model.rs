@@ -2,11 +2,15 @@
 //!
 //! Place: beside the log; `tests/model.rs` runs it from seeds, the fuzzer from bytes. After every crash and
 //! reopen: what was acknowledged is there, in order, unchanged; nothing dropped or never appended appears;
-//! a further open agrees; and, since nothing rots here, no open is refused (INV-1, INV-2, INV-3, INV-6,
-//! INV-7). Fails by a panic that says what was found.
+//! a further open agrees; and, since nothing rots in the history itself, no open is refused (INV-1, INV-2,
+//! INV-3, INV-6, INV-7). Operations fail, the disk is full for a while, and of what a crash left a copy rots:
+//! `rot` says what is due then (INV-5). Fails by a panic that says what was found.
 
 use super::Choices;
+use super::damage::contents;
 use super::quick::{Places, agree};
+use super::rot::{Fate, Files, rots};
+pub use super::tally::Tally;
 use crate::commit::Ticket;
 use crate::disk::Mode;
 use crate::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
@@ -18,25 +22,6 @@ use crate::step::{StepIo, Stepper};
 use crate::types::{Class, Lsn};
 use crate::wal::Wal;
 use std::sync::Arc;
-
-/// What happened in some runs.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
-    /// Steps of a scheduler, appends included.
-    pub operations: u64,
-    /// Ends of a process, with or without the machine.
-    pub crashes: u64,
-    /// Calls of `open` and `create`.
-    pub opens: u64,
-    /// Records appended.
-    pub appends: u64,
-    /// Ranges that opens dropped.
-    pub dropped: u64,
-    /// Logs that stopped after an injected failure.
-    pub latched: u64,
-    /// Segments that opens took on their footer's word.
-    pub by_footer: u64,
-}
 
 /// Runs a log for up to `lives` lives, each of which ends in a crash or a close, as `choices` say.
 ///
@@ -69,11 +54,11 @@ struct Known {
 }
 
 /// The number in a record's `meta`.
-fn id_of(meta: &[u8]) -> u64 {
+pub(super) fn id_of(meta: &[u8]) -> u64 {
     u64::from_le_bytes(meta.try_into().expect("a record of the model"))
 }
 
-fn payload(id: u64) -> Vec<u8> {
+pub(super) fn payload(id: u64) -> Vec<u8> {
     let mut choices = Choices::seeded(id);
     let len = match choices.below(20) {
         0 => 0,
@@ -102,6 +87,8 @@ struct Run<'a> {
     created: bool,
     /// Some open returned: from here on the log exists for good.
     opened: bool,
+    /// What the files held when one of them rotted last.
+    older: Files,
     tally: Tally,
 }
 
@@ -128,6 +115,7 @@ impl<'a> Run<'a> {
             sealed,
             created: false,
             opened: false,
+            older: Files::new(),
             tally: Tally::default(),
         }
     }
@@ -242,6 +230,11 @@ impl<'a> Run<'a> {
         if self.choices.chance(40) {
             self.disk.crash_after(1 + self.choices.below(60));
         }
+        if self.choices.chance(3) {
+            // Full for as long as this life lasts, for new files or for all.
+            let op = if self.choices.chance(50) { FaultOp::Create } else { FaultOp::Allocate };
+            self.disk.fail(FaultRule::forever(op, 1, FaultError::Full));
+        }
         if self.choices.chance(5) {
             let op = if self.choices.chance(50) { FaultOp::Write } else { FaultOp::Sync };
             self.disk.fail(FaultRule::once(op, 1 + self.choices.below(20), FaultError::Io));
@@ -276,6 +269,15 @@ impl<'a> Run<'a> {
             self.crash();
         }
         self.disk.clear_faults();
+        if self.choices.chance(20) {
+            match rots(&mut self.choices, &self.disk, &self.options, &self.older) {
+                Fate::Refused => self.tally.rot_refused += 1,
+                Fate::Read => self.tally.rot_read += 1,
+                Fate::Unchanged => self.tally.rot_unchanged += 1,
+                Fate::Dropped => self.tally.rot_dropped += 1,
+            }
+            self.older = contents(&self.disk);
+        }
     }
 
     fn step(
@@ -294,7 +296,14 @@ impl<'a> Run<'a> {
                 batch.set_footer_bytes(if self.sealed { 8 } else { 0 });
                 let class = if self.choices.chance(80) { Class::Sync } else { Class::Lazy };
                 self.next_id += 1;
-                let ticket = wal.append(&batch, class)?;
+                let ticket = match wal.append(&batch, class) {
+                    // No trace: the next one may fit.
+                    Err(Error::NoSpace { .. }) => {
+                        self.tally.full += 1;
+                        return Ok(());
+                    }
+                    other => other?,
+                };
                 self.tally.appends += 1;
                 self.expected.push(Known { id, lsn: ticket.lsn() });
                 let (lsn, head) = (ticket.lsn(), batch.first_part_offset());

@@ -6,7 +6,7 @@
 //! agrees; `inspect` agrees with open and changes nothing (INV-10). Fails by a panic that says what was found.
 
 use super::Choices;
-use super::damage::{BLOCK, append, contents, damage, env, looked_at, read, read_past_damage};
+use super::damage::{BLOCK, append, contents, damage, env, is_typed, looked_at, read, read_past_damage};
 use crate::commit::Ticket;
 use crate::disk::Mode;
 use crate::disk::sim::{SimDisk, SimOptions};
@@ -104,18 +104,6 @@ fn open(disk: &SimDisk, suspect: Suspect) -> Result<(Wal, Report), Error> {
 
 fn options() -> Options {
     Options { segment_bytes: SEGMENT_BYTES, group_bytes: 4096, ..Options::default() }
-}
-
-/// Errors that damage may cause. Anything else names the machine or the caller for what the disk did.
-fn is_typed(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Corrupt { .. }
-            | Error::NotALog { .. }
-            | Error::Identity { .. }
-            | Error::UnsupportedVersion { .. }
-            | Error::UnsupportedFeatures { .. }
-    )
 }
 
 /// What `inspect` said, and what open did.

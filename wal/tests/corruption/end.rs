@@ -1,19 +1,20 @@
 //! Rows 6, 10, 11, 13 and 16: the end of the log, torn, rotten, or with something behind it.
 
-use super::log::{BLOCK, Due, Kind, Log, flip, name};
+use super::log::{BLOCK, Due, Log, Logs, flip, name};
+use super::media::Place;
 use super::table::{Found, Table};
 use crate::harness::{ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::look::{DamageKind, DropReason, GroupHeader, GroupKind, inspect};
+use seawall_wal::look::{DamageKind, DropReason, GroupHeader, GroupKind};
 use seawall_wal::step::Stepper;
-use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
+use seawall_wal::{Backend, Class, Error, Lsn, Options, Suspect, Wal};
 
-pub fn row_6_the_last_group_is_half_written(kind: Kind, table: &mut Table) {
-    let (open, closed) = (kind.log(false), kind.log(true));
+pub fn row_6_the_last_group_is_half_written(logs: &Logs, table: &mut Table) {
+    let (open, closed) = (logs.killed(), logs.closed());
     for tail in 1..8 {
         // Never known durable: nothing was issued after it. What was there before is zeros, or old bytes.
         let damage = move |log: &Log| {
-            let old = if kind.stale { 0xEE } else { 0 };
+            let old = if log.kind.stale { 0xEE } else { 0 };
             log.damage(199, |b| b[BLOCK - tail * 512..].fill(old));
         };
         let what = format!("the last {tail} sectors are missing");
@@ -27,10 +28,10 @@ pub fn row_6_the_last_group_is_half_written(kind: Kind, table: &mut Table) {
     open.case(table, (6, "the last group without its head"), "", &damage, Due::Kept(199, &[]));
 }
 
-pub fn row_10_bytes_of_another_incarnation(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
+pub fn row_10_bytes_of_another_incarnation(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
     // A group of the same log, position and content in a file with another salt.
-    let found = inspect(&*log.disk).unwrap();
+    let found = log.look().unwrap();
     let end = found.verdict.as_ref().unwrap().end;
     let facts = found.segments.iter().find(|s| s.sequence == end.segment()).unwrap();
     let salt = facts.header.unwrap().salt;
@@ -51,7 +52,7 @@ pub fn row_10_bytes_of_another_incarnation(kind: Kind, table: &mut Table) {
         log.disk.corrupt(&name(end.segment()), at, |b| b[..BLOCK].copy_from_slice(&group));
     };
     let row = (10, "a group of an earlier file, at the end");
-    if kind.stale {
+    if logs.kind.stale {
         log.case(table, row, "", &plant, Due::Kept(200, &[]));
         return;
     }
@@ -61,7 +62,7 @@ pub fn row_10_bytes_of_another_incarnation(kind: Kind, table: &mut Table) {
     table.note(
         row.0,
         row.1,
-        kind,
+        logs.kind,
         Found { open: "error (suspect)", read: "as before", verify: "error", ..Found::NOT_ASKED },
     );
     let (wal, _) = log.open_with(Suspect::Drop).unwrap();
@@ -75,79 +76,81 @@ pub fn row_10_bytes_of_another_incarnation(kind: Kind, table: &mut Table) {
 fn suspect(log: &Log, at: Lsn) {
     let Err(Error::Corrupt { damage, .. }) = log.open_with(Suspect::Refuse) else { panic!("opened") };
     assert_eq!((damage[0].from, damage[0].what), (at, DamageKind::Suspect));
-    assert_eq!(inspect(&*log.disk).unwrap().verdict.unwrap_err()[..], damage[..]);
+    assert_eq!(log.look().unwrap().verdict.unwrap_err()[..], damage[..]);
     log.disk.crash();
 }
 
 /// Two groups in flight at a crash, the first of them torn.
-fn torn_before_whole(kind: Kind) -> Log {
-    let log = kind.log(false);
-    let options = Options { group_bytes: 4096, ..kind.options() };
-    let (wal, _) = Wal::open_in(stepped(&log.disk), &options).unwrap();
-    let stepper = Stepper::new(&wal);
-    let tickets = [200, 201, 202].map(|id| wal.append(&record(id, 3900), Class::Sync).unwrap());
-    let ios: Vec<_> = std::iter::from_fn(|| stepper.issue()).collect();
-    assert!(ios.len() >= 2, "{}", ios.len());
-    ios.iter().take(2).for_each(|io| stepper.abandon(io));
-    let first = tickets[0].lsn();
-    drop((ios, tickets, wal));
-    log.disk.kill();
-    let offset = (first.offset() & !4095) as usize;
-    let mut bytes = log.disk.read_file(&name(first.segment()));
-    bytes[offset + 3 * 512..offset + 4 * 512].fill(0);
-    log.disk.write_file(&name(first.segment()), &bytes);
-    log
+fn torn_before_whole(logs: &Logs) -> Log {
+    let options = logs.kind.options();
+    logs.killed_after(|_, disk| {
+        let options = Options { backend: Backend::Posix, ..options };
+        let (wal, _) = Wal::open_in(stepped(disk), &options).unwrap();
+        let stepper = Stepper::new(&wal);
+        let tickets = [200, 201, 202].map(|id| wal.append(&record(id, 3900), Class::Sync).unwrap());
+        let ios: Vec<_> = std::iter::from_fn(|| stepper.issue()).collect();
+        assert!(ios.len() >= 2, "{}", ios.len());
+        ios.iter().take(2).for_each(|io| stepper.abandon(io));
+        let first = tickets[0].lsn();
+        drop((ios, tickets, wal));
+        disk.kill();
+        let offset = (first.offset() & !4095) as usize;
+        let mut bytes = disk.read_file(&name(first.segment()));
+        bytes[offset + 3 * 512..offset + 4 * 512].fill(0);
+        disk.write_file(&name(first.segment()), &bytes);
+    })
 }
 
-pub fn row_11_a_torn_group_before_a_whole_one(kind: Kind, table: &mut Table) {
-    let log = torn_before_whole(kind);
+pub fn row_11_a_torn_group_before_a_whole_one(logs: &Logs, table: &mut Table) {
+    let log = torn_before_whole(logs);
     let (row, what) = (11, "a torn group before a whole one");
-    assert!(inspect(&*log.disk).unwrap().verdict.is_ok());
+    assert!(log.look().unwrap().verdict.is_ok());
     log.keeps(what, 200, &[DropReason::Torn, DropReason::BehindTorn]);
     table.note(
         row,
         what,
-        kind,
+        logs.kind,
         Found { open: "dropped, reported", read: "-", verify: "sound", ..Found::NOT_ASKED },
     );
     // The whole one stood where the log would have come to: it was not read again by any later open.
     table.note(
         10,
         "a dropped group, whole, at its place",
-        kind,
+        logs.kind,
         Found { open: "as before", read: "as before", verify: "sound", ..Found::NOT_ASKED },
     );
 }
 
-pub fn row_13_a_crash_during_recovery(kind: Kind, table: &mut Table) {
-    let log = torn_before_whole(kind);
-    for cut in 1..60 {
+pub fn row_13_a_crash_during_recovery(logs: &Logs, table: &mut Table) {
+    let log = torn_before_whole(logs);
+    // Each cut is followed by cuts at the two changes behind it: on a directory every third is the first.
+    let step = if logs.kind.place == Place::Simulated { 1 } else { 3 };
+    for cut in (1..60).step_by(step) {
         let copy = log.copy();
         let mut reached = false;
         for again in 0..3 {
-            copy.disk.crash_after(cut + again);
-            let opened = copy.open_with(Suspect::Refuse);
-            reached |= copy.disk.crash_reached();
-            assert!(opened.is_ok() || copy.disk.crash_reached(), "cut at {cut}: {opened:?}");
-            drop(opened);
-            copy.disk.crash();
+            let (opened, died) = copy.disk.open_and_die(cut + again, &logs.kind.options());
+            reached |= died;
+            assert!(opened.is_ok() || died, "cut at {cut}: {opened:?}");
+        }
+        if !reached {
+            assert!(cut > 2, "an open changes more than that");
+            break;
         }
         let (wal, _) = copy.open_with(Suspect::Refuse).unwrap_or_else(|e| panic!("cut at {cut}: {e}"));
         assert_eq!(ids(&wal), (0..200).collect::<Vec<_>>(), "cut at {cut}");
         let found =
             Found { open: "dropped, reported", read: "as before", verify: "sound", ..Found::NOT_ASKED };
-        if reached {
-            table.note(13, "a crash during recovery, and again", kind, found);
-        }
+        table.note(13, "a crash during recovery, and again", logs.kind, found);
     }
 }
 
-pub fn row_16_rot_of_what_was_acknowledged_last(kind: Kind, table: &mut Table) {
-    let (open, closed) = (kind.log(false), kind.log(true));
+pub fn row_16_rot_of_what_was_acknowledged_last(logs: &Logs, table: &mut Table) {
+    let (open, closed) = (logs.killed(), logs.closed());
     let rot = |log: &Log| log.damage(199, |b| flip(b, 2000 * 8));
     closed.case(table, (16, "the last group rots, below a mark"), "", &rot, Due::Refusal(closed.lsn(199)));
     let row = (16, "the last group rots, nothing behind it");
-    if kind.stale {
+    if logs.kind.stale {
         // Any bytes may be what a torn write left there: this is what one node cannot decide.
         open.case(table, row, "", &rot, Due::Kept(199, &[DropReason::Torn]));
         return;
@@ -158,7 +161,7 @@ pub fn row_16_rot_of_what_was_acknowledged_last(kind: Kind, table: &mut Table) {
     table.note(
         row.0,
         row.1,
-        kind,
+        logs.kind,
         Found { open: "error (suspect)", read: "error", verify: "error", ..Found::NOT_ASKED },
     );
     let (wal, report) = open.open_with(Suspect::Drop).unwrap();
@@ -170,7 +173,7 @@ pub fn row_16_rot_of_what_was_acknowledged_last(kind: Kind, table: &mut Table) {
     // With a sector of zeros it could be.
     let zeros = |log: &Log| log.damage(199, |b| b[1024..1536].fill(0));
     let row = (16, "the same with a sector of zeros");
-    kind.log(false).case(table, row, "", &zeros, Due::Kept(199, &[DropReason::Torn]));
+    logs.killed().case(table, row, "", &zeros, Due::Kept(199, &[DropReason::Torn]));
 }
 
 /// Nothing else in its segment says that there was a group.

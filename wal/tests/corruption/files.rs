@@ -1,6 +1,7 @@
 //! Rows 6 to 9, 15 and 18: whole files, and their headers.
 
-use super::log::{BLOCK, Due, Kind, Log, name};
+use super::log::{BLOCK, Due, Log, Logs, name};
+use super::media::Place;
 use super::table::Table;
 use crate::harness::{ids, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
@@ -9,9 +10,9 @@ use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
 use std::sync::Arc;
 
 /// Lengths to which a segment is cut: a crash cannot shorten a preallocated file.
-pub fn rows_6_and_7_a_file_is_cut_short_or_gone(kind: Kind, table: &mut Table) {
+pub fn rows_6_and_7_a_file_is_cut_short_or_gone(logs: &Logs, table: &mut Table) {
     for close in [true, false] {
-        let log = kind.log(close);
+        let log = if close { logs.closed() } else { logs.killed() };
         let (tail, file) = (log.tail(), name(log.tail()));
         let whole = log.disk.read_file(&file).len();
         let due = Due::Refusal(Lsn::new(tail, 0));
@@ -26,8 +27,8 @@ pub fn rows_6_and_7_a_file_is_cut_short_or_gone(kind: Kind, table: &mut Table) {
     }
 }
 
-pub fn row_8_a_segment_is_missing(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
+pub fn row_8_a_segment_is_missing(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
     for (n, &segment) in log.live.iter().enumerate() {
         let due = Due::Refusal(Lsn::new(segment, 0));
         let what = match n {
@@ -51,8 +52,8 @@ pub fn row_8_a_segment_is_missing(kind: Kind, table: &mut Table) {
     }
 }
 
-pub fn row_9_copies_of_segments(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
+pub fn row_9_copies_of_segments(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
     let source = log.live[log.live.len().min(2) - 1];
     let bytes = log.disk.read_file(&name(source));
     let foreign = |log: &Log| {
@@ -75,15 +76,20 @@ pub fn row_9_copies_of_segments(kind: Kind, table: &mut Table) {
     let another = SimDisk::new(1, SimOptions::default());
     let mut env = stepped(&another);
     env.random = Arc::new(SimRandom::new(77));
-    Wal::create_in(env, &kind.options()).unwrap().close().unwrap();
+    Wal::create_in(env, &logs.kind.options()).unwrap().close().unwrap();
     let first = log.live[0];
     let theirs = |log: &Log| log.disk.write_file(&name(first), &another.read_file(&name(1)));
     log.case(table, (9, "a segment of another log"), "", &theirs, Due::Refusal(Lsn::new(first, 0)));
 }
 
-pub fn row_15_the_header_of_a_segment(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
-    for &(segment, header) in &log.headers {
+pub fn row_15_the_header_of_a_segment(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
+    for (n, &(segment, header)) in log.headers.iter().enumerate() {
+        // On a directory the first live segment, the last one, and the last spare.
+        let some = n == 0 || segment == log.tail() || n + 1 == log.headers.len();
+        if logs.kind.place != Place::Simulated && !some {
+            continue;
+        }
         let due = Due::Refusal(Lsn::new(segment, 0));
         let of = if log.live.contains(&segment) { "live" } else { "spare" };
         let file = &name(segment);
@@ -133,15 +139,15 @@ pub fn row_15_the_header_of_a_segment(kind: Kind, table: &mut Table) {
     }
 }
 
-pub fn row_18_no_log_is_taken_for_an_empty_one(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
+pub fn row_18_no_log_is_taken_for_an_empty_one(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
     let gone = |log: &Log| log.disk.remove_file("IDENTITY");
     log.case(table, (18, "the identity deleted"), "", &gone, Due::AnyRefusal);
     let copy = log.copy();
     gone(&copy);
     assert!(matches!(copy.open_with(Suspect::Drop), Err(Error::NotALog { .. })));
-    assert!(matches!(Wal::create_in(stepped(&copy.disk), &kind.options()), Err(Error::AlreadyALog { .. })));
-    let all: Vec<String> = log.disk.names().into_iter().filter(|name| name.ends_with(".wal")).collect();
+    assert!(matches!(Wal::create_in(copy.disk.env(), &logs.kind.options()), Err(Error::AlreadyALog { .. })));
+    let all: Vec<String> = log.disk.files().into_keys().filter(|name| name.ends_with(".wal")).collect();
     let none = |log: &Log| all.iter().for_each(|name| log.disk.remove_file(name));
     log.case(table, (18, "all segments deleted"), "", &none, Due::AnyRefusal);
     // Every group of every segment lost: the segments are as they were prepared.

@@ -1,12 +1,13 @@
 //! Rows 1 to 5, 12, 14 and 17: what is wrong inside of acknowledged groups.
 
-use super::log::{BLOCK, Due, Kind, Log, flip, name};
+use super::log::{BLOCK, Due, Kind, Log, Logs, RECORDS, flip, name};
+use super::media::{Media, Place};
 use super::table::{Found, Table};
 use crate::harness::{fill, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::look::{GroupKind, inspect};
+use seawall_wal::step::Stepper;
 use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Wal};
-use std::sync::Arc;
 
 type Damage = Box<dyn Fn(&mut [u8])>;
 
@@ -68,8 +69,8 @@ fn cases() -> Vec<Case> {
     cases
 }
 
-pub fn rows_1_to_5_and_17_damage_inside_of_a_group(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
+pub fn rows_1_to_5_and_17_damage_inside_of_a_group(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
     assert_eq!(log.group(100)[104..4004], [fill(100); 3900]);
     assert!(log.group(100)[4004..].iter().all(|&b| b == 0));
     for (row, damage, what, f) in cases() {
@@ -87,18 +88,14 @@ pub fn rows_1_to_5_and_17_damage_inside_of_a_group(kind: Kind, table: &mut Table
             other => panic!("bit {bit}: {other:?}"),
         }
         assert!(records.next().is_none());
-        let verify = if inspect(&*copy.disk).unwrap().verdict.is_err() { "error" } else { "sound" };
-        table.note(
-            17,
-            "rot after open",
-            kind,
-            Found { open: "was open", read: "error", verify, ..Found::NOT_ASKED },
-        );
+        let verify = if copy.look().unwrap().verdict.is_err() { "error" } else { "sound" };
+        let found = Found { open: "was open", read: "error", verify, ..Found::NOT_ASKED };
+        table.note(17, "rot after open", logs.kind, found);
     }
 }
 
-pub fn row_12_a_torn_group_below_a_watermark(kind: Kind, table: &mut Table) {
-    let log = kind.log(false);
+pub fn row_12_a_torn_group_below_a_watermark(logs: &Logs, table: &mut Table) {
+    let log = logs.killed();
     // Group 199 says that 198 was durable.
     for n in [0, 100, 198] {
         let torn = move |log: &Log| log.damage(n, |b| b[5 * 512..].fill(0));
@@ -114,8 +111,42 @@ pub fn row_12_a_torn_group_below_a_watermark(kind: Kind, table: &mut Table) {
     log.case(table, row, "", &both, Due::Refusal(log.lsn(198)));
 }
 
-pub fn row_14_blocks_at_the_wrong_place(kind: Kind, table: &mut Table) {
-    let log = kind.log(true);
+/// What says that a group was durable stands beyond a gap, in a segment whose first group is lost.
+pub fn row_12_rot_below_a_watermark_beyond_a_gap(logs: &Logs, table: &mut Table) {
+    let mut rots = Lsn::ZERO;
+    let log = logs.killed_after(|log, disk| {
+        let (wal, _) = Wal::open_in(stepped(disk), &log.kind.options()).unwrap();
+        let append = |id| wal.append(&record(id, 3900), Class::Sync).unwrap();
+        let (mut first, mut id) = (append(RECORDS), RECORDS);
+        while first.lsn().segment() == log.tail() {
+            first.wait().unwrap();
+            rots = first.lsn();
+            id += 1;
+            first = append(id);
+        }
+        // One more, without which nobody would issue the second.
+        let [second, more] = [1, 2].map(|n| append(id + n));
+        let stepper = Stepper::new(&wal);
+        let ios: Vec<_> = std::iter::from_fn(|| stepper.issue()).collect();
+        ios.iter().take(2).for_each(|io| stepper.abandon(io));
+        let at = [first.lsn(), second.lsn()].map(|lsn| (lsn.offset() as usize) & !(BLOCK - 1));
+        let file = name(second.lsn().segment());
+        drop((first, second, more, ios, wal));
+        disk.kill();
+        // What is in the page cache has reached the device, all but the first.
+        let mut bytes = disk.read_file(&file);
+        assert!(bytes[at[1]..at[1] + BLOCK].iter().any(|&b| b != 0), "the second is not there");
+        bytes[at[0]..at[0] + BLOCK].fill(if log.kind.stale { 0xEE } else { 0 });
+        disk.write_file(&file, &bytes);
+    });
+    let rot =
+        |log: &Log| log.disk.corrupt(&name(rots.segment()), rots.offset() as usize, |b| flip(b, 8 * 600));
+    let row = (12, "rot below a watermark beyond a gap");
+    log.case(table, row, "", &rot, Due::Refusal(rots));
+}
+
+pub fn row_14_blocks_at_the_wrong_place(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
     let (a, b) = (log.group(100), log.group(101));
     let mut case = |what, at, damage: &dyn Fn(&Log)| {
         log.case(table, (14, what), "", damage, Due::Refusal(log.lsn(at)));
@@ -143,82 +174,73 @@ impl Sealer for Index {
     }
 }
 
-/// Forty acknowledged records in segments that footers seal.
-fn sealed_by_footers(options: &Options) -> (Arc<SimDisk>, Wal) {
+/// Forty acknowledged records in segments that footers seal, and how they were opened; closed.
+fn sealed_by_footers(logs: &Logs) -> (Media, Options) {
     let disk = SimDisk::new(5, SimOptions::default());
-    let wal = Wal::create_in(stepped(&disk), options).unwrap();
+    let options = Options { segment_bytes: 64 << 10, idle_ms: 60_000, ..logs.kind.options() };
+    let wal = Wal::create_in(stepped(&disk), &options).unwrap();
     wal.set_sealer(Box::new(Index(0))).unwrap();
     for id in 0..40 {
         let mut batch = record(id, 3900);
         batch.set_footer_bytes(16);
         wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
     }
-    wal.flush().unwrap();
-    (disk, wal)
+    wal.close().unwrap();
+    disk.kill();
+    (Media::placed(&disk, logs.kind.place, &logs.root), options)
 }
 
 /// Where open does not read, the error comes at read and at verify; told to verify, open refuses.
-pub fn row_17_a_segment_under_its_footer(table: &mut Table) {
-    let kind = Kind { sealed: true, stale: false };
-    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
-    let (disk, wal) = sealed_by_footers(&options);
-    drop(wal);
-    disk.kill();
-    let found = inspect(&*disk).unwrap();
+pub fn row_17_a_segment_under_its_footer(logs: &Logs, table: &mut Table) {
+    let kind = Kind { stale: false, ..logs.kind };
+    let (disk, options) = sealed_by_footers(logs);
+    let verified = Options { verify_on_open: true, ..options.clone() };
+    let found = inspect(&*disk.disk()).unwrap();
     let inner = found.segments[1].heads[1..].iter().filter(|h| h.kind == GroupKind::Data);
-    let inner: Vec<u32> = inner.map(|h| h.offset).collect();
-    for at in inner {
-        for byte in [3, 30, 70, 90, 98, 104, 2000, 4090] {
-            let copy = disk.fork(1);
-            copy.corrupt(&name(2), at as usize + byte, |b| b[0] ^= 4);
-            let place = Lsn::new(2, at);
-            let verified = Options { verify_on_open: true, ..options.clone() };
-            let Err(Error::Corrupt { damage, .. }) = Wal::open_in(stepped(&copy), &verified) else {
-                panic!("byte {byte} of {place}: opened")
-            };
-            assert!(damage.iter().any(|d| d.from == place), "{damage:?}");
-            let refused = damage;
-            table.note(
-                17,
-                "under a footer, told to verify",
-                kind,
-                Found { open: "error", verify: "error", ..Found::NOT_ASKED },
-            );
-            copy.crash();
-            let (wal, report) = Wal::open_in(stepped(&copy), &options).unwrap();
-            assert!(report.by_footer.contains(&2), "{report:?}");
-            let mut records = wal.records(Lsn::ZERO);
-            let before = records.by_ref().map_while(Result::ok).map(|r| r.lsn()).last();
-            assert!(before.is_some_and(|lsn| lsn < place), "records behind {place}");
-            assert!(records.next().is_none(), "records behind an error");
-            let shown = wal.records(Lsn::ZERO).find_map(Result::err);
-            let Some(Error::Corrupt { damage, .. }) = shown else { panic!("{shown:?}") };
-            assert_eq!(damage[0].from, place);
-            drop(wal);
-            copy.crash();
-            assert_eq!(inspect(&*copy).unwrap().verdict.unwrap_err()[..], refused[..]);
-            table.note(
-                17,
-                "under a footer",
-                kind,
-                Found { open: "opens", read: "error", verify: "error", ..Found::NOT_ASKED },
-            );
-        }
+    let bytes = [3, 30, 70, 90, 98, 104, 2000, 4090];
+    let all = inner.flat_map(|h| bytes.map(|byte| (Lsn::new(2, h.offset), byte)));
+    // On a directory every fifth is enough: of each group some, and of each byte.
+    let step = if kind.place == Place::Simulated { 1 } else { 5 };
+    for (place, byte) in all.step_by(step) {
+        let copy = disk.copy();
+        copy.corrupt(&name(2), place.offset() as usize + byte, |b| b[0] ^= 4);
+        let Err(Error::Corrupt { damage, .. }) = Wal::open_in(copy.env(), &verified) else {
+            panic!("byte {byte} of {place}: opened")
+        };
+        assert!(damage.iter().any(|d| d.from == place), "{damage:?}");
+        let refused = damage;
+        let found = Found { open: "error", verify: "error", ..Found::NOT_ASKED };
+        table.note(17, "under a footer, told to verify", kind, found);
+        copy.crash();
+        let (wal, report) = Wal::open_in(copy.env(), &options).unwrap();
+        assert!(report.by_footer.contains(&2), "{report:?}");
+        let mut records = wal.records(Lsn::ZERO);
+        let before = records.by_ref().map_while(Result::ok).map(|r| r.lsn()).last();
+        assert!(before.is_some_and(|lsn| lsn < place), "records behind {place}");
+        assert!(records.next().is_none(), "records behind an error");
+        let shown = wal.records(Lsn::ZERO).find_map(Result::err);
+        let Some(Error::Corrupt { damage, .. }) = shown else { panic!("{shown:?}") };
+        assert_eq!(damage[0].from, place);
+        drop(wal);
+        copy.crash();
+        assert_eq!(inspect(&*copy.disk()).unwrap().verdict.unwrap_err()[..], refused[..]);
+        let found = Found { open: "opens", read: "error", verify: "error", ..Found::NOT_ASKED };
+        table.note(17, "under a footer", kind, found);
     }
 }
 
-pub fn row_17_a_footer(table: &mut Table) {
-    let kind = Kind { sealed: true, stale: false };
-    let options = Options { segment_bytes: 64 << 10, ..Options::default() };
-    let (disk, wal) = sealed_by_footers(&options);
-    let found = inspect(&*disk).unwrap();
+pub fn row_17_a_footer(logs: &Logs, table: &mut Table) {
+    let kind = Kind { stale: false, ..logs.kind };
+    let (disk, options) = sealed_by_footers(logs);
+    let found = inspect(&*disk.disk()).unwrap();
     let is_footer = |kind| kind == GroupKind::Footer;
     let footer = found.segments[1].heads.iter().find(|h| is_footer(h.kind)).expect("a footer");
     let at = Lsn::new(2, footer.offset);
+    // The log is open; its index rots.
+    let (wal, _) = Wal::open_in(disk.env(), &options).unwrap();
     for byte in [3, 30, 70, 100, 1000, BLOCK - 16, BLOCK - 1] {
-        // The log is open; its index rots.
-        let flipped = || disk.corrupt(&name(2), footer.offset as usize + byte, |b| b[0] ^= 4);
-        flipped();
+        let flip = |disk: &Media| disk.corrupt(&name(2), footer.offset as usize + byte, |b| b[0] ^= 4);
+        flip(&disk);
         let read = match wal.records(Lsn::ZERO).collect::<Result<Vec<_>, _>>() {
             Ok(records) => {
                 assert_eq!(records.len(), 40);
@@ -230,12 +252,13 @@ pub fn row_17_a_footer(table: &mut Table) {
             }
             Err(error) => panic!("{error}"),
         };
-        let damage = inspect(&*disk).unwrap().verdict.unwrap_err();
+        let damage = inspect(&*disk.disk()).unwrap().verdict.unwrap_err();
         assert!(damage.iter().any(|d| d.from == at), "{damage:?}");
-        let copy = disk.fork(1);
-        assert!(matches!(Wal::open_in(stepped(&copy), &options), Err(Error::Corrupt { .. })));
+        flip(&disk);
+        let copy = disk.copy();
+        flip(&copy);
+        assert!(matches!(Wal::open_in(copy.env(), &options), Err(Error::Corrupt { .. })));
         table.note(17, "a footer", kind, Found { open: "error", read, verify: "error", ..Found::NOT_ASKED });
-        flipped();
     }
     assert_eq!(ids(&wal), (0..40).collect::<Vec<_>>());
 }

@@ -1,52 +1,55 @@
 //! A log of 200 acknowledged records of each kind, and what every damaged copy of it is held to.
 
+use super::media::{Media, Place};
 use super::table::{Found, Table};
 use crate::harness::{ids, record, stepped, try_ids};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::look::{Damage, DropReason, GroupKind, Head, Prior, SegmentHeader, inspect};
+use seawall_wal::look::{Damage, DropReason, GroupKind, Head, Inspection, Prior, SegmentHeader, inspect};
 use seawall_wal::step::Stepper;
-use seawall_wal::{Class, Error, Lsn, Options, Report, Suspect, Wal};
-use std::collections::BTreeMap;
+use seawall_wal::{Backend, Class, Error, Lsn, Options, Report, Suspect, Ticket, Wal};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::OnceLock;
 
 pub const RECORDS: u64 = 200;
 pub const BLOCK: usize = 4096;
+
+/// On a directory one of so many cases of the same damage is run: the first, and so on. All of them are on the
+/// simulated disk.
+const ONE_OF: u32 = 16;
 
 pub fn name(segment: u32) -> String {
     format!("{segment:08x}.wal")
 }
 
-/// Where the damage is, and what the blocks held before.
+/// Where the damage is, what the blocks held before, and what the log lies on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Kind {
     /// In a segment that the log has left, rather than in the one in use.
     pub sealed: bool,
     /// The files were used before and hold what they held then.
     pub stale: bool,
+    pub place: Place,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [
-        Kind { sealed: false, stale: false },
-        Kind { sealed: false, stale: true },
-        Kind { sealed: true, stale: false },
-        Kind { sealed: true, stale: true },
-    ];
-
-    /// A segment that holds everything, or a third of it.
-    pub fn options(self) -> Options {
-        let (segment_bytes, spares) = if self.sealed { (256 << 10, 6) } else { (900 << 10, 3) };
-        Options { segment_bytes, spares, ..Options::default() }
+    /// All four on the simulated disk; on a directory two, so that direct and sync of one backend together have
+    /// all: there an open waits for the device.
+    pub fn of(place: Place) -> Vec<Kind> {
+        let all = [(false, false), (true, true), (false, true), (true, false)];
+        let some = match place {
+            Place::Simulated => &all[..],
+            Place::PosixDirect | Place::RingSync => &all[..2],
+            Place::PosixSync | Place::RingDirect => &all[2..],
+        };
+        some.iter().map(|&(sealed, stale)| Kind { sealed, stale, place }).collect()
     }
 
-    /// The same log for each case, made once: closed cleanly, so that a mark covers everything; or killed, so
-    /// that nothing covers the last record.
-    pub fn log(self, close: bool) -> Log {
-        static LOGS: [OnceLock<Log>; 8] = [const { OnceLock::new() }; 8];
-        let i = usize::from(self.sealed) + 2 * usize::from(self.stale) + 4 * usize::from(close);
-        LOGS[i].get_or_init(|| Log::make(self, close)).copy()
+    /// A segment that holds everything, or a third of it. No mark but those of an open and a close.
+    pub fn options(self) -> Options {
+        let (segment_bytes, spares) = if self.sealed { (256 << 10, 6) } else { (900 << 10, 3) };
+        let (idle_ms, backend) = (60_000, self.place.backend());
+        Options { segment_bytes, spares, group_bytes: 4096, idle_ms, backend, ..Options::default() }
     }
 }
 
@@ -57,10 +60,46 @@ impl fmt::Display for Kind {
     }
 }
 
+/// The logs of one kind, made once.
+pub struct Logs {
+    pub kind: Kind,
+    /// Where directories are made.
+    pub root: PathBuf,
+    closed: Log,
+    killed: Log,
+}
+
+impl Logs {
+    pub fn new(kind: Kind, root: &Path) -> Logs {
+        let [closed, killed] = [true, false].map(|close| Log::make(kind, close, root));
+        Logs { kind, root: root.to_owned(), closed, killed }
+    }
+
+    /// Closed cleanly, so that a mark covers everything.
+    pub fn closed(&self) -> Log {
+        self.closed.copy()
+    }
+
+    /// Killed, so that nothing covers the last record.
+    pub fn killed(&self) -> Log {
+        self.killed.copy()
+    }
+
+    /// The same on the simulated disk, where one can stop in the middle, and what it left at the place.
+    pub fn killed_after(&self, then: impl FnOnce(&Log, &Arc<SimDisk>)) -> Log {
+        let kind = Kind { place: Place::Simulated, ..self.kind };
+        let log = Log::make(kind, false, &self.root);
+        let Media::Simulated(disk) = &log.disk else { unreachable!("asked for") };
+        then(&log, disk);
+        let disk = Media::placed(disk, self.kind.place, &self.root);
+        Log { kind: self.kind, disk, ..log }
+    }
+}
+
 /// 200 acknowledged records, and where their groups lie.
 pub struct Log {
     pub kind: Kind,
-    pub disk: Arc<SimDisk>,
+    pub disk: Media,
     pub groups: Vec<(u32, Head)>,
     /// The segments that hold them.
     pub live: Vec<u32>,
@@ -81,29 +120,43 @@ pub enum Due<'a> {
 }
 
 impl Log {
-    fn make(kind: Kind, close: bool) -> Log {
+    /// All but the last few records are written on the simulated disk, which can use files up; those last ones
+    /// by the backend under test, most of them at a time.
+    fn make(kind: Kind, close: bool, root: &Path) -> Log {
         let disk = SimDisk::new(5, SimOptions::default());
         let wal = Wal::create_in(stepped(&disk), &kind.options()).unwrap();
-        let append = |id| {
-            let ticket = wal.append(&record(id, 3900), Class::Sync).unwrap();
+        let append = |wal: &Wal, id| wal.append(&record(id, 3900), Class::Sync).unwrap();
+        let wait = |ticket: Ticket| {
             ticket.wait().unwrap();
             ticket.lsn().segment()
         };
-        append(0);
+        wait(append(&wal, 0));
         if kind.stale {
-            use_up(&wal, &disk, || append(0));
+            use_up(&wal, &disk, || wait(append(&wal, 0)));
         }
-        (1..RECORDS).for_each(|id| _ = append(id));
+        (1..RECORDS - 8).for_each(|id| _ = wait(append(&wal, id)));
+        while Stepper::new(&wal).prepare().unwrap() {}
+        wal.close().unwrap();
+        disk.kill();
+        let media = Media::placed(&disk, kind.place, root);
+        let (wal, _) = Wal::open_in(media.env(), &kind.options()).unwrap();
+        let backend = if kind.place.backend() == Backend::IoUring { "io_uring" } else { "posix" };
+        assert_eq!(wal.stats().backend, backend);
+        let several: Vec<Ticket> = (RECORDS - 8..RECORDS - 1).map(|id| append(&wal, id)).collect();
+        several.into_iter().for_each(|ticket| _ = wait(ticket));
+        wait(append(&wal, RECORDS - 1));
         if close {
             wal.close().unwrap();
+        } else {
+            drop(wal);
         }
         disk.kill();
-        Log::of(kind, disk)
+        Log::of(kind, media.keep())
     }
 
     /// The log in `disk`, which is sound.
-    pub fn of(kind: Kind, disk: Arc<SimDisk>) -> Log {
-        let found = inspect(&*disk).unwrap();
+    fn of(kind: Kind, disk: Media) -> Log {
+        let found = inspect(&*disk.disk()).unwrap();
         let verdict = found.verdict.unwrap();
         let live: Vec<u32> = verdict.kept.iter().map(|kept| kept.segment).collect();
         let heads = found.segments.iter().flat_map(|s| s.heads.iter().map(|h| (s.sequence, *h)));
@@ -120,7 +173,11 @@ impl Log {
 
     pub fn copy(&self) -> Log {
         let (groups, live, headers) = (self.groups.clone(), self.live.clone(), self.headers.clone());
-        Log { kind: self.kind, disk: self.disk.fork(9), groups, live, headers }
+        Log { kind: self.kind, disk: self.disk.copy(), groups, live, headers }
+    }
+
+    pub fn look(&self) -> Result<Inspection, Error> {
+        inspect(&*self.disk.disk())
     }
 
     pub fn lsn(&self, n: usize) -> Lsn {
@@ -143,26 +200,24 @@ impl Log {
         self.disk.read_file(&name(self.lsn(n).segment()))[at..at + BLOCK].to_vec()
     }
 
-    pub fn snapshot(&self) -> BTreeMap<String, Vec<u8>> {
-        let names = self.disk.names().into_iter().filter(|name| name != "LOCK");
-        names.map(|name| (name.clone(), self.disk.read_file(&name))).collect()
-    }
-
     pub fn open_with(&self, suspect: Suspect) -> Result<(Wal, Report), Error> {
-        Wal::open_in(stepped(&self.disk), &Options { suspect, ..self.kind.options() })
+        Wal::open_in(self.disk.env(), &Options { suspect, ..self.kind.options() })
     }
 
     /// One case: `damage` to a copy, which is looked at, opened and read, and to one that is open.
     #[track_caller]
     pub fn case(&self, table: &mut Table, row: (u8, &str), what: &str, damage: &dyn Fn(&Log), due: Due<'_>) {
-        let what = &format!("{} {}, {}: {what}", row.0, row.1, self.kind);
+        if self.kind.place != Place::Simulated && !table.turn(row, self.kind).is_multiple_of(ONE_OF) {
+            return;
+        }
+        let what = &format!("{} {}, {} on {}: {what}", row.0, row.1, self.kind, self.kind.place);
         let copy = self.copy();
         damage(&copy);
         let covers = |found: &[Damage]| match due {
             Due::Refusal(place) => found.iter().any(|d| d.from <= place && place < d.to),
             _ => true,
         };
-        let verify = match inspect(&*copy.disk).map(|found| found.verdict) {
+        let verify = match copy.look().map(|found| found.verdict) {
             Ok(Ok(_)) => "sound",
             Ok(Err(found)) => {
                 assert!(covers(&found), "{what}: {found:?}");
@@ -217,8 +272,8 @@ impl Log {
 
     #[track_caller]
     fn refuses(&self, what: &str, covers: &dyn Fn(&[Damage]) -> bool) {
-        let before = self.snapshot();
-        for suspect in [Suspect::Refuse, Suspect::Refuse, Suspect::Drop] {
+        let before = self.disk.files();
+        for suspect in [Suspect::Refuse, Suspect::Drop] {
             match self.open_with(suspect) {
                 Err(Error::Corrupt { damage, .. }) => {
                     assert!(covers(&damage), "{what}: {damage:?}");
@@ -231,7 +286,7 @@ impl Log {
             }
             self.disk.crash();
         }
-        assert!(before == self.snapshot(), "{what}: a refused open changed something");
+        assert!(before == self.disk.files(), "{what}: a refused open changed something");
     }
 
     /// As [`Due::Kept`].

@@ -2,8 +2,7 @@
 //! were written.
 
 use super::log::{Log, RECORDS};
-use crate::harness::{fill, record, stepped};
-use seawall_wal::look::inspect;
+use crate::harness::{fill, record};
 use seawall_wal::{Class, Damage, Error, Lsn, OpenMode, Options, Suspect, Wal};
 use std::collections::BTreeSet;
 
@@ -54,18 +53,18 @@ fn complete(what: &str, items: &[Item], log: &Log, listed: &dyn Fn(Lsn) -> bool)
 
 impl Log {
     fn open_as(&self, mode: OpenMode, suspect: Suspect) -> Result<(Wal, seawall_wal::Report), Error> {
-        Wal::open_in(stepped(&self.disk), &Options { mode, suspect, ..self.kind.options() })
+        Wal::open_in(self.disk.env(), &Options { mode, suspect, ..self.kind.options() })
     }
 
     /// Opens a damaged log, which strict mode refuses, in the other modes. Returns what they say.
     #[track_caller]
     pub fn other_modes(&self, what: &str) -> (&'static str, &'static str) {
-        let before = self.snapshot();
+        let before = self.disk.files();
         let salvage = self.salvage(what);
-        assert!(before == self.snapshot(), "{what}: salvage changed something");
+        assert!(before == self.disk.files(), "{what}: salvage changed something");
         let degraded = self.degraded(what);
         if degraded == "refused" {
-            assert!(before == self.snapshot(), "{what}: a refused open changed something");
+            assert!(before == self.disk.files(), "{what}: a refused open changed something");
         }
         (degraded, salvage)
     }
@@ -103,7 +102,7 @@ impl Log {
     /// was, for strict mode too.
     #[track_caller]
     fn degraded(&self, what: &str) -> &'static str {
-        let strict = |log: &Log| inspect(&*log.disk).map(|found| found.verdict.unwrap_err());
+        let strict = |log: &Log| log.look().map(|found| found.verdict.unwrap_err());
         let mut expected = None;
         let mut appended = Vec::new();
         for id in [900, 901, 902] {

@@ -1,6 +1,7 @@
 //! What was found of each kind of damage, and when, as a table.
 
 use super::log::Kind;
+use super::media::Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -25,49 +26,94 @@ impl Found {
 
 /// Outcomes by row and damage: how many cases, and in which logs.
 #[derive(Default)]
-pub struct Table(BTreeMap<(u8, String, Found), (u32, BTreeSet<Kind>)>);
+pub struct Table {
+    found: BTreeMap<Key, (u32, BTreeSet<Kind>)>,
+    turns: BTreeMap<(u8, String, Kind), u32>,
+}
+
+type Key = (u8, String, Found, Place);
 
 impl Table {
     pub fn note(&mut self, row: u8, what: &str, kind: Kind, found: Found) {
-        let entry = self.0.entry((row, what.to_owned(), found)).or_default();
+        let entry = self.found.entry((row, what.to_owned(), found, kind.place)).or_default();
         entry.0 += 1;
         entry.1.insert(kind);
     }
 
+    /// How often it was asked for this damage before.
+    pub fn turn(&mut self, (row, what): (u8, &str), kind: Kind) -> u32 {
+        let turn = self.turns.entry((row, what.to_owned(), kind)).or_default();
+        *turn += 1;
+        *turn - 1
+    }
+
     pub fn add(&mut self, other: Table) {
-        for (key, (cases, kinds)) in other.0 {
-            let entry = self.0.entry(key).or_default();
+        for (key, (cases, kinds)) in other.found {
+            let entry = self.found.entry(key).or_default();
             entry.0 += cases;
             entry.1.extend(kinds);
         }
     }
 
-    pub fn rows(&self) -> BTreeSet<u8> {
-        self.0.keys().map(|(row, ..)| *row).collect()
+    /// The rows that were run at `place`.
+    pub fn rows(&self, place: Place) -> BTreeSet<u8> {
+        self.found.keys().filter(|key| key.3 == place).map(|(row, ..)| *row).collect()
+    }
+
+    /// Damages of which `place` says something that the simulated disk does not.
+    pub fn others(&self, place: Place) -> Vec<&Key> {
+        let known = |(row, what, found, _): &Key| {
+            self.found.contains_key(&(*row, what.clone(), *found, Place::Simulated))
+        };
+        self.found.keys().filter(|key| key.3 == place && !known(key)).collect()
     }
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut line = |cells: [&str; 10]| {
-            let [row, what, logs, cases, open, degraded, salvage, read, verify, at] = cells;
+        let mut line = |cells: [&str; 11]| {
+            let [row, what, logs, place, cases, open, degraded, salvage, read, verify, at] = cells;
             writeln!(
                 f,
-                "| {row:>2} | {what:43} | {logs:42} | {cases:>5} | {open:22} | {degraded:8} | {salvage:9} | {read:9} | {verify:7} | {at:18} |"
+                "| {row:>2} | {what:43} | {logs:38} | {place:12} | {cases:>5} | {open:22} | {degraded:8} | {salvage:9} | {read:9} | {verify:7} | {at:18} |"
             )
         };
-        line(["#", "damage", "logs", "cases", "open", "degraded", "salvage", "read", "verify", "found at"])?;
-        for ((row, what, found), (cases, kinds)) in &self.0 {
-            let logs: Vec<String> = kinds.iter().map(ToString::to_string).collect();
-            let logs = if kinds.len() == Kind::ALL.len() { "all".into() } else { logs.join(", ") };
+        line([
+            "#",
+            "damage",
+            "logs",
+            "disk/backend",
+            "cases",
+            "open",
+            "degraded",
+            "salvage",
+            "read",
+            "verify",
+            "found at",
+        ])?;
+        let everywhere: BTreeSet<Place> = self.found.keys().map(|key| key.3).collect();
+        let mut lines: BTreeMap<_, (u32, BTreeSet<String>, BTreeSet<Place>)> = BTreeMap::new();
+        for ((row, what, found, place), (cases, kinds)) in &self.found {
+            let (all, logs, places) = lines.entry((row, what, found)).or_default();
+            *all += cases;
+            logs.extend(kinds.iter().map(ToString::to_string));
+            places.insert(*place);
+        }
+        for ((row, what, found), (cases, logs, places)) in &lines {
+            let logs = if logs.len() == 4 { "all".into() } else { Vec::from_iter(logs.clone()).join(", ") };
+            let place = if *places == everywhere { "all".into() } else { names(places) };
             let says = [(found.open, "open"), (found.read, "read"), (found.verify, "verify")];
             let finds = |says: &str| says.starts_with("error") || says.starts_with("dropped");
             let at: Vec<&str> = says.into_iter().filter(|(says, _)| finds(says)).map(|s| s.1).collect();
             let at = if at.is_empty() { "nothing to find".into() } else { at.join(", ") };
             let (row, cases) = (row.to_string(), cases.to_string());
-            let Found { open, degraded, salvage, read, verify } = *found;
-            line([&row, what, &logs, &cases, open, degraded, salvage, read, verify, &at])?;
+            let Found { open, degraded, salvage, read, verify } = **found;
+            line([&row, what, &logs, &place, &cases, open, degraded, salvage, read, verify, &at])?;
         }
-        Ok(())
+        writeln!(f, "all: {}", names(&everywhere))
     }
+}
+
+fn names(places: &BTreeSet<Place>) -> String {
+    places.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

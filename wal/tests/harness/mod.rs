@@ -5,11 +5,12 @@
 
 use seawall_wal::disk::sim::{SimDisk, SimRandom};
 use seawall_wal::disk::{
-    AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, SystemClock, {Access, Clock},
+    AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, Ring, SystemClock, {Access, Clock},
 };
 use seawall_wal::{Batch, Env, Error, Lsn, Options, Threads, Wal};
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -163,6 +164,9 @@ impl Disk for HookDisk {
     fn free_bytes(&self) -> io::Result<u64> {
         self.inner.free_bytes()
     }
+    fn ring(&self, depth: usize) -> io::Result<Box<dyn Ring>> {
+        self.inner.ring(depth)
+    }
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
         self.inner.lock(name, holder)
     }
@@ -216,6 +220,9 @@ impl DiskFile for HookFile {
     }
     fn drop_cache(&self) {
         self.inner.drop_cache();
+    }
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.descriptor()
     }
 }
 

@@ -4,11 +4,12 @@
 use seawall_wal::disk::{
     Access, AlignedBuf, Disk, DiskFile, DiskLock, Ended, Mode, NameKind, PosixDisk, Ring, RingOp, RingWaker,
 };
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// What happens to the operation that is met.
@@ -32,13 +33,34 @@ pub struct Plan {
     pub reverse: bool,
     /// The ring is refused with this error.
     pub refused: Option<io::ErrorKind>,
+    /// Every write of more than a block ends after its first block.
+    pub all_short: bool,
+    pub trace: Mutex<Vec<Reached>>,
     pub seen: AtomicU64,
     pub ring_ops: AtomicU64,
     pub most_in_flight: AtomicUsize,
 }
 
+/// What happened, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reached {
+    /// A write ended.
+    Write { offset: u64, asked: usize, written: usize },
+    /// A sync began.
+    Sync,
+    /// Somebody was told that the record at this offset is durable.
+    Durable { offset: u64 },
+}
+
 impl Plan {
-    fn next(&self) -> Option<Fault> {
+    pub fn note(&self, reached: Reached) {
+        self.trace.lock().unwrap().push(reached);
+    }
+
+    fn next(&self, len: usize) -> Option<Fault> {
+        if self.all_short {
+            return (len > 4096).then_some(Fault::Short);
+        }
         let n = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
         self.fault.filter(|_| n == self.at.load(Ordering::SeqCst))
     }
@@ -95,7 +117,7 @@ impl Disk for FaultyDisk {
             return Err(kind.into());
         }
         let (inner, plan) = (self.inner.ring(depth)?, Arc::clone(&self.plan));
-        Ok(Box::new(FaultyRing { inner, plan, held: Vec::new(), in_flight: 0 }))
+        Ok(Box::new(FaultyRing { inner, plan, held: Vec::new(), in_flight: 0, under_way: BTreeMap::new() }))
     }
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
         self.inner.lock(name, holder)
@@ -110,8 +132,12 @@ struct FaultyFile {
 
 impl FaultyFile {
     /// Spares are prepared by a thread of their own, whose operations do not count.
-    fn meets(&self) -> Option<Fault> {
-        if std::thread::current().name() == Some("seawall-spare") { None } else { self.plan.next() }
+    fn meets(&self, len: usize) -> Option<Fault> {
+        if self.is_spare() { None } else { self.plan.next(len) }
+    }
+
+    fn is_spare(&self) -> bool {
+        std::thread::current().name() == Some("seawall-spare")
     }
 }
 
@@ -143,14 +169,21 @@ impl DiskFile for FaultyFile {
         self.inner.read_medium(buf, offset, len)
     }
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        match self.meets() {
-            Some(Fault::Short) => self.inner.write_at(&buf[..4096], offset, durable),
-            Some(fault) => Err(error(fault)),
-            None => self.inner.write_at(buf, offset, durable),
+        let written = match self.meets(buf.len()) {
+            Some(Fault::Short) => self.inner.write_at(&buf[..4096], offset, durable)?,
+            Some(fault) => return Err(error(fault)),
+            None => self.inner.write_at(buf, offset, durable)?,
+        };
+        if !self.is_spare() {
+            self.plan.note(Reached::Write { offset, asked: buf.len(), written });
         }
+        Ok(written)
     }
     fn sync(&self) -> io::Result<()> {
-        match self.meets() {
+        if !self.is_spare() {
+            self.plan.note(Reached::Sync);
+        }
+        match self.meets(0) {
             Some(fault @ (Fault::Io | Fault::NoSpace)) => Err(error(fault)),
             _ => self.inner.sync(),
         }
@@ -170,11 +203,25 @@ struct FaultyRing {
     /// Ends of operations that the kernel never saw.
     held: Vec<Ended>,
     in_flight: usize,
+    /// Offset and length of writes, by token.
+    under_way: BTreeMap<usize, Option<(u64, usize)>>,
 }
 
 impl Ring for FaultyRing {
     fn start(&mut self, file: &Arc<dyn DiskFile>, op: RingOp, token: usize) -> io::Result<()> {
-        let fault = self.plan.next();
+        let len = match &op {
+            RingOp::Write { buf, from, .. } => buf.len() - from,
+            RingOp::Sync => 0,
+        };
+        let fault = self.plan.next(len);
+        let offset = match &op {
+            RingOp::Write { offset, .. } => Some(*offset),
+            RingOp::Sync => None,
+        };
+        if offset.is_none() {
+            self.plan.note(Reached::Sync);
+        }
+        self.under_way.insert(token, offset.map(|offset| (offset, len)));
         self.in_flight += 1;
         self.plan.ring_ops.fetch_add(1, Ordering::SeqCst);
         self.plan.most_in_flight.fetch_max(self.in_flight, Ordering::SeqCst);
@@ -202,6 +249,11 @@ impl Ring for FaultyRing {
             ended.reverse();
         }
         self.in_flight -= ended.len();
+        for (token, result) in ended.iter() {
+            if let (Some(Some((offset, asked))), Ok(written)) = (self.under_way.remove(token), result) {
+                self.plan.note(Reached::Write { offset, asked, written: *written });
+            }
+        }
         Ok(())
     }
 

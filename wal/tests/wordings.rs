@@ -1,0 +1,161 @@
+//! Rules of recovery that sound right and are wrong, each as the smallest log that tells it from the right
+//! one: facts as a scan would state them, and what must be concluded (INV-5, INV-6). `docs/testing.md` has the
+//! table of these wordings, with the bug that each one is in the code.
+
+use seawall_wal::look::{
+    DamageKind, DropReason, Extent, GroupFault, GroupKind, Head, HeaderFault, Prior, SegmentFacts,
+    SegmentHeader, Verdict, decide,
+};
+use seawall_wal::{Lsn, Suspect};
+
+const BLOCK: u32 = 4096;
+
+/// The place of a block.
+fn at(segment: u32, block: u32) -> Lsn {
+    Lsn::new(segment, block * BLOCK)
+}
+
+/// A whole group of one block.
+fn group(block: u32, watermark: Lsn, previous_end: Lsn) -> Head {
+    Head {
+        offset: block * BLOCK,
+        end: (block + 1) * BLOCK,
+        kind: GroupKind::Data,
+        watermark,
+        previous_end,
+        first_live: 1,
+        record_count: 1,
+        footer_bytes: 0,
+        wall_clock_ms: 0,
+        fault: None,
+        zero_sector: false,
+    }
+}
+
+/// The same, and some of it did not reach the disk, or rotted: the two look alike.
+fn broken(head: Head) -> Head {
+    Head { fault: Some(GroupFault::Count), zero_sector: true, ..head }
+}
+
+/// A file that was used before: no bytes in it are suspect.
+fn segment(sequence: u32, heads: &[Head]) -> SegmentFacts {
+    let header = SegmentHeader {
+        uuid: [1; 16],
+        sequence,
+        salt: u64::from(sequence),
+        first_live: 1,
+        block_bytes: BLOCK,
+        file_bytes: u64::from(10 * BLOCK),
+        prior: Prior::Stale,
+    };
+    let zeros_from = 10 * BLOCK;
+    let (header, heads) = (Ok(header), heads.to_vec());
+    SegmentFacts { sequence, header, heads, zeros_from, strange: Vec::new(), extent: Extent::Whole }
+}
+
+#[track_caller]
+fn sound(segments: &[SegmentFacts]) -> Verdict {
+    decide(segments, BLOCK, Suspect::Refuse).unwrap_or_else(|damage| panic!("refused: {damage:?}"))
+}
+
+/// Where the first damage is.
+#[track_caller]
+fn refused(segments: &[SegmentFacts]) -> Lsn {
+    match decide(segments, BLOCK, Suspect::Refuse) {
+        Err(damage) => damage[0].from,
+        Ok(verdict) => panic!("opened: {verdict:?}"),
+    }
+}
+
+#[test]
+fn the_watermark_of_a_later_group_counts_though_it_is_not_of_the_prefix() {
+    let heads = [
+        group(1, Lsn::ZERO, Lsn::ZERO),
+        broken(group(2, at(1, 2), Lsn::ZERO)),
+        group(3, at(1, 3), Lsn::ZERO),
+    ];
+    assert_eq!(refused(&[segment(1, &heads), segment(2, &[])]), at(1, 2));
+    // Also of one that is broken itself: its header is whole.
+    let heads = [heads[0], heads[1], broken(heads[2])];
+    assert_eq!(refused(&[segment(1, &heads), segment(2, &[])]), at(1, 2));
+}
+
+#[test]
+fn the_watermark_of_a_group_beyond_a_gap_counts_though_it_is_not_of_the_chain() {
+    let heads = [group(1, Lsn::ZERO, Lsn::ZERO), broken(group(2, at(1, 2), Lsn::ZERO))];
+    let beyond = [group(2, at(1, 3), at(1, 3))];
+    assert_eq!(refused(&[segment(1, &heads), segment(2, &beyond), segment(3, &[])]), at(1, 2));
+}
+
+#[test]
+fn a_watermark_is_an_end_and_what_was_in_flight_may_be_torn() {
+    let heads = [
+        group(1, Lsn::ZERO, Lsn::ZERO),
+        broken(group(2, at(1, 2), Lsn::ZERO)),
+        group(3, at(1, 2), Lsn::ZERO),
+    ];
+    let verdict = sound(&[segment(1, &heads), segment(2, &[])]);
+    assert_eq!(verdict.end, at(1, 2));
+    let why: Vec<DropReason> = verdict.dropped.iter().map(|d| d.why).collect();
+    assert_eq!(why, [DropReason::Torn, DropReason::BehindTorn]);
+}
+
+#[test]
+fn a_segment_is_touched_by_a_torn_group_too() {
+    let torn = [broken(group(1, at(1, 2), at(1, 2)))];
+    let verdict = sound(&[segment(1, &[group(1, Lsn::ZERO, Lsn::ZERO)]), segment(2, &torn), segment(3, &[])]);
+    assert_eq!((verdict.end, verdict.next.at, verdict.next.previous_end), (at(1, 2), at(3, 1), at(1, 2)));
+}
+
+#[test]
+fn a_log_goes_on_above_all_that_was_touched_and_links_to_what_was_kept() {
+    // The group in 2 is lost; the one in 3, which was in flight beside it, is there.
+    let lost = [group(1, at(1, 2), at(2, 2))];
+    let log =
+        [segment(1, &[group(1, Lsn::ZERO, Lsn::ZERO)]), segment(2, &[]), segment(3, &lost), segment(4, &[])];
+    let verdict = sound(&log);
+    assert_eq!((verdict.end, verdict.next.at, verdict.next.previous_end), (at(1, 2), at(4, 1), at(1, 2)));
+}
+
+#[test]
+fn a_log_does_not_go_on_behind_a_mark_that_a_dropped_group_follows() {
+    let mark = Head { kind: GroupKind::Mark, record_count: 0, ..group(1, Lsn::ZERO, Lsn::ZERO) };
+    let verdict = sound(&[segment(1, &[mark, group(3, at(1, 2), Lsn::ZERO)]), segment(2, &[])]);
+    assert_eq!((verdict.end, verdict.next.at), (at(1, 2), at(2, 1)));
+    // Without one it does.
+    assert_eq!(sound(&[segment(1, &[mark]), segment(2, &[])]).next.at, at(1, 2));
+}
+
+#[test]
+fn what_lies_behind_the_link_of_the_next_segment_is_void() {
+    let dropped = [group(1, Lsn::ZERO, Lsn::ZERO), group(2, Lsn::ZERO, Lsn::ZERO)];
+    let verdict =
+        sound(&[segment(1, &dropped), segment(2, &[group(1, at(1, 2), at(1, 2))]), segment(3, &[])]);
+    assert_eq!(verdict.kept.iter().map(|k| k.groups).collect::<Vec<_>>(), [Some(1), Some(1)]);
+    assert_eq!(verdict.dropped[0].why, DropReason::Void);
+}
+
+#[test]
+fn a_footer_proves_nothing_about_the_groups_before_it() {
+    let footer = Head { kind: GroupKind::Footer, ..group(3, at(1, 2), Lsn::ZERO) };
+    let heads = [group(1, Lsn::ZERO, Lsn::ZERO), broken(group(2, at(1, 2), Lsn::ZERO)), footer];
+    assert_eq!(sound(&[segment(1, &heads), segment(2, &[])]).end, at(1, 2));
+}
+
+#[test]
+fn a_header_that_does_not_check_is_neither_unused_nor_absent() {
+    let bad = SegmentFacts { header: Err(HeaderFault::Unreadable), ..segment(2, &[]) };
+    let log = [segment(1, &[group(1, Lsn::ZERO, Lsn::ZERO)]), bad];
+    let damage = decide(&log, BLOCK, Suspect::Refuse).unwrap_err();
+    assert_eq!((damage[0].from, damage[0].what), (at(2, 0), DamageKind::Header(HeaderFault::Unreadable)));
+}
+
+#[test]
+fn groups_say_what_is_live_before_any_header_does() {
+    // Segments 1 and 2 were released by this group, and are gone.
+    let releases = Head { first_live: 3, ..group(1, at(2, 5), at(2, 5)) };
+    assert_eq!(sound(&[segment(3, &[releases]), segment(4, &[])]).first_live, 3);
+    // Not released, and gone.
+    let group = group(1, at(2, 5), at(2, 5));
+    assert_eq!(refused(&[segment(3, &[group]), segment(4, &[])]).segment(), 2);
+}
