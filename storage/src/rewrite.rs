@@ -16,19 +16,26 @@ use crate::types::{GroupId, Location};
 /// Payload that one record of copies holds, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
 
+/// What an entry takes in a record besides its payload, in bytes, at most: an operation and its share of the
+/// index.
+const ENTRY_BYTES: usize = 128;
+
 /// Groups that are looked at for one record.
 const PIECE_GROUPS: usize = 64;
 
 /// How far the work has come.
 #[derive(Debug, Default)]
-pub(crate) struct Rewrite(Mutex<Progress>);
+pub(crate) struct Rewrite {
+    progress: Mutex<Progress>,
+    /// Apart, so that who asks waits for no I/O.
+    stats: Mutex<RewriteStats>,
+}
 
 #[derive(Debug, Default)]
 struct Progress {
     /// The segment that is being emptied, and its groups still to be looked at. No entry is ever added to it.
     segment: u32,
     groups: Vec<GroupId>,
-    stats: RewriteStats,
 }
 
 /// Figures of the rewriting since the engine was opened.
@@ -56,20 +63,20 @@ type Sources = Vec<(GroupId, Vec<Source>)>;
 
 impl Rewrite {
     pub(crate) fn stats(&self) -> RewriteStats {
-        self.0.lock().stats.clone()
+        self.stats.lock().clone()
     }
 
     /// Copies one piece, if the log is longer than twice what lives in it and `slack_bytes` more. Returns
     /// whether there is more to do.
     pub(crate) fn step(&self, wal: &Wal, groups: &Groups, pins: &Pins, slack_bytes: u64) -> Result<bool> {
         // One thread at a time; the others have nothing to wait for.
-        let Some(mut progress) = self.0.try_lock() else { return Ok(false) };
+        let Some(mut progress) = self.progress.try_lock() else { return Ok(false) };
         let Some((segment, live_bytes)) = pins.movable(|| wal.active_segment()) else {
             return Ok(false);
         };
         let segments = u64::from(wal.active_segment().saturating_sub(wal.first_segment())) + 1;
         let log_bytes = segments.saturating_mul(wal.segment_bytes());
-        let stuck = progress.stats.stuck.as_ref().is_some_and(|(at, _)| *at == segment);
+        let stuck = self.stats.lock().stuck.as_ref().is_some_and(|(at, _)| *at == segment);
         if log_bytes <= live_bytes.saturating_mul(2).saturating_add(slack_bytes) || stuck {
             return Ok(false);
         }
@@ -83,14 +90,17 @@ impl Rewrite {
         // Those that did not fit have their turn next.
         progress.groups.append(&mut chosen);
         if sources.is_empty() {
-            if let (Some(error), true) = (damaged, progress.groups.is_empty()) {
-                progress.stats.stuck = Some((segment, error));
+            // It stays whatever becomes of the others in it.
+            if let Some(error) = damaged {
+                self.stats.lock().stuck = Some((segment, error));
+                return Ok(false);
             }
             return Ok(!progress.groups.is_empty());
         }
         let (entries, bytes) = copy(wal, groups, pins, sources)?;
-        progress.stats.entries += entries;
-        progress.stats.bytes += bytes;
+        let mut stats = self.stats.lock();
+        stats.entries += entries;
+        stats.bytes += bytes;
         Ok(true)
     }
 }
@@ -114,18 +124,21 @@ fn read(
             continue;
         }
         let Some(cell) = groups.get(group) else { continue };
-        let mut places = Vec::new();
-        let hold = pins.hold(|| {
-            for (index, term, at) in cell.read().entries_up_to(segment) {
-                if bytes >= budget {
-                    full = true;
-                    break;
-                }
-                bytes += usize::try_from(at.length).unwrap_or(usize::MAX).saturating_add(64);
-                places.push((index, term, at));
+        let mut places: Vec<(u64, u64, Location)> = Vec::new();
+        let state = cell.read();
+        for (index, term, at) in state.entries_up_to(segment) {
+            let length = usize::try_from(at.length).unwrap_or(usize::MAX).saturating_add(ENTRY_BYTES);
+            // One that is larger than a piece goes alone: it fitted into a record before.
+            if bytes > 0 && length > budget.saturating_sub(bytes) {
+                full = true;
+                break;
             }
-            places.iter().map(|(_, _, at): &(u64, u64, Location)| at.segment).min().unwrap_or(segment)
-        });
+            bytes = bytes.saturating_add(length);
+            places.push((index, term, at));
+        }
+        // Before the group is let go: until then its entries keep their segments.
+        let hold = pins.hold(|| places.iter().map(|(_, _, at)| at.segment).min().unwrap_or(segment));
+        drop(state);
         if full {
             later.push(group);
         }

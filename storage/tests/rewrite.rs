@@ -164,3 +164,22 @@ fn what_does_not_check_is_not_copied() {
     let kept = engine.stats().unwrap().segments;
     assert!(kept.1 - kept.0 <= 8, "{kept:?}");
 }
+
+#[test]
+fn the_largest_entries_move_too() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    let engine = Engine::create_in(stepped(&disk), &options(0)).unwrap();
+    let largest = vec![7; engine.entry_bytes_max().unwrap()];
+    let mut batch = WriteBatch::new();
+    for index in 1..=3 {
+        let payload = if index == 2 { &b"small"[..] } else { &largest };
+        batch.append(1, &[EntryRef { index, term: 1, payload }]);
+        engine.write(&mut batch).unwrap().wait().unwrap();
+    }
+    go_on(&engine, 1, 400);
+    let stats = engine.stats().unwrap();
+    assert!(stats.segments.1 - stats.segments.0 < 12, "{stats:?}");
+    assert!(stats.rewrite.entries >= 3 && stats.rewrite.stuck.is_none(), "{stats:?}");
+    let found = engine.group(1).entries(1, 4, None).unwrap();
+    assert_eq!(found.iter().map(|e| e.payload.len()).collect::<Vec<_>>(), [largest.len(), 5, largest.len()]);
+}
