@@ -7,6 +7,7 @@ use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::look::{Damage, DropReason, GroupKind, Head, Inspection, Prior, SegmentHeader, inspect};
 use seawall_wal::step::Stepper;
 use seawall_wal::{Backend, Class, Error, Lsn, Options, Report, Suspect, Ticket, Wal};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -91,15 +92,17 @@ impl Logs {
         let log = Log::make(kind, false, &self.root);
         let Media::Simulated(disk) = &log.disk else { unreachable!("asked for") };
         then(&log, disk);
+        let groups = kept_groups(&inspect(&**disk).unwrap());
         let disk = Media::placed(disk, self.kind.place, &self.root);
-        Log { kind: self.kind, disk, ..log }
+        Log { kind: self.kind, disk, groups, ..log }
     }
 }
 
-/// 200 acknowledged records, and where their groups lie.
+/// 200 acknowledged records, and more in some rows.
 pub struct Log {
     pub kind: Kind,
     pub disk: Media,
+    /// Where they lie, in order, each in a group of its own.
     pub groups: Vec<(u32, Head)>,
     /// The segments that hold them.
     pub live: Vec<u32>,
@@ -157,11 +160,9 @@ impl Log {
     /// The log in `disk`, which is sound.
     fn of(kind: Kind, disk: Media) -> Log {
         let found = inspect(&*disk.disk()).unwrap();
+        let groups = kept_groups(&found);
         let verdict = found.verdict.unwrap();
         let live: Vec<u32> = verdict.kept.iter().map(|kept| kept.segment).collect();
-        let heads = found.segments.iter().flat_map(|s| s.heads.iter().map(|h| (s.sequence, *h)));
-        let kept = |(segment, h): &(u32, Head)| live.contains(segment) && h.kind == GroupKind::Data;
-        let groups: Vec<_> = heads.filter(kept).take(200).collect();
         let headers = found.segments.iter().filter(|s| s.sequence >= verdict.first_live);
         let headers: Vec<_> = headers.map(|s| (s.sequence, s.header.unwrap())).collect();
         assert_eq!(groups.len() as u64, RECORDS);
@@ -304,6 +305,15 @@ impl Log {
             self.disk.crash();
         }
     }
+}
+
+/// The groups with records that a sound log keeps.
+fn kept_groups(found: &Inspection) -> Vec<(u32, Head)> {
+    let verdict = found.verdict.as_ref().unwrap();
+    let ends: BTreeMap<u32, u32> = verdict.kept.iter().map(|kept| (kept.segment, kept.end)).collect();
+    let heads = found.segments.iter().flat_map(|s| s.heads.iter().map(|h| (s.sequence, *h)));
+    let kept = |(segment, h): &(u32, Head)| ends.get(segment).is_some_and(|end| h.end <= *end);
+    heads.filter(|head| kept(head) && head.1.kind == GroupKind::Data).collect()
 }
 
 /// Goes on, releasing everything, until a record is the first of a file that was used before, as the ones to

@@ -1,7 +1,7 @@
 //! The same damage in the other modes: what degraded mode fences and salvage reads, held to the records that
 //! were written.
 
-use super::log::{Log, RECORDS};
+use super::log::Log;
 use crate::harness::{fill, record};
 use seawall_wal::{Class, Damage, Error, Lsn, OpenMode, Options, Suspect, Wal};
 use std::collections::BTreeSet;
@@ -41,7 +41,7 @@ fn complete(what: &str, items: &[Item], log: &Log, listed: &dyn Fn(Lsn) -> bool)
     let records: Vec<(Lsn, u64)> = items.iter().filter_map(record).collect();
     assert!(records.is_sorted(), "{what}: not in order");
     let mut served: BTreeSet<(Lsn, u64)> = records.into_iter().collect();
-    for (n, id) in (0..RECORDS).enumerate() {
+    for (n, id) in (0..log.groups.len()).zip(0..) {
         let group = log.lsn(n);
         let at = Lsn::from_u64(group.as_u64() + HEADER);
         assert!(served.remove(&(at, id)) || listed(group), "{what}: {id} is neither there nor listed");
@@ -137,7 +137,7 @@ impl Log {
             self.disk.crash();
             assert_eq!(strict(self).expect("an identity"), refused, "{what}: the damage is another");
         }
-        assert!(expected.is_some_and(|kept| kept.len() as u64 <= RECORDS + 1));
+        assert!(expected.is_some_and(|kept| kept.len() <= self.groups.len() + 1));
         "fenced"
     }
 }
