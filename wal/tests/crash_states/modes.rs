@@ -130,9 +130,8 @@ fn open_degraded(image: &Image, verdict: &Verdict, served: &[Group]) {
         before.insert(Lsn::new(ticket.lsn().segment(), ticket.lsn().offset() & !4095));
         drop(wal);
         disk.crash();
-        assert!(
-            matches!(Wal::open_in(env(&disk, 9), &options()), Err(Error::Corrupt { .. })),
-            "strict mode opens"
-        );
+        let verified = Options { verify_on_open: true, ..options() };
+        let strict = Wal::open_in(env(&disk, 9), &verified);
+        assert!(matches!(strict, Err(Error::Corrupt { .. })), "strict mode opens");
     }
 }
