@@ -63,7 +63,8 @@ pub(super) fn read_past_damage(wal: &Wal) -> (Vec<(Lsn, u64)>, Vec<Damage>) {
     (found, places)
 }
 
-fn whole(record: &Record) -> (Lsn, u64) {
+/// Place and number of a record, whose content is checked.
+pub(super) fn whole(record: &Record) -> (Lsn, u64) {
     let id = u64::from_le_bytes(record.meta().try_into().expect("a record of this module"));
     assert!(record.parts().map(|(_, bytes)| bytes).eq(parts(id)), "content of record {id}");
     (record.lsn(), id)
