@@ -16,6 +16,7 @@ use crate::types::{Progress, SnapshotId};
 use crate::wire::Offer;
 use crate::writer::SnapshotWriter;
 use seawall_wal::disk::{Disk, Mode, NameKind, PosixDisk};
+use seawall_wal::mutant::mutant;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -113,7 +114,9 @@ impl Catalog {
             disk.remove(name).map_err(io("remove", name))?;
         }
         // A process may have been killed between a rename and its sync: what is listed is durable.
-        disk.sync().map_err(io("sync", ""))?;
+        if !mutant("names_found_not_synced") {
+            disk.sync().map_err(io("sync", ""))?;
+        }
         Ok((Catalog { shelf: Arc::new(Shelf::new(disk, *options, state, lock)) }, found))
     }
 
@@ -156,14 +159,20 @@ impl Catalog {
         let mut set_aside = Vec::new();
         loop {
             let newest = self.shelf.known(group).last().map(|known| known.id);
-            let damaged = self.shelf.state().newest_damaged(group).filter(|id| Some(*id) > newest);
+            let damaged = self
+                .shelf
+                .state()
+                .newest_damaged(group)
+                .filter(|id| Some(*id) > newest && !mutant("gap_not_asked_for"));
             let path = || self.shelf.path();
             let id = match (newest, damaged) {
                 (None, None) => return Ok(None),
                 (None, Some(damaged)) => return Err(Error::NoneLeft { path: path(), damaged }),
                 (Some(id), _) => id,
             };
-            let sound = SnapshotReader::open(self.shelf.pin(id)?).and_then(|mut reader| {
+            // Gone if another thread has removed it or set it aside: look again.
+            let Ok(pin) = self.shelf.pin(id) else { continue };
+            let sound = SnapshotReader::open(pin).and_then(|mut reader| {
                 if !self.shelf.is_verified(id) {
                     reader.verify(watch)?;
                     reader.seek_chunk(0)?;
@@ -174,10 +183,11 @@ impl Catalog {
                 (Ok(reader), None) => return Ok(Some(Newest { reader, set_aside })),
                 (Ok(reader), Some(_)) if covers(id) => return Ok(Some(Newest { reader, set_aside })),
                 (Ok(_), Some(damaged)) => return Err(Error::Gap { path: path(), damaged, older: id }),
-                (Err(cause), _) if cause.is_damage() => {
-                    let file = self.shelf.set_aside(id)?;
-                    set_aside.push(SetAside { id, file, cause });
-                }
+                (Err(cause), _) if cause.is_damage() => match self.shelf.set_aside(id) {
+                    Ok(file) => set_aside.push(SetAside { id, file, cause }),
+                    Err(Error::Unknown { .. }) => {}
+                    Err(error) => return Err(error),
+                },
                 (Err(error), _) => return Err(error),
             }
         }

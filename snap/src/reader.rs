@@ -17,6 +17,7 @@ use crate::shelf::Pin;
 use crate::snapshot::Snapshot;
 use crate::types::{Progress, Published, SnapshotId};
 use seawall_wal::disk::AlignedBuf;
+use seawall_wal::mutant::mutant;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
@@ -173,13 +174,17 @@ impl SnapshotReader {
         if chunk >= count.max(1) {
             return Err(Error::NoChunk { file: self.snapshot.site.file(), chunk, count });
         }
-        self.way = None;
-        let from = self.place(chunk)?;
-        (self.block, self.at, self.next) = (Block::None, 0, chunk);
-        (self.raw_bytes, self.stored_bytes) = (0, 0);
+        // Wherever it stood, it does not stand there any more.
+        (self.block, self.at, self.way) = (Block::None, 0, None);
+        let way = self.place(chunk).and_then(|from| {
+            let helpers = self.pin.shelf().options.helpers;
+            start(&self.snapshot, from, helpers)
+        });
+        let way = way.inspect_err(|error| self.failed = Some(error.clone()))?;
+        (self.raw_bytes, self.stored_bytes, self.next) = (0, 0, chunk);
         (self.ended, self.failed) = (false, None);
         self.digest = (chunk == 0).then(blake3::Hasher::new);
-        self.way = Some(start(&self.snapshot, from, self.pin.shelf().options.helpers)?);
+        self.way = Some(way);
         Ok(())
     }
 
@@ -276,7 +281,11 @@ impl SnapshotReader {
             Some(_) if (self.raw_bytes, self.stored_bytes) != (trailer.raw_bytes, trailer.stored_bytes) => {
                 whole(Fault::Counts)
             }
-            Some(digest) if *digest.finalize().as_bytes() != trailer.digest => whole(Fault::Digest),
+            Some(digest)
+                if *digest.finalize().as_bytes() != trailer.digest && !mutant("digest_not_compared") =>
+            {
+                whole(Fault::Digest)
+            }
             // Only a part was read, chunk by chunk.
             _ => Ok(()),
         }

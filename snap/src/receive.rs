@@ -19,6 +19,7 @@ use crate::snapshot::{check_counts, file_bytes};
 use crate::types::{Progress, Published};
 use crate::wire::{Offer, Piece};
 use seawall_wal::disk::{Access, DiskFile};
+use seawall_wal::mutant::mutant;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -117,7 +118,8 @@ impl Checked {
         if self.raw_bytes != offer.trailer.raw_bytes || self.offset != end {
             return Err(Fault::Counts.into());
         }
-        let right = *self.digest.finalize().as_bytes() == offer.trailer.digest;
+        let right = mutant("received_digest_not_compared")
+            || *self.digest.finalize().as_bytes() == offer.trailer.digest;
         if right { Ok(()) } else { Err(Fault::Digest.into()) }
     }
 }
@@ -218,7 +220,11 @@ impl Receiver {
         }
         let trailer = self.offer.trailer;
         let Some(mut sink) = self.sink.take() else { return Err(self.site.helper()) };
-        let written = sink.write(&trailer.encode()).and_then(|()| sink.sync()).and_then(|()| sink.len());
+        let written =
+            sink.write(&trailer.encode()).and_then(|()| match mutant("received_snapshot_not_synced") {
+                true => sink.len(),
+                false => sink.sync().and_then(|()| sink.len()),
+            });
         let len = written.inspect_err(|error| self.fail(error))?;
         drop(sink);
         if len != self.offer.file_bytes {

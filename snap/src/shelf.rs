@@ -12,6 +12,7 @@ use crate::options::Options;
 use crate::retention::{Known, floor, replaced};
 use crate::types::SnapshotId;
 use seawall_wal::disk::{Disk, DiskLock};
+use seawall_wal::mutant::mutant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -124,7 +125,9 @@ impl Shelf {
     pub(crate) fn publish(&self, from: &str, id: SnapshotId) -> Result<(), Error> {
         let name = name::published(id);
         self.disk.rename(from, &name).map_err(self.io("rename", from))?;
-        if let Err(e) = self.disk.sync() {
+        if !mutant("snapshot_name_not_synced")
+            && let Err(e) = self.disk.sync()
+        {
             // After a crash it may be there all the same, complete.
             let _ = self.disk.remove(&name);
             return Err(self.io("sync", "")(e));
@@ -163,13 +166,17 @@ impl Shelf {
     /// Takes a damaged snapshot out of the list and gives its file the name of one. Returns that name.
     pub(crate) fn set_aside(&self, id: SnapshotId) -> Result<String, Error> {
         let Some(entry) = self.state().published.remove(&id) else { return Err(self.unknown(id)) };
-        let named = self.give_damaged_name(id);
-        let mut state = self.state();
-        match &named {
-            Ok(_) => _ = state.damaged.insert(id),
-            Err(_) => _ = state.published.insert(id, entry),
+        match self.give_damaged_name(id) {
+            Ok(name) => {
+                self.state().damaged.insert(id);
+                self.disk.sync().map_err(self.io("sync", ""))?;
+                Ok(name)
+            }
+            Err(error) => {
+                self.state().published.insert(id, entry);
+                Err(error)
+            }
         }
-        named
     }
 
     fn give_damaged_name(&self, id: SnapshotId) -> Result<String, Error> {
@@ -178,8 +185,11 @@ impl Shelf {
         let free = |name: &String| names.iter().all(|(taken, _)| taken != name);
         let to = (0..=u32::MAX).map(|n| name::damaged(id, n)).find(free);
         let to = to.ok_or_else(|| self.io("rename", &from)(io::ErrorKind::AlreadyExists.into()))?;
+        if mutant("damaged_snapshot_deleted") {
+            self.disk.remove(&from).map_err(self.io("remove", &from))?;
+            return Ok(to);
+        }
         self.disk.rename(&from, &to).map_err(self.io("rename", &from))?;
-        self.disk.sync().map_err(self.io("sync", ""))?;
         Ok(to)
     }
 
@@ -247,7 +257,7 @@ impl State {
         let known = |(&id, entry): (&SnapshotId, &Entry)| Known {
             id,
             verified: entry.verified,
-            pinned: Arc::strong_count(&entry.pins) > 1,
+            pinned: Arc::strong_count(&entry.pins) > 1 && !mutant("pins_ignored"),
         };
         self.published.range(of_group).map(known).collect()
     }

@@ -244,6 +244,13 @@ fn seeking_goes_to_a_chunk() {
         assert!(reader.chunk().is_err());
         reader.seek_chunk(2).unwrap();
         assert_eq!(reader.chunk().unwrap(), &content[8192..12288]);
+        // A seek that meets damage on its way leaves a reader that says so.
+        let mut reader = catalog.reader(id(10)).unwrap();
+        reader.read_exact(&mut [0; 10]).unwrap();
+        let from = good.windows(4).position(|four| four == b"SWCH").unwrap();
+        disk.corrupt(&file(10), from, |bytes| bytes[4] ^= 1);
+        assert!(reader.seek_chunk(2).unwrap_err().is_damage());
+        assert!(reader.chunk().unwrap_err().is_damage());
         disk.write_file(&file(10), &good);
     }
 }

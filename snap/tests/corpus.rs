@@ -67,3 +67,14 @@ fn snapshot_catalog_corpus() {
     ];
     replay("snapshot_catalog", &seeds, fuzz::catalog);
 }
+
+/// What a fuzzer would begin with, for those without one; `SEAWALL_RUNS` for more.
+#[test]
+fn snapshot_catalog_at_random() {
+    let runs = std::env::var("SEAWALL_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(2000u64);
+    for seed in 0..runs {
+        let mut input = vec![0; 1 + seed as usize % 25];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut input);
+        fuzz::catalog(&input);
+    }
+}

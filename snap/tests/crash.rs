@@ -36,8 +36,13 @@ fn at_every_operation(
                 Err(error) => panic!("operation {n}, seed {seed}: {error}"),
             };
             drop(catalog);
-            disk.crash();
-            // What is listed must be durable: the same after another power cut.
+            // A kill leaves everything in view, durable or not.
+            if seed % 2 == 0 {
+                disk.crash()
+            } else {
+                disk.kill()
+            }
+            // What is listed must be durable: the same after a power cut.
             let first = Catalog::open(disk.process(), &options()).expect("opens").0;
             let listed = first.snapshots(GROUP);
             drop(first);
