@@ -4,6 +4,8 @@
 //! `throughput <directory> [MiB] [helpers,helpers..] [rounds] [level]`; see `benches/README.md`. Fails if what is read is
 //! not what was written, or if memory exceeds 64 MiB.
 
+#![expect(clippy::cast_possible_truncation, reason = "places in pools of a few MiB")]
+
 use seawall_snap::{Catalog, Options, SnapshotId};
 use std::error::Error;
 use std::fs::File;

@@ -72,6 +72,9 @@ mod retention;
 mod shelf;
 mod sink;
 mod snapshot;
+#[cfg(test)]
+#[path = "../../wal/tests/format/tables.rs"]
+mod tables;
 mod types;
 mod wire;
 mod writer;

@@ -16,9 +16,11 @@ pub(crate) const OFFER_MAGIC: [u8; 4] = *b"SWOF";
 /// First bytes of a piece.
 pub(crate) const PIECE_MAGIC: [u8; 4] = *b"SWPC";
 /// Most bytes of a piece without its header: a receiver has to hold one.
-pub(crate) const PIECE_BYTES_MAX: u32 = CHUNK_LIMIT_MAX + CHUNK_HEADER_BYTES as u32;
+pub(crate) const PIECE_BYTES_MAX: u32 = CHUNK_LIMIT_MAX + 28;
+const _: () = assert!(CHUNK_HEADER_BYTES == 28);
 /// Bytes of openings without conf state and metadata, and with the largest.
-const OPENING_BYTES_MIN: u32 = (HEADER_BYTES + CRC_BYTES) as u32;
+const OPENING_BYTES_MIN: u32 = 60;
+const _: () = assert!(HEADER_BYTES + CRC_BYTES == 60);
 const OPENING_BYTES_MAX: u32 = OPENING_BYTES_MIN + 2 * BODY_BYTES_MAX;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]

@@ -1,10 +1,7 @@
 //! Tests of the bytes of a transfer: round trips, every flipped bit, hostile numbers, and `docs/format.md`.
 
-#[path = "../../wal/tests/format/tables.rs"]
-mod tables;
-
 use super::*;
-use tables::{check_constants, check_structures, fields};
+use crate::tables::{check_constants, check_structures, fields};
 
 fn offer() -> Offer {
     let trailer = Trailer { chunk_count: 3, raw_bytes: 9000, stored_bytes: 1000, digest: [8; 32] };

@@ -71,9 +71,9 @@ fn snapshot_catalog_corpus() {
 /// What a fuzzer would begin with, for those without one; `SEAWALL_RUNS` for more.
 #[test]
 fn snapshot_catalog_at_random() {
-    let runs = std::env::var("SEAWALL_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(2000u64);
+    let runs = std::env::var("SEAWALL_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(2000usize);
     for seed in 0..runs {
-        let mut input = vec![0; 1 + seed as usize % 25];
+        let mut input = vec![0; 1 + seed % 25];
         blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut input);
         fuzz::catalog(&input);
     }

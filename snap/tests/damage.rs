@@ -1,6 +1,8 @@
 //! Bytes that are not what was written: every bit, cut and foreign files, chunks in the wrong place, a device that
 //! cannot read, a full disk (INV-5, INV-8, INV-9, INV-10).
 
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
 mod support;
 
 use seawall_snap::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};

@@ -1,5 +1,7 @@
 //! Transfers: interrupted at every piece, restarted, damaged, and offered by hostile senders (INV-9).
 
+#![expect(clippy::cast_possible_truncation, reason = "small numbers")]
+
 mod support;
 
 use seawall_snap::{Catalog, Error, Offer, OfferFault, Options, Piece, PieceFault};

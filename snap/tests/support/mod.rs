@@ -33,8 +33,8 @@ pub fn content(index: u64, len: usize) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        if at / 4096 % 2 == 0 {
-            b"the state at "[at % 13] ^ (index % 16) as u8
+        if (at / 4096).is_multiple_of(2) {
+            b"the state at "[at % 13] ^ (index.to_le_bytes()[0] % 16)
         } else {
             state.to_le_bytes()[3]
         }
