@@ -7,6 +7,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "places in pools of a few MiB")]
 
 use seawall_snap::{Catalog, Options, SnapshotId};
+use seawall_wal::disk::{Access, AlignedBuf, Disk, Mode, PosixDisk, read_exact_medium};
 use std::error::Error;
 use std::fs::File;
 use std::io::Write;
@@ -70,8 +71,8 @@ fn seconds(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// What the parts take alone: compression, decompression, and `bytes` written and synced.
-fn floors(dir: &Path, corpus: &Corpus, level: i32, bytes: u64) -> Result<[f64; 3], Box<dyn Error>> {
+/// What the parts take alone: compression, decompression, `bytes` written and synced, and read from the medium.
+fn floors(dir: &Path, corpus: &Corpus, level: i32, bytes: u64) -> Result<[f64; 4], Box<dyn Error>> {
     let mut out = Vec::with_capacity(2 * MIB);
     let compression = seconds(|| {
         let mut zstd = Compressor::new(level)?;
@@ -103,8 +104,21 @@ fn floors(dir: &Path, corpus: &Corpus, level: i32, bytes: u64) -> Result<[f64; 3
         }
         Ok(file.sync_all()?)
     })?;
+    drop(out);
+    let disk = PosixDisk::open(dir, Some(Mode::Buffered))?;
+    let file = disk.open("raw", Access::Read)?;
+    file.drop_cache();
+    let mut buf = AlignedBuf::zeroed(MIB);
+    let reading = seconds(|| {
+        let mut at = 0;
+        while at + MIB as u64 <= bytes {
+            read_exact_medium(&*file, &mut buf, at, MIB)?;
+            at += MIB as u64;
+        }
+        Ok(())
+    })?;
     std::fs::remove_file(path)?;
-    Ok([compression, decompression, writing])
+    Ok([compression, decompression, writing, reading])
 }
 
 /// Seconds of writing, verifying, and reading; and the bytes of the file.
@@ -163,7 +177,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{chunks} MiB, seed {SEED}, zstd level {level}, {cores} processors, {rounds} rounds, medians");
 
     let corpus = Corpus::new(chunks);
-    let mut alone = vec![Vec::new(); 3];
+    let mut alone = vec![Vec::new(); 4];
     let mut ways = vec![vec![Vec::new(); 3]; helpers.len()];
     let mut file_bytes = chunks * MIB as u64 * 6 / 10;
     for _ in 0..rounds {
@@ -176,17 +190,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         alone.iter_mut().zip(times).for_each(|(all, time)| all.push(time));
     }
     let alone: Vec<f64> = alone.into_iter().map(median).collect();
-    let (compression, decompression, writing) = (alone[0], alone[1], alone[2]);
+    let (compression, decompression, writing, reading) = (alone[0], alone[1], alone[2], alone[3]);
     println!("file: {} MiB", file_bytes >> 20);
+    println!("zstd alone: {compression:.3} s, back: {decompression:.3} s");
+    println!("raw write and sync: {writing:.3} s, raw read: {reading:.3} s");
     println!(
-        "zstd alone: {compression:.3} s, back: {decompression:.3} s; raw write and sync: {writing:.3} s"
+        "| helpers | write s | x larger floor | verify s | x larger floor | x zstd back | read and compare s |"
     );
-    println!("| helpers | write s | x larger floor | verify s | x zstd back | read and compare s |");
     for (way, helpers) in ways.into_iter().zip(helpers) {
         let times: Vec<f64> = way.into_iter().map(median).collect();
         let (write, verify, read) = (times[0], times[1], times[2]);
-        let (x, y) = (write / compression.max(writing), verify / decompression);
-        println!("| {helpers} | {write:.3} | {x:.2} | {verify:.3} | {y:.2} | {read:.3} |");
+        let (x, y) = (write / compression.max(writing), verify / decompression.max(reading));
+        let z = verify / decompression;
+        println!("| {helpers} | {write:.3} | {x:.2} | {verify:.3} | {y:.2} | {z:.2} | {read:.3} |");
     }
     let resident = resident_kib()?;
     println!("resident at most: {} MiB", resident >> 10);

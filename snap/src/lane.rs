@@ -36,9 +36,10 @@ pub(crate) struct Helpers(Vec<JoinHandle<()>>);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Gone;
 
-/// Starts `workers` threads, each with a function from `work`; at most about `workers + 2` items are inside.
+/// Starts `workers` threads, each with a function from `work`; at most `2 x workers + depth` items are inside.
 pub(crate) fn lane<T, F>(
     workers: usize,
+    depth: usize,
     helpers: &mut Helpers,
     mut work: impl FnMut() -> io::Result<F>,
 ) -> io::Result<(Entrance<T>, Exit<T>)>
@@ -46,7 +47,7 @@ where
     T: Send + 'static,
     F: FnMut(T) -> T + Send + 'static,
 {
-    let (order, exit) = sync_channel(workers + 1);
+    let (order, exit) = sync_channel(depth);
     let mut jobs = None;
     if workers > 0 {
         let (entrance, queue) = sync_channel::<Job<T>>(workers);
@@ -182,7 +183,7 @@ mod tests {
                 n * 2
             })
         };
-        let (entrance, exit) = lane(workers, &mut helpers, work).unwrap();
+        let (entrance, exit) = lane(workers, 3, &mut helpers, work).unwrap();
         helpers
             .start(move || {
                 (0..100).for_each(|n| entrance.send(n).unwrap());
@@ -204,13 +205,13 @@ mod tests {
     fn whoever_waits_hears_of_the_other_side() {
         for workers in [0, 2] {
             let mut helpers = Helpers::default();
-            let (entrance, exit) = lane(workers, &mut helpers, || Ok(|n: u8| n)).unwrap();
+            let (entrance, exit) = lane(workers, 3, &mut helpers, || Ok(|n: u8| n)).unwrap();
             drop(exit);
             assert!((0..9).any(|n| entrance.send(n) == Err(Gone)));
         }
         let mut helpers = Helpers::default();
         let panics = || Ok(|n: u8| if n == 2 { std::panic::panic_any(n) } else { n });
-        let (entrance, exit) = lane(1, &mut helpers, panics).unwrap();
+        let (entrance, exit) = lane(1, 2, &mut helpers, panics).unwrap();
         helpers.start(move || while entrance.send(2).is_ok() {}).unwrap();
         assert_eq!(exit.recv(), Err(Gone));
         drop(exit);

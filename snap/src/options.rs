@@ -4,8 +4,8 @@ use crate::format::{CHUNK_LIMIT_MAX, CHUNK_LIMIT_MIN};
 
 /// How snapshots are written, read, kept and received.
 ///
-/// The memory of a writer or a reader is about `2 x (helpers + 4) x chunk_bytes`, and what zstd needs at the
-/// level: with the defaults less than 20 MiB. A reader takes the chunk size from the file.
+/// A writer or a reader holds 2 to 16 chunks on their way, 8 MiB if those are enough, and three for each helper; and
+/// what zstd needs at the level: with the defaults less than 24 MiB. A reader takes the chunk size from the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Snapshots kept per group, 1 to 1024 (2). A snapshot goes when this many newer ones are *verified*.
@@ -21,8 +21,8 @@ pub struct Options {
     pub level: Option<i32>,
     /// Bytes of content per chunk, 4 KiB to 64 MiB (1 MiB).
     pub chunk_bytes: u32,
-    /// Bytes after which a file being written is synced, 64 KiB or more (32 MiB): bounds the dirty pages, and
-    /// lets the device work while the rest is compressed.
+    /// Bytes after which a file being written is synced, 64 KiB or more (8 MiB): bounds the dirty pages, and
+    /// lets the device work while the rest is compressed. Better no more than what is on its way.
     pub sync_bytes: u64,
     /// Largest file that is accepted from a sender, in bytes (no limit beyond the free space).
     pub receive_bytes_max: u64,
@@ -37,10 +37,16 @@ impl Default for Options {
             helpers: if cores > 1 { 2 } else { 1 },
             level: Some(1),
             chunk_bytes: 1 << 20,
-            sync_bytes: 32 << 20,
+            sync_bytes: 8 << 20,
             receive_bytes_max: u64::MAX,
         }
     }
+}
+
+/// Chunks on their way between threads: enough to go on with while a file is synced.
+pub(crate) fn depth(chunk_bytes: u32) -> usize {
+    const BYTES: u32 = 8 << 20;
+    (BYTES / chunk_bytes.max(1)).clamp(2, 16) as usize
 }
 
 /// An option that is not within its limits.

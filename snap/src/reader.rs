@@ -13,6 +13,7 @@ use crate::error::{Error, Place, Site};
 use crate::format::{Fault, Header};
 use crate::frames::{Frame, Frames};
 use crate::lane::{Entrance, Exit, Gone, Helpers, Pool, lane};
+use crate::options::depth;
 use crate::shelf::Pin;
 use crate::snapshot::Snapshot;
 use crate::types::{Progress, Published, SnapshotId};
@@ -311,7 +312,8 @@ fn start(snapshot: &Arc<Snapshot>, from: (u32, u64), helpers: u32) -> Result<Way
         let mut tools = tools()?;
         Ok(move |item| tools.work(item))
     };
-    let (entrance, exit) = lane(workers, &mut threads, work).map_err(failed)?;
+    let (entrance, exit) =
+        lane(workers, depth(snapshot.header.chunk_bytes_max), &mut threads, work).map_err(failed)?;
     let spares = pools.frames.clone();
     threads.start(move || read_all(&mut frames, &entrance, &spares)).map_err(failed)?;
     Ok(Way::Beside { exit, own, site: snapshot.site.clone(), pools, _helpers: threads })

@@ -13,6 +13,7 @@ use crate::error::{Error, Site};
 use crate::format::{CHUNK_HEADER_BYTES, Header, Trailer, encode_opening};
 use crate::lane::{Entrance, Exit, Gone, Helpers, Pool, lane};
 use crate::name;
+use crate::options::depth;
 use crate::shelf::Reservation;
 use crate::sink::Sink;
 use crate::types::{Progress, Published, SnapshotId};
@@ -265,7 +266,8 @@ fn start(
         let (mut encoder, pool) = (new_encoder()?, pool.clone());
         Ok(move |item| encode(&mut encoder, &header, &pool, item))
     };
-    let (entrance, exit) = lane(workers, &mut helpers, work).map_err(failed)?;
+    let (entrance, exit) =
+        lane(workers, depth(header.chunk_bytes_max), &mut helpers, work).map_err(failed)?;
     let (report, done) = sync_channel(1);
     let (spares, own) = (pool.clone(), site.clone());
     let write = move || {
