@@ -36,7 +36,7 @@ pub(crate) struct Helpers(Vec<JoinHandle<()>>);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Gone;
 
-/// Starts `workers` threads, each with a function from `work`; at most `2 x workers + depth` items are inside.
+/// Starts `workers` threads, each with a function from `work`; about `workers + depth` items are inside at most.
 pub(crate) fn lane<T, F>(
     workers: usize,
     depth: usize,
@@ -50,7 +50,8 @@ where
     let (order, exit) = sync_channel(depth);
     let mut jobs = None;
     if workers > 0 {
-        let (entrance, queue) = sync_channel::<Job<T>>(workers);
+        // Room for all that the order has: a worker that wakes late finds several, and holds nobody up.
+        let (entrance, queue) = sync_channel::<Job<T>>(depth);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..workers {
             let (queue, mut work) = (Arc::clone(&queue), work()?);
