@@ -9,13 +9,14 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
 simulation="wal/model storage/model wal/kill_points wal/live_reads wal/faults wal/attack_disk wal/attack_pipeline
-    wal/promises wal/corruption wal/modes wal/incarnations storage/rot storage/degraded storage/rewrite wal/wordings wal/crash_states"
+    wal/promises wal/corruption wal/modes wal/incarnations storage/rot storage/degraded storage/rewrite wal/wordings wal/crash_states
+    snap/crash snap/damage snap/transfer snap/catalog"
 limit="${SECONDS_MAX:-100}"
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg seawall_mutants" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/mutants"
 
 # Test programs as `package/name<tab>path`; `package/lib` are the unit tests.
 programs="$(
-    cargo test -p seawall-wal -p seawall --no-run --message-format=json 2>/dev/null |
+    cargo test -p seawall-wal -p seawall -p seawall-snap --no-run --message-format=json 2>/dev/null |
         grep '"reason":"compiler-artifact"' | grep '"test":true' |
         sed -nE 's#.*"manifest_path":"[^"]*/([a-z]+)/Cargo.toml".*"kind":\["([a-z]+)"\].*"name":"([^"]+)".*"executable":"([^"]+)".*#\1 \2 \3 \4#p' |
         awk '{ print $1 "/" ($2 == "lib" ? "lib" : $3) "\t" $4 }' | sort -u
@@ -36,7 +37,7 @@ finds() {
 
 others="$(cut -f 1 <<<"$programs" | grep -vxF "$(tr -s ' ' '\n' <<<"$simulation")")"
 names="$*"
-[ -n "$names" ] || names="$(grep -rhoE 'mutant\("[a-z_]+"\)' wal/src storage/src --include=*.rs | grep -v '"name"' |
+[ -n "$names" ] || names="$(grep -rhoE 'mutant\("[a-z_]+"\)' wal/src storage/src snap/src --include=*.rs | grep -v '"name"' |
     cut -d '"' -f 2 | grep -v '^posix_' | sort -u)"
 
 # A test that fails without a bug would find them all.

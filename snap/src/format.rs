@@ -70,7 +70,7 @@ pub const HEADER_BYTES: usize = size_of::<RawHeader>();
 pub const CHUNK_HEADER_BYTES: usize = size_of::<RawChunk>();
 /// See [`HEADER_BYTES`].
 pub const TRAILER_BYTES: usize = size_of::<RawTrailer>();
-const CRC_BYTES: usize = 4;
+pub(crate) const CRC_BYTES: usize = 4;
 
 const _: () = assert!(HEADER_BYTES == 56 && std::mem::offset_of!(RawHeader, crc) == 52);
 const _: () = assert!(CHUNK_HEADER_BYTES == 28 && std::mem::offset_of!(RawChunk, crc) == 24);
@@ -129,18 +129,41 @@ pub enum Fault {
         /// Number found.
         found: u32,
     },
+    /// A compressed chunk is not one zstd frame of the bytes that its header names.
+    #[error("the compressed bytes are not one frame of the length named")]
+    Frame,
+    /// A compressed chunk asks for a larger window than a chunk may have bytes.
+    #[error("a zstd window of {bytes} bytes, at most {max} allowed")]
+    Window {
+        /// Bytes asked for.
+        bytes: u64,
+        /// Most that is allowed.
+        max: u64,
+    },
+    /// Counts or sizes do not agree with each other or with the length of the file.
+    #[error("counts and sizes do not agree with the file")]
+    Counts,
+    /// Every chunk checks, and all together are not what was written.
+    #[error("the digest of the whole does not match")]
+    Digest,
+    /// The file's name says another snapshot than its header.
+    #[error("the name of the file is another snapshot's")]
+    Name,
+    /// The device cannot read the bytes.
+    #[error("the device cannot read these bytes")]
+    Unreadable,
 }
 
-fn crc(bytes: &[u8]) -> u32 {
+pub(crate) fn crc(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
-fn within(field: &'static str, bytes: u32, min: u32, max: u32) -> Result<(), Fault> {
+pub(crate) fn within(field: &'static str, bytes: u32, min: u32, max: u32) -> Result<(), Fault> {
     if (min..=max).contains(&bytes) { Ok(()) } else { Err(Fault::Limit { field, bytes, min, max }) }
 }
 
 /// The structure at the start of `bytes`, with the checksum in its last four bytes checked.
-fn structure<T>(bytes: &[u8], magic: &[u8], stored: impl Fn(&T) -> U32) -> Result<T, Fault>
+pub(crate) fn structure<T>(bytes: &[u8], magic: &[u8], stored: impl Fn(&T) -> U32) -> Result<T, Fault>
 where
     T: FromBytes + KnownLayout + Immutable + Unaligned + Copy,
 {
@@ -203,7 +226,10 @@ impl Header {
             && raw.magic == SNAPSHOT_MAGIC
             && raw.version.get() != VERSION
         {
-            return Err(Fault::Version { found: raw.version.get() });
+            // Unless it is this version's header with a damaged version, which the checksum tells.
+            let meant = RawHeader { version: VERSION.into(), ..*raw };
+            let damaged = crc(&meant.as_bytes()[..HEADER_BYTES - CRC_BYTES]) == raw.crc.get();
+            return Err(if damaged { Fault::Checksum } else { Fault::Version { found: raw.version.get() } });
         }
         let raw: RawHeader = structure(bytes, &SNAPSHOT_MAGIC, |raw: &RawHeader| raw.crc)?;
         if raw.flags.get() != 0 {

@@ -1,10 +1,7 @@
 //! Tests of the format: round trips, every flipped bit, hostile lengths, and `docs/format.md`.
 
-#[path = "../../wal/tests/format/tables.rs"]
-mod tables;
-
 use super::*;
-use tables::{check_constants, check_structures, fields};
+use crate::tables::{check_constants, check_structures, fields};
 
 const ID: SnapshotId = SnapshotId { group: 7, index: 40, term: 3 };
 

@@ -1,13 +1,24 @@
-//! What the fuzz target of snapshots runs: any bytes, or bytes whose checksums were made right, decode to a
-//! value or to a refusal (INV-9); what decodes is within its limits and encodes to the same bytes.
+//! What the fuzz targets of snapshots run: any bytes, or bytes whose checksums were made right, decode to a
+//! value or to a refusal (INV-9); what decodes is within its limits and encodes to the same bytes. And any
+//! directory serves a snapshot as it was written or says why not, and loses nothing (INV-10).
 //!
-//! Place: above the format, for tests only (feature `fuzz`). The only panics are findings.
+//! Place: above everything, for tests only (feature `fuzz`). The only panics are findings.
 
+use crate::catalog::Catalog;
+use crate::error::Error;
 use crate::format::{
     BODY_BYTES_MAX, CHUNK_HEADER_BYTES, CHUNK_LIMIT_MAX, CHUNK_LIMIT_MIN, CHUNK_MAGIC, ChunkHeader, Fault,
     HEADER_BYTES, Header, SNAPSHOT_MAGIC, TRAILER_BYTES, TRAILER_MAGIC, Trailer, VERSION, encode_opening,
 };
+use crate::options::Options;
 use crate::types::SnapshotId;
+use crate::wire::{Offer, Piece};
+use seawall_wal::disk::Mode;
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::ops::ControlFlow::Continue;
+use std::sync::{Arc, OnceLock};
 
 /// Flag in an input's first byte: checksums and magic are made right.
 const REPAIR: u8 = 4;
@@ -120,4 +131,117 @@ fn repair(bytes: &mut [u8], size: usize, magic: &[u8]) {
 fn flip(bytes: &mut [u8], bit: u8) {
     let byte = usize::from(bit) % bytes.len();
     bytes[byte] ^= 1 << (bit >> 5);
+}
+
+/// The bytes of an offer or of a piece: what decodes encodes to the same bytes.
+fn message(bytes: &[u8]) {
+    if let Ok(offer) = Offer::decode(bytes) {
+        assert_eq!(offer.encode(), bytes, "one encoding per offer");
+    }
+    if let Ok(piece) = Piece::decode(bytes) {
+        assert_eq!(piece.encode(), bytes, "one encoding per piece");
+    }
+}
+
+/// Indexes of the snapshots that a directory starts with.
+const INDEXES: [u64; 3] = [1, 2, 3];
+
+fn id(index: u64) -> SnapshotId {
+    SnapshotId { group: 1, index, term: 1 }
+}
+
+fn name(index: u64) -> String {
+    crate::name::published(id(index))
+}
+
+fn content(index: u64) -> Vec<u8> {
+    (0..5000u64).map(|n| (n * index / 7 + n % index).to_le_bytes()[0]).collect()
+}
+
+fn new_disk() -> Arc<SimDisk> {
+    SimDisk::new(1, SimOptions { mode: Mode::Buffered, ..SimOptions::default() })
+}
+
+fn open(disk: &SimDisk) -> Result<Catalog, Error> {
+    let options = Options { helpers: 0, chunk_bytes: 4096, ..Options::default() };
+    Catalog::open(disk.process(), &options).map(|(catalog, _)| catalog)
+}
+
+/// The files that a directory starts with.
+fn files() -> &'static [(String, Vec<u8>)] {
+    static FILES: OnceLock<Vec<(String, Vec<u8>)>> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let disk = new_disk();
+        let catalog = open(&disk).expect("an empty directory");
+        let write = |index| {
+            let mut writer = catalog.write(id(index), b"conf", b"meta")?;
+            writer.append(&content(index))?;
+            writer.finish()
+        };
+        let _ = INDEXES.map(|index| write(index).expect("a sound disk"));
+        INDEXES.map(|index| (name(index), disk.read_file(&name(index)))).to_vec()
+    })
+}
+
+/// What a byte of the input names: snapshots that are there and others, what is in the making, what is foreign.
+fn any_name(byte: u8) -> String {
+    let index = u64::from(byte >> 4) % 5 + 1;
+    match byte % 8 {
+        0..=2 => name(index),
+        3 => crate::name::writing(id(index)),
+        4 => crate::name::receiving(id(index), index),
+        5 => crate::name::damaged(id(index), u32::from(byte >> 6)),
+        6 => name(index).to_uppercase(),
+        _ => format!("{index}.snap"),
+    }
+}
+
+/// Changes of a directory, four bytes each: it serves what was written or refuses, and loses nothing.
+pub fn catalog(data: &[u8]) {
+    message(data);
+    let Some((&flags, changes)) = data.split_first() else { return };
+    let disk = new_disk();
+    files().iter().for_each(|(name, bytes)| disk.write_file(name, bytes));
+    for change in changes.chunks_exact(4).take(64) {
+        let (&[what, which, at, value], name) = (change.first_chunk().expect("four"), any_name(change[1]));
+        let bytes = if disk.exists(&name) { disk.read_file(&name) } else { Vec::new() };
+        let at = usize::from(at) * bytes.len() / 255;
+        match what % 5 {
+            0 if at < bytes.len() => disk.corrupt(&name, at, |bytes| bytes[0] ^= value.max(1)),
+            1 if !bytes.is_empty() => disk.truncate(&name, at + usize::from(value)),
+            2 => disk.remove_file(&name),
+            // Another's content, or none that means anything.
+            3 => disk.write_file(&name, &files()[usize::from(value) % files().len()].1),
+            _ => disk.write_file(&name, &[value; 3].repeat(usize::from(which))),
+        }
+    }
+    let all = |disk: &SimDisk| -> BTreeMap<String, Vec<u8>> {
+        disk.names().into_iter().map(|name| (name.clone(), disk.read_file(&name))).collect()
+    };
+    let before = all(&disk);
+    let serve = |catalog: &Catalog| match catalog.newest(1, |_| flags & 1 == 0, &mut |_| Continue(())) {
+        Ok(newest) => newest.map(|newest| {
+            let (mut reader, mut found) = (newest.reader, Vec::new());
+            reader.read_to_end(&mut found).expect("verified");
+            assert!(found == content(reader.id().index) && reader.metadata() == b"meta", "another content");
+            reader.id().index
+        }),
+        Err(Error::Gap { .. } | Error::NoneLeft { .. } | Error::Version { .. }) => None,
+        Err(error) => panic!("{error}"),
+    };
+    let sound = files().iter().rev().find(|(name, bytes)| before.get(name) == Some(bytes));
+    let served = serve(&open(&disk).expect("a sound disk"));
+    if let (Some((name, _)), true) = (sound, flags & 1 == 0) {
+        let refused = served.is_none();
+        assert!(refused || served.map(self::name).as_ref() >= Some(name), "a sound newer one is there");
+    }
+    // Nothing is lost but what a writer had left, and nothing that is not the catalog's has changed.
+    let mut after: Vec<Vec<u8>> = all(&disk).into_values().collect();
+    for (name, bytes) in &before {
+        if !name.ends_with(".new") {
+            let at = after.iter().position(|found| found == bytes);
+            after.swap_remove(at.unwrap_or_else(|| panic!("{name} is gone")));
+        }
+    }
+    assert_eq!(serve(&open(&disk).expect("a sound disk")), served, "another one after a reopen");
 }

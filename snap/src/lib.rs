@@ -1,39 +1,91 @@
-//! Snapshots beside a Seawall log: so far their format and nothing that writes or reads whole files.
+//! Snapshots beside a Seawall log: state of any size, streamed into a file, checked, published, sent.
 //!
-//! **Promise.** Any bytes decode to a value or to a small error; every length is checked against a limit
-//! before anybody can allocate it; no flipped bit goes unnoticed.
+//! **Promise.** A snapshot has its name only when all of it is durable: after a crash the one before or the new one
+//! serves, complete. No byte is handed out whose chunk does not check; no flipped bit goes unnoticed. A damaged file is
+//! set aside, never deleted, and an older one is offered only if the log covers the gap. Memory is bounded, whatever a
+//! file or a sender claims.
 //!
-//! **What it does not do.** It opens no files. Streaming writer and reader, publishing, fall-back and
-//! retention are not built yet.
+//! **What it does not do.** It knows nothing of the log and of no content's meaning. It does not repair, encrypt, or
+//! move bytes between machines: it says which bytes to move. It does not say when to make a snapshot.
 //!
 //! ```text
+//! state ──► SnapshotWriter ──► <id>.new ──► synced, renamed ──► <id>.snap ──► SnapshotReader ──► state
+//!                                                                 │   ▲
+//!                                                  Export, Pieces ▼   │ Receiver (<id>.<tag>.part)
+//!
 //! │ header │ conf state │ metadata │ CRC │ chunk │ chunk │ ... │ trailer │
 //! ```
 //!
-//! ```
-//! use seawall_snap::format::{Fault, Header, encode_opening};
-//! use seawall_snap::SnapshotId;
+//! # Example
 //!
-//! # fn main() -> Result<(), Fault> {
-//! let id = SnapshotId { group: 7, index: 40, term: 3 };
-//! let opening = encode_opening(id, 1 << 20, b"conf state", b"metadata")?;
-//! let header = Header::decode(&opening)?;
-//! assert_eq!(header.id, id);
-//! assert_eq!(header.split_opening(&opening)?, (&b"conf state"[..], &b"metadata"[..]));
-//! # Ok(())
-//! # }
+//! ```
+//! use seawall_snap::{Catalog, Error, Options, SnapshotId};
+//! use std::io::{Read, Write};
+//! use std::ops::ControlFlow::Continue;
+//!
+//! fn write_and_read(dir: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+//!     let (catalog, found) = Catalog::open_dir(dir, &Options::default())?;
+//!     assert!(found.removed.is_empty()); // nothing left of a crash
+//!     let id = SnapshotId { group: 7, index: 40, term: 3 };
+//!     let mut writer = catalog.write(id, b"conf state", b"metadata")?;
+//!     writer.write_all(b"the state of the group")?;
+//!     writer.finish()?; // durable, under its name
+//!
+//!     catalog.verify(id, &mut |_| Continue(()))?; // read back from the medium
+//!     catalog.retain(7)?;
+//!     assert_eq!(catalog.release_floor(7), None); // not until there is a second one to fall back to
+//!
+//!     let log_covers = |_: SnapshotId| false;
+//!     let newest = catalog.newest(7, log_covers, &mut |_| Continue(()))?.expect("one");
+//!     let mut reader = newest.reader;
+//!     assert_eq!((reader.id(), reader.conf_state()), (id, &b"conf state"[..]));
+//!     let mut state = Vec::new();
+//!     reader.read_to_end(&mut state)?;
+//!     assert_eq!(state, b"the state of the group");
+//!     Ok(())
+//! }
+//! # let dir = tempfile::tempdir().unwrap();
+//! # write_and_read(&dir.path().join("snapshots")).unwrap();
 //! ```
 //!
 //! # Features
 //!
-//! - `fuzz`: what the fuzz target runs. For tests of this crate. Off by default.
+//! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
 //!
-//! Modules stand on floors and import only from floors below: types; format; fuzz. `docs/format.md` has the byte
-//! tables.
+//! Modules stand on floors and import only from floors below; `ARCHITECTURE.md` has the table, `docs/format.md` the
+//! bytes, `docs/decisions/0012-snapshots.md` the reasons.
 
+mod catalog;
+mod codec;
+mod error;
+mod export;
 pub mod format;
+mod frames;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod lane;
+mod name;
+mod options;
+mod reader;
+mod receive;
+mod retention;
+mod shelf;
+mod sink;
+mod snapshot;
+#[cfg(test)]
+#[path = "../../wal/tests/format/tables.rs"]
+mod tables;
 mod types;
+mod wire;
+mod writer;
 
-pub use types::SnapshotId;
+pub use catalog::{Catalog, Found, Newest};
+pub use error::{Error, OfferFault, PieceFault, Place};
+pub use export::{Export, Pieces};
+pub use options::Options;
+pub use reader::SnapshotReader;
+pub use receive::Receiver;
+pub use shelf::{Pin, SetAside};
+pub use types::{Progress, Published, SnapshotId};
+pub use wire::{Offer, Piece};
+pub use writer::SnapshotWriter;

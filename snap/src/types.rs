@@ -19,6 +19,28 @@ impl fmt::Display for SnapshotId {
     }
 }
 
+/// How far long work has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Progress {
+    /// Bytes of content done.
+    pub bytes: u64,
+    /// Bytes of content in all, if that is known.
+    pub total: Option<u64>,
+}
+
+/// A snapshot that has its name durably.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Published {
+    /// What it stands for.
+    pub id: SnapshotId,
+    /// Bytes of content.
+    pub raw_bytes: u64,
+    /// Bytes of its file.
+    pub file_bytes: u64,
+    /// BLAKE3 of the content.
+    pub digest: [u8; 32],
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
-//! The inputs in `fuzz/corpus/snapshot_format/`, run without a fuzzer (INV-9). What a fuzzer found becomes a
-//! file there.
+//! The inputs in `fuzz/corpus/snapshot_format/` and `fuzz/corpus/snapshot_catalog/`, run without a fuzzer (INV-9). What
+//! a fuzzer found becomes a file there.
 
 #[path = "../../fuzz/replay.rs"]
 mod replay;
@@ -50,4 +50,31 @@ fn snapshot_format_corpus() {
         ("no-content", input(CONTENT, 0, b"")),
     ];
     replay("snapshot_format", &seeds, 20_000, fuzz::snapshot_format);
+}
+
+#[test]
+fn snapshot_catalog_corpus() {
+    // The log does not cover, then changes: what, which name, where, value.
+    let seeds: [Seed; 8] = [
+        ("empty", vec![]),
+        ("sound", vec![0]),
+        ("newest-flipped", vec![0, 0, 0x20, 128, 1]),
+        ("newest-flipped-not-covered", vec![1, 0, 0x20, 128, 1]),
+        ("all-flipped", vec![0, 0, 0x20, 9, 1, 0, 0x10, 99, 2, 0, 0, 250, 3]),
+        ("cut-and-foreign", vec![0, 1, 0x20, 200, 0, 4, 6, 0, 7, 4, 3, 0, 7, 4, 4, 0, 9]),
+        ("another-under-the-name", vec![0, 3, 0x20, 0, 0, 3, 0x30, 0, 1, 3, 0x35, 0, 2]),
+        ("removed-and-damaged-before", vec![1, 2, 0x20, 0, 0, 4, 0x25, 0, 5, 4, 0x65, 0, 5]),
+    ];
+    replay("snapshot_catalog", &seeds, 2_000, fuzz::catalog);
+}
+
+/// What a fuzzer would begin with, for those without one; `SEAWALL_RUNS` for more.
+#[test]
+fn snapshot_catalog_at_random() {
+    let runs = std::env::var("SEAWALL_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(2000usize);
+    for seed in 0..runs {
+        let mut input = vec![0; 1 + seed % 25];
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut input);
+        fuzz::catalog(&input);
+    }
 }

@@ -1,0 +1,176 @@
+//! The frames of a file in order: chunk headers with their stored bytes, read from the medium.
+//!
+//! Place: first step of reading, exporting and taking up a transfer. Invariants: nothing is read through a page
+//! cache that may hold what the device lacks; a length is checked before its bytes are allocated (INV-9).
+//! Fails as damage of the chunk, or as the system says.
+
+use crate::error::{Error, Place, Site};
+use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
+use seawall_wal::disk::{AlignedBuf, DiskFile, read_exact_at};
+use std::io;
+use std::sync::Arc;
+
+/// Reads of any place from the medium.
+#[derive(Clone, Debug)]
+pub(crate) struct Medium {
+    file: Arc<dyn DiskFile>,
+    block: u64,
+}
+
+impl Medium {
+    pub(crate) fn new(file: Arc<dyn DiskFile>, block: u32) -> Medium {
+        Medium { file, block: u64::from(block.max(1)) }
+    }
+
+    /// Puts the `len` bytes at `offset` into `buf`; returns where in it they start.
+    pub(crate) fn read(&self, offset: u64, len: usize, buf: &mut AlignedBuf) -> io::Result<usize> {
+        let start = offset - offset % self.block;
+        let from = usize::try_from(offset - start).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let needed = from + len;
+        let block = usize::try_from(self.block).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let whole = needed.next_multiple_of(block);
+        buf.set_len_for_read(whole);
+        let got = loop {
+            match self.file.read_medium(buf, start, whole) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                result => break result?,
+            }
+        };
+        if got < needed {
+            // Cut short: by the end of the file, by a block that cannot be read, or for no reason.
+            read_exact_at(&*self.file, &mut buf[got..needed], start + got as u64)?;
+        }
+        Ok(from)
+    }
+
+    /// As [`Medium::read`], into a vector.
+    pub(crate) fn read_vec(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut buf = AlignedBuf::new();
+        let from = self.read(offset, len, &mut buf)?;
+        Ok(buf[from..from + len].to_vec())
+    }
+}
+
+/// A chunk as it is on the medium; its header is decoded, its bytes are not checked.
+#[derive(Debug, Default)]
+pub(crate) struct Frame {
+    buf: AlignedBuf,
+    from: usize,
+    pub(crate) chunk: Option<ChunkHeader>,
+}
+
+impl Frame {
+    /// Header and stored bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let len = self.chunk.map_or(0, |chunk| CHUNK_HEADER_BYTES + chunk.stored_bytes as usize);
+        &self.buf[self.from..self.from + len]
+    }
+
+    /// The stored bytes.
+    pub(crate) fn stored(&self) -> &[u8] {
+        self.bytes().get(CHUNK_HEADER_BYTES..).unwrap_or_default()
+    }
+}
+
+/// Goes through the chunks of a file.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    medium: Medium,
+    site: Site,
+    header: Header,
+    /// Number and offset of the next chunk.
+    next: u32,
+    offset: u64,
+    /// Number of chunks, and where they end.
+    count: u32,
+    end: u64,
+    /// Stored bytes of the next chunk, if its header was read with the one before: saves a read.
+    ahead: Option<u32>,
+}
+
+impl Frames {
+    /// Starts at chunk `next`, which is at `offset`; `count` chunks end at `end`.
+    pub(crate) fn new(
+        medium: Medium,
+        site: Site,
+        header: Header,
+        (next, offset): (u32, u64),
+        (count, end): (u32, u64),
+    ) -> Frames {
+        Frames { medium, site, header, next, offset, count, end, ahead: None }
+    }
+
+    /// Number and offset of the next chunk.
+    pub(crate) fn position(&self) -> (u32, u64) {
+        (self.next, self.offset)
+    }
+
+    fn fault(&self, fault: Fault) -> Error {
+        self.site.damaged(Place::Chunk(self.next), fault)
+    }
+
+    /// Reads `len` bytes at the next chunk and decodes its header.
+    fn read(&self, len: usize, buf: &mut AlignedBuf) -> Result<(usize, ChunkHeader), Error> {
+        let failed = |e| self.site.read(Place::Chunk(self.next), e);
+        let from = self.medium.read(self.offset, len, buf).map_err(failed)?;
+        let header = &buf[from..from + CHUNK_HEADER_BYTES];
+        let chunk = ChunkHeader::decode(header, &self.header, self.next).map_err(|f| self.fault(f))?;
+        if self.offset + frame_bytes(chunk.stored_bytes) > self.end {
+            return Err(self.fault(Fault::Counts));
+        }
+        Ok((from, chunk))
+    }
+
+    /// Passes over the next chunk; only its header is read.
+    pub(crate) fn skip(&mut self, buf: &mut AlignedBuf) -> Result<(), Error> {
+        let (_, chunk) = self.read(CHUNK_HEADER_BYTES, buf)?;
+        self.advance(chunk.stored_bytes);
+        self.ahead = None;
+        Ok(())
+    }
+
+    fn advance(&mut self, stored_bytes: u32) {
+        self.next += 1;
+        self.offset += frame_bytes(stored_bytes);
+    }
+
+    /// The next chunk, into `frame`; `None` behind the last one, which must end where all do.
+    pub(crate) fn next(&mut self, mut frame: Frame) -> Result<Option<Frame>, Error> {
+        if self.next == self.count {
+            let whole = self.offset == self.end;
+            return if whole { Ok(None) } else { Err(self.site.damaged(Place::Whole, Fault::Counts)) };
+        }
+        if self.offset + CHUNK_HEADER_BYTES as u64 > self.end {
+            return Err(self.fault(Fault::Counts));
+        }
+        let stored_bytes = match self.ahead.take() {
+            Some(stored_bytes) => stored_bytes,
+            None => self.read(CHUNK_HEADER_BYTES, &mut frame.buf)?.1.stored_bytes,
+        };
+        let len = frame_bytes(stored_bytes);
+        let rest = self.end - self.offset;
+        if len > rest {
+            return Err(self.fault(Fault::Counts));
+        }
+        let with_next = rest.min(len + CHUNK_HEADER_BYTES as u64);
+        // No more than a chunk and two headers.
+        let (from, chunk) = self.read(usize::try_from(with_next).unwrap_or(usize::MAX), &mut frame.buf)?;
+        if chunk.stored_bytes != stored_bytes {
+            // The same bytes, read twice.
+            return Err(self.fault(Fault::Checksum));
+        }
+        self.advance(stored_bytes);
+        (frame.from, frame.chunk) = (from, Some(chunk));
+        let behind = from + CHUNK_HEADER_BYTES + stored_bytes as usize;
+        let following = frame.buf.get(behind..behind + CHUNK_HEADER_BYTES).filter(|_| with_next > len);
+        let decoded = following.map(|header| ChunkHeader::decode(header, &self.header, self.next));
+        // A header that does not decode is reported when its turn comes.
+        self.ahead = decoded.and_then(Result::ok).map(|chunk| chunk.stored_bytes);
+        Ok(Some(frame))
+    }
+}
+
+/// Bytes of a chunk with its header.
+pub(crate) fn frame_bytes(stored_bytes: u32) -> u64 {
+    CHUNK_HEADER_BYTES as u64 + u64::from(stored_bytes)
+}

@@ -1,0 +1,221 @@
+//! Work on other threads that comes out in the order in which it went in.
+//!
+//! Place: between the thread that has content and the one that does I/O, in both directions. Invariants: what is
+//! inside is bounded; whoever waits is woken when the other side goes away, also by a panic. With no workers
+//! the items pass unchanged, and one of the ends does their work. Fails only to start a thread.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+/// An item, and where it goes when its work is done.
+type Job<T> = (T, SyncSender<T>);
+
+/// A place in the order.
+enum Slot<T> {
+    Ready(T),
+    Later(Receiver<T>),
+}
+
+/// Where items go in.
+pub(crate) struct Entrance<T> {
+    jobs: Option<SyncSender<Job<T>>>,
+    order: SyncSender<Slot<T>>,
+}
+
+/// Where they come out, in order.
+pub(crate) struct Exit<T>(Receiver<Slot<T>>);
+
+/// Threads that are waited for. What they wait for must be dropped before this is.
+#[derive(Default, Debug)]
+pub(crate) struct Helpers(Vec<JoinHandle<()>>);
+
+/// The other side is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Gone;
+
+/// Starts `workers` threads, each with a function from `work`; about `workers + depth` items are inside at most.
+pub(crate) fn lane<T, F>(
+    workers: usize,
+    depth: usize,
+    helpers: &mut Helpers,
+    mut work: impl FnMut() -> io::Result<F>,
+) -> io::Result<(Entrance<T>, Exit<T>)>
+where
+    T: Send + 'static,
+    F: FnMut(T) -> T + Send + 'static,
+{
+    let (order, exit) = sync_channel(depth);
+    let mut jobs = None;
+    if workers > 0 {
+        // Room for all that the order has: a worker that wakes late finds several, and holds nobody up.
+        let (entrance, queue) = sync_channel::<Job<T>>(depth);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..workers {
+            let (queue, mut work) = (Arc::clone(&queue), work()?);
+            helpers.start(move || {
+                while let Some((item, done)) = next(&queue) {
+                    // Nobody may want it any more.
+                    let _ = done.send(work(item));
+                }
+            })?;
+        }
+        jobs = Some(entrance);
+    }
+    Ok((Entrance { jobs, order }, Exit(exit)))
+}
+
+/// The next job; none when the entrance is gone. One worker waits at a time, the others for it.
+fn next<T>(queue: &Mutex<Receiver<Job<T>>>) -> Option<Job<T>> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+impl<T> Entrance<T> {
+    /// Adds an item; waits while the lane is full.
+    pub(crate) fn send(&self, item: T) -> Result<(), Gone> {
+        let slot = match &self.jobs {
+            None => Slot::Ready(item),
+            Some(jobs) => {
+                let (done, later) = sync_channel(1);
+                jobs.send((item, done)).map_err(|_| Gone)?;
+                Slot::Later(later)
+            }
+        };
+        self.order.send(slot).map_err(|_| Gone)
+    }
+
+    /// Adds an item that needs no work.
+    pub(crate) fn pass(&self, item: T) -> Result<(), Gone> {
+        self.order.send(Slot::Ready(item)).map_err(|_| Gone)
+    }
+}
+
+impl<T> Exit<T> {
+    /// The next item in order; `None` when the entrance is gone and everything is out.
+    pub(crate) fn recv(&self) -> Result<Option<T>, Gone> {
+        match self.0.recv() {
+            Err(_) => Ok(None),
+            Ok(Slot::Ready(item)) => Ok(Some(item)),
+            Ok(Slot::Later(later)) => later.recv().map(Some).map_err(|_| Gone),
+        }
+    }
+}
+
+impl Helpers {
+    pub(crate) fn start(&mut self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        self.0.push(Builder::new().name("seawall-snap".into()).spawn(run)?);
+        Ok(())
+    }
+
+    /// Waits for all of them. A panic has been seen already, by whoever waited for the thread's work.
+    pub(crate) fn join(&mut self) {
+        for helper in self.0.drain(..) {
+            let _ = helper.join();
+        }
+    }
+}
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+/// Buffers that are used again.
+pub(crate) struct Pool<T>(Arc<Mutex<Vec<T>>>);
+
+/// Most buffers that are kept.
+const SPARES_MAX: usize = 24;
+
+impl<T: Default> Pool<T> {
+    pub(crate) fn new() -> Pool<T> {
+        Pool(Arc::default())
+    }
+
+    pub(crate) fn take(&self) -> T {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    pub(crate) fn give(&self, buffer: T) {
+        let mut spares = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < SPARES_MAX {
+            spares.push(buffer);
+        }
+    }
+}
+
+impl<T> Clone for Pool<T> {
+    fn clone(&self) -> Pool<T> {
+        Pool(Arc::clone(&self.0))
+    }
+}
+
+impl<T> fmt::Debug for Entrance<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entrance").field("workers", &self.jobs.is_some()).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Exit<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exit").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Pool<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn doubled(workers: usize) -> Vec<u64> {
+        let mut helpers = Helpers::default();
+        let work = || {
+            Ok(|n: u64| {
+                // The later, the faster.
+                std::thread::sleep(Duration::from_micros(300u64.saturating_sub(n * 3)));
+                n * 2
+            })
+        };
+        let (entrance, exit) = lane(workers, 3, &mut helpers, work).unwrap();
+        helpers
+            .start(move || {
+                (0..100).for_each(|n| entrance.send(n).unwrap());
+                entrance.pass(1).unwrap();
+            })
+            .unwrap();
+        std::iter::from_fn(|| exit.recv().unwrap()).collect()
+    }
+
+    #[test]
+    fn items_come_out_in_order() {
+        for workers in [1, 2, 4] {
+            assert_eq!(doubled(workers), (0..100).map(|n| n * 2).chain([1]).collect::<Vec<_>>());
+        }
+        assert_eq!(doubled(0), (0..100).chain([1]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whoever_waits_hears_of_the_other_side() {
+        for workers in [0, 2] {
+            let mut helpers = Helpers::default();
+            let (entrance, exit) = lane(workers, 3, &mut helpers, || Ok(|n: u8| n)).unwrap();
+            drop(exit);
+            assert!((0..9).any(|n| entrance.send(n) == Err(Gone)));
+        }
+        let mut helpers = Helpers::default();
+        let panics = || Ok(|n: u8| if n == 2 { std::panic::panic_any(n) } else { n });
+        let (entrance, exit) = lane(1, 2, &mut helpers, panics).unwrap();
+        helpers.start(move || while entrance.send(2).is_ok() {}).unwrap();
+        assert_eq!(exit.recv(), Err(Gone));
+        drop(exit);
+        helpers.join();
+    }
+}

@@ -1,0 +1,86 @@
+//! Which snapshots may go, and which part of the log: pure decisions over what is known of one group.
+//!
+//! Place: below the shelf, which acts on them. Invariant: a snapshot goes only when enough newer ones are
+//! verified, so damage that nobody has looked for cannot take the last good one. Nothing here fails.
+
+use crate::types::SnapshotId;
+use seawall_wal::mutant::mutant;
+
+/// What is known of a published snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Known {
+    pub(crate) id: SnapshotId,
+    /// Read back whole, and as it was written, since the catalog was opened.
+    pub(crate) verified: bool,
+    /// A reader or a transfer has it.
+    pub(crate) pinned: bool,
+}
+
+/// Those of `known`, one group's in ascending order, that `keep` newer ones have replaced; oldest first.
+pub(crate) fn replaced(known: &[Known], keep: usize) -> Vec<SnapshotId> {
+    let mut newer = 0;
+    let mut gone = Vec::new();
+    for snapshot in known.iter().rev() {
+        if newer >= keep && !snapshot.pinned {
+            gone.push(snapshot.id);
+        }
+        newer += usize::from(snapshot.verified || mutant("unverified_snapshots_count"));
+    }
+    gone.reverse();
+    gone
+}
+
+/// The verified snapshot of one group with `behind` newer verified ones.
+pub(crate) fn floor(known: &[Known], behind: usize) -> Option<SnapshotId> {
+    known.iter().rev().filter(|snapshot| snapshot.verified).nth(behind).map(|snapshot| snapshot.id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `v` verified, `p` pinned, `b` both, `-` neither; the oldest first, at index 1.
+    fn known(text: &str) -> Vec<Known> {
+        let of = |(at, c): (usize, char)| Known {
+            id: SnapshotId { group: 1, index: at as u64 + 1, term: 1 },
+            verified: "vb".contains(c),
+            pinned: "pb".contains(c),
+        };
+        text.chars().enumerate().map(of).collect()
+    }
+
+    #[test]
+    fn what_goes() {
+        for (text, keep, gone) in [
+            ("", 1, &[][..]),
+            ("v", 1, &[]),
+            ("vv", 1, &[1]),
+            ("v-", 1, &[]),
+            ("vv-", 1, &[1]),
+            ("--v", 1, &[1, 2]),
+            ("---", 1, &[]),
+            ("vvv", 2, &[1]),
+            ("bvv", 2, &[]),
+            ("pvbv", 1, &[2]),
+            ("vv-v", 2, &[1]),
+            ("vvvvvv", 4, &[1, 2]),
+        ] {
+            let found: Vec<u64> = replaced(&known(text), keep).iter().map(|id| id.index).collect();
+            assert_eq!(found, gone, "{text} {keep}");
+        }
+    }
+
+    #[test]
+    fn what_the_log_may_lose() {
+        for (text, behind, index) in [
+            ("", 0, None),
+            ("v", 0, Some(1)),
+            ("v", 1, None),
+            ("vv-", 1, Some(1)),
+            ("v-v-", 1, Some(1)),
+            ("-v", 1, None),
+        ] {
+            assert_eq!(floor(&known(text), behind).map(|id| id.index), index, "{text} {behind}");
+        }
+    }
+}
