@@ -5,7 +5,7 @@
 //! file, chunk and reason, and stays failed until it is set to a chunk again.
 //!
 //! ```text
-//! medium ──► read a frame (helper 1) ──► CRC, decompress (helpers from 2 on) ──► digest, caller
+//! medium ──► read a frame (helper 1) ──► CRC, decompress (helpers from 3 on) ──► digest, caller
 //! ```
 
 use crate::codec::Decoder;
@@ -305,7 +305,9 @@ fn start(snapshot: &Arc<Snapshot>, from: (u32, u64), helpers: u32) -> Result<Way
     if helpers == 0 {
         return Ok(Way::Here { frames, tools: tools().map_err(failed)? });
     }
-    let workers = helpers as usize - 1;
+    // The caller's thread is one that decompresses: with as many busy threads as cores, what was read waits for
+    // its helper to be scheduled, and the device for the next read.
+    let workers = (helpers as usize).saturating_sub(2);
     let own = if workers == 0 { Some(tools().map_err(failed)?) } else { None };
     let mut threads = Helpers::default();
     let work = || {

@@ -29,7 +29,7 @@ fn every_flipped_bit_is_found() {
     let disk = disk_with_small();
     let good = disk.read_file(&file(20));
     assert!(good.len() < 300);
-    for helpers in [0, 2] {
+    for helpers in [0, 2, 3] {
         let options = Options { helpers, ..options() };
         for bit in 0..good.len() * 8 {
             // Threads are slow to start; a bit of each byte shows that they find the same.
