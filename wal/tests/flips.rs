@@ -10,7 +10,7 @@ mod logs;
 
 mod harness;
 
-use harness::ids;
+use harness::{ids, try_ids};
 use logs::{BLOCK, Log, Place};
 use seawall_wal::disk::Random;
 use seawall_wal::disk::sim::SimRandom;
@@ -112,6 +112,15 @@ impl Log {
     fn open(&self, place: Place, lsn: Lsn, bit: u64) {
         let disk = self.disk.fork(1);
         disk.corrupt(&logs::name(lsn.segment()), lsn.offset() as usize, |bytes| bytes[0] ^= 1 << bit);
+        // What it does not read its reader finds, unless it is released.
+        match self.open_by_footers(&disk.fork(1)).map(|wal| try_ids(&wal)) {
+            Ok(Ok(ids)) => assert_eq!(ids, self.ids, "{lsn}"),
+            Ok(Err(Error::Corrupt { damage, .. })) => {
+                assert!(place.refused() && damage[0].from <= lsn && lsn < damage[0].to, "{lsn}: {damage:?}");
+            }
+            Ok(Err(error)) => panic!("{lsn}: {error}"),
+            Err(error) => assert!(place.refused(), "{lsn} is {place:?}: {error}"),
+        }
         let before = logs::contents(&disk);
         for _ in 0..2 {
             match self.open_on(&disk) {

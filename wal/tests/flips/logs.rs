@@ -134,7 +134,14 @@ impl Log {
         log
     }
 
+    /// Reads everything.
     pub fn open_on(&self, disk: &Arc<SimDisk>) -> Result<Wal, Error> {
+        let options = Options { verify_on_open: true, ..self.options.clone() };
+        Wal::open_in(stepped(disk), &options).map(|(wal, _)| wal)
+    }
+
+    /// Takes sealed segments on their footer's word.
+    pub fn open_by_footers(&self, disk: &Arc<SimDisk>) -> Result<Wal, Error> {
         Wal::open_in(stepped(disk), &self.options).map(|(wal, _)| wal)
     }
 
