@@ -5,16 +5,20 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
-use seawall_wal::{Env, Ticket, Wal};
+use seawall_wal::{Env, Threads, Ticket, Wal};
 
+use crate::cache::{CacheStats, Tail};
 use crate::compact::{self, Sweep};
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
+use crate::keeper::Keeper;
 use crate::options::Options;
 use crate::restore::{self, Fenced, Found};
+use crate::rewrite::{Rewrite, RewriteStats};
 use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location};
 use crate::view::{self, Wanted};
 use crate::write::{self, WriteBatch};
@@ -42,9 +46,15 @@ struct Core {
     wal: RwLock<Option<Wal>>,
     groups: Groups,
     pins: Pins,
+    tail: Tail,
     sweep: Sweep,
     /// What open found damaged; entries that are gone since then included.
     fenced: Fenced,
+    rewrite: Rewrite,
+    /// Who rewrites; unset where writers do, a piece behind each write.
+    keeper: OnceLock<Keeper>,
+    /// The segment being written when the keeper was last woken.
+    seen: AtomicU32,
     options: Options,
 }
 
@@ -76,6 +86,10 @@ pub struct Stats {
     /// What keeps the log's prefix: the lowest segment that holds anything, its live entries, and its hard
     /// states, conf states and compaction points that are the latest of their group.
     pub oldest: Option<(u32, u64, u64)>,
+    /// Reads that memory answered, and those that it did not.
+    pub cache: CacheStats,
+    /// What was copied out of old segments.
+    pub rewrite: RewriteStats,
 }
 
 impl Engine {
@@ -85,7 +99,7 @@ impl Engine {
     /// [`Error::Option`], or the log's error.
     pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Engine> {
         options.check()?;
-        Engine::fresh(Wal::create(dir, &options.log)?, options)
+        Engine::fresh(Wal::create(dir, &options.log)?, Threads::Spawned, options)
     }
 
     /// Opens the engine in `dir`. What it then shows is durable (INV-3).
@@ -97,7 +111,7 @@ impl Engine {
     /// the engine.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
-        Engine::restore(Wal::open(dir, &options.log)?, options)
+        Engine::restore(Wal::open(dir, &options.log)?, Threads::Spawned, options)
     }
 
     /// As [`Engine::create`], with disk, clock, randomness and threads as parameters.
@@ -106,7 +120,8 @@ impl Engine {
     /// As [`Engine::create`].
     pub fn create_in(env: Env, options: &Options) -> Result<Engine> {
         options.check()?;
-        Engine::fresh(Wal::create_in(env, &options.log)?, options)
+        let threads = env.threads;
+        Engine::fresh(Wal::create_in(env, &options.log)?, threads, options)
     }
 
     /// As [`Engine::open`], with disk, clock, randomness and threads as parameters.
@@ -115,24 +130,51 @@ impl Engine {
     /// As [`Engine::open`].
     pub fn open_in(env: Env, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
-        Engine::restore(Wal::open_in(env, &options.log)?, options)
+        let threads = env.threads;
+        Engine::restore(Wal::open_in(env, &options.log)?, threads, options)
     }
 
-    fn restore((wal, log): (Wal, seawall_wal::Report), options: &Options) -> Result<(Engine, Report)> {
+    fn restore(
+        (wal, log): (Wal, seawall_wal::Report),
+        threads: Threads,
+        options: &Options,
+    ) -> Result<(Engine, Report)> {
         let (groups, pins, found, fenced) = restore::restore(&wal, &log.by_footer)?;
         let Found { records, groups: count, entries } = found;
-        let engine = Engine::start(wal, (groups, pins, fenced), options)?;
+        let engine = Engine::start(wal, threads, (groups, pins, fenced), options)?;
         Ok((engine, Report { log, records, groups: count, entries }))
     }
 
-    fn fresh(wal: Wal, options: &Options) -> Result<Engine> {
-        Engine::start(wal, (Groups::new([]), Pins::default(), Vec::new()), options)
+    fn fresh(wal: Wal, threads: Threads, options: &Options) -> Result<Engine> {
+        Engine::start(wal, threads, (Groups::new([]), Pins::default(), Vec::new()), options)
     }
 
-    fn start(wal: Wal, (groups, pins, fenced): (Groups, Pins, Fenced), options: &Options) -> Result<Engine> {
+    fn start(
+        wal: Wal,
+        threads: Threads,
+        (groups, pins, fenced): (Groups, Pins, Fenced),
+        options: &Options,
+    ) -> Result<Engine> {
         wal.set_sealer(Box::new(FooterSealer::default()))?;
-        let (wal, sweep, options) = (RwLock::new(Some(wal)), Sweep::default(), options.clone());
-        Ok(Engine(Arc::new(Core { wal, groups, pins, sweep, fenced, options })))
+        let core = Arc::new(Core {
+            wal: RwLock::new(Some(wal)),
+            groups,
+            pins,
+            tail: Tail::new(options.cache_bytes),
+            sweep: Sweep::default(),
+            fenced,
+            rewrite: Rewrite::default(),
+            keeper: OnceLock::new(),
+            seen: AtomicU32::new(0),
+            options: options.clone(),
+        });
+        if threads == Threads::Spawned {
+            let weak = Arc::downgrade(&core);
+            let step = move || weak.upgrade().map(|core| core.rewrite().unwrap_or(false));
+            let keeper = Keeper::spawn(step).map_err(|source| Error::Thread { source: Arc::new(source) })?;
+            let _ = core.keeper.set(keeper);
+        }
+        Ok(Engine(core))
     }
 
     /// A handle of group `id`, whether it exists or not.
@@ -171,7 +213,7 @@ impl Engine {
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal()?;
-        let ticket = write::write(&wal, &core.groups, &core.pins, batch)?;
+        let ticket = write::write(&wal, &core.groups, &core.pins, &core.tail, batch)?;
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
@@ -220,6 +262,8 @@ impl Engine {
             groups: core.groups.ids().len(),
             entries: core.pins.live_entries(),
             segments: (wal.first_segment(), wal.active_segment()),
+            cache: core.tail.stats(),
+            rewrite: core.rewrite.stats(),
             oldest: core.pins.lowest().map(|(at, c)| (at, positive(c.entries), positive(c.states))),
         })
     }
@@ -232,7 +276,28 @@ impl Core {
     }
 
     fn advance(&self, wal: &Wal) -> Result<()> {
-        compact::advance(wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)
+        compact::advance(wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)?;
+        match self.keeper.get() {
+            // There is something to do at most once per segment.
+            Some(keeper) => {
+                let segment = wal.active_segment();
+                if self.seen.swap(segment, Ordering::Relaxed) != segment {
+                    keeper.wake();
+                }
+            }
+            None => {
+                self.rewrite.step(wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One piece of rewriting, and the release of what it freed; whether there is more.
+    fn rewrite(&self) -> Result<bool> {
+        let wal = self.wal()?;
+        let more = self.rewrite.step(&wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
+        compact::advance(&wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)?;
+        Ok(more)
     }
 }
 
@@ -320,7 +385,7 @@ impl Group {
         let core = &*self.core;
         let wal = core.wal()?;
         let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
-        view::entries(&wal, &core.groups, &core.pins, wanted, more)
+        view::entries(&wal, &core.groups, &core.pins, &core.tail, wanted, more)
     }
 
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {

@@ -136,6 +136,12 @@ pub enum Error {
     /// An option is out of range.
     #[error(transparent)]
     Option(#[from] OutOfRange),
+    /// The engine's thread could not be started.
+    #[error("cannot start the engine's thread: {source}")]
+    Thread {
+        /// What the system said.
+        source: std::sync::Arc<std::io::Error>,
+    },
     /// The engine was closed.
     #[error("the engine is closed")]
     Closed,

@@ -50,11 +50,13 @@
 //!
 //! # Modules
 //!
-//! Modules stand on floors and import only from floors below: types; record, options; error; group; write,
-//! restore, view, compact; engine; adapters. `ARCHITECTURE.md` has the table and a reading order.
+//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper; error; group; write,
+//! restore, view, compact, rewrite; engine; adapters. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
 
+mod cache;
+mod keeper;
 mod options;
 mod record;
 
@@ -65,6 +67,7 @@ mod group;
 mod compact;
 pub mod look;
 mod restore;
+mod rewrite;
 mod view;
 mod write;
 
@@ -76,10 +79,12 @@ pub mod fuzz;
 #[cfg(feature = "raft-rs")]
 pub mod raft_rs;
 
+pub use cache::CacheStats;
 pub use engine::{Engine, Group, Report, Stats};
 pub use error::{Error, Fault};
 pub use options::{Options, OutOfRange};
 pub use record::DecodeError;
+pub use rewrite::RewriteStats;
 pub use seawall_wal::Ticket;
 pub use types::{ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState};
 pub use write::WriteBatch;

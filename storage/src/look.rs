@@ -34,6 +34,15 @@ pub enum What {
         /// Whether entries at and behind `first` were replaced.
         truncates: bool,
     },
+    /// Copies of live entries, so that the segment they were in may go.
+    Moved {
+        /// First index.
+        first: u64,
+        /// Last index.
+        last: u64,
+        /// Their term.
+        term: u64,
+    },
     /// Sets the hard state.
     HardState(HardState),
     /// Sets the conf state, which is the operation's part.
@@ -57,10 +66,11 @@ pub enum What {
 }
 
 impl What {
-    /// Its name, as tools show it: `entries`, `hard_state`, `conf_state`, `compact`, `start`, `remove`.
+    /// Its name, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`, `remove`.
     pub fn name(&self) -> &'static str {
         match self {
             What::Entries { .. } => "entries",
+            What::Moved { .. } => "moved",
             What::HardState(_) => "hard_state",
             What::ConfState => "conf_state",
             What::Compact { .. } => "compact",
@@ -86,6 +96,10 @@ fn line(of: &GroupOp, next_part: &mut usize) -> OpLine {
         Op::Entries { first, term, count, truncates } => {
             let last = first.saturating_add(u64::from(count).saturating_sub(1));
             What::Entries { first, last, term, truncates }
+        }
+        Op::Moved { first, term, count } => {
+            let last = first.saturating_add(u64::from(count).saturating_sub(1));
+            What::Moved { first, last, term }
         }
         Op::HardState(hard) => What::HardState(hard),
         Op::ConfState => What::ConfState,

@@ -18,11 +18,22 @@ pub struct Options {
     /// More frees segments sooner, fewer keeps single writes shorter: the caller whose write comes next
     /// pays for copying this many hard states, conf states and compaction points into the log's queue.
     pub restate_groups_max: usize,
+    /// Bytes that the log may be longer than twice the live entries in it, 0 to 2^40; beyond that the oldest
+    /// segments' live entries are copied to its end, so that they can go. Default 256 MiB.
+    pub slack_bytes: usize,
+    /// Bytes of the newest payloads, over all groups, that are kept in memory so that reading them takes no
+    /// call; 0 to 2^40, 0 keeps none. Default 64 MiB.
+    pub cache_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { log: seawall_wal::Options::default(), restate_groups_max: 64 }
+        Options {
+            log: seawall_wal::Options::default(),
+            restate_groups_max: 64,
+            slack_bytes: 256 << 20,
+            cache_bytes: 64 << 20,
+        }
     }
 }
 
@@ -43,9 +54,15 @@ pub struct OutOfRange {
 impl Options {
     /// Checks every option of this floor; the log checks its own.
     pub(crate) fn check(&self) -> Result<(), OutOfRange> {
-        let (min, max) = (1, 1024);
-        if !(min..=max).contains(&self.restate_groups_max) {
-            return Err(OutOfRange { name: "restate_groups_max", value: self.restate_groups_max, min, max });
+        let ranges = [
+            ("restate_groups_max", self.restate_groups_max, 1, 1024),
+            ("slack_bytes", self.slack_bytes, 0, 1 << 40),
+            ("cache_bytes", self.cache_bytes, 0, 1 << 40),
+        ];
+        for (name, value, min, max) in ranges {
+            if !(min..=max).contains(&value) {
+                return Err(OutOfRange { name, value, min, max });
+            }
         }
         Ok(())
     }

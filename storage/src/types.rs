@@ -102,6 +102,3 @@ pub(crate) struct Location {
     /// CRC-32C of the bytes.
     pub(crate) crc: u32,
 }
-
-// The price of a live entry in memory; the index promises at most 16 bytes.
-const _: () = assert!(size_of::<Location>() == 16);

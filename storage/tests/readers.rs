@@ -10,7 +10,8 @@ use seawall::{Engine, Entry, EntryRef, Error, HardState, Options, WriteBatch};
 use tempfile::TempDir;
 
 fn small() -> Options {
-    let mut options = Options { restate_groups_max: 8, ..Options::default() };
+    // A few records: some reads find what they ask for in memory, some half of it, some nothing.
+    let mut options = Options { restate_groups_max: 8, cache_bytes: 8 << 10, ..Options::default() };
     options.log.segment_bytes = 64 << 10;
     options
 }

@@ -12,7 +12,8 @@ fn env(disk: &Arc<SimDisk>) -> Env {
 }
 
 fn options() -> Options {
-    let mut options = Options::default();
+    // Rot is on the disk: nothing is to be read from memory.
+    let mut options = Options { cache_bytes: 0, ..Options::default() };
     options.log.segment_bytes = 48 << 10;
     options
 }

@@ -15,12 +15,15 @@ use crate::options::{OpenMode, Options};
 use crate::scan::untouched;
 use crate::segment::{Segment, file_name};
 use crate::survey::{Files, Surveyed};
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, share_out};
 use crate::types::Lsn;
 use crate::verdict::{Verdict, decide_fresh};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Files that are synced at a time.
+const SYNCS: usize = 16;
 
 /// What open found and did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -100,7 +103,7 @@ pub(crate) fn recover(
     }
     let names = list(disk)?;
     let salvage = options.mode == OpenMode::Salvage && fresh.is_none();
-    let files = if salvage { open_to_read(disk, &names) } else { open_and_sync(disk, &names)? };
+    let files = if salvage { open_to_read(disk, &names) } else { open_and_sync(disk, &names, readers)? };
     let synced = clock.now_ns();
     let (facts, verdict) = match fresh {
         Some(_) => survey_fresh(disk, &files, &identity)?,
@@ -154,15 +157,26 @@ fn since(from_ns: u64, to_ns: u64) -> Duration {
 
 /// Makes what is there durable before it is believed: a killed process may have left it in the page
 /// cache only, and a failed sync may have left pages that the device never got.
-fn open_and_sync(disk: &dyn Disk, names: &Names) -> Result<BTreeMap<u32, Arc<dyn DiskFile>>, Error> {
+fn open_and_sync(
+    disk: &dyn Disk,
+    names: &Names,
+    readers: usize,
+) -> Result<BTreeMap<u32, Arc<dyn DiskFile>>, Error> {
     let mut files = BTreeMap::new();
     for &sequence in &names.segments {
         let name = file_name(sequence);
         let file = disk.open(&name, Access::Write).map_err(|e| failed(disk, "open", &name, e))?;
-        if !mutant("files_not_synced_at_open") {
-            file.sync().map_err(|e| failed(disk, "sync", &name, e))?;
-        }
         files.insert(sequence, file);
+    }
+    if !mutant("files_not_synced_at_open") {
+        // Each waits for a flush of the device, which those under way at a time share.
+        let all: Vec<_> = files.iter().collect();
+        let threads = if readers == 1 { 1 } else { SYNCS };
+        let sync = |i: usize| {
+            let (sequence, file): (&u32, &Arc<dyn DiskFile>) = all[i];
+            file.sync().map_err(|e| failed(disk, "sync", &file_name(*sequence), e))
+        };
+        share_out(threads, all.len(), &sync).into_iter().collect::<Result<(), Error>>()?;
     }
     if !mutant("directory_not_synced_at_open") {
         disk.sync().map_err(|e| failed(disk, "sync", "", e))?;

@@ -280,6 +280,11 @@ impl Wal {
         segment_bytes.saturating_sub(blocks + len32(headers)) as usize
     }
 
+    /// Length of a new segment file, in bytes.
+    pub fn segment_bytes(&self) -> u64 {
+        u64::from(self.options.segment_bytes / self.block_bytes * self.block_bytes)
+    }
+
     /// Makes everything enqueued so far durable, lazy records included; returns the durable end.
     pub fn flush(&self) -> Result<Lsn, Error> {
         self.log.flush()

@@ -117,7 +117,8 @@ fn a_directory_that_cannot_be_written() {
 fn locked_by_another_process_which_is_named() {
     const HOLD: &str = "SEAWALL_TEST_HOLD";
     if let Some(dir) = std::env::var_os(HOLD) {
-        let (_wal, _) = Wal::open(dir, &small()).unwrap();
+        let (wal, _) = Wal::open(dir, &small()).unwrap();
+        settle(&wal);
         println!("\nheld");
         // Until the parent lets go.
         let _ = std::io::stdin().read(&mut [0]);

@@ -53,7 +53,9 @@ impl Default for Plan {
 
 impl Plan {
     pub fn options(&self) -> Options {
-        let mut options = Options { restate_groups_max: 4, ..Options::default() };
+        // Live entries are copied out of old segments all the time, and most reads go to the disk.
+        let mut options =
+            Options { restate_groups_max: 4, slack_bytes: 0, cache_bytes: 16 << 10, ..Options::default() };
         options.log.strategy = self.strategy;
         options.log.segment_bytes = self.segment_bytes;
         options.log.backend = self.backend;

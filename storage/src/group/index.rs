@@ -1,14 +1,17 @@
-//! Where each live entry of one group lies: a contiguous run of 16-byte locations.
+//! Where each live entry of one group lies: a contiguous run of locations, 12 bytes each and a little more.
 //! Place on the data's way: filled when a record is enqueued or replayed, read by every entry read.
-//! Invariants: `first <= index < end` has exactly one location; memory grows and shrinks by chunks, so a
-//! long log never doubles. Cannot fail; an index outside the run has no location.
+//! Invariants: `first <= index < end` has exactly one location; memory grows in small steps and goes by
+//! chunks, so a long log never doubles. Cannot fail; an index outside the run has no location.
 
 use std::collections::VecDeque;
 
 use crate::types::Location;
 
-/// Locations per chunk: 2 KiB, the price of a group with a short log.
+/// Locations per chunk.
 const CHUNK: usize = 128;
+
+/// Locations that a chunk has room for at a time: 192 bytes, the price of a group with a short log.
+const STEP: usize = 16;
 
 /// The locations of the entries `first..end`.
 #[derive(Debug, Default)]
@@ -17,7 +20,82 @@ pub(super) struct LogIndex {
     /// Slots of the front chunk before that of `first`; `< CHUNK`.
     skip: usize,
     len: usize,
-    chunks: VecDeque<Box<[Location; CHUNK]>>,
+    /// All but the last are full.
+    chunks: VecDeque<Chunk>,
+}
+
+/// Up to [`CHUNK`] locations. Entries of one group share their segment with their neighbours, so it is
+/// said once for each run of them.
+#[derive(Debug, Default)]
+struct Chunk {
+    places: Vec<Place>,
+    /// First slot and segment of each run, ascending by slot.
+    runs: Vec<(u32, u32)>,
+}
+
+/// A location without its segment.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    offset: u32,
+    length: u32,
+    crc: u32,
+}
+
+// The price of a live entry in memory; with its share of the chunk it stays below 16 bytes.
+const _: () = assert!(size_of::<Place>() == 12);
+
+impl Chunk {
+    fn get(&self, slot: usize) -> Option<Location> {
+        let Place { offset, length, crc } = *self.places.get(slot)?;
+        let run = self.runs.partition_point(|(first, _)| *first as usize <= slot).checked_sub(1)?;
+        let segment = self.runs.get(run)?.1;
+        Some(Location { segment, offset, length, crc })
+    }
+
+    /// Takes as many of `locations` as fit; returns the others.
+    fn fill<'a>(&mut self, locations: &'a [Location]) -> &'a [Location] {
+        let (now, rest) = locations.split_at((CHUNK - self.places.len()).min(locations.len()));
+        let len = self.places.len() + now.len();
+        if len > self.places.capacity() {
+            self.places.reserve_exact(len.next_multiple_of(STEP) - self.places.len());
+        }
+        for run in now.chunk_by(|a, b| a.segment == b.segment) {
+            let segment = run.first().map_or(0, |at| at.segment);
+            if self.runs.last().is_none_or(|(_, last)| *last != segment) {
+                self.runs.reserve_exact(1);
+                // At most `CHUNK`.
+                self.runs.push((u32::try_from(self.places.len()).unwrap_or(u32::MAX), segment));
+            }
+            let place = |at: &Location| Place { offset: at.offset, length: at.length, crc: at.crc };
+            self.places.extend(run.iter().map(place));
+        }
+        rest
+    }
+
+    fn replace(&mut self, slot: usize, location: Location) {
+        let segments =
+            |chunk: &Chunk| (0..chunk.places.len()).filter_map(|i| Some(chunk.get(i)?.segment)).collect();
+        let mut segments: Vec<u32> = segments(self);
+        if let (Some(place), Some(segment)) = (self.places.get_mut(slot), segments.get_mut(slot)) {
+            *place = Place { offset: location.offset, length: location.length, crc: location.crc };
+            if std::mem::replace(segment, location.segment) == location.segment {
+                return;
+            }
+        }
+        let runs = segments.chunk_by(|a, b| a == b).scan(0, |next, run| {
+            let first = *next;
+            *next += run.len();
+            // At most `CHUNK`.
+            Some((u32::try_from(first).unwrap_or(u32::MAX), *run.first()?))
+        });
+        self.runs = runs.collect();
+        self.runs.shrink_to_fit();
+    }
+
+    fn truncate(&mut self, slots: usize) {
+        self.places.truncate(slots);
+        self.runs.retain(|(first, _)| (*first as usize) < slots);
+    }
 }
 
 impl LogIndex {
@@ -45,25 +123,41 @@ impl LogIndex {
             return None;
         }
         let slot = self.skip + at;
-        self.chunks.get(slot / CHUNK)?.get(slot % CHUNK).copied()
+        self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)
     }
 
     /// Adds the locations of the entries from `end()` on.
     pub(super) fn extend(&mut self, mut locations: &[Location]) {
+        self.len += locations.len();
         while !locations.is_empty() {
-            let slot = self.skip + self.len;
-            if slot / CHUNK == self.chunks.len() {
-                self.chunks.push_back(Box::new([Location::default(); CHUNK]));
+            if self.chunks.back().is_none_or(|chunk| chunk.places.len() == CHUNK) {
+                self.chunks.push_back(Chunk::default());
             }
-            let free = self.chunks.get_mut(slot / CHUNK).and_then(|chunk| chunk.get_mut(slot % CHUNK..));
-            let Some(free) = free else { return };
-            let (now, rest) = locations.split_at(free.len().min(locations.len()));
-            if let Some(places) = free.get_mut(..now.len()) {
-                places.copy_from_slice(now);
-            }
-            self.len += now.len();
-            locations = rest;
+            let Some(chunk) = self.chunks.back_mut() else { return };
+            locations = chunk.fill(locations);
         }
+    }
+
+    /// Says that entry `index`, which is in the run, lies elsewhere now; returns where it was.
+    pub(super) fn replace(&mut self, index: u64, location: Location) -> Option<Location> {
+        let before = self.get(index)?;
+        let slot = self.skip + usize::try_from(index - self.first).ok()?;
+        self.chunks.get_mut(slot / CHUNK)?.replace(slot % CHUNK, location);
+        Some(before)
+    }
+
+    /// The indexes of entries in segments up to `segment`, ascending, with their places.
+    pub(super) fn up_to(&self, segment: u32) -> impl Iterator<Item = (u64, Location)> {
+        let old = move |chunk: &&(usize, &Chunk)| chunk.1.runs.iter().any(|(_, at)| *at <= segment);
+        let slots = |(at, chunk): (usize, &Chunk)| at * CHUNK..at * CHUNK + chunk.places.len();
+        let chunks = self.chunks.iter().enumerate().filter(move |chunk| old(&chunk));
+        chunks
+            .flat_map(slots)
+            .filter_map(|slot| {
+                let index = self.first + u64::try_from(slot.checked_sub(self.skip)?).ok()?;
+                Some((index, self.get(index)?))
+            })
+            .filter(move |(_, at)| at.segment <= segment)
     }
 
     /// Drops entries from `index` on, telling `dropped` where each was.
@@ -75,7 +169,14 @@ impl LogIndex {
         }
         let keep = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
         self.len = self.len.min(keep);
-        self.chunks.truncate((self.skip + self.len).div_ceil(CHUNK));
+        if self.len == 0 {
+            return self.restart(self.first);
+        }
+        let slots = self.skip + self.len;
+        self.chunks.truncate(slots.div_ceil(CHUNK));
+        if let Some(last) = self.chunks.back_mut() {
+            last.truncate((slots - 1) % CHUNK + 1);
+        }
     }
 
     /// Drops entries below `index`, telling `dropped` where each was.
@@ -107,8 +208,26 @@ impl LogIndex {
 mod tests {
     use super::*;
 
-    fn at(offset: u64) -> Location {
-        Location { offset: u32::try_from(offset).expect("small"), ..Location::default() }
+    /// Seven entries of each segment.
+    fn at(i: u64) -> Location {
+        let i = u32::try_from(i).expect("small");
+        Location { segment: 1 + i / 7, offset: i, length: i + 1, crc: i + 2 }
+    }
+
+    #[test]
+    fn an_entry_costs_less_than_sixteen_bytes() {
+        // Each allocation costs its allocator 16 bytes besides.
+        let heap = |bytes: usize| if bytes == 0 { 0 } else { bytes + 16 };
+        for per_segment in [20, 300] {
+            let mut index = LogIndex::default();
+            for i in 0..20_000u32 {
+                index.extend(&[Location { segment: i / per_segment, ..Location::default() }]);
+                let of = |chunk: &Chunk| heap(chunk.places.capacity() * 12) + heap(chunk.runs.capacity() * 8);
+                let chunks = heap(index.chunks.capacity() * size_of::<Chunk>());
+                let bytes = index.chunks.iter().map(of).sum::<usize>() + chunks + size_of::<LogIndex>();
+                assert!(i < 200 || bytes <= 16 * index.len(), "{bytes} bytes for {}", index.len());
+            }
+        }
     }
 
     #[test]
@@ -133,6 +252,8 @@ mod tests {
         for i in 0..1000 {
             index.extend(&[at(i)]);
             assert_eq!(index.chunks.len(), (index.len() - 1) / CHUNK + 1);
+            let room: usize = index.chunks.iter().map(|chunk| chunk.places.capacity()).sum();
+            assert!(room < index.len() + STEP);
         }
         index.advance(1000 + 500, |_| {});
         assert!(index.chunks.len() <= 500 / CHUNK + 2);
@@ -145,5 +266,46 @@ mod tests {
         index.advance(u64::MAX, |_| {});
         assert!(index.is_empty() && index.chunks.is_empty());
         assert_eq!(index.end(), 1510);
+    }
+
+    #[test]
+    fn entries_that_moved_are_found_where_they_are_now() {
+        let mut index = LogIndex::default();
+        index.restart(1);
+        index.extend(&(0..400).map(at).collect::<Vec<_>>());
+        index.advance(31, |_| {});
+        let mut expected: Vec<Location> = (0..400).map(at).collect();
+        for i in (30..400u64).step_by(3).chain(120..135) {
+            let place = &mut expected[usize::try_from(i).expect("small")];
+            let now = Location { segment: 900 + u32::try_from(i % 2).expect("small"), ..at(i + 1000) };
+            assert_eq!(index.replace(i + 1, now), Some(std::mem::replace(place, now)));
+        }
+        assert_eq!(index.replace(30, at(0)), None);
+        assert!((30..400).all(|i| index.get(i + 1) == Some(expected[usize::try_from(i).expect("small")])));
+        for segment in [0, 4, 5, 20, 57, 900] {
+            let old = (31..).zip(&expected[30..]).filter(|(_, at)| at.segment <= segment);
+            let old: Vec<(u64, Location)> = old.map(|(i, at)| (i, *at)).collect();
+            assert_eq!(index.up_to(segment).collect::<Vec<_>>(), old, "{segment}");
+        }
+    }
+
+    #[test]
+    fn every_cut_leaves_the_rest_as_it_was() {
+        for low in (0..300).step_by(13) {
+            for high in (low..300).step_by(29) {
+                let mut index = LogIndex::default();
+                index.extend(&(0..300).map(at).collect::<Vec<_>>());
+                let (mut front, mut back) = (Vec::new(), Vec::new());
+                index.truncate(high, |location| back.push(location));
+                index.advance(low, |location| front.push(location));
+                assert_eq!(front, (0..low).map(at).collect::<Vec<_>>());
+                assert_eq!(back, (high..300).map(at).collect::<Vec<_>>());
+                index.extend(&(high..high + 200).map(|i| at(i + 500)).collect::<Vec<_>>());
+                for i in 0..high + 200 {
+                    let expected = if i < high { at(i) } else { at(i + 500) };
+                    assert_eq!(index.get(i), (i >= low).then_some(expected), "{low} {high} {i}");
+                }
+            }
+        }
     }
 }

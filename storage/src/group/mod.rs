@@ -5,6 +5,7 @@
 
 mod index;
 mod map;
+mod moved;
 mod pins;
 mod publish;
 mod sealer;

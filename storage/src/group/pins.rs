@@ -8,6 +8,12 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 use seawall_wal::mutant::mutant;
 
+use crate::types::Location;
+
+/// What an entry takes in the log besides its payload, in bytes: its place in the table and in the index, and a
+/// share of the record's header.
+const ENTRY_BYTES: i64 = 64;
+
 /// Changes of counts, gathered while one record is applied.
 #[derive(Debug, Default)]
 pub(crate) struct Uses(Vec<(u32, Count)>);
@@ -17,13 +23,22 @@ pub(crate) struct Uses(Vec<(u32, Count)>);
 pub(crate) struct Count {
     /// Live entries.
     pub(crate) entries: i64,
+    /// What these take in the log, about, in bytes.
+    pub(crate) bytes: i64,
     /// Hard states, conf states and compaction points that are the latest of their group.
     pub(crate) states: i64,
 }
 
 impl Uses {
-    pub(crate) fn entry(&mut self, segment: u32, change: i64) {
-        self.at(segment).entries += change;
+    /// Entries come (`sign` 1) or go (-1).
+    pub(crate) fn entries(&mut self, places: &[Location], sign: i64) {
+        for run in places.chunk_by(|a, b| a.segment == b.segment) {
+            let Some(first) = run.first() else { continue };
+            let bytes: i64 = run.iter().map(|at| i64::from(at.length) + ENTRY_BYTES).sum();
+            let count = self.at(first.segment);
+            count.entries += sign * i64::try_from(run.len()).unwrap_or(i64::MAX);
+            count.bytes += sign * bytes;
+        }
     }
 
     /// One piece of small state moves; segment 0 is none.
@@ -97,6 +112,7 @@ impl Pins {
         for (segment, change) in &uses.0 {
             let count = table.counts.entry(*segment).or_default();
             count.entries += change.entries;
+            count.bytes += change.bytes;
             count.states += change.states;
             if *count == Count::default() {
                 table.counts.remove(segment);
@@ -132,6 +148,15 @@ impl Pins {
         self.0.lock().counts.iter().map(|(segment, count)| (*segment, *count)).collect()
     }
 
+    /// The lowest segment if it is sealed, nobody reads it and it holds entries; and what all segments hold
+    /// in bytes.
+    pub(crate) fn movable(&self, active: impl FnOnce() -> u32) -> Option<(u32, u64)> {
+        let table = self.0.lock();
+        let (segment, count) = table.counts.first_key_value()?;
+        let bytes: i64 = table.counts.values().map(|count| count.bytes).sum();
+        (count.entries > 0 && *segment < active()).then_some((*segment, u64::try_from(bytes).unwrap_or(0)))
+    }
+
     /// Live entries of all segments.
     pub(crate) fn live_entries(&self) -> u64 {
         let sum: i64 = self.0.lock().counts.values().map(|count| count.entries).sum();
@@ -143,20 +168,24 @@ impl Pins {
 mod tests {
     use super::*;
 
+    fn at(segment: u32) -> Location {
+        Location { segment, ..Location::default() }
+    }
+
     #[test]
     fn the_floor_is_the_lowest_of_counts_holds_and_the_active_segment() {
         let pins = Pins::default();
         assert_eq!(pins.floor(|| 9), 9);
         let mut uses = Uses::default();
-        uses.entry(3, 1);
+        uses.entries(&[at(3)], 1);
         uses.state(0, 3);
         uses.state(0, 5);
         pins.settle(&uses);
         assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (3, None));
 
         let mut uses = Uses::default();
-        uses.entry(3, -1);
-        uses.entry(6, 1);
+        uses.entries(&[at(3)], -1);
+        uses.entries(&[at(6)], 1);
         pins.settle(&uses);
         assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (3, Some(3)));
         assert_eq!(pins.only_state(|| 3), None, "the active segment is not moved out of");
@@ -168,7 +197,7 @@ mod tests {
         uses.state(3, 7);
         pins.settle(&uses);
         assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (5, Some(5)));
-        assert_eq!(pins.lowest(), Some((5, Count { entries: 0, states: 1 })));
+        assert_eq!(pins.lowest(), Some((5, Count { states: 1, ..Count::default() })));
         assert_eq!(pins.live_entries(), 1);
     }
 }

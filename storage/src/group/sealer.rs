@@ -21,10 +21,7 @@ use crate::types::{GroupId, HardState, Location};
 /// Each record also pays for the index's header, because each may be the first of its segment: 16 bytes
 /// too many for all others, which is less than the padding of one group.
 pub(crate) fn footer_bytes(ops: &[GroupOp]) -> usize {
-    let of = |op: &GroupOp| match op.op {
-        Op::Entries { count, .. } => FOOTER_PLACE_BYTES * usize::try_from(count).unwrap_or(0),
-        _ => 0,
-    };
+    let of = |op: &GroupOp| FOOTER_PLACE_BYTES * usize::try_from(op.op.entries()).unwrap_or(0);
     FOOTER_HEADER_BYTES + ops.iter().map(|op| FOOTER_OP_BYTES + of(op)).sum::<usize>()
 }
 
@@ -67,6 +64,10 @@ impl Lines {
                     *so_far = sum;
                     return;
                 }
+                self.log.push(*op);
+            }
+            Op::Moved { .. } => {
+                self.places.extend(parts.iter().map(|part| FooterPlace::from(*part)));
                 self.log.push(*op);
             }
             Op::HardState(hard) => self.hard = Some(hard),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use seawall_wal::mutant::mutant;
 
 use super::index::LogIndex;
+use super::moved::Moved;
 use super::pins::Uses;
 use super::terms::Terms;
 use crate::error::Fault;
@@ -20,6 +21,7 @@ pub(crate) struct GroupState {
     point: Point,
     log: LogIndex,
     terms: Terms,
+    moved: Moved,
     hard: HardState,
     conf: Option<Arc<ConfState>>,
     /// Segments of the records that said these last; 0 before any did.
@@ -59,7 +61,11 @@ impl GroupState {
 
     /// Whether anything is known of the group.
     pub(crate) fn exists(&self) -> bool {
-        !self.log.is_empty() || self.point_at != 0 || self.hard_at != 0 || self.conf_at != 0
+        !self.log.is_empty()
+            || !self.moved.is_empty()
+            || self.point_at != 0
+            || self.hard_at != 0
+            || self.conf_at != 0
     }
 
     pub(crate) fn point(&self) -> Point {
@@ -131,6 +137,7 @@ impl GroupState {
             Op::Entries { first, term, truncates, .. } => {
                 self.append(first, term, truncates, locations, uses)?;
             }
+            Op::Moved { first, term, .. } => self.relocate(first, term, locations, uses)?,
             Op::HardState(hard) => {
                 if let Some((field, ..)) = hard_state_back(&self.hard, &hard) {
                     return Err(Fault::HardState { field });
@@ -197,7 +204,7 @@ impl GroupState {
             return Err(Fault::Term { index: first, term, known });
         }
         if first < expected {
-            self.log.truncate(first, |location| uses.entry(location.segment, -1));
+            self.log.truncate(first, |location| uses.entries(&[location], -1));
             if !mutant("terms_not_truncated") {
                 self.terms.truncate(first);
             }
@@ -208,13 +215,81 @@ impl GroupState {
         }
         self.terms.push(first, term);
         self.log.extend(locations);
-        for run in locations.chunk_by(|a, b| a.segment == b.segment) {
-            if let Some(location) = run.first() {
-                uses.entry(location.segment, i64::try_from(run.len()).unwrap_or(i64::MAX));
-            }
-        }
+        uses.entries(locations, 1);
+        self.moved.truncate(first, uses);
         self.end = End::Known;
         Ok(())
+    }
+
+    /// Entries lie elsewhere now. In a running engine they are all in the index: who copies them holds the
+    /// group. Replay meets copies of entries whose first place is gone, and keeps them until it settles; a
+    /// copy of what is compacted by then is nobody's.
+    fn relocate(
+        &mut self,
+        first: u64,
+        term: u64,
+        locations: &[Location],
+        uses: &mut Uses,
+    ) -> Result<(), Fault> {
+        let fits = first.checked_add(locations.len() as u64).is_some_and(|end| end - 1 <= INDEX_MAX);
+        if first == 0 || locations.is_empty() || !fits {
+            return Err(Fault::Index { index: first, point: self.point.index });
+        }
+        for (index, at) in (first..).zip(locations) {
+            if index <= self.point.index {
+                continue;
+            }
+            let known = if self.log.get(index).is_some() { self.terms.get(index) } else { None };
+            if let Some(known) = known {
+                if known != term {
+                    return Err(Fault::Term { index, term, known });
+                }
+                if let Some(before) = self.log.replace(index, *at) {
+                    uses.entries(&[before], -1);
+                    uses.entries(&[*at], 1);
+                }
+            } else if self.end == End::Open || (!self.log.is_empty() && index < self.log.first()) {
+                self.moved.put(index, term, *at, uses);
+            } else {
+                return Err(Fault::Index { index, point: self.point.index });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the copies that were met before the entries they belong to into the index; `false` if they do
+    /// not close the hole.
+    fn adopt(&mut self) -> bool {
+        let (from, to) = (self.first_index(), self.moved.last().unwrap_or(0));
+        let closed = self.moved.first() == Some(from) && (self.log.is_empty() || self.log.first() == to + 1);
+        if !closed {
+            return false;
+        }
+        let (mut log, mut terms) = (LogIndex::default(), Terms::default());
+        log.restart(from);
+        for (index, term, at) in self.moved.take() {
+            if index != log.end() || terms.last().is_some_and(|last| last > term) {
+                return false;
+            }
+            terms.push(index, term);
+            log.extend(&[at]);
+        }
+        for (first, term) in self.terms.iter() {
+            if terms.last().is_some_and(|last| last > term) {
+                return false;
+            }
+            terms.push(first, term);
+        }
+        let rest: Vec<Location> =
+            (self.log.first()..self.log.end()).filter_map(|i| self.log.get(i)).collect();
+        log.extend(&rest);
+        (self.log, self.terms) = (log, terms);
+        true
+    }
+
+    /// Live entries in segments up to `segment`, ascending: index, term and place.
+    pub(crate) fn entries_up_to(&self, segment: u32) -> impl Iterator<Item = (u64, u64, Location)> {
+        self.log.up_to(segment).filter_map(|(index, at)| Some((index, self.terms.get(index)?, at)))
     }
 
     fn compact(&mut self, point: Point, uses: &mut Uses) -> Result<(), Fault> {
@@ -225,7 +300,8 @@ impl GroupState {
         if let Some(known) = self.term(point.index).filter(|known| *known != point.term) {
             return Err(Fault::Term { index: point.index, term: point.term, known });
         }
-        self.log.advance(point.index.saturating_add(1), |location| uses.entry(location.segment, -1));
+        self.log.advance(point.index.saturating_add(1), |location| uses.entries(&[location], -1));
+        self.moved.advance(point.index.saturating_add(1), uses);
         if self.log.is_empty() {
             self.terms.clear();
         } else {
@@ -236,7 +312,8 @@ impl GroupState {
     }
 
     fn clear(&mut self, first: u64, uses: &mut Uses) {
-        self.log.truncate(0, |location| uses.entry(location.segment, -1));
+        self.log.truncate(0, |location| uses.entries(&[location], -1));
+        self.moved.truncate(0, uses);
         self.log.restart(first);
         self.terms.clear();
     }
@@ -249,13 +326,22 @@ impl GroupState {
     ///
     /// A segment is released only when it holds no live entry and no latest small state. So an entry that
     /// replay misses was dead when its segment went, and the record that made it so lies behind it in the
-    /// kept log, or went with an even later one that is kept. Therefore the hole must be closed now:
-    /// either by a compaction point above it, or by a start.
+    /// kept log, or went with an even later one that is kept; or it was live, and a copy of it lies behind.
+    /// Therefore the hole must be closed now: by a compaction point above it, by a start, or by copies.
     pub(crate) fn settle(&mut self) -> Settled {
         if !self.exists() {
             return Settled::Absent;
         }
         self.end = End::Known;
+        if !self.moved.is_empty() && !self.adopt() {
+            // The first hole: before the copies, or behind one of them.
+            let mut first = self.first_index();
+            let copies: Vec<u64> = self.moved.take().map(|(index, ..)| index).collect();
+            first += copies.iter().zip(first..).take_while(|(index, next)| **index == *next).count() as u64;
+            let last = copies.iter().copied().find(|index| *index > first);
+            let last = last.unwrap_or(self.log.first()).saturating_sub(1).max(first);
+            return Settled::Faulty(Fault::Missing { first, last });
+        }
         if !self.log.is_empty() && self.log.first() != self.first_index() {
             let (first, last) = (self.first_index(), self.log.first() - 1);
             return Settled::Faulty(Fault::Missing { first, last });

@@ -16,6 +16,11 @@ impl Terms {
         self.0.get(behind.checked_sub(1)?).map(|run| run.1)
     }
 
+    /// The term of the last entry.
+    pub(super) fn last(&self) -> Option<u64> {
+        self.0.back().map(|run| run.1)
+    }
+
     /// Entries from `first` on have `term`.
     pub(super) fn push(&mut self, first: u64, term: u64) {
         if self.0.back().is_none_or(|run| run.1 != term) {

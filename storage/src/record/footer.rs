@@ -6,7 +6,7 @@
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::op::{GroupOp, OP_BYTES, Op, RawOp};
+use super::op::{GroupOp, OP_BYTES, RawOp};
 use crate::types::{GroupId, Location};
 
 pub(super) const VERSION: u32 = 2;
@@ -110,7 +110,7 @@ impl<'a> Footer<'a> {
         let mut covered: u64 = 0;
         for (at, raw) in ops.iter().enumerate() {
             let op = FooterOp::decode(raw, segment, at)?.op.op;
-            covered += if let Op::Entries { count, .. } = op { u64::from(count) } else { 0 };
+            covered += u64::from(op.entries());
         }
         (rest.is_empty() && covered == places.len() as u64).then_some(footer)
     }
@@ -136,6 +136,7 @@ impl<'a> Footer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::Op;
     use crate::types::{HardState, Point};
 
     fn bytes(ops: &[FooterOp], places: u32) -> Vec<u8> {

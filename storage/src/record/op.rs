@@ -11,7 +11,7 @@ use crate::types::{GroupId, HardState, Point};
 
 pub(super) const VERSION: u16 = 1;
 
-// Kinds. 7 to 9 are spoken for by later versions; a record that has one is refused by this one.
+// Kinds. 8 and 9 are spoken for by later versions; a record that has one is refused by this one.
 const ENTRIES: u8 = 1;
 const HARD_STATE: u8 = 2;
 const CONF_STATE: u8 = 3;
@@ -31,6 +31,9 @@ pub(crate) enum Op {
     /// `count` entries of one term from `first` on, in the next `count` parts. Afterwards the log ends
     /// behind them; `truncates` says that it reached `first` before.
     Entries { first: u64, term: u64, count: u32, truncates: bool },
+    /// Copies of `count` live entries of one term from `first` on, in the next `count` parts, made so that the
+    /// segment they were in may go. Changes where they lie and nothing else.
+    Moved { first: u64, term: u64, count: u32 },
     /// The hard state, in full.
     HardState(HardState),
     /// The conf state, in full, in the next part.
@@ -48,10 +51,15 @@ impl Op {
     /// Parts of the record that belong to this operation.
     pub(crate) fn parts(&self) -> u32 {
         match self {
-            Op::Entries { count, .. } => *count,
+            Op::Entries { count, .. } | Op::Moved { count, .. } => *count,
             Op::ConfState => 1,
             Op::HardState(_) | Op::Compact(_) | Op::Start(_) | Op::Remove => 0,
         }
+    }
+
+    /// Parts that are payloads of entries.
+    pub(crate) fn entries(&self) -> u32 {
+        if matches!(self, Op::Entries { .. } | Op::Moved { .. }) { self.parts() } else { 0 }
     }
 }
 
@@ -71,7 +79,7 @@ pub(super) struct MetaHeader {
     pub(super) ops: U32,
 }
 
-/// An operation on disk; `a`, `b`, `c` by kind: entries (first index, term, 0), hard state (term, vote,
+/// An operation on disk; `a`, `b`, `c` by kind: entries and moved (first index, term, 0), hard state (term, vote,
 /// commit), compact and start (index, term, 0), others 0.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
@@ -139,6 +147,7 @@ impl From<&GroupOp> for RawOp {
     fn from(of: &GroupOp) -> RawOp {
         let (kind, flags, a, b, c) = match of.op {
             Op::Entries { first, term, truncates, .. } => (ENTRIES, u8::from(truncates), first, term, 0),
+            Op::Moved { first, term, .. } => (MOVED, 0, first, term, 0),
             Op::HardState(hard) => (HARD_STATE, 0, hard.term, hard.vote, hard.commit),
             Op::ConfState => (CONF_STATE, 0, 0, 0, 0),
             Op::Compact(point) => (COMPACT, 0, point.index, point.term, 0),
@@ -171,6 +180,7 @@ impl RawOp {
                 let truncates = self.flags & TRUNCATES != 0;
                 (Op::Entries { first: a, term: b, count, truncates }, TRUNCATES, c)
             }
+            MOVED => (Op::Moved { first: a, term: b, count }, 0, c),
             HARD_STATE => (Op::HardState(HardState { term: a, vote: b, commit: c }), 0, 0),
             CONF_STATE => (Op::ConfState, 0, a | b | c),
             COMPACT => (Op::Compact(Point { index: a, term: b }), 0, c),
@@ -181,7 +191,7 @@ impl RawOp {
         if self.flags & !flags != 0 || self.reserved.get() != 0 || unused != 0 {
             return Err(DecodeError::Reserved { at });
         }
-        if count != op.parts() || (self.kind == ENTRIES && count == 0) {
+        if count != op.parts() || (matches!(self.kind, ENTRIES | MOVED) && count == 0) {
             return Err(DecodeError::Count { at, count });
         }
         Ok(op)
@@ -213,6 +223,7 @@ mod tests {
         [
             Op::Entries { first: 9, term: 4, count: 3, truncates: true },
             Op::Entries { first: 12, term: 5, count: 1, truncates: false },
+            Op::Moved { first: 2, term: 3, count: 2 },
             Op::HardState(HardState { term: 5, vote: 2, commit: 10 }),
             Op::ConfState,
             Op::Compact(point),
@@ -220,7 +231,7 @@ mod tests {
             Op::Remove,
         ]
         .into_iter()
-        .zip(u64::MAX - 7..)
+        .zip(u64::MAX - 8..)
         .map(|(op, group)| GroupOp { group, op })
         .collect()
     }
@@ -229,8 +240,8 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let (mut meta, mut ops) = (vec![0xff], Vec::new());
         encode(&samples(), &mut meta);
-        assert_eq!(meta.len(), 8 + 7 * 40);
-        assert_eq!(decode(&meta, 5, &mut ops), Ok(()));
+        assert_eq!(meta.len(), 8 + 8 * 40);
+        assert_eq!(decode(&meta, 7, &mut ops), Ok(()));
         assert_eq!(ops, samples());
         encode(&[], &mut meta);
         assert_eq!(decode(&meta, 0, &mut ops), Ok(()));
@@ -255,7 +266,7 @@ mod tests {
         encode(&samples(), &mut meta);
         for bit in 0..meta.len() * 8 {
             meta[bit / 8] ^= 1 << (bit % 8);
-            if decode(&meta, 5, &mut ops).is_ok() {
+            if decode(&meta, 7, &mut ops).is_ok() {
                 assert_ne!(ops, samples(), "bit {bit}");
                 let mut again = Vec::new();
                 encode(&ops, &mut again);
@@ -270,13 +281,13 @@ mod tests {
         let (mut meta, mut ops) = (Vec::new(), Vec::new());
         encode(&samples(), &mut meta);
         for len in 0..meta.len() {
-            assert!(decode(&meta[..len], 5, &mut ops).is_err(), "{len} bytes");
+            assert!(decode(&meta[..len], 7, &mut ops).is_err(), "{len} bytes");
         }
-        for parts in [0, 4, 6, usize::MAX] {
-            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 5, found: parts }));
+        for parts in [0, 6, 8, usize::MAX] {
+            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 7, found: parts }));
         }
         meta.push(0);
-        assert!(decode(&meta, 5, &mut ops).is_err());
+        assert!(decode(&meta, 7, &mut ops).is_err());
     }
 
     #[test]
@@ -284,7 +295,7 @@ mod tests {
         let (mut meta, mut ops) = (Vec::new(), Vec::new());
         encode(&samples(), &mut meta);
         meta[8 + 40] = METADATA;
-        let error = decode(&meta, 5, &mut ops).expect_err("kind 9 is reserved");
+        let error = decode(&meta, 7, &mut ops).expect_err("kind 9 is reserved");
         assert_eq!(error, DecodeError::Kind { at: 1, kind: METADATA });
         assert_eq!(error.to_string(), "operation 1 has kind 9 (metadata), which is not known");
     }

@@ -61,10 +61,8 @@ fn apply(
         let state = replay.of(group);
         while let Some(FooterOp { op, .. }) = ops.next_if(|next| next.op.group == group) {
             locations.clear();
-            if let Op::Entries { count, .. } = op.op {
-                // The index covers its places exactly, so the count is no more than there are.
-                locations.extend(places.by_ref().take(usize::try_from(count).unwrap_or(usize::MAX)));
-            }
+            // The index covers its places exactly, so the count is no more than there are.
+            locations.extend(places.by_ref().take(usize::try_from(op.op.entries()).unwrap_or(usize::MAX)));
             let conf = if op.op == Op::ConfState { confs.next() } else { None };
             let applied = state.apply(&op.op, at.segment(), &locations, conf, uses);
             applied.map_err(|fault| Error::Damage { group, at, fault })?;

@@ -11,6 +11,7 @@ pub use batch::WriteBatch;
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Ticket, Wal};
 
+use crate::cache::Tail;
 use crate::error::{Error, Result};
 use crate::group::{Groups, Pins, footer_bytes, publish};
 use crate::record::{GroupOp, Op, encode};
@@ -19,7 +20,13 @@ use crate::record::{GroupOp, Op, encode};
 ///
 /// On success the batch is left empty, its buffers kept. On an error it is as before, and so is
 /// everything else.
-pub(crate) fn write(wal: &Wal, groups: &Groups, pins: &Pins, batch: &mut WriteBatch) -> Result<Ticket> {
+pub(crate) fn write(
+    wal: &Wal,
+    groups: &Groups,
+    pins: &Pins,
+    tail: &Tail,
+    batch: &mut WriteBatch,
+) -> Result<Ticket> {
     batch.check()?;
     let locked = groups.lock(&batch.groups());
     let (ops, urgent) = validate::validate(&locked, batch.ops())?;
@@ -42,6 +49,7 @@ pub(crate) fn write(wal: &Wal, groups: &Groups, pins: &Pins, batch: &mut WriteBa
     }
     let ticket = publish(wal, pins, &locked, &ops, batch.confs(), batch.record(), class)?;
     drop(locked);
+    tail.add(ticket.lsn(), batch.record());
     batch.clear();
     Ok(ticket)
 }

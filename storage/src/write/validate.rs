@@ -21,7 +21,7 @@ pub(super) fn validate(locked: &Locked<'_>, ops: &[GroupOp]) -> Result<(Vec<Grou
         let Some(staged) = staged.get_mut(at) else { continue };
         urgent |= match op {
             Op::HardState(hard) => (hard.term, hard.vote) != (staged.hard.term, staged.hard.vote),
-            Op::Compact(_) => false,
+            Op::Compact(_) | Op::Moved { .. } => false,
             Op::Entries { .. } | Op::ConfState | Op::Start(_) | Op::Remove => true,
         };
         resolved.push(GroupOp { group: *group, op: staged.step(*op)? });
@@ -72,6 +72,8 @@ impl<'a> Staged<'a> {
     fn step(&mut self, op: Op) -> Result<Op> {
         match op {
             Op::Entries { first, term, count, .. } => self.append(first, term, count),
+            // No batch says so: entries are copied behind the callers' backs.
+            Op::Moved { first, .. } => Err(Error::IndexRange { group: self.group, index: first }),
             Op::HardState(hard) => {
                 if let Some((field, from, to)) = hard_state_back(&self.hard, &hard) {
                     return Err(Error::HardStateBack { group: self.group, field, from, to });

@@ -34,6 +34,8 @@ struct Tally {
     released: u64,
     /// Segments replayed from their index.
     by_index: u64,
+    /// Entries that were copied out of old segments.
+    moved: u64,
     latched: u64,
     full: u64,
 }
@@ -70,7 +72,9 @@ impl Run {
         let mode = if rng.chance(50) { Mode::Direct } else { Mode::Buffered };
         let sim = SimOptions { mode, short_writes: rng.chance(30), ..SimOptions::default() };
         let restate_groups_max = usize::try_from(1 + rng.below(12)).unwrap();
-        let mut options = Options { restate_groups_max, ..Options::default() };
+        let cache_bytes = [0, 1000, 20_000, 64 << 20][usize::try_from(seed % 4).unwrap_or(0)];
+        let slack_bytes = [0, 64 << 10, 1 << 30][usize::try_from(seed % 3).unwrap_or(0)];
+        let mut options = Options { restate_groups_max, slack_bytes, cache_bytes, ..Options::default() };
         options.log.segment_bytes = 4096 * rng.small(8, 16);
         options.log.group_bytes = 4096 * rng.small(1, 4);
         options.log.spares = rng.small(3, 4);
@@ -209,7 +213,9 @@ impl Run {
                 }
             }
         }
-        self.tally.released += u64::from(engine.stats().unwrap().segments.0 - first);
+        let stats = engine.stats().unwrap();
+        self.tally.released += u64::from(stats.segments.0 - first);
+        self.tally.moved += stats.rewrite.entries;
         if !cut && self.rng.chance(20) && engine.close().is_ok() {
             self.settle();
             assert!(self.pending.is_empty(), "seed {}: closed and not durable", self.seed);
@@ -335,11 +341,19 @@ fn a_hundred_thousand_operations_and_three_thousand_crashes() {
         total.lost += tally.lost;
         total.released += tally.released;
         total.by_index += tally.by_index;
+        total.moved += tally.moved;
         total.latched += tally.latched;
         total.full += tally.full;
     }
     println!("{n} runs: {total:?}");
-    let happened =
-        [total.lost, total.released, total.by_index, 10 * total.latched, total.refused, total.full];
+    let happened = [
+        total.lost,
+        total.released,
+        total.by_index,
+        total.moved,
+        10 * total.latched,
+        total.refused,
+        total.full,
+    ];
     assert!(happened.iter().all(|n| *n > 200), "the faults did not happen: {total:?}");
 }

@@ -58,6 +58,11 @@ impl Batch {
         self.parts.extend_from_slice(bytes);
     }
 
+    /// All parts, one behind the other, as they lie in the record.
+    pub fn payload(&self) -> &[u8] {
+        &self.parts
+    }
+
     /// Number of parts.
     pub fn part_count(&self) -> usize {
         self.table.len() / PART_BYTES

@@ -130,19 +130,14 @@ impl Log {
         let found = inspect(&*disk).unwrap();
         let verdict = found.verdict.unwrap();
         let mut log = Log { name, disk, options, facts: found.segments, verdict, ids: Vec::new() };
-        log.ids = ids(&log.open_on(&log.disk.fork(0)).unwrap());
+        log.ids = ids(&log.open_on(&log.disk.fork(0), true).unwrap());
         log
     }
 
-    /// Reads everything.
-    pub fn open_on(&self, disk: &Arc<SimDisk>) -> Result<Wal, Error> {
-        let options = Options { verify_on_open: true, ..self.options.clone() };
+    /// An open that reads everything, or one that takes sealed segments on their footer's word.
+    pub fn open_on(&self, disk: &Arc<SimDisk>, verify_on_open: bool) -> Result<Wal, Error> {
+        let options = Options { verify_on_open, ..self.options.clone() };
         Wal::open_in(stepped(disk), &options).map(|(wal, _)| wal)
-    }
-
-    /// Takes sealed segments on their footer's word.
-    pub fn open_by_footers(&self, disk: &Arc<SimDisk>) -> Result<Wal, Error> {
-        Wal::open_in(stepped(disk), &self.options).map(|(wal, _)| wal)
     }
 
     /// A disk with one of the segments and the identity.

@@ -176,7 +176,9 @@ impl Remnant {
 fn damaged_entries(ops: &[OpLine], bad_parts: &[u32]) -> Vec<Entry> {
     let entry = |part: usize| {
         let op = ops.iter().find(|op| op.parts.contains(&part))?;
-        let What::Entries { first, term, .. } = op.what else { return None };
+        let (What::Entries { first, term, .. } | What::Moved { first, term, .. }) = op.what else {
+            return None;
+        };
         let index = first.saturating_add((part - op.parts.start) as u64);
         Some(Entry { group: op.group, index, term })
     };

@@ -49,6 +49,9 @@ impl Op {
                 truncates: Some(truncates),
                 ..base
             },
+            What::Moved { first, last, term } => {
+                Op { first: Some(first), last: Some(last), term: Some(term), ..base }
+            }
             What::HardState(hard) => {
                 Op { term: Some(hard.term), vote: Some(hard.vote), commit: Some(hard.commit), ..base }
             }
