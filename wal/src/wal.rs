@@ -285,7 +285,8 @@ impl Wal {
         u64::from(self.options.segment_bytes / self.block_bytes * self.block_bytes)
     }
 
-    /// Makes everything enqueued so far durable, lazy records included; returns the durable end.
+    /// Makes everything enqueued so far durable, lazy records included; returns the durable end. Callbacks of
+    /// tickets may still be running then.
     pub fn flush(&self) -> Result<Lsn, Error> {
         self.log.flush()
     }

@@ -57,7 +57,7 @@ impl Ticket {
     /// Calls `f` once: when the record is durable, or with the error that stopped the log. Callbacks that
     /// were left in log order run in log order, one at a time; one that comes when its record is durable
     /// runs next. They run on whichever thread completed the write, so they should be short; one that
-    /// panics harms nobody else.
+    /// panics harms nobody else. Who waits or flushes meanwhile may return before they have run.
     pub fn on_durable(self, f: impl FnOnce(Result<Lsn, Error>) + Send + 'static) {
         self.log.register(self.lsn, Waiter::Call(Box::new(f)));
     }
