@@ -34,10 +34,11 @@ impl Wal {
             return Err(Error::Corrupt { path: disk.location(), damage: verdict.damaged.into() });
         };
         if mutant("salvage_writes_a_mark") {
-            let zeros = crate::disk::AlignedBuf::zeroed(identity.block_bytes as usize);
+            let mut block = crate::disk::AlignedBuf::zeroed(identity.block_bytes as usize);
+            block[..].fill(1);
             let name = crate::segment::file_name(segment.sequence);
             if let Ok(file) = disk.open(&name, crate::disk::Access::Write) {
-                let _ = crate::disk::write_all_at(&*file, &zeros, u64::from(verdict.end.offset()), false);
+                let _ = crate::disk::write_all_at(&*file, &block, u64::from(verdict.end.offset()), false);
             }
         }
         let shelf = Arc::new(Shelf::default());
