@@ -204,3 +204,59 @@ fn copy(wal: &Wal, groups: &Groups, pins: &Pins, sources: Sources) -> Result<(u6
     }
     Ok((entries, bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
+    use seawall_wal::{Env, Options, Threads};
+
+    use super::*;
+
+    struct Log {
+        wal: Wal,
+        groups: Groups,
+        pins: Pins,
+    }
+
+    impl Log {
+        fn new() -> Log {
+            let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
+            let disk = SimDisk::new(1, SimOptions::default()).process();
+            let env = Env { disk, clock, random, threads: Threads::Stepped };
+            let wal = Wal::create_in(env, &Options { segment_bytes: 64 << 10, ..Options::default() });
+            Log { wal: wal.expect("a log"), groups: Groups::new([]), pins: Pins::default() }
+        }
+
+        fn append(&self, index: u64, truncates: bool, payload: &[u8]) {
+            let op = Op::Entries { first: index, term: 1, count: 1, truncates };
+            let (mut record, ops) = (Batch::new(), [GroupOp { group: 7, op }]);
+            record.push_part(payload);
+            encode(&ops, record.meta());
+            let locked = self.groups.lock(&[7]);
+            publish(&self.wal, &self.pins, &locked, &ops, &[], &record, Class::Sync).expect("room");
+        }
+
+        fn place(&self, index: u64) -> Option<Location> {
+            self.groups.get(7)?.read().location(index)
+        }
+    }
+
+    #[test]
+    fn what_was_overwritten_since_it_was_read_is_not_copied() {
+        let log = Log::new();
+        (1..=3).for_each(|index| log.append(index, false, b"first"));
+        let segment = log.wal.active_segment();
+        let (sources, damaged) =
+            read(&log.wal, &log.groups, &log.pins, segment, &mut vec![7]).expect("readable");
+        assert!(damaged.is_none());
+        // The same index and term once more: only the place tells.
+        log.append(2, true, b"other");
+        let (first, second) = (log.place(1), log.place(2));
+        let copied = copy(&log.wal, &log.groups, &log.pins, sources).expect("room");
+        assert_eq!(copied, (1, 5), "entry 1 alone");
+        assert_ne!(log.place(1), first);
+        assert_eq!((log.place(2), log.place(3)), (second, None));
+    }
+}
