@@ -185,6 +185,10 @@ impl Tally {
                 (of.last_index, of.last_term, of.at) = (last, term, event.to);
             }
             What::Start { index, term } => (of.last_index, of.last_term, of.at) = (index, term, event.to),
+            // A copy may be all that is left of them; that others were copied later is no jump.
+            What::Moved { last, term, .. } if of.last_index < last => {
+                (of.last_index, of.last_term) = (last, term)
+            }
             What::Compact { index, term } if of.last_index < index => {
                 (of.last_index, of.last_term, of.at) = (index, term, event.to);
             }
