@@ -11,11 +11,12 @@ use crate::facts::{Damage, Head, SegmentFacts};
 use crate::frame::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
 use crate::frame::{GroupHeader, Identity, RecordFault, RecordRef, SegmentHeader, record_at};
 use crate::options::{OpenMode, Suspect};
-use crate::scan::{Group, Window};
+use crate::scan::Group;
 use crate::segment::file_name;
 use crate::survey::{Files, Surveyed};
 use crate::types::{Lsn, len32};
 use crate::verdict::Verdict;
+use crate::window::Window;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use zerocopy::FromBytes;
@@ -99,10 +100,10 @@ pub fn visit_groups(
     let name = file_name(facts.sequence);
     let io = |e| failed(disk, "read", &name, e);
     let file = disk.open(&name, Access::Read).map_err(io)?;
-    let mut window = Window::new(&*file, length_of(&header));
+    let mut window = Window::whole(length_of(&header));
     for head in facts.heads.iter().filter(|h| h.end > from && h.offset < to) {
         let flow = if head.fault.is_none() {
-            let bytes = window.range(head.offset, head.end - head.offset).map_err(io)?;
+            let bytes = window.range(&*file, head.offset, head.end - head.offset).map_err(io)?;
             let lsn = Lsn::new(facts.sequence, head.offset);
             let group = GroupHeader::decode(bytes, header.salt, lsn)
                 .filter(|group| group.check(header.salt, bytes).is_ok());

@@ -81,6 +81,7 @@ mod options;
 mod pipeline;
 mod queue;
 mod read;
+mod records;
 mod recover;
 mod scan;
 mod segment;
@@ -94,6 +95,7 @@ mod trust;
 mod types;
 mod verdict;
 mod wal;
+mod window;
 mod workers;
 
 pub use commit::{Sealer, Ticket};
@@ -106,7 +108,7 @@ pub use listener::Listener;
 #[cfg(feature = "tracing")]
 pub use listener::Tracing;
 pub use options::{Backend, OpenMode, Options, Strategy, Suspect};
-pub use read::{Record, Records};
+pub use records::{Record, Records};
 pub use recover::{Report, Took};
 pub use stats::{Histogram, Stats};
 pub use types::{Class, Lsn};

@@ -1,16 +1,13 @@
-//! Reading: records in log order, and single ranges by position.
+//! Where readers find the log: its segments, how far each may be read, and single ranges by position.
 //!
-//! Reads durable bytes only, from the segments' files, and checks what it hands out. Never writes.
-//! Fails with the place of whatever does not check.
+//! Reads durable bytes only, from the segments' files. Never writes. Fails with the place of what is not there.
 
-use crate::disk::{AlignedBuf, read_exact_at};
+use crate::disk::read_exact_at;
 use crate::error::Error;
-use crate::facts::{Damage, DamageKind};
+use crate::facts::Damage;
 use crate::fence::Fences;
-use crate::frame::layout::{GROUP_HEADER_BYTES, PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES};
-use crate::frame::{GroupHeader, PartInfo, RecordRef, record_at};
 use crate::segment::{Segment, file_name};
-use crate::types::{Class, GroupKind, Lsn};
+use crate::types::Lsn;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -72,7 +69,7 @@ impl Table {
     }
 
     /// What a reader from `from` to `durable` goes through.
-    fn stretches(&self, from: Lsn, durable: Lsn) -> Vec<(Arc<Segment>, u32)> {
+    pub(crate) fn stretches(&self, from: Lsn, durable: Lsn) -> Vec<(Arc<Segment>, u32)> {
         // Rotation leaves a segment when its last groups are enqueued, before they are durable.
         let limit = |s: &Stretch| match s.segment.sequence.cmp(&durable.segment()) {
             Ordering::Less => s.end,
@@ -96,211 +93,4 @@ pub(crate) fn read_range(segment: &Segment, location: &str, at: Lsn, out: &mut [
     }
     read_exact_at(&*segment.file, out, u64::from(at.offset()))
         .map_err(|e| Error::io("read", location, file_name(segment.sequence), e))
-}
-
-/// One record of the log. Cheap to clone: it shares the bytes of its group.
-#[derive(Clone, Debug)]
-pub struct Record {
-    lsn: Lsn,
-    class: Class,
-    group: Arc<AlignedBuf>,
-    at: usize,
-    meta_bytes: usize,
-    part_count: usize,
-}
-
-impl Record {
-    /// Position of its first byte.
-    pub fn lsn(&self) -> Lsn {
-        self.lsn
-    }
-
-    /// The class that it was appended with.
-    pub fn class(&self) -> Class {
-        self.class
-    }
-
-    /// The caller's own bytes.
-    pub fn meta(&self) -> &[u8] {
-        let from = self.at + RECORD_HEADER_BYTES;
-        &self.group[from..from + self.meta_bytes]
-    }
-
-    /// Number of parts.
-    pub fn part_count(&self) -> usize {
-        self.part_count
-    }
-
-    /// The parts: where each lies in its segment, and its bytes.
-    pub fn parts(&self) -> impl Iterator<Item = (PartInfo, &[u8])> {
-        let table = self.at + RECORD_HEADER_BYTES + self.meta_bytes;
-        let mut from = table + self.part_count * PART_BYTES;
-        let mut offset = self.lsn.offset() + crate::types::len32(from - self.at);
-        (0..self.part_count).map(move |i| {
-            let word = |at: usize| {
-                let mut raw = [0; 4];
-                raw.copy_from_slice(&self.group[at..at + 4]);
-                u32::from_le_bytes(raw)
-            };
-            let entry = table + i * PART_BYTES;
-            let info = PartInfo { offset, length: word(entry), crc: word(entry + 4) };
-            let bytes = &self.group[from..from + info.length as usize];
-            from += bytes.len();
-            offset += info.length;
-            (info, bytes)
-        })
-    }
-
-    fn new(record: &RecordRef<'_>, group: &Arc<AlignedBuf>, at: usize) -> Record {
-        Record {
-            lsn: record.lsn(),
-            class: record.class(),
-            group: Arc::clone(group),
-            at,
-            meta_bytes: record.meta().len(),
-            part_count: record.part_count(),
-        }
-    }
-}
-
-/// The records of the log in order. Stops for good after an error, unless that names a fenced place
-/// ([`Wal::damaged`](crate::Wal::damaged)): then the next item is what follows it.
-#[derive(Debug)]
-pub struct Records {
-    location: String,
-    block_bytes: u32,
-    stretches: std::vec::IntoIter<(Arc<Segment>, u32)>,
-    /// The segment being read, the offset of its next group, and the limit.
-    current: Option<(Arc<Segment>, u32, u32)>,
-    group: Option<(GroupHeader, Arc<AlignedBuf>)>,
-    at: usize,
-    left: u32,
-    from: Lsn,
-    /// Fenced places not met yet.
-    fences: std::iter::Peekable<std::vec::IntoIter<Damage>>,
-    /// The error being returned is of one that was passed.
-    passed: bool,
-    failed: bool,
-}
-
-impl Records {
-    /// Records from `from` on, up to `durable`.
-    pub(crate) fn new(table: &Table, location: String, block_bytes: u32, from: Lsn, durable: Lsn) -> Records {
-        Records {
-            location,
-            block_bytes,
-            stretches: table.stretches(from, durable).into_iter(),
-            current: None,
-            group: None,
-            at: 0,
-            left: 0,
-            from,
-            fences: table.fences.since(from.segment()).into_iter().peekable(),
-            passed: false,
-            failed: false,
-        }
-    }
-
-    fn step(&mut self) -> Result<Option<Record>, Error> {
-        loop {
-            if let Some((header, bytes)) = &self.group
-                && self.left > 0
-            {
-                let lsn = Lsn::from_u64(header.lsn.as_u64() + self.at as u64);
-                let salt = self.current.as_ref().map_or(0, |(s, _, _)| s.salt);
-                // The group was checked as a whole when it was read.
-                let Ok(record) = record_at(bytes, self.at, salt, lsn) else {
-                    return Err(self.damaged(lsn, lsn, DamageKind::NoGroup));
-                };
-                let item = Record::new(&record, bytes, self.at);
-                self.at = (self.at + record.len()).next_multiple_of(RECORD_ALIGN as usize);
-                self.left -= 1;
-                if item.lsn >= self.from {
-                    return Ok(Some(item));
-                }
-                continue;
-            }
-            if !self.next_group()? {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Reads the next group with records of callers; `false` at the end.
-    fn next_group(&mut self) -> Result<bool, Error> {
-        loop {
-            let (segment, at, limit) = match self.current.take() {
-                Some((segment, at, limit)) if at < limit => (segment, at, limit),
-                _ => match self.stretches.next() {
-                    Some((segment, limit)) => (segment, self.block_bytes, limit),
-                    None => return self.fences.next().map_or(Ok(false), |fence| Err(self.pass(fence))),
-                },
-            };
-            let here = Lsn::new(segment.sequence, at);
-            if let Some(fence) = self.fences.next_if(|fence| fence.from <= here) {
-                let in_segment = fence.to.segment() == here.segment();
-                let at = if in_segment { at.max(fence.to.offset()) } else { at };
-                self.current = Some((segment, at, limit));
-                if fence.to <= self.from {
-                    continue;
-                }
-                return Err(self.pass(fence));
-            }
-            if at >= limit {
-                continue;
-            }
-            let (header, bytes) = self.read_group(&segment, at, limit)?;
-            let end = at + crate::types::len32(bytes.len());
-            self.current = Some((segment, end, limit));
-            if header.kind == GroupKind::Data {
-                self.left = header.record_count;
-                self.at = GROUP_HEADER_BYTES;
-                self.group = Some((header, Arc::new(bytes)));
-                return Ok(true);
-            }
-        }
-    }
-
-    fn read_group(&self, segment: &Segment, at: u32, limit: u32) -> Result<(GroupHeader, AlignedBuf), Error> {
-        let lsn = Lsn::new(segment.sequence, at);
-        let mut bytes = AlignedBuf::zeroed(self.block_bytes as usize);
-        read_range(segment, &self.location, lsn, &mut bytes)?;
-        let header = GroupHeader::decode(&bytes, segment.salt, lsn)
-            .ok_or_else(|| self.damaged(lsn, Lsn::new(segment.sequence, limit), DamageKind::NoGroup))?;
-        let length = header.disk_bytes(self.block_bytes).filter(|&n| n <= limit - at).ok_or_else(|| {
-            let fault = crate::frame::GroupFault::Count;
-            self.damaged(lsn, Lsn::new(segment.sequence, limit), DamageKind::Group(fault))
-        })?;
-        let first = bytes.len();
-        bytes.set_len_for_read(length as usize);
-        let rest = Lsn::new(segment.sequence, at + crate::types::len32(first));
-        read_range(segment, &self.location, rest, &mut bytes[first..])?;
-        header.check(segment.salt, &bytes).map_err(|fault| {
-            let to = Lsn::new(segment.sequence, at + length);
-            self.damaged(lsn, to, DamageKind::Group(fault))
-        })?;
-        Ok((header, bytes))
-    }
-
-    fn pass(&mut self, fence: Damage) -> Error {
-        self.passed = true;
-        damaged(&self.location, fence)
-    }
-
-    fn damaged(&self, from: Lsn, to: Lsn, what: DamageKind) -> Error {
-        damaged(&self.location, Damage { from, to, what })
-    }
-}
-
-impl Iterator for Records {
-    type Item = Result<Record, Error>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let item = self.step().transpose();
-        self.failed = matches!(item, Some(Err(_))) && !std::mem::take(&mut self.passed);
-        item
-    }
 }

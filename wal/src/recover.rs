@@ -181,7 +181,7 @@ fn open_and_sync(
     if !mutant("directory_not_synced_at_open") {
         disk.sync().map_err(|e| failed(disk, "sync", "", e))?;
     }
-    files.values().for_each(|f| f.drop_cache());
+    files.values().for_each(|f| f.distrust_cache());
     Ok(files)
 }
 

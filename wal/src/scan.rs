@@ -9,10 +9,8 @@ use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::frame::{GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
 use crate::mutant::mutant;
 use crate::types::{GroupKind, Lsn, is_zeros, len32};
+use crate::window::Window;
 use std::io;
-
-/// Bytes read at a time.
-const CHUNK_BYTES: u32 = 1 << 20;
 
 /// A valid group with its bytes, while a scan or a visit holds them.
 #[derive(Debug)]
@@ -68,10 +66,10 @@ pub(crate) fn scan_with(
     facts.zeros_from = block_bytes;
     // The header's length equals the file's and was checked to fit 32 bits.
     let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
-    let mut window = Window::new(file, file_bytes);
+    let mut window = Window::whole(file_bytes);
     let mut at = block_bytes;
     while at < file_bytes {
-        let block = window.range(at, block_bytes)?;
+        let block = window.range(file, at, block_bytes)?;
         let lsn = Lsn::new(sequence, at);
         let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
             if !is_zeros(block) {
@@ -83,7 +81,7 @@ pub(crate) fn scan_with(
             at += block_bytes;
             continue;
         };
-        let head = check_group(&mut window, &group, header, each)?;
+        let head = check_group(&mut window, file, &group, header, each)?;
         at = if head.fault.is_none() { head.end } else { at + block_bytes };
         facts.zeros_from = at;
         facts.heads.push(head);
@@ -136,19 +134,20 @@ pub(crate) fn read_header(
 
 /// Reads all of a group of the segment with `header` and checks it.
 fn check_group(
-    window: &mut Window<'_>,
+    window: &mut Window,
+    file: &dyn DiskFile,
     group: &GroupHeader,
     header: SegmentHeader,
     each: &mut dyn FnMut(&Group<'_>),
 ) -> io::Result<Head> {
-    let (salt, file_bytes) = (header.salt, window.file_bytes);
+    let (salt, file_bytes) = (header.salt, window.end());
     let mut head = Head::of(group, header.block_bytes);
     let (offset, end) = (head.offset, head.end);
     if end > file_bytes {
         head.fault = Some(crate::frame::GroupFault::Count);
         return Ok(head);
     }
-    let bytes = window.range(offset, end - offset)?;
+    let bytes = window.range(file, offset, end - offset)?;
     head.fault = group.check(salt, bytes).err();
     if head.fault.is_some() {
         // Padding is zeros whether it was written or not: only a sector that holds some of the records is
@@ -187,37 +186,4 @@ pub(crate) fn records<'a>(
         at = (at + record.len()).next_multiple_of(RECORD_ALIGN as usize);
         Some(record)
     })
-}
-
-/// A moving view of a file, large enough for what is asked.
-pub(crate) struct Window<'a> {
-    file: &'a dyn DiskFile,
-    file_bytes: u32,
-    buf: AlignedBuf,
-    start: u32,
-}
-
-impl<'a> Window<'a> {
-    /// A view of `file`, whose length is `file_bytes`.
-    pub(crate) fn new(file: &'a dyn DiskFile, file_bytes: u32) -> Window<'a> {
-        Window { file, file_bytes, buf: AlignedBuf::new(), start: 0 }
-    }
-
-    /// The bytes `[offset, offset + length)`, block-aligned and inside the file.
-    pub(crate) fn range(&mut self, offset: u32, length: u32) -> io::Result<&[u8]> {
-        let inside = offset >= self.start
-            && u64::from(offset) + u64::from(length) <= u64::from(self.start) + self.buf.len() as u64;
-        if !inside {
-            let want = length.max(CHUNK_BYTES).min(self.file_bytes - offset) as usize;
-            self.buf.clear();
-            self.buf.set_len_for_read(want);
-            self.start = offset;
-            if let Err(e) = read_exact_medium(self.file, &mut self.buf, u64::from(offset), want) {
-                self.buf.clear();
-                return Err(e);
-            }
-        }
-        let from = (offset - self.start) as usize;
-        Ok(&self.buf[from..from + length as usize])
-    }
 }

@@ -155,6 +155,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Asks that cached pages of the file be dropped; advisory.
     fn drop_cache(&self);
 
+    /// As [`DiskFile::drop_cache`], for what is read from now on: with reads that go past the cache the
+    /// pages may stay until somebody reads through it.
+    fn distrust_cache(&self) {
+        self.drop_cache();
+    }
+
     /// What the kernel knows the file by, in the log's write mode; for a [`Ring`] of the same disk.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None

@@ -17,7 +17,8 @@ use std::fs::File;
 use std::io::{self, IoSlice, Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// File-system magic numbers on which direct writes into written blocks cost one device write.
@@ -202,7 +203,7 @@ impl Disk for PosixDisk {
             // Read-ahead would fill the cache with blocks that are about to be written past it.
             let _ = fs::fadvise(cached, 0, None, Advice::Random);
         }
-        Ok(Arc::new(PosixFile { main, cached, medium }))
+        Ok(Arc::new(PosixFile { main, cached, medium, doubt: Doubt::default() }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -283,6 +284,14 @@ struct PosixFile {
     cached: Option<OwnedFd>,
     /// A view past the page cache, if `main` is not direct and the file system has one.
     medium: Option<OwnedFd>,
+    doubt: Doubt,
+}
+
+/// Whether pages are still cached that were cached before the file was opened.
+#[derive(Debug, Default)]
+struct Doubt {
+    raised: AtomicBool,
+    settled: OnceLock<()>,
 }
 
 impl DiskFile for PosixFile {
@@ -321,6 +330,9 @@ impl DiskFile for PosixFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        if self.doubt.raised.load(Ordering::Acquire) {
+            self.doubt.settled.get_or_init(|| self.drop_cache());
+        }
         let fd = self.cached.as_ref().unwrap_or(&self.main);
         Ok(rustix::io::pread(fd, buf, offset)?)
     }
@@ -353,6 +365,16 @@ impl DiskFile for PosixFile {
     fn drop_cache(&self) {
         for fd in [Some(self.main.as_fd()), self.cached.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
             let _ = fs::fadvise(fd, 0, None, Advice::DontNeed);
+        }
+    }
+    /// Dropping the pages of all files of a log takes longer than all else that opening it does, and most of
+    /// them may never be read again.
+    fn distrust_cache(&self) {
+        let reads_past_it = self.cached.is_some() || self.medium.is_some();
+        if reads_past_it && self.doubt.settled.get().is_none() {
+            self.doubt.raised.store(true, Ordering::Release);
+        } else {
+            self.drop_cache();
         }
     }
 }

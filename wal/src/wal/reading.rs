@@ -1,0 +1,118 @@
+//! Reading an open log: records in log order, footers, and single ranges. Composition only, like its parent.
+
+use super::Wal;
+use crate::error::Error;
+use crate::facts::Damage;
+use crate::fence::{Fences, records_within};
+use crate::footer::{Footer, Place, find};
+use crate::frame::RecordRef;
+use crate::read::{damaged, read_range};
+use crate::records::Records;
+use crate::segment::file_name;
+use crate::types::Lsn;
+
+impl Wal {
+    /// The durable records from `from` on, in log order; those that become durable later are not seen.
+    pub fn records(&self, from: Lsn) -> Records {
+        let durable = self.log.durable();
+        self.enter_segments(durable);
+        Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, durable)
+    }
+
+    /// As [`Wal::records`], but those before `to` alone; nothing at or behind it is read.
+    pub fn records_between(&self, from: Lsn, to: Lsn) -> Records {
+        let durable = self.log.durable();
+        self.enter_segments(durable);
+        let to = durable.min(to);
+        Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, to)
+    }
+
+    /// The footer of `segment`, read from the medium and checked. `None` while the segment is not sealed and
+    /// durable; and if it has no footer, or none that checks: then its records say the same, or say what
+    /// is damaged.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn footer(&self, segment: u32) -> Result<Option<Footer>, Error> {
+        let durable = self.log.durable();
+        self.enter_segments(durable);
+        let sealed = self.table.read().sealed(segment, durable);
+        let Some((segment, end)) = sealed else { return Ok(None) };
+        let place = Place {
+            sequence: segment.sequence,
+            salt: segment.salt,
+            block_bytes: self.block_bytes,
+            file_bytes: u64::from(segment.file_bytes),
+        };
+        let found = find(&*segment.file, place, end);
+        let name = || file_name(segment.sequence);
+        found.map(|f| f.map(|(_, footer)| footer)).map_err(|e| Error::io("read", &self.location, name(), e))
+    }
+
+    /// Fills `out` with the bytes at `at`, which an append or a record named; from memory if they are not
+    /// durable yet. Unchecked: compare the part's CRC.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] with the fenced place that the bytes touch, see [`Wal::damaged`];
+    /// [`Error::NotInLog`], [`Error::Io`].
+    pub fn read_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        self.read(at, out, Fences::over)
+    }
+
+    /// As [`Wal::read_at`], also within damaged places, of which nothing but the part's CRC vouches for a
+    /// byte.
+    pub fn read_damaged_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        self.read(at, out, |_, _, _| None)
+    }
+
+    fn read(
+        &self,
+        at: Lsn,
+        out: &mut [u8],
+        fence: impl Fn(&Fences, Lsn, usize) -> Option<Damage>,
+    ) -> Result<(), Error> {
+        if at >= self.log.durable() {
+            let core = self.log.core();
+            if core.read_pending(at, out) {
+                return Ok(());
+            }
+            let beyond = at >= core.watermark();
+            drop(core);
+            if beyond {
+                let fence = fence(&self.table.read().fences, at, out.len());
+                return Err(fence.map_or(Error::NotInLog { lsn: at }, |fence| damaged(&self.location, fence)));
+            }
+        }
+        self.enter_segments(at);
+        let table = self.table.read();
+        let (fence, segment) = (fence(&table.fences, at, out.len()), table.get(at.segment()));
+        drop(table);
+        if let Some(fence) = fence {
+            return Err(damaged(&self.location, fence));
+        }
+        let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
+        read_range(&segment, &self.location, at, out)
+    }
+
+    /// Damaged places of the log, ascending; empty unless [`Options::mode`] had it opened in spite of them.
+    /// Reading them is [`Error::Corrupt`], which names the place. A place is gone when its segment is released.
+    pub fn damaged(&self) -> Vec<Damage> {
+        self.table.read().fences.list().to_vec()
+    }
+
+    /// Hands what is left of the records of the damaged place `damage`, one of [`Wal::damaged`], to `each`: those
+    /// whose header, `meta` and part table check, in log order, with the numbers of their parts that do not.
+    /// Returns whether that accounts for every record of the place. If it does not, what was handed out says
+    /// nothing about the rest.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn damaged_records(
+        &self,
+        damage: &Damage,
+        each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
+    ) -> Result<bool, Error> {
+        let segment = self.table.read().get(damage.from.segment());
+        segment.map_or(Ok(false), |segment| records_within(&segment, &self.location, damage, each))
+    }
+}

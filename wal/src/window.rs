@@ -1,0 +1,63 @@
+//! A moving view of a file: what is asked for piece by piece is read in large ones, from the medium.
+//!
+//! Place on the data's way: below the scanner and the reader of records. Fails only if the medium does.
+
+use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
+use std::io;
+
+/// Most bytes read at a time, unless more are asked for at once.
+const CHUNK_BYTES: u32 = 1 << 20;
+/// Bytes of the first piece of a view that may be left soon; each further one is twice as long.
+const FIRST_BYTES: u32 = 64 << 10;
+
+/// The bytes of one file that were read last.
+#[derive(Debug)]
+pub(crate) struct Window {
+    end: u32,
+    buf: AlignedBuf,
+    start: u32,
+    chunk: u32,
+}
+
+impl Window {
+    /// A view of a file that will be read up to `end`, block-aligned and inside the file.
+    pub(crate) fn whole(end: u32) -> Window {
+        Window { end, buf: AlignedBuf::new(), start: 0, chunk: CHUNK_BYTES }
+    }
+
+    /// A view of a file of which nobody knows how much will be read, `end` at most.
+    pub(crate) fn growing(end: u32) -> Window {
+        Window { chunk: FIRST_BYTES, ..Window::whole(end) }
+    }
+
+    /// Where the view ends.
+    pub(crate) fn end(&self) -> u32 {
+        self.end
+    }
+
+    /// The bytes `[offset, offset + length)` of `file`, block-aligned and below the end.
+    pub(crate) fn range(&mut self, file: &dyn DiskFile, offset: u32, length: u32) -> io::Result<&[u8]> {
+        let inside = offset >= self.start
+            && u64::from(offset) + u64::from(length) <= u64::from(self.start) + self.buf.len() as u64;
+        if !inside {
+            let ahead = self.chunk.min(self.end.saturating_sub(offset));
+            self.chunk = self.chunk.saturating_mul(2).min(CHUNK_BYTES);
+            let read = self.fill(file, offset, length.max(ahead));
+            // Something that is not asked for may be what cannot be read.
+            read.or_else(|e| if length < ahead { self.fill(file, offset, length) } else { Err(e) })?;
+        }
+        let from = (offset - self.start) as usize;
+        Ok(&self.buf[from..from + length as usize])
+    }
+
+    fn fill(&mut self, file: &dyn DiskFile, offset: u32, length: u32) -> io::Result<()> {
+        self.buf.clear();
+        self.buf.set_len_for_read(length as usize);
+        self.start = offset;
+        let read = read_exact_medium(file, &mut self.buf, u64::from(offset), length as usize);
+        if read.is_err() {
+            self.buf.clear();
+        }
+        read
+    }
+}
