@@ -30,6 +30,17 @@ pub fn kind_name(what: DamageKind) -> &'static str {
     }
 }
 
+/// Why a group does not check, whether it was acknowledged or not.
+pub fn fault_text(fault: GroupFault) -> String {
+    match fault {
+        GroupFault::Record(at, fault) => {
+            format!("record at byte {at} of the group does not check ({fault:?})")
+        }
+        GroupFault::Padding(at) => format!("byte {at} of the group is padding and not zero"),
+        GroupFault::Count => "the group holds other records than its header says".to_owned(),
+    }
+}
+
 /// The value that an open returned.
 pub fn report(report: &Report) -> Value {
     let void = |d: &&Dropped| d.why == DropReason::Void && d.from < report.end;

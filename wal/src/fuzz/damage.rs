@@ -7,7 +7,7 @@ use crate::env::{Env, Threads};
 use crate::error::Error;
 use crate::facts::Damage;
 use crate::frame::Batch;
-use crate::read::Record;
+use crate::records::Record;
 use crate::types::{Class, Lsn};
 use crate::wal::Wal;
 use std::collections::BTreeMap;

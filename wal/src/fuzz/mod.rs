@@ -7,6 +7,7 @@
 
 mod choices;
 mod damage;
+mod entry;
 mod formats;
 pub mod model;
 pub mod quick;

@@ -8,6 +8,7 @@
 
 use super::Choices;
 use super::damage::contents;
+use super::entry::{id_of, payload};
 use super::quick::{Places, agree};
 use super::rot::{Fate, Files, rots};
 pub use super::tally::Tally;
@@ -51,24 +52,6 @@ pub fn run(choices: Choices<'_>, lives: u32) -> Tally {
 struct Known {
     id: u64,
     lsn: Lsn,
-}
-
-/// The number in a record's `meta`.
-pub(super) fn id_of(meta: &[u8]) -> u64 {
-    u64::from_le_bytes(meta.try_into().expect("a record of the model"))
-}
-
-pub(super) fn payload(id: u64) -> Vec<u8> {
-    let mut choices = Choices::seeded(id);
-    let len = match choices.below(20) {
-        0 => 0,
-        1 => choices.small(10_000, 25_000),
-        2..5 => choices.small(0, 9000),
-        _ => choices.small(1, 700),
-    };
-    // Zeros too, so that sectors of zeros occur inside of records.
-    let fill = if choices.chance(20) { 0 } else { choices.number().to_le_bytes()[0] };
-    vec![fill; len as usize]
 }
 
 struct Run<'a> {

@@ -10,7 +10,7 @@
 
 use super::Choices;
 use super::damage::{BLOCK, contents, env, is_typed};
-use super::model::{id_of, payload};
+use super::entry::{id_of, payload};
 use super::quick::milder;
 use crate::disk::sim::SimDisk;
 use crate::error::Error;

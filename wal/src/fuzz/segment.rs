@@ -12,7 +12,7 @@ use crate::frame::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RawGroupHeader, SECT
 use crate::frame::{Identity, PartInfo, SegmentHeader, checksum, is_head};
 use crate::inspect::{Inspection, inspect_with, visit_groups, visit_records, visit_remnants};
 use crate::options::{Options, Suspect};
-use crate::read::Record;
+use crate::records::Record;
 use crate::scan::{Group, scan_with};
 use crate::segment::file_name;
 use crate::types::{Class, Lsn, Prior, len32};

@@ -9,7 +9,7 @@ use crate::floor::Floor;
 use crate::load::{count, median, payload};
 use crate::medium::{Medium, supports_direct};
 use crate::place::{self, Place};
-use crate::run::strategy_name;
+use crate::spec::strategy_name;
 use crate::{machine, report, seed, text};
 use anyhow::{Context, Result, ensure};
 use clap::Args;

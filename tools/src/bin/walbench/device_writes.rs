@@ -13,7 +13,7 @@ use crate::load::{Target, count, payload};
 use crate::log::Log;
 use crate::medium::{Medium, supports_direct};
 use crate::place::{self, Place};
-use crate::run::{What, strategy_name};
+use crate::spec::{What, strategy_name};
 use crate::{machine, report, seed, text};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -235,19 +235,16 @@ fn table(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
+    use clap::FromArgMatches;
 
     fn parse(line: &str) -> DeviceWritesArgs {
-        match Cli::try_parse_from(line.split_whitespace()).unwrap().into_command() {
-            Command::DeviceWrites(args) => args,
-            other => panic!("{other:?}"),
-        }
+        let command = DeviceWritesArgs::augment_args(clap::Command::new("device-writes"));
+        DeviceWritesArgs::from_arg_matches(&command.get_matches_from(line.split_whitespace())).unwrap()
     }
 
     #[test]
     fn the_defaults_are_valid_and_nonsense_is_refused() {
-        let args = parse("walbench device-writes");
+        let args = parse("device-writes");
         args.check().unwrap();
         args.check_fits(4096).unwrap();
         for (options, named) in [
@@ -255,11 +252,11 @@ mod tests {
             ("--bytes 0", "--bytes"),
             ("--segment-bytes 1MiB --bytes 1MiB", "does not fit"),
         ] {
-            let line = format!("walbench device-writes {options}");
+            let line = format!("device-writes {options}");
             let message = parse(&line).check().unwrap_err().to_string();
             assert!(message.contains(named), "{options}: {message}");
         }
-        let args = parse("walbench device-writes --appends 1000 --segment-bytes 1MiB");
+        let args = parse("device-writes --appends 1000 --segment-bytes 1MiB");
         let message = args.check_fits(4096).unwrap_err().to_string();
         assert!(message.contains("do not fit"), "{message}");
     }

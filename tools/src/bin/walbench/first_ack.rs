@@ -223,19 +223,16 @@ fn table(rows: &[Row]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::{Cli, Command};
-    use clap::Parser;
+    use clap::FromArgMatches;
 
     fn parse(line: &str) -> FirstAckArgs {
-        match Cli::try_parse_from(line.split_whitespace()).unwrap().into_command() {
-            Command::FirstAck(args) => args,
-            other => panic!("{other:?}"),
-        }
+        let command = FirstAckArgs::augment_args(clap::Command::new("first-ack"));
+        FirstAckArgs::from_arg_matches(&command.get_matches_from(line.split_whitespace())).unwrap()
     }
 
     #[test]
     fn the_defaults_are_valid_and_nonsense_is_refused() {
-        let args = parse("walbench first-ack");
+        let args = parse("first-ack");
         args.check().unwrap();
         assert_eq!((args.rounds, args.written, args.files()), (9, 16 << 20, 6));
         for (options, named) in [
@@ -244,7 +241,7 @@ mod tests {
             ("--written 5GiB", "--written"),
             ("--segment-bytes 4096", "--segment-bytes"),
         ] {
-            let message = parse(&format!("walbench first-ack {options}")).check().unwrap_err().to_string();
+            let message = parse(&format!("first-ack {options}")).check().unwrap_err().to_string();
             assert!(message.contains(named), "{options}: {message}");
         }
     }
@@ -258,7 +255,7 @@ mod tests {
             round(times(30.0, 3.0), times(7.0, 9.0)),
             round(times(20.0, 2.0), times(6.0, 2.0)),
         ];
-        let rows = rows(&parse("walbench first-ack"), &rounds);
+        let rows = rows(&parse("first-ack"), &rounds);
         let figures = |row: &Row| {
             [row.ready_us, row.append_us, row.ack_us, row.ack_max_us, row.ack_less_scan_us]
                 .map(|us| format!("{us:.1}"))

@@ -1,22 +1,25 @@
 //! `walbench`: how long a durable append takes, beside what the device itself needs for the same bytes.
 //!
 //! Three things are measured in one run, interleaved: raw durable writes (the *floor*), a group commit
-//! without a log around it (*bare*), and the log. The files follow a run: `args` → `run` (what, in which
+//! without a log around it (*bare*), and the log. The files follow a run: `cli`, `args` → `run` (what, in which
 //! order) → `summary` → `report`; where, who appends and to what is in `seawall_tools::bench`. Smaller commands
 //! stand beside it: `first_ack`, `open`, `device_writes` and `calibrate`.
 //! Every failure is one message on stderr and exit code 1; usage errors are exit code 2.
 
 mod args;
 mod calibrate;
+mod cli;
 mod counters;
 mod device_writes;
 mod first_ack;
 mod open;
 mod report;
 mod run;
+mod spec;
 mod summary;
 
-use crate::args::{Cli, Command, RunArgs};
+use crate::args::RunArgs;
+use crate::cli::{Cli, Command};
 use crate::place::Place;
 use anyhow::Result;
 use clap::Parser;

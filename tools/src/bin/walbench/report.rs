@@ -5,7 +5,7 @@
 use crate::args::{Load, RunArgs};
 use crate::counters::Counters;
 use crate::machine::Machine;
-use crate::run::What;
+use crate::spec::What;
 use crate::summary::Row;
 use crate::text::{aligned, setting};
 use anyhow::{Context, Result};
@@ -139,7 +139,7 @@ pub(crate) fn write_json<T: Serialize>(path: &Path, machine: &Machine, rows: &[T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Spec;
+    use crate::spec::Spec;
 
     fn row(what: What, bytes: usize, p50_us: f64) -> Row {
         let (load, strategy, backend) = (Load::Lone, "direct", "posix");

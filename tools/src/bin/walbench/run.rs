@@ -11,45 +11,16 @@ use crate::load::{Drive, Sample, count, drive, payload};
 use crate::log::Log;
 use crate::medium::{Medium, supports_direct};
 use crate::place::Place;
+use crate::spec::{Spec, What, strategy_name};
 use crate::summary::{Figures, Row, summarise};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 use seawall_wal::Options;
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
-use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What is appended to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum What {
-    /// Raw durable writes.
-    Floor,
-    /// A group commit without a log around it.
-    Bare,
-    /// The log.
-    Log,
-}
-
-/// What one row measures.
-#[derive(Clone, PartialEq, Debug, Serialize)]
-pub(crate) struct Spec {
-    pub(crate) what: What,
-    pub(crate) load: Load,
-    /// Payload of one append.
-    pub(crate) bytes: usize,
-    /// Absent where it is 1 by the load's meaning, as is `in_flight`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) threads: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) in_flight: Option<usize>,
-    pub(crate) strategy: &'static str,
-    pub(crate) backend: &'static str,
-    pub(crate) segment_bytes: u32,
-}
 
 /// Measures everything that `args` ask for.
 pub(crate) fn run(args: &RunArgs, place: &Place, seed: u64) -> Result<Vec<Row>> {
@@ -223,13 +194,6 @@ impl Targets {
 
     fn close(self) -> Result<()> {
         self.logs.into_iter().try_for_each(Log::close)
-    }
-}
-
-pub(crate) fn strategy_name(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Direct => "direct",
-        Mode::Buffered => "sync",
     }
 }
 

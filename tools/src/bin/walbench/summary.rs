@@ -6,7 +6,7 @@
 use crate::args::Load;
 use crate::counters::{Counters, Delta};
 use crate::load::{Sample, median};
-use crate::run::{Spec, What};
+use crate::spec::{Spec, What};
 use serde::Serialize;
 
 /// One row of the report: medians over the rounds, except `max_us`.

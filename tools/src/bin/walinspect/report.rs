@@ -7,7 +7,7 @@ use crate::damage::Place;
 use crate::look::{Look, Outcome};
 use seawall_tools::utc;
 use seawall_wal::Lsn;
-use seawall_wal::look::{DropReason, Dropped, GroupFault, file_name};
+use seawall_wal::look::{DropReason, Dropped, file_name};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -185,17 +185,6 @@ fn why(look: &Look, dropped: &Dropped, pending: bool) -> &'static str {
 pub(crate) fn write_json(out: &mut dyn Write, document: &impl Serialize) -> Result<(), serde_json::Error> {
     serde_json::to_writer_pretty(&mut *out, document)?;
     out.write_all(b"\n").map_err(serde_json::Error::io)
-}
-
-/// Why a group does not check, whether it was acknowledged or not.
-pub(crate) fn fault_text(fault: GroupFault) -> String {
-    match fault {
-        GroupFault::Record(at, fault) => {
-            format!("record at byte {at} of the group does not check ({fault:?})")
-        }
-        GroupFault::Padding(at) => format!("byte {at} of the group is padding and not zero"),
-        GroupFault::Count => "the group holds other records than its header says".to_owned(),
-    }
 }
 
 /// An identity in the usual spelling.
