@@ -4,7 +4,8 @@
 #
 #   wal/mutants.sh [name ..]            all bugs but those below the simulated disk (`posix_`), or those named
 #
-# Builds once, into target/mutants. SECONDS_MAX (default 100) limits one test program: a hang is a find.
+# Builds once, into target/mutants. SECONDS_MAX (default 100) limits one test program: a hang is a find. RUNNER is a
+# command that every test program is started with.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
@@ -28,7 +29,8 @@ path_of() { awk -F '\t' -v name="$1" '$1 == name { print $2 }' <<<"$programs"; }
 # Whether `program` finds the bug $SEAWALL_MUTANT; says which test did.
 finds() {
     local out status
-    out="$(cd "${1%%/*}" && timeout "$limit" "$(path_of "$1")" --test-threads 1 2>&1)"
+    # shellcheck disable=SC2086
+    out="$(cd "${1%%/*}" && ${RUNNER:-} timeout "$limit" "$(path_of "$1")" --test-threads 1 2>&1)"
     status=$?
     [ $status = 0 ] && return 1
     [ $status = 124 ] && { echo "$1 (hangs)"; return 0; }
