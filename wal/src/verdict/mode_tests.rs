@@ -2,6 +2,7 @@
 //! and goes on, what is refused.
 
 use super::*;
+use crate::facts::{DropReason, Extent};
 use crate::frame::{GroupFault, SegmentHeader};
 
 const BLOCK: u32 = 4096;
