@@ -75,6 +75,7 @@ mod frame;
 pub mod fuzz;
 mod inspect;
 mod listener;
+mod mapped;
 #[doc(hidden)]
 pub mod mutant;
 mod options;
@@ -107,6 +108,7 @@ pub use frame::{Batch, PartInfo};
 pub use listener::Listener;
 #[cfg(feature = "tracing")]
 pub use listener::Tracing;
+pub use mapped::Mapped;
 pub use options::{Backend, OpenMode, Options, Strategy, Suspect};
 pub use records::{Record, Records};
 pub use recover::{Report, Took};

@@ -6,7 +6,7 @@
 //! seeded scheduler can cut it anywhere. A full disk is reported to the shelf and tried again (INV-8).
 
 use crate::directory::failed;
-use crate::disk::{Access, AlignedBuf, Disk, DiskFile, Random, write_all_at};
+use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, write_all_at};
 use crate::error::Error;
 use crate::frame::SegmentHeader;
 use crate::mutant::mutant;
@@ -238,6 +238,7 @@ impl Pipeline {
                 file_bytes: self.segment_bytes,
                 file,
                 written_to: AtomicU32::new(written_to),
+                map: LazyMap::default(),
             })
         };
         if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {

@@ -63,6 +63,13 @@ impl Table {
         Some((Arc::clone(&stretch.segment), end))
     }
 
+    /// The segment with number `sequence` , if the log has left it, is `durable` beyond that, and none of it is damaged.
+    pub(crate) fn whole(&self, sequence: u32, durable: Lsn) -> Option<Arc<Segment>> {
+        let (segment, _) = self.sealed(sequence, durable)?;
+        let damaged = |fence: &Damage| (fence.from.segment()..=fence.to.segment()).contains(&sequence);
+        (!self.fences.list().iter().any(damaged)).then_some(segment)
+    }
+
     /// Lowest segment.
     pub(crate) fn first(&self) -> Option<u32> {
         self.segments.first_key_value().map(|(&n, _)| n)
@@ -91,6 +98,7 @@ pub(crate) fn read_range(segment: &Segment, location: &str, at: Lsn, out: &mut [
     if u64::from(at.offset()) + out.len() as u64 > u64::from(segment.file_bytes) {
         return Err(Error::NotInLog { lsn: at });
     }
+    segment.map.note_read(out.len());
     read_exact_at(&*segment.file, out, u64::from(at.offset()))
         .map_err(|e| Error::io("read", location, file_name(segment.sequence), e))
 }

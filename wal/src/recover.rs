@@ -5,7 +5,7 @@
 //! before it was read. Fails with every damaged place.
 
 use crate::directory::{IDENTITY, Names, failed, list, read_identity};
-use crate::disk::{Access, Clock, Disk, DiskFile};
+use crate::disk::{Access, Clock, Disk, DiskFile, LazyMap};
 use crate::error::Error;
 use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
 use crate::frame::layout::FORMAT_VERSION;
@@ -248,6 +248,7 @@ fn open_live(
             written_to: AtomicU32::new(
                 u32::try_from(written_to).unwrap_or(u32::MAX) & !(header.block_bytes - 1),
             ),
+            map: LazyMap::default(),
         };
         segments.insert(found.sequence, Arc::new(segment));
     }

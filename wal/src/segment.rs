@@ -1,6 +1,6 @@
 //! Segment files: their names and numbers, and one that is open.
 
-use crate::disk::DiskFile;
+use crate::disk::{DiskFile, LazyMap, Map};
 use crate::sync::AtomicU32;
 use crate::types::Prior;
 use std::sync::Arc;
@@ -23,6 +23,15 @@ pub(crate) struct Segment {
     pub(crate) file: Arc<dyn DiskFile>,
     /// Blocks below this offset are written, so that writing them again changes no metadata.
     pub(crate) written_to: AtomicU32,
+    /// All of it as memory, once it is read often.
+    pub(crate) map: LazyMap,
+}
+
+impl Segment {
+    /// All of it as memory, if it was read often enough. The log must have left it.
+    pub(crate) fn mapped(&self) -> Option<&Map> {
+        self.map.get(&*self.file, u64::from(self.file_bytes))
+    }
 }
 
 /// The file name of segment `sequence`.

@@ -7,6 +7,8 @@
 
 mod buffer;
 mod clock;
+mod lazy_map;
+mod map;
 mod posix;
 mod ring;
 #[cfg(feature = "sim")]
@@ -15,6 +17,8 @@ mod uring;
 
 pub use buffer::AlignedBuf;
 pub use clock::{Clock, Random, SystemClock, SystemRandom};
+pub(crate) use lazy_map::LazyMap;
+pub use map::Map;
 pub(crate) use posix::HINT;
 pub use posix::PosixDisk;
 pub use ring::{Ended, Ring, RingOp, RingWaker};
@@ -147,6 +151,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// With `durable`, what is returned as written is on the medium (data, and the metadata needed to
     /// read it back) before the call returns; else only after a [`DiskFile::sync`] issued after it.
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize>;
+
+    /// The whole file as memory, through the page cache; `None` where that cannot be. Nobody may write to the
+    /// file while the map lives.
+    fn map(&self) -> io::Result<Option<Map>> {
+        Ok(None)
+    }
 
     /// Makes everything written and completed before the call durable. After an error nothing may be
     /// assumed about any earlier write, and a later `Ok` proves nothing.

@@ -6,7 +6,7 @@
 //! two never disagree. Fails with the kernel's error, unchanged.
 
 use super::uring::Uring;
-use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, Ring};
+use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Map, Mode, NameKind, Ring};
 use crate::mutant::mutant;
 use parking_lot::Mutex;
 use rustix::fs::{
@@ -294,6 +294,15 @@ struct Doubt {
     settled: OnceLock<()>,
 }
 
+impl PosixFile {
+    /// Before anything is read through the page cache.
+    fn settle_doubt(&self) {
+        if self.doubt.raised.load(Ordering::Acquire) {
+            self.doubt.settled.get_or_init(|| self.drop_cache());
+        }
+    }
+}
+
 impl DiskFile for PosixFile {
     fn len(&self) -> io::Result<u64> {
         Ok(u64::try_from(fs::fstat(&self.main)?.st_size).unwrap_or(0))
@@ -330,11 +339,15 @@ impl DiskFile for PosixFile {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        if self.doubt.raised.load(Ordering::Acquire) {
-            self.doubt.settled.get_or_init(|| self.drop_cache());
-        }
+        self.settle_doubt();
         let fd = self.cached.as_ref().unwrap_or(&self.main);
         Ok(rustix::io::pread(fd, buf, offset)?)
+    }
+
+    fn map(&self) -> io::Result<Option<Map>> {
+        self.settle_doubt();
+        let len = usize::try_from(self.len()?).unwrap_or(0);
+        Map::new(self.cached.as_ref().unwrap_or(&self.main), len).map(Some)
     }
 
     fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {

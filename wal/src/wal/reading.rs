@@ -6,6 +6,7 @@ use crate::facts::Damage;
 use crate::fence::{Fences, records_within};
 use crate::footer::{Footer, Place, find};
 use crate::frame::RecordRef;
+use crate::mapped::Mapped;
 use crate::read::{damaged, read_range};
 use crate::records::Records;
 use crate::segment::file_name;
@@ -92,6 +93,21 @@ impl Wal {
         }
         let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
         read_range(&segment, &self.location, at, out)
+    }
+
+    /// The file of a sealed segment as memory, so that its bytes need not be copied: offsets are those that
+    /// positions have. `None`, and [`Wal::read_at`] serves: if the segment is not sealed and durable, is damaged,
+    /// has not been read from often yet, or cannot be mapped. Before a file is mapped all of it is read once, so one
+    /// that the medium does not deliver is left to `read_at`, which says so; that takes as long as reading it.
+    ///
+    /// Unchecked, as `read_at`. While the value lives the file is not used again, and its space is not free when
+    /// the segment is released. A page that leaves the cache and that the medium then fails to deliver
+    /// ends the process (SIGBUS).
+    pub fn mapped(&self, segment: u32) -> Option<Mapped> {
+        let durable = self.log.durable();
+        self.enter_segments(durable);
+        let segment = self.table.read().whole(segment, durable)?;
+        Mapped::of(segment)
     }
 
     /// Damaged places of the log, ascending; empty unless [`Options::mode`] had it opened in spite of them.
