@@ -10,10 +10,12 @@ mod pins;
 mod publish;
 mod sealer;
 mod state;
+mod states;
 mod terms;
 
 pub(crate) use map::{Groups, Locked};
 pub(crate) use pins::{Hold, Pins, Uses};
-pub(crate) use publish::{States, apply, publish};
+pub(crate) use publish::{apply, publish};
 pub(crate) use sealer::{FooterSealer, footer_bytes};
 pub(crate) use state::{GroupState, Settled, hard_state_back};
+pub(crate) use states::States;

@@ -10,16 +10,10 @@ use seawall_wal::{Batch, Class, Lsn, Ticket, Wal};
 
 use super::map::Locked;
 use super::pins::{Pins, Uses};
-use super::state::GroupState;
+use super::states::States;
 use crate::error::{Error, Fault, Result};
 use crate::record::{GroupOp, Op};
-use crate::types::{ConfState, GroupId, Location};
-
-/// Groups by number, while records are applied.
-pub(crate) trait States {
-    /// The state of `group`, if this record may change it.
-    fn state(&mut self, group: GroupId) -> Option<&mut GroupState>;
-}
+use crate::types::{ConfState, Location};
 
 /// Applies one record: its operations, the places of its parts and its conf states in order.
 ///
