@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use seawall_wal::{Env, Threads, Ticket, Wal};
 
@@ -19,7 +20,7 @@ use crate::keeper::Keeper;
 use crate::options::Options;
 use crate::restore::{self, Fenced, Found};
 use crate::rewrite::{Rewrite, RewriteStats};
-use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location};
+use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location, MetaKey, SnapshotMarker};
 use crate::view::{self, Wanted};
 use crate::write::{self, WriteBatch};
 
@@ -83,8 +84,8 @@ pub struct Stats {
     pub entries: u64,
     /// Lowest segment kept and segment being written.
     pub segments: (u32, u32),
-    /// What keeps the log's prefix: the lowest segment that holds anything, its live entries, and its hard
-    /// states, conf states and compaction points that are the latest of their group.
+    /// What keeps the log's prefix: the lowest segment that holds anything, its live entries, and its pieces of small
+    /// state that are the latest of their group: hard and conf states, compaction points, markers, metadata.
     pub oldest: Option<(u32, u64, u64)>,
     /// Reads that memory answered, and those that it did not.
     pub cache: CacheStats,
@@ -106,8 +107,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::CommitBeyondLog`], [`Error::Damage`] and [`Error::Record`] if acknowledged data is missing
-    /// or cannot be understood; in another than strict mode [`Error::Unaccounted`] and
-    /// [`Error::DamagedConfState`] if more is damaged than payloads; [`Error::Option`]; or the log's error. On an error nothing was changed by
+    /// or cannot be understood; in another than strict mode [`Error::Unaccounted`],
+    /// [`Error::DamagedConfState`] and [`Error::DamagedMeta`] if more is damaged than payloads; [`Error::Option`]; or the log's error. On an error nothing was changed by
     /// the engine.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
@@ -213,7 +214,8 @@ impl Engine {
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal()?;
-        let ticket = write::write(&wal, &core.groups, &core.pins, &core.tail, batch)?;
+        let ticket =
+            write::write(&wal, &core.groups, &core.pins, &core.tail, core.options.meta_bytes_max, batch)?;
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
@@ -349,6 +351,25 @@ impl Group {
     /// The conf state as last written.
     pub fn conf_state(&self) -> Option<Arc<ConfState>> {
         self.look(|state| state.conf().cloned())
+    }
+
+    /// The markers of the two newest snapshots, the newest first; the log is to be kept from the older one on
+    /// if falling back to it is to be possible. From memory.
+    pub fn snapshots(&self) -> Vec<SnapshotMarker> {
+        self.look(|state| state.snapshots().collect())
+    }
+
+    /// The user's value of `key`. From memory; not copied.
+    pub fn meta(&self, key: &[u8]) -> Option<Bytes> {
+        let key = MetaKey::new(key)?;
+        self.look(|state| state.meta(&key).cloned())
+    }
+
+    /// All values of the user's, by key. From memory.
+    pub fn metas(&self) -> Vec<(Vec<u8>, Bytes)> {
+        self.look(|state| {
+            state.metas().map(|(key, value)| (key.as_bytes().to_vec(), value.clone())).collect()
+        })
     }
 
     /// Index and term of the last entry that is gone; `(0, 0)` if none is.

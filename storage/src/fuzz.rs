@@ -17,7 +17,7 @@ use crate::look::decode_record;
 use crate::options::Options;
 use crate::record::{GroupOp, Op, decode, decode_conf_state, encode, encode_conf_state};
 use crate::restore::{Fenced, Found, restore};
-use crate::types::{ConfState, EntryRef, HardState, Point};
+use crate::types::{ConfState, EntryRef, HardState, MetaKey, Point, SnapshotMarker};
 use crate::write::WriteBatch;
 
 /// Records in one input, and operations in one record, at most.
@@ -105,10 +105,12 @@ fn rendered((groups, pins, found, _): (Groups, Pins, Found, Fenced)) -> Vec<Stri
         let small: Vec<Vec<Op>> =
             pins.counts().iter().map(|(segment, _)| state.state_up_to(*segment).collect()).collect();
         lines.push(format!(
-            "{id}: {:?} {:?} {:?} {:?} {:?} {small:?}",
+            "{id}: {:?} {:?} {:?} {:?} {:?} {:?} {:?} {small:?}",
             state.point(),
             state.hard(),
             state.conf(),
+            state.snapshots().collect::<Vec<_>>(),
+            state.metas().collect::<Vec<_>>(),
             state.term_runs().collect::<Vec<_>>(),
             locations.collect::<Vec<_>>(),
         ));
@@ -171,6 +173,7 @@ fn record(choices: &mut Choices<'_>) -> Batch {
             match op {
                 Op::ConfState if choices.chance(90) => batch.push_part(&encode_conf_state(&conf)),
                 Op::ConfState => batch.push_part(&choices.bytes(40)),
+                Op::Meta { .. } => batch.push_part(&choices.bytes(40)),
                 _ => batch.push_part(&[7; 5]),
             }
         }
@@ -181,7 +184,7 @@ fn record(choices: &mut Choices<'_>) -> Batch {
 }
 
 fn op(choices: &mut Choices<'_>) -> Op {
-    match choices.below(8) {
+    match choices.below(10) {
         0..3 => {
             let (first, term) = (number(choices), number(choices));
             Op::Entries { first, term, count: choices.small(1, 4), truncates: choices.chance(40) }
@@ -193,7 +196,16 @@ fn op(choices: &mut Choices<'_>) -> Op {
         4 => Op::ConfState,
         5 => Op::Compact(Point { index: number(choices), term: number(choices) }),
         6 => Op::Start(Point { index: number(choices), term: number(choices) }),
-        _ => Op::Remove,
+        7 => Op::Remove,
+        8 => {
+            let (index, term) = (number(choices), number(choices));
+            Op::Snapshot(SnapshotMarker { index, term, digest: choices.below(4) })
+        }
+        _ => {
+            let key = [b'a', u8::from(choices.chance(50))];
+            let key = MetaKey::new(&key).expect("two bytes");
+            Op::Meta { key, removes: choices.chance(30) }
+        }
     }
 }
 
@@ -250,7 +262,9 @@ fn seen(engine: &Engine) -> String {
         let point = group.compaction_point();
         assert!(group.term(point.0).is_ok_and(|term| term == point.1));
         let (hard, conf, runs) = (group.hard_state(), group.conf_state(), group.term_runs());
-        format!("{id}: {point:?} {hard:?} {conf:?} {runs:?} {entries:?}\n")
+        let (snapshots, metas) = (group.snapshots(), group.metas());
+        assert!(snapshots.len() <= 2 && snapshots.iter().all(|marker| marker.index <= last));
+        format!("{id}: {point:?} {hard:?} {conf:?} {snapshots:?} {metas:?} {runs:?} {entries:?}\n")
     };
     let groups = engine.groups();
     let stats = engine.stats().expect("open");

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use crate::record::{DecodeError, GroupOp, Op, decode};
-use crate::types::{GroupId, HardState};
+pub use crate::types::MetaKey;
+use crate::types::{GroupId, HardState, SnapshotMarker};
 
 /// One operation of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,7 +16,7 @@ pub struct OpLine {
     pub group: GroupId,
     /// What it does.
     pub what: What,
-    /// The record's parts that belong to it: one per entry, one for a conf state.
+    /// The record's parts that belong to it: one per entry, one for a conf state or a metadata value.
     pub parts: Range<usize>,
 }
 
@@ -63,10 +64,17 @@ pub enum What {
     },
     /// The group is gone.
     Remove,
+    /// A snapshot covers the log up to an entry.
+    Snapshot(SnapshotMarker),
+    /// Sets a value of the user's, which is the operation's part.
+    PutMeta(MetaKey),
+    /// Removes a value of the user's.
+    RemoveMeta(MetaKey),
 }
 
 impl What {
-    /// Its name, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`, `remove`.
+    /// Its name, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`, `remove`,
+    /// `snapshot`, `put_meta`, `remove_meta`.
     pub fn name(&self) -> &'static str {
         match self {
             What::Entries { .. } => "entries",
@@ -76,6 +84,9 @@ impl What {
             What::Compact { .. } => "compact",
             What::Start { .. } => "start",
             What::Remove => "remove",
+            What::Snapshot(_) => "snapshot",
+            What::PutMeta(_) => "put_meta",
+            What::RemoveMeta(_) => "remove_meta",
         }
     }
 }
@@ -106,6 +117,9 @@ fn line(of: &GroupOp, next_part: &mut usize) -> OpLine {
         Op::Compact(point) => What::Compact { index: point.index, term: point.term },
         Op::Start(point) => What::Start { index: point.index, term: point.term },
         Op::Remove => What::Remove,
+        Op::Snapshot(marker) => What::Snapshot(marker),
+        Op::Meta { key, removes: false } => What::PutMeta(key),
+        Op::Meta { key, removes: true } => What::RemoveMeta(key),
     };
     let from = *next_part;
     // The decoder has checked that all operations together cover the parts exactly.

@@ -21,6 +21,10 @@ pub struct Options {
     /// Bytes that the log may be longer than twice the live entries in it, 0 to 2^40; beyond that the oldest
     /// segments' live entries are copied to its end, so that they can go. Default 256 MiB.
     pub slack_bytes: usize,
+    /// Bytes of metadata that a group may have, 0 to 2^20; each value counts with 64 for its key. Default 64 KiB.
+    ///
+    /// It is in memory, and is copied whenever the segment that has it is to go.
+    pub meta_bytes_max: usize,
     /// Bytes of the newest payloads, over all groups, that are kept in memory so that reading them takes no
     /// call; 0 to 2^40, 0 keeps none. Default 64 MiB.
     pub cache_bytes: usize,
@@ -32,6 +36,7 @@ impl Default for Options {
             log: seawall_wal::Options::default(),
             restate_groups_max: 64,
             slack_bytes: 256 << 20,
+            meta_bytes_max: 64 << 10,
             cache_bytes: 64 << 20,
         }
     }
@@ -57,6 +62,7 @@ impl Options {
         let ranges = [
             ("restate_groups_max", self.restate_groups_max, 1, 1024),
             ("slack_bytes", self.slack_bytes, 0, 1 << 40),
+            ("meta_bytes_max", self.meta_bytes_max, 0, 1 << 20),
             ("cache_bytes", self.cache_bytes, 0, 1 << 40),
         ];
         for (name, value, min, max) in ranges {

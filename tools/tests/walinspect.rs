@@ -3,7 +3,7 @@
 //! Every call goes through [`Log::inspect`], which compares all files before and after: content, length and
 //! time of change.
 
-use seawall::{Engine, EntryRef, HardState, WriteBatch};
+use seawall::{Engine, EntryRef, HardState, SnapshotMarker, WriteBatch};
 use seawall_wal::{Batch, Class, Lsn, Options, Wal};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,6 +143,10 @@ fn engine_log() -> Log {
         write(&engine, 7, index, 1000);
         write(&engine, 8, index, 10);
     }
+    let mut batch = WriteBatch::new();
+    let marker = SnapshotMarker { index: 9, term: 3, digest: 0xabcdef };
+    batch.snapshot_marker(8, marker).put_meta(8, b"a\n", b"value").remove_meta(8, b"b");
+    engine.write(&mut batch).unwrap().wait().unwrap();
     engine.close().unwrap();
     log
 }
@@ -201,6 +205,17 @@ fn records_are_shown_with_what_the_engine_put_in_them() {
         {"group": 7, "kind": "hard_state", "term": 3, "vote": 1, "commit": 4},
     ]);
     assert_eq!(record["ops"], expected);
+
+    let small = all.iter().rfind(|line| !line["ops"].is_null()).unwrap();
+    let expected = serde_json::json!([
+        {"group": 8, "kind": "snapshot", "index": 9, "term": 3, "digest": "0000000000abcdef"},
+        {"group": 8, "kind": "put_meta", "key": "a\\n", "lengths": [5]},
+        {"group": 8, "kind": "remove_meta", "key": "b"},
+    ]);
+    assert_eq!(small["ops"], expected);
+    let line = "group 8 snapshot index 9 term 3 digest 0000000000abcdef; group 8 put_meta key a\\n (5 bytes)";
+    let from = small["lsn"].as_str().unwrap();
+    assert!(text(&log.inspect("records", &["--from", from], 0).stdout).contains(line));
 
     // From a position, as printed and without its leading zeros; limited; of one segment.
     let at = record["lsn"].as_str().unwrap();

@@ -22,7 +22,7 @@ pub(crate) struct FooterHeader {
     pub(super) places: U32,
 }
 
-/// Where the payload of one entry lies in the segment.
+/// Where the payload of one entry, or one metadata value, lies in the segment.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct FooterPlace {
@@ -35,7 +35,7 @@ pub(crate) struct FooterPlace {
 pub(crate) const FOOTER_HEADER_BYTES: usize = size_of::<FooterHeader>();
 /// Bytes that an operation adds to its segment's index, at most.
 pub(crate) const FOOTER_OP_BYTES: usize = OP_BYTES;
-/// Bytes that an entry adds on top.
+/// Bytes that an entry, or a metadata value, adds on top.
 pub(crate) const FOOTER_PLACE_BYTES: usize = size_of::<FooterPlace>();
 const _: () = assert!(FOOTER_HEADER_BYTES == 16 && FOOTER_PLACE_BYTES == 12);
 
@@ -110,7 +110,7 @@ impl<'a> Footer<'a> {
         let mut covered: u64 = 0;
         for (at, raw) in ops.iter().enumerate() {
             let op = FooterOp::decode(raw, segment, at)?.op.op;
-            covered += u64::from(op.entries());
+            covered += u64::from(op.places());
         }
         (rest.is_empty() && covered == places.len() as u64).then_some(footer)
     }
@@ -121,7 +121,7 @@ impl<'a> Footer<'a> {
         self.ops.iter().enumerate().filter_map(|(at, raw)| FooterOp::decode(raw, self.segment, at))
     }
 
-    /// Where the entries' payloads lie, in the order of the operations.
+    /// Where the entries' payloads and the metadata lie, in the order of the operations.
     pub(crate) fn locations(&self) -> impl Iterator<Item = Location> {
         let segment = self.segment;
         self.places.iter().map(move |place| Location {

@@ -43,6 +43,9 @@ fn kinds_have_their_documented_numbers() {
         (4, Op::Compact(point)),
         (5, Op::Start(point)),
         (6, Op::Remove),
+        (7, Op::Moved { first: 1, term: 1, count: 1 }),
+        (8, Op::Snapshot(crate::types::SnapshotMarker::default())),
+        (9, Op::Meta { key: crate::types::MetaKey::new(b"key").expect("a key"), removes: true }),
     ];
     for (kind, op) in kinds {
         assert_eq!(RawOp::from(&op::GroupOp { group: 1, op }).kind, kind, "{op:?}");

@@ -25,11 +25,12 @@ pub(crate) fn write(
     groups: &Groups,
     pins: &Pins,
     tail: &Tail,
+    meta_bytes_max: usize,
     batch: &mut WriteBatch,
 ) -> Result<Ticket> {
     batch.check()?;
     let locked = groups.lock(&batch.groups());
-    let (ops, urgent) = validate::validate(&locked, batch.ops())?;
+    let (ops, urgent) = validate::validate(&locked, batch.ops(), batch.smalls(), meta_bytes_max)?;
     let class = if urgent || batch.is_sync() { Class::Sync } else { Class::Lazy };
     let record = batch.record_mut();
     if mutant("last_operation_forgotten") && ops.len() > 1 && ops.last().is_some_and(|op| op.op.parts() == 0)
@@ -44,10 +45,10 @@ pub(crate) fn write(
     if bytes > max {
         return Err(batch.entry_beyond(max).unwrap_or(Error::BatchTooLarge { bytes, max }));
     }
-    if let Some((group, bytes)) = conf_state_larger(&ops, record, max / 4) {
-        return Err(Error::ConfStateTooLarge { group, bytes, max: max / 4 });
+    if let Some(error) = small_larger(&ops, record, max / 4) {
+        return Err(error);
     }
-    let ticket = publish(wal, pins, &locked, &ops, batch.confs(), batch.record(), class)?;
+    let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), batch.record(), class)?;
     drop(locked);
     tail.add(ticket.lsn(), batch.record());
     batch.clear();
@@ -64,12 +65,16 @@ fn parts_before(ops: &[GroupOp]) -> impl Iterator<Item = (usize, &GroupOp)> {
     })
 }
 
-/// The first conf state of more than `max` bytes: group and bytes.
-fn conf_state_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<(u64, usize)> {
-    parts_before(ops)
-        .filter(|(_, op)| op.op == Op::ConfState)
-        .map(|(part, op)| (op.group, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX)))
-        .find(|(_, bytes)| *bytes > max)
+/// The error for the first piece of small state that has more than `max` bytes.
+fn small_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<Error> {
+    parts_before(ops).filter(|(_, op)| op.op.is_small()).find_map(|(part, GroupOp { group, op })| {
+        let (group, bytes) = (*group, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX));
+        let error = match op {
+            Op::Meta { .. } => Error::MetaTooLarge { group, bytes, max },
+            _ => Error::ConfStateTooLarge { group, bytes, max },
+        };
+        (bytes > max).then_some(error)
+    })
 }
 
 /// The first entry whose payload alone has more than `max` bytes: group, index and bytes.
