@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
 use crate::keeper::Keeper;
 use crate::options::Options;
+use crate::pack::{CompressionStats, Packer};
 use crate::restore::{self, Fenced, Found};
 use crate::rewrite::{Rewrite, RewriteStats};
 use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location, MetaKey, SnapshotMarker};
@@ -48,6 +49,7 @@ struct Core {
     groups: Groups,
     pins: Pins,
     tail: Tail,
+    packer: Packer,
     sweep: Sweep,
     /// What open found damaged; entries that are gone since then included.
     fenced: Fenced,
@@ -91,6 +93,8 @@ pub struct Stats {
     pub cache: CacheStats,
     /// What was copied out of old segments.
     pub rewrite: RewriteStats,
+    /// What compression made of payloads.
+    pub compression: CompressionStats,
 }
 
 impl Engine {
@@ -162,6 +166,7 @@ impl Engine {
             groups,
             pins,
             tail: Tail::new(options.cache_bytes),
+            packer: Packer::new(options.compression),
             sweep: Sweep::default(),
             fenced,
             rewrite: Rewrite::default(),
@@ -196,7 +201,8 @@ impl Engine {
     pub fn damaged(&self) -> Vec<FencedEntry> {
         let still = |(entry, at): &&(FencedEntry, Location)| {
             let cell = self.0.groups.get(entry.group);
-            cell.is_some_and(|cell| cell.read().location(entry.index) == Some(*at))
+            let now = cell.and_then(|cell| cell.read().location(entry.index));
+            now.is_some_and(|now| (now.segment, now.offset) == (at.segment, at.offset))
         };
         let mut damaged: Vec<_> = self.0.fenced.iter().filter(still).map(|(entry, _)| *entry).collect();
         damaged.sort_unstable();
@@ -214,8 +220,14 @@ impl Engine {
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal()?;
-        let ticket =
-            write::write(&wal, &core.groups, &core.pins, &core.tail, core.options.meta_bytes_max, batch)?;
+        let ticket = write::write(
+            &wal,
+            &core.groups,
+            &core.pins,
+            (&core.tail, &core.packer),
+            core.options.meta_bytes_max,
+            batch,
+        )?;
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
@@ -266,6 +278,7 @@ impl Engine {
             segments: (wal.first_segment(), wal.active_segment()),
             cache: core.tail.stats(),
             rewrite: core.rewrite.stats(),
+            compression: core.packer.stats(),
             oldest: core.pins.lowest().map(|(at, c)| (at, positive(c.entries), positive(c.states))),
         })
     }
@@ -385,7 +398,7 @@ impl Group {
     /// # Errors
     /// [`Error::Compacted`] if `low` is not behind the compaction point, [`Error::Unavailable`] if the log
     /// ends before `high - 1`, [`Error::Range`] if `low > high`; [`Error::DamagedEntry`] if a payload is
-    /// not what was written; [`Error::Closed`]; or the log's error.
+    /// not what was written, [`Error::Compressed`] if it cannot be decompressed; [`Error::Closed`]; or the log's error.
     pub fn entries(&self, low: u64, high: u64, max_bytes: Option<u64>) -> Result<Vec<Entry>> {
         self.entries_with(low, high, max_bytes, |_| true)
     }
@@ -406,7 +419,7 @@ impl Group {
         let core = &*self.core;
         let wal = core.wal()?;
         let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
-        view::entries(&wal, &core.groups, &core.pins, &core.tail, wanted, more)
+        view::entries(&wal, &core.groups, &core.pins, (&core.tail, &core.packer), wanted, more)
     }
 
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {

@@ -6,6 +6,7 @@
 use seawall_wal::Lsn;
 
 use crate::options::OutOfRange;
+use crate::pack::UnpackError;
 use crate::record::DecodeError;
 use crate::types::GroupId;
 
@@ -212,6 +213,18 @@ pub enum Error {
         term: u64,
         /// Where its payload lies.
         at: Lsn,
+    },
+    /// A compressed payload, which is what was written, cannot be decompressed.
+    #[error("group {group}: entry {index} at {at}: {source}")]
+    Compressed {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry.
+        index: u64,
+        /// Where its payload lies.
+        at: Lsn,
+        /// Why.
+        source: UnpackError,
     },
     /// A damaged place held records of which too little is left to say which groups they were for. Only in
     /// degraded and salvage mode; a strict open refuses before.

@@ -34,6 +34,8 @@ pub enum What {
         term: u64,
         /// Whether entries at and behind `first` were replaced.
         truncates: bool,
+        /// Whether the payloads are compressed: a `u32` of the original length, then a zstd frame.
+        compressed: bool,
     },
     /// Copies of live entries, so that the segment they were in may go.
     Moved {
@@ -43,6 +45,8 @@ pub enum What {
         last: u64,
         /// Their term.
         term: u64,
+        /// Whether the payloads are compressed.
+        compressed: bool,
     },
     /// Sets the hard state.
     HardState(HardState),
@@ -104,13 +108,13 @@ pub fn decode_record(meta: &[u8], parts: usize) -> Result<Vec<OpLine>, DecodeErr
 
 fn line(of: &GroupOp, next_part: &mut usize) -> OpLine {
     let what = match of.op {
-        Op::Entries { first, term, count, truncates } => {
+        Op::Entries { first, term, count, truncates, packed } => {
             let last = first.saturating_add(u64::from(count).saturating_sub(1));
-            What::Entries { first, last, term, truncates }
+            What::Entries { first, last, term, truncates, compressed: packed }
         }
-        Op::Moved { first, term, count } => {
+        Op::Moved { first, term, count, packed } => {
             let last = first.saturating_add(u64::from(count).saturating_sub(1));
-            What::Moved { first, last, term }
+            What::Moved { first, last, term, compressed: packed }
         }
         Op::HardState(hard) => What::HardState(hard),
         Op::ConfState => What::ConfState,
@@ -137,18 +141,27 @@ mod tests {
     fn operations_and_their_parts_are_shown() {
         let hard = HardState { term: 4, vote: 1, commit: 8 };
         let ops = [
-            GroupOp { group: 7, op: Op::Entries { first: 9, term: 4, count: 3, truncates: true } },
+            GroupOp {
+                group: 7,
+                op: Op::Entries { first: 9, term: 4, count: 3, truncates: true, packed: false },
+            },
             GroupOp { group: 8, op: Op::ConfState },
             GroupOp { group: 7, op: Op::HardState(hard) },
             GroupOp { group: 9, op: Op::Compact(Point { index: 5, term: 2 }) },
-            GroupOp { group: 9, op: Op::Entries { first: 6, term: 4, count: 1, truncates: false } },
+            GroupOp {
+                group: 9,
+                op: Op::Entries { first: 6, term: 4, count: 1, truncates: false, packed: false },
+            },
         ];
         let mut meta = Vec::new();
         encode(&ops, &mut meta);
         let shown = decode_record(&meta, 5).expect("decoded");
         let parts: Vec<_> = shown.iter().map(|op| op.parts.clone()).collect();
         assert_eq!(parts, [0..3, 3..4, 4..4, 4..4, 4..5]);
-        assert_eq!(shown[0].what, What::Entries { first: 9, last: 11, term: 4, truncates: true });
+        assert_eq!(
+            shown[0].what,
+            What::Entries { first: 9, last: 11, term: 4, truncates: true, compressed: false }
+        );
         assert_eq!((shown[2].group, shown[2].what), (7, What::HardState(hard)));
         assert_eq!((shown[3].what.name(), shown[3].what), ("compact", What::Compact { index: 5, term: 2 }));
         assert!(decode_record(&meta, 4).is_err(), "the parts must be covered");

@@ -140,7 +140,7 @@ impl Restoring {
         let mut next_small = small_parts.next();
         for (part, (info, bytes)) in parts.enumerate() {
             let (segment, offset, length, crc) = (at.segment(), info.offset, info.length, info.crc);
-            locations.push(Location { segment, offset, length, crc });
+            locations.push(Location::plain(segment, offset, length, crc));
             if let Some((_, GroupOp { group, op })) = next_small.filter(|small| small.0 == part) {
                 smalls.push(match op {
                     Op::Meta { key, .. } if is_bad(part) => {
@@ -195,7 +195,9 @@ fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, FencedEntry)> {
         let (group, from) = (of.group, part);
         part += usize::try_from(of.op.parts()).unwrap_or(0);
         let (first, term, count) = match of.op {
-            Op::Entries { first, term, count, .. } | Op::Moved { first, term, count } => (first, term, count),
+            Op::Entries { first, term, count, .. } | Op::Moved { first, term, count, .. } => {
+                (first, term, count)
+            }
             _ => (0, 0, 0),
         };
         (0..count).map(move |i| {
@@ -257,7 +259,7 @@ mod tests {
     }
 
     fn entries(first: u64, count: u32) -> Op {
-        Op::Entries { first, term: 1, count, truncates: false }
+        Op::Entries { first, term: 1, count, truncates: false, packed: false }
     }
 
     fn commit(commit: u64) -> Op {

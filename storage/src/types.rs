@@ -153,4 +153,23 @@ pub(crate) struct Location {
     pub(crate) length: u32,
     /// CRC-32C of the bytes.
     pub(crate) crc: u32,
+    /// The bytes are a compressed payload.
+    pub(crate) packed: bool,
+}
+
+impl Location {
+    /// Of bytes that are as they were handed in.
+    pub(crate) fn plain(segment: u32, offset: u32, length: u32, crc: u32) -> Location {
+        Location { segment, offset, length, crc, packed: false }
+    }
+}
+
+/// When and how the payloads of entries are compressed, each alone, with zstd.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compression {
+    /// Bytes from which on a payload is tried, 512 to 2^26; one that does not lose an eighth and 256 bytes stays
+    /// as it is, and so does one of more than 2^26.
+    pub from_bytes: usize,
+    /// Level of zstd, 1 to 19: the higher, the slower and the smaller.
+    pub level: usize,
 }

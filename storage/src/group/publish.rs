@@ -74,7 +74,7 @@ fn locations(lsn: Lsn, record: &Batch) -> Vec<Location> {
     (0..record.part_count())
         .map(|part| {
             let (length, crc) = (record.part_len(part), record.part_crc(part));
-            let location = Location { segment: lsn.segment(), offset, length, crc };
+            let location = Location::plain(lsn.segment(), offset, length, crc);
             offset = offset.saturating_add(length);
             location
         })

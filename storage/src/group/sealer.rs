@@ -57,10 +57,11 @@ impl Lines {
     /// Adds one operation and its parts.
     fn add(&mut self, op: &Op, parts: &[Location]) {
         match *op {
-            Op::Entries { first, term, count, truncates } => {
+            Op::Entries { first, term, count, truncates, packed } => {
                 self.places.extend(parts.iter().map(|part| FooterPlace::from(*part)));
-                if let Some(Op::Entries { first: from, term: of, count: so_far, .. }) = self.log.last_mut()
-                    && *of == term
+                if let Some(Op::Entries { first: from, term: of, count: so_far, packed: so, .. }) =
+                    self.log.last_mut()
+                    && (*of, *so) == (term, packed)
                     && !truncates
                     && from.checked_add(u64::from(*so_far)) == Some(first)
                     && let Some(sum) = so_far.checked_add(count)
@@ -133,7 +134,7 @@ impl Sealer for FooterSealer {
         let segment = lsn.segment();
         let mut located = std::mem::take(&mut self.located);
         located.clear();
-        located.extend(parts.map(|p| Location { segment, offset: p.offset, length: p.length, crc: p.crc }));
+        located.extend(parts.map(|p| Location::plain(segment, p.offset, p.length, p.crc)));
         self.add(meta, &located);
         self.located = located;
     }
@@ -161,7 +162,7 @@ mod tests {
     use crate::types::Point;
 
     fn entries(group: u64, first: u64, count: u32, truncates: bool) -> GroupOp {
-        GroupOp { group, op: Op::Entries { first, term: 7, count, truncates } }
+        GroupOp { group, op: Op::Entries { first, term: 7, count, truncates, packed: false } }
     }
 
     /// Shows the sealer `records`, with parts of 10 bytes at 100, 200, ..; returns what they announced.
@@ -173,7 +174,7 @@ mod tests {
             let count = ops.iter().map(|op| op.op.parts()).sum::<u32>();
             let parts = (0..count).map(|_| {
                 offset += 100;
-                Location { segment: 2, offset, length: 10, crc: offset + 1 }
+                Location::plain(2, offset, 10, offset + 1)
             });
             sealer.add(&meta, &parts.collect::<Vec<_>>());
         }
@@ -202,7 +203,7 @@ mod tests {
         sealer.seal(2, &mut out);
         assert!(out.len() <= announced, "{} of {announced}", out.len());
         let footer = Footer::decode(&out, 2).expect("an index");
-        let conf = Location { segment: 2, offset: 400, length: 10, crc: 401 };
+        let conf = Location::plain(2, 400, 10, 401);
         let plain = |op| FooterOp { op, conf: None };
         let expected = [
             plain(entries(3, 1, 1, false)),

@@ -3,6 +3,7 @@
 //! Invariants: while live, the index runs without a hole from the compaction point to the last index, and the
 //! commit is not beyond it. Replay that starts behind a released prefix may see a hole at first; see `settle`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -141,10 +142,12 @@ impl GroupState {
         uses: &mut Uses,
     ) -> Result<(), Fault> {
         match *op {
-            Op::Entries { first, term, truncates, .. } => {
-                self.append(first, term, truncates, locations, uses)?;
+            Op::Entries { first, term, truncates, packed, .. } => {
+                self.append(first, term, truncates, &marked(locations, packed), uses)?;
             }
-            Op::Moved { first, term, .. } => self.relocate(first, term, locations, uses)?,
+            Op::Moved { first, term, packed, .. } => {
+                self.relocate(first, term, &marked(locations, packed), uses)?;
+            }
             Op::HardState(hard) => self.small.set_hard(hard, segment, uses)?,
             Op::ConfState => self.small.set_conf(small, segment, uses)?,
             Op::Meta { key, removes: false } => self.small.set_meta(key, small, segment, uses)?,
@@ -360,6 +363,15 @@ impl GroupState {
             return Settled::Faulty(Fault::Missing { first: last + 1, last: index });
         }
         Settled::Whole
+    }
+}
+
+/// Places of payloads that are compressed, or not.
+fn marked(locations: &[Location], packed: bool) -> Cow<'_, [Location]> {
+    if packed {
+        locations.iter().map(|at| Location { packed, ..*at }).collect()
+    } else {
+        Cow::Borrowed(locations)
     }
 }
 

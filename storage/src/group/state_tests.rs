@@ -109,7 +109,7 @@ fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
             let first = last + 1 - back;
             let term = model.term(first - 1).expect("follows") + u64::from(random.below(6) == 0);
             let count = u32::try_from(1 + random.below(count_max)).expect("small");
-            Op::Entries { first, term, count, truncates: first <= last }
+            Op::Entries { first, term, count, truncates: first <= last, packed: false }
         }
         8..11 => {
             let hard = model.hard;
@@ -157,7 +157,7 @@ fn places(op: &Op, segment: u32, next: &mut u32) -> Vec<Location> {
     (0..op.places())
         .map(|_| {
             *next += 1;
-            Location { segment, offset: *next, length: *next % 7, crc: !*next }
+            Location::plain(segment, *next, *next % 7, !*next)
         })
         .collect()
 }
@@ -193,12 +193,12 @@ fn copies(random: &mut Random, state: &GroupState, pins: &Pins, active: u32) -> 
     let mut ops = Vec::<Op>::new();
     for (index, term, _) in state.entries_up_to(oldest) {
         match ops.last_mut() {
-            Some(Op::Moved { first, term: run, count })
+            Some(Op::Moved { first, term: run, count, .. })
                 if *run == term && *first + u64::from(*count) == index =>
             {
                 *count += 1;
             }
-            _ => ops.push(Op::Moved { first: index, term, count: 1 }),
+            _ => ops.push(Op::Moved { first: index, term, count: 1, packed: false }),
         }
     }
     if random.below(4) == 0 {
@@ -261,7 +261,7 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
 
 #[test]
 fn a_hole_that_nothing_closes_is_damage() {
-    let entries = |first| Op::Entries { first, term: 1, count: 1, truncates: false };
+    let entries = |first| Op::Entries { first, term: 1, count: 1, truncates: false, packed: false };
     let at = [Location::default()];
     let mut uses = Uses::default();
 
@@ -286,7 +286,7 @@ fn a_hole_that_nothing_closes_is_damage() {
 #[test]
 fn operations_that_contradict_the_group_are_faults() {
     let at = [Location::default(); 2];
-    let entries = |first, term, truncates| Op::Entries { first, term, count: 2, truncates };
+    let entries = |first, term, truncates| Op::Entries { first, term, count: 2, truncates, packed: false };
     let point = |index, term| Point { index, term };
     let group = || {
         let (mut state, mut uses) = (GroupState::default(), Uses::default());

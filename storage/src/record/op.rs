@@ -24,16 +24,18 @@ const METADATA: u8 = 9;
 
 /// Flag of an entries run: it replaced entries at and behind its first index.
 const TRUNCATES: u8 = 1;
+/// Flag of an entries or moved run: each payload is compressed.
+const PACKED: u8 = 2;
 
 /// What one operation does to its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
     /// `count` entries of one term from `first` on, in the next `count` parts. Afterwards the log ends
-    /// behind them; `truncates` says that it reached `first` before.
-    Entries { first: u64, term: u64, count: u32, truncates: bool },
+    /// behind them; `truncates` says that it reached `first` before, `packed` that the payloads are compressed.
+    Entries { first: u64, term: u64, count: u32, truncates: bool, packed: bool },
     /// Copies of `count` live entries of one term from `first` on, in the next `count` parts, made so that the
     /// segment they were in may go. Changes where they lie and nothing else.
-    Moved { first: u64, term: u64, count: u32 },
+    Moved { first: u64, term: u64, count: u32, packed: bool },
     /// The hard state, in full.
     HardState(HardState),
     /// The conf state, in full, in the next part.
@@ -158,8 +160,11 @@ pub(crate) fn decode(meta: &[u8], parts: usize, ops: &mut Vec<GroupOp>) -> Resul
 impl From<&GroupOp> for RawOp {
     fn from(of: &GroupOp) -> RawOp {
         let (kind, flags, a, b, c) = match of.op {
-            Op::Entries { first, term, truncates, .. } => (ENTRIES, u8::from(truncates), first, term, 0),
-            Op::Moved { first, term, .. } => (MOVED, 0, first, term, 0),
+            Op::Entries { first, term, truncates, packed, .. } => {
+                let flags = if truncates { TRUNCATES } else { 0 } | if packed { PACKED } else { 0 };
+                (ENTRIES, flags, first, term, 0)
+            }
+            Op::Moved { first, term, packed, .. } => (MOVED, if packed { PACKED } else { 0 }, first, term, 0),
             Op::HardState(hard) => (HARD_STATE, 0, hard.term, hard.vote, hard.commit),
             Op::ConfState => (CONF_STATE, 0, 0, 0, 0),
             Op::Compact(point) => (COMPACT, 0, point.index, point.term, 0),
@@ -192,12 +197,13 @@ impl RawOp {
 
     pub(super) fn decode(&self, at: usize) -> Result<Op, DecodeError> {
         let (a, b, c, count) = (self.a.get(), self.b.get(), self.c.get(), self.count.get());
+        let packed = self.flags & PACKED != 0;
         let (op, flags, unused) = match self.kind {
             ENTRIES => {
                 let truncates = self.flags & TRUNCATES != 0;
-                (Op::Entries { first: a, term: b, count, truncates }, TRUNCATES, c)
+                (Op::Entries { first: a, term: b, count, truncates, packed }, TRUNCATES | PACKED, c)
             }
-            MOVED => (Op::Moved { first: a, term: b, count }, 0, c),
+            MOVED => (Op::Moved { first: a, term: b, count, packed }, PACKED, c),
             HARD_STATE => (Op::HardState(HardState { term: a, vote: b, commit: c }), 0, 0),
             CONF_STATE => (Op::ConfState, 0, a | b | c),
             COMPACT => (Op::Compact(Point { index: a, term: b }), 0, c),
@@ -259,14 +265,16 @@ mod tests {
     use super::*;
 
     /// Parts that the samples cover.
-    const PARTS: usize = 8;
+    const PARTS: usize = 9;
 
     fn samples() -> Vec<GroupOp> {
         let point = Point { index: 8, term: 3 };
         [
-            Op::Entries { first: 9, term: 4, count: 3, truncates: true },
-            Op::Entries { first: 12, term: 5, count: 1, truncates: false },
-            Op::Moved { first: 2, term: 3, count: 2 },
+            Op::Entries { first: 9, term: 4, count: 3, truncates: true, packed: false },
+            Op::Entries { first: 12, term: 5, count: 1, truncates: false, packed: false },
+            Op::Moved { first: 2, term: 3, count: 1, packed: false },
+            Op::Moved { first: 3, term: 3, count: 1, packed: true },
+            Op::Entries { first: 13, term: 5, count: 1, truncates: true, packed: true },
             Op::HardState(HardState { term: 5, vote: 2, commit: 10 }),
             Op::ConfState,
             Op::Compact(point),
@@ -277,7 +285,7 @@ mod tests {
             Op::Meta { key: MetaKey::new(&[7; 24]).expect("a key"), removes: true },
         ]
         .into_iter()
-        .zip(u64::MAX - 12..)
+        .zip(u64::MAX - 14..)
         .map(|(op, group)| GroupOp { group, op })
         .collect()
     }
@@ -286,7 +294,7 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let (mut meta, mut ops) = (vec![0xff], Vec::new());
         encode(&samples(), &mut meta);
-        assert_eq!(meta.len(), 8 + 11 * 40);
+        assert_eq!(meta.len(), 8 + 13 * 40);
         assert_eq!(decode(&meta, PARTS, &mut ops), Ok(()));
         assert_eq!(ops, samples());
         encode(&[], &mut meta);
@@ -297,7 +305,7 @@ mod tests {
     #[test]
     fn the_bytes_are_as_documented() {
         let mut meta = Vec::new();
-        let op = Op::Entries { first: 0x0102, term: 3, count: 4, truncates: true };
+        let op = Op::Entries { first: 0x0102, term: 3, count: 4, truncates: true, packed: false };
         encode(&[GroupOp { group: 7, op }], &mut meta);
         let mut expected = vec![1, 0, 0, 0, 1, 0, 0, 0, ENTRIES, TRUNCATES, 0, 0, 4, 0, 0, 0];
         for word in [7u64, 0x0102, 3, 0] {
@@ -329,8 +337,8 @@ mod tests {
         for len in 0..meta.len() {
             assert!(decode(&meta[..len], PARTS, &mut ops).is_err(), "{len} bytes");
         }
-        for parts in [0, 7, 9, usize::MAX] {
-            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 8, found: parts }));
+        for parts in [0, 8, 10, usize::MAX] {
+            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 9, found: parts }));
         }
         meta.push(0);
         assert!(decode(&meta, PARTS, &mut ops).is_err());

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use seawall_wal::Batch;
 
 use super::first_larger;
+use super::packed::Packed;
 use crate::error::{Error, Result};
+use crate::pack::Packer;
 use crate::record::{GroupOp, Op, encode_conf_state};
 use crate::types::{
     ConfState, EntryRef, GroupId, HardState, INDEX_MAX, MetaKey, Point, Small, SnapshotMarker,
@@ -74,7 +76,7 @@ impl WriteBatch {
                 }
                 _ => {
                     let (first, term) = (entry.index, entry.term);
-                    self.push(group, Op::Entries { first, term, count: 1, truncates: false });
+                    self.push(group, Op::Entries { first, term, count: 1, truncates: false, packed: false });
                 }
             }
             before = Some(*entry);
@@ -183,6 +185,11 @@ impl WriteBatch {
         self.fault.get_or_insert(fault);
     }
 
+    /// The batch with its payloads compressed, if that pays for any of them.
+    pub(super) fn pack(&self, packer: &Packer) -> Option<Packed> {
+        Packed::new(&self.ops, &self.record, packer)
+    }
+
     /// What is wrong without looking at the groups.
     pub(super) fn check(&self) -> Result<()> {
         match &self.fault {
@@ -246,7 +253,7 @@ mod tests {
         batch.append(9, &entries).append(9, &[]).append(9, &[EntryRef { index: 9, term: 2, payload: b"" }]);
         let run = |first, term, count| GroupOp {
             group: 9,
-            op: Op::Entries { first, term, count, truncates: false },
+            op: Op::Entries { first, term, count, truncates: false, packed: false },
         };
         assert_eq!(batch.ops, [run(4, 1, 2), run(6, 2, 3), run(9, 2, 1)]);
         assert_eq!(batch.record.part_count(), 6);

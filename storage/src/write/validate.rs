@@ -103,7 +103,10 @@ impl<'a> Staged<'a> {
     /// Judges one operation, takes it as done and returns it as it will be recorded.
     fn step(&mut self, op: Op, small: Option<&Small>) -> Result<Op> {
         match op {
-            Op::Entries { first, term, count, .. } => self.append(first, term, count),
+            Op::Entries { first, term, count, packed, .. } => {
+                let truncates = self.append(first, term, count)?;
+                Ok(Op::Entries { first, term, count, truncates, packed })
+            }
             // No batch says so: entries are copied behind the callers' backs.
             Op::Moved { first, .. } => Err(Error::IndexRange { group: self.group, index: first }),
             Op::HardState(hard) => {
@@ -153,7 +156,8 @@ impl<'a> Staged<'a> {
         }
     }
 
-    fn append(&mut self, first: u64, term: u64, count: u32) -> Result<Op> {
+    /// Says whether the entries replace others.
+    fn append(&mut self, first: u64, term: u64, count: u32) -> Result<bool> {
         let group = self.group;
         self.behind_point(first)?;
         let expected = self.last + 1;
@@ -171,7 +175,7 @@ impl<'a> Staged<'a> {
         self.cut(first);
         self.runs.push((first, term));
         self.last = last;
-        Ok(Op::Entries { first, term, count, truncates: first < expected })
+        Ok(first < expected)
     }
 
     fn mark(&mut self, marker: SnapshotMarker) -> Result<Op> {

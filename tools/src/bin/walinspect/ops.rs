@@ -27,6 +27,9 @@ pub(crate) struct Op {
     commit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     truncates: Option<bool>,
+    /// Only if it is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compressed: Option<bool>,
     /// Of a snapshot, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
@@ -48,15 +51,17 @@ impl Op {
             ..Op::default()
         };
         match op.what {
-            What::Entries { first, last, term, truncates } => Op {
+            What::Entries { first, last, term, truncates, compressed } => Op {
+                compressed: compressed.then_some(true),
                 first: Some(first),
                 last: Some(last),
                 term: Some(term),
                 truncates: Some(truncates),
                 ..base
             },
-            What::Moved { first, last, term } => {
-                Op { first: Some(first), last: Some(last), term: Some(term), ..base }
+            What::Moved { first, last, term, compressed } => {
+                let compressed = compressed.then_some(true);
+                Op { first: Some(first), last: Some(last), term: Some(term), compressed, ..base }
             }
             What::HardState(hard) => {
                 Op { term: Some(hard.term), vote: Some(hard.vote), commit: Some(hard.commit), ..base }
@@ -94,6 +99,9 @@ impl fmt::Display for Op {
         }
         if self.truncates == Some(true) {
             f.write_str(" truncating")?;
+        }
+        if self.compressed == Some(true) {
+            f.write_str(" compressed")?;
         }
         if !self.lengths.is_empty() {
             let bytes: u64 = self.lengths.iter().map(|&n| u64::from(n)).sum();
