@@ -37,8 +37,16 @@ pub(crate) struct Tail {
 #[derive(Debug, Default)]
 struct Records {
     /// Ascending.
-    list: VecDeque<(Lsn, Bytes)>,
+    list: VecDeque<Kept>,
     bytes: usize,
+}
+
+/// Payloads that follow each other in the log; or one that is compressed there, as it was before.
+#[derive(Debug)]
+struct Kept {
+    at: Lsn,
+    bytes: Bytes,
+    packed: bool,
 }
 
 impl Tail {
@@ -53,19 +61,40 @@ impl Tail {
         if record.payload().is_empty() || cost > self.max_bytes {
             return;
         }
-        let first = Lsn::from_u64(lsn.as_u64().saturating_add(u64::from(record.first_part_offset())));
+        let at = Lsn::from_u64(lsn.as_u64().saturating_add(u64::from(record.first_part_offset())));
         // Copied before the lock is taken: others append meanwhile.
-        let payload = Bytes::copy_from_slice(record.payload());
+        self.put([Kept { at, bytes: Bytes::copy_from_slice(record.payload()), packed: false }]);
+    }
+
+    /// Keeps the payloads of `record`, some of which are compressed, as they are in `raw`; `packed` says which.
+    pub(crate) fn add_raw(&self, lsn: Lsn, record: &Batch, raw: &Batch, packed: &[bool]) {
+        if raw.payload().len() > self.max_bytes {
+            return;
+        }
+        let all = Bytes::copy_from_slice(raw.payload());
+        let mut from = 0;
+        let parts = record.part_infos(lsn.offset()).zip(packed).zip(raw.part_infos(0));
+        self.put(parts.map(|((stored, packed), raw)| {
+            let to = from + usize::try_from(raw.length).unwrap_or(usize::MAX);
+            let bytes = all.slice(from..to);
+            from = to;
+            Kept { at: Lsn::new(lsn.segment(), stored.offset), bytes, packed: *packed }
+        }));
+    }
+
+    fn put(&self, new: impl IntoIterator<Item = Kept>) {
         let mut gone = Vec::new();
         let mut records = self.records.lock();
-        // Threads come here nearly in the order of their records.
-        let behind = records.list.iter().rev().take_while(|(at, _)| *at > first).count();
-        let at = records.list.len() - behind;
-        records.list.insert(at, (first, payload));
-        records.bytes += cost;
+        for kept in new {
+            // Threads come here nearly in the order of their records.
+            let behind = records.list.iter().rev().take_while(|other| other.at > kept.at).count();
+            let at = records.list.len() - behind;
+            records.bytes += kept.bytes.len() + RECORD_BYTES;
+            records.list.insert(at, kept);
+        }
         while records.bytes > self.max_bytes {
-            let Some((_, oldest)) = records.list.pop_front() else { break };
-            records.bytes -= oldest.len() + RECORD_BYTES;
+            let Some(oldest) = records.list.pop_front() else { break };
+            records.bytes -= oldest.bytes.len() + RECORD_BYTES;
             gone.push(oldest);
         }
         drop(records);
@@ -73,10 +102,11 @@ impl Tail {
         drop(gone);
     }
 
-    /// The payloads at `places`, each a position and a length, as far as they are here.
-    pub(crate) fn get(&self, places: impl Iterator<Item = (Lsn, usize)>) -> Vec<Option<Bytes>> {
+    /// The payloads at `places`, each a position, a length, and whether it is compressed there, as far as they
+    /// are here.
+    pub(crate) fn get(&self, places: impl Iterator<Item = (Lsn, usize, bool)>) -> Vec<Option<Bytes>> {
         let records = self.records.lock();
-        let found: Vec<_> = places.map(|(at, length)| records.find(at, length)).collect();
+        let found: Vec<_> = places.map(|(at, length, packed)| records.find(at, length, packed)).collect();
         drop(records);
         let hits = found.iter().flatten().count();
         self.hits.fetch_add(hits as u64, Ordering::Relaxed);
@@ -94,15 +124,19 @@ impl Tail {
 }
 
 impl Records {
-    fn find(&self, at: Lsn, length: usize) -> Option<Bytes> {
-        if self.list.front().is_none_or(|(first, _)| *first > at) {
+    fn find(&self, at: Lsn, length: usize, packed: bool) -> Option<Bytes> {
+        if self.list.front().is_none_or(|kept| kept.at > at) {
             return None;
         }
-        let behind = self.list.partition_point(|(first, _)| *first <= at);
-        let (first, payload) = self.list.get(behind.checked_sub(1)?)?;
-        let from = usize::try_from(at.as_u64() - first.as_u64()).ok()?;
+        let behind = self.list.partition_point(|kept| kept.at <= at);
+        let kept = self.list.get(behind.checked_sub(1)?)?;
+        if packed || kept.packed {
+            // Its length here is not that in the log, so only its place says that it is the one.
+            return (packed && kept.packed && kept.at == at).then(|| kept.bytes.clone());
+        }
+        let from = usize::try_from(at.as_u64() - kept.at.as_u64()).ok()?;
         let to = from.checked_add(length)?;
-        (to <= payload.len()).then(|| payload.slice(from..to))
+        (to <= kept.bytes.len()).then(|| kept.bytes.slice(from..to))
     }
 }
 
@@ -122,7 +156,7 @@ mod tests {
     }
 
     fn get(tail: &Tail, at: u64, length: usize) -> Option<Bytes> {
-        tail.get([(Lsn::from_u64(at), length)].into_iter()).pop().flatten()
+        tail.get([(Lsn::from_u64(at), length, false)].into_iter()).pop().flatten()
     }
 
     #[test]
@@ -138,6 +172,23 @@ mod tests {
             assert_eq!(get(&tail, at, length), None, "{at} {length}");
         }
         assert_eq!((tail.stats().hits, tail.stats().misses), (3, 4));
+    }
+
+    #[test]
+    fn a_payload_that_is_compressed_in_the_log_is_found_as_it_was() {
+        let tail = Tail::new(1 << 20);
+        let (raw, stored) =
+            (record(&[b"first", &[7; 1000], b"", b"last"]), record(&[b"first", b"7777", b"", b"last"]));
+        let lsn = Lsn::new(3, 8192);
+        tail.add_raw(lsn, &stored, &raw, &[false, true, false, false]);
+        let at = first(lsn, &stored);
+        let packed = |at| tail.get([(Lsn::from_u64(at), 4, true)].into_iter()).pop().flatten();
+        assert_eq!(get(&tail, at, 5).as_deref(), Some(&b"first"[..]));
+        assert_eq!(packed(at + 5).as_deref(), Some(&[7; 1000][..]));
+        assert_eq!(get(&tail, at + 9, 4).as_deref(), Some(&b"last"[..]));
+        // Places of neither kind, or of the other one.
+        assert_eq!([at, at + 4, at + 6, at + 9].map(packed), [None, None, None, None]);
+        assert_eq!((get(&tail, at + 5, 4), get(&tail, at + 7, 2)), (None, None));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use seawall_wal::{Batch, Class, Wal};
 use crate::error::Result;
 use crate::group::{Groups, Pins, footer_bytes, publish};
 use crate::record::{GroupOp, Op, encode, encode_conf_state};
-use crate::types::GroupId;
+use crate::types::{GroupId, Small};
 
 /// Bytes after which no further group is added to a record of moved state.
 const MOVE_BYTES_MAX: usize = 64 << 10;
@@ -72,20 +72,31 @@ fn restate(
     chosen: Vec<GroupId>,
 ) -> Result<Vec<GroupId>> {
     let (locked, mut later) = groups.try_lock(chosen);
-    let (mut record, mut ops, mut confs) = (Batch::new(), Vec::new(), Vec::new());
-    // A conf state has at most a quarter of a record, so one more group always fits.
+    let (mut record, mut ops, mut smalls) = (Batch::new(), Vec::new(), Vec::new());
+    // A piece has at most a quarter of a record, so one more always fits.
     let bytes_max = MOVE_BYTES_MAX.min(wal.record_bytes_max() / 2);
     for (group, state) in locked.read() {
-        // An operation takes less room in the record than in the footer, so this counts it once too often.
-        let bytes = record.encoded_len().saturating_add(2 * footer_bytes(&ops));
-        if bytes >= bytes_max {
-            later.push(group);
-            continue;
-        }
         for op in state.state_up_to(segment) {
-            if let (Op::ConfState, Some(conf)) = (op, state.conf()) {
-                record.push_part(&encode_conf_state(conf));
-                confs.push(Arc::clone(conf));
+            // An operation takes less room in the record than in the footer, so this counts it once too often.
+            let bytes = record.encoded_len().saturating_add(2 * footer_bytes(&ops));
+            if bytes >= bytes_max {
+                later.push(group);
+                break;
+            }
+            match op {
+                Op::Meta { .. } if mutant("metadata_not_repeated") => continue,
+                Op::Snapshot(_) if mutant("snapshot_marker_not_repeated") => continue,
+                Op::ConfState => {
+                    let Some(conf) = state.conf() else { continue };
+                    record.push_part(&encode_conf_state(conf));
+                    smalls.push(Small::Conf(Arc::clone(conf)));
+                }
+                Op::Meta { key, .. } => {
+                    let Some(value) = state.meta(&key) else { continue };
+                    record.push_part(value);
+                    smalls.push(Small::Meta(value.clone()));
+                }
+                _ => {}
             }
             ops.push(GroupOp { group, op });
         }
@@ -93,7 +104,7 @@ fn restate(
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        publish(wal, pins, &locked, &ops, &confs, &record, Class::Lazy)?;
+        publish(wal, pins, &locked, &ops, &smalls, &record, Class::Lazy)?;
     }
     Ok(later)
 }

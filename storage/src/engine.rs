@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use seawall_wal::{Env, Threads, Ticket, Wal};
 
@@ -17,9 +18,10 @@ use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
 use crate::keeper::Keeper;
 use crate::options::Options;
+use crate::pack::{CompressionStats, Packer};
 use crate::restore::{self, Fenced, Found};
 use crate::rewrite::{Rewrite, RewriteStats};
-use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location};
+use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location, MetaKey, SnapshotMarker};
 use crate::view::{self, Wanted};
 use crate::write::{self, WriteBatch};
 
@@ -47,6 +49,7 @@ struct Core {
     groups: Groups,
     pins: Pins,
     tail: Tail,
+    packer: Packer,
     sweep: Sweep,
     /// What open found damaged; entries that are gone since then included.
     fenced: Fenced,
@@ -83,13 +86,15 @@ pub struct Stats {
     pub entries: u64,
     /// Lowest segment kept and segment being written.
     pub segments: (u32, u32),
-    /// What keeps the log's prefix: the lowest segment that holds anything, its live entries, and its hard
-    /// states, conf states and compaction points that are the latest of their group.
+    /// What keeps the log's prefix: the lowest segment that holds anything, its live entries, and its pieces of small
+    /// state that are the latest of their group: hard and conf states, compaction points, markers, metadata.
     pub oldest: Option<(u32, u64, u64)>,
     /// Reads that memory answered, and those that it did not.
     pub cache: CacheStats,
     /// What was copied out of old segments.
     pub rewrite: RewriteStats,
+    /// What compression made of payloads.
+    pub compression: CompressionStats,
 }
 
 impl Engine {
@@ -106,8 +111,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::CommitBeyondLog`], [`Error::Damage`] and [`Error::Record`] if acknowledged data is missing
-    /// or cannot be understood; in another than strict mode [`Error::Unaccounted`] and
-    /// [`Error::DamagedConfState`] if more is damaged than payloads; [`Error::Option`]; or the log's error. On an error nothing was changed by
+    /// or cannot be understood; in another than strict mode [`Error::Unaccounted`],
+    /// [`Error::DamagedConfState`] and [`Error::DamagedMeta`] if more is damaged than payloads; [`Error::Option`]; or the log's error. On an error nothing was changed by
     /// the engine.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
@@ -161,6 +166,7 @@ impl Engine {
             groups,
             pins,
             tail: Tail::new(options.cache_bytes),
+            packer: Packer::new(options.compression),
             sweep: Sweep::default(),
             fenced,
             rewrite: Rewrite::default(),
@@ -195,7 +201,8 @@ impl Engine {
     pub fn damaged(&self) -> Vec<FencedEntry> {
         let still = |(entry, at): &&(FencedEntry, Location)| {
             let cell = self.0.groups.get(entry.group);
-            cell.is_some_and(|cell| cell.read().location(entry.index) == Some(*at))
+            let now = cell.and_then(|cell| cell.read().location(entry.index));
+            now.is_some_and(|now| (now.segment, now.offset) == (at.segment, at.offset))
         };
         let mut damaged: Vec<_> = self.0.fenced.iter().filter(still).map(|(entry, _)| *entry).collect();
         damaged.sort_unstable();
@@ -213,7 +220,14 @@ impl Engine {
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal()?;
-        let ticket = write::write(&wal, &core.groups, &core.pins, &core.tail, batch)?;
+        let ticket = write::write(
+            &wal,
+            &core.groups,
+            &core.pins,
+            (&core.tail, &core.packer),
+            core.options.meta_bytes_max,
+            batch,
+        )?;
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
@@ -264,6 +278,7 @@ impl Engine {
             segments: (wal.first_segment(), wal.active_segment()),
             cache: core.tail.stats(),
             rewrite: core.rewrite.stats(),
+            compression: core.packer.stats(),
             oldest: core.pins.lowest().map(|(at, c)| (at, positive(c.entries), positive(c.states))),
         })
     }
@@ -351,6 +366,25 @@ impl Group {
         self.look(|state| state.conf().cloned())
     }
 
+    /// The markers of the two newest snapshots, the newest first; the log is to be kept from the older one on
+    /// if falling back to it is to be possible. From memory.
+    pub fn snapshots(&self) -> Vec<SnapshotMarker> {
+        self.look(|state| state.snapshots().collect())
+    }
+
+    /// The user's value of `key`. From memory; not copied.
+    pub fn meta(&self, key: &[u8]) -> Option<Bytes> {
+        let key = MetaKey::new(key)?;
+        self.look(|state| state.meta(&key).cloned())
+    }
+
+    /// All values of the user's, by key. From memory.
+    pub fn metas(&self) -> Vec<(Vec<u8>, Bytes)> {
+        self.look(|state| {
+            state.metas().map(|(key, value)| (key.as_bytes().to_vec(), value.clone())).collect()
+        })
+    }
+
     /// Index and term of the last entry that is gone; `(0, 0)` if none is.
     pub fn compaction_point(&self) -> (u64, u64) {
         let point = self.look(GroupState::point);
@@ -364,7 +398,7 @@ impl Group {
     /// # Errors
     /// [`Error::Compacted`] if `low` is not behind the compaction point, [`Error::Unavailable`] if the log
     /// ends before `high - 1`, [`Error::Range`] if `low > high`; [`Error::DamagedEntry`] if a payload is
-    /// not what was written; [`Error::Closed`]; or the log's error.
+    /// not what was written, [`Error::Compressed`] if it cannot be decompressed; [`Error::Closed`]; or the log's error.
     pub fn entries(&self, low: u64, high: u64, max_bytes: Option<u64>) -> Result<Vec<Entry>> {
         self.entries_with(low, high, max_bytes, |_| true)
     }
@@ -385,7 +419,7 @@ impl Group {
         let core = &*self.core;
         let wal = core.wal()?;
         let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
-        view::entries(&wal, &core.groups, &core.pins, &core.tail, wanted, more)
+        view::entries(&wal, &core.groups, &core.pins, (&core.tail, &core.packer), wanted, more)
     }
 
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {

@@ -6,6 +6,7 @@
 use seawall_wal::Lsn;
 
 use crate::options::OutOfRange;
+use crate::pack::UnpackError;
 use crate::record::DecodeError;
 use crate::types::GroupId;
 
@@ -122,6 +123,48 @@ pub enum Error {
         /// Bytes allowed.
         max: usize,
     },
+    /// The key of a metadata value has not 1 to 24 bytes.
+    #[error("group {group}: the key of a metadata value has {bytes} bytes; it must have 1 to 24")]
+    MetaKey {
+        /// The group.
+        group: GroupId,
+        /// Bytes of the key.
+        bytes: usize,
+    },
+    /// A group would have more metadata than the options allow, or one value is larger than a quarter of a
+    /// record, the most that can later be moved in one piece.
+    #[error("group {group}: the metadata has {bytes} bytes, at most {max} are allowed")]
+    MetaTooLarge {
+        /// The group.
+        group: GroupId,
+        /// Bytes of all its values, and 64 for each key; or of the one value.
+        bytes: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// A snapshot marker, or entries or a start that would replace what a snapshot covers, at or below the
+    /// newest snapshot's index.
+    #[error("group {group}: index {index} is not behind the newest snapshot, at {newest}")]
+    SnapshotBack {
+        /// The group.
+        group: GroupId,
+        /// The index refused.
+        index: u64,
+        /// Index of the newest snapshot.
+        newest: u64,
+    },
+    /// A snapshot marker's term is not that of its entry.
+    #[error("group {group}: the snapshot at {index} has term {term}, the entry there has {known}")]
+    SnapshotTerm {
+        /// The group.
+        group: GroupId,
+        /// Index of the snapshot.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// The entry's term.
+        known: u64,
+    },
     /// The batch is larger than a record can be: split it, or use larger segments.
     #[error("the batch needs {bytes} bytes, a record holds at most {max}")]
     BatchTooLarge {
@@ -171,6 +214,18 @@ pub enum Error {
         /// Where its payload lies.
         at: Lsn,
     },
+    /// A compressed payload, which is what was written, cannot be decompressed.
+    #[error("group {group}: entry {index} at {at}: {source}")]
+    Compressed {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry.
+        index: u64,
+        /// Where its payload lies.
+        at: Lsn,
+        /// Why.
+        source: UnpackError,
+    },
     /// A damaged place held records of which too little is left to say which groups they were for. Only in
     /// degraded and salvage mode; a strict open refuses before.
     #[error(
@@ -189,6 +244,16 @@ pub enum Error {
     DamagedConfState {
         /// The group.
         group: GroupId,
+        /// The record.
+        at: Lsn,
+    },
+    /// A metadata value lies in a damaged place and does not check. Only in degraded and salvage mode.
+    #[error("group {group}: the metadata value \"{}\" in the record at {at} is damaged", key.escape_ascii())]
+    DamagedMeta {
+        /// The group.
+        group: GroupId,
+        /// The value's key.
+        key: Box<[u8]>,
         /// The record.
         at: Lsn,
     },

@@ -15,14 +15,33 @@ use crate::error::{Error, Result};
 use crate::group::{Groups, Pins};
 use crate::look::decode_record;
 use crate::options::Options;
+use crate::pack::Packer;
 use crate::record::{GroupOp, Op, decode, decode_conf_state, encode, encode_conf_state};
 use crate::restore::{Fenced, Found, restore};
-use crate::types::{ConfState, EntryRef, HardState, Point};
+use crate::types::{Compression, ConfState, EntryRef, HardState, MetaKey, Point, SnapshotMarker};
 use crate::write::WriteBatch;
 
 /// Records in one input, and operations in one record, at most.
 const RECORDS: u32 = 24;
 const OPS: u64 = 6;
+
+/// Three bytes as zstd's format stores what it cannot compress, behind their number.
+const PACKED: [u8; 16] = [3, 0, 0, 0, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 3, 1 | 3 << 3, 0, 0, b'a', b'b', b'c'];
+
+/// The bytes of a compressed payload.
+pub fn engine_payload(data: &[u8]) {
+    let packer = Packer::new(Some(Compression { from_bytes: 512, level: 1 }));
+    match packer.unpack(data) {
+        Ok(raw) => {
+            let claimed = data.first_chunk().map(|length| u32::from_le_bytes(*length));
+            assert_eq!(claimed.map(u64::from), Some(raw.len() as u64));
+            if let Some(again) = packer.pack(&raw) {
+                assert_eq!(packer.unpack(&again).as_ref(), Ok(&raw));
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
 
 /// A number of parts, then the bytes of `meta`; the same bytes as a conf state.
 pub fn engine_record(data: &[u8]) {
@@ -105,10 +124,12 @@ fn rendered((groups, pins, found, _): (Groups, Pins, Found, Fenced)) -> Vec<Stri
         let small: Vec<Vec<Op>> =
             pins.counts().iter().map(|(segment, _)| state.state_up_to(*segment).collect()).collect();
         lines.push(format!(
-            "{id}: {:?} {:?} {:?} {:?} {:?} {small:?}",
+            "{id}: {:?} {:?} {:?} {:?} {:?} {:?} {:?} {small:?}",
             state.point(),
             state.hard(),
             state.conf(),
+            state.snapshots().collect::<Vec<_>>(),
+            state.metas().collect::<Vec<_>>(),
             state.term_runs().collect::<Vec<_>>(),
             locations.collect::<Vec<_>>(),
         ));
@@ -137,8 +158,10 @@ fn write(choices: &mut Choices<'_>, disk: &Arc<SimDisk>) -> std::result::Result<
     if choices.chance(40) {
         // A log that has given back its prefix: group 9, which is gone, was in it.
         let mut batch = Batch::new();
-        let entries =
-            |first| GroupOp { group: 9, op: Op::Entries { first, term: 1, count: 1, truncates: false } };
+        let entries = |first| GroupOp {
+            group: 9,
+            op: Op::Entries { first, term: 1, count: 1, truncates: false, packed: false },
+        };
         for first in 1.. {
             batch.clear();
             encode(&[entries(first)], batch.meta());
@@ -171,6 +194,8 @@ fn record(choices: &mut Choices<'_>) -> Batch {
             match op {
                 Op::ConfState if choices.chance(90) => batch.push_part(&encode_conf_state(&conf)),
                 Op::ConfState => batch.push_part(&choices.bytes(40)),
+                Op::Meta { .. } => batch.push_part(&choices.bytes(40)),
+                Op::Entries { packed: true, .. } => batch.push_part(&PACKED),
                 _ => batch.push_part(&[7; 5]),
             }
         }
@@ -181,10 +206,11 @@ fn record(choices: &mut Choices<'_>) -> Batch {
 }
 
 fn op(choices: &mut Choices<'_>) -> Op {
-    match choices.below(8) {
+    match choices.below(10) {
         0..3 => {
             let (first, term) = (number(choices), number(choices));
-            Op::Entries { first, term, count: choices.small(1, 4), truncates: choices.chance(40) }
+            let (count, truncates) = (choices.small(1, 4), choices.chance(40));
+            Op::Entries { first, term, count, truncates, packed: choices.chance(20) }
         }
         3 => {
             let (term, vote, commit) = (number(choices), number(choices), number(choices));
@@ -193,7 +219,16 @@ fn op(choices: &mut Choices<'_>) -> Op {
         4 => Op::ConfState,
         5 => Op::Compact(Point { index: number(choices), term: number(choices) }),
         6 => Op::Start(Point { index: number(choices), term: number(choices) }),
-        _ => Op::Remove,
+        7 => Op::Remove,
+        8 => {
+            let (index, term) = (number(choices), number(choices));
+            Op::Snapshot(SnapshotMarker { index, term, digest: choices.below(4) })
+        }
+        _ => {
+            let key = [b'a', u8::from(choices.chance(50))];
+            let key = MetaKey::new(&key).expect("two bytes");
+            Op::Meta { key, removes: choices.chance(30) }
+        }
     }
 }
 
@@ -250,7 +285,9 @@ fn seen(engine: &Engine) -> String {
         let point = group.compaction_point();
         assert!(group.term(point.0).is_ok_and(|term| term == point.1));
         let (hard, conf, runs) = (group.hard_state(), group.conf_state(), group.term_runs());
-        format!("{id}: {point:?} {hard:?} {conf:?} {runs:?} {entries:?}\n")
+        let (snapshots, metas) = (group.snapshots(), group.metas());
+        assert!(snapshots.len() <= 2 && snapshots.iter().all(|marker| marker.index <= last));
+        format!("{id}: {point:?} {hard:?} {conf:?} {snapshots:?} {metas:?} {runs:?} {entries:?}\n")
     };
     let groups = engine.groups();
     let stats = engine.stats().expect("open");

@@ -5,8 +5,7 @@
 //! fit together is an error that names the group, never a guess.
 //!
 //! **What it does not do.** It has no Raft core and no network, and it keeps no snapshots: a snapshot
-//! appears here only as the point behind which the log starts. Adapters for Raft cores, moving entries out
-//! of old segments, compression and user metadata are not built yet.
+//! appears here only as a marker, and as the point behind which the log starts.
 //!
 //! # The data's way
 //!
@@ -46,11 +45,12 @@
 //! # Features
 //!
 //! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group. Off by default.
+//! - `zstd`: compresses the payloads of entries. On by default; a build without it refuses to read what is compressed.
 //! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
 //!
 //! # Modules
 //!
-//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper; error; group; write,
+//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, pack; error; group; write,
 //! restore, view, compact, rewrite; engine; adapters. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
@@ -58,6 +58,7 @@ mod types;
 mod cache;
 mod keeper;
 mod options;
+mod pack;
 mod record;
 
 mod error;
@@ -83,8 +84,9 @@ pub use cache::CacheStats;
 pub use engine::{Engine, Group, Report, Stats};
 pub use error::{Error, Fault};
 pub use options::{Options, OutOfRange};
+pub use pack::{CompressionStats, UnpackError};
 pub use record::DecodeError;
 pub use rewrite::RewriteStats;
 pub use seawall_wal::Ticket;
-pub use types::{ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState};
+pub use types::{Compression, ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState, SnapshotMarker};
 pub use write::WriteBatch;

@@ -6,7 +6,8 @@
 use std::ops::Range;
 
 use crate::record::{DecodeError, GroupOp, Op, decode};
-use crate::types::{GroupId, HardState};
+pub use crate::types::MetaKey;
+use crate::types::{GroupId, HardState, SnapshotMarker};
 
 /// One operation of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -15,7 +16,7 @@ pub struct OpLine {
     pub group: GroupId,
     /// What it does.
     pub what: What,
-    /// The record's parts that belong to it: one per entry, one for a conf state.
+    /// The record's parts that belong to it: one per entry, one for a conf state or a metadata value.
     pub parts: Range<usize>,
 }
 
@@ -33,6 +34,8 @@ pub enum What {
         term: u64,
         /// Whether entries at and behind `first` were replaced.
         truncates: bool,
+        /// Whether the payloads are compressed: a `u32` of the original length, then a zstd frame.
+        compressed: bool,
     },
     /// Copies of live entries, so that the segment they were in may go.
     Moved {
@@ -42,6 +45,8 @@ pub enum What {
         last: u64,
         /// Their term.
         term: u64,
+        /// Whether the payloads are compressed.
+        compressed: bool,
     },
     /// Sets the hard state.
     HardState(HardState),
@@ -63,10 +68,17 @@ pub enum What {
     },
     /// The group is gone.
     Remove,
+    /// A snapshot covers the log up to an entry.
+    Snapshot(SnapshotMarker),
+    /// Sets a value of the user's, which is the operation's part.
+    PutMeta(MetaKey),
+    /// Removes a value of the user's.
+    RemoveMeta(MetaKey),
 }
 
 impl What {
-    /// Its name, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`, `remove`.
+    /// Its name, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`, `remove`,
+    /// `snapshot`, `put_meta`, `remove_meta`.
     pub fn name(&self) -> &'static str {
         match self {
             What::Entries { .. } => "entries",
@@ -76,6 +88,9 @@ impl What {
             What::Compact { .. } => "compact",
             What::Start { .. } => "start",
             What::Remove => "remove",
+            What::Snapshot(_) => "snapshot",
+            What::PutMeta(_) => "put_meta",
+            What::RemoveMeta(_) => "remove_meta",
         }
     }
 }
@@ -93,19 +108,22 @@ pub fn decode_record(meta: &[u8], parts: usize) -> Result<Vec<OpLine>, DecodeErr
 
 fn line(of: &GroupOp, next_part: &mut usize) -> OpLine {
     let what = match of.op {
-        Op::Entries { first, term, count, truncates } => {
+        Op::Entries { first, term, count, truncates, packed } => {
             let last = first.saturating_add(u64::from(count).saturating_sub(1));
-            What::Entries { first, last, term, truncates }
+            What::Entries { first, last, term, truncates, compressed: packed }
         }
-        Op::Moved { first, term, count } => {
+        Op::Moved { first, term, count, packed } => {
             let last = first.saturating_add(u64::from(count).saturating_sub(1));
-            What::Moved { first, last, term }
+            What::Moved { first, last, term, compressed: packed }
         }
         Op::HardState(hard) => What::HardState(hard),
         Op::ConfState => What::ConfState,
         Op::Compact(point) => What::Compact { index: point.index, term: point.term },
         Op::Start(point) => What::Start { index: point.index, term: point.term },
         Op::Remove => What::Remove,
+        Op::Snapshot(marker) => What::Snapshot(marker),
+        Op::Meta { key, removes: false } => What::PutMeta(key),
+        Op::Meta { key, removes: true } => What::RemoveMeta(key),
     };
     let from = *next_part;
     // The decoder has checked that all operations together cover the parts exactly.
@@ -123,18 +141,27 @@ mod tests {
     fn operations_and_their_parts_are_shown() {
         let hard = HardState { term: 4, vote: 1, commit: 8 };
         let ops = [
-            GroupOp { group: 7, op: Op::Entries { first: 9, term: 4, count: 3, truncates: true } },
+            GroupOp {
+                group: 7,
+                op: Op::Entries { first: 9, term: 4, count: 3, truncates: true, packed: false },
+            },
             GroupOp { group: 8, op: Op::ConfState },
             GroupOp { group: 7, op: Op::HardState(hard) },
             GroupOp { group: 9, op: Op::Compact(Point { index: 5, term: 2 }) },
-            GroupOp { group: 9, op: Op::Entries { first: 6, term: 4, count: 1, truncates: false } },
+            GroupOp {
+                group: 9,
+                op: Op::Entries { first: 6, term: 4, count: 1, truncates: false, packed: false },
+            },
         ];
         let mut meta = Vec::new();
         encode(&ops, &mut meta);
         let shown = decode_record(&meta, 5).expect("decoded");
         let parts: Vec<_> = shown.iter().map(|op| op.parts.clone()).collect();
         assert_eq!(parts, [0..3, 3..4, 4..4, 4..4, 4..5]);
-        assert_eq!(shown[0].what, What::Entries { first: 9, last: 11, term: 4, truncates: true });
+        assert_eq!(
+            shown[0].what,
+            What::Entries { first: 9, last: 11, term: 4, truncates: true, compressed: false }
+        );
         assert_eq!((shown[2].group, shown[2].what), (7, What::HardState(hard)));
         assert_eq!((shown[3].what.name(), shown[3].what), ("compact", What::Compact { index: 5, term: 2 }));
         assert!(decode_record(&meta, 4).is_err(), "the parts must be covered");

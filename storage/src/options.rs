@@ -3,6 +3,8 @@
 //! Invariants: every limit states its reason and is checked before anything is opened.
 //! Fails: with the name, the value and the range of the option that is out of range.
 
+use crate::types::Compression;
+
 /// Options of an engine. `Default` suits a server disk.
 ///
 /// ```
@@ -21,6 +23,13 @@ pub struct Options {
     /// Bytes that the log may be longer than twice the live entries in it, 0 to 2^40; beyond that the oldest
     /// segments' live entries are copied to its end, so that they can go. Default 256 MiB.
     pub slack_bytes: usize,
+    /// When and how payloads are compressed; `None` leaves them as they are. Default: from 8 KiB on, at level 1.
+    /// Without the feature `zstd` nothing is compressed.
+    pub compression: Option<Compression>,
+    /// Bytes of metadata that a group may have, 0 to 2^20; each value counts with 64 for its key. Default 64 KiB.
+    ///
+    /// It is in memory, and is copied whenever the segment that has it is to go.
+    pub meta_bytes_max: usize,
     /// Bytes of the newest payloads, over all groups, that are kept in memory so that reading them takes no
     /// call; 0 to 2^40, 0 keeps none. Default 64 MiB.
     pub cache_bytes: usize,
@@ -32,6 +41,8 @@ impl Default for Options {
             log: seawall_wal::Options::default(),
             restate_groups_max: 64,
             slack_bytes: 256 << 20,
+            compression: Some(Compression { from_bytes: 8 << 10, level: 1 }),
+            meta_bytes_max: 64 << 10,
             cache_bytes: 64 << 20,
         }
     }
@@ -54,9 +65,14 @@ pub struct OutOfRange {
 impl Options {
     /// Checks every option of this floor; the log checks its own.
     pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        let Compression { from_bytes, level } =
+            self.compression.unwrap_or(Compression { from_bytes: 512, level: 1 });
         let ranges = [
+            ("compression.from_bytes", from_bytes, 512, 1 << 26),
+            ("compression.level", level, 1, 19),
             ("restate_groups_max", self.restate_groups_max, 1, 1024),
             ("slack_bytes", self.slack_bytes, 0, 1 << 40),
+            ("meta_bytes_max", self.meta_bytes_max, 0, 1 << 20),
             ("cache_bytes", self.cache_bytes, 0, 1 << 40),
         ];
         for (name, value, min, max) in ranges {

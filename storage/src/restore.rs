@@ -9,6 +9,7 @@ mod footers;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use seawall_wal::look::RecordRef;
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Class, Damage, Lsn, PartInfo, Wal};
@@ -16,7 +17,7 @@ use seawall_wal::{Class, Damage, Lsn, PartInfo, Wal};
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Pins, Settled, States, Uses, apply};
 use crate::record::{GroupOp, Op, decode, decode_conf_state};
-use crate::types::{ConfState, FencedEntry, GroupId, Location};
+use crate::types::{FencedEntry, GroupId, Location, Small};
 
 /// What a replay found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,7 +83,7 @@ struct Restoring {
     fenced: Fenced,
     ops: Vec<GroupOp>,
     locations: Vec<Location>,
-    confs: Vec<Arc<ConfState>>,
+    smalls: Vec<Small>,
 }
 
 impl Restoring {
@@ -94,7 +95,7 @@ impl Restoring {
             fenced: Vec::new(),
             ops: Vec::new(),
             locations: Vec::new(),
-            confs: Vec::new(),
+            smalls: Vec::new(),
         }
     }
 
@@ -129,33 +130,37 @@ impl Restoring {
         if class == Class::Lazy && mutant("lazy_records_not_replayed") {
             return Ok(());
         }
-        let Restoring { ops, locations, confs, .. } = self;
+        let Restoring { ops, locations, smalls, .. } = self;
         let unreadable = |source| Error::Record { at, source };
         decode(meta, part_count, ops).map_err(unreadable)?;
         locations.clear();
-        confs.clear();
+        smalls.clear();
         let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
-        let mut conf_parts = conf_parts(ops);
-        let mut next_conf = conf_parts.next();
+        let mut small_parts = small_parts(ops);
+        let mut next_small = small_parts.next();
         for (part, (info, bytes)) in parts.enumerate() {
             let (segment, offset, length, crc) = (at.segment(), info.offset, info.length, info.crc);
-            locations.push(Location { segment, offset, length, crc });
-            if let Some((_, group)) = next_conf.filter(|conf| conf.0 == part) {
-                if is_bad(part) {
-                    return Err(Error::DamagedConfState { group, at });
-                }
-                confs.push(Arc::new(decode_conf_state(bytes).map_err(unreadable)?));
-                next_conf = conf_parts.next();
+            locations.push(Location::plain(segment, offset, length, crc));
+            if let Some((_, GroupOp { group, op })) = next_small.filter(|small| small.0 == part) {
+                smalls.push(match op {
+                    Op::Meta { key, .. } if is_bad(part) => {
+                        return Err(Error::DamagedMeta { group, key: key.as_bytes().into(), at });
+                    }
+                    Op::Meta { .. } => Small::Meta(Bytes::copy_from_slice(bytes)),
+                    _ if is_bad(part) => return Err(Error::DamagedConfState { group, at }),
+                    _ => Small::Conf(Arc::new(decode_conf_state(bytes).map_err(unreadable)?)),
+                });
+                next_small = small_parts.next();
             }
         }
-        drop(conf_parts);
+        drop(small_parts);
         let entries = entry_parts(ops).filter(|(part, _)| !bad.is_empty() && is_bad(*part));
         self.fenced.extend(entries.filter_map(|(part, entry)| Some((entry, *locations.get(part)?))));
         if mutant("operations_replayed_backwards") {
             ops.reverse();
         }
         let mut uses = Uses::default();
-        apply(&mut self.replay, at, ops, locations, confs, &mut uses)?;
+        apply(&mut self.replay, at, ops, locations, smalls, &mut uses)?;
         self.pins.settle(&uses);
         self.found.records += 1;
         Ok(())
@@ -190,7 +195,9 @@ fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, FencedEntry)> {
         let (group, from) = (of.group, part);
         part += usize::try_from(of.op.parts()).unwrap_or(0);
         let (first, term, count) = match of.op {
-            Op::Entries { first, term, count, .. } | Op::Moved { first, term, count } => (first, term, count),
+            Op::Entries { first, term, count, .. } | Op::Moved { first, term, count, .. } => {
+                (first, term, count)
+            }
             _ => (0, 0, 0),
         };
         (0..count).map(move |i| {
@@ -200,13 +207,13 @@ fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, FencedEntry)> {
     })
 }
 
-/// Positions, among a record's parts, of those that are conf states, and their groups.
-fn conf_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupId)> {
+/// Positions, among a record's parts, of those that are small state, and their operations.
+fn small_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupOp)> {
     let mut part = 0;
     ops.iter().filter_map(move |op| {
         let at = part;
         part += usize::try_from(op.op.parts()).unwrap_or(0);
-        (op.op == Op::ConfState).then_some((at, op.group))
+        op.op.is_small().then_some((at, *op))
     })
 }
 
@@ -252,7 +259,7 @@ mod tests {
     }
 
     fn entries(first: u64, count: u32) -> Op {
-        Op::Entries { first, term: 1, count, truncates: false }
+        Op::Entries { first, term: 1, count, truncates: false, packed: false }
     }
 
     fn commit(commit: u64) -> Op {

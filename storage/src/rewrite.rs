@@ -186,14 +186,17 @@ fn copy(wal: &Wal, groups: &Groups, pins: &Pins, sources: Sources) -> Result<(u6
             entries += 1;
             bytes += payload.len() as u64;
             match ops.last_mut() {
-                Some(GroupOp { group: of, op: Op::Moved { first, term: run, count } })
+                Some(GroupOp { group: of, op: Op::Moved { first, term: run, count, packed } })
                     if *of == group
-                        && *run == term
+                        && (*run, *packed) == (term, at.packed)
                         && first.checked_add(u64::from(*count)) == Some(index) =>
                 {
                     *count += 1;
                 }
-                _ => ops.push(GroupOp { group, op: Op::Moved { first: index, term, count: 1 } }),
+                _ => {
+                    let op = Op::Moved { first: index, term, count: 1, packed: at.packed };
+                    ops.push(GroupOp { group, op });
+                }
             }
         }
     }
@@ -230,7 +233,7 @@ mod tests {
         }
 
         fn append(&self, index: u64, truncates: bool, payload: &[u8]) {
-            let op = Op::Entries { first: index, term: 1, count: 1, truncates };
+            let op = Op::Entries { first: index, term: 1, count: 1, truncates, packed: false };
             let (mut record, ops) = (Batch::new(), [GroupOp { group: 7, op }]);
             record.push_part(payload);
             encode(&ops, record.meta());

@@ -1,9 +1,10 @@
-//! Plain types of the engine's interface: entries, hard state, conf state, compaction point.
+//! Plain types of the engine's interface: entries, hard state, conf state, snapshot marker, compaction point.
 //! Place on the data's way: what a Raft core hands in and gets back; every other module speaks in them.
 //! Invariants: index 0 is never an entry; vote 0 is "none"; a point names an entry that is gone but known.
 //! Nothing here can fail.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -83,6 +84,57 @@ pub struct ConfState {
     pub index: u64,
 }
 
+/// Says that a snapshot which was published and verified covers the log up to an entry.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub struct SnapshotMarker {
+    /// Index of the last entry that the snapshot covers; never 0.
+    pub index: u64,
+    /// Term of that entry.
+    pub term: u64,
+    /// What tells the snapshot from another one of the same entry, as its owner likes: the first 8 bytes of its
+    /// digest, little-endian, or 0.
+    pub digest: u64,
+}
+
+/// Bytes that the key of a metadata value may have: it stands in the operation itself.
+pub(crate) const META_KEY_BYTES_MAX: usize = 24;
+
+/// The key of a metadata value: 1 to 24 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MetaKey {
+    /// Zeros behind the key, so that keys sort as their bytes do.
+    bytes: [u8; META_KEY_BYTES_MAX],
+    length: u8,
+}
+
+impl MetaKey {
+    /// `key`, unless it is empty or too long.
+    pub(crate) fn new(key: &[u8]) -> Option<MetaKey> {
+        let mut bytes = [0; META_KEY_BYTES_MAX];
+        bytes.get_mut(..key.len())?.copy_from_slice(key);
+        let length = u8::try_from(key.len()).ok().filter(|length| *length > 0)?;
+        Some(MetaKey { bytes, length })
+    }
+
+    /// The key's bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.length)).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for MetaKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// What the part of an operation on small state holds, as the groups keep it.
+#[derive(Clone, Debug)]
+pub(crate) enum Small {
+    Conf(Arc<ConfState>),
+    Meta(Bytes),
+}
+
 /// The last entry that is gone, with the term that stays known; `(0, 0)` before any compaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Point {
@@ -101,4 +153,23 @@ pub(crate) struct Location {
     pub(crate) length: u32,
     /// CRC-32C of the bytes.
     pub(crate) crc: u32,
+    /// The bytes are a compressed payload.
+    pub(crate) packed: bool,
+}
+
+impl Location {
+    /// Of bytes that are as they were handed in.
+    pub(crate) fn plain(segment: u32, offset: u32, length: u32, crc: u32) -> Location {
+        Location { segment, offset, length, crc, packed: false }
+    }
+}
+
+/// When and how the payloads of entries are compressed, each alone, with zstd.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Compression {
+    /// Bytes from which on a payload is tried, 512 to 2^26; one that does not lose an eighth and 256 bytes stays
+    /// as it is, and so does one of more than 2^26.
+    pub from_bytes: usize,
+    /// Level of zstd, 1 to 19: the higher, the slower and the smaller.
+    pub level: usize,
 }

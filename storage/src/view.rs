@@ -10,6 +10,7 @@ use seawall_wal::{Lsn, Wal};
 use crate::cache::Tail;
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Hold, Pins};
+use crate::pack::Packer;
 use crate::types::{Entry, GroupId, Location};
 
 /// Entries that lie near each other in a segment are read with one call up to this many bytes.
@@ -44,7 +45,7 @@ pub(crate) fn entries(
     wal: &Wal,
     groups: &Groups,
     pins: &Pins,
-    tail: &Tail,
+    (tail, packer): (&Tail, &Packer),
     wanted: Wanted,
     mut more: impl FnMut(&Entry) -> bool,
 ) -> Result<Vec<Entry>> {
@@ -53,18 +54,24 @@ pub(crate) fn entries(
         None => select(&GroupState::default(), pins, wanted)?,
     };
     let durable = wal.durable();
-    let kept = tail.get(places.iter().map(|place| (place.lsn(), place.length())));
-    let mut entries = Vec::with_capacity(places.len());
+    let kept = tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)));
+    let mut entries: Vec<Entry> = Vec::with_capacity(places.len());
+    let mut bytes: u64 = 0;
     while let Some(place) = places.get(entries.len()) {
         let from = entries.len();
         let run = match kept.get(from).cloned().flatten() {
             Some(payload) => vec![Entry { index: place.index, term: place.term, payload }],
             None => {
                 let count = run_length(&places[from..], &kept[from..], durable);
-                read_run(wal, wanted.group, &places[from..from + count])?
+                read_run(wal, packer, wanted.group, &places[from..from + count])?
             }
         };
         for entry in run {
+            // Those that are compressed were selected by fewer bytes than they have.
+            bytes = bytes.saturating_add(entry.payload.len() as u64);
+            if bytes > wanted.max_bytes && !entries.is_empty() {
+                return Ok(entries);
+            }
             // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
             if !more(&entry) && !entries.is_empty() {
                 return Ok(entries);
@@ -138,7 +145,7 @@ fn run_length(places: &[Place], kept: &[Option<Bytes>], durable: Lsn) -> usize {
 }
 
 /// Reads the payloads of `run`, which lie in one segment in ascending order, and checks each.
-fn read_run(wal: &Wal, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
+fn read_run(wal: &Wal, packer: &Packer, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
     let from = first.at.offset;
     let mut span = vec![0; usize::try_from(last.end() - from).unwrap_or(usize::MAX)];
@@ -153,7 +160,7 @@ fn read_run(wal: &Wal, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
             return Err(error.into());
         }
         // What lies between them is nobody's business: each for itself.
-        let alone = run.iter().map(|place| read_run(wal, group, std::slice::from_ref(place)));
+        let alone = run.iter().map(|place| read_run(wal, packer, group, std::slice::from_ref(place)));
         return Ok(alone.collect::<Result<Vec<_>>>()?.concat());
     }
     let payload = run.iter().map(Place::length).fold(0, usize::saturating_add);
@@ -168,6 +175,12 @@ fn read_run(wal: &Wal, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
                 let at = place.lsn();
                 return Err(Error::DamagedEntry { group, index: place.index, term: place.term, at });
             }
+            if place.at.packed {
+                let (index, at) = (place.index, place.lsn());
+                let payload = packer.unpack(&payload);
+                let payload = payload.map_err(|source| Error::Compressed { group, index, at, source })?;
+                return Ok(Entry { index, term: place.term, payload });
+            }
             let payload = if sparse { Bytes::copy_from_slice(&payload) } else { payload };
             Ok(Entry { index: place.index, term: place.term, payload })
         })
@@ -179,7 +192,7 @@ mod tests {
     use super::*;
 
     fn place(segment: u32, offset: u32, length: u32) -> Place {
-        Place { index: 1, term: 1, at: Location { segment, offset, length, crc: 0 } }
+        Place { index: 1, term: 1, at: Location::plain(segment, offset, length, 0) }
     }
 
     #[test]

@@ -47,6 +47,7 @@ fn filled(disk: &Arc<SimDisk>) {
     let mut batch = WriteBatch::new();
     batch.conf_state(8, &ConfState { voters: vec![0x5EA_CAFE], ..ConfState::default() });
     batch.hard_state(8, HardState { term: 1, vote: 2, commit: 30 });
+    batch.put_meta(8, b"key", b"a value of the user's");
     engine.write(&mut batch).unwrap().wait().unwrap();
     append(&engine, 9, 1, 1, 1);
     engine.close().unwrap();
@@ -187,10 +188,11 @@ type Case<'a> = (&'a str, &'a dyn Fn(&SimDisk));
 #[test]
 fn what_is_not_accounted_for_is_refused() {
     // Eight bytes of part table for each of three entries stand between `meta` and the first payload.
-    let cases: [Case<'_>; 3] = [
+    let cases: [Case<'_>; 4] = [
         ("the meta of a record", &|disk| rot(disk, &payload(7, 4), -24 - 20)),
         ("the header of a group", &|disk| rot(disk, &payload(7, 4), -24 - 48 - 24 - 40)),
         ("a conf state", &|disk| rot(disk, &0x5EA_CAFE_u64.to_le_bytes(), 1)),
+        ("metadata", &|disk| rot(disk, b"a value of the user's", 1)),
     ];
     for (what, damage) in cases {
         let disk = SimDisk::new(1, SimOptions::default());
@@ -198,8 +200,11 @@ fn what_is_not_accounted_for_is_refused() {
         damage(&disk);
         for mode in [OpenMode::Degraded, OpenMode::Salvage] {
             match open(&disk, mode) {
-                Err(Error::Unaccounted { from, to, .. }) if what != "a conf state" => assert!(from < to),
+                Err(Error::Unaccounted { from, to, .. }) if what.starts_with("the ") => assert!(from < to),
                 Err(Error::DamagedConfState { group: 8, .. }) if what == "a conf state" => {}
+                Err(Error::DamagedMeta { group: 8, key, .. }) if what == "metadata" => {
+                    assert_eq!(key[..], *b"key");
+                }
                 other => panic!("{what}: {:?}", other.map(|(_, report)| report)),
             }
             disk.kill();

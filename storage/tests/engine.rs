@@ -7,7 +7,7 @@ use seawall::{Engine, EntryRef, Error, HardState, Options, WriteBatch};
 use tempfile::TempDir;
 
 fn small() -> Options {
-    let mut options = Options::default();
+    let mut options = Options { compression: None, ..Options::default() };
     options.log.segment_bytes = 1 << 20;
     options
 }

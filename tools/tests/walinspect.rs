@@ -3,7 +3,7 @@
 //! Every call goes through [`Log::inspect`], which compares all files before and after: content, length and
 //! time of change.
 
-use seawall::{Engine, EntryRef, HardState, WriteBatch};
+use seawall::{Engine, EntryRef, HardState, SnapshotMarker, WriteBatch};
 use seawall_wal::{Batch, Class, Lsn, Options, Wal};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,6 +147,18 @@ fn engine_log() -> Log {
     log
 }
 
+/// The same with a snapshot marker and metadata of group 8.
+fn engine_log_with_small_state() -> Log {
+    let log = engine_log();
+    let (engine, _) = Engine::open(log.dir(), &engine_options()).unwrap();
+    let mut batch = WriteBatch::new();
+    let marker = SnapshotMarker { index: 9, term: 3, digest: 0xabcdef };
+    batch.snapshot_marker(8, marker).put_meta(8, b"a\n", b"value").remove_meta(8, b"b");
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    engine.close().unwrap();
+    log
+}
+
 /// The record with the entry `index` of `group`.
 fn record_of(log: &Log, group: u64, index: u64) -> Value {
     let json = log.json("records", &["--group", &group.to_string()], 0);
@@ -186,7 +198,7 @@ fn a_closed_log_is_sound() {
 
 #[test]
 fn records_are_shown_with_what_the_engine_put_in_them() {
-    let log = engine_log();
+    let log = engine_log_with_small_state();
     let all = log.json("records", &[], 0);
     let all = all["records"].as_array().unwrap();
     let kinds: BTreeSet<_> = all.iter().filter_map(|line| line["kind"].as_str()).collect();
@@ -201,6 +213,17 @@ fn records_are_shown_with_what_the_engine_put_in_them() {
         {"group": 7, "kind": "hard_state", "term": 3, "vote": 1, "commit": 4},
     ]);
     assert_eq!(record["ops"], expected);
+
+    let small = all.iter().rfind(|line| !line["ops"].is_null()).unwrap();
+    let expected = serde_json::json!([
+        {"group": 8, "kind": "snapshot", "index": 9, "term": 3, "digest": "0000000000abcdef"},
+        {"group": 8, "kind": "put_meta", "key": "a\\n", "lengths": [5]},
+        {"group": 8, "kind": "remove_meta", "key": "b"},
+    ]);
+    assert_eq!(small["ops"], expected);
+    let line = "group 8 snapshot index 9 term 3 digest 0000000000abcdef; group 8 put_meta key a\\n (5 bytes)";
+    let from = small["lsn"].as_str().unwrap();
+    assert!(text(&log.inspect("records", &["--from", from], 0).stdout).contains(line));
 
     // From a position, as printed and without its leading zeros; limited; of one segment.
     let at = record["lsn"].as_str().unwrap();
@@ -499,7 +522,7 @@ fn every_field_is_documented() {
     let readme = include_str!("../README.md");
     let documented = |name: &String| readme.contains(&format!("`{name}`"));
     let mut found = BTreeSet::new();
-    let log = engine_log();
+    let log = engine_log_with_small_state();
     let collect = |code: i32, found: &mut BTreeSet<String>| {
         for command in ["summary", "records", "verify", "report"] {
             fields(&log.json(command, &[], code), found);

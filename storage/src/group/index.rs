@@ -31,6 +31,8 @@ struct Chunk {
     places: Vec<Place>,
     /// First slot and segment of each run, ascending by slot.
     runs: Vec<(u32, u32)>,
+    /// One bit per slot: the payload is compressed.
+    packed: u128,
 }
 
 /// A location without its segment.
@@ -41,6 +43,13 @@ struct Place {
     crc: u32,
 }
 
+const _: () = assert!(CHUNK == 128, "a chunk has one bit per slot");
+
+/// The bit of `slot`, which is below `CHUNK`.
+fn bit(slot: usize) -> u128 {
+    1 << (slot % CHUNK)
+}
+
 // The price of a live entry in memory; with its share of the chunk it stays below 16 bytes.
 const _: () = assert!(size_of::<Place>() == 12);
 
@@ -49,7 +58,7 @@ impl Chunk {
         let Place { offset, length, crc } = *self.places.get(slot)?;
         let run = self.runs.partition_point(|(first, _)| *first as usize <= slot).checked_sub(1)?;
         let segment = self.runs.get(run)?.1;
-        Some(Location { segment, offset, length, crc })
+        Some(Location { segment, offset, length, crc, packed: self.packed & bit(slot) != 0 })
     }
 
     /// Takes as many of `locations` as fit; returns the others.
@@ -66,6 +75,9 @@ impl Chunk {
                 // At most `CHUNK`.
                 self.runs.push((u32::try_from(self.places.len()).unwrap_or(u32::MAX), segment));
             }
+            for (slot, at) in (self.places.len()..).zip(run) {
+                self.set_packed(slot, at.packed);
+            }
             let place = |at: &Location| Place { offset: at.offset, length: at.length, crc: at.crc };
             self.places.extend(run.iter().map(place));
         }
@@ -78,6 +90,7 @@ impl Chunk {
         let mut segments: Vec<u32> = segments(self);
         if let (Some(place), Some(segment)) = (self.places.get_mut(slot), segments.get_mut(slot)) {
             *place = Place { offset: location.offset, length: location.length, crc: location.crc };
+            self.packed = self.packed & !bit(slot) | if location.packed { bit(slot) } else { 0 };
             if std::mem::replace(segment, location.segment) == location.segment {
                 return;
             }
@@ -90,6 +103,10 @@ impl Chunk {
         });
         self.runs = runs.collect();
         self.runs.shrink_to_fit();
+    }
+
+    fn set_packed(&mut self, slot: usize, packed: bool) {
+        self.packed = self.packed & !bit(slot) | if packed { bit(slot) } else { 0 };
     }
 
     fn truncate(&mut self, slots: usize) {
@@ -211,7 +228,7 @@ mod tests {
     /// Seven entries of each segment.
     fn at(i: u64) -> Location {
         let i = u32::try_from(i).expect("small");
-        Location { segment: 1 + i / 7, offset: i, length: i + 1, crc: i + 2 }
+        Location { packed: i % 5 == 0, ..Location::plain(1 + i / 7, i, i + 1, i + 2) }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::publish::States;
 use super::state::GroupState;
+use super::states::States;
 use crate::types::GroupId;
 
 /// Shards of the table; enough that writers of different groups rarely meet.

@@ -9,11 +9,15 @@ mod moved;
 mod pins;
 mod publish;
 mod sealer;
+mod small;
 mod state;
+mod states;
 mod terms;
 
 pub(crate) use map::{Groups, Locked};
 pub(crate) use pins::{Hold, Pins, Uses};
-pub(crate) use publish::{States, apply, publish};
+pub(crate) use publish::{apply, publish};
 pub(crate) use sealer::{FooterSealer, footer_bytes};
-pub(crate) use state::{GroupState, Settled, hard_state_back};
+pub(crate) use small::hard_state_back;
+pub(crate) use state::{GroupState, Settled};
+pub(crate) use states::States;

@@ -25,7 +25,7 @@ pub(crate) struct Count {
     pub(crate) entries: i64,
     /// What these take in the log, about, in bytes.
     pub(crate) bytes: i64,
-    /// Hard states, conf states and compaction points that are the latest of their group.
+    /// Pieces of small state that are the latest of their group.
     pub(crate) states: i64,
 }
 

@@ -3,25 +3,17 @@
 //! Invariants: the write path and replay go through `apply`, so what a reopened engine knows is what the
 //! running one knew. Fails: in the write path only if the log does; in replay with the damage it met.
 
-use std::sync::Arc;
-
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Lsn, Ticket, Wal};
 
 use super::map::Locked;
 use super::pins::{Pins, Uses};
-use super::state::GroupState;
+use super::states::States;
 use crate::error::{Error, Fault, Result};
-use crate::record::{GroupOp, Op};
-use crate::types::{ConfState, GroupId, Location};
+use crate::record::GroupOp;
+use crate::types::{Location, Small};
 
-/// Groups by number, while records are applied.
-pub(crate) trait States {
-    /// The state of `group`, if this record may change it.
-    fn state(&mut self, group: GroupId) -> Option<&mut GroupState>;
-}
-
-/// Applies one record: its operations, the places of its parts and its conf states in order.
+/// Applies one record: its operations, the places of its parts and what those of small state hold, in order.
 ///
 /// Stops at the first fault, naming group and record; `uses` has what was done before it.
 pub(crate) fn apply(
@@ -29,19 +21,19 @@ pub(crate) fn apply(
     at: Lsn,
     ops: &[GroupOp],
     locations: &[Location],
-    confs: &[Arc<ConfState>],
+    smalls: &[Small],
     uses: &mut Uses,
 ) -> Result<()> {
     let mut parts = locations;
-    let mut confs = confs.iter();
+    let mut smalls = smalls.iter();
     for GroupOp { group, op } in ops {
         let damage = |fault| Error::Damage { group: *group, at, fault };
         let count = usize::try_from(op.parts()).unwrap_or(usize::MAX);
         let (own, rest) = parts.split_at_checked(count).ok_or_else(|| damage(Fault::Part))?;
         parts = rest;
-        let conf = if *op == Op::ConfState { confs.next() } else { None };
+        let small = if op.is_small() { smalls.next() } else { None };
         let state = states.state(*group).ok_or_else(|| damage(Fault::Part))?;
-        state.apply(op, at.segment(), own, conf, uses).map_err(damage)?;
+        state.apply(op, at.segment(), own, small, uses).map_err(damage)?;
     }
     Ok(())
 }
@@ -54,7 +46,7 @@ pub(crate) fn publish(
     pins: &Pins,
     locked: &Locked<'_>,
     ops: &[GroupOp],
-    confs: &[Arc<ConfState>],
+    smalls: &[Small],
     record: &Batch,
     class: Class,
 ) -> Result<Ticket> {
@@ -63,13 +55,13 @@ pub(crate) fn publish(
     let appended = wal.append(record, class);
     if appended.is_err() && mutant("refused_batch_published") {
         let (at, mut uses) = (wal.durable(), Uses::default());
-        let _ = apply(&mut locked.write(), at, ops, &locations(at, record), confs, &mut uses);
+        let _ = apply(&mut locked.write(), at, ops, &locations(at, record), smalls, &mut uses);
     }
     let ticket = appended?;
     let lsn = ticket.lsn();
     let locations = locations(lsn, record);
     let mut uses = Uses::default();
-    let applied = apply(&mut locked.write(), lsn, ops, &locations, confs, &mut uses);
+    let applied = apply(&mut locked.write(), lsn, ops, &locations, smalls, &mut uses);
     pins.settle(&uses);
     drop(hold);
     applied.map(|()| ticket)
@@ -82,7 +74,7 @@ fn locations(lsn: Lsn, record: &Batch) -> Vec<Location> {
     (0..record.part_count())
         .map(|part| {
             let (length, crc) = (record.part_len(part), record.part_crc(part));
-            let location = Location { segment: lsn.segment(), offset, length, crc };
+            let location = Location::plain(lsn.segment(), offset, length, crc);
             offset = offset.saturating_add(length);
             location
         })

@@ -10,18 +10,19 @@ use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, PartInfo, Sealer};
 use zerocopy::IntoBytes;
 
+use super::small::keep;
 use crate::record::{
     FOOTER_HEADER_BYTES, FOOTER_OP_BYTES, FOOTER_PLACE_BYTES, FooterHeader, FooterOp, FooterPlace, GroupOp,
     Op, decode,
 };
-use crate::types::{GroupId, HardState, Location};
+use crate::types::{GroupId, HardState, Location, MetaKey, SnapshotMarker};
 
 /// Bytes that a record with these operations adds to its segment's index, at most.
 ///
 /// Each record also pays for the index's header, because each may be the first of its segment: 16 bytes
 /// too many for all others, which is less than the padding of one group.
 pub(crate) fn footer_bytes(ops: &[GroupOp]) -> usize {
-    let of = |op: &GroupOp| FOOTER_PLACE_BYTES * usize::try_from(op.op.entries()).unwrap_or(0);
+    let of = |op: &GroupOp| FOOTER_PLACE_BYTES * usize::try_from(op.op.places()).unwrap_or(0);
     FOOTER_HEADER_BYTES + ops.iter().map(|op| FOOTER_OP_BYTES + of(op)).sum::<usize>()
 }
 
@@ -39,24 +40,28 @@ pub(crate) struct FooterSealer {
 
 /// What the segment says of one group.
 ///
-/// Operations on the log depend on each other and keep their order. A hard state or a conf state depends
-/// on nothing but a removal, so the last one is enough, and stands behind the others.
+/// Operations on the log depend on each other and keep their order. A hard state, a conf state, a snapshot
+/// marker or a metadata value depends on nothing but a removal, so the last one is enough, and stands behind
+/// the others. That a value is gone is said too: an earlier segment may have it.
 #[derive(Default)]
 struct Lines {
     log: Vec<Op>,
     places: Vec<FooterPlace>,
     hard: Option<HardState>,
     conf: Option<Location>,
+    snapshots: Vec<(SnapshotMarker, ())>,
+    metas: BTreeMap<MetaKey, Option<FooterPlace>>,
 }
 
 impl Lines {
     /// Adds one operation and its parts.
     fn add(&mut self, op: &Op, parts: &[Location]) {
         match *op {
-            Op::Entries { first, term, count, truncates } => {
+            Op::Entries { first, term, count, truncates, packed } => {
                 self.places.extend(parts.iter().map(|part| FooterPlace::from(*part)));
-                if let Some(Op::Entries { first: from, term: of, count: so_far, .. }) = self.log.last_mut()
-                    && *of == term
+                if let Some(Op::Entries { first: from, term: of, count: so_far, packed: so, .. }) =
+                    self.log.last_mut()
+                    && (*of, *so) == (term, packed)
                     && !truncates
                     && from.checked_add(u64::from(*so_far)) == Some(first)
                     && let Some(sum) = so_far.checked_add(count)
@@ -73,6 +78,11 @@ impl Lines {
             Op::HardState(hard) => self.hard = Some(hard),
             Op::ConfState => self.conf = parts.first().copied(),
             Op::Compact(_) | Op::Start(_) => self.log.push(*op),
+            Op::Snapshot(marker) => _ = keep(&mut self.snapshots, marker, ()),
+            Op::Meta { removes: true, .. } if mutant("removal_left_out_of_the_index") => {}
+            Op::Meta { key, .. } => {
+                self.metas.insert(key, parts.first().map(|part| FooterPlace::from(*part)));
+            }
             // Nothing of the group is left of what was before.
             Op::Remove => *self = Lines { log: vec![Op::Remove], ..Lines::default() },
         }
@@ -82,7 +92,17 @@ impl Lines {
         let line = move |op, conf| FooterOp { op: GroupOp { group, op }, conf };
         let hard = self.hard.map(|hard| line(Op::HardState(hard), None));
         let conf = self.conf.map(|at| line(Op::ConfState, Some(at)));
-        self.log.iter().map(move |op| line(*op, None)).chain(hard).chain(conf)
+        let snapshots = self.snapshots.iter().map(move |(marker, ())| line(Op::Snapshot(*marker), None));
+        let meta = move |(key, place): (&MetaKey, &Option<FooterPlace>)| {
+            line(Op::Meta { key: *key, removes: place.is_none() }, None)
+        };
+        let log = self.log.iter().map(move |op| line(*op, None));
+        log.chain(hard).chain(conf).chain(snapshots).chain(self.metas.iter().map(meta))
+    }
+
+    /// The places that go with the operations, in their order.
+    fn places(&self) -> impl Iterator<Item = &FooterPlace> {
+        self.places.iter().chain(self.metas.values().flatten())
     }
 }
 
@@ -114,7 +134,7 @@ impl Sealer for FooterSealer {
         let segment = lsn.segment();
         let mut located = std::mem::take(&mut self.located);
         located.clear();
-        located.extend(parts.map(|p| Location { segment, offset: p.offset, length: p.length, crc: p.crc }));
+        located.extend(parts.map(|p| Location::plain(segment, p.offset, p.length, p.crc)));
         self.add(meta, &located);
         self.located = located;
     }
@@ -126,11 +146,12 @@ impl Sealer for FooterSealer {
             return;
         }
         let ops = || groups.iter().flat_map(|(group, lines)| lines.ops(*group));
-        let (count, places) = (ops().count(), groups.values().map(|lines| lines.places.len()).sum());
+        let (count, places) = (ops().count(), groups.values().map(|lines| lines.places().count()).sum());
         out.reserve(FOOTER_HEADER_BYTES + FOOTER_OP_BYTES * count + FOOTER_PLACE_BYTES * places);
         out.extend_from_slice(FooterHeader::new(records, count, places).as_bytes());
         ops().for_each(|op| out.extend_from_slice(op.encode().as_bytes()));
-        groups.values().for_each(|lines| out.extend_from_slice(lines.places.as_slice().as_bytes()));
+        let places = groups.values().flat_map(Lines::places);
+        places.for_each(|place| out.extend_from_slice(place.as_bytes()));
     }
 }
 
@@ -141,7 +162,7 @@ mod tests {
     use crate::types::Point;
 
     fn entries(group: u64, first: u64, count: u32, truncates: bool) -> GroupOp {
-        GroupOp { group, op: Op::Entries { first, term: 7, count, truncates } }
+        GroupOp { group, op: Op::Entries { first, term: 7, count, truncates, packed: false } }
     }
 
     /// Shows the sealer `records`, with parts of 10 bytes at 100, 200, ..; returns what they announced.
@@ -153,7 +174,7 @@ mod tests {
             let count = ops.iter().map(|op| op.op.parts()).sum::<u32>();
             let parts = (0..count).map(|_| {
                 offset += 100;
-                Location { segment: 2, offset, length: 10, crc: offset + 1 }
+                Location::plain(2, offset, 10, offset + 1)
             });
             sealer.add(&meta, &parts.collect::<Vec<_>>());
         }
@@ -166,18 +187,23 @@ mod tests {
         let op = |group, op| GroupOp { group, op };
         let hard = |commit| Op::HardState(HardState { term: 7, vote: 1, commit });
         let point = Op::Compact(Point { index: 1, term: 7 });
-        let records: [&[GroupOp]; 4] = [
+        let marker = |group, index| op(group, Op::Snapshot(SnapshotMarker { index, term: 7, digest: 5 }));
+        let key = |key: &[u8]| MetaKey::new(key).expect("a key");
+        let put = |group, name| op(group, Op::Meta { key: key(name), removes: false });
+        let gone = |group, name| op(group, Op::Meta { key: key(name), removes: true });
+        let records: [&[GroupOp]; 5] = [
             &[entries(9, 5, 2, false), entries(3, 1, 1, false), op(3, hard(1))],
             &[op(3, Op::ConfState), entries(9, 7, 1, false), op(3, hard(2)), entries(9, 5, 1, true)],
             &[op(3, point), entries(3, 2, 1, false), op(4, point), op(4, hard(9))],
-            &[op(4, Op::Remove), entries(9, 6, 1, false)],
+            &[op(4, Op::Remove), entries(9, 6, 1, false), marker(5, 1), marker(5, 2), put(5, b"b")],
+            &[put(4, b"new"), put(5, b"b"), marker(5, 3), put(5, b"a"), gone(5, b"a"), gone(5, b"c")],
         ];
         let announced = show(&mut sealer, &records);
         let mut out = Vec::new();
         sealer.seal(2, &mut out);
         assert!(out.len() <= announced, "{} of {announced}", out.len());
         let footer = Footer::decode(&out, 2).expect("an index");
-        let conf = Location { segment: 2, offset: 400, length: 10, crc: 401 };
+        let conf = Location::plain(2, 400, 10, 401);
         let plain = |op| FooterOp { op, conf: None };
         let expected = [
             plain(entries(3, 1, 1, false)),
@@ -186,13 +212,19 @@ mod tests {
             plain(op(3, hard(2))),
             FooterOp { op: op(3, Op::ConfState), conf: Some(conf) },
             plain(op(4, Op::Remove)),
+            plain(put(4, b"new")),
+            plain(marker(5, 3)),
+            plain(marker(5, 2)),
+            plain(gone(5, b"a")),
+            plain(put(5, b"b")),
+            plain(gone(5, b"c")),
             plain(entries(9, 5, 3, false)),
             plain(entries(9, 5, 2, true)),
         ];
         assert_eq!(footer.ops().collect::<Vec<_>>(), expected);
         let offsets: Vec<_> = footer.locations().map(|at| at.offset).collect();
-        assert_eq!(offsets, [300, 700, 100, 200, 500, 600, 800]);
-        assert_eq!(footer.records, 4);
+        assert_eq!(offsets, [300, 700, 1000, 1100, 100, 200, 500, 600, 800]);
+        assert_eq!(footer.records, 5);
 
         out.clear();
         sealer.seal(3, &mut out);

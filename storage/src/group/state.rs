@@ -3,17 +3,20 @@
 //! Invariants: while live, the index runs without a hole from the compaction point to the last index, and the
 //! commit is not beyond it. Replay that starts behind a released prefix may see a hole at first; see `settle`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use seawall_wal::mutant::mutant;
 
 use super::index::LogIndex;
 use super::moved::Moved;
 use super::pins::Uses;
+use super::small::SmallState;
 use super::terms::Terms;
 use crate::error::Fault;
 use crate::record::Op;
-use crate::types::{ConfState, HardState, INDEX_MAX, Location, Point};
+use crate::types::{ConfState, HardState, INDEX_MAX, Location, MetaKey, Point, Small, SnapshotMarker};
 
 /// State and index of one group.
 #[derive(Debug, Default)]
@@ -22,12 +25,9 @@ pub(crate) struct GroupState {
     log: LogIndex,
     terms: Terms,
     moved: Moved,
-    hard: HardState,
-    conf: Option<Arc<ConfState>>,
-    /// Segments of the records that said these last; 0 before any did.
+    small: SmallState,
+    /// Segment of the record that said the point last; 0 before any did.
     point_at: u32,
-    hard_at: u32,
-    conf_at: u32,
     end: End,
 }
 
@@ -61,11 +61,7 @@ impl GroupState {
 
     /// Whether anything is known of the group.
     pub(crate) fn exists(&self) -> bool {
-        !self.log.is_empty()
-            || !self.moved.is_empty()
-            || self.point_at != 0
-            || self.hard_at != 0
-            || self.conf_at != 0
+        !self.log.is_empty() || !self.moved.is_empty() || self.point_at != 0 || self.small.exists()
     }
 
     pub(crate) fn point(&self) -> Point {
@@ -81,11 +77,25 @@ impl GroupState {
     }
 
     pub(crate) fn hard(&self) -> HardState {
-        self.hard
+        self.small.hard()
     }
 
     pub(crate) fn conf(&self) -> Option<&Arc<ConfState>> {
-        self.conf.as_ref()
+        self.small.conf()
+    }
+
+    /// The markers of the two newest snapshots, the newest first.
+    pub(crate) fn snapshots(&self) -> impl Iterator<Item = SnapshotMarker> {
+        self.small.snapshots()
+    }
+
+    pub(crate) fn meta(&self, key: &MetaKey) -> Option<&Bytes> {
+        self.small.meta(key)
+    }
+
+    /// All metadata, by key.
+    pub(crate) fn metas(&self) -> impl Iterator<Item = (&MetaKey, &Bytes)> {
+        self.small.metas()
     }
 
     /// The term of `index`, from the compaction point to the last index.
@@ -113,14 +123,12 @@ impl GroupState {
 
     /// The operations that repeat the small state last said in segments up to `segment`.
     pub(crate) fn state_up_to(&self, segment: u32) -> impl Iterator<Item = Op> {
-        let old = |at: u32| at != 0 && at <= segment;
-        let point = old(self.point_at).then_some(Op::Compact(self.point));
-        let hard = old(self.hard_at).then_some(Op::HardState(self.hard));
-        let conf = (old(self.conf_at) && self.conf.is_some()).then_some(Op::ConfState);
-        [point, hard, conf].into_iter().flatten()
+        let old = self.point_at != 0 && self.point_at <= segment;
+        old.then_some(Op::Compact(self.point)).into_iter().chain(self.small.up_to(segment))
     }
 
-    /// Applies one operation of a record in `segment`; `locations` are its parts, `conf` its conf state.
+    /// Applies one operation of a record in `segment`; `locations` are its parts, `small` what its part
+    /// holds if it is one of small state.
     /// `uses` gathers what the segments gain and lose.
     ///
     /// The write path has validated the operation, so there it cannot fail; in replay a fault is damage,
@@ -130,26 +138,29 @@ impl GroupState {
         op: &Op,
         segment: u32,
         locations: &[Location],
-        conf: Option<&Arc<ConfState>>,
+        small: Option<&Small>,
         uses: &mut Uses,
     ) -> Result<(), Fault> {
         match *op {
-            Op::Entries { first, term, truncates, .. } => {
-                self.append(first, term, truncates, locations, uses)?;
+            Op::Entries { first, term, truncates, packed, .. } => {
+                self.append(first, term, truncates, &marked(locations, packed), uses)?;
             }
-            Op::Moved { first, term, .. } => self.relocate(first, term, locations, uses)?,
-            Op::HardState(hard) => {
-                if let Some((field, ..)) = hard_state_back(&self.hard, &hard) {
-                    return Err(Fault::HardState { field });
+            Op::Moved { first, term, packed, .. } => {
+                self.relocate(first, term, &marked(locations, packed), uses)?;
+            }
+            Op::HardState(hard) => self.small.set_hard(hard, segment, uses)?,
+            Op::ConfState => self.small.set_conf(small, segment, uses)?,
+            Op::Meta { key, removes: false } => self.small.set_meta(key, small, segment, uses)?,
+            Op::Meta { key, removes: true } => self.small.remove_meta(&key, uses),
+            Op::Snapshot(marker) => {
+                let SnapshotMarker { index, term, .. } = marker;
+                if let Some(known) = self.term(index).filter(|known| *known != term) {
+                    return Err(Fault::Term { index, term, known });
                 }
-                self.hard = hard;
-                uses.state(self.hard_at, segment);
-                self.hard_at = segment;
-            }
-            Op::ConfState => {
-                self.conf = Some(Arc::clone(conf.ok_or(Fault::Part)?));
-                uses.state(self.conf_at, segment);
-                self.conf_at = segment;
+                if index == 0 || index > INDEX_MAX {
+                    return Err(Fault::Index { index, point: self.point.index });
+                }
+                self.small.add_snapshot(marker, segment, uses);
             }
             Op::Compact(point) => {
                 self.compact(point, uses)?;
@@ -170,11 +181,9 @@ impl GroupState {
             }
             Op::Remove => {
                 self.clear(0, uses);
-                for at in [self.point_at, self.hard_at, self.conf_at] {
-                    if mutant("removed_group_keeps_its_segments") {
-                        break;
-                    }
-                    uses.state(at, 0);
+                self.small.clear(uses);
+                if !mutant("removed_group_keeps_its_segments") {
+                    uses.state(self.point_at, 0);
                 }
                 *self = GroupState::default();
             }
@@ -346,21 +355,23 @@ impl GroupState {
             let (first, last) = (self.first_index(), self.log.first() - 1);
             return Settled::Faulty(Fault::Missing { first, last });
         }
+        // The log is never cut off below a snapshot, so entries are missing.
+        let last = self.last_index();
+        if let Some(SnapshotMarker { index, .. }) =
+            self.snapshots().next().filter(|newest| newest.index > last)
+        {
+            return Settled::Faulty(Fault::Missing { first: last + 1, last: index });
+        }
         Settled::Whole
     }
 }
 
-/// The field of `new` that goes back, with the values: term or commit below the old one, or another vote
-/// in the same term once there was one.
-pub(crate) fn hard_state_back(old: &HardState, new: &HardState) -> Option<(&'static str, u64, u64)> {
-    if new.term < old.term {
-        Some(("term", old.term, new.term))
-    } else if new.term == old.term && old.vote != 0 && new.vote != old.vote {
-        Some(("vote", old.vote, new.vote))
-    } else if new.commit < old.commit {
-        Some(("commit", old.commit, new.commit))
+/// Places of payloads that are compressed, or not.
+fn marked(locations: &[Location], packed: bool) -> Cow<'_, [Location]> {
+    if packed {
+        locations.iter().map(|at| Location { packed, ..*at }).collect()
     } else {
-        None
+        Cow::Borrowed(locations)
     }
 }
 

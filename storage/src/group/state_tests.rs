@@ -1,6 +1,8 @@
 //! One group against a naive model: random operations, and replays that start behind a released prefix.
 //! Every case follows from its seed, which a failure names.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::group::Pins;
 
@@ -26,6 +28,9 @@ struct Model {
     point: Point,
     entries: Vec<(u64, u64, Location)>,
     hard: HardState,
+    /// Newest first.
+    snapshots: Vec<SnapshotMarker>,
+    metas: BTreeMap<MetaKey, Bytes>,
 }
 
 impl Model {
@@ -38,7 +43,7 @@ impl Model {
         if index == self.point.index { Some(self.point.term) } else { entry }
     }
 
-    fn apply(&mut self, op: &Op, locations: &[Location]) {
+    fn apply(&mut self, op: &Op, locations: &[Location], small: Option<&Small>) {
         match *op {
             Op::Entries { first, term, .. } => {
                 self.entries.retain(|e| e.0 < first);
@@ -55,8 +60,22 @@ impl Model {
                 self.entries.retain(|e| e.0 > point.index);
                 self.point = point;
             }
-            Op::Start(point) => *self = Model { point, entries: Vec::new(), hard: self.hard },
+            Op::Start(point) => {
+                self.point = point;
+                self.entries.clear();
+            }
             Op::Remove => *self = Model::default(),
+            Op::Snapshot(marker) => {
+                self.snapshots.retain(|other| other.index != marker.index);
+                self.snapshots.push(marker);
+                self.snapshots.sort_unstable_by(|a, b| b.cmp(a));
+                self.snapshots.truncate(2);
+            }
+            Op::Meta { key, removes: true } => _ = self.metas.remove(&key),
+            Op::Meta { key, removes: false } => {
+                let Some(Small::Meta(value)) = small else { panic!("a value") };
+                self.metas.insert(key, value.clone());
+            }
         }
     }
 
@@ -66,6 +85,8 @@ impl Model {
         assert_eq!(state.last_index(), self.last(), "{what}");
         assert_eq!(state.hard(), self.hard, "{what}");
         assert_eq!(state.entries(), self.entries.len(), "{what}");
+        assert_eq!(state.snapshots().collect::<Vec<_>>(), self.snapshots, "{what}");
+        assert!(state.metas().eq(&self.metas), "{what}");
         for index in self.point.index.saturating_sub(2)..self.last() + 3 {
             assert_eq!(state.term(index), self.term(index), "{what}: term of {index}");
             let at = self.entries.iter().find(|e| e.0 == index).map(|e| e.2);
@@ -80,14 +101,15 @@ impl Model {
 /// The next operation that a valid caller might ask for.
 fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
     let (point, last) = (model.point.index, model.last());
-    match random.below(16) {
+    let newest = model.snapshots.first().map_or(0, |marker| marker.index);
+    match random.below(20) {
         0..8 => {
-            // Mostly at the end, sometimes over a suffix.
-            let back = if random.below(4) == 0 { random.below(last - point + 1) } else { 0 };
+            // Mostly at the end, sometimes over a suffix; never over what a snapshot covers.
+            let back = if random.below(4) == 0 { random.below(last - point.max(newest) + 1) } else { 0 };
             let first = last + 1 - back;
             let term = model.term(first - 1).expect("follows") + u64::from(random.below(6) == 0);
             let count = u32::try_from(1 + random.below(count_max)).expect("small");
-            Op::Entries { first, term, count, truncates: first <= last }
+            Op::Entries { first, term, count, truncates: first <= last, packed: false }
         }
         8..11 => {
             let hard = model.hard;
@@ -98,17 +120,44 @@ fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
             let index = point + 1 + random.below(last - point);
             Op::Compact(Point { index, term: model.term(index).expect("in the log") })
         }
-        14 => Op::Start(Point { index: point + 1 + random.below(20), term: 1 + random.below(5) }),
+        14 => {
+            let index = point.max(newest) + 1 + random.below(20);
+            Op::Start(Point { index, term: 1 + random.below(5) })
+        }
+        16 | 17 => {
+            let key = MetaKey::new(&[b'a' + u8::try_from(random.below(3)).expect("small")]).expect("a key");
+            Op::Meta { key, removes: random.below(3) == 0 }
+        }
+        18 | 19 if last > 0 => {
+            let index = point.max(newest).max(1);
+            let index = index + random.below(last - index + 1);
+            let term = model.term(index).expect("in the log");
+            Op::Snapshot(SnapshotMarker { index, term, digest: random.below(100) })
+        }
         15 if random.below(4) == 0 => Op::Remove,
         _ => Op::HardState(model.hard),
     }
 }
 
+/// The value that goes with `op`, if it sets one: another each time.
+fn small(op: &Op, next: &mut u32) -> Option<Small> {
+    *next += 1;
+    op.is_small().then(|| Small::Meta(Bytes::copy_from_slice(&next.to_le_bytes())))
+}
+
+/// What repeats `op`: the value that the model has.
+fn again(op: &Op, model: &Model, next: &mut u32) -> Option<Small> {
+    match op {
+        Op::Meta { key, .. } if op.is_small() => Some(Small::Meta(model.metas[key].clone())),
+        _ => small(op, next),
+    }
+}
+
 fn places(op: &Op, segment: u32, next: &mut u32) -> Vec<Location> {
-    (0..op.entries())
+    (0..op.places())
         .map(|_| {
             *next += 1;
-            Location { segment, offset: *next, length: *next % 7, crc: !*next }
+            Location::plain(segment, *next, *next % 7, !*next)
         })
         .collect()
 }
@@ -122,10 +171,11 @@ fn a_group_is_what_its_model_is() {
         for step in 1..120 {
             let op = operation(&mut random, &model, if seed % 3 == 0 { 300 } else { 6 });
             let locations = places(&op, step, &mut next);
+            let value = small(&op, &mut next);
             let mut uses = Uses::default();
             let what = format!("seed {seed}, step {step}, {op:?}");
-            assert_eq!(state.apply(&op, step, &locations, None, &mut uses), Ok(()), "{what}");
-            model.apply(&op, &locations);
+            assert_eq!(state.apply(&op, step, &locations, value.as_ref(), &mut uses), Ok(()), "{what}");
+            model.apply(&op, &locations, value.as_ref());
             pins.settle(&uses);
             model.check(&state, &what);
             assert_eq!(pins.live_entries(), model.entries.len() as u64, "{what}");
@@ -143,12 +193,12 @@ fn copies(random: &mut Random, state: &GroupState, pins: &Pins, active: u32) -> 
     let mut ops = Vec::<Op>::new();
     for (index, term, _) in state.entries_up_to(oldest) {
         match ops.last_mut() {
-            Some(Op::Moved { first, term: run, count })
+            Some(Op::Moved { first, term: run, count, .. })
                 if *run == term && *first + u64::from(*count) == index =>
             {
                 *count += 1;
             }
-            _ => ops.push(Op::Moved { first: index, term, count: 1 }),
+            _ => ops.push(Op::Moved { first: index, term, count: 1, packed: false }),
         }
     }
     if random.below(4) == 0 {
@@ -166,30 +216,32 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
         let mut random = Random::new(seed);
         let (mut model, mut state) = (Model::default(), GroupState::default());
         let (pins, mut next, mut segment) = (Pins::default(), 0, 1);
-        let mut log: Vec<(u32, Op, Vec<Location>)> = Vec::new();
+        let mut log: Vec<(u32, Op, Vec<Location>, Option<Small>)> = Vec::new();
         let mut floor = 1;
         for step in 0..80 {
             segment += u32::from(random.below(3) == 0);
-            let restated: Vec<Op> = match pins.only_state(|| segment) {
-                Some(oldest) if random.below(2) == 0 => state.state_up_to(oldest).collect(),
-                None if random.below(3) == 0 => copies(&mut random, &state, &pins, segment),
-                _ => vec![operation(&mut random, &model, 4)],
+            let (restated, repeats) = match pins.only_state(|| segment) {
+                Some(oldest) if random.below(2) == 0 => (state.state_up_to(oldest).collect(), true),
+                None if random.below(3) == 0 => (copies(&mut random, &state, &pins, segment), true),
+                _ => (vec![operation(&mut random, &model, 4)], false),
             };
             for op in restated {
                 let locations = places(&op, segment, &mut next);
+                let value = if repeats { again(&op, &model, &mut next) } else { small(&op, &mut next) };
                 let mut uses = Uses::default();
-                assert_eq!(state.apply(&op, segment, &locations, None, &mut uses), Ok(()), "seed {seed}");
+                let applied = state.apply(&op, segment, &locations, value.as_ref(), &mut uses);
+                assert_eq!(applied, Ok(()), "seed {seed}");
                 pins.settle(&uses);
-                model.apply(&op, &locations);
-                log.push((segment, op, locations));
+                model.apply(&op, &locations, value.as_ref());
+                log.push((segment, op, locations, value));
             }
             floor = floor.max(pins.floor(|| segment));
 
             let what = format!("seed {seed}, step {step}, from segment {floor}");
             let mut replayed = GroupState::before_replay(floor > 1);
             let (again, mut uses) = (Pins::default(), Uses::default());
-            for (segment, op, locations) in log.iter().filter(|record| record.0 >= floor) {
-                let applied = replayed.apply(op, *segment, locations, None, &mut uses);
+            for (segment, op, locations, value) in log.iter().filter(|record| record.0 >= floor) {
+                let applied = replayed.apply(op, *segment, locations, value.as_ref(), &mut uses);
                 assert_eq!(applied, Ok(()), "{what}: {op:?}");
             }
             again.settle(&uses);
@@ -209,7 +261,7 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
 
 #[test]
 fn a_hole_that_nothing_closes_is_damage() {
-    let entries = |first| Op::Entries { first, term: 1, count: 1, truncates: false };
+    let entries = |first| Op::Entries { first, term: 1, count: 1, truncates: false, packed: false };
     let at = [Location::default()];
     let mut uses = Uses::default();
 
@@ -225,12 +277,16 @@ fn a_hole_that_nothing_closes_is_damage() {
     let point = Point { index: 4, term: 1 };
     assert_eq!(cut.apply(&Op::Compact(point), 1, &[], None, &mut uses), Ok(()));
     assert_eq!(cut.settle(), Settled::Whole);
+    // A snapshot covers what the log lacks.
+    let marker = SnapshotMarker { index: 9, term: 1, digest: 0 };
+    assert_eq!(cut.apply(&Op::Snapshot(marker), 1, &[], None, &mut uses), Ok(()));
+    assert_eq!(cut.settle(), Settled::Faulty(Fault::Missing { first: 6, last: 9 }));
 }
 
 #[test]
 fn operations_that_contradict_the_group_are_faults() {
     let at = [Location::default(); 2];
-    let entries = |first, term, truncates| Op::Entries { first, term, count: 2, truncates };
+    let entries = |first, term, truncates| Op::Entries { first, term, count: 2, truncates, packed: false };
     let point = |index, term| Point { index, term };
     let group = || {
         let (mut state, mut uses) = (GroupState::default(), Uses::default());
@@ -241,6 +297,7 @@ fn operations_that_contradict_the_group_are_faults() {
         state
     };
     let back = |field| Fault::HardState { field };
+    let marker = |index, term| Op::Snapshot(SnapshotMarker { index, term, digest: 0 });
     let hard = |term, vote, commit| Op::HardState(HardState { term, vote, commit });
     for (op, fault) in [
         (entries(6, 3, false), Fault::Gap { expected: 5, found: 6 }),
@@ -258,6 +315,10 @@ fn operations_that_contradict_the_group_are_faults() {
         (hard(3, 2, 4), back("vote")),
         (hard(3, 1, 3), back("commit")),
         (Op::ConfState, Fault::Part),
+        (Op::Meta { key: MetaKey::new(b"a").expect("a key"), removes: false }, Fault::Part),
+        (marker(4, 9), Fault::Term { index: 4, term: 9, known: 3 }),
+        (marker(0, 0), Fault::Index { index: 0, point: 2 }),
+        (marker(u64::MAX, 3), Fault::Index { index: u64::MAX, point: 2 }),
     ] {
         let locations = if matches!(op, Op::Entries { .. }) { &at[..] } else { &[] };
         let mut uses = Uses::default();

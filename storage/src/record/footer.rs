@@ -22,7 +22,7 @@ pub(crate) struct FooterHeader {
     pub(super) places: U32,
 }
 
-/// Where the payload of one entry lies in the segment.
+/// Where the payload of one entry, or one metadata value, lies in the segment.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct FooterPlace {
@@ -35,7 +35,7 @@ pub(crate) struct FooterPlace {
 pub(crate) const FOOTER_HEADER_BYTES: usize = size_of::<FooterHeader>();
 /// Bytes that an operation adds to its segment's index, at most.
 pub(crate) const FOOTER_OP_BYTES: usize = OP_BYTES;
-/// Bytes that an entry adds on top.
+/// Bytes that an entry, or a metadata value, adds on top.
 pub(crate) const FOOTER_PLACE_BYTES: usize = size_of::<FooterPlace>();
 const _: () = assert!(FOOTER_HEADER_BYTES == 16 && FOOTER_PLACE_BYTES == 12);
 
@@ -87,7 +87,7 @@ impl FooterOp {
         let (mut plain, mut conf) = (*raw, None);
         if RawOp::is_conf_state(raw) {
             let [offset, length, crc] = [raw.a, raw.b, raw.c].map(|n| u32::try_from(n.get()).ok());
-            conf = Some(Location { segment, offset: offset?, length: length?, crc: crc? });
+            conf = Some(Location::plain(segment, offset?, length?, crc?));
             [plain.a, plain.b, plain.c] = [U64::new(0); 3];
         }
         let group: GroupId = raw.group.get();
@@ -110,7 +110,7 @@ impl<'a> Footer<'a> {
         let mut covered: u64 = 0;
         for (at, raw) in ops.iter().enumerate() {
             let op = FooterOp::decode(raw, segment, at)?.op.op;
-            covered += u64::from(op.entries());
+            covered += u64::from(op.places());
         }
         (rest.is_empty() && covered == places.len() as u64).then_some(footer)
     }
@@ -121,14 +121,11 @@ impl<'a> Footer<'a> {
         self.ops.iter().enumerate().filter_map(|(at, raw)| FooterOp::decode(raw, self.segment, at))
     }
 
-    /// Where the entries' payloads lie, in the order of the operations.
+    /// Where the entries' payloads and the metadata lie, in the order of the operations.
     pub(crate) fn locations(&self) -> impl Iterator<Item = Location> {
         let segment = self.segment;
-        self.places.iter().map(move |place| Location {
-            segment,
-            offset: place.offset.get(),
-            length: place.length.get(),
-            crc: place.crc.get(),
+        self.places.iter().map(move |place| {
+            Location::plain(segment, place.offset.get(), place.length.get(), place.crc.get())
         })
     }
 }
@@ -143,7 +140,7 @@ mod tests {
         let mut out = FooterHeader::new(7, ops.len(), places as usize).as_bytes().to_vec();
         ops.iter().for_each(|op| out.extend_from_slice(op.encode().as_bytes()));
         for n in 0..places {
-            let at = Location { segment: 3, offset: 100 + n, length: n, crc: !n };
+            let at = Location::plain(3, 100 + n, n, !n);
             out.extend_from_slice(FooterPlace::from(at).as_bytes());
         }
         out
@@ -151,15 +148,15 @@ mod tests {
 
     fn sample() -> Vec<FooterOp> {
         let op = |group, op| FooterOp { op: GroupOp { group, op }, conf: None };
-        let part = Location { segment: 3, offset: 9, length: 40, crc: u32::MAX };
+        let part = Location::plain(3, 9, 40, u32::MAX);
         vec![
-            op(1, Op::Entries { first: 4, term: 2, count: 2, truncates: true }),
+            op(1, Op::Entries { first: 4, term: 2, count: 2, truncates: true, packed: false }),
             op(1, Op::Compact(Point { index: 4, term: 2 })),
             op(1, Op::HardState(HardState { term: 2, vote: 1, commit: 5 })),
             FooterOp { conf: Some(part), ..op(2, Op::ConfState) },
             op(8, Op::Remove),
             op(8, Op::Start(Point { index: 9, term: 9 })),
-            op(8, Op::Entries { first: 10, term: 9, count: 1, truncates: false }),
+            op(8, Op::Entries { first: 10, term: 9, count: 1, truncates: false, packed: false }),
         ]
     }
 

@@ -37,12 +37,15 @@ fn the_documents_constants_are_the_codes() {
 fn kinds_have_their_documented_numbers() {
     let point = crate::types::Point { index: 1, term: 1 };
     let kinds = [
-        (1, Op::Entries { first: 1, term: 1, count: 1, truncates: false }),
+        (1, Op::Entries { first: 1, term: 1, count: 1, truncates: false, packed: false }),
         (2, Op::HardState(crate::types::HardState::default())),
         (3, Op::ConfState),
         (4, Op::Compact(point)),
         (5, Op::Start(point)),
         (6, Op::Remove),
+        (7, Op::Moved { first: 1, term: 1, count: 1, packed: true }),
+        (8, Op::Snapshot(crate::types::SnapshotMarker::default())),
+        (9, Op::Meta { key: crate::types::MetaKey::new(b"key").expect("a key"), removes: true }),
     ];
     for (kind, op) in kinds {
         assert_eq!(RawOp::from(&op::GroupOp { group: 1, op }).kind, kind, "{op:?}");

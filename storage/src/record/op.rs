@@ -7,11 +7,11 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::DecodeError;
-use crate::types::{GroupId, HardState, Point};
+use crate::types::{GroupId, HardState, META_KEY_BYTES_MAX, MetaKey, Point, SnapshotMarker};
 
 pub(super) const VERSION: u16 = 1;
 
-// Kinds. 8 and 9 are spoken for by later versions; a record that has one is refused by this one.
+// Kinds; a record that has another one is refused.
 const ENTRIES: u8 = 1;
 const HARD_STATE: u8 = 2;
 const CONF_STATE: u8 = 3;
@@ -24,16 +24,18 @@ const METADATA: u8 = 9;
 
 /// Flag of an entries run: it replaced entries at and behind its first index.
 const TRUNCATES: u8 = 1;
+/// Flag of an entries or moved run: each payload is compressed.
+const PACKED: u8 = 2;
 
 /// What one operation does to its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
     /// `count` entries of one term from `first` on, in the next `count` parts. Afterwards the log ends
-    /// behind them; `truncates` says that it reached `first` before.
-    Entries { first: u64, term: u64, count: u32, truncates: bool },
+    /// behind them; `truncates` says that it reached `first` before, `packed` that the payloads are compressed.
+    Entries { first: u64, term: u64, count: u32, truncates: bool, packed: bool },
     /// Copies of `count` live entries of one term from `first` on, in the next `count` parts, made so that the
     /// segment they were in may go. Changes where they lie and nothing else.
-    Moved { first: u64, term: u64, count: u32 },
+    Moved { first: u64, term: u64, count: u32, packed: bool },
     /// The hard state, in full.
     HardState(HardState),
     /// The conf state, in full, in the next part.
@@ -45,6 +47,11 @@ pub(crate) enum Op {
     Start(Point),
     /// The group is gone, with everything it had.
     Remove,
+    /// A snapshot covers the log up to an entry. A group keeps the two of the highest indexes, so the order in
+    /// which they are repeated does not matter.
+    Snapshot(SnapshotMarker),
+    /// A value of the user's, in the next part; or it is gone, without a part.
+    Meta { key: MetaKey, removes: bool },
 }
 
 impl Op {
@@ -53,13 +60,19 @@ impl Op {
         match self {
             Op::Entries { count, .. } | Op::Moved { count, .. } => *count,
             Op::ConfState => 1,
-            Op::HardState(_) | Op::Compact(_) | Op::Start(_) | Op::Remove => 0,
+            Op::Meta { removes, .. } => u32::from(!removes),
+            Op::HardState(_) | Op::Compact(_) | Op::Start(_) | Op::Remove | Op::Snapshot(_) => 0,
         }
     }
 
-    /// Parts that are payloads of entries.
-    pub(crate) fn entries(&self) -> u32 {
-        if matches!(self, Op::Entries { .. } | Op::Moved { .. }) { self.parts() } else { 0 }
+    /// Parts whose places stand in the list of an index: all but a conf state's, which is in the operation.
+    pub(crate) fn places(&self) -> u32 {
+        if *self == Op::ConfState { 0 } else { self.parts() }
+    }
+
+    /// Whether its part is one of small state, which the groups keep in memory.
+    pub(crate) fn is_small(&self) -> bool {
+        matches!(self, Op::ConfState | Op::Meta { removes: false, .. })
     }
 }
 
@@ -80,7 +93,8 @@ pub(super) struct MetaHeader {
 }
 
 /// An operation on disk; `a`, `b`, `c` by kind: entries and moved (first index, term, 0), hard state (term, vote,
-/// commit), compact and start (index, term, 0), others 0.
+/// commit), compact and start (index, term, 0), snapshot (index,
+/// term, digest), metadata (the key, whose length is in `flags`), others 0.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct RawOp {
@@ -146,13 +160,21 @@ pub(crate) fn decode(meta: &[u8], parts: usize, ops: &mut Vec<GroupOp>) -> Resul
 impl From<&GroupOp> for RawOp {
     fn from(of: &GroupOp) -> RawOp {
         let (kind, flags, a, b, c) = match of.op {
-            Op::Entries { first, term, truncates, .. } => (ENTRIES, u8::from(truncates), first, term, 0),
-            Op::Moved { first, term, .. } => (MOVED, 0, first, term, 0),
+            Op::Entries { first, term, truncates, packed, .. } => {
+                let flags = if truncates { TRUNCATES } else { 0 } | if packed { PACKED } else { 0 };
+                (ENTRIES, flags, first, term, 0)
+            }
+            Op::Moved { first, term, packed, .. } => (MOVED, if packed { PACKED } else { 0 }, first, term, 0),
             Op::HardState(hard) => (HARD_STATE, 0, hard.term, hard.vote, hard.commit),
             Op::ConfState => (CONF_STATE, 0, 0, 0, 0),
             Op::Compact(point) => (COMPACT, 0, point.index, point.term, 0),
             Op::Start(point) => (START, 0, point.index, point.term, 0),
             Op::Remove => (REMOVE, 0, 0, 0, 0),
+            Op::Snapshot(SnapshotMarker { index, term, digest }) => (SNAPSHOT_MARKER, 0, index, term, digest),
+            Op::Meta { key, .. } => {
+                let (length, [a, b, c]) = key_words(&key);
+                (METADATA, length, a, b, c)
+            }
         };
         RawOp {
             kind,
@@ -175,17 +197,23 @@ impl RawOp {
 
     pub(super) fn decode(&self, at: usize) -> Result<Op, DecodeError> {
         let (a, b, c, count) = (self.a.get(), self.b.get(), self.c.get(), self.count.get());
+        let packed = self.flags & PACKED != 0;
         let (op, flags, unused) = match self.kind {
             ENTRIES => {
                 let truncates = self.flags & TRUNCATES != 0;
-                (Op::Entries { first: a, term: b, count, truncates }, TRUNCATES, c)
+                (Op::Entries { first: a, term: b, count, truncates, packed }, TRUNCATES | PACKED, c)
             }
-            MOVED => (Op::Moved { first: a, term: b, count }, 0, c),
+            MOVED => (Op::Moved { first: a, term: b, count, packed }, PACKED, c),
             HARD_STATE => (Op::HardState(HardState { term: a, vote: b, commit: c }), 0, 0),
             CONF_STATE => (Op::ConfState, 0, a | b | c),
             COMPACT => (Op::Compact(Point { index: a, term: b }), 0, c),
             START => (Op::Start(Point { index: a, term: b }), 0, c),
             REMOVE => (Op::Remove, 0, a | b | c),
+            SNAPSHOT_MARKER => (Op::Snapshot(SnapshotMarker { index: a, term: b, digest: c }), 0, 0),
+            METADATA => {
+                let key = key_of(self.flags, [a, b, c]).ok_or(DecodeError::Reserved { at })?;
+                (Op::Meta { key, removes: count == 0 }, u8::MAX, 0)
+            }
             kind => return Err(DecodeError::Kind { at, kind }),
         };
         if self.flags & !flags != 0 || self.reserved.get() != 0 || unused != 0 {
@@ -196,6 +224,24 @@ impl RawOp {
         }
         Ok(op)
     }
+}
+
+/// A key's length, and its bytes as the words of an operation.
+fn key_words(key: &MetaKey) -> (u8, [u64; 3]) {
+    let mut bytes = [0; META_KEY_BYTES_MAX];
+    let own = key.as_bytes();
+    bytes[..own.len()].copy_from_slice(own);
+    let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+    // At most 24; three words.
+    let length = u8::try_from(own.len()).unwrap_or(u8::MAX);
+    (length, std::array::from_fn(|_| words.next().unwrap_or(0)))
+}
+
+/// The key in the words of an operation, if it has a length that keys have and nothing behind it.
+fn key_of(length: u8, words: [u64; 3]) -> Option<MetaKey> {
+    let bytes = words.map(u64::to_le_bytes);
+    let (key, rest) = bytes.as_flattened().split_at_checked(usize::from(length))?;
+    MetaKey::new(key).filter(|_| rest.iter().all(|byte| *byte == 0))
 }
 
 /// The name of a kind, for messages.
@@ -218,20 +264,28 @@ pub(super) fn kind_name(kind: u8) -> &'static str {
 mod tests {
     use super::*;
 
+    /// Parts that the samples cover.
+    const PARTS: usize = 9;
+
     fn samples() -> Vec<GroupOp> {
         let point = Point { index: 8, term: 3 };
         [
-            Op::Entries { first: 9, term: 4, count: 3, truncates: true },
-            Op::Entries { first: 12, term: 5, count: 1, truncates: false },
-            Op::Moved { first: 2, term: 3, count: 2 },
+            Op::Entries { first: 9, term: 4, count: 3, truncates: true, packed: false },
+            Op::Entries { first: 12, term: 5, count: 1, truncates: false, packed: false },
+            Op::Moved { first: 2, term: 3, count: 1, packed: false },
+            Op::Moved { first: 3, term: 3, count: 1, packed: true },
+            Op::Entries { first: 13, term: 5, count: 1, truncates: true, packed: true },
             Op::HardState(HardState { term: 5, vote: 2, commit: 10 }),
             Op::ConfState,
             Op::Compact(point),
             Op::Start(point),
             Op::Remove,
+            Op::Snapshot(SnapshotMarker { index: 8, term: 3, digest: u64::MAX }),
+            Op::Meta { key: MetaKey::new(b"applied").expect("a key"), removes: false },
+            Op::Meta { key: MetaKey::new(&[7; 24]).expect("a key"), removes: true },
         ]
         .into_iter()
-        .zip(u64::MAX - 8..)
+        .zip(u64::MAX - 14..)
         .map(|(op, group)| GroupOp { group, op })
         .collect()
     }
@@ -240,8 +294,8 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let (mut meta, mut ops) = (vec![0xff], Vec::new());
         encode(&samples(), &mut meta);
-        assert_eq!(meta.len(), 8 + 8 * 40);
-        assert_eq!(decode(&meta, 7, &mut ops), Ok(()));
+        assert_eq!(meta.len(), 8 + 13 * 40);
+        assert_eq!(decode(&meta, PARTS, &mut ops), Ok(()));
         assert_eq!(ops, samples());
         encode(&[], &mut meta);
         assert_eq!(decode(&meta, 0, &mut ops), Ok(()));
@@ -251,7 +305,7 @@ mod tests {
     #[test]
     fn the_bytes_are_as_documented() {
         let mut meta = Vec::new();
-        let op = Op::Entries { first: 0x0102, term: 3, count: 4, truncates: true };
+        let op = Op::Entries { first: 0x0102, term: 3, count: 4, truncates: true, packed: false };
         encode(&[GroupOp { group: 7, op }], &mut meta);
         let mut expected = vec![1, 0, 0, 0, 1, 0, 0, 0, ENTRIES, TRUNCATES, 0, 0, 4, 0, 0, 0];
         for word in [7u64, 0x0102, 3, 0] {
@@ -266,7 +320,7 @@ mod tests {
         encode(&samples(), &mut meta);
         for bit in 0..meta.len() * 8 {
             meta[bit / 8] ^= 1 << (bit % 8);
-            if decode(&meta, 7, &mut ops).is_ok() {
+            if decode(&meta, PARTS, &mut ops).is_ok() {
                 assert_ne!(ops, samples(), "bit {bit}");
                 let mut again = Vec::new();
                 encode(&ops, &mut again);
@@ -281,23 +335,45 @@ mod tests {
         let (mut meta, mut ops) = (Vec::new(), Vec::new());
         encode(&samples(), &mut meta);
         for len in 0..meta.len() {
-            assert!(decode(&meta[..len], 7, &mut ops).is_err(), "{len} bytes");
+            assert!(decode(&meta[..len], PARTS, &mut ops).is_err(), "{len} bytes");
         }
-        for parts in [0, 6, 8, usize::MAX] {
-            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 7, found: parts }));
+        for parts in [0, 8, 10, usize::MAX] {
+            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 9, found: parts }));
         }
         meta.push(0);
-        assert!(decode(&meta, 7, &mut ops).is_err());
+        assert!(decode(&meta, PARTS, &mut ops).is_err());
     }
 
     #[test]
     fn an_unknown_kind_is_named() {
         let (mut meta, mut ops) = (Vec::new(), Vec::new());
         encode(&samples(), &mut meta);
-        meta[8 + 40] = METADATA;
-        let error = decode(&meta, 7, &mut ops).expect_err("kind 9 is reserved");
-        assert_eq!(error, DecodeError::Kind { at: 1, kind: METADATA });
-        assert_eq!(error.to_string(), "operation 1 has kind 9 (metadata), which is not known");
+        meta[8 + 40] = METADATA + 1;
+        let error = decode(&meta, PARTS, &mut ops).expect_err("no such kind");
+        assert_eq!(error, DecodeError::Kind { at: 1, kind: 10 });
+        assert_eq!(error.to_string(), "operation 1 has kind 10 (unassigned), which is not known");
+    }
+
+    #[test]
+    fn a_key_has_one_to_twenty_four_bytes_and_nothing_behind_them() {
+        let raw = |length: u8, words: [u64; 3], count: u32| {
+            let [a, b, c] = words.map(U64::new);
+            let group = U64::new(1);
+            RawOp { kind: METADATA, flags: length, reserved: 0.into(), count: count.into(), group, a, b, c }
+                .decode(0)
+        };
+        let key = |bytes: &[u8]| MetaKey::new(bytes).expect("a key");
+        assert_eq!(raw(2, [0x0201, 0, 0], 1), Ok(Op::Meta { key: key(&[1, 2]), removes: false }));
+        assert_eq!(raw(3, [0x0201, 0, 0], 0), Ok(Op::Meta { key: key(&[1, 2, 0]), removes: true }));
+        assert_eq!(raw(24, [u64::MAX; 3], 1), Ok(Op::Meta { key: key(&[0xff; 24]), removes: false }));
+        for (length, words) in [(0, [0; 3]), (25, [1; 3]), (255, [1; 3]), (1, [0x0201, 0, 0]), (8, [0, 0, 1])]
+        {
+            assert_eq!(raw(length, words, 1), Err(DecodeError::Reserved { at: 0 }), "{length} {words:?}");
+        }
+        assert_eq!(raw(1, [1, 0, 0], 2), Err(DecodeError::Count { at: 0, count: 2 }));
+        assert_eq!(MetaKey::new(&[]), None);
+        assert_eq!(MetaKey::new(&[1; 25]), None);
+        assert!(key(b"a") < key(b"a\0") && key(b"a\0") < key(b"ab"));
     }
 
     #[test]

@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use seawall_wal::{Lsn, Wal};
 
 use super::{Found, Replay};
 use crate::error::{Error, Result};
 use crate::group::{Pins, Uses};
-use crate::record::{Footer, FooterOp, Op, decode_conf_state};
-use crate::types::{ConfState, Location};
+use crate::record::{Footer, FooterOp, decode_conf_state};
+use crate::types::{Location, Small};
 
 /// Replays `segment` from its index. `false`, and nothing was changed, if the records must be read: there is
-/// no index of this version, or a conf state that it names does not check.
+/// no index of this version, or a conf state or metadata value that it names does not check.
 pub(super) fn replay(
     wal: &Wal,
     segment: u32,
@@ -24,35 +25,43 @@ pub(super) fn replay(
 ) -> Result<bool> {
     let Some(group) = wal.footer(segment)? else { return Ok(false) };
     let Some(footer) = Footer::decode(group.index(), segment) else { return Ok(false) };
-    let confs = footer.ops().filter_map(|op| op.conf);
-    let Some(confs) = confs.map(|at| conf_state(wal, at, group.lsn())).collect::<Option<Vec<_>>>() else {
-        return Ok(false);
-    };
+    let Some(smalls) = smalls(wal, &footer, group.lsn()) else { return Ok(false) };
     let mut uses = Uses::default();
-    apply(&footer, &confs, replay, group.lsn(), &mut uses)?;
+    apply(&footer, &smalls, replay, group.lsn(), &mut uses)?;
     pins.settle(&uses);
     found.records += footer.records;
     Ok(true)
 }
 
-/// The conf state at `at`, below `end`, if it can be read, checks and decodes.
-fn conf_state(wal: &Wal, at: Location, end: Lsn) -> Option<Arc<ConfState>> {
+/// What the operations on small state say, in their order; none if one does not check.
+fn smalls(wal: &Wal, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
+    let (mut places, mut smalls) = (footer.locations(), Vec::new());
+    for FooterOp { op, conf } in footer.ops() {
+        if let Some(at) = conf {
+            let conf = decode_conf_state(&part(wal, at, end)?).ok()?;
+            smalls.push(Small::Conf(Arc::new(conf)));
+        } else if op.op.is_small() {
+            smalls.push(Small::Meta(Bytes::from(part(wal, places.next()?, end)?)));
+        } else if let Some(skipped) = usize::try_from(op.op.places()).ok()?.checked_sub(1) {
+            places.nth(skipped)?;
+        }
+    }
+    Some(smalls)
+}
+
+/// The part at `at`, below `end`, if it can be read and checks.
+fn part(wal: &Wal, at: Location, end: Lsn) -> Option<Vec<u8>> {
     // Before anything is allocated: it lies in the segment, before its footer.
     at.offset.checked_add(at.length).filter(|&behind| behind <= end.offset())?;
     let mut bytes = vec![0; usize::try_from(at.length).ok()?];
-    wal.read_at(Lsn::new(at.segment, at.offset), &mut bytes).ok()?;
-    let checks = crc32c::crc32c(&bytes) == at.crc;
-    decode_conf_state(&bytes).ok().filter(|_| checks).map(Arc::new)
+    if !bytes.is_empty() {
+        wal.read_at(Lsn::new(at.segment, at.offset), &mut bytes).ok()?;
+    }
+    (crc32c::crc32c(&bytes) == at.crc).then_some(bytes)
 }
 
-fn apply(
-    footer: &Footer<'_>,
-    confs: &[Arc<ConfState>],
-    replay: &mut Replay,
-    at: Lsn,
-    uses: &mut Uses,
-) -> Result<()> {
-    let (mut places, mut confs) = (footer.locations(), confs.iter());
+fn apply(footer: &Footer<'_>, smalls: &[Small], replay: &mut Replay, at: Lsn, uses: &mut Uses) -> Result<()> {
+    let (mut places, mut smalls) = (footer.locations(), smalls.iter());
     let mut locations = Vec::new();
     let mut ops = footer.ops().peekable();
     // The operations of a group stand together: one look-up for all of them.
@@ -62,9 +71,9 @@ fn apply(
         while let Some(FooterOp { op, .. }) = ops.next_if(|next| next.op.group == group) {
             locations.clear();
             // The index covers its places exactly, so the count is no more than there are.
-            locations.extend(places.by_ref().take(usize::try_from(op.op.entries()).unwrap_or(usize::MAX)));
-            let conf = if op.op == Op::ConfState { confs.next() } else { None };
-            let applied = state.apply(&op.op, at.segment(), &locations, conf, uses);
+            locations.extend(places.by_ref().take(usize::try_from(op.op.places()).unwrap_or(usize::MAX)));
+            let small = if op.op.is_small() { smalls.next() } else { None };
+            let applied = state.apply(&op.op, at.segment(), &locations, small, uses);
             applied.map_err(|fault| Error::Damage { group, at, fault })?;
         }
     }

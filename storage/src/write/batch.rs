@@ -6,12 +6,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use seawall_wal::Batch;
 
 use super::first_larger;
+use super::packed::Packed;
 use crate::error::{Error, Result};
+use crate::pack::Packer;
 use crate::record::{GroupOp, Op, encode_conf_state};
-use crate::types::{ConfState, EntryRef, GroupId, HardState, INDEX_MAX, Point};
+use crate::types::{
+    ConfState, EntryRef, GroupId, HardState, INDEX_MAX, MetaKey, Point, Small, SnapshotMarker,
+};
 
 /// One atomic write: after a crash all of it is there or none.
 ///
@@ -30,8 +35,8 @@ pub struct WriteBatch {
     record: Batch,
     /// As asked for: `truncates` and the terms of compaction points are filled in by validation.
     ops: Vec<GroupOp>,
-    /// One per conf state operation, in order.
-    confs: Vec<Arc<ConfState>>,
+    /// One per operation on small state that has a part, in order.
+    smalls: Vec<Small>,
     sync: bool,
     fault: Option<Error>,
 }
@@ -71,7 +76,7 @@ impl WriteBatch {
                 }
                 _ => {
                     let (first, term) = (entry.index, entry.term);
-                    self.push(group, Op::Entries { first, term, count: 1, truncates: false });
+                    self.push(group, Op::Entries { first, term, count: 1, truncates: false, packed: false });
                 }
             }
             before = Some(*entry);
@@ -90,7 +95,7 @@ impl WriteBatch {
     /// Sets the conf state.
     pub fn conf_state(&mut self, group: GroupId, conf: &ConfState) -> &mut WriteBatch {
         self.record.push_part(&encode_conf_state(conf));
-        self.confs.push(Arc::new(conf.clone()));
+        self.smalls.push(Small::Conf(Arc::new(conf.clone())));
         self.push(group, Op::ConfState)
     }
 
@@ -108,6 +113,42 @@ impl WriteBatch {
     /// Refused on write: an index at or below the compaction point.
     pub fn set_start(&mut self, group: GroupId, index: u64, term: u64) -> &mut WriteBatch {
         self.push(group, Op::Start(Point { index, term }))
+    }
+
+    /// Notes that a snapshot which was published and verified covers the log up to the marker's entry; the
+    /// engine keeps the markers of the two newest, and never lets the log be cut off below the newest. An
+    /// installed snapshot is [`WriteBatch::set_start`] and then this, in one batch.
+    ///
+    /// Refused on write: an index below the compaction point or the newest marker, or beyond the last index; a
+    /// term that is not the entry's.
+    pub fn snapshot_marker(&mut self, group: GroupId, marker: SnapshotMarker) -> &mut WriteBatch {
+        self.push(group, Op::Snapshot(marker))
+    }
+
+    /// Sets a value of the user's own: `key` has 1 to 24 bytes. It is kept in memory, where
+    /// [`Group::meta`](crate::Group::meta) reads it, and goes with the group.
+    ///
+    /// Refused on write: a key of another length; values that would make the group have more than
+    /// [`Options::meta_bytes_max`](crate::Options::meta_bytes_max).
+    pub fn put_meta(&mut self, group: GroupId, key: &[u8], value: &[u8]) -> &mut WriteBatch {
+        let Some(name) = MetaKey::new(key) else {
+            self.refuse(Error::MetaKey { group, bytes: key.len() });
+            return self;
+        };
+        self.record.push_part(value);
+        self.smalls.push(Small::Meta(Bytes::copy_from_slice(value)));
+        self.push(group, Op::Meta { key: name, removes: false })
+    }
+
+    /// Removes a value of the user's own; there need not be one.
+    ///
+    /// Refused on write: a key of other than 1 to 24 bytes.
+    pub fn remove_meta(&mut self, group: GroupId, key: &[u8]) -> &mut WriteBatch {
+        let Some(name) = MetaKey::new(key) else {
+            self.refuse(Error::MetaKey { group, bytes: key.len() });
+            return self;
+        };
+        self.push(group, Op::Meta { key: name, removes: true })
     }
 
     /// Removes the group with everything it has.
@@ -130,7 +171,7 @@ impl WriteBatch {
     pub fn clear(&mut self) {
         self.record.clear();
         self.ops.clear();
-        self.confs.clear();
+        self.smalls.clear();
         self.sync = false;
         self.fault = None;
     }
@@ -142,6 +183,11 @@ impl WriteBatch {
 
     fn refuse(&mut self, fault: Error) {
         self.fault.get_or_insert(fault);
+    }
+
+    /// The batch with its payloads compressed, if that pays for any of them.
+    pub(super) fn pack(&self, packer: &Packer) -> Option<Packed> {
+        Packed::new(&self.ops, &self.record, packer)
     }
 
     /// What is wrong without looking at the groups.
@@ -165,8 +211,8 @@ impl WriteBatch {
         &self.ops
     }
 
-    pub(super) fn confs(&self) -> &[Arc<ConfState>] {
-        &self.confs
+    pub(super) fn smalls(&self) -> &[Small] {
+        &self.smalls
     }
 
     pub(super) fn is_sync(&self) -> bool {
@@ -207,7 +253,7 @@ mod tests {
         batch.append(9, &entries).append(9, &[]).append(9, &[EntryRef { index: 9, term: 2, payload: b"" }]);
         let run = |first, term, count| GroupOp {
             group: 9,
-            op: Op::Entries { first, term, count, truncates: false },
+            op: Op::Entries { first, term, count, truncates: false, packed: false },
         };
         assert_eq!(batch.ops, [run(4, 1, 2), run(6, 2, 3), run(9, 2, 1)]);
         assert_eq!(batch.record.part_count(), 6);

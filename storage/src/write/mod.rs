@@ -4,6 +4,7 @@
 //! Fails: with the caller's error before anything is enqueued, or with the log's.
 
 mod batch;
+mod packed;
 mod validate;
 
 pub use batch::WriteBatch;
@@ -14,6 +15,7 @@ use seawall_wal::{Batch, Class, Ticket, Wal};
 use crate::cache::Tail;
 use crate::error::{Error, Result};
 use crate::group::{Groups, Pins, footer_bytes, publish};
+use crate::pack::Packer;
 use crate::record::{GroupOp, Op, encode};
 
 /// Validates and enqueues `batch`; readable when it returns, durable when the ticket says (INV-1).
@@ -24,12 +26,16 @@ pub(crate) fn write(
     wal: &Wal,
     groups: &Groups,
     pins: &Pins,
-    tail: &Tail,
+    (tail, packer): (&Tail, &Packer),
+    meta_bytes_max: usize,
     batch: &mut WriteBatch,
 ) -> Result<Ticket> {
     batch.check()?;
+    // Before the groups are locked: it takes long.
+    let packed = batch.pack(packer);
     let locked = groups.lock(&batch.groups());
-    let (ops, urgent) = validate::validate(&locked, batch.ops())?;
+    let ops = packed.as_ref().map_or(batch.ops(), |packed| &packed.ops);
+    let (ops, urgent) = validate::validate(&locked, ops, batch.smalls(), meta_bytes_max)?;
     let class = if urgent || batch.is_sync() { Class::Sync } else { Class::Lazy };
     let record = batch.record_mut();
     if mutant("last_operation_forgotten") && ops.len() > 1 && ops.last().is_some_and(|op| op.op.parts() == 0)
@@ -41,15 +47,25 @@ pub(crate) fn write(
     let footer = footer_bytes(&ops);
     record.set_footer_bytes(u32::try_from(footer).unwrap_or(u32::MAX));
     let (bytes, max) = (record.encoded_len().saturating_add(footer), wal.record_bytes_max());
+    // By what the batch has uncompressed, so that what is refused does not depend on the content.
     if bytes > max {
         return Err(batch.entry_beyond(max).unwrap_or(Error::BatchTooLarge { bytes, max }));
     }
-    if let Some((group, bytes)) = conf_state_larger(&ops, record, max / 4) {
-        return Err(Error::ConfStateTooLarge { group, bytes, max: max / 4 });
+    if let Some(error) = small_larger(&ops, record, max / 4) {
+        return Err(error);
     }
-    let ticket = publish(wal, pins, &locked, &ops, batch.confs(), batch.record(), class)?;
+    let Some(mut packed) = packed else {
+        let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), batch.record(), class)?;
+        drop(locked);
+        tail.add(ticket.lsn(), batch.record());
+        batch.clear();
+        return Ok(ticket);
+    };
+    packed.record.meta().extend_from_slice(batch.record().meta_bytes());
+    packed.record.set_footer_bytes(batch.record().footer_bytes());
+    let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), &packed.record, class)?;
     drop(locked);
-    tail.add(ticket.lsn(), batch.record());
+    tail.add_raw(ticket.lsn(), &packed.record, batch.record(), &packed.parts);
     batch.clear();
     Ok(ticket)
 }
@@ -64,12 +80,16 @@ fn parts_before(ops: &[GroupOp]) -> impl Iterator<Item = (usize, &GroupOp)> {
     })
 }
 
-/// The first conf state of more than `max` bytes: group and bytes.
-fn conf_state_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<(u64, usize)> {
-    parts_before(ops)
-        .filter(|(_, op)| op.op == Op::ConfState)
-        .map(|(part, op)| (op.group, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX)))
-        .find(|(_, bytes)| *bytes > max)
+/// The error for the first piece of small state that has more than `max` bytes.
+fn small_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<Error> {
+    parts_before(ops).filter(|(_, op)| op.op.is_small()).find_map(|(part, GroupOp { group, op })| {
+        let (group, bytes) = (*group, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX));
+        let error = match op {
+            Op::Meta { .. } => Error::MetaTooLarge { group, bytes, max },
+            _ => Error::ConfStateTooLarge { group, bytes, max },
+        };
+        (bytes > max).then_some(error)
+    })
 }
 
 /// The first entry whose payload alone has more than `max` bytes: group, index and bytes.

@@ -3,19 +3,31 @@
 //! Invariants: changes nothing; what passes here, `GroupState::apply` accepts. Each operation is judged after
 //! those before it in the batch. Fails: with the caller's error, naming group and index (INV-9).
 
+use std::collections::BTreeMap;
+
 use parking_lot::RwLockReadGuard;
 
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Locked, hard_state_back};
 use crate::record::{GroupOp, Op};
-use crate::types::{GroupId, HardState, INDEX_MAX, Point};
+use crate::types::{GroupId, HardState, INDEX_MAX, MetaKey, Point, Small, SnapshotMarker};
+
+/// Bytes that the key of a metadata value counts for.
+const META_KEY_COST: usize = 64;
 
 /// The operations as they will be recorded, and whether they should be durable as soon as possible.
-pub(super) fn validate(locked: &Locked<'_>, ops: &[GroupOp]) -> Result<(Vec<GroupOp>, bool)> {
+pub(super) fn validate(
+    locked: &Locked<'_>,
+    ops: &[GroupOp],
+    smalls: &[Small],
+    meta_bytes_max: usize,
+) -> Result<(Vec<GroupOp>, bool)> {
     let mut staged: Vec<Staged<'_>> = locked.read().map(|(group, state)| Staged::new(group, state)).collect();
     let mut resolved = Vec::with_capacity(ops.len());
     let mut urgent = false;
+    let mut smalls = smalls.iter();
     for GroupOp { group, op } in ops {
+        let small = if op.is_small() { smalls.next() } else { None };
         // Every group named by the batch is locked, in ascending order.
         let Ok(at) = staged.binary_search_by_key(group, |staged| staged.group) else { continue };
         let Some(staged) = staged.get_mut(at) else { continue };
@@ -23,14 +35,16 @@ pub(super) fn validate(locked: &Locked<'_>, ops: &[GroupOp]) -> Result<(Vec<Grou
             Op::HardState(hard) => (hard.term, hard.vote) != (staged.hard.term, staged.hard.vote),
             Op::Compact(_) | Op::Moved { .. } => false,
             Op::Entries { .. } | Op::ConfState | Op::Start(_) | Op::Remove => true,
+            Op::Snapshot(_) | Op::Meta { .. } => true,
         };
-        resolved.push(GroupOp { group: *group, op: staged.step(*op)? });
+        resolved.push(GroupOp { group: *group, op: staged.step(*op, small)? });
     }
     for staged in &staged {
         let (commit, last_index) = (staged.hard.commit, staged.last);
         if commit > last_index {
             return Err(Error::CommitTooHigh { group: staged.group, commit, last_index });
         }
+        staged.check_metas(meta_bytes_max)?;
     }
     Ok((resolved, urgent))
 }
@@ -46,12 +60,30 @@ struct Staged<'a> {
     point: Point,
     last: u64,
     hard: HardState,
+    /// The newest snapshot.
+    snapshot: Option<SnapshotMarker>,
+    /// Metadata that the batch sets, with the bytes of the values, or removes.
+    metas: BTreeMap<MetaKey, Option<usize>>,
+    /// The batch removed the group, so nothing of `base` is left.
+    removed: bool,
 }
 
 impl<'a> Staged<'a> {
     fn new(group: GroupId, base: RwLockReadGuard<'a, GroupState>) -> Staged<'a> {
         let (kept, point, hard) = (base.last_index(), base.point(), base.hard());
-        Staged { group, base, kept, runs: Vec::new(), point, last: kept, hard }
+        let (snapshot, metas) = (base.snapshots().next(), BTreeMap::new());
+        Staged {
+            group,
+            base,
+            kept,
+            runs: Vec::new(),
+            point,
+            last: kept,
+            hard,
+            snapshot,
+            metas,
+            removed: false,
+        }
     }
 
     /// The term of `index`, if it is the compaction point or in the log.
@@ -69,9 +101,12 @@ impl<'a> Staged<'a> {
     }
 
     /// Judges one operation, takes it as done and returns it as it will be recorded.
-    fn step(&mut self, op: Op) -> Result<Op> {
+    fn step(&mut self, op: Op, small: Option<&Small>) -> Result<Op> {
         match op {
-            Op::Entries { first, term, count, .. } => self.append(first, term, count),
+            Op::Entries { first, term, count, packed, .. } => {
+                let truncates = self.append(first, term, count)?;
+                Ok(Op::Entries { first, term, count, truncates, packed })
+            }
             // No batch says so: entries are copied behind the callers' backs.
             Op::Moved { first, .. } => Err(Error::IndexRange { group: self.group, index: first }),
             Op::HardState(hard) => {
@@ -97,6 +132,7 @@ impl<'a> Staged<'a> {
                 if has {
                     return Ok(Op::Compact(point));
                 }
+                self.beyond_snapshot(point.index)?;
                 self.cut(0);
                 self.last = point.index;
                 Ok(Op::Start(point))
@@ -106,12 +142,22 @@ impl<'a> Staged<'a> {
                 self.point = Point::default();
                 self.last = 0;
                 self.hard = HardState::default();
+                self.snapshot = None;
+                self.metas.clear();
+                self.removed = true;
+                Ok(op)
+            }
+            Op::Snapshot(marker) => self.mark(marker),
+            Op::Meta { key, removes } => {
+                let bytes = if let Some(Small::Meta(value)) = small { value.len() } else { 0 };
+                self.metas.insert(key, (!removes).then_some(bytes));
                 Ok(op)
             }
         }
     }
 
-    fn append(&mut self, first: u64, term: u64, count: u32) -> Result<Op> {
+    /// Says whether the entries replace others.
+    fn append(&mut self, first: u64, term: u64, count: u32) -> Result<bool> {
         let group = self.group;
         self.behind_point(first)?;
         let expected = self.last + 1;
@@ -125,10 +171,58 @@ impl<'a> Staged<'a> {
         if last > INDEX_MAX {
             return Err(Error::IndexRange { group, index: last });
         }
+        self.beyond_snapshot(first)?;
         self.cut(first);
         self.runs.push((first, term));
         self.last = last;
-        Ok(Op::Entries { first, term, count, truncates: first < expected })
+        Ok(first < expected)
+    }
+
+    fn mark(&mut self, marker: SnapshotMarker) -> Result<Op> {
+        let SnapshotMarker { index, term, .. } = marker;
+        let (group, point, last_index) = (self.group, self.point.index, self.last);
+        if index == 0 {
+            return Err(Error::IndexRange { group, index });
+        }
+        if index < point {
+            return Err(Error::Compacted { group, index, point });
+        }
+        let known = self.term(index).ok_or(Error::Unavailable { group, index, last_index })?;
+        if known != term {
+            return Err(Error::SnapshotTerm { group, index, term, known });
+        }
+        if let Some(newest) = self.snapshot.filter(|newest| newest.index > index) {
+            return Err(Error::SnapshotBack { group, index, newest: newest.index });
+        }
+        self.snapshot = Some(marker);
+        Ok(Op::Snapshot(marker))
+    }
+
+    /// What a snapshot covers is committed: no other entries can take its place.
+    fn beyond_snapshot(&self, index: u64) -> Result<()> {
+        match self.snapshot {
+            Some(SnapshotMarker { index: newest, .. }) if index <= newest => {
+                Err(Error::SnapshotBack { group: self.group, index, newest })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The metadata must not have more than `max` bytes, unless it has become less.
+    fn check_metas(&self, max: usize) -> Result<()> {
+        if self.metas.is_empty() {
+            return Ok(());
+        }
+        let cost = |(_, bytes): (&MetaKey, usize)| bytes.saturating_add(META_KEY_COST);
+        let of_base = || self.base.metas().map(|(key, value)| (key, value.len()));
+        let before: usize = of_base().map(cost).sum();
+        let kept = of_base().filter(|(key, _)| !self.removed && !self.metas.contains_key(key));
+        let set = self.metas.iter().filter_map(|(key, bytes)| Some((key, (*bytes)?)));
+        let bytes: usize = kept.chain(set).map(cost).sum();
+        if bytes > max && bytes > before {
+            return Err(Error::MetaTooLarge { group: self.group, bytes, max });
+        }
+        Ok(())
     }
 
     /// Takes entries from `index` on as gone.

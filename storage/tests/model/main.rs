@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use reference::{Act, Groups, Rng, Sizes, act, build};
 use seawall::fuzz::replays_agree;
-use seawall::{Engine, EntryRef, Error, Options, Ticket, WriteBatch};
+use seawall::{Compression, Engine, EntryRef, Error, Options, Ticket, WriteBatch};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Mode, Random, SystemRandom};
 use seawall_wal::{Env, Threads};
@@ -36,6 +36,8 @@ struct Tally {
     by_index: u64,
     /// Entries that were copied out of old segments.
     moved: u64,
+    /// Entries that were compressed.
+    compressed: u64,
     latched: u64,
     full: u64,
 }
@@ -74,7 +76,9 @@ impl Run {
         let restate_groups_max = usize::try_from(1 + rng.below(12)).unwrap();
         let cache_bytes = [0, 1000, 20_000, 64 << 20][usize::try_from(seed % 4).unwrap_or(0)];
         let slack_bytes = [0, 64 << 10, 1 << 30][usize::try_from(seed % 3).unwrap_or(0)];
-        let mut options = Options { restate_groups_max, slack_bytes, cache_bytes, ..Options::default() };
+        let compression = (seed % 4 == 1).then_some(Compression { from_bytes: 600, level: 1 });
+        let mut options =
+            Options { restate_groups_max, slack_bytes, cache_bytes, compression, ..Options::default() };
         options.log.segment_bytes = 4096 * rng.small(8, 16);
         options.log.group_bytes = 4096 * rng.small(1, 4);
         options.log.spares = rng.small(3, 4);
@@ -189,7 +193,7 @@ impl Run {
             0 => self.disk.fail(FaultRule::once(FaultOp::Write, 1 + self.rng.below(20), FaultError::Io)),
             1 => self.disk.fail(FaultRule::once(FaultOp::Sync, 1 + self.rng.below(20), FaultError::Io)),
             // Full for as long as this life lasts.
-            2 => self.disk.fail(FaultRule::forever(FaultOp::Create, 1, FaultError::Full)),
+            2..5 => self.disk.fail(FaultRule::forever(FaultOp::Create, 1, FaultError::Full)),
             _ => {}
         }
         let mut cut = false;
@@ -216,6 +220,7 @@ impl Run {
         let stats = engine.stats().unwrap();
         self.tally.released += u64::from(stats.segments.0 - first);
         self.tally.moved += stats.rewrite.entries;
+        self.tally.compressed += stats.compression.entries;
         if !cut && self.rng.chance(20) && engine.close().is_ok() {
             self.settle();
             assert!(self.pending.is_empty(), "seed {}: closed and not durable", self.seed);
@@ -342,6 +347,7 @@ fn a_hundred_thousand_operations_and_three_thousand_crashes() {
         total.released += tally.released;
         total.by_index += tally.by_index;
         total.moved += tally.moved;
+        total.compressed += tally.compressed;
         total.latched += tally.latched;
         total.full += tally.full;
     }
@@ -351,6 +357,7 @@ fn a_hundred_thousand_operations_and_three_thousand_crashes() {
         total.released,
         total.by_index,
         total.moved,
+        if cfg!(feature = "zstd") { total.compressed } else { u64::MAX },
         10 * total.latched,
         total.refused,
         total.full,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use seawall::{ConfState, Engine, EntryRef, Error, HardState, WriteBatch};
+use seawall::{ConfState, Engine, EntryRef, Error, HardState, SnapshotMarker, WriteBatch};
 
 /// A small generator, so that a seed means the same in every version of every dependency.
 pub struct Rng(pub u64);
@@ -47,12 +47,20 @@ pub fn payload(id: u64) -> Vec<u8> {
 /// One operation on one group, as the caller asks for it.
 #[derive(Clone, Debug)]
 pub enum Act {
-    Append { first: u64, term: u64, ids: Vec<u64> },
+    Append {
+        first: u64,
+        term: u64,
+        ids: Vec<u64>,
+    },
     Hard(HardState),
     Conf(ConfState),
     Compact(u64),
     Start(u64, u64),
     Remove,
+    /// Index and digest; the term is the log's.
+    Snapshot(u64, u64, u64),
+    PutMeta(Vec<u8>, u64),
+    RemoveMeta(Vec<u8>),
 }
 
 /// One group.
@@ -64,12 +72,21 @@ pub struct Group {
     entries: Vec<(u64, u64)>,
     hard: HardState,
     conf: Option<ConfState>,
+    /// Newest first: index, term, digest.
+    snapshots: Vec<(u64, u64, u64)>,
+    /// Payload ids.
+    metas: BTreeMap<Vec<u8>, u64>,
+    /// Something other than metadata was said of it.
     exists: bool,
 }
 
 impl Group {
     pub fn last(&self) -> u64 {
         self.point.0 + self.entries.len() as u64
+    }
+
+    fn exists(&self) -> bool {
+        self.exists || !self.metas.is_empty()
     }
 
     fn term(&self, index: u64) -> u64 {
@@ -81,7 +98,7 @@ impl Group {
     }
 
     fn apply(&mut self, act: &Act) {
-        self.exists = true;
+        self.exists |= !matches!(act, Act::PutMeta(..) | Act::RemoveMeta(_));
         match act {
             Act::Append { first, term, ids } => {
                 self.entries.truncate(self.at(*first));
@@ -99,6 +116,13 @@ impl Group {
                 }
             }
             Act::Remove => *self = Group::default(),
+            Act::Snapshot(index, term, digest) => {
+                self.snapshots.retain(|other| other.0 != *index);
+                self.snapshots.insert(0, (*index, *term, *digest));
+                self.snapshots.truncate(2);
+            }
+            Act::PutMeta(key, id) => _ = self.metas.insert(key.clone(), *id),
+            Act::RemoveMeta(key) => _ = self.metas.remove(key),
         }
     }
 
@@ -148,7 +172,7 @@ impl Groups {
             }
         };
         let found: Vec<u64> = engine.groups().into_iter().filter(|id| self.0.contains_key(id)).collect();
-        let ids: Vec<u64> = self.0.iter().filter(|(_, group)| group.exists).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self.0.iter().filter(|(_, group)| group.exists()).map(|(id, _)| *id).collect();
         if found != ids {
             return Err(format!("groups {found:?}, not {ids:?}"));
         }
@@ -164,6 +188,16 @@ impl Groups {
             }
             if found.conf_state().as_deref() != group.conf.as_ref() {
                 return same("conf state", id, &found.conf_state(), &group.conf);
+            }
+            let marker = |&(index, term, digest): &(u64, u64, u64)| SnapshotMarker { index, term, digest };
+            let snapshots: Vec<_> = group.snapshots.iter().map(marker).collect();
+            if found.snapshots() != snapshots {
+                return same("snapshots", id, &found.snapshots(), &snapshots);
+            }
+            let metas: Vec<_> =
+                group.metas.iter().map(|(key, id)| (key.clone(), payload(*id).into())).collect();
+            if found.metas() != metas {
+                return same("metadata", id, &found.metas(), &metas);
             }
             let mut terms: Vec<_> = (group.point.0 + 1..).zip(group.entries.iter().map(|e| e.0)).collect();
             terms.dedup_by_key(|run| run.1);
@@ -237,13 +271,19 @@ fn read_differs(engine: &Engine, group: &Group, wanted: Wanted) -> Result<Option
     Ok(other.map(|(entry, expected)| format!("{wanted:?}: {entry:?} is not {expected:?}")))
 }
 
+/// One of a few keys, so that they are set again.
+fn key(rng: &mut Rng) -> Vec<u8> {
+    vec![b'k'; usize::try_from(1 + rng.below(4)).unwrap() * 6]
+}
+
 /// The next operation on `group` that a valid caller might ask for.
 pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Act {
     let (point, last) = (group.point.0, group.last());
-    match rng.below(100) {
+    let newest = group.snapshots.first().map_or(0, |marker| marker.0);
+    match rng.below(110) {
         0..50 => {
             // Mostly at the end, sometimes over a suffix; never over what is committed.
-            let lowest = group.hard.commit.max(point);
+            let lowest = group.hard.commit.max(point).max(newest);
             let back = if rng.chance(25) { rng.below(last - lowest + 1) } else { 0 };
             let first = last + 1 - back;
             let term = group.term(first - 1) + u64::from(rng.chance(if back > 0 { 70 } else { 5 }));
@@ -280,7 +320,7 @@ pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Ac
             Act::Compact(last - back)
         }
         92..95 => {
-            let index = (point + 1 + rng.below(last - point + 5)).max(group.hard.commit);
+            let index = (point + 1 + rng.below(last - point + 5)).max(group.hard.commit).max(newest + 1);
             // Now and then the very entry that the log has, so that it is only compacted.
             let known = index > point && index <= last && rng.chance(50);
             let index = index.max(point + 1);
@@ -288,6 +328,17 @@ pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Ac
             Act::Start(index, term)
         }
         95..97 => Act::Remove,
+        100..103 if last > 0 => {
+            let index = point.max(newest).max(1);
+            let index = index + rng.below(last - index + 1);
+            Act::Snapshot(index, group.term(index), rng.next())
+        }
+        103..108 => {
+            *next_id += 1;
+            let length = if rng.chance(20) { rng.small(0, 600) } else { rng.small(0, 30) };
+            Act::PutMeta(key(rng), (*next_id << 16) | u64::from(length))
+        }
+        108..110 => Act::RemoveMeta(key(rng)),
         _ => Act::Hard(group.hard),
     }
 }
@@ -308,5 +359,10 @@ pub fn build(batch: &mut WriteBatch, group: u64, act: &Act) {
         Act::Compact(index) => batch.compact(group, *index),
         Act::Start(index, term) => batch.set_start(group, *index, *term),
         Act::Remove => batch.remove_group(group),
+        Act::Snapshot(index, term, digest) => {
+            batch.snapshot_marker(group, SnapshotMarker { index: *index, term: *term, digest: *digest })
+        }
+        Act::PutMeta(key, id) => batch.put_meta(group, key, &payload(*id)),
+        Act::RemoveMeta(key) => batch.remove_meta(group, key),
     };
 }

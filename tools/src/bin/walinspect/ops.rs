@@ -11,7 +11,7 @@ use std::fmt;
 pub(crate) struct Op {
     /// Raft group.
     pub(crate) group: u64,
-    /// `entries`, `hard_state`, `conf_state`, `compact`, `start`, `remove`.
+    /// As `seawall::look::What::name` has it.
     pub(crate) kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     first: Option<u64>,
@@ -27,7 +27,16 @@ pub(crate) struct Op {
     commit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     truncates: Option<bool>,
-    /// Bytes of each part: one per entry, one for a conf state.
+    /// Only if it is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compressed: Option<bool>,
+    /// Of a snapshot, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<String>,
+    /// Of a metadata value, with escapes for what is not ASCII.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    /// Bytes of each part: one per entry, one for a conf state or a metadata value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lengths: Vec<u32>,
 }
@@ -42,21 +51,32 @@ impl Op {
             ..Op::default()
         };
         match op.what {
-            What::Entries { first, last, term, truncates } => Op {
+            What::Entries { first, last, term, truncates, compressed } => Op {
+                compressed: compressed.then_some(true),
                 first: Some(first),
                 last: Some(last),
                 term: Some(term),
                 truncates: Some(truncates),
                 ..base
             },
-            What::Moved { first, last, term } => {
-                Op { first: Some(first), last: Some(last), term: Some(term), ..base }
+            What::Moved { first, last, term, compressed } => {
+                let compressed = compressed.then_some(true);
+                Op { first: Some(first), last: Some(last), term: Some(term), compressed, ..base }
             }
             What::HardState(hard) => {
                 Op { term: Some(hard.term), vote: Some(hard.vote), commit: Some(hard.commit), ..base }
             }
             What::Compact { index, term } | What::Start { index, term } => {
                 Op { index: Some(index), term: Some(term), ..base }
+            }
+            What::Snapshot(marker) => Op {
+                index: Some(marker.index),
+                term: Some(marker.term),
+                digest: Some(format!("{:016x}", marker.digest)),
+                ..base
+            },
+            What::PutMeta(key) | What::RemoveMeta(key) => {
+                Op { key: Some(key.as_bytes().escape_ascii().to_string()), ..base }
             }
             _ => base,
         }
@@ -74,8 +94,14 @@ impl fmt::Display for Op {
         for (name, value) in named {
             value.map_or(Ok(()), |value| write!(f, " {name} {value}"))?;
         }
+        for (name, value) in [("digest", &self.digest), ("key", &self.key)] {
+            value.as_ref().map_or(Ok(()), |value| write!(f, " {name} {value}"))?;
+        }
         if self.truncates == Some(true) {
             f.write_str(" truncating")?;
+        }
+        if self.compressed == Some(true) {
+            f.write_str(" compressed")?;
         }
         if !self.lengths.is_empty() {
             let bytes: u64 = self.lengths.iter().map(|&n| u64::from(n)).sum();

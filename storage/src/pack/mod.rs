@@ -1,0 +1,217 @@
+//! Compressing the payloads of entries, each alone, and back.
+//! Place on the data's way: on the caller's thread, before a batch takes its groups' locks; and behind the
+//! checksum of what was read. Invariants: what does not get worthwhile smaller stays as it is; a length is bounded
+//! before anything is allocated for it (INV-9). Fails: with a small error that says what is wrong with the bytes.
+
+#[cfg(feature = "zstd")]
+mod zstd;
+#[cfg(not(feature = "zstd"))]
+#[path = "without_zstd.rs"]
+mod zstd;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use crate::types::Compression;
+
+/// Largest payload that is compressed, and so the most that a compressed one may claim to be.
+const RAW_BYTES_MAX: usize = 1 << 26;
+
+/// Bytes of the original length, a `u32` in front of the frame.
+const LENGTH_BYTES: usize = 4;
+
+/// Bytes that compressing must save at least: more than splitting a run of entries costs.
+const SAVED_BYTES_MIN: usize = 256;
+
+/// What compression did since the engine was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CompressionStats {
+    /// Payloads that were compressed.
+    pub entries: u64,
+    /// Bytes that they had.
+    pub raw_bytes: u64,
+    /// Bytes that they have in the log.
+    pub stored_bytes: u64,
+    /// Payloads that did not get worthwhile smaller.
+    pub declined: u64,
+}
+
+/// Why the bytes of a compressed payload cannot be read. They passed their checksum, so a fault in the program
+/// that wrote them, or a build that lacks zstd; never a torn write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UnpackError {
+    /// The bytes end before the original length does.
+    #[error("{bytes} bytes are too short for a compressed payload")]
+    TooShort {
+        /// Bytes there.
+        bytes: usize,
+    },
+    /// The original length is out of range.
+    #[error("a compressed payload says that it had {bytes} bytes, at most {max} are allowed")]
+    TooLong {
+        /// Bytes that it claims.
+        bytes: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The frame is none, or does not hold as many bytes as the payload had.
+    #[error("the frame of a compressed payload cannot be decompressed to {bytes} bytes")]
+    Frame {
+        /// Bytes that the payload had.
+        bytes: usize,
+    },
+    /// This build has no zstd: it lacks the feature `zstd`.
+    #[error("the payload is compressed, and this build has no zstd")]
+    NoZstd,
+}
+
+/// Compresses and decompresses; shared by all threads.
+#[derive(Debug)]
+pub(crate) struct Packer {
+    how: Option<Compression>,
+    contexts: zstd::Contexts,
+    entries: AtomicU64,
+    raw_bytes: AtomicU64,
+    stored_bytes: AtomicU64,
+    declined: AtomicU64,
+}
+
+impl Packer {
+    pub(crate) fn new(how: Option<Compression>) -> Packer {
+        let counts = [0; 4].map(AtomicU64::new);
+        let [entries, raw_bytes, stored_bytes, declined] = counts;
+        Packer { how, contexts: zstd::Contexts::default(), entries, raw_bytes, stored_bytes, declined }
+    }
+
+    /// Whether a payload of `bytes` bytes is to be tried.
+    pub(crate) fn wants(&self, bytes: usize) -> bool {
+        zstd::BUILT && self.how.is_some_and(|how| (how.from_bytes..=RAW_BYTES_MAX).contains(&bytes))
+    }
+
+    /// `raw` compressed, if that pays.
+    pub(crate) fn pack(&self, raw: &[u8]) -> Option<Vec<u8>> {
+        let how = self.how.filter(|_| self.wants(raw.len()))?;
+        let worthwhile = (raw.len() - raw.len() / 8).min(raw.len().saturating_sub(SAVED_BYTES_MIN));
+        let mut stored = vec![0; worthwhile];
+        let length = u32::try_from(raw.len()).ok()?;
+        stored.get_mut(..LENGTH_BYTES)?.copy_from_slice(&length.to_le_bytes());
+        // An error is a result that does not fit: not small enough.
+        let Some(frame) = self.contexts.compress(how.level, raw, stored.get_mut(LENGTH_BYTES..)?) else {
+            self.declined.fetch_add(1, Ordering::Relaxed);
+            return None;
+        };
+        stored.truncate(LENGTH_BYTES + frame);
+        self.entries.fetch_add(1, Ordering::Relaxed);
+        self.raw_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
+        self.stored_bytes.fetch_add(stored.len() as u64, Ordering::Relaxed);
+        Some(stored)
+    }
+
+    /// What was handed to `pack`, whatever this build and its options would make of it now.
+    pub(crate) fn unpack(&self, stored: &[u8]) -> Result<Bytes, UnpackError> {
+        let Some((length, frame)) = stored.split_first_chunk::<LENGTH_BYTES>() else {
+            return Err(UnpackError::TooShort { bytes: stored.len() });
+        };
+        let bytes = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        if bytes > RAW_BYTES_MAX {
+            return Err(UnpackError::TooLong { bytes, max: RAW_BYTES_MAX });
+        }
+        self.contexts.decompress(frame, bytes).map(Bytes::from)
+    }
+
+    pub(crate) fn stats(&self) -> CompressionStats {
+        CompressionStats {
+            entries: self.entries.load(Ordering::Relaxed),
+            raw_bytes: self.raw_bytes.load(Ordering::Relaxed),
+            stored_bytes: self.stored_bytes.load(Ordering::Relaxed),
+            declined: self.declined.load(Ordering::Relaxed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packer(from_bytes: usize) -> Packer {
+        Packer::new(Some(Compression { from_bytes, level: 1 }))
+    }
+
+    /// The frame that zstd's format gives three bytes which are stored as they are.
+    fn raw_frame() -> Vec<u8> {
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, 3];
+        frame.extend_from_slice(&[1 | 3 << 3, 0, 0, b'a', b'b', b'c']);
+        frame
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn what_is_compressed_is_decompressed() {
+        let packer = packer(512);
+        for bytes in [512, 4000, 1 << 20] {
+            let raw = b"something that comes again and again. ".repeat(bytes / 38 + 1);
+            let stored = packer.pack(&raw).expect("worthwhile");
+            assert!(stored.len() < raw.len() / 2);
+            assert_eq!(packer.unpack(&stored).expect("ours"), raw);
+            for bit in (0..stored.len().min(40) * 8).chain([stored.len() * 8 - 1]) {
+                let mut other = stored.clone();
+                other[bit / 8] ^= 1 << (bit % 8);
+                // Which other bytes it makes is the log's checksum to tell; never more of them.
+                if let Ok(other) = packer.unpack(&other) {
+                    assert_eq!(other.len(), raw.len(), "bit {bit}");
+                }
+            }
+            for len in [0, 3, 4, 5, stored.len() / 2, stored.len() - 1] {
+                assert!(packer.unpack(&stored[..len]).is_err(), "{len} bytes");
+            }
+            assert!(packer.unpack(&[&stored[..], &[0]].concat()).is_err(), "something behind the frame");
+        }
+        assert_eq!(packer.stats().entries, 3);
+        let off = Packer::new(None);
+        assert_eq!(off.pack(&[0; 9999]), None);
+        assert_eq!(off.unpack(&[&[3, 0, 0, 0], &raw_frame()[..]].concat()).expect("sound"), &b"abc"[..]);
+    }
+
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn what_does_not_pay_stays_as_it_is() {
+        let packer = packer(1000);
+        // SplitMix64.
+        let mut x = 7u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            x = x.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let z = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB).to_le_bytes()
+        })
+        .flatten()
+        .take(100_000)
+        .collect();
+        assert_eq!(packer.pack(&noise), None);
+        let zeros = |n: usize| vec![0; n];
+        // A tenth of it would be saved.
+        assert_eq!(packer.pack(&[&noise[..90_000], &zeros(10_000)].concat()), None);
+        assert!(packer.pack(&[&noise[..80_000], &zeros(20_000)].concat()).is_some());
+        assert_eq!(packer.pack(&[&noise[..800], &zeros(250)].concat()), None, "an eighth, but not 256 bytes");
+        assert_eq!(packer.pack(&zeros(999)), None);
+        assert!(packer.pack(&zeros(1000)).is_some());
+        assert_eq!((packer.stats().entries, packer.stats().declined), (2, 3));
+    }
+
+    #[test]
+    fn a_length_that_lies_is_refused_before_it_is_allocated() {
+        let with = |length: u32, frame: &[u8]| [&length.to_le_bytes()[..], frame].concat();
+        let packer = packer(512);
+        let too_long = Err(UnpackError::TooLong { bytes: u32::MAX as usize, max: RAW_BYTES_MAX });
+        assert_eq!(packer.unpack(&with(u32::MAX, &raw_frame())), too_long);
+        assert_eq!(packer.unpack(b"abc"), Err(UnpackError::TooShort { bytes: 3 }));
+        for length in [0, 2, 4, 1 << 26] {
+            let wrong = if zstd::BUILT { UnpackError::Frame { bytes: length } } else { UnpackError::NoZstd };
+            let length = u32::try_from(length).expect("small");
+            assert_eq!(packer.unpack(&with(length, &raw_frame())), Err(wrong));
+        }
+        assert!(packer.unpack(&with(3, b"no frame")).is_err());
+        assert!(packer.unpack(&with(0, b"")).is_err());
+    }
+}

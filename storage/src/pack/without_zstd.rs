@@ -1,0 +1,19 @@
+//! In place of the library, in a build without it: nothing is compressed, and what is cannot be read.
+//! Place on the data's way: under the packer. Invariants: none. Fails: always.
+
+use super::UnpackError;
+
+pub(super) const BUILT: bool = false;
+
+#[derive(Debug, Default)]
+pub(super) struct Contexts;
+
+impl Contexts {
+    pub(super) fn compress(&self, _level: usize, _raw: &[u8], _out: &mut [u8]) -> Option<usize> {
+        None
+    }
+
+    pub(super) fn decompress(&self, _frame: &[u8], _bytes: usize) -> Result<Vec<u8>, UnpackError> {
+        Err(UnpackError::NoZstd)
+    }
+}
