@@ -102,6 +102,16 @@ impl Tail {
         drop(gone);
     }
 
+    /// Whether something at `newest` or before it may be here.
+    pub(crate) fn reaches(&self, newest: Lsn) -> bool {
+        self.records.lock().list.front().is_some_and(|oldest| oldest.at <= newest)
+    }
+
+    /// Counts entries that were not looked for, since they are older than all that is here.
+    pub(crate) fn missed(&self, entries: usize) {
+        self.misses.fetch_add(entries as u64, Ordering::Relaxed);
+    }
+
     /// The payloads at `places`, each a position, a length, and whether it is compressed there, as far as they
     /// are here.
     pub(crate) fn get(&self, places: impl Iterator<Item = (Lsn, usize, bool)>) -> Vec<Option<Bytes>> {

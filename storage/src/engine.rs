@@ -50,6 +50,7 @@ struct Core {
     pins: Pins,
     tail: Tail,
     packer: Packer,
+    map_sealed: bool,
     sweep: Sweep,
     /// What open found damaged; entries that are gone since then included.
     fenced: Fenced,
@@ -167,6 +168,7 @@ impl Engine {
             pins,
             tail: Tail::new(options.cache_bytes),
             packer: Packer::new(options.compression),
+            map_sealed: options.map_sealed,
             sweep: Sweep::default(),
             fenced,
             rewrite: Rewrite::default(),
@@ -419,7 +421,8 @@ impl Group {
         let core = &*self.core;
         let wal = core.wal()?;
         let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
-        view::entries(&wal, &core.groups, &core.pins, (&core.tail, &core.packer), wanted, more)
+        let cached = (&core.tail, &core.packer);
+        view::entries(&wal, &core.groups, &core.pins, cached, core.map_sealed, wanted, more)
     }
 
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {

@@ -1,5 +1,5 @@
 //! Reading entries of one group.
-//! Place on the data's way: index -> tail cache, or log (memory or disk) -> checksum -> caller. Invariants: locations are
+//! Place on the data's way: index -> tail cache, or log (memory, map or disk) -> checksum -> caller. Invariants: locations are
 //! copied under the group's lock and read outside it; a hold keeps their segments meanwhile, so an entry
 //! overwritten or compacted during the read is still read whole. Fails: see `Group::entries`.
 
@@ -46,6 +46,7 @@ pub(crate) fn entries(
     groups: &Groups,
     pins: &Pins,
     (tail, packer): (&Tail, &Packer),
+    map_sealed: bool,
     wanted: Wanted,
     mut more: impl FnMut(&Entry) -> bool,
 ) -> Result<Vec<Entry>> {
@@ -54,30 +55,40 @@ pub(crate) fn entries(
         None => select(&GroupState::default(), pins, wanted)?,
     };
     let durable = wal.durable();
-    let kept = tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)));
+    let newest = places.iter().map(Place::lsn).max().unwrap_or(Lsn::ZERO);
+    let kept = if tail.reaches(newest) {
+        tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)))
+    } else {
+        tail.missed(places.len());
+        Vec::new()
+    };
+    let mut maps = Maps { wal, wanted: map_sealed, last: None };
+    let mut run = Vec::new().into_iter();
     let mut entries: Vec<Entry> = Vec::with_capacity(places.len());
     let mut bytes: u64 = 0;
-    while let Some(place) = places.get(entries.len()) {
-        let from = entries.len();
-        let run = match kept.get(from).cloned().flatten() {
-            Some(payload) => vec![Entry { index: place.index, term: place.term, payload }],
-            None => {
-                let count = run_length(&places[from..], &kept[from..], durable);
-                read_run(wal, packer, wanted.group, &places[from..from + count])?
-            }
+    for (i, place) in places.iter().enumerate() {
+        let entry = if let Some(entry) = run.next() {
+            entry
+        } else if let Some(payload) = kept.get(i).cloned().flatten() {
+            Entry { index: place.index, term: place.term, payload }
+        } else if let Some(payload) = maps.payload(place) {
+            place.check(packer, wanted.group, payload)?
+        } else {
+            let count = run_length(&places[i..], kept.get(i..).unwrap_or_default(), durable);
+            run = read_run(wal, packer, wanted.group, &places[i..i + count])?.into_iter();
+            let Some(entry) = run.next() else { break };
+            entry
         };
-        for entry in run {
-            // Those that are compressed were selected by fewer bytes than they have.
-            bytes = bytes.saturating_add(entry.payload.len() as u64);
-            if bytes > wanted.max_bytes && !entries.is_empty() {
-                return Ok(entries);
-            }
-            // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
-            if !more(&entry) && !entries.is_empty() {
-                return Ok(entries);
-            }
-            entries.push(entry);
+        // Those that are compressed were selected by fewer bytes than they have.
+        bytes = bytes.saturating_add(entry.payload.len() as u64);
+        if bytes > wanted.max_bytes && !entries.is_empty() {
+            break;
         }
+        // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
+        if !more(&entry) && !entries.is_empty() {
+            break;
+        }
+        entries.push(entry);
     }
     Ok(entries)
 }
@@ -97,10 +108,10 @@ fn select<'a>(state: &GroupState, pins: &'a Pins, wanted: Wanted) -> Result<(Vec
     }
     let mut places: Vec<Place> = Vec::new();
     let mut bytes: u64 = 0;
+    let mut found = state.since(low);
     for index in low..high {
-        let unavailable = Error::Unavailable { group, index, last_index };
-        let (Some(at), Some(term)) = (state.location(index), state.term(index)) else {
-            return Err(unavailable);
+        let Some((term, at)) = found.next() else {
+            return Err(Error::Unavailable { group, index, last_index });
         };
         bytes = bytes.saturating_add(u64::from(at.length));
         if bytes > max_bytes && !places.is_empty() {
@@ -125,6 +136,43 @@ impl Place {
     fn end(&self) -> u32 {
         self.at.offset.saturating_add(self.at.length)
     }
+
+    /// The entry whose payload was read as `payload`.
+    fn check(&self, packer: &Packer, group: GroupId, payload: Bytes) -> Result<Entry> {
+        let (index, term, at) = (self.index, self.term, self.lsn());
+        if crc32c::crc32c(&payload) != self.at.crc && !mutant("payload_unchecked_when_read") {
+            return Err(Error::DamagedEntry { group, index, term, at });
+        }
+        if !self.at.packed {
+            return Ok(Entry { index, term, payload });
+        }
+        let payload = packer.unpack(&payload);
+        let payload = payload.map_err(|source| Error::Compressed { group, index, at, source })?;
+        Ok(Entry { index, term, payload })
+    }
+}
+
+/// Sealed segments as memory, the one that was read last at hand.
+struct Maps<'a> {
+    wal: &'a Wal,
+    wanted: bool,
+    last: Option<(u32, Option<Bytes>)>,
+}
+
+impl Maps<'_> {
+    /// The payload at `place`, unchecked, if its segment is mapped.
+    fn payload(&mut self, place: &Place) -> Option<Bytes> {
+        let segment = place.at.segment;
+        if !self.wanted {
+            return None;
+        }
+        if self.last.as_ref().is_none_or(|(last, _)| *last != segment) {
+            self.last = Some((segment, self.wal.mapped(segment).map(Bytes::from_owner)));
+        }
+        let map = self.last.as_ref()?.1.as_ref()?;
+        let (from, to) = (usize::try_from(place.at.offset).ok()?, usize::try_from(place.end()).ok()?);
+        (from <= to && to <= map.len()).then(|| map.slice(from..to))
+    }
 }
 
 /// How many of `places`, at least one, are read with one call: up to the next one that is `kept` in memory.
@@ -132,16 +180,16 @@ impl Place {
 /// its own.
 fn run_length(places: &[Place], kept: &[Option<Bytes>], durable: Lsn) -> usize {
     let Some(first) = places.first() else { return 1 };
-    let near = |(pair, kept): &(&[Place], &Option<Bytes>)| {
+    let near = |(i, pair): &(usize, &[Place])| {
         let [before, place] = pair else { return false };
         let gap = place.at.offset.checked_sub(before.end());
         let reach = if place.lsn() < durable { GAP_BYTES_MAX } else { 0 };
-        kept.is_none()
+        kept.get(i + 1).is_none_or(Option::is_none)
             && place.at.segment == before.at.segment
             && gap.is_some_and(|gap| gap <= reach)
             && usize::try_from(place.end() - first.at.offset).is_ok_and(|span| span <= RUN_BYTES_MAX)
     };
-    places.windows(2).zip(kept.iter().skip(1)).take_while(near).count() + 1
+    places.windows(2).enumerate().take_while(near).count() + 1
 }
 
 /// Reads the payloads of `run`, which lie in one segment in ascending order, and checks each.
@@ -171,18 +219,11 @@ fn read_run(wal: &Wal, packer: &Packer, group: GroupId, run: &[Place]) -> Result
         .map(|place| {
             let at = usize::try_from(place.at.offset - from).unwrap_or(usize::MAX);
             let payload = span.slice(at..at.saturating_add(place.length()));
-            if crc32c::crc32c(&payload) != place.at.crc && !mutant("payload_unchecked_when_read") {
-                let at = place.lsn();
-                return Err(Error::DamagedEntry { group, index: place.index, term: place.term, at });
+            let mut entry = place.check(packer, group, payload)?;
+            if sparse && !place.at.packed {
+                entry.payload = Bytes::copy_from_slice(&entry.payload);
             }
-            if place.at.packed {
-                let (index, at) = (place.index, place.lsn());
-                let payload = packer.unpack(&payload);
-                let payload = payload.map_err(|source| Error::Compressed { group, index, at, source })?;
-                return Ok(Entry { index, term: place.term, payload });
-            }
-            let payload = if sparse { Bytes::copy_from_slice(&payload) } else { payload };
-            Ok(Entry { index: place.index, term: place.term, payload })
+            Ok(entry)
         })
         .collect()
 }

@@ -61,6 +61,18 @@ impl Chunk {
         Some(Location { segment, offset, length, crc, packed: self.packed & bit(slot) != 0 })
     }
 
+    /// The locations from `slot` on.
+    fn since(&self, slot: usize) -> impl Iterator<Item = Location> {
+        let (mut runs, mut segment) = (self.runs.iter().peekable(), 0);
+        self.places.iter().enumerate().skip(slot).map(move |(slot, place)| {
+            while let Some((_, next)) = runs.next_if(|(first, _)| *first as usize <= slot) {
+                segment = *next;
+            }
+            let Place { offset, length, crc } = *place;
+            Location { segment, offset, length, crc, packed: self.packed & bit(slot) != 0 }
+        })
+    }
+
     /// Takes as many of `locations` as fit; returns the others.
     fn fill<'a>(&mut self, locations: &'a [Location]) -> &'a [Location] {
         let (now, rest) = locations.split_at((CHUNK - self.places.len()).min(locations.len()));
@@ -141,6 +153,14 @@ impl LogIndex {
         }
         let slot = self.skip + at;
         self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)
+    }
+
+    /// The locations of the entries from `index` on, which is not below the first.
+    pub(super) fn since(&self, index: u64) -> impl Iterator<Item = Location> {
+        let at = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let slot = self.skip.saturating_add(at);
+        let chunks = self.chunks.iter().skip(slot / CHUNK).enumerate();
+        chunks.flat_map(move |(i, chunk)| chunk.since(if i == 0 { slot % CHUNK } else { 0 }))
     }
 
     /// Adds the locations of the entries from `end()` on.
@@ -303,6 +323,10 @@ mod tests {
             let old = (31..).zip(&expected[30..]).filter(|(_, at)| at.segment <= segment);
             let old: Vec<(u64, Location)> = old.map(|(i, at)| (i, *at)).collect();
             assert_eq!(index.up_to(segment).collect::<Vec<_>>(), old, "{segment}");
+        }
+        for from in [31, 32, 127, 128, 129, 130, 255, 256, 300, 400, 401] {
+            let rest = &expected[usize::try_from(from - 1).expect("small")..];
+            assert_eq!(index.since(from).collect::<Vec<_>>(), rest, "from {from}");
         }
     }
 

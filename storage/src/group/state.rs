@@ -111,6 +111,17 @@ impl GroupState {
         self.log.get(index)
     }
 
+    /// Term and location of each entry from `index` on, which is live.
+    pub(crate) fn since(&self, index: u64) -> impl Iterator<Item = (u64, Location)> {
+        let (mut runs, mut term) = (self.terms.iter().peekable(), 0);
+        (index..).zip(self.log.since(index)).map(move |(index, at)| {
+            while let Some((_, next)) = runs.next_if(|(first, _)| *first <= index) {
+                term = next;
+            }
+            (term, at)
+        })
+    }
+
     /// `(first index, term)` of each run of live entries.
     pub(crate) fn term_runs(&self) -> impl Iterator<Item = (u64, u64)> {
         self.terms.iter()
