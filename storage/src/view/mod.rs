@@ -1,13 +1,17 @@
-//! Reading entries of one group.
+//! Reading entries of one group, as they are now or as they were when a reader was pinned.
 //! Place on the data's way: index -> tail cache, or log (memory or disk) -> checksum -> caller. Invariants: locations are
 //! copied under the group's lock and read outside it; a hold keeps their segments meanwhile, so an entry
 //! overwritten or compacted during the read is still read whole. Fails: see `Group::entries`.
+
+mod pinned;
 
 use bytes::Bytes;
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, Wal};
 
 use crate::cache::Tail;
+pub(crate) use pinned::Pinned;
+
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Hold, Pins};
 use crate::pack::Packer;
@@ -53,33 +57,62 @@ pub(crate) fn entries(
         Some(cell) => select(&cell.read(), pins, wanted)?,
         None => select(&GroupState::default(), pins, wanted)?,
     };
-    let durable = wal.durable();
-    let kept = tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)));
     let mut entries: Vec<Entry> = Vec::with_capacity(places.len());
     let mut bytes: u64 = 0;
-    while let Some(place) = places.get(entries.len()) {
-        let from = entries.len();
-        let run = match kept.get(from).cloned().flatten() {
+    let mut each = |entry: Entry| {
+        // Those that are compressed were selected by fewer bytes than they have.
+        bytes = bytes.saturating_add(entry.payload.len() as u64);
+        if bytes > wanted.max_bytes && !entries.is_empty() {
+            return false;
+        }
+        // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
+        let goes_on = more(&entry) || entries.is_empty();
+        if goes_on {
+            entries.push(entry);
+        }
+        goes_on
+    };
+    read(wal, (tail, packer), wanted.group, &places, &mut each)?;
+    Ok(entries)
+}
+
+/// The entries at `places`, all of them.
+fn from_log(wal: &Wal, memory: (&Tail, &Packer), group: GroupId, places: &[Place]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(places.len());
+    read(wal, memory, group, places, &mut |entry| {
+        entries.push(entry);
+        true
+    })?;
+    Ok(entries)
+}
+
+/// Reads `places` in order, each from memory or, with its neighbours, from the log, while `each` says yes.
+fn read(
+    wal: &Wal,
+    (tail, packer): (&Tail, &Packer),
+    group: GroupId,
+    places: &[Place],
+    each: &mut dyn FnMut(Entry) -> bool,
+) -> Result<()> {
+    let durable = wal.durable();
+    let kept = tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)));
+    let mut done = 0;
+    while let Some(place) = places.get(done) {
+        let run = match kept.get(done).cloned().flatten() {
             Some(payload) => vec![Entry { index: place.index, term: place.term, payload }],
             None => {
-                let count = run_length(&places[from..], &kept[from..], durable);
-                read_run(wal, packer, wanted.group, &places[from..from + count])?
+                let count = run_length(&places[done..], &kept[done..], durable);
+                read_run(wal, packer, group, &places[done..done + count])?
             }
         };
         for entry in run {
-            // Those that are compressed were selected by fewer bytes than they have.
-            bytes = bytes.saturating_add(entry.payload.len() as u64);
-            if bytes > wanted.max_bytes && !entries.is_empty() {
-                return Ok(entries);
+            done += 1;
+            if !each(entry) {
+                return Ok(());
             }
-            // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
-            if !more(&entry) && !entries.is_empty() {
-                return Ok(entries);
-            }
-            entries.push(entry);
         }
     }
-    Ok(entries)
+    Ok(())
 }
 
 /// The places of the wanted entries, and a hold on the segments that have them.
@@ -119,6 +152,21 @@ impl Place {
 
     fn length(&self) -> usize {
         usize::try_from(self.at.length).unwrap_or(usize::MAX)
+    }
+
+    /// The entry, given the bytes at its place, which are checked.
+    fn entry(&self, packer: &Packer, group: GroupId, stored: Bytes) -> Result<Entry> {
+        let (index, term, at) = (self.index, self.term, self.lsn());
+        if crc32c::crc32c(&stored) != self.at.crc && !mutant("payload_unchecked_when_read") {
+            return Err(Error::DamagedEntry { group, index, term, at });
+        }
+        let payload = if self.at.packed {
+            let raw = packer.unpack(&stored);
+            raw.map_err(|source| Error::Compressed { group, index, at, source })?
+        } else {
+            stored
+        };
+        Ok(Entry { index, term, payload })
     }
 
     /// Where the payload ends in its segment.
@@ -171,18 +219,9 @@ fn read_run(wal: &Wal, packer: &Packer, group: GroupId, run: &[Place]) -> Result
         .map(|place| {
             let at = usize::try_from(place.at.offset - from).unwrap_or(usize::MAX);
             let payload = span.slice(at..at.saturating_add(place.length()));
-            if crc32c::crc32c(&payload) != place.at.crc && !mutant("payload_unchecked_when_read") {
-                let at = place.lsn();
-                return Err(Error::DamagedEntry { group, index: place.index, term: place.term, at });
-            }
-            if place.at.packed {
-                let (index, at) = (place.index, place.lsn());
-                let payload = packer.unpack(&payload);
-                let payload = payload.map_err(|source| Error::Compressed { group, index, at, source })?;
-                return Ok(Entry { index, term: place.term, payload });
-            }
-            let payload = if sparse { Bytes::copy_from_slice(&payload) } else { payload };
-            Ok(Entry { index: place.index, term: place.term, payload })
+            // What is decompressed is in a buffer of its own anyhow.
+            let copied = sparse && !place.at.packed;
+            place.entry(packer, group, if copied { Bytes::copy_from_slice(&payload) } else { payload })
         })
         .collect()
 }
