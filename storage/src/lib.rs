@@ -81,7 +81,7 @@ pub mod fuzz;
 pub mod raft_rs;
 
 pub use cache::CacheStats;
-pub use engine::{Engine, Group, Report, Stats};
+pub use engine::{BlockedBy, Blocker, Engine, Group, PinnedReader, ReaderStats, Report, Stats};
 pub use error::{Error, Fault};
 pub use options::{Options, OutOfRange};
 pub use pack::{CompressionStats, UnpackError};

@@ -48,7 +48,7 @@ fn seen(engine: &Engine) -> String {
     format!(
         "{:?} {:?}",
         groups.iter().map(of).collect::<Vec<_>>(),
-        (stats.entries, stats.oldest, stats.groups)
+        (stats.entries, stats.blocker, stats.groups)
     )
 }
 
@@ -226,7 +226,7 @@ fn the_prefix_goes_by_itself_and_small_state_survives() {
     let stats = engine.stats().expect("open");
     let (first, active) = stats.segments;
     assert!(active > 15, "20 MB in segments of 1 MiB");
-    assert!(active - first <= 3, "{first}..{active}: {:?}", stats.oldest);
+    assert!(active - first <= 3, "{first}..{active}: {:?}", stats.blocker);
     let before = seen(&engine);
     engine.close().expect("closed");
     drop(engine);

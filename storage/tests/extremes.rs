@@ -186,5 +186,5 @@ fn many_groups_in_one_batch() {
     }
     engine.write(&mut batch).expect("removed");
     let engine = reopened(&dir, engine, 4 << 20);
-    assert_eq!((engine.groups(), engine.stats().expect("open").oldest), (vec![], None));
+    assert_eq!((engine.groups(), engine.stats().expect("open").blocker), (vec![], None));
 }

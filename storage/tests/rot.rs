@@ -85,6 +85,6 @@ fn removed_groups_keep_nothing_of_the_log() {
     engine.write(&mut batch).unwrap().wait().unwrap();
     engine.flush().unwrap();
     let stats = engine.stats().unwrap();
-    assert_eq!((stats.groups, stats.entries, stats.oldest), (0, 0, None));
+    assert_eq!((stats.groups, stats.entries, stats.blocker), (0, 0, None));
     assert_eq!(stats.segments.0, stats.segments.1, "something keeps old segments");
 }

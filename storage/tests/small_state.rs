@@ -82,7 +82,7 @@ fn go_on(engine: &Engine, other: u64) {
         if engine.stats().unwrap().segments.0 > until {
             return;
         }
-        assert!(round < 1000, "the log is not given back: {:?}", engine.stats().unwrap().oldest);
+        assert!(round < 1000, "the log is not given back: {:?}", engine.stats().unwrap().blocker);
     }
 }
 

@@ -137,7 +137,17 @@ impl Pins {
         (count.entries == 0 && *segment < held.min(active())).then_some(*segment)
     }
 
-    /// The lowest segment that holds anything, and what; for the statistics.
+    /// The lowest segment that has to stay although it is not the one being written, and what it holds.
+    pub(crate) fn blocker(&self, active: impl FnOnce() -> u32) -> Option<(u32, Count)> {
+        let table = self.0.lock();
+        let counted = table.counts.first_key_value().map(|(segment, _)| *segment);
+        let held = table.holds.first_key_value().map(|(segment, _)| *segment);
+        let lowest = counted.into_iter().chain(held).min().filter(|segment| *segment < active())?;
+        Some((lowest, table.counts.get(&lowest).copied().unwrap_or_default()))
+    }
+
+    /// The lowest segment that holds anything, and what.
+    #[cfg(test)]
     pub(crate) fn lowest(&self) -> Option<(u32, Count)> {
         self.0.lock().counts.first_key_value().map(|(segment, count)| (*segment, *count))
     }
@@ -192,6 +202,8 @@ mod tests {
         {
             let _read = pins.hold(|| 2);
             assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (2, None));
+            assert_eq!(pins.blocker(|| 9), Some((2, Count::default())));
+            assert_eq!(pins.blocker(|| 2), None);
         }
         let mut uses = Uses::default();
         uses.state(3, 7);

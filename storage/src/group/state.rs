@@ -379,7 +379,7 @@ impl GroupState {
 
 /// Places of payloads that are compressed, or not.
 fn marked(locations: &[Location], packed: bool) -> Cow<'_, [Location]> {
-    if packed {
+    if packed && !mutant("compression_forgotten") {
         locations.iter().map(|at| Location { packed, ..*at }).collect()
     } else {
         Cow::Borrowed(locations)

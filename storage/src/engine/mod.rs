@@ -3,12 +3,14 @@
 //! -> index published -> written -> durable -> ticket. All methods may be called from any thread.
 //! Fails: each method says how; after the log's first failed write every call that writes fails (INV-7).
 
+mod group;
+mod reader;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use bytes::Bytes;
 use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
 use seawall_wal::{Env, Threads, Ticket, Wal};
 
@@ -21,9 +23,10 @@ use crate::options::Options;
 use crate::pack::{CompressionStats, Packer};
 use crate::restore::{self, Fenced, Found};
 use crate::rewrite::{Rewrite, RewriteStats};
-use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location, MetaKey, SnapshotMarker};
-use crate::view::{self, Wanted};
+use crate::types::{FencedEntry, GroupId, Location};
 use crate::write::{self, WriteBatch};
+pub use group::Group;
+pub use reader::{PinnedReader, ReaderStats};
 
 /// More than a record of one entry and one hard state has besides the payload, its share of the footer
 /// included: about 350 bytes.
@@ -36,13 +39,6 @@ const ENTRY_OVERHEAD_BYTES: usize = 1024;
 #[derive(Clone)]
 pub struct Engine(Arc<Core>);
 
-/// One group of an engine: a cheap handle for reading. The group need not exist; then it is empty.
-#[derive(Clone)]
-pub struct Group {
-    core: Arc<Core>,
-    id: GroupId,
-}
-
 struct Core {
     /// `None` once closed; closing waits for the calls under way.
     wal: RwLock<Option<Wal>>,
@@ -51,6 +47,7 @@ struct Core {
     tail: Tail,
     packer: Packer,
     map_sealed: bool,
+    readers: reader::Readers,
     sweep: Sweep,
     /// What open found damaged; entries that are gone since then included.
     fenced: Fenced,
@@ -87,15 +84,55 @@ pub struct Stats {
     pub entries: u64,
     /// Lowest segment kept and segment being written.
     pub segments: (u32, u32),
-    /// What keeps the log's prefix: the lowest segment that holds anything, its live entries, and its pieces of small
-    /// state that are the latest of their group: hard and conf states, compaction points, markers, metadata.
-    pub oldest: Option<(u32, u64, u64)>,
+    /// What keeps the oldest segment that cannot go; `None` if only the segment being written holds anything.
+    pub blocker: Option<Blocker>,
+    /// Pinned readers, in the order in which they were made.
+    pub readers: Vec<ReaderStats>,
     /// Reads that memory answered, and those that it did not.
     pub cache: CacheStats,
     /// What was copied out of old segments.
     pub rewrite: RewriteStats,
     /// What compression made of payloads.
     pub compression: CompressionStats,
+}
+
+/// What keeps the log's prefix from being given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Blocker {
+    /// The lowest segment that has to stay.
+    pub segment: u32,
+    /// Bytes of the segments from that one up to, and without, the one being written: they stay with it.
+    pub held_bytes: u64,
+    /// Live entries of the segment.
+    pub entries: u64,
+    /// Bytes that these take, about.
+    pub live_bytes: u64,
+    /// Pieces of small state in the segment that are the latest of their group: hard and conf states, compaction
+    /// points, snapshot markers, metadata.
+    pub states: u64,
+    /// Who holds it.
+    pub by: BlockedBy,
+}
+
+/// Who holds a segment. Of several the one that keeps it longest: entries, small state, a call under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BlockedBy {
+    /// An entry is live in it: the first one of the group of the lowest number. It goes when it is compacted, or is
+    /// copied out of the way, unless [`RewriteStats::stuck`] names it.
+    Entry {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry.
+        index: u64,
+    },
+    /// The latest small state of a group is in it; it is repeated in the log by and by.
+    State {
+        /// The group, of several that of the lowest number.
+        group: GroupId,
+    },
+    /// A read or a write under way. A pinned reader is none: it keeps files, and never the log.
+    Call,
 }
 
 impl Engine {
@@ -169,6 +206,7 @@ impl Engine {
             tail: Tail::new(options.cache_bytes),
             packer: Packer::new(options.compression),
             map_sealed: options.map_sealed,
+            readers: reader::Readers::default(),
             sweep: Sweep::default(),
             fenced,
             rewrite: Rewrite::default(),
@@ -265,14 +303,13 @@ impl Engine {
         Ok(wal.ok_or(Error::Closed)?.close()?)
     }
 
-    /// Figures of the engine and its log.
+    /// Figures of the engine and its log. Looks at every group if something keeps the log's prefix.
     ///
     /// # Errors
     /// [`Error::Closed`].
     pub fn stats(&self) -> Result<Stats> {
         let core = &*self.0;
         let wal = core.wal()?;
-        let positive = |count: i64| u64::try_from(count).unwrap_or(0);
         Ok(Stats {
             log: wal.stats(),
             groups: core.groups.ids().len(),
@@ -281,7 +318,8 @@ impl Engine {
             cache: core.tail.stats(),
             rewrite: core.rewrite.stats(),
             compression: core.packer.stats(),
-            oldest: core.pins.lowest().map(|(at, c)| (at, positive(c.entries), positive(c.states))),
+            blocker: core.blocker(&wal),
+            readers: core.readers.stats(&wal),
         })
     }
 }
@@ -309,6 +347,33 @@ impl Core {
         Ok(())
     }
 
+    /// What keeps the oldest segment.
+    fn blocker(&self, wal: &Wal) -> Option<Blocker> {
+        let (segment, count) = self.pins.blocker(|| wal.active_segment())?;
+        let positive = |count: i64| u64::try_from(count).unwrap_or(0);
+        // What has gone since the count was taken is as good as gone.
+        let first = |has: &dyn Fn(&GroupState) -> bool| self.groups.select(has).into_iter().min();
+        let entry = |state: &GroupState| state.entries_up_to(segment).next().map(|(index, ..)| index);
+        let by_entry = || {
+            let group = first(&|state| entry(state).is_some()).filter(|_| count.entries > 0)?;
+            let index = entry(&self.groups.get(group)?.read())?;
+            Some(BlockedBy::Entry { group, index })
+        };
+        let by_state = || {
+            let group = first(&|state| state.state_up_to(segment).next().is_some());
+            Some(BlockedBy::State { group: group.filter(|_| count.states > 0)? })
+        };
+        let segments = u64::from(wal.active_segment().saturating_sub(segment));
+        Some(Blocker {
+            segment,
+            held_bytes: segments.saturating_mul(wal.segment_bytes()),
+            entries: positive(count.entries),
+            live_bytes: positive(count.bytes),
+            states: positive(count.states),
+            by: by_entry().or_else(by_state).unwrap_or(BlockedBy::Call),
+        })
+    }
+
     /// One piece of rewriting, and the release of what it freed; whether there is more.
     fn rewrite(&self) -> Result<bool> {
         let wal = self.wal()?;
@@ -318,129 +383,8 @@ impl Core {
     }
 }
 
-impl Group {
-    /// The group's number.
-    pub fn id(&self) -> GroupId {
-        self.id
-    }
-
-    /// Index of the first entry that the log has, or would have: one above the compaction point. From
-    /// memory; 1 for a group that does not exist.
-    pub fn first_index(&self) -> u64 {
-        self.look(GroupState::first_index)
-    }
-
-    /// Index of the last entry; the compaction point if there is none. From memory; 0 for a group that
-    /// does not exist.
-    pub fn last_index(&self) -> u64 {
-        self.look(GroupState::last_index)
-    }
-
-    /// The term of `index`, which is the compaction point or an entry of the log. From memory.
-    ///
-    /// # Errors
-    /// [`Error::Compacted`] below the compaction point, [`Error::Unavailable`] beyond the last index.
-    pub fn term(&self, index: u64) -> Result<u64> {
-        let group = self.id;
-        self.look(|state| {
-            let (point, last_index) = (state.point().index, state.last_index());
-            let unavailable = Error::Unavailable { group, index, last_index };
-            state.term(index).ok_or(if index < point {
-                Error::Compacted { group, index, point }
-            } else {
-                unavailable
-            })
-        })
-    }
-
-    /// `(first index, term)` of each run of entries with one term, ascending. From memory.
-    pub fn term_runs(&self) -> Vec<(u64, u64)> {
-        self.look(|state| state.term_runs().collect())
-    }
-
-    /// The hard state as last written; all zeros before that.
-    pub fn hard_state(&self) -> HardState {
-        self.look(GroupState::hard)
-    }
-
-    /// The conf state as last written.
-    pub fn conf_state(&self) -> Option<Arc<ConfState>> {
-        self.look(|state| state.conf().cloned())
-    }
-
-    /// The markers of the two newest snapshots, the newest first; the log is to be kept from the older one on
-    /// if falling back to it is to be possible. From memory.
-    pub fn snapshots(&self) -> Vec<SnapshotMarker> {
-        self.look(|state| state.snapshots().collect())
-    }
-
-    /// The user's value of `key`. From memory; not copied.
-    pub fn meta(&self, key: &[u8]) -> Option<Bytes> {
-        let key = MetaKey::new(key)?;
-        self.look(|state| state.meta(&key).cloned())
-    }
-
-    /// All values of the user's, by key. From memory.
-    pub fn metas(&self) -> Vec<(Vec<u8>, Bytes)> {
-        self.look(|state| {
-            state.metas().map(|(key, value)| (key.as_bytes().to_vec(), value.clone())).collect()
-        })
-    }
-
-    /// Index and term of the last entry that is gone; `(0, 0)` if none is.
-    pub fn compaction_point(&self) -> (u64, u64) {
-        let point = self.look(GroupState::point);
-        (point.index, point.term)
-    }
-
-    /// The entries from `low` up to, and without, `high`: all, or as many as have at most `max_bytes` bytes
-    /// of payload, but at least one. A result that ends early means that the limit was reached and nothing
-    /// else.
-    ///
-    /// # Errors
-    /// [`Error::Compacted`] if `low` is not behind the compaction point, [`Error::Unavailable`] if the log
-    /// ends before `high - 1`, [`Error::Range`] if `low > high`; [`Error::DamagedEntry`] if a payload is
-    /// not what was written, [`Error::Compressed`] if it cannot be decompressed; [`Error::Closed`]; or the log's error.
-    pub fn entries(&self, low: u64, high: u64, max_bytes: Option<u64>) -> Result<Vec<Entry>> {
-        self.entries_with(low, high, max_bytes, |_| true)
-    }
-
-    /// As [`Group::entries`], with the caller's own measure on top: `more` sees each entry in turn, the
-    /// first included, and ends the result before the entry it says no to; the first is always there.
-    /// `max_bytes` bounds what is read for it.
-    ///
-    /// # Errors
-    /// As [`Group::entries`].
-    pub fn entries_with(
-        &self,
-        low: u64,
-        high: u64,
-        max_bytes: Option<u64>,
-        more: impl FnMut(&Entry) -> bool,
-    ) -> Result<Vec<Entry>> {
-        let core = &*self.core;
-        let wal = core.wal()?;
-        let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
-        let cached = (&core.tail, &core.packer);
-        view::entries(&wal, &core.groups, &core.pins, cached, core.map_sealed, wanted, more)
-    }
-
-    fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {
-        match self.core.groups.get(self.id) {
-            Some(cell) => at(&cell.read()),
-            None => at(&GroupState::default()),
-        }
-    }
-}
-
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine").field("options", &self.0.options).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Group").field("id", &self.id).finish_non_exhaustive()
     }
 }

@@ -1,13 +1,19 @@
-//! Reading entries of one group.
+//! Reading entries of one group, as they are now or as they were when a reader was pinned.
 //! Place on the data's way: index -> tail cache, or log (memory, map or disk) -> checksum -> caller. Invariants: locations are
 //! copied under the group's lock and read outside it; a hold keeps their segments meanwhile, so an entry
 //! overwritten or compacted during the read is still read whole. Fails: see `Group::entries`.
+
+mod maps;
+mod pinned;
 
 use bytes::Bytes;
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, Wal};
 
 use crate::cache::Tail;
+pub(crate) use maps::Maps;
+pub(crate) use pinned::Pinned;
+
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Hold, Pins};
 use crate::pack::Packer;
@@ -45,8 +51,8 @@ pub(crate) fn entries(
     wal: &Wal,
     groups: &Groups,
     pins: &Pins,
-    (tail, packer): (&Tail, &Packer),
-    map_sealed: bool,
+    memory: (&Tail, &Packer),
+    maps: Option<Maps<'_>>,
     wanted: Wanted,
     mut more: impl FnMut(&Entry) -> bool,
 ) -> Result<Vec<Entry>> {
@@ -54,6 +60,44 @@ pub(crate) fn entries(
         Some(cell) => select(&cell.read(), pins, wanted)?,
         None => select(&GroupState::default(), pins, wanted)?,
     };
+    let mut entries: Vec<Entry> = Vec::with_capacity(places.len());
+    let mut bytes: u64 = 0;
+    let mut each = |entry: Entry| {
+        // Those that are compressed were selected by fewer bytes than they have.
+        bytes = bytes.saturating_add(entry.payload.len() as u64);
+        if bytes > wanted.max_bytes && !entries.is_empty() {
+            return false;
+        }
+        // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
+        let goes_on = more(&entry) || entries.is_empty();
+        if goes_on {
+            entries.push(entry);
+        }
+        goes_on
+    };
+    read(wal, memory, maps, wanted.group, &places, &mut each)?;
+    Ok(entries)
+}
+
+/// The entries at `places`, all of them.
+fn from_log(wal: &Wal, memory: (&Tail, &Packer), group: GroupId, places: &[Place]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::with_capacity(places.len());
+    read(wal, memory, None, group, places, &mut |entry| {
+        entries.push(entry);
+        true
+    })?;
+    Ok(entries)
+}
+
+/// Reads `places` in order, each from memory or, with its neighbours, from the log, while `each` says yes.
+fn read(
+    wal: &Wal,
+    (tail, packer): (&Tail, &Packer),
+    mut maps: Option<Maps<'_>>,
+    group: GroupId,
+    places: &[Place],
+    each: &mut dyn FnMut(Entry) -> bool,
+) -> Result<()> {
     let durable = wal.durable();
     let newest = places.iter().map(Place::lsn).max().unwrap_or(Lsn::ZERO);
     let kept = if tail.reaches(newest) {
@@ -62,35 +106,26 @@ pub(crate) fn entries(
         tail.missed(places.len());
         Vec::new()
     };
-    let mut maps = Maps { wal, wanted: map_sealed, last: None };
+    // Entries that were read together with one before them.
     let mut run = Vec::new().into_iter();
-    let mut entries: Vec<Entry> = Vec::with_capacity(places.len());
-    let mut bytes: u64 = 0;
     for (i, place) in places.iter().enumerate() {
         let entry = if let Some(entry) = run.next() {
             entry
         } else if let Some(payload) = kept.get(i).cloned().flatten() {
             Entry { index: place.index, term: place.term, payload }
-        } else if let Some(payload) = maps.payload(place) {
-            place.check(packer, wanted.group, payload)?
+        } else if let Some(stored) = maps.as_mut().and_then(|maps| maps.stored(place)) {
+            place.entry(packer, group, stored)?
         } else {
             let count = run_length(&places[i..], kept.get(i..).unwrap_or_default(), durable);
-            run = read_run(wal, packer, wanted.group, &places[i..i + count])?.into_iter();
+            run = read_run(wal, packer, group, &places[i..i + count])?.into_iter();
             let Some(entry) = run.next() else { break };
             entry
         };
-        // Those that are compressed were selected by fewer bytes than they have.
-        bytes = bytes.saturating_add(entry.payload.len() as u64);
-        if bytes > wanted.max_bytes && !entries.is_empty() {
+        if !each(entry) {
             break;
         }
-        // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
-        if !more(&entry) && !entries.is_empty() {
-            break;
-        }
-        entries.push(entry);
     }
-    Ok(entries)
+    Ok(())
 }
 
 /// The places of the wanted entries, and a hold on the segments that have them.
@@ -132,46 +167,24 @@ impl Place {
         usize::try_from(self.at.length).unwrap_or(usize::MAX)
     }
 
+    /// The entry, given the bytes at its place, which are checked.
+    fn entry(&self, packer: &Packer, group: GroupId, stored: Bytes) -> Result<Entry> {
+        let (index, term, at) = (self.index, self.term, self.lsn());
+        if crc32c::crc32c(&stored) != self.at.crc && !mutant("payload_unchecked_when_read") {
+            return Err(Error::DamagedEntry { group, index, term, at });
+        }
+        let payload = if self.at.packed {
+            let raw = packer.unpack(&stored);
+            raw.map_err(|source| Error::Compressed { group, index, at, source })?
+        } else {
+            stored
+        };
+        Ok(Entry { index, term, payload })
+    }
+
     /// Where the payload ends in its segment.
     fn end(&self) -> u32 {
         self.at.offset.saturating_add(self.at.length)
-    }
-
-    /// The entry whose payload was read as `payload`.
-    fn check(&self, packer: &Packer, group: GroupId, payload: Bytes) -> Result<Entry> {
-        let (index, term, at) = (self.index, self.term, self.lsn());
-        if crc32c::crc32c(&payload) != self.at.crc && !mutant("payload_unchecked_when_read") {
-            return Err(Error::DamagedEntry { group, index, term, at });
-        }
-        if !self.at.packed {
-            return Ok(Entry { index, term, payload });
-        }
-        let payload = packer.unpack(&payload);
-        let payload = payload.map_err(|source| Error::Compressed { group, index, at, source })?;
-        Ok(Entry { index, term, payload })
-    }
-}
-
-/// Sealed segments as memory, the one that was read last at hand.
-struct Maps<'a> {
-    wal: &'a Wal,
-    wanted: bool,
-    last: Option<(u32, Option<Bytes>)>,
-}
-
-impl Maps<'_> {
-    /// The payload at `place`, unchecked, if its segment is mapped.
-    fn payload(&mut self, place: &Place) -> Option<Bytes> {
-        let segment = place.at.segment;
-        if !self.wanted {
-            return None;
-        }
-        if self.last.as_ref().is_none_or(|(last, _)| *last != segment) {
-            self.last = Some((segment, self.wal.mapped(segment).map(Bytes::from_owner)));
-        }
-        let map = self.last.as_ref()?.1.as_ref()?;
-        let (from, to) = (usize::try_from(place.at.offset).ok()?, usize::try_from(place.end()).ok()?);
-        (from <= to && to <= map.len()).then(|| map.slice(from..to))
     }
 }
 
@@ -219,11 +232,9 @@ fn read_run(wal: &Wal, packer: &Packer, group: GroupId, run: &[Place]) -> Result
         .map(|place| {
             let at = usize::try_from(place.at.offset - from).unwrap_or(usize::MAX);
             let payload = span.slice(at..at.saturating_add(place.length()));
-            let mut entry = place.check(packer, group, payload)?;
-            if sparse && !place.at.packed {
-                entry.payload = Bytes::copy_from_slice(&entry.payload);
-            }
-            Ok(entry)
+            // What is decompressed is in a buffer of its own anyhow.
+            let copied = sparse && !place.at.packed;
+            place.entry(packer, group, if copied { Bytes::copy_from_slice(&payload) } else { payload })
         })
         .collect()
 }

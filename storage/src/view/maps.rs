@@ -1,0 +1,30 @@
+//! Payloads from maps of sealed segments, without a copy.
+
+use bytes::Bytes;
+use seawall_wal::Wal;
+
+use super::Place;
+
+/// Sealed segments as memory, the one that was read last at hand.
+pub(crate) struct Maps<'a> {
+    wal: &'a Wal,
+    last: Option<(u32, Option<Bytes>)>,
+}
+
+impl Maps<'_> {
+    /// Those of `wal`.
+    pub(crate) fn new(wal: &Wal) -> Maps<'_> {
+        Maps { wal, last: None }
+    }
+
+    /// The bytes at `place`, unchecked, if its segment is mapped.
+    pub(super) fn stored(&mut self, place: &Place) -> Option<Bytes> {
+        let segment = place.at.segment;
+        if self.last.as_ref().is_none_or(|(last, _)| *last != segment) {
+            self.last = Some((segment, self.wal.mapped(segment).map(Bytes::from_owner)));
+        }
+        let map = self.last.as_ref()?.1.as_ref()?;
+        let (from, to) = (usize::try_from(place.at.offset).ok()?, usize::try_from(place.end()).ok()?);
+        (from <= to && to <= map.len()).then(|| map.slice(from..to))
+    }
+}
