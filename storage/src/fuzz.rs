@@ -12,12 +12,11 @@ use seawall_wal::{Batch, Class, Env, Threads, Wal};
 
 use crate::engine::{Engine, Report};
 use crate::error::{Error, Result};
-use crate::group::{Groups, Pins};
 use crate::look::decode_record;
 use crate::options::Options;
 use crate::pack::Packer;
 use crate::record::{GroupOp, Op, decode, decode_conf_state, encode, encode_conf_state};
-use crate::restore::{Fenced, Found, restore};
+use crate::restore::{Restored, restore};
 use crate::types::{Compression, ConfState, EntryRef, HardState, MetaKey, Point, SnapshotMarker};
 use crate::write::WriteBatch;
 
@@ -104,8 +103,8 @@ pub fn engine_replay(data: &[u8]) {
 pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
     let fork = disk.fork(1);
     let (wal, report) = Wal::open_in(env(&fork), &options.log).expect("nothing rotted");
-    let by_index = restore(&wal, &report.by_footer).map(rendered);
-    let by_record = restore(&wal, &[]).map(rendered);
+    let by_index = restore(&wal, &report.by_footer, Threads::Stepped).map(rendered);
+    let by_record = restore(&wal, &[], Threads::Stepped).map(rendered);
     match (by_index, by_record) {
         (Ok(by_index), Ok(by_record)) => assert_eq!(by_index, by_record, "index and records"),
         (Err(by_index), Err(by_record)) => assert_eq!(by_index.to_string(), by_record.to_string()),
@@ -115,7 +114,7 @@ pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
 }
 
 /// Everything that a replay made, as text: one line for each group, then the segments.
-fn rendered((groups, pins, found, _): (Groups, Pins, Found, Fenced)) -> Vec<String> {
+fn rendered(Restored { groups, pins, found, .. }: Restored) -> Vec<String> {
     let mut lines = vec![format!("{found:?}")];
     for id in groups.ids() {
         let Some(cell) = groups.get(id) else { continue };

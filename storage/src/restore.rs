@@ -6,18 +6,18 @@
 
 mod footers;
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 
 use bytes::Bytes;
 use seawall_wal::look::RecordRef;
 use seawall_wal::mutant::mutant;
-use seawall_wal::{Class, Damage, Lsn, PartInfo, Wal};
+use seawall_wal::{Class, Damage, Lsn, PartInfo, Sealer, Threads, Wal};
 
 use crate::error::{Error, Result};
-use crate::group::{GroupState, Groups, Pins, Settled, States, Uses, apply};
+use crate::group::{FooterSealer, GroupState, Groups, Pins, Settled, States, Uses, apply};
 use crate::record::{GroupOp, Op, decode, decode_conf_state};
-use crate::types::{FencedEntry, GroupId, Location, Small};
+use crate::types::{FencedEntry, GroupId, GroupMap, Location, Small};
 
 /// What a replay found.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +32,7 @@ const FIRST_SEGMENT: u32 = 1;
 
 /// Groups under replay; the first record that names one makes it.
 struct Replay {
-    states: HashMap<GroupId, GroupState>,
+    states: GroupMap<GroupState>,
     released: bool,
 }
 
@@ -59,20 +59,36 @@ pub(crate) type Fenced = Vec<(FencedEntry, Location)>;
 ///
 /// In a damaged place, which only a log has that was opened in spite of it, every record must still say what it
 /// did: then nothing but payloads is missing, and indexes and terms are what they were (INV-5).
-pub(crate) fn restore(wal: &Wal, by_footer: &[u32]) -> Result<(Groups, Pins, Found, Fenced)> {
-    let mut restoring = Restoring::new(wal.first_segment() > FIRST_SEGMENT);
+pub(crate) fn restore(wal: &Wal, by_footer: &[u32], threads: Threads) -> Result<Restored> {
+    let mut restoring = Restoring::new(wal.first_segment() > FIRST_SEGMENT, wal.active_segment());
     let mut from = Lsn::ZERO;
-    for &segment in by_footer {
-        restoring.records(wal, from, Lsn::new(segment, 0))?;
-        from = Lsn::new(segment, 0);
-        let Restoring { replay, pins, found, .. } = &mut restoring;
-        if footers::replay(wal, segment, replay, pins, found)? {
-            from = Lsn::new(segment.saturating_add(1), 0);
+    thread::scope(|scope| {
+        let mut footers = footers::read(scope, wal, by_footer, threads);
+        for &segment in by_footer {
+            restoring.records(wal, from, Lsn::new(segment, 0))?;
+            from = Lsn::new(segment, 0);
+            let footer = footers.next().unwrap_or_else(|| wal.footer(segment))?;
+            let Restoring { replay, pins, found, .. } = &mut restoring;
+            if footers::replay(wal, segment, footer, replay, pins, found)? {
+                from = Lsn::new(segment.saturating_add(1), 0);
+            }
         }
-    }
+        Result::Ok(())
+    })?;
     let end = wal.durable();
     restoring.records(wal, from, end)?;
     restoring.finish(end)
+}
+
+/// The groups as the log has them.
+#[derive(Default)]
+pub(crate) struct Restored {
+    pub(crate) groups: Groups,
+    pub(crate) pins: Pins,
+    pub(crate) found: Found,
+    pub(crate) fenced: Fenced,
+    /// Has seen the records of the segment in use.
+    pub(crate) sealer: FooterSealer,
 }
 
 /// A replay, and what it has found so far.
@@ -81,18 +97,23 @@ struct Restoring {
     pins: Pins,
     found: Found,
     fenced: Fenced,
+    sealer: FooterSealer,
+    /// The segment in use.
+    active: u32,
     ops: Vec<GroupOp>,
     locations: Vec<Location>,
     smalls: Vec<Small>,
 }
 
 impl Restoring {
-    fn new(released: bool) -> Restoring {
+    fn new(released: bool, active: u32) -> Restoring {
         Restoring {
-            replay: Replay { states: HashMap::new(), released },
+            replay: Replay { states: GroupMap::default(), released },
             pins: Pins::default(),
             found: Found::default(),
             fenced: Vec::new(),
+            sealer: FooterSealer::default(),
+            active,
             ops: Vec::new(),
             locations: Vec::new(),
             smalls: Vec::new(),
@@ -106,6 +127,9 @@ impl Restoring {
                 Ok(record) => {
                     let (at, class, meta) = (record.lsn(), record.class(), record.meta());
                     self.record(at, class, meta, &mut record.parts(), record.part_count(), &[])?;
+                    if at.segment() == self.active {
+                        self.sealer.record(at, meta, &mut record.parts().map(|(info, _)| info));
+                    }
                 }
                 Err(seawall_wal::Error::Corrupt { path, damage }) => match damage[..] {
                     [damage] if wal.damaged().contains(&damage) => self.damaged(wal, &damage)?,
@@ -182,9 +206,10 @@ impl Restoring {
         Err(Error::Unaccounted { from: damage.from, to: damage.to, what: damage.what })
     }
 
-    fn finish(mut self, end: Lsn) -> Result<(Groups, Pins, Found, Fenced)> {
+    fn finish(mut self, end: Lsn) -> Result<Restored> {
         settle(&mut self.replay.states, end, &mut self.found)?;
-        Ok((Groups::new(self.replay.states), self.pins, self.found, self.fenced))
+        let Restoring { pins, found, fenced, sealer, .. } = self;
+        Ok(Restored { groups: Groups::new(self.replay.states), pins, found, fenced, sealer })
     }
 }
 
@@ -218,7 +243,7 @@ fn small_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupOp)> {
 }
 
 /// Checks every group once all records are applied, the lowest number first so that the error is stable.
-fn settle(states: &mut HashMap<GroupId, GroupState>, at: Lsn, found: &mut Found) -> Result<()> {
+fn settle(states: &mut GroupMap<GroupState>, at: Lsn, found: &mut Found) -> Result<()> {
     let mut ids: Vec<GroupId> = states.keys().copied().collect();
     ids.sort_unstable();
     for group in ids {
@@ -249,7 +274,7 @@ mod tests {
 
     /// Groups after the replay of `ops`, each entry in a part of its own.
     fn replayed(released: bool, ops: &[(GroupId, Op)]) -> Result<Found> {
-        let mut replay = Replay { states: HashMap::new(), released };
+        let mut replay = Replay { states: GroupMap::default(), released };
         let ops: Vec<GroupOp> = ops.iter().map(|(group, op)| GroupOp { group: *group, op: *op }).collect();
         let locations = vec![Location::default(); ops.iter().map(|op| op.op.parts() as usize).sum()];
         let (mut uses, mut found) = (Uses::default(), Found::default());
@@ -288,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_record_with_too_few_parts_is_damage() {
-        let mut replay = Replay { states: HashMap::new(), released: false };
+        let mut replay = Replay { states: GroupMap::default(), released: false };
         let ops = [GroupOp { group: 1, op: entries(1, 2) }];
         let at = Lsn::new(1, 4096);
         let error = apply(&mut replay, at, &ops, &[Location::default()], &[], &mut Uses::default());

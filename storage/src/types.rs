@@ -67,6 +67,9 @@ pub struct FencedEntry {
     pub term: u64,
 }
 
+/// Values by group. Numbers of groups are the caller's own, so a fast hash will do.
+pub(crate) type GroupMap<V> = std::collections::HashMap<GroupId, V, foldhash::fast::RandomState>;
+
 /// The members of a group, as Raft's joint consensus names them.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConfState {

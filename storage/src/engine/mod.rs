@@ -17,11 +17,11 @@ use seawall_wal::{Env, Threads, Ticket, Wal};
 use crate::cache::{CacheStats, Tail};
 use crate::compact::{self, Sweep};
 use crate::error::{Error, Result};
-use crate::group::{FooterSealer, GroupState, Groups, Pins};
+use crate::group::{GroupState, Groups, Pins};
 use crate::keeper::Keeper;
 use crate::options::Options;
 use crate::pack::{CompressionStats, Packer};
-use crate::restore::{self, Fenced, Found};
+use crate::restore::{self, Fenced, Found, Restored};
 use crate::rewrite::{Rewrite, RewriteStats};
 use crate::types::{FencedEntry, GroupId, Location};
 use crate::write::{self, WriteBatch};
@@ -182,23 +182,19 @@ impl Engine {
         threads: Threads,
         options: &Options,
     ) -> Result<(Engine, Report)> {
-        let (groups, pins, found, fenced) = restore::restore(&wal, &log.by_footer)?;
-        let Found { records, groups: count, entries } = found;
-        let engine = Engine::start(wal, threads, (groups, pins, fenced), options)?;
-        Ok((engine, Report { log, records, groups: count, entries }))
+        let restored = restore::restore(&wal, &log.by_footer, threads)?;
+        let Found { records, groups, entries } = restored.found;
+        let engine = Engine::start(wal, threads, restored, options)?;
+        Ok((engine, Report { log, records, groups, entries }))
     }
 
     fn fresh(wal: Wal, threads: Threads, options: &Options) -> Result<Engine> {
-        Engine::start(wal, threads, (Groups::new([]), Pins::default(), Vec::new()), options)
+        Engine::start(wal, threads, Restored::default(), options)
     }
 
-    fn start(
-        wal: Wal,
-        threads: Threads,
-        (groups, pins, fenced): (Groups, Pins, Fenced),
-        options: &Options,
-    ) -> Result<Engine> {
-        wal.set_sealer(Box::new(FooterSealer::default()))?;
+    fn start(wal: Wal, threads: Threads, restored: Restored, options: &Options) -> Result<Engine> {
+        let Restored { groups, pins, fenced, sealer, .. } = restored;
+        wal.resume_sealer(Box::new(sealer));
         let core = Arc::new(Core {
             wal: RwLock::new(Some(wal)),
             groups,

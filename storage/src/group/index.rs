@@ -22,6 +22,8 @@ pub(super) struct LogIndex {
     len: usize,
     /// All but the last are full.
     chunks: VecDeque<Chunk>,
+    /// More is to come soon: chunks grow by doubling.
+    loading: bool,
 }
 
 /// Up to [`CHUNK`] locations. Entries of one group share their segment with their neighbours, so it is
@@ -74,11 +76,12 @@ impl Chunk {
     }
 
     /// Takes as many of `locations` as fit; returns the others.
-    fn fill<'a>(&mut self, locations: &'a [Location]) -> &'a [Location] {
+    fn fill<'a>(&mut self, locations: &'a [Location], loading: bool) -> &'a [Location] {
         let (now, rest) = locations.split_at((CHUNK - self.places.len()).min(locations.len()));
         let len = self.places.len() + now.len();
         if len > self.places.capacity() {
-            self.places.reserve_exact(len.next_multiple_of(STEP) - self.places.len());
+            let room = if loading { len.next_power_of_two().max(STEP) } else { len.next_multiple_of(STEP) };
+            self.places.reserve_exact(room - self.places.len());
         }
         for run in now.chunk_by(|a, b| a.segment == b.segment) {
             let segment = run.first().map_or(0, |at| at.segment);
@@ -132,6 +135,19 @@ impl LogIndex {
         self.len == 0
     }
 
+    /// An empty one that will get many entries in many pieces, until [`LogIndex::loaded`] is called.
+    pub(super) fn loading() -> LogIndex {
+        LogIndex { loading: true, ..LogIndex::default() }
+    }
+
+    /// Gives back what loading took too much.
+    pub(super) fn loaded(&mut self) {
+        self.loading = false;
+        if let Some(chunk) = self.chunks.back_mut() {
+            chunk.places.shrink_to(chunk.places.len().next_multiple_of(STEP));
+        }
+    }
+
     /// Index of the first entry; meaningless while empty.
     pub(super) fn first(&self) -> u64 {
         self.first
@@ -171,7 +187,7 @@ impl LogIndex {
                 self.chunks.push_back(Chunk::default());
             }
             let Some(chunk) = self.chunks.back_mut() else { return };
-            locations = chunk.fill(locations);
+            locations = chunk.fill(locations, self.loading);
         }
     }
 
@@ -237,7 +253,7 @@ impl LogIndex {
 
     /// Makes an emptied run start at `index`.
     pub(super) fn restart(&mut self, index: u64) {
-        *self = LogIndex { first: index, ..LogIndex::default() };
+        *self = LogIndex { first: index, loading: self.loading, ..LogIndex::default() };
     }
 }
 

@@ -3,14 +3,13 @@
 //! lock of each of its groups, taken in ascending order, from validation to publication, so records of a
 //! group reach the log in the order in which they were validated; readers only wait for publications.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::state::GroupState;
 use super::states::States;
-use crate::types::GroupId;
+use crate::types::{GroupId, GroupMap};
 
 /// Shards of the table; enough that writers of different groups rarely meet.
 const SHARDS: u64 = 64;
@@ -36,12 +35,18 @@ impl Cell {
     }
 }
 
-type Shard = RwLock<HashMap<GroupId, Arc<Cell>>>;
+type Shard = RwLock<GroupMap<Arc<Cell>>>;
 
 /// The table of groups.
 #[derive(Debug)]
 pub(crate) struct Groups {
     shards: Vec<Shard>,
+}
+
+impl Default for Groups {
+    fn default() -> Groups {
+        Groups::new([])
+    }
 }
 
 /// Groups locked for one batch, ascending. Those that still do not exist when it is dropped leave the table.
@@ -59,7 +64,7 @@ struct LockedCell {
 impl Groups {
     /// The table after a replay.
     pub(crate) fn new(states: impl IntoIterator<Item = (GroupId, GroupState)>) -> Groups {
-        let mut shards: Vec<HashMap<GroupId, Arc<Cell>>> = (0..SHARDS).map(|_| HashMap::new()).collect();
+        let mut shards: Vec<GroupMap<Arc<Cell>>> = (0..SHARDS).map(|_| GroupMap::default()).collect();
         for (group, state) in states {
             if let Some(shard) = shards.get_mut(shard_of(group)) {
                 shard.insert(group, Arc::new(Cell { state: RwLock::new(state), ..Cell::default() }));

@@ -56,7 +56,8 @@ pub(crate) enum Settled {
 impl GroupState {
     /// A group before the first record of a replay; `released` says that the log has lost its prefix.
     pub(crate) fn before_replay(released: bool) -> GroupState {
-        GroupState { end: if released { End::Open } else { End::Known }, ..GroupState::default() }
+        let end = if released { End::Open } else { End::Known };
+        GroupState { end, log: LogIndex::loading(), ..GroupState::default() }
     }
 
     /// Whether anything is known of the group.
@@ -353,6 +354,7 @@ impl GroupState {
             return Settled::Absent;
         }
         self.end = End::Known;
+        self.log.loaded();
         if !self.moved.is_empty() && !self.adopt() {
             // The first hole: before the copies, or behind one of them.
             let mut first = self.first_index();

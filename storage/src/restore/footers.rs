@@ -4,9 +4,11 @@
 //! replayed instead; the same `apply` changes the groups. Fails: as the replay of the records does.
 
 use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::{Builder, Scope};
 
 use bytes::Bytes;
-use seawall_wal::{Lsn, Wal};
+use seawall_wal::{Lsn, Threads, Wal};
 
 use super::{Found, Replay};
 use crate::error::{Error, Result};
@@ -14,16 +16,41 @@ use crate::group::{Pins, Uses};
 use crate::record::{Footer, FooterOp, decode_conf_state};
 use crate::types::{Location, Small};
 
+/// Footers that are read before they are wanted: a few hundred KiB each.
+const AHEAD: usize = 4;
+
+/// A footer as the log has it; `None` if it has none.
+type Read = std::result::Result<Option<seawall_wal::Footer>, seawall_wal::Error>;
+
+/// The footers of `segments` in order; if there may be threads, one reads them while others are replayed.
+pub(super) fn read<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    wal: &'scope Wal,
+    segments: &'scope [u32],
+    threads: Threads,
+) -> Box<dyn Iterator<Item = Read> + 'scope> {
+    let footers = || segments.iter().map(|segment| wal.footer(*segment));
+    let (sender, receiver) = sync_channel(AHEAD);
+    // Ends early when the replay has failed and nobody receives.
+    let reader = move || footers().try_for_each(|footer| sender.send(footer)).unwrap_or_default();
+    let spawn = || Builder::new().name("seawall-footers".into()).spawn_scoped(scope, reader);
+    if threads == Threads::Spawned && spawn().is_ok() {
+        return Box::new(receiver.into_iter());
+    }
+    Box::new(footers())
+}
+
 /// Replays `segment` from its index. `false`, and nothing was changed, if the records must be read: there is
 /// no index of this version, or a conf state or metadata value that it names does not check.
 pub(super) fn replay(
     wal: &Wal,
     segment: u32,
+    footer: Option<seawall_wal::Footer>,
     replay: &mut Replay,
     pins: &Pins,
     found: &mut Found,
 ) -> Result<bool> {
-    let Some(group) = wal.footer(segment)? else { return Ok(false) };
+    let Some(group) = footer else { return Ok(false) };
     let Some(footer) = Footer::decode(group.index(), segment) else { return Ok(false) };
     let Some(smalls) = smalls(wal, &footer, group.lsn()) else { return Ok(false) };
     let mut uses = Uses::default();
