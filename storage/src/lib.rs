@@ -46,6 +46,7 @@
 //!
 //! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group. Off by default.
 //! - `zstd`: compresses the payloads of entries. On by default; a build without it refuses to read what is compressed.
+//! - `conformance`: the module `conformance`, a suite that holds any store to what Raft cores ask for. Off by default.
 //! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
 //!
 //! # Modules
@@ -73,6 +74,9 @@ mod view;
 mod write;
 
 mod engine;
+
+#[cfg(feature = "conformance")]
+pub mod conformance;
 
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
