@@ -51,7 +51,7 @@
 //!
 //! # Modules
 //!
-//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, pack; error; group; write,
+//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, pace, pack; error; group; write,
 //! restore, view, compact, rewrite; engine; adapters. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
@@ -59,6 +59,7 @@ mod types;
 mod cache;
 mod keeper;
 mod options;
+mod pace;
 mod pack;
 mod record;
 
@@ -85,6 +86,7 @@ pub mod fuzz;
 pub mod raft_rs;
 
 pub use cache::CacheStats;
+pub use compact::RestateStats;
 pub use engine::{BlockedBy, Blocker, Engine, Group, PinnedReader, ReaderStats, Report, Stats};
 pub use error::{Error, Fault};
 pub use options::{Options, OutOfRange};
