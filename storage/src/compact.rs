@@ -1,6 +1,6 @@
 //! Giving the prefix of the log back: moves small state out of the oldest segment, then releases it.
-//! Place on the data's way: behind every write, on the writer's thread, in bounded pieces; no caller drives
-//! it. Invariants: a segment goes only when nothing in it or below it is live, is the latest small state of
+//! Place on the data's way: beside the writes, in bounded pieces on the engine's own thread, or behind each write
+//! where there is none; no caller drives it. Invariants: a segment goes only when nothing in it or below it is live, is the latest small state of
 //! a group, or is being read or written. Fails: with the log's error; the next write meets the same.
 
 use std::sync::Arc;
@@ -19,7 +19,24 @@ const MOVE_BYTES_MAX: usize = 64 << 10;
 
 /// How far the work has come.
 #[derive(Debug, Default)]
-pub(crate) struct Sweep(Mutex<Progress>);
+pub(crate) struct Sweep {
+    progress: Mutex<Progress>,
+    /// Apart, so that who asks waits for no I/O.
+    stats: Mutex<RestateStats>,
+}
+
+/// Small state that was repeated since the engine was opened, so that old segments can go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RestateStats {
+    /// Records that it took.
+    pub pieces: u64,
+    /// Pieces of small state in them.
+    pub states: u64,
+    /// Bytes of these records.
+    pub bytes: u64,
+    /// Bytes of the largest of them.
+    pub piece_bytes_max: u64,
+}
 
 #[derive(Debug, Default)]
 struct Progress {
@@ -31,8 +48,15 @@ struct Progress {
     released: u32,
 }
 
+impl Sweep {
+    pub(crate) fn stats(&self) -> RestateStats {
+        *self.stats.lock()
+    }
+}
+
 /// One step: if only small state keeps the oldest segment, repeats that of up to `groups_max` groups in
-/// one lazy record; then tells the log what may go.
+/// one lazy record; then tells the log what may go. Returns the bytes of the record if there was something to
+/// repeat; 0 if the groups were busy.
 ///
 /// The log lets go of segments only behind a durable group that says so, and that group lies behind the
 /// records that made them dead: a crash finds the old state or the new one, never neither (INV-6).
@@ -42,9 +66,10 @@ pub(crate) fn advance(
     pins: &Pins,
     sweep: &Sweep,
     groups_max: usize,
-) -> Result<()> {
+) -> Result<Option<u64>> {
     // One thread at a time; the others have nothing to wait for.
-    let Some(mut progress) = sweep.0.try_lock() else { return Ok(()) };
+    let Some(mut progress) = sweep.progress.try_lock() else { return Ok(None) };
+    let mut repeated = None;
     if let Some(segment) = pins.only_state(|| wal.active_segment()) {
         if progress.segment != segment || progress.groups.is_empty() {
             progress.segment = segment;
@@ -52,8 +77,22 @@ pub(crate) fn advance(
         }
         let rest = progress.groups.len().saturating_sub(groups_max);
         let chosen = progress.groups.split_off(rest);
-        progress.groups.extend(restate(wal, groups, pins, segment, chosen)?);
+        let (later, bytes) = restate(wal, groups, pins, sweep, segment, chosen)?;
+        progress.groups.extend(later);
+        repeated = Some(bytes);
     }
+    release(wal, pins, &mut progress)?;
+    Ok(repeated)
+}
+
+/// Tells the log what may go, and nothing else.
+pub(crate) fn release_only(wal: &Wal, pins: &Pins, sweep: &Sweep) -> Result<()> {
+    // Who has it will do the same.
+    let Some(mut progress) = sweep.progress.try_lock() else { return Ok(()) };
+    release(wal, pins, &mut progress)
+}
+
+fn release(wal: &Wal, pins: &Pins, progress: &mut Progress) -> Result<()> {
     let floor = pins.floor(|| wal.active_segment());
     if floor > progress.released.max(wal.first_segment()) {
         wal.release(if mutant("one_segment_too_many_released") { floor + 1 } else { floor })?;
@@ -63,14 +102,15 @@ pub(crate) fn advance(
 }
 
 /// Repeats the small state of `chosen` that was last said in segments up to `segment`. Returns the groups
-/// that were busy, or too many for one record; a busy group is likely to write its state itself.
+/// that were busy, or too many for one record, and the record's bytes; a busy group is likely to write its state itself.
 fn restate(
     wal: &Wal,
     groups: &Groups,
     pins: &Pins,
+    sweep: &Sweep,
     segment: u32,
     chosen: Vec<GroupId>,
-) -> Result<Vec<GroupId>> {
+) -> Result<(Vec<GroupId>, u64)> {
     let (locked, mut later) = groups.try_lock(chosen);
     let (mut record, mut ops, mut smalls) = (Batch::new(), Vec::new(), Vec::new());
     // A piece has at most a quarter of a record, so one more always fits.
@@ -101,12 +141,19 @@ fn restate(
             ops.push(GroupOp { group, op });
         }
     }
+    let mut bytes = 0;
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
         publish(wal, pins, &locked, &ops, &smalls, &record, Class::Lazy)?;
+        bytes = record.encoded_len() as u64;
+        let mut stats = sweep.stats.lock();
+        stats.pieces += 1;
+        stats.states += ops.len() as u64;
+        stats.bytes += bytes;
+        stats.piece_bytes_max = stats.piece_bytes_max.max(bytes);
     }
-    Ok(later)
+    Ok((later, bytes))
 }
 
 #[cfg(test)]

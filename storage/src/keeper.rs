@@ -5,25 +5,35 @@
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::time::Duration;
 
-/// Pause between two pieces of work, so that writers come between them.
-const PAUSE: Duration = Duration::from_millis(1);
+/// What is to come after a piece of work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Next {
+    /// There is no more until the thread is woken.
+    Sleep,
+    /// There is more, after a pause.
+    Again(Duration),
+    /// The owner is gone.
+    End,
+}
 
 /// Wakes the thread; dropping it ends the thread.
 #[derive(Debug)]
 pub(crate) struct Keeper(SyncSender<()>);
 
 impl Keeper {
-    /// Starts a thread that, when woken, calls `step` while it says `Some(true)`; `None` ends it.
-    pub(crate) fn spawn(step: impl Fn() -> Option<bool> + Send + 'static) -> std::io::Result<Keeper> {
+    /// Starts a thread that, when woken, calls `step` as it says.
+    pub(crate) fn spawn(step: impl Fn() -> Next + Send + 'static) -> std::io::Result<Keeper> {
         // One signal is enough, however many pieces of work it stands for.
         let (sender, receiver) = sync_channel(1);
         std::thread::Builder::new().name("seawall-keeper".into()).spawn(move || {
             while receiver.recv().is_ok() {
                 loop {
                     match step() {
-                        Some(true) => std::thread::sleep(PAUSE),
-                        Some(false) => break,
-                        None => return,
+                        // Others that want the processor have it even then.
+                        Next::Again(Duration::ZERO) => std::thread::yield_now(),
+                        Next::Again(pause) => std::thread::sleep(pause),
+                        Next::Sleep => break,
+                        Next::End => return,
                     }
                 }
             }

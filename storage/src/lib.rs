@@ -46,11 +46,12 @@
 //!
 //! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group. Off by default.
 //! - `zstd`: compresses the payloads of entries. On by default; a build without it refuses to read what is compressed.
+//! - `conformance`: the module `conformance`, a suite that holds any store to what Raft cores ask for. Off by default.
 //! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
 //!
 //! # Modules
 //!
-//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, pack; error; group; write,
+//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, pace, pack; error; group; write,
 //! restore, view, compact, rewrite; engine; adapters. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
@@ -58,6 +59,7 @@ mod types;
 mod cache;
 mod keeper;
 mod options;
+mod pace;
 mod pack;
 mod record;
 
@@ -74,6 +76,9 @@ mod write;
 
 mod engine;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
+
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 
@@ -81,6 +86,7 @@ pub mod fuzz;
 pub mod raft_rs;
 
 pub use cache::CacheStats;
+pub use compact::RestateStats;
 pub use engine::{BlockedBy, Blocker, Engine, Group, PinnedReader, ReaderStats, Report, Stats};
 pub use error::{Error, Fault};
 pub use options::{Options, OutOfRange};

@@ -15,13 +15,14 @@ use crate::types::Compression;
 pub struct Options {
     /// Options of the log below: segment size in bytes, strategy.
     pub log: seawall_wal::Options,
-    /// How many groups' small state one write may move out of the oldest segment, 1 to 1024; default 64.
+    /// How many groups' small state one record may move out of the oldest segment, 1 to 1024; default 64.
     ///
-    /// More frees segments sooner, fewer keeps single writes shorter: the caller whose write comes next
-    /// pays for copying this many hard states, conf states and compaction points into the log's queue.
+    /// More frees segments sooner, fewer keeps records shorter: a group is not written while its state is copied.
+    /// No record takes more than about 64 KiB of it, but for the last piece.
     pub restate_groups_max: usize,
     /// Bytes that the log may be longer than twice the live entries in it, 0 to 2^40; beyond that the oldest
-    /// segments' live entries are copied to its end, so that they can go. Default 256 MiB.
+    /// segments' live entries are copied to its end, so that they can go: paced by what callers write, the faster
+    /// the longer the log is, and at full speed from twice as many bytes on. Default 256 MiB.
     pub slack_bytes: usize,
     /// When and how payloads are compressed; `None` leaves them as they are. Default: from 8 KiB on, at level 1.
     /// Without the feature `zstd` nothing is compressed.

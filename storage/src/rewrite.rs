@@ -66,19 +66,38 @@ impl Rewrite {
         self.stats.lock().clone()
     }
 
-    /// Copies one piece, if the log is longer than twice what lives in it and `slack_bytes` more. Returns
-    /// whether there is more to do.
-    pub(crate) fn step(&self, wal: &Wal, groups: &Groups, pins: &Pins, slack_bytes: u64) -> Result<bool> {
-        // One thread at a time; the others have nothing to wait for.
-        let Some(mut progress) = self.progress.try_lock() else { return Ok(false) };
-        let Some((segment, live_bytes)) = pins.movable(|| wal.active_segment()) else {
-            return Ok(false);
-        };
+    /// Bytes that the log is longer than twice what lives in it and `slack_bytes` more, which it has to be for
+    /// anything to be copied; and the segment that comes first.
+    fn due(wal: &Wal, pins: &Pins, slack_bytes: u64) -> Option<(u32, u64)> {
+        let (segment, live_bytes) = pins.movable(|| wal.active_segment())?;
         let segments = u64::from(wal.active_segment().saturating_sub(wal.first_segment())) + 1;
         let log_bytes = segments.saturating_mul(wal.segment_bytes());
-        let stuck = self.stats.lock().stuck.as_ref().is_some_and(|(at, _)| *at == segment);
-        if log_bytes <= live_bytes.saturating_mul(2).saturating_add(slack_bytes) || stuck {
-            return Ok(false);
+        let limit = live_bytes.saturating_mul(2).saturating_add(slack_bytes);
+        Some((segment, log_bytes.checked_sub(limit).filter(|excess| *excess > 0)?))
+    }
+
+    /// How far the log is beyond where rewriting begins, in bytes.
+    pub(crate) fn excess(wal: &Wal, pins: &Pins, slack_bytes: u64) -> u64 {
+        Rewrite::due(wal, pins, slack_bytes).map_or(0, |(_, excess)| excess)
+    }
+
+    /// Copies one piece, if the log is longer than twice what lives in it and `slack_bytes` more. Returns the
+    /// bytes of payload copied, or `None` if there is nothing to do.
+    ///
+    /// The padding of groups that had a block to themselves is nothing that lives, so segments that are mostly
+    /// padding count as what they are, and copies are dense.
+    pub(crate) fn step(
+        &self,
+        wal: &Wal,
+        groups: &Groups,
+        pins: &Pins,
+        slack_bytes: u64,
+    ) -> Result<Option<u64>> {
+        // One thread at a time; the others have nothing to wait for.
+        let Some(mut progress) = self.progress.try_lock() else { return Ok(None) };
+        let Some((segment, _)) = Rewrite::due(wal, pins, slack_bytes) else { return Ok(None) };
+        if self.stats.lock().stuck.as_ref().is_some_and(|(at, _)| *at == segment) {
+            return Ok(None);
         }
         if progress.segment != segment || progress.groups.is_empty() {
             progress.segment = segment;
@@ -93,15 +112,15 @@ impl Rewrite {
             // It stays whatever becomes of the others in it.
             if let Some(error) = damaged {
                 self.stats.lock().stuck = Some((segment, error));
-                return Ok(false);
+                return Ok(None);
             }
-            return Ok(!progress.groups.is_empty());
+            return Ok((!progress.groups.is_empty()).then_some(0));
         }
         let (entries, bytes) = copy(wal, groups, pins, sources)?;
         let mut stats = self.stats.lock();
         stats.entries += entries;
         stats.bytes += bytes;
-        Ok(true)
+        Ok(Some(bytes))
     }
 }
 

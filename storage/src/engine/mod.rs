@@ -10,16 +10,18 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use parking_lot::{MappedRwLockReadGuard, RwLock, RwLockReadGuard};
+use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use seawall_wal::{Env, Threads, Ticket, Wal};
 
 use crate::cache::{CacheStats, Tail};
-use crate::compact::{self, Sweep};
+use crate::compact::{self, RestateStats, Sweep};
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Pins};
-use crate::keeper::Keeper;
+use crate::keeper::{Keeper, Next};
 use crate::options::Options;
+use crate::pace::Pace;
 use crate::pack::{CompressionStats, Packer};
 use crate::restore::{self, Fenced, Found, Restored};
 use crate::rewrite::{Rewrite, RewriteStats};
@@ -56,6 +58,7 @@ struct Core {
     keeper: OnceLock<Keeper>,
     /// The segment being written when the keeper was last woken.
     seen: AtomicU32,
+    pace: Mutex<Pace>,
     options: Options,
 }
 
@@ -92,6 +95,8 @@ pub struct Stats {
     pub cache: CacheStats,
     /// What was copied out of old segments.
     pub rewrite: RewriteStats,
+    /// Small state that was repeated.
+    pub restate: RestateStats,
     /// What compression made of payloads.
     pub compression: CompressionStats,
 }
@@ -208,11 +213,12 @@ impl Engine {
             rewrite: Rewrite::default(),
             keeper: OnceLock::new(),
             seen: AtomicU32::new(0),
+            pace: Mutex::new(Pace::new()),
             options: options.clone(),
         });
         if threads == Threads::Spawned {
             let weak = Arc::downgrade(&core);
-            let step = move || weak.upgrade().map(|core| core.rewrite().unwrap_or(false));
+            let step = move || weak.upgrade().map_or(Next::End, |core| core.keep().unwrap_or(Next::Sleep));
             let keeper = Keeper::spawn(step).map_err(|source| Error::Thread { source: Arc::new(source) })?;
             let _ = core.keeper.set(keeper);
         }
@@ -313,6 +319,7 @@ impl Engine {
             segments: (wal.first_segment(), wal.active_segment()),
             cache: core.tail.stats(),
             rewrite: core.rewrite.stats(),
+            restate: core.sweep.stats(),
             compression: core.packer.stats(),
             blocker: core.blocker(&wal),
             readers: core.readers.stats(&wal),
@@ -327,16 +334,25 @@ impl Core {
     }
 
     fn advance(&self, wal: &Wal) -> Result<()> {
-        compact::advance(wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)?;
         match self.keeper.get() {
-            // There is something to do at most once per segment.
             Some(keeper) => {
+                compact::release_only(wal, &self.pins, &self.sweep)?;
                 let segment = wal.active_segment();
-                if self.seen.swap(segment, Ordering::Relaxed) != segment {
+                // Entries are copied at most once per segment, small state whenever nothing else is left.
+                if self.seen.swap(segment, Ordering::Relaxed) != segment
+                    || self.pins.only_state(|| segment).is_some()
+                {
                     keeper.wake();
                 }
             }
             None => {
+                compact::advance(
+                    wal,
+                    &self.groups,
+                    &self.pins,
+                    &self.sweep,
+                    self.options.restate_groups_max,
+                )?;
                 self.rewrite.step(wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
             }
         }
@@ -370,12 +386,20 @@ impl Core {
         })
     }
 
-    /// One piece of rewriting, and the release of what it freed; whether there is more.
-    fn rewrite(&self) -> Result<bool> {
-        let wal = self.wal()?;
-        let more = self.rewrite.step(&wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
-        compact::advance(&wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)?;
-        Ok(more)
+    /// One piece of the work that nobody waits for: rewriting, small state, and the release of what they freed.
+    fn keep(&self) -> Result<Next> {
+        let (wal, slack) = (self.wal()?, self.options.slack_bytes as u64);
+        let copied = self.rewrite.step(&wal, &self.groups, &self.pins, slack)?;
+        let groups_max = self.options.restate_groups_max;
+        let repeated = compact::advance(&wal, &self.groups, &self.pins, &self.sweep, groups_max)?;
+        // Groups that are busy are likely to write their state themselves; their writes wake this again.
+        let repeated = repeated.filter(|bytes| *bytes > 0);
+        if copied.is_none() && repeated.is_none() {
+            return Ok(Next::Sleep);
+        }
+        let (piece, total) = (copied.unwrap_or(0) + repeated.unwrap_or(0), wal.stats().record_bytes);
+        let excess = Rewrite::excess(&wal, &self.pins, slack);
+        Ok(Next::Again(self.pace.lock().pause(Instant::now(), total, piece, excess, slack)))
     }
 }
 
