@@ -7,14 +7,15 @@ use std::fs;
 
 /// Processor time since the machine, and this process, began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Ticks {
+pub struct Ticks {
     total: u64,
     busy: u64,
     own: u64,
 }
 
 impl Ticks {
-    pub(crate) fn now() -> Option<Ticks> {
+    /// As of now.
+    pub fn now() -> Option<Ticks> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         Ticks::parse(&stat, &fs::read_to_string("/proc/self/stat").ok()?)
     }
@@ -32,7 +33,7 @@ impl Ticks {
     }
 
     /// Share of all processors that others used since `before`.
-    pub(crate) fn others_since(&self, before: &Ticks) -> f64 {
+    pub fn others_since(&self, before: &Ticks) -> f64 {
         let total = self.total.saturating_sub(before.total).max(1);
         let own = self.own.saturating_sub(before.own);
         self.busy.saturating_sub(before.busy).saturating_sub(own) as f64 / total as f64

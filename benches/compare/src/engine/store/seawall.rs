@@ -1,0 +1,100 @@
+//! Seawall's engine, through its public interface alone.
+
+use super::{Setup, Store};
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use seawall::{Engine, EntryRef, Options, Stats, Ticket, WriteBatch};
+use std::path::Path;
+
+/// Slack that no run reaches: nothing is ever copied.
+const NEVER_BYTES: usize = 1 << 40;
+
+/// An engine.
+pub(crate) struct Seawall(Engine);
+
+impl Seawall {
+    /// The engine's own figures.
+    pub(crate) fn stats(&self) -> Result<Stats> {
+        self.0.stats().context("figures of seawall")
+    }
+}
+
+fn options(setup: &Setup) -> Options {
+    let mut options = Options {
+        slack_bytes: setup.slack_bytes.unwrap_or(NEVER_BYTES),
+        cache_bytes: setup.cache_bytes,
+        ..Options::default()
+    };
+    options.log.segment_bytes = setup.segment_bytes;
+    options
+}
+
+impl Store for Seawall {
+    const NAME: &'static str = "seawall";
+    type Writer = WriteBatch;
+    type Ticket = Ticket;
+
+    fn create(dir: &Path, setup: &Setup) -> Result<Seawall> {
+        Ok(Seawall(Engine::create(dir, &options(setup)).context("create seawall")?))
+    }
+
+    fn open(dir: &Path, setup: &Setup) -> Result<Seawall> {
+        let (engine, _) = Engine::open(dir, &options(setup)).context("open seawall")?;
+        Ok(Seawall(engine))
+    }
+
+    fn close(self) -> Result<()> {
+        self.0.close().context("close seawall")
+    }
+
+    fn writer(&self) -> WriteBatch {
+        WriteBatch::new()
+    }
+
+    fn append(batch: &mut WriteBatch, group: u64, first: u64, count: u64, payload: &Bytes) -> Result<()> {
+        let entry = |index| EntryRef { index, term: 1, payload };
+        if count == 1 {
+            batch.append(group, &[entry(first)]);
+        } else {
+            let entries: Vec<_> = (first..first + count).map(entry).collect();
+            batch.append(group, &entries);
+        }
+        Ok(())
+    }
+
+    fn compact(batch: &mut WriteBatch, group: u64, index: u64) {
+        batch.compact(group, index);
+    }
+
+    fn submit(&self, batch: &mut WriteBatch) -> Result<Ticket> {
+        self.0.write(batch).context("write to seawall")
+    }
+
+    fn wait(&self, ticket: Ticket) -> Result<()> {
+        ticket.wait().context("wait for seawall")?;
+        Ok(())
+    }
+
+    fn submit_lazily(&self, batch: &mut WriteBatch) -> Result<()> {
+        self.submit(batch).map(drop)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.0.flush().context("flush seawall")
+    }
+
+    fn read(&self, group: u64, low: u64, high: u64) -> Result<(u64, u64)> {
+        let entries = self.0.group(group).entries(low, high, None).context("read from seawall")?;
+        let bytes = entries.iter().map(|entry| entry.payload.len() as u64).sum();
+        Ok((entries.len() as u64, bytes))
+    }
+
+    fn last_index(&self, group: u64) -> u64 {
+        self.0.group(group).last_index()
+    }
+
+    /// It does everything by itself.
+    fn tidy(&self) -> Result<()> {
+        Ok(())
+    }
+}
