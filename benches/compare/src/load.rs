@@ -100,10 +100,8 @@ impl Window {
 type Way = (&'static str, fn(Options) -> Options);
 
 /// Ways to run Seawall, which are run side by side.
-const VARIANTS: &[Way] = &[
-    ("auto", |options| options),
-    ("posix", |options| Options { backend: Backend::Posix, ..options }),
-];
+const VARIANTS: &[Way] =
+    &[("auto", |options| options), ("posix", |options| Options { backend: Backend::Posix, ..options })];
 
 /// One of them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -62,7 +62,8 @@ unsafe impl GlobalAlloc for Counting {
         add(bytes, 1);
         // SAFETY: passed on as it came.
         let moved = unsafe { System.realloc(ptr, layout, bytes) };
-        add(layout.size(), -1);
+        // On failure the old one stays.
+        add(if moved.is_null() { bytes } else { layout.size() }, -1);
         moved
     }
 }

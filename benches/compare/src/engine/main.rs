@@ -1,10 +1,12 @@
 //! `compare-engine`: Seawall's engine beside raft-engine, under the same loads, on one disk, in one process.
 //!
-//! One subcommand per row. The files follow a run: `args` → `rows` (loads, bars) → `store` (to what) → `turns`
-//! (rounds, medians, ratios) → `report`. A bar that is missed is a result, not a failure: the exit code is 1
+//! One subcommand per row. The files follow a run: `args` → `rows` (bars) → `load`
+//! (who appends) → `store` (to what) → `turns` (rounds, medians, ratios) → `report`; `heap` counts memory. A bar that is missed is a result, not a failure: the exit code is 1
 //! only if something could not be measured.
 
 mod args;
+mod heap;
+mod load;
 
 mod report;
 mod rows;

@@ -48,7 +48,12 @@ pub(crate) fn table(outcome: &Outcome) -> String {
     let mut text = format!("row {}: {}\n", outcome.row, outcome.title);
     for check in &outcome.checks {
         let verdict = if check.met { "met" } else { "MISSED" };
-        text.push_str(&format!("  {:<8} {}, bar {}: {verdict}\n", short(check.seen), check.what, check.bar.text()));
+        text.push_str(&format!(
+            "  {:<8} {}, bar {}: {verdict}\n",
+            short(check.seen),
+            check.what,
+            check.bar.text()
+        ));
     }
     let mut names: Vec<&str> = Vec::new();
     for (name, _) in outcome.lines.iter().flat_map(|line| &line.figures) {

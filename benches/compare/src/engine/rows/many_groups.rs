@@ -5,6 +5,7 @@
 //! as a store does that drives many groups from one loop, entries of several groups in one batch.
 
 use crate::args::Site;
+use crate::load::Appending;
 use crate::store::{RaftEngine, Seawall, Setup, Store};
 use crate::turns::{Check, Figures, Line, Outcome, take_turns};
 use anyhow::Result;
@@ -12,7 +13,7 @@ use bytes::Bytes;
 use clap::Args;
 use seawall_compare::bar::Bar;
 use seawall_compare::raft_engine::PURGED_FILES;
-use seawall_tools::bench::load::{Drive, Target, drive, payload};
+use seawall_tools::bench::load::{Drive, drive, payload};
 use std::path::Path;
 use std::time::Duration;
 
@@ -63,7 +64,8 @@ impl Load {
         let few = self.threads;
         let ours = Grouped::<Seawall>::create(&site.dir.join("ours"), &setup, self.groups, data.clone())?;
         let ours_few = Grouped::<Seawall>::create(&site.dir.join("ours-few"), &setup, few, data.clone())?;
-        let theirs = Grouped::<RaftEngine>::create(&site.dir.join("theirs"), &setup, self.groups, data.clone())?;
+        let theirs =
+            Grouped::<RaftEngine>::create(&site.dir.join("theirs"), &setup, self.groups, data.clone())?;
         let theirs_few = Grouped::<RaftEngine>::create(&site.dir.join("theirs-few"), &setup, few, data)?;
 
         let mut outcomes = Vec::new();
@@ -149,7 +151,8 @@ impl<S: Store> Grouped<S> {
     }
 
     fn measure(&self, threads: u64, per_batch: u64, window: Duration) -> Result<Figures> {
-        let appending = Appending { grouped: self, threads, per_batch };
+        let (store, groups, data) = (&self.store, self.groups, self.data.clone());
+        let appending = Appending { store, groups, threads, per_batch, slow: 0, keep: u64::MAX, data };
         let threads = usize::try_from(threads)?;
         let sample = drive(&appending, Drive { threads, in_flight: 1, payload: &self.data, window })?;
         Ok(vec![
@@ -157,48 +160,5 @@ impl<S: Store> Grouped<S> {
             ("p50 us", sample.quantile_us(0.5)),
             ("p99 us", sample.quantile_us(0.99)),
         ])
-    }
-}
-
-/// Threads that append to their shares of the groups.
-struct Appending<'a, S> {
-    grouped: &'a Grouped<S>,
-    threads: u64,
-    per_batch: u64,
-}
-
-/// One thread's groups, with the index of each one's next entry, in a random order.
-struct Share<W> {
-    writer: W,
-    groups: Vec<(u64, u64)>,
-    at: usize,
-}
-
-impl<S: Store> Target for Appending<'_, S> {
-    type Producer = Share<S::Writer>;
-    type Ticket = S::Ticket;
-
-    fn producer(&self, key: u64) -> Self::Producer {
-        let store = &self.grouped.store;
-        let own = (1..=self.grouped.groups).filter(|group| group % self.threads == key);
-        let mut groups: Vec<_> = own.map(|group| (group, store.last_index(group) + 1)).collect();
-        // The same order every time: what a multiplication makes of the numbers.
-        groups.sort_by_key(|(group, _)| group.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-        Share { writer: store.writer(), groups, at: 0 }
-    }
-
-    fn append(&self, producer: &mut Self::Producer, _payload: &[u8]) -> Result<S::Ticket> {
-        let Share { writer, groups, at } = producer;
-        for _ in 0..self.per_batch {
-            *at = (*at + 1) % groups.len();
-            let (group, next) = &mut groups[*at];
-            S::append(writer, *group, *next, 1, &self.grouped.data)?;
-            *next += 1;
-        }
-        self.grouped.store.submit(writer)
-    }
-
-    fn wait(&self, ticket: S::Ticket) -> Result<()> {
-        self.grouped.store.wait(ticket)
     }
 }

@@ -68,7 +68,11 @@ impl Load {
     }
 
     pub(crate) fn run(&self, site: &Site<'_>) -> Result<Vec<Outcome>> {
-        self.bytes.iter().map(|bytes| self.table(*bytes, site)).collect::<Result<Vec<_>>>().map(|t| t.concat())
+        self.bytes
+            .iter()
+            .map(|bytes| self.table(*bytes, site))
+            .collect::<Result<Vec<_>>>()
+            .map(|t| t.concat())
     }
 
     fn table(&self, bytes: usize, site: &Site<'_>) -> Result<Vec<Outcome>> {
@@ -108,7 +112,8 @@ impl Load {
         theirs.store.close()?;
         for name in ["ours", "theirs", "bare"] {
             let dir = dir(name);
-            let removed = if dir.is_dir() { std::fs::remove_dir_all(&dir) } else { std::fs::remove_file(&dir) };
+            let removed =
+                if dir.is_dir() { std::fs::remove_dir_all(&dir) } else { std::fs::remove_file(&dir) };
             removed.with_context(|| format!("remove {}", dir.display()))?;
         }
         Ok(vec![of_ranges, of_singles])
@@ -135,7 +140,10 @@ fn ranges(sizes: Sizes, read: impl Fn(u64, u64, u64) -> Result<u64>) -> Result<F
         for group in 1..=sizes.groups {
             for low in (1..=sizes.entries).step_by(usize::try_from(sizes.range)?) {
                 let found = read(group, low, low + sizes.range)?;
-                ensure!(found == sizes.range * sizes.bytes as u64, "{found} bytes of group {group} from {low}");
+                ensure!(
+                    found == sizes.range * sizes.bytes as u64,
+                    "{found} bytes of group {group} from {low}"
+                );
                 bytes += found;
                 reads += 1;
                 if begin.elapsed() >= sizes.window {

@@ -79,7 +79,8 @@ impl Load {
                     line(RaftEngine::NAME, Who::RaftEngine, &theirs),
                 ];
                 let state = if cold { "cold" } else { "warm" };
-                let title = format!("open {} entries of {} B in {groups} groups, {state}", self.entries, self.bytes);
+                let title =
+                    format!("open {} entries of {} B in {groups} groups, {state}", self.entries, self.bytes);
                 let rounds = take_turns(&title, site.dir, site.rounds, lines)?;
                 let over = |name, what, bar| Check::new(what, rounds.ratio(name, 0, 1), Bar::AtMost(bar));
                 let checks = vec![
@@ -177,7 +178,8 @@ fn forget(dir: &Path) -> Result<()> {
         let path = entry.with_context(|| format!("list {}", dir.display()))?.path();
         if path.is_file() {
             let file = File::open(&path).with_context(|| format!("open {}", path.display()))?;
-            fadvise(&file, 0, None, Advice::DontNeed).with_context(|| format!("forget {}", path.display()))?;
+            fadvise(&file, 0, None, Advice::DontNeed)
+                .with_context(|| format!("forget {}", path.display()))?;
         }
     }
     Ok(())

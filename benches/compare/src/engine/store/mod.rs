@@ -73,6 +73,8 @@ pub(crate) trait Store: Sync + Sized {
     fn submit(&self, writer: &mut Self::Writer) -> Result<Self::Ticket>;
     /// Returns when the write is durable.
     fn wait(&self, ticket: Self::Ticket) -> Result<()>;
+    /// Number of the segment that the write went to, if that can be known.
+    fn segment(ticket: &Self::Ticket) -> Option<u32>;
     /// Writes the batch without waiting for anything.
     fn submit_lazily(&self, writer: &mut Self::Writer) -> Result<()>;
     /// Makes everything durable.
@@ -80,9 +82,17 @@ pub(crate) trait Store: Sync + Sized {
 
     /// Reads entries from `low` up to, and without, `high`; returns how many, and their payload's bytes.
     fn read(&self, group: u64, low: u64, high: u64) -> Result<(u64, u64)>;
+    /// Whether the entry is there and holds `expected`.
+    fn has(&self, group: u64, index: u64, expected: &Bytes) -> Result<bool>;
+    /// Index of the group's first entry; meaningless without any.
+    fn first_index(&self, group: u64) -> u64;
     /// Index of the group's last entry, 0 without any.
     fn last_index(&self, group: u64) -> u64;
 
+    /// Entries read from memory and from files so far, if the engine counts them.
+    fn cache(&self) -> Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
     /// What its user calls now and then in the background.
     fn tidy(&self) -> Result<()>;
 }

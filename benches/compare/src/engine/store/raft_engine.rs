@@ -73,6 +73,10 @@ impl Store for RaftEngine {
         Ok(())
     }
 
+    fn segment((): &()) -> Option<u32> {
+        None
+    }
+
     fn submit_lazily(&self, writer: &mut Writer) -> Result<()> {
         self.0.write(&mut writer.batch, false).context("write to raft-engine")?;
         Ok(())
@@ -100,6 +104,15 @@ impl Store for RaftEngine {
             let bytes = entries.iter().map(|entry| entry.data.len() as u64).sum();
             Ok((entries.len() as u64, bytes))
         })
+    }
+
+    fn has(&self, group: u64, index: u64, expected: &Bytes) -> Result<bool> {
+        let entry = self.0.get_entry::<Entries>(group, index).context("read from raft-engine")?;
+        Ok(entry.is_some_and(|entry| entry.data == expected))
+    }
+
+    fn first_index(&self, group: u64) -> u64 {
+        self.0.first_index(group).unwrap_or(0)
     }
 
     fn last_index(&self, group: u64) -> u64 {

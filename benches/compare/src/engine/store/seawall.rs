@@ -3,7 +3,7 @@
 use super::{Setup, Store};
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use seawall::{Engine, EntryRef, Options, Stats, Ticket, WriteBatch};
+use seawall::{Engine, EntryRef, Options, Ticket, WriteBatch};
 use std::path::Path;
 
 /// Slack that no run reaches: nothing is ever copied.
@@ -11,13 +11,6 @@ const NEVER_BYTES: usize = 1 << 40;
 
 /// An engine.
 pub(crate) struct Seawall(Engine);
-
-impl Seawall {
-    /// The engine's own figures.
-    pub(crate) fn stats(&self) -> Result<Stats> {
-        self.0.stats().context("figures of seawall")
-    }
-}
 
 fn options(setup: &Setup) -> Options {
     let mut options = Options {
@@ -75,6 +68,10 @@ impl Store for Seawall {
         Ok(())
     }
 
+    fn segment(ticket: &Ticket) -> Option<u32> {
+        Some(ticket.lsn().segment())
+    }
+
     fn submit_lazily(&self, batch: &mut WriteBatch) -> Result<()> {
         self.submit(batch).map(drop)
     }
@@ -89,8 +86,22 @@ impl Store for Seawall {
         Ok((entries.len() as u64, bytes))
     }
 
+    fn has(&self, group: u64, index: u64, expected: &Bytes) -> Result<bool> {
+        let entries = self.0.group(group).entries(index, index + 1, None).context("read from seawall")?;
+        Ok(entries.first().is_some_and(|entry| entry.payload == expected))
+    }
+
+    fn first_index(&self, group: u64) -> u64 {
+        self.0.group(group).first_index()
+    }
+
     fn last_index(&self, group: u64) -> u64 {
         self.0.group(group).last_index()
+    }
+
+    fn cache(&self) -> Result<Option<(u64, u64)>> {
+        let cache = self.0.stats().context("figures of seawall")?.cache;
+        Ok(Some((cache.hits, cache.misses)))
     }
 
     /// It does everything by itself.
