@@ -3,10 +3,11 @@
 use crate::store::Store;
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
+use hdrhistogram::Histogram;
 use seawall_tools::bench::load::Target;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pause between two calls of `Store::tidy`.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -83,19 +84,30 @@ impl<S: Store> Target for Appending<'_, S> {
     }
 }
 
+/// Latencies in nanoseconds, up to a minute.
+pub(crate) fn latencies() -> Result<Histogram<u64>> {
+    Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(|e| anyhow!("a histogram: {e}"))
+}
+
+/// Counts the time since `begin`.
+pub(crate) fn count(latencies: &mut Histogram<u64>, begin: Instant) {
+    latencies.saturating_record(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
+}
+
 /// Runs `work` while another thread calls `Store::tidy` now and then.
 pub(crate) fn tidied<S: Store, T>(store: &S, work: impl FnOnce() -> Result<T>) -> Result<T> {
-    let done = AtomicBool::new(false);
+    let (done, ended) = channel::<()>();
     thread::scope(|scope| {
-        let tidier = scope.spawn(|| {
-            while !done.load(Ordering::Relaxed) {
+        let tidier = scope.spawn(move || {
+            loop {
                 store.tidy()?;
-                thread::sleep(PAUSE);
+                if ended.recv_timeout(PAUSE) != Err(RecvTimeoutError::Timeout) {
+                    return anyhow::Ok(());
+                }
             }
-            anyhow::Ok(())
         });
         let outcome = work();
-        done.store(true, Ordering::Relaxed);
+        drop(done);
         tidier.join().map_err(|_| anyhow!("the tidying thread panicked"))??;
         outcome
     })

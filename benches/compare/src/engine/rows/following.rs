@@ -3,6 +3,7 @@
 //! Appending and reading threads come in pairs, with a bounded list between them of what is to be read.
 
 use crate::args::Site;
+use crate::load::{count, latencies};
 use crate::store::{RaftEngine, Seawall, Setup, Store};
 use crate::turns::{Check, Figures, Line, Outcome, take_turns};
 use anyhow::{Context, Result, anyhow, ensure};
@@ -69,7 +70,7 @@ impl Load {
         let before = store.cache()?;
         let begin = Instant::now();
         let until = begin + Duration::from_secs_f64(self.seconds);
-        let mut reads: Histogram<u64> = Histogram::new(3).map_err(|e| anyhow!("a histogram: {e}"))?;
+        let mut reads = latencies()?;
         thread::scope(|scope| {
             let mut pairs = Vec::new();
             for key in 0..self.pairs {
@@ -126,15 +127,12 @@ impl Load {
     }
 
     fn read<S: Store>(&self, store: &S, entries: Receiver<(u64, u64)>) -> Result<Histogram<u64>> {
-        let mut latency_ns = Histogram::new(3).map_err(|e| anyhow!("a histogram: {e}"))?;
+        let mut latency_ns = latencies()?;
         for (group, index) in entries {
             let begin = Instant::now();
-            let (count, bytes) = store.read(group, index, index + 1)?;
-            latency_ns.saturating_record(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
-            ensure!(
-                (count, bytes) == (1, self.bytes as u64),
-                "entry {index} of group {group}: {bytes} bytes"
-            );
+            let found = store.read(group, index, index + 1)?;
+            count(&mut latency_ns, begin);
+            ensure!(found == (1, self.bytes as u64), "entry {index} of group {group}: {found:?}");
         }
         Ok(latency_ns)
     }

@@ -6,7 +6,7 @@
 //! in a random order. Meanwhile the blocks of all files are added up again and again, beside what is alive then.
 
 use crate::args::Site;
-use crate::load::{Appending, Share, tidied};
+use crate::load::{Appending, Share, count, latencies, tidied};
 use crate::store::{RaftEngine, Seawall, Setup, Store};
 use crate::turns::{Check, Figures, Line, Outcome, take_turns};
 use anyhow::{Context, Result, anyhow};
@@ -162,8 +162,7 @@ struct Times {
 
 impl Times {
     fn new() -> Result<Times> {
-        let empty = || Histogram::new(3).map_err(|e| anyhow!("a histogram: {e}"));
-        Ok(Times { turns: empty()?, others: empty()? })
+        Ok(Times { turns: latencies()?, others: latencies()? })
     }
 
     fn add(&mut self, more: &Times) -> Result<()> {
@@ -269,10 +268,9 @@ impl<'a, S: Store> Churn<'a, S> {
             let ticket = appending.append(&mut share, &[])?;
             let now = S::segment(&ticket);
             appending.wait(ticket)?;
-            let ns = u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let is_turn = segment.is_some() && segment != now;
             segment = now;
-            if is_turn { &mut times.turns } else { &mut times.others }.saturating_record(ns);
+            count(if is_turn { &mut times.turns } else { &mut times.others }, begin);
             // What is dropped is less than what was appended, by this thread too.
             self.live.fetch_add(share.appended - appended, Ordering::Relaxed);
             self.live.fetch_sub(share.dropped - dropped, Ordering::Relaxed);

@@ -23,8 +23,8 @@ pub(crate) struct Setup {
     pub(crate) file_bytes: u64,
     /// Files of raft-engine beyond which it purges; `None` never.
     pub(crate) purge_bytes: Option<u64>,
-    /// Whether raft-engine fills the files that it recycles beforehand, as a node that has run for a while
-    /// has. Seawall prepares its own.
+    /// Whether files are prepared before the load, as those of a node are that has run for a while: raft-engine
+    /// fills those that it recycles, Seawall is given the time to prepare its spares.
     pub(crate) run_in: bool,
     /// Seawall's option of that name: beyond it live entries are copied out of old segments; `None` never.
     pub(crate) slack_bytes: Option<usize>,

@@ -1,16 +1,33 @@
 //! Seawall's engine, through its public interface alone.
 
 use super::{Setup, Store};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use seawall::{Engine, EntryRef, Options, Ticket, WriteBatch};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Slack that no run reaches: nothing is ever copied.
 const NEVER_BYTES: usize = 1 << 40;
 
+/// How long spares may take.
+const SETTLE_MAX: Duration = Duration::from_secs(20);
+
 /// An engine.
 pub(crate) struct Seawall(Engine);
+
+impl Seawall {
+    /// Waits until the spares of a new log are there, their blocks written.
+    fn settle(&self) -> Result<()> {
+        let (spares, begin) = (Options::default().log.spares as usize, Instant::now());
+        while self.0.stats().context("figures of seawall")?.log.spares_zeroed < spares {
+            ensure!(begin.elapsed() < SETTLE_MAX, "the log's spares are not ready after {SETTLE_MAX:?}");
+            thread::sleep(SETTLE_MAX / 1000);
+        }
+        Ok(())
+    }
+}
 
 fn options(setup: &Setup) -> Options {
     let mut options = Options {
@@ -28,7 +45,11 @@ impl Store for Seawall {
     type Ticket = Ticket;
 
     fn create(dir: &Path, setup: &Setup) -> Result<Seawall> {
-        Ok(Seawall(Engine::create(dir, &options(setup)).context("create seawall")?))
+        let store = Seawall(Engine::create(dir, &options(setup)).context("create seawall")?);
+        if setup.run_in {
+            store.settle()?;
+        }
+        Ok(store)
     }
 
     fn open(dir: &Path, setup: &Setup) -> Result<Seawall> {
