@@ -71,8 +71,8 @@ impl Load {
     }
 
     pub(crate) fn needed_bytes(&self) -> u64 {
-        // The line without rewriting keeps everything.
-        ((self.mib << 20) + (self.purge_mib << 20) * 4) * 5 / 4
+        // The line without rewriting keeps everything; the others are near what raft-engine purges beyond.
+        (self.mib << 20) * 11 / 10 + (self.purge_mib << 20) * 3
     }
 
     pub(crate) fn run(&self, site: &Site<'_>) -> Result<Vec<Outcome>> {
