@@ -2,13 +2,13 @@
 //!
 //! Raw durable writes and a group commit without a log run beside them, so that every figure stands beside
 //! what the device can do. The files follow a run: `args` → `plan` (rows, loads, bars) → `run` (rounds,
-//! counts, `noise`) → `engines` (to what) → `summary` (medians, ratios) → `report`, `plot`. What is shared with
+//! counts) → `engines` (to what) → `summary` (medians, ratios) → `report`, `plot`. What is shared with
 //! `walbench` is in `seawall_tools::bench`. A bar that is missed is a result, not a failure: the exit code
 //! is 1 only if something could not be measured.
 
 mod args;
 mod engines;
-mod noise;
+mod load;
 mod plan;
 mod plot;
 mod report;

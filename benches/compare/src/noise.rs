@@ -7,14 +7,15 @@ use std::fs;
 
 /// Processor time since the machine, and this process, began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Ticks {
+pub struct Ticks {
     total: u64,
     busy: u64,
     own: u64,
 }
 
 impl Ticks {
-    pub(crate) fn now() -> Option<Ticks> {
+    /// As of now.
+    pub fn now() -> Option<Ticks> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         Ticks::parse(&stat, &fs::read_to_string("/proc/self/stat").ok()?)
     }
@@ -25,14 +26,14 @@ impl Ticks {
         let all: Vec<u64> = all.split_whitespace().take(8).map_while(|field| field.parse().ok()).collect();
         let idle = all.get(3)? + all.get(4)?;
         let total = all.iter().sum::<u64>();
-        // Fields 14 and 15; the name before may hold anything but ends with the last parenthesis.
+        // Fields 14 to 17, its children's among them; the name before may hold anything but ends with the last parenthesis.
         let mut fields = own.rsplit_once(')')?.1.split_whitespace().skip(11);
         let mut field = || fields.next()?.parse::<u64>().ok();
-        Some(Ticks { total, busy: total - idle, own: field()? + field()? })
+        Some(Ticks { total, busy: total - idle, own: field()? + field()? + field()? + field()? })
     }
 
     /// Share of all processors that others used since `before`.
-    pub(crate) fn others_since(&self, before: &Ticks) -> f64 {
+    pub fn others_since(&self, before: &Ticks) -> f64 {
         let total = self.total.saturating_sub(before.total).max(1);
         let own = self.own.saturating_sub(before.own);
         self.busy.saturating_sub(before.busy).saturating_sub(own) as f64 / total as f64
@@ -45,9 +46,9 @@ mod tests {
 
     #[test]
     fn what_this_process_used_is_not_of_others() {
-        let own = |user, system| format!("7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 {user} {system} 0 0");
+        let own = |user, system| format!("7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 {user} {system} 2 3 20 0");
         let before = Ticks::parse("cpu  100 0 50 800 50 0 0 0 0 0\ncpu0 1", &own(20, 10)).unwrap();
-        assert_eq!(before, Ticks { total: 1000, busy: 150, own: 30 });
+        assert_eq!(before, Ticks { total: 1000, busy: 150, own: 35 });
         let after = Ticks::parse("cpu  160 0 70 900 70 0 0 0 0 0\n", &own(60, 20)).unwrap();
         assert!((after.others_since(&before) - 0.15).abs() < 1e-9);
         assert!(Ticks::now().is_some());

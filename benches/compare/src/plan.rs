@@ -1,73 +1,10 @@
 //! What is measured: rows, the loads in them, who runs them, and the bars that Seawall is held to.
 
 use crate::args::Scale;
-use crate::engines::{Variant, Window};
+use crate::load::{Kind, Load, Variant, Who, Window};
+use seawall_compare::bar::Bar;
 use seawall_wal::disk::Mode;
 use serde::Serialize;
-use std::time::Duration;
-
-/// Who appends are made to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Who {
-    /// Raw durable writes.
-    Floor(Mode),
-    /// A group commit without a log.
-    Bare,
-    Seawall(Variant),
-    RaftEngine,
-    /// The same engine; the caller gathers what is in flight in one batch.
-    RaftEngineGathered,
-    /// raft-engine as it comes.
-    RaftEngineDefault,
-    RaftLog(Window),
-    Okaywal,
-}
-
-impl Who {
-    pub(crate) fn name(self) -> String {
-        match self {
-            Who::Floor(Mode::Direct) => "raw O_DIRECT+DSYNC".to_owned(),
-            Who::Floor(Mode::Buffered) => "raw write+fdatasync".to_owned(),
-            Who::Bare => "bare group commit".to_owned(),
-            Who::Seawall(variant) => format!("seawall {}", variant.name()),
-            Who::RaftEngine => "raft-engine".to_owned(),
-            Who::RaftEngineGathered => "raft-engine gathered".to_owned(),
-            Who::RaftEngineDefault => "raft-engine default".to_owned(),
-            Who::RaftLog(Window::Default) => "raft-log 1 ms".to_owned(),
-            Who::RaftLog(Window::Short) => "raft-log 50 us".to_owned(),
-            Who::RaftLog(Window::None) => "raft-log 0".to_owned(),
-            Who::RaftLog(Window::Batch32) => "raft-log batch 32".to_owned(),
-            Who::Okaywal => "okaywal".to_owned(),
-        }
-    }
-
-    /// Whose engine it uses: two ways to drive one share it.
-    pub(crate) fn engine(self) -> Who {
-        if self == Who::RaftEngineGathered { Who::RaftEngine } else { self }
-    }
-
-    pub(crate) fn variant(self) -> Option<Variant> {
-        if let Who::Seawall(variant) = self { Some(variant) } else { None }
-    }
-}
-
-/// How long, and what is waited for.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) enum Kind {
-    /// Every append is durable.
-    Durable { window: Duration },
-    /// So many appends, and one sync at the end.
-    Lazy { appends: u64 },
-}
-
-/// Who appends how.
-#[derive(Clone, Copy, PartialEq, Debug)]
-pub(crate) struct Load {
-    pub(crate) threads: usize,
-    pub(crate) in_flight: usize,
-    pub(crate) bytes: usize,
-    pub(crate) kind: Kind,
-}
 
 /// One line of the table.
 #[derive(Clone, Debug)]
@@ -86,30 +23,6 @@ pub(crate) struct Line {
 pub(crate) enum Figure {
     OpsS,
     P50Us,
-}
-
-/// A bound of Seawall's figure over that of a line.
-#[derive(Clone, Copy, PartialEq, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Bar {
-    AtLeast(f64),
-    AtMost(f64),
-}
-
-impl Bar {
-    pub(crate) fn is_met(self, ratio: f64) -> bool {
-        match self {
-            Bar::AtLeast(bound) => ratio >= bound,
-            Bar::AtMost(bound) => ratio <= bound,
-        }
-    }
-
-    pub(crate) fn text(self) -> String {
-        match self {
-            Bar::AtLeast(bound) => format!(">= {bound}"),
-            Bar::AtMost(bound) => format!("<= {bound}"),
-        }
-    }
 }
 
 /// Lines that run the same load in turn.
@@ -264,12 +177,5 @@ mod tests {
                 assert_eq!(variants.count(), Variant::COUNT, "{}", case.title);
             }
         }
-    }
-
-    #[test]
-    fn bars_include_their_bound() {
-        assert!(Bar::AtLeast(2.0).is_met(2.0) && !Bar::AtLeast(2.0).is_met(1.99));
-        assert!(Bar::AtMost(0.5).is_met(0.5) && !Bar::AtMost(0.5).is_met(0.51));
-        assert!(!Bar::AtLeast(2.0).is_met(f64::NAN));
     }
 }

@@ -1,7 +1,8 @@
 //! What people and programs get to see: a heading, the table, what to distrust, and a JSON file.
 
 use crate::args::{Args, Scale};
-use crate::engines::{VERSIONS, Variant};
+use crate::engines::VERSIONS;
+use crate::load::Variant;
 use crate::plan::Figure;
 use crate::summary::{Figures, Row};
 use anyhow::{Context, Result};

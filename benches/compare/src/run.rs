@@ -6,10 +6,11 @@
 
 use crate::args::Scale;
 use crate::engines::{self, Engine, Seen};
-use crate::noise::Ticks;
-use crate::plan::{Case, Line, Who, cases};
+use crate::load::Who;
+use crate::plan::{Case, Line, cases};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::syncfs;
+use seawall_compare::noise::Ticks;
 use seawall_tools::bench::device::{Counts, Device};
 use std::fs::{self, File};
 use std::path::Path;

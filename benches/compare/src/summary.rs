@@ -3,9 +3,11 @@
 //! Ratios are taken within a round, then their median, so that a slow moment hits both sides. Counts are
 //! summed over the rounds.
 
-use crate::engines::{Seen, Variant};
-use crate::plan::{Bar, Figure, Line};
+use crate::engines::Seen;
+use crate::load::Variant;
+use crate::plan::{Figure, Line};
 use crate::run::{Outcome, Round};
+use seawall_compare::bar::Bar;
 use seawall_tools::bench::load::median;
 use serde::Serialize;
 
@@ -143,7 +145,8 @@ fn ratios(outcome: &Outcome, line: &Line, rounds: &[Round]) -> Vec<Ratio> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Case, Kind, Load, Who};
+    use crate::load::{Kind, Load, Who};
+    use crate::plan::Case;
     use std::time::Duration;
 
     fn round(ops_s: f64, syncs: Option<u64>) -> Round {

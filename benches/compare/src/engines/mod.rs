@@ -11,15 +11,12 @@ mod raw;
 mod seawall;
 
 use crate::args::Scale;
-use crate::plan::{Load, Who};
+use crate::load::{Load, Who};
 use anyhow::{Context, Result, ensure};
 use seawall_tools::bench::load::Sample;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
-
-pub(crate) use self::raft_log::Window;
-pub(crate) use self::seawall::Variant;
 
 /// Versions of what is compared, as `Cargo.toml` pins them.
 pub(crate) const VERSIONS: [(&str, &str); 3] =

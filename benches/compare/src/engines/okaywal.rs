@@ -5,7 +5,7 @@
 
 use super::{Engine, Seen};
 use crate::args::Scale;
-use crate::plan::{Kind, Load, Who};
+use crate::load::{Kind, Load, Who};
 use anyhow::{Context, Result, bail};
 use okaywal::{Configuration, Entry, EntryId, LogManager, LogVoid, SegmentReader, WriteAheadLog};
 use parking_lot::Mutex;

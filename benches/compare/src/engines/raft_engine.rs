@@ -1,23 +1,19 @@
 //! raft-engine: one region per thread, every write with `sync`, syncs counted by its file system hook.
 //!
-//! Tuned: no compression, which random payloads only pay for, and run in: all of its files have been filled
-//! once, by small appends, and are used again, so that a sync changes no metadata. (Files that it prefills by
-//! itself change none either, but made 64 threads with 4 KiB each half as fast.) An append is durable when
-//! `write` returns, so a thread has one in flight. Where appends are *gathered*, the caller collects all that
-//! are in flight in one batch and writes them with one call: the most that one thread can get out of it.
+//! An append is durable when `write` returns, so a thread has one in flight. Where appends are *gathered*, the
+//! caller collects all that are in flight in one batch and writes them with one call: the most that one thread
+//! can get out of it. `seawall_compare::raft_engine` says how it is tuned and run in.
 
 use super::{Engine, Seen};
 use crate::args::Scale;
-use crate::plan::{Kind, Load, Who};
+use crate::load::{Kind, Load, Who};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use raft_engine::env::{DefaultFileSystem, FileSystem, Handle, Permission};
-use raft_engine::internals::{FilePipeLog, LogQueue};
-use raft_engine::{Config, LogBatch, MessageExt, ReadableSize};
+use raft_engine::{Config, LogBatch};
 use raft_proto::eraftpb::Entry;
+use seawall_compare::raft_engine::{Entries, Inner, PURGED_FILES, run_in, tuned};
 use seawall_tools::bench::load::{Drive, Target, drive};
-use std::io;
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
@@ -27,11 +23,6 @@ use std::time::Instant;
 /// Regions that threads append to, and one for the sync that ends appends without syncs.
 const REGIONS: u64 = 64;
 const SYNC_REGION: u64 = REGIONS + 1;
-/// Files that it fills before it purges.
-const PURGED_FILES: u64 = 4;
-const RUN_IN_BYTES: usize = 4096;
-
-type Inner = raft_engine::Engine<CountingSyncs, FilePipeLog<CountingSyncs>>;
 
 /// An engine and its syncs.
 pub(super) struct RaftEngine {
@@ -47,40 +38,18 @@ pub(super) fn open_default(dir: &Path) -> Result<RaftEngine> {
 
 /// As well as it can be for these loads.
 pub(super) fn open_tuned(dir: &Path, scale: &Scale) -> Result<RaftEngine> {
-    let engine = open(Config {
-        dir: dir.join("log").display().to_string(),
-        batch_compression_threshold: ReadableSize(0),
-        target_file_size: ReadableSize(scale.raft_engine_file_bytes),
-        purge_threshold: ReadableSize(PURGED_FILES * scale.raft_engine_file_bytes),
-        enable_log_recycle: true,
-        ..Config::default()
-    })?;
-    engine.run_in()?;
+    let file_bytes = scale.raft_engine_file_bytes;
+    let engine = open(tuned(&dir.join("log"), file_bytes, PURGED_FILES * file_bytes))?;
+    run_in(&engine.inner)?;
     Ok(engine)
 }
 
 fn open(config: Config) -> Result<RaftEngine> {
-    let syncs = Arc::new(AtomicU64::new(0));
-    let file_system = Arc::new(CountingSyncs { syncs: Arc::clone(&syncs) });
-    let inner = Inner::open_with_file_system(config.clone(), file_system).context("open raft-engine")?;
+    let (inner, syncs) = seawall_compare::raft_engine::open(config.clone())?;
     Ok(RaftEngine { inner, config, syncs })
 }
 
 impl RaftEngine {
-    /// Fills as many files as it recycles, and frees them.
-    fn run_in(&self) -> Result<()> {
-        let mut producer = self.producer(0);
-        // It recycles half as many again as it purges.
-        while self.inner.file_span(LogQueue::Append).1 <= PURGED_FILES / 2 * 3 {
-            producer.push(&[7; RUN_IN_BYTES])?;
-            self.inner.write(&mut producer.batch, false).context("write to raft-engine")?;
-        }
-        self.rest()?;
-        // The file in use was made before there was one to recycle; the next is a recycled one.
-        self.inner.purge_manager().must_purge_all_stale();
-        Ok(())
-    }
-
     fn next_index(&self, region: u64) -> u64 {
         self.inner.last_index(region).map_or(1, |last| last + 1)
     }
@@ -221,80 +190,5 @@ impl Target for Gathered<'_> {
             open.written = open.next;
         }
         Ok(())
-    }
-}
-
-/// What raft-engine has to know about entries.
-struct Entries;
-
-impl MessageExt for Entries {
-    type Entry = Entry;
-
-    fn index(entry: &Entry) -> u64 {
-        entry.index
-    }
-}
-
-/// The default file system, its syncs counted.
-struct CountingSyncs {
-    syncs: Arc<AtomicU64>,
-}
-
-type PlainHandle = <DefaultFileSystem as FileSystem>::Handle;
-
-/// A file, and where its syncs are counted.
-struct CountedHandle {
-    plain: Arc<PlainHandle>,
-    syncs: Arc<AtomicU64>,
-}
-
-impl Handle for CountedHandle {
-    fn truncate(&self, offset: usize) -> io::Result<()> {
-        Handle::truncate(&*self.plain, offset)
-    }
-
-    fn file_size(&self) -> io::Result<usize> {
-        Handle::file_size(&*self.plain)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        Handle::sync(&*self.plain)
-    }
-}
-
-impl CountingSyncs {
-    fn counted(&self, plain: io::Result<PlainHandle>) -> io::Result<CountedHandle> {
-        Ok(CountedHandle { plain: Arc::new(plain?), syncs: Arc::clone(&self.syncs) })
-    }
-}
-
-impl FileSystem for CountingSyncs {
-    type Handle = CountedHandle;
-    type Reader = <DefaultFileSystem as FileSystem>::Reader;
-    type Writer = <DefaultFileSystem as FileSystem>::Writer;
-
-    fn create<P: AsRef<Path>>(&self, path: P) -> io::Result<CountedHandle> {
-        self.counted(DefaultFileSystem.create(path))
-    }
-
-    fn open<P: AsRef<Path>>(&self, path: P, permission: Permission) -> io::Result<CountedHandle> {
-        self.counted(DefaultFileSystem.open(path, permission))
-    }
-
-    fn delete<P: AsRef<Path>>(&self, path: P) -> io::Result<()> {
-        DefaultFileSystem.delete(path)
-    }
-
-    fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> io::Result<()> {
-        DefaultFileSystem.rename(from, to)
-    }
-
-    fn new_reader(&self, handle: Arc<CountedHandle>) -> io::Result<Self::Reader> {
-        DefaultFileSystem.new_reader(Arc::clone(&handle.plain))
-    }
-
-    fn new_writer(&self, handle: Arc<CountedHandle>) -> io::Result<Self::Writer> {
-        DefaultFileSystem.new_writer(Arc::clone(&handle.plain))
     }
 }

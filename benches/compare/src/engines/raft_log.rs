@@ -4,7 +4,7 @@
 //! durable is purged between measurements.
 
 use super::{Engine, Seen};
-use crate::plan::{Kind, Load, Who};
+use crate::load::{Kind, Load, Who, Window};
 use anyhow::{Context, Result, anyhow, ensure};
 use parking_lot::Mutex;
 use raft_log::api::raft_log_writer::RaftLogWriter;
@@ -15,37 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Size at which it begins another file, so that purging frees some.
 const CHUNK_BYTES: usize = 256 << 20;
 const TERM: u64 = 1;
-
-/// How long its worker waits for more appends before it syncs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Window {
-    /// As it comes: 1 ms.
-    Default,
-    Short,
-    None,
-    /// As it comes, but a batch that has 32 appends waits for no more: cut to a load with as many in flight.
-    Batch32,
-}
-
-impl Window {
-    /// Those for a lone writer.
-    pub(crate) const LONE: [Window; 3] = [Window::Default, Window::Short, Window::None];
-    /// Those for several appends in flight.
-    pub(crate) const DEEP: [Window; 4] = [Window::Default, Window::Short, Window::None, Window::Batch32];
-
-    fn duration(self) -> Option<Duration> {
-        match self {
-            Window::Default | Window::Batch32 => None,
-            Window::Short => Some(Duration::from_micros(50)),
-            Window::None => Some(Duration::ZERO),
-        }
-    }
-}
 
 /// What raft-log has to know about entries.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use super::{Engine, Seen};
 use crate::args::Scale;
-use crate::plan::{Kind, Load, Who};
+use crate::load::{Kind, Load, Who};
 use anyhow::{Context, Result, bail};
 use parking_lot::Mutex;
 use seawall_tools::bench::bare::{Bare, BareWriter};

@@ -1,45 +1,14 @@
-//! Seawall's log. Each way to run it is a variant; all of them are run side by side.
+//! Seawall's log, in each of its variants.
 
 use super::{Engine, Seen};
 use crate::args::Scale;
-use crate::plan::{Kind, Load, Who};
+use crate::load::{Kind, Load, Variant, Who};
 use anyhow::{Context, Result};
 use seawall_tools::bench::load::{Drive, Target, drive};
 use seawall_tools::bench::log::Log;
-use seawall_wal::{Backend, Class, Options, Wal};
+use seawall_wal::{Class, Options, Wal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// A name, and what it changes of the options.
-type Way = (&'static str, fn(Options) -> Options);
-
-/// Ways to run Seawall, which are run side by side.
-const VARIANTS: &[Way] = &[
-    ("auto", |options| options),
-    ("posix", |options| Options { backend: Backend::Posix, ..options }),
-];
-
-/// One of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Variant(usize);
-
-impl Variant {
-    pub(crate) const COUNT: usize = VARIANTS.len();
-    #[cfg(test)]
-    pub(crate) const FIRST: Variant = Variant(0);
-
-    pub(crate) fn all() -> impl Iterator<Item = Variant> {
-        (0..Variant::COUNT).map(Variant)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        VARIANTS[self.0].0
-    }
-
-    fn options(self, base: Options) -> Options {
-        VARIANTS[self.0].1(base)
-    }
-}
 
 /// A log, and what is needed to open it again.
 pub(super) struct Seawall {

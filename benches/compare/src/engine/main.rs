@@ -1,0 +1,74 @@
+//! `compare-engine`: Seawall's engine beside raft-engine, under the same loads, on one disk, in one process.
+//!
+//! One subcommand per row. The files follow a run: `args` → `rows` (bars) → `load`
+//! (who appends) → `store` (to what) → `turns` (rounds, medians, ratios) → `report`; `heap` counts memory. A bar that is missed is a result, not a failure: the exit code is 1
+//! only if something could not be measured.
+
+mod args;
+mod heap;
+mod load;
+
+mod report;
+mod rows;
+mod store;
+mod turns;
+
+use crate::args::{Common, Site};
+use crate::rows::Row;
+use anyhow::{Context, Result};
+use clap::Parser;
+use seawall_tools::bench::place::Place;
+use seawall_tools::bench::{machine, text};
+use std::process::ExitCode;
+
+/// Measures Seawall's engine beside raft-engine, on one disk.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "compare-engine", version)]
+struct Args {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    row: Row,
+}
+
+fn main() -> ExitCode {
+    match compare(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("compare-engine: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(args: Args) -> Result<()> {
+    let Args { common, mut row } = args;
+    common.check()?;
+    if row.run_alone()? {
+        return Ok(());
+    }
+    let rounds = if common.quick { 1 } else { common.rounds };
+    if common.quick {
+        row = row.tiny();
+    }
+    if let Some(file) = &common.json {
+        text::check_json(file)?;
+    }
+    let seed = match common.seed {
+        Some(seed) => seed,
+        None => getrandom::u64().context("no random seed from the system")?,
+    };
+    let place = Place::prepare(&common.spot(), row.needed_bytes())?;
+    let machine = machine::describe(place.scratch(), seed)?;
+    let segment_bytes = seawall::Options::default().log.segment_bytes;
+    text::say(&report::heading(&machine, common.dir(), segment_bytes, rounds))?;
+    let outcomes = row.run(&Site { dir: place.scratch(), rounds, seed })?;
+    // Nothing that can still fail needs the files.
+    drop(place);
+    for outcome in &outcomes {
+        text::say(&report::table(outcome))?;
+    }
+    text::say(&report::verdict(&outcomes, &machine, common.quick))?;
+    let json = common.json.as_deref();
+    json.map_or(Ok(()), |path| report::write_json(path, &machine, rounds, common.quick, &outcomes))
+}

@@ -1,0 +1,274 @@
+//! Row 4: ranges and single entries of sealed segments, from the page cache.
+//!
+//! The log is written by batches of several entries of one group, group after group, then closed and opened
+//! again, so that nothing is in a cache of the engine's own. The newest part of each group is not read: it may
+//! lie in the segment in use. Beside both a bare file of frames, each a length, a checksum and a payload, read
+//! in pieces of a mebibyte and checked.
+
+use crate::args::Site;
+use crate::store::{RaftEngine, Seawall, Setup, Store};
+use crate::turns::{Check, Figures, Line, Outcome, take_turns};
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use clap::Args;
+use seawall_compare::bar::Bar;
+use seawall_tools::bench::load::payload;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+const PIECE_BYTES: usize = 1 << 20;
+const FRAME_HEADER_BYTES: usize = 8;
+
+/// Reads from sealed segments.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Load {
+    /// Payloads of entries, a table each
+    #[arg(long, value_delimiter = ',', default_values_t = [256, 4096])]
+    bytes: Vec<usize>,
+    /// Payload that there is to read
+    #[arg(long, default_value_t = 512)]
+    mib: u64,
+    /// Groups
+    #[arg(long, default_value_t = 100)]
+    groups: u64,
+    /// Entries of one group that one batch has
+    #[arg(long, default_value_t = 64)]
+    per_batch: u64,
+    /// Payload that one range has
+    #[arg(long, default_value_t = 1024)]
+    range_kib: u64,
+    /// Time measured per line and round
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+}
+
+/// Sizes of one table.
+#[derive(Clone, Copy)]
+struct Sizes {
+    groups: u64,
+    /// Entries of each group that are read, of one range, and of one batch.
+    entries: u64,
+    range: u64,
+    per_batch: u64,
+    bytes: usize,
+    window: Duration,
+}
+
+impl Load {
+    pub(crate) fn tiny(self) -> Load {
+        Load { mib: 4, groups: 4, range_kib: 64, seconds: 0.02, ..self }
+    }
+
+    pub(crate) fn needed_bytes(&self) -> u64 {
+        // Two engines with what is not read, and the bare file.
+        (self.mib << 20) * 4 + (1 << 30)
+    }
+
+    pub(crate) fn run(&self, site: &Site<'_>) -> Result<Vec<Outcome>> {
+        self.bytes
+            .iter()
+            .map(|bytes| self.table(*bytes, site))
+            .collect::<Result<Vec<_>>>()
+            .map(|t| t.concat())
+    }
+
+    fn table(&self, bytes: usize, site: &Site<'_>) -> Result<Vec<Outcome>> {
+        let size = bytes as u64;
+        let range = (self.range_kib << 10) / size;
+        let entries = ((self.mib << 20) / size / self.groups).next_multiple_of(range);
+        let (groups, per_batch) = (self.groups, self.per_batch);
+        let window = Duration::from_secs_f64(self.seconds);
+        let sizes = Sizes { groups, entries, range, per_batch, bytes, window };
+        let data = Bytes::from(payload(site.seed, bytes));
+        let dir = |name: &str| site.dir.join(format!("{name}-{bytes}"));
+        let ours: Written<Seawall> = Written::create(&dir("ours"), sizes, &data)?;
+        let theirs: Written<RaftEngine> = Written::create(&dir("theirs"), sizes, &data)?;
+        let bare = Bare::create(&dir("bare"), sizes, &data)?;
+
+        let title = format!("ranges of {} KiB, {bytes} B", self.range_kib);
+        let lines = vec![
+            Line::new(Seawall::NAME, || ours.ranges()),
+            Line::new(RaftEngine::NAME, || theirs.ranges()),
+            Line::new("bare file", || bare.ranges()),
+        ];
+        let rounds = take_turns(&title, site.dir, site.rounds, lines)?;
+        let bar = Bar::AtLeast(if bytes < 1024 { 3.0 } else { 1.5 });
+        let over = Check::new("seawall over raft-engine", rounds.ratio("GB/s", 0, 1), bar);
+        let of_ranges = rounds.outcome(4, title, vec![over]);
+
+        let title = format!("single entries at random, {bytes} B");
+        let lines = vec![
+            Line::new(Seawall::NAME, || ours.singles(site.seed)),
+            Line::new(RaftEngine::NAME, || theirs.singles(site.seed)),
+            Line::new("bare file", || bare.singles(site.seed)),
+        ];
+        let rounds = take_turns(&title, site.dir, site.rounds, lines)?;
+        let over = Check::new("seawall over raft-engine", rounds.ratio("reads/s", 0, 1), Bar::AtLeast(2.0));
+        let of_singles = rounds.outcome(4, title, vec![over]);
+        ours.store.close()?;
+        theirs.store.close()?;
+        for name in ["ours", "theirs", "bare"] {
+            let dir = dir(name);
+            let removed =
+                if dir.is_dir() { std::fs::remove_dir_all(&dir) } else { std::fs::remove_file(&dir) };
+            removed.with_context(|| format!("remove {}", dir.display()))?;
+        }
+        Ok(vec![of_ranges, of_singles])
+    }
+}
+
+/// Numbers at random, the same for everybody.
+struct Chosen(u64);
+
+impl Chosen {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
+    }
+}
+
+/// Reads ranges in order, again and again, for a window; `read` has group, first index and index behind the
+/// last, and says how many bytes of payload it has read.
+fn ranges(sizes: Sizes, read: impl Fn(u64, u64, u64) -> Result<u64>) -> Result<Figures> {
+    let (begin, mut bytes, mut reads) = (Instant::now(), 0, 0u32);
+    'all: loop {
+        for group in 1..=sizes.groups {
+            for low in (1..=sizes.entries).step_by(usize::try_from(sizes.range)?) {
+                let found = read(group, low, low + sizes.range)?;
+                ensure!(
+                    found == sizes.range * sizes.bytes as u64,
+                    "{found} bytes of group {group} from {low}"
+                );
+                bytes += found;
+                reads += 1;
+                if begin.elapsed() >= sizes.window {
+                    break 'all;
+                }
+            }
+        }
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok(vec![("GB/s", bytes as f64 / seconds / 1e9), ("us per range", seconds * 1e6 / f64::from(reads))])
+}
+
+/// Reads single entries.
+fn singles(sizes: Sizes, seed: u64, read: impl Fn(u64, u64) -> Result<u64>) -> Result<Figures> {
+    let (begin, mut reads, mut chosen) = (Instant::now(), 0u32, Chosen(seed | 1));
+    while begin.elapsed() < sizes.window {
+        // The clock is asked now and then only.
+        for _ in 0..64 {
+            let (group, index) = (1 + chosen.below(sizes.groups), 1 + chosen.below(sizes.entries));
+            let found = read(group, index)?;
+            ensure!(found == sizes.bytes as u64, "{found} bytes of entry {index} of group {group}");
+            reads += 1;
+        }
+    }
+    let seconds = begin.elapsed().as_secs_f64();
+    Ok(vec![("reads/s", f64::from(reads) / seconds), ("us", seconds * 1e6 / f64::from(reads))])
+}
+
+/// An engine that was written and opened again, and has been read once.
+struct Written<S> {
+    store: S,
+    sizes: Sizes,
+}
+
+impl<S: Store> Written<S> {
+    fn create(dir: &Path, sizes: Sizes, data: &Bytes) -> Result<Written<S>> {
+        let setup = Setup::default();
+        let store = S::create(dir, &setup)?;
+        let mut writer = store.writer();
+        // What is behind `entries` fills the rest of the segment with the last entry that is read.
+        let file_bytes = setup.file_bytes.max(u64::from(setup.segment_bytes));
+        let more = (2 * file_bytes).div_ceil(sizes.groups * sizes.bytes as u64);
+        let mut first = 1;
+        while first <= sizes.entries + more {
+            for group in 1..=sizes.groups {
+                S::append(&mut writer, group, first, sizes.per_batch, data)?;
+                store.submit_lazily(&mut writer)?;
+            }
+            first += sizes.per_batch;
+        }
+        store.flush()?;
+        store.close()?;
+        let store = S::open(dir, &setup)?;
+        let written = Written { store, sizes };
+        for group in 1..=sizes.groups {
+            for low in (1..=sizes.entries).step_by(usize::try_from(sizes.range)?) {
+                written.store.read(group, low, low + sizes.range)?;
+            }
+        }
+        Ok(written)
+    }
+
+    fn ranges(&self) -> Result<Figures> {
+        ranges(self.sizes, |group, low, high| Ok(self.store.read(group, low, high)?.1))
+    }
+
+    fn singles(&self, seed: u64) -> Result<Figures> {
+        singles(self.sizes, seed, |group, index| Ok(self.store.read(group, index, index + 1)?.1))
+    }
+}
+
+/// The same entries in a file without an engine, group behind group.
+struct Bare {
+    file: File,
+    path: PathBuf,
+    sizes: Sizes,
+}
+
+impl Bare {
+    fn create(path: &Path, sizes: Sizes, data: &Bytes) -> Result<Bare> {
+        let file = File::create_new(path).with_context(|| format!("create {}", path.display()))?;
+        let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + data.len());
+        frame.extend_from_slice(&u32::try_from(data.len())?.to_le_bytes());
+        frame.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
+        frame.extend_from_slice(data);
+        let mut out = std::io::BufWriter::with_capacity(PIECE_BYTES, &file);
+        for _ in 0..sizes.groups * sizes.entries {
+            out.write_all(&frame).context("write the bare file")?;
+        }
+        out.flush().context("write the bare file")?;
+        drop(out);
+        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Bare { file, path: path.to_owned(), sizes })
+    }
+
+    /// Reads `count` frames from the entry with this index on; a buffer of its own for each read, as a reader
+    /// has whose entries stay.
+    fn read(&self, group: u64, index: u64, count: u64) -> Result<u64> {
+        let frame_bytes = (FRAME_HEADER_BYTES + self.sizes.bytes) as u64;
+        let from = ((group - 1) * self.sizes.entries + index - 1) * frame_bytes;
+        let mut buffer = vec![0; usize::try_from(count * frame_bytes)?];
+        let reading = || format!("read {}", self.path.display());
+        let mut at = 0;
+        for piece in buffer.chunks_mut(PIECE_BYTES) {
+            self.file.read_exact_at(piece, from + at).with_context(reading)?;
+            at += piece.len() as u64;
+        }
+        let buffer = Bytes::from(buffer);
+        let (mut rest, mut entries) = (0, Vec::with_capacity(usize::try_from(count)?));
+        while rest < buffer.len() {
+            let word = |at: usize| buffer[at..at + 4].try_into().map(u32::from_le_bytes);
+            let (length, crc) = (usize::try_from(word(rest)?)?, word(rest + 4)?);
+            let entry = buffer.slice(rest + FRAME_HEADER_BYTES..rest + FRAME_HEADER_BYTES + length);
+            ensure!(crc32c::crc32c(&entry) == crc, "a frame of the bare file does not check");
+            entries.push(entry);
+            rest += FRAME_HEADER_BYTES + length;
+        }
+        Ok(entries.iter().map(|entry| entry.len() as u64).sum())
+    }
+
+    fn ranges(&self) -> Result<Figures> {
+        ranges(self.sizes, |group, low, high| self.read(group, low, high - low))
+    }
+
+    fn singles(&self, seed: u64) -> Result<Figures> {
+        singles(self.sizes, seed, |group, index| self.read(group, index, 1))
+    }
+}

@@ -1,0 +1,107 @@
+//! `compare-engine --quick`: every row runs, with both engines, and its results are complete. No figure is judged.
+
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn compare(dir: &Path, more: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_seawall-compare-engine");
+    Command::new(program).args(more).arg("--dir").arg(dir).output().unwrap()
+}
+
+/// Runs a row and returns its tables.
+fn quick(row: &str) -> Vec<Value> {
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (data, json) = (scratch.path().join("data"), scratch.path().join("r.json"));
+    let output = compare(&data, &[row, "--quick", "--seed", "7", "--json", json.to_str().unwrap()]);
+    assert!(output.status.success(), "{row}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(!data.exists(), "{row}: a directory that was made is removed");
+    let json: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    assert_eq!(json["machine"]["seed"], 7);
+    let outcomes = json["outcomes"].as_array().unwrap();
+    for outcome in outcomes {
+        for check in outcome["checks"].as_array().unwrap() {
+            assert!(check["met"].is_boolean() && check["bar"].is_object(), "{check}");
+        }
+        let lines = outcome["lines"].as_array().unwrap();
+        for engine in ["seawall", "raft-engine"] {
+            let of = |line: &&Value| line["engine"].as_str().unwrap().starts_with(engine);
+            let line = lines.iter().find(of).unwrap_or_else(|| panic!("no {engine} in {outcome}"));
+            let figures = line["figures"].as_object().unwrap();
+            assert!(figures.len() > 1, "{line}");
+        }
+    }
+    outcomes.clone()
+}
+
+fn checks(outcomes: &[Value]) -> usize {
+    outcomes.iter().map(|outcome| outcome["checks"].as_array().unwrap().len()).sum()
+}
+
+#[test]
+fn many_groups() {
+    let outcomes = quick("many-groups");
+    assert_eq!((outcomes.len(), checks(&outcomes)), (2, 3));
+}
+
+#[test]
+fn index_memory() {
+    assert_eq!(checks(&quick("index-memory")), 2);
+}
+
+#[test]
+fn slow_groups() {
+    let outcomes = quick("slow-groups");
+    assert_eq!(checks(&outcomes), 4);
+    let lines = outcomes[0]["lines"].as_array().unwrap();
+    assert_eq!(lines.len(), 3, "with rewriting, without, and the other");
+    assert!(lines.iter().all(|line| line["figures"]["disk MiB"].as_f64().unwrap() > 1.0), "{lines:?}");
+}
+
+#[test]
+fn reading() {
+    let outcomes = quick("reading");
+    assert_eq!((outcomes.len(), checks(&outcomes)), (4, 4));
+    let bare = |outcome: &Value| outcome["lines"].as_array().unwrap().iter().any(|l| l["engine"] == "bare file");
+    assert!(outcomes.iter().all(bare));
+}
+
+#[test]
+fn following() {
+    let outcomes = quick("following");
+    let share = outcomes[0]["lines"][0]["figures"]["from memory"].as_f64().unwrap();
+    assert!(share > 0.0 && share <= 1.0);
+}
+
+#[test]
+fn reopening() {
+    let outcomes = quick("reopening");
+    assert_eq!((outcomes.len(), checks(&outcomes)), (4, 12));
+}
+
+#[test]
+fn device_bytes() {
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let output = compare(&scratch.path().join("data"), &["device-bytes", "--quick"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // A file system without a device of its own counts nothing.
+    assert!(output.status.success() || stderr.contains("no block device"), "{stderr}");
+}
+
+#[test]
+fn a_full_disk_is_not_made_of_a_large_one() {
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let output = compare(&scratch.path().join("data"), &["full-disk", "--room-mib", "1"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && stderr.contains("a small one"), "{stderr}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for nonsense in [["reading", "--rounds", "0"], ["reading", "--json", "/nowhere/at/all"]] {
+        let output = compare(&scratch.path().join("data"), &nonsense);
+        assert_eq!(output.status.code(), Some(1), "{nonsense:?}");
+    }
+}
