@@ -47,7 +47,7 @@ impl Node {
 }
 
 fn options() -> Options {
-    let mut options = Options::default();
+    let mut options = Options { compression: None, ..Options::default() };
     options.log.segment_bytes = 256 << 10;
     // Records above this size have a group, and so a write, of their own.
     options.log.group_bytes = 4096;
