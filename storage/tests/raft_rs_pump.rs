@@ -47,7 +47,6 @@ impl Node {
 }
 
 fn options() -> Options {
-    // A payload takes the space that it has: some tests fill a disk.
     let mut options = Options { compression: None, ..Options::default() };
     options.log.segment_bytes = 256 << 10;
     // Records above this size have a group, and so a write, of their own.
