@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 const PIECE_BYTES: usize = 1 << 20;
 const FRAME_HEADER_BYTES: usize = 8;
+const MAPPED: &str = "seawall, maps";
 
 /// Reads from sealed segments.
 #[derive(Args, Clone, Debug)]
@@ -63,8 +64,8 @@ impl Load {
     }
 
     pub(crate) fn needed_bytes(&self) -> u64 {
-        // Two engines with what is not read, and the bare file.
-        (self.mib << 20) * 4 + (1 << 30)
+        // Three engines with what is not read, and the bare file.
+        (self.mib << 20) * 5 + (1 << 30)
     }
 
     pub(crate) fn run(&self, site: &Site<'_>) -> Result<Vec<Outcome>> {
@@ -84,8 +85,11 @@ impl Load {
         let sizes = Sizes { groups, entries, range, per_batch, bytes, window };
         let data = Bytes::from(payload(site.seed, bytes));
         let dir = |name: &str| site.dir.join(format!("{name}-{bytes}"));
-        let ours: Written<Seawall> = Written::create(&dir("ours"), sizes, &data)?;
-        let theirs: Written<RaftEngine> = Written::create(&dir("theirs"), sizes, &data)?;
+        let plain = Setup::default();
+        let maps = Setup { map_sealed: true, ..plain };
+        let ours: Written<Seawall> = Written::create(&dir("ours"), &plain, sizes, &data)?;
+        let mapped: Written<Seawall> = Written::create(&dir("mapped"), &maps, sizes, &data)?;
+        let theirs: Written<RaftEngine> = Written::create(&dir("theirs"), &plain, sizes, &data)?;
         let bare = Bare::create(&dir("bare"), sizes, &data)?;
 
         let title = format!("ranges of {} KiB, {bytes} B", self.range_kib);
@@ -93,24 +97,29 @@ impl Load {
             Line::new(Seawall::NAME, || ours.ranges()),
             Line::new(RaftEngine::NAME, || theirs.ranges()),
             Line::new("bare file", || bare.ranges()),
+            Line::new(MAPPED, || mapped.ranges()),
         ];
         let rounds = take_turns(&title, site.dir, site.rounds, lines)?;
         let bar = Bar::AtLeast(if bytes < 1024 { 3.0 } else { 1.5 });
         let over = Check::new("seawall over raft-engine", rounds.ratio("GB/s", 0, 1), bar);
-        let of_ranges = rounds.outcome(4, title, vec![over]);
+        let maps = Check::new("the same with map_sealed", rounds.ratio("GB/s", 3, 1), bar);
+        let of_ranges = rounds.outcome(4, title, vec![over, maps]);
 
         let title = format!("single entries at random, {bytes} B");
         let lines = vec![
             Line::new(Seawall::NAME, || ours.singles(site.seed)),
             Line::new(RaftEngine::NAME, || theirs.singles(site.seed)),
             Line::new("bare file", || bare.singles(site.seed)),
+            Line::new(MAPPED, || mapped.singles(site.seed)),
         ];
         let rounds = take_turns(&title, site.dir, site.rounds, lines)?;
         let over = Check::new("seawall over raft-engine", rounds.ratio("reads/s", 0, 1), Bar::AtLeast(2.0));
-        let of_singles = rounds.outcome(4, title, vec![over]);
+        let maps = Check::new("the same with map_sealed", rounds.ratio("reads/s", 3, 1), Bar::AtLeast(2.0));
+        let of_singles = rounds.outcome(4, title, vec![over, maps]);
         ours.store.close()?;
+        mapped.store.close()?;
         theirs.store.close()?;
-        for name in ["ours", "theirs", "bare"] {
+        for name in ["ours", "mapped", "theirs", "bare"] {
             let dir = dir(name);
             let removed =
                 if dir.is_dir() { std::fs::remove_dir_all(&dir) } else { std::fs::remove_file(&dir) };
@@ -179,9 +188,8 @@ struct Written<S> {
 }
 
 impl<S: Store> Written<S> {
-    fn create(dir: &Path, sizes: Sizes, data: &Bytes) -> Result<Written<S>> {
-        let setup = Setup::default();
-        let store = S::create(dir, &setup)?;
+    fn create(dir: &Path, setup: &Setup, sizes: Sizes, data: &Bytes) -> Result<Written<S>> {
+        let store = S::create(dir, setup)?;
         let mut writer = store.writer();
         // What is behind `entries` fills the rest of the segment with the last entry that is read.
         let file_bytes = setup.file_bytes.max(u64::from(setup.segment_bytes));
@@ -196,7 +204,7 @@ impl<S: Store> Written<S> {
         }
         store.flush()?;
         store.close()?;
-        let store = S::open(dir, &setup)?;
+        let store = S::open(dir, setup)?;
         let written = Written { store, sizes };
         for group in 1..=sizes.groups {
             for low in (1..=sizes.entries).step_by(usize::try_from(sizes.range)?) {

@@ -30,6 +30,8 @@ pub(crate) struct Setup {
     pub(crate) slack_bytes: Option<usize>,
     /// Seawall's option of that name.
     pub(crate) cache_bytes: usize,
+    /// Seawall's option of that name.
+    pub(crate) map_sealed: bool,
 }
 
 impl Default for Setup {
@@ -43,6 +45,7 @@ impl Default for Setup {
             run_in: false,
             slack_bytes: Some(options.slack_bytes),
             cache_bytes: options.cache_bytes,
+            map_sealed: options.map_sealed,
         }
     }
 }

@@ -33,6 +33,7 @@ fn options(setup: &Setup) -> Options {
     let mut options = Options {
         slack_bytes: setup.slack_bytes.unwrap_or(NEVER_BYTES),
         cache_bytes: setup.cache_bytes,
+        map_sealed: setup.map_sealed,
         ..Options::default()
     };
     options.log.segment_bytes = setup.segment_bytes;
