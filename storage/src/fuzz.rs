@@ -209,7 +209,13 @@ fn op(choices: &mut Choices<'_>) -> Op {
         0..3 => {
             let (first, term) = (number(choices), number(choices));
             let (count, truncates) = (choices.small(1, 4), choices.chance(40));
-            Op::Entries { first, term, count, truncates, packed: choices.chance(20) }
+            Op::Entries {
+                first,
+                term,
+                count,
+                truncates,
+                packed: choices.chance(20) && cfg!(feature = "zstd"),
+            }
         }
         3 => {
             let (term, vote, commit) = (number(choices), number(choices), number(choices));

@@ -4,6 +4,11 @@
 //! `SEAWALL_GOLDEN=write cargo test -p seawall --test golden` writes `fixtures/v1` anew, which is right only
 //! together with a new format version, or with a kind of operation that it does not have yet.
 
+#![cfg_attr(
+    not(feature = "zstd"),
+    expect(dead_code, reason = "only what can be read without it is looked at")
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{env, fs};
@@ -109,6 +114,7 @@ fn seen(engine: &Engine) -> String {
     engine.groups().into_iter().map(of).collect()
 }
 
+#[cfg(feature = "zstd")]
 #[test]
 fn an_engine_written_by_an_earlier_build_is_read() {
     if env::var_os("SEAWALL_GOLDEN").is_some_and(|value| value == "write") {
@@ -138,6 +144,27 @@ fn an_engine_written_by_an_earlier_build_is_read() {
         return;
     }
     assert_eq!(shown, [SEEN, SEEN]);
+}
+
+/// What is compressed is an error that says so; everything else is there.
+#[cfg(not(feature = "zstd"))]
+#[test]
+fn a_build_without_zstd_names_what_it_cannot_read() {
+    use seawall::{Error, UnpackError};
+
+    let dir = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(fixture()).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let (engine, _) = Engine::open_in(stepped(dir.path()), &options(true)).unwrap();
+    let group = engine.group(1);
+    assert_eq!(group.entries(3, 4, None).unwrap()[0].payload, vec![3; 1500]);
+    for index in 4..7 {
+        let error = group.entries(index, index + 1, None).unwrap_err();
+        let Error::Compressed { group: 1, index: i, source, .. } = error else { panic!("{error}") };
+        assert_eq!((i, source), (index, UnpackError::NoZstd));
+    }
+    assert_eq!((group.last_index(), group.hard_state().commit), (7, 6));
 }
 
 #[cfg(feature = "zstd")]
