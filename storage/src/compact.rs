@@ -93,7 +93,7 @@ fn restate(
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        publish(wal, pins, &locked, &ops, &confs, &record, Class::Lazy)?;
+        publish(wal, pins, &locked, &ops, &confs, &record, (Class::Lazy, Wal::append))?;
     }
     Ok(later)
 }

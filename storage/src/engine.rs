@@ -21,7 +21,7 @@ use crate::restore::{self, Fenced, Found};
 use crate::rewrite::{Rewrite, RewriteStats};
 use crate::types::{ConfState, Entry, FencedEntry, GroupId, HardState, Location};
 use crate::view::{self, Wanted};
-use crate::write::{self, WriteBatch};
+use crate::write::{self, Wait, WriteBatch};
 
 /// More than a record of one entry and one hard state has besides the payload, its share of the footer
 /// included: about 350 bytes.
@@ -213,11 +213,33 @@ impl Engine {
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal()?;
-        let ticket = write::write(&wal, &core.groups, &core.pins, &core.tail, batch)?;
+        let ticket = write::write(&wal, &core.groups, &core.pins, &core.tail, batch, Wait::Yes)?;
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
         Ok(ticket)
+    }
+
+    /// As [`Engine::write`], for callers that must not wait, such as the workers of an async runtime:
+    /// `None` where `write` would wait for other batches or for room in the log, and for groups that do not
+    /// exist yet. The batch is as before then.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    pub fn write_now(&self, batch: &mut WriteBatch) -> Result<Option<Ticket>> {
+        let core = &*self.0;
+        let wal = core.wal()?;
+        match write::write(&wal, &core.groups, &core.pins, &core.tail, batch, Wait::No) {
+            Ok(ticket) => {
+                // The keeper does what a writer does in `write`, which may wait.
+                if core.wake_keeper(&wal).is_none() {
+                    let _ = core.advance(&wal);
+                }
+                Ok(Some(ticket))
+            }
+            Err(Error::Log(seawall_wal::Error::WouldWait)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Bytes of payload that a batch of one entry, with a hard state beside it, has room for.
@@ -277,19 +299,20 @@ impl Core {
 
     fn advance(&self, wal: &Wal) -> Result<()> {
         compact::advance(wal, &self.groups, &self.pins, &self.sweep, self.options.restate_groups_max)?;
-        match self.keeper.get() {
-            // There is something to do at most once per segment.
-            Some(keeper) => {
-                let segment = wal.active_segment();
-                if self.seen.swap(segment, Ordering::Relaxed) != segment {
-                    keeper.wake();
-                }
-            }
-            None => {
-                self.rewrite.step(wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
-            }
+        if self.wake_keeper(wal).is_none() {
+            self.rewrite.step(wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
         }
         Ok(())
+    }
+
+    /// Wakes the keeper if there may be something to do, at most once per segment; `None` if there is none.
+    fn wake_keeper(&self, wal: &Wal) -> Option<()> {
+        let keeper = self.keeper.get()?;
+        let segment = wal.active_segment();
+        if self.seen.swap(segment, Ordering::Relaxed) != segment {
+            keeper.wake();
+        }
+        Some(())
     }
 
     /// One piece of rewriting, and the release of what it freed; whether there is more.
@@ -386,6 +409,21 @@ impl Group {
         let wal = core.wal()?;
         let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
         view::entries(&wal, &core.groups, &core.pins, &core.tail, wanted, more)
+    }
+
+    /// As [`Group::entries`], without I/O: `None` unless memory has all payloads that it would return.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`], [`Error::Unavailable`] and [`Error::Range`] as [`Group::entries`].
+    pub fn entries_in_memory(
+        &self,
+        low: u64,
+        high: u64,
+        max_bytes: Option<u64>,
+    ) -> Result<Option<Vec<Entry>>> {
+        let core = &*self.core;
+        let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
+        view::entries_in_memory(&core.groups, &core.pins, &core.tail, wanted)
     }
 
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {

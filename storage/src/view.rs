@@ -75,6 +75,24 @@ pub(crate) fn entries(
     Ok(entries)
 }
 
+/// As [`entries`], if memory has all of them.
+pub(crate) fn entries_in_memory(
+    groups: &Groups,
+    pins: &Pins,
+    tail: &Tail,
+    wanted: Wanted,
+) -> Result<Option<Vec<Entry>>> {
+    let (places, _hold) = match groups.get(wanted.group) {
+        Some(cell) => select(&cell.read(), pins, wanted)?,
+        None => select(&GroupState::default(), pins, wanted)?,
+    };
+    let kept = tail.get(places.iter().map(|place| (place.lsn(), place.length())));
+    let entry = |(place, payload): (&Place, Option<Bytes>)| {
+        Some(Entry { index: place.index, term: place.term, payload: payload? })
+    };
+    Ok(places.iter().zip(kept).map(entry).collect())
+}
+
 /// The places of the wanted entries, and a hold on the segments that have them.
 fn select<'a>(state: &GroupState, pins: &'a Pins, wanted: Wanted) -> Result<(Vec<Place>, Option<Hold<'a>>)> {
     let Wanted { group, low, high, max_bytes } = wanted;

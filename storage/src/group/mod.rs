@@ -14,6 +14,6 @@ mod terms;
 
 pub(crate) use map::{Groups, Locked};
 pub(crate) use pins::{Hold, Pins, Uses};
-pub(crate) use publish::{States, apply, publish};
+pub(crate) use publish::{Append, States, apply, publish};
 pub(crate) use sealer::{FooterSealer, footer_bytes};
 pub(crate) use state::{GroupState, Settled, hard_state_back};

@@ -13,8 +13,15 @@ use seawall_wal::{Batch, Class, Ticket, Wal};
 
 use crate::cache::Tail;
 use crate::error::{Error, Result};
-use crate::group::{Groups, Pins, footer_bytes, publish};
+use crate::group::{Append, Groups, Pins, footer_bytes, publish};
 use crate::record::{GroupOp, Op, encode};
+
+/// Whether a write may wait for other batches and for room in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    Yes,
+    No,
+}
 
 /// Validates and enqueues `batch`; readable when it returns, durable when the ticket says (INV-1).
 ///
@@ -26,9 +33,14 @@ pub(crate) fn write(
     pins: &Pins,
     tail: &Tail,
     batch: &mut WriteBatch,
+    wait: Wait,
 ) -> Result<Ticket> {
     batch.check()?;
-    let locked = groups.lock(&batch.groups());
+    let ids = batch.groups();
+    let (locked, append): (_, Append) = match wait {
+        Wait::Yes => (groups.lock(&ids), Wal::append),
+        Wait::No => (groups.lock_now(ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::append_now),
+    };
     let (ops, urgent) = validate::validate(&locked, batch.ops())?;
     let class = if urgent || batch.is_sync() { Class::Sync } else { Class::Lazy };
     let record = batch.record_mut();
@@ -47,7 +59,7 @@ pub(crate) fn write(
     if let Some((group, bytes)) = conf_state_larger(&ops, record, max / 4) {
         return Err(Error::ConfStateTooLarge { group, bytes, max: max / 4 });
     }
-    let ticket = publish(wal, pins, &locked, &ops, batch.confs(), batch.record(), class)?;
+    let ticket = publish(wal, pins, &locked, &ops, batch.confs(), batch.record(), (class, append))?;
     drop(locked);
     tail.add(ticket.lsn(), batch.record());
     batch.clear();
