@@ -46,6 +46,8 @@
 //! # Features
 //!
 //! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group. Off by default.
+//! - `openraft`, `openraft-09`: the modules `openraft` and `openraft_09`, log stores for the two lines of that crate. Off
+//!   by default.
 //! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
 //!
 //! # Modules
@@ -76,6 +78,13 @@ mod engine;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 
+#[cfg(any(feature = "openraft", feature = "openraft-09"))]
+mod openraft_log;
+
+#[cfg(feature = "openraft")]
+pub mod openraft;
+#[cfg(feature = "openraft-09")]
+pub mod openraft_09;
 #[cfg(feature = "raft-rs")]
 pub mod raft_rs;
 

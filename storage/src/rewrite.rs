@@ -235,7 +235,8 @@ mod tests {
             record.push_part(payload);
             encode(&ops, record.meta());
             let locked = self.groups.lock(&[7]);
-            publish(&self.wal, &self.pins, &locked, &ops, &[], &record, (Class::Sync, Wal::append)).expect("room");
+            publish(&self.wal, &self.pins, &locked, &ops, &[], &record, (Class::Sync, Wal::append))
+                .expect("room");
         }
 
         fn place(&self, index: u64) -> Option<Location> {

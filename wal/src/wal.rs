@@ -281,10 +281,11 @@ impl Wal {
         if bytes > max {
             return Err(Error::RecordTooLarge { bytes, max });
         }
-        let ticket = self.log.append(batch, class, batch.head_crc(class)).map_err(|blocked| match blocked {
-            Blocked::Failed(error) => error,
-            Blocked::Queue | Blocked::Pipeline => Error::WouldWait,
-        })?;
+        let ticket =
+            self.log.append(batch, class, batch.head_crc(class)).map_err(|blocked| match blocked {
+                Blocked::Failed(error) => error,
+                Blocked::Queue | Blocked::Pipeline => Error::WouldWait,
+            })?;
         self.enter_segments(ticket.lsn());
         Ok(ticket)
     }
