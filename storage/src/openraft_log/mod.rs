@@ -42,3 +42,10 @@ pub(crate) struct Ends<L> {
     /// The last entry; the last purged one if there is none.
     pub(crate) last: Option<Id<L>>,
 }
+
+#[cfg(test)]
+mod log_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod test_line;

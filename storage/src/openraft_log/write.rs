@@ -290,9 +290,9 @@ impl<T: Types> Core<T> {
             None => {
                 // No entry is left to be written again: the group goes, and what must stay comes back.
                 batch.remove_group(group);
-                let (point, epoch) = self.log.compaction_point();
-                if self.memory.read().stored.purged.is_some() {
-                    batch.set_start(group, point, epoch);
+                if let Some(purged) = &self.memory.read().stored.purged {
+                    let epoch = self.log.compaction_point().1;
+                    batch.set_start(group, self.engine_index(purged.index)?, epoch);
                 }
                 if hard.commit > 0 {
                     // Refused by the engine if something committed would be lost.
