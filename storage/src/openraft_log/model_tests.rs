@@ -133,7 +133,7 @@ impl Run {
         model.entries.split_off(&from);
         states.push(model.clone());
         drive(engine, log.truncate(from))?;
-        let from = if next == 0 { rng.below(3) } else { from };
+        let from = if model.last().is_none() { rng.below(3) } else { model.next() };
         let list: Vec<Entry> = (from..from + 1 + rng.below(4))
             .map(|index| {
                 (id(leader.0, leader.1, index), "x".repeat(usize::try_from(rng.below(3000)).unwrap()))
@@ -158,8 +158,11 @@ impl Run {
 
     fn commit(&mut self, model: &mut Model) -> Result<()> {
         let (engine, log) = self.open.as_mut().unwrap();
-        let Some(last) = model.entries.keys().next_back() else { return Ok(()) };
-        let index = self.rng.below(*last + 1);
+        let (Some(first), Some(last)) = (model.entries.keys().next(), model.entries.keys().next_back())
+        else {
+            return Ok(());
+        };
+        let index = first + self.rng.below(last - first + 1);
         model.committed = model.committed.max(Some(index));
         drive(engine, log.save_committed(Some(index)))
     }
@@ -221,9 +224,11 @@ fn run(seed: u64) -> u64 {
     let answers = Answers::default();
     let mut run = Run { rng, disk, open: Some((engine, log)), states, answers, leader: (1, 0), crashes: 0 };
     for _ in 0..120 {
-        let cut = run.step().is_err();
-        if cut || run.rng.below(25) == 0 {
-            assert!(!cut || run.disk.crash_reached());
+        let done = run.step();
+        if let Err(error) = &done {
+            assert!(run.disk.crash_reached(), "{error}");
+        }
+        if done.is_err() || run.rng.below(25) == 0 {
             run.reopen();
         }
     }
