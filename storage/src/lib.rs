@@ -47,6 +47,8 @@
 //! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group. Off by default.
 //! - `zstd`: compresses the payloads of entries. On by default; a build without it refuses to read what is compressed.
 //! - `conformance`: the module `conformance`, a suite that holds any store to what Raft cores ask for. Off by default.
+//! - `openraft`, `openraft-09`: the modules `openraft` and `openraft_09`, log stores for the two lines of that crate. Off
+//!   by default.
 //! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
 //!
 //! # Modules
@@ -82,6 +84,13 @@ pub mod conformance;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 
+#[cfg(any(feature = "openraft", feature = "openraft-09"))]
+mod openraft_log;
+
+#[cfg(feature = "openraft")]
+pub mod openraft;
+#[cfg(feature = "openraft-09")]
+pub mod openraft_09;
 #[cfg(feature = "raft-rs")]
 pub mod raft_rs;
 

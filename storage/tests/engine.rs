@@ -287,3 +287,59 @@ fn writers_and_readers_of_many_groups_at_once() {
     let strip = |text: &str| text.rsplit_once(" (").map(|s| s.0.to_owned());
     assert_eq!(strip(&seen(&engine)), strip(&before));
 }
+
+#[test]
+fn who_must_not_wait_is_told_where_a_write_would() {
+    use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
+    use seawall_wal::{Env, Threads};
+    use std::sync::Arc;
+
+    let env = Env {
+        disk: SimDisk::new(1, SimOptions::default()).process(),
+        clock: Arc::new(SimClock::new()),
+        random: Arc::new(SimRandom::new(2)),
+        threads: Threads::Stepped,
+    };
+    let mut options = small();
+    options.log.queue_bytes = 64 << 10;
+    let engine = Engine::create_in(env, &options).expect("created");
+    let mut batch = WriteBatch::new();
+    let payload = [7; 4096];
+    batch.append(7, &[EntryRef { index: 1, term: 1, payload: &payload }]);
+    assert!(engine.write_now(&mut batch).expect("no error").is_none(), "the group does not exist");
+    assert_eq!(engine.group(7).last_index(), 0);
+    engine.write(&mut batch).expect("the batch is unchanged");
+    // Nobody writes to the disk, so the queue fills up.
+    let mut index = 1;
+    let full = loop {
+        batch.append(7, &[EntryRef { index: index + 1, term: 1, payload: &payload }]);
+        if engine.write_now(&mut batch).expect("no error").is_none() {
+            break index;
+        }
+        index += 1;
+        assert!(index < 100, "nothing held it up");
+    };
+    assert_eq!(engine.group(7).last_index(), full);
+    engine.flush().expect("flushed");
+    assert!(engine.write_now(&mut batch).expect("no error").is_some());
+    assert_eq!(engine.group(7).last_index(), full + 1);
+    let bad = batch.append(7, &[entry(full + 9, 1)]);
+    assert!(matches!(engine.write_now(bad), Err(Error::Gap { .. })));
+}
+
+#[test]
+fn what_memory_has_is_read_without_io() {
+    let (dir, engine) = prepared();
+    let memory = |engine: &Engine, low, high| {
+        let found = engine.group(7).entries_in_memory(low, high, None).expect("a range that is there");
+        found.map(|entries| entries.iter().map(|e| (e.index, e.payload.to_vec())).collect::<Vec<_>>())
+    };
+    let both = vec![(4, b"payload".to_vec()), (5, b"payload".to_vec())];
+    assert_eq!(memory(&engine, 4, 6), Some(both));
+    assert_eq!(memory(&engine, 4, 4), Some(vec![]));
+    assert!(matches!(engine.group(7).entries_in_memory(3, 5, None), Err(Error::Compacted { .. })));
+    assert!(matches!(engine.group(7).entries_in_memory(4, 7, None), Err(Error::Unavailable { .. })));
+    engine.close().expect("closed");
+    let (engine, _) = Engine::open(dir.path(), &small()).expect("opened");
+    assert_eq!(memory(&engine, 4, 6), None, "a reopened engine has nothing in memory");
+}

@@ -19,8 +19,8 @@ const KILLS: u64 = 50;
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
-    let example = profile.join("examples/single_node");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/single_node.rs");
+    let example = profile.join("examples/raft_rs_node");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/raft_rs_node.rs");
     let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
     assert!(
         changed(&example) >= changed(&source),
@@ -48,9 +48,9 @@ impl Node {
         fs::metadata(self.acks()).map_or(0, |file| file.len())
     }
 
-    fn command(&self, more: &[&str]) -> Command {
+    fn command(&self, proposals: &str) -> Command {
         let mut command = Command::new(example());
-        command.arg("--dir").arg(self.log()).arg("--ack-file").arg(self.acks()).args(more);
+        command.arg(self.log()).arg(proposals).arg(self.acks());
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
@@ -63,7 +63,7 @@ impl Node {
     /// Starts the example, and kills it at some moment; mostly once it acknowledges.
     fn run_and_kill(&mut self, round: u64) {
         let before = self.acked_bytes();
-        let mut child = self.command(&["--proposals", "1000000000"]).spawn().unwrap();
+        let mut child = self.command("1000000000").spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
         if self.below(8) > 0 {
             while self.acked_bytes() == before {
@@ -94,7 +94,7 @@ impl Node {
     }
 
     fn check(&self, round: u64) {
-        let Output { status, stderr, .. } = self.command(&["--check"]).output().unwrap();
+        let Output { status, stderr, .. } = self.command("0").output().unwrap();
         assert!(status.success(), "round {round}: {}", String::from_utf8_lossy(&stderr));
     }
 }

@@ -32,6 +32,10 @@ pub enum Error {
     /// The log was opened to be read only ([`OpenMode::Salvage`](crate::OpenMode::Salvage)).
     #[error("the log is open for reading only")]
     ReadOnly,
+    /// The call would have waited, for room in the queue or for the next segment
+    /// ([`Wal::append_now`](crate::Wal::append_now)); nothing was enqueued.
+    #[error("the log has no room at the moment")]
+    WouldWait,
     /// The log was closed, or dropped while the caller waited.
     #[error("the log is closed")]
     Closed,

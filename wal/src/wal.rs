@@ -270,6 +270,26 @@ impl Wal {
         }
     }
 
+    /// As [`Wal::append`], for callers that must not wait: no I/O and no sleep.
+    ///
+    /// # Errors
+    /// [`Error::WouldWait`] where `append` would wait, or find the disk full; nothing was enqueued then.
+    /// Otherwise as [`Wal::append`].
+    pub fn append_now(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
+        let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
+        let max = self.record_bytes_max();
+        if bytes > max {
+            return Err(Error::RecordTooLarge { bytes, max });
+        }
+        let ticket =
+            self.log.append(batch, class, batch.head_crc(class)).map_err(|blocked| match blocked {
+                Blocked::Failed(error) => error,
+                Blocked::Queue | Blocked::Pipeline => Error::WouldWait,
+            })?;
+        self.enter_segments(ticket.lsn());
+        Ok(ticket)
+    }
+
     /// Largest [`Batch::encoded_len`] plus footer share that a segment of this log can hold, in bytes.
     pub fn record_bytes_max(&self) -> usize {
         // The segment's header, a mark, and what rounding up the group and the footer may cost.

@@ -140,6 +140,21 @@ impl Group {
         PinnedReader::new(Arc::clone(&self.core), self.id, low, high)
     }
 
+    /// As [`Group::entries`], without I/O: `None` unless memory has all payloads that it would return.
+    ///
+    /// # Errors
+    /// [`Error::Compacted`], [`Error::Unavailable`] and [`Error::Range`] as [`Group::entries`].
+    pub fn entries_in_memory(
+        &self,
+        low: u64,
+        high: u64,
+        max_bytes: Option<u64>,
+    ) -> Result<Option<Vec<Entry>>> {
+        let core = &*self.core;
+        let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
+        view::entries_in_memory(&core.groups, &core.pins, &core.tail, wanted)
+    }
+
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {
         match self.core.groups.get(self.id) {
             Some(cell) => at(&cell.read()),

@@ -26,7 +26,7 @@ use crate::pack::{CompressionStats, Packer};
 use crate::restore::{self, Fenced, Found, Restored};
 use crate::rewrite::{Rewrite, RewriteStats};
 use crate::types::{FencedEntry, GroupId, Location};
-use crate::write::{self, WriteBatch};
+use crate::write::{self, Wait, WriteBatch};
 pub use group::Group;
 pub use reader::{PinnedReader, ReaderStats};
 
@@ -262,18 +262,34 @@ impl Engine {
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal()?;
-        let ticket = write::write(
-            &wal,
-            &core.groups,
-            &core.pins,
-            (&core.tail, &core.packer),
-            core.options.meta_bytes_max,
-            batch,
-        )?;
+        let ticket = core.write(&wal, batch, Wait::Yes)?;
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
         Ok(ticket)
+    }
+
+    /// As [`Engine::write`], for callers that must not wait, such as the workers of an async runtime:
+    /// `None` where `write` would wait for other batches or for room in the log, and for groups that do not
+    /// exist yet. The batch is as before then.
+    ///
+    /// # Errors
+    /// As [`Engine::write`].
+    pub fn write_now(&self, batch: &mut WriteBatch) -> Result<Option<Ticket>> {
+        let core = &*self.0;
+        let wal = core.wal()?;
+        match core.write(&wal, batch, Wait::No) {
+            Ok(ticket) => {
+                // The keeper does what a writer does in `write`, which may wait.
+                match core.keeper.get() {
+                    Some(keeper) => core.wake(&wal, keeper),
+                    None => _ = core.advance(&wal),
+                }
+                Ok(Some(ticket))
+            }
+            Err(Error::Log(seawall_wal::Error::WouldWait)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Bytes of payload that a batch of one entry, with a hard state beside it, has room for.
@@ -337,13 +353,7 @@ impl Core {
         match self.keeper.get() {
             Some(keeper) => {
                 compact::release_only(wal, &self.pins, &self.sweep)?;
-                let segment = wal.active_segment();
-                // Entries are copied at most once per segment, small state whenever nothing else is left.
-                if self.seen.swap(segment, Ordering::Relaxed) != segment
-                    || self.pins.only_state(|| segment).is_some()
-                {
-                    keeper.wake();
-                }
+                self.wake(wal, keeper);
             }
             None => {
                 compact::advance(
@@ -357,6 +367,21 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// Wakes the keeper if there may be something to do.
+    fn wake(&self, wal: &Wal, keeper: &Keeper) {
+        let segment = wal.active_segment();
+        // Entries are copied at most once per segment, small state whenever nothing else is left.
+        if self.seen.swap(segment, Ordering::Relaxed) != segment || self.pins.only_state(|| segment).is_some()
+        {
+            keeper.wake();
+        }
+    }
+
+    fn write(&self, wal: &Wal, batch: &mut WriteBatch, wait: Wait) -> Result<Ticket> {
+        let memory = (&self.tail, &self.packer);
+        write::write(wal, &self.groups, &self.pins, memory, self.options.meta_bytes_max, batch, wait)
     }
 
     /// What keeps the oldest segment.

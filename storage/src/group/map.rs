@@ -118,6 +118,13 @@ impl Groups {
         (Locked { groups: self, cells }, ids)
     }
 
+    /// As [`Groups::lock`], if all of `ids` exist and nobody has any of them.
+    pub(crate) fn lock_now(&self, ids: Vec<GroupId>) -> Option<Locked<'_>> {
+        let wanted = ids.len();
+        let (locked, _) = self.try_lock(ids);
+        (locked.cells.len() == wanted).then_some(locked)
+    }
+
     fn lock_one(&self, group: GroupId) -> LockedCell {
         loop {
             let listed = self.get(group);
@@ -192,6 +199,8 @@ mod tests {
         let (busy, rest) = groups.try_lock(vec![2, 3]);
         assert_eq!((busy.cells.len(), rest), (0, vec![2]));
         drop(busy);
+        assert!(groups.lock_now(vec![2]).is_none(), "somebody has it");
+        assert!(groups.lock_now(vec![3]).is_none(), "it does not exist");
         drop(locked);
         assert!(groups.get(1).is_none());
         assert!(groups.ids().is_empty());

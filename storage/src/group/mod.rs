@@ -16,7 +16,7 @@ mod terms;
 
 pub(crate) use map::{Groups, Locked};
 pub(crate) use pins::{Hold, Pins, Uses};
-pub(crate) use publish::{apply, publish};
+pub(crate) use publish::{Append, apply, publish};
 pub(crate) use sealer::{FooterSealer, footer_bytes};
 pub(crate) use small::hard_state_back;
 pub(crate) use state::{GroupState, Settled};

@@ -38,6 +38,9 @@ pub(crate) fn apply(
     Ok(())
 }
 
+/// How a record comes into the log: [`Wal::append`], or [`Wal::append_now`] for who must not wait.
+pub(crate) type Append = fn(&Wal, &Batch, Class) -> std::result::Result<Ticket, seawall_wal::Error>;
+
 /// Enqueues a validated record and makes it visible to readers; its groups stay locked meanwhile.
 ///
 /// Nothing is visible if the log refuses the record.
@@ -48,11 +51,11 @@ pub(crate) fn publish(
     ops: &[GroupOp],
     smalls: &[Small],
     record: &Batch,
-    class: Class,
+    (class, append): (Class, Append),
 ) -> Result<Ticket> {
     // Until its entries are counted, the record's segment must not look free.
     let hold = pins.hold(|| wal.active_segment());
-    let appended = wal.append(record, class);
+    let appended = append(wal, record, class);
     if appended.is_err() && mutant("refused_batch_published") {
         let (at, mut uses) = (wal.durable(), Uses::default());
         let _ = apply(&mut locked.write(), at, ops, &locations(at, record), smalls, &mut uses);

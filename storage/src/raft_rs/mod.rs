@@ -5,7 +5,7 @@
 //!
 //! A node is made of three things: an [`Engine`](crate::Engine), the members it starts with
 //! ([`GroupStorage::bootstrap`], once), and a [`Host`], which is the user's network and state machine.
-//! `examples/single_node.rs` and `examples/three_nodes.rs` are there to be copied.
+//! `examples/raft_rs_node.rs` and `examples/three_nodes.rs` are there to be copied.
 //!
 //! ```no_run
 //! use seawall::raft_rs::{GroupStorage, Host, Pump, PumpOptions, raft};

@@ -128,6 +128,30 @@ fn read(
     Ok(())
 }
 
+/// As [`entries`], if memory has all of them.
+pub(crate) fn entries_in_memory(
+    groups: &Groups,
+    pins: &Pins,
+    tail: &Tail,
+    wanted: Wanted,
+) -> Result<Option<Vec<Entry>>> {
+    let (places, _hold) = match groups.get(wanted.group) {
+        Some(cell) => select(&cell.read(), pins, wanted)?,
+        None => select(&GroupState::default(), pins, wanted)?,
+    };
+    let kept = tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)));
+    let (mut entries, mut bytes) = (Vec::with_capacity(places.len()), 0u64);
+    for (place, payload) in places.iter().zip(kept) {
+        let Some(payload) = payload else { return Ok(None) };
+        bytes = bytes.saturating_add(payload.len() as u64);
+        if bytes > wanted.max_bytes && !entries.is_empty() {
+            break;
+        }
+        entries.push(Entry { index: place.index, term: place.term, payload });
+    }
+    Ok(Some(entries))
+}
+
 /// The places of the wanted entries, and a hold on the segments that have them.
 fn select<'a>(state: &GroupState, pins: &'a Pins, wanted: Wanted) -> Result<(Vec<Place>, Option<Hold<'a>>)> {
     let Wanted { group, low, high, max_bytes } = wanted;

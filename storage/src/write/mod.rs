@@ -14,9 +14,16 @@ use seawall_wal::{Batch, Class, Ticket, Wal};
 
 use crate::cache::Tail;
 use crate::error::{Error, Result};
-use crate::group::{Groups, Pins, footer_bytes, publish};
+use crate::group::{Append, Groups, Pins, footer_bytes, publish};
 use crate::pack::Packer;
 use crate::record::{GroupOp, Op, encode};
+
+/// Whether a write may wait for other batches and for room in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wait {
+    Yes,
+    No,
+}
 
 /// Validates and enqueues `batch`; readable when it returns, durable when the ticket says (INV-1).
 ///
@@ -29,11 +36,16 @@ pub(crate) fn write(
     (tail, packer): (&Tail, &Packer),
     meta_bytes_max: usize,
     batch: &mut WriteBatch,
+    wait: Wait,
 ) -> Result<Ticket> {
     batch.check()?;
     // Before the groups are locked: it takes long.
     let packed = batch.pack(packer);
-    let locked = groups.lock(&batch.groups());
+    let ids = batch.groups();
+    let (locked, append): (_, Append) = match wait {
+        Wait::Yes => (groups.lock(&ids), Wal::append),
+        Wait::No => (groups.lock_now(ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::append_now),
+    };
     let ops = packed.as_ref().map_or(batch.ops(), |packed| &packed.ops);
     let (ops, urgent) = validate::validate(&locked, ops, batch.smalls(), meta_bytes_max)?;
     let class = if urgent || batch.is_sync() { Class::Sync } else { Class::Lazy };
@@ -55,7 +67,7 @@ pub(crate) fn write(
         return Err(error);
     }
     let Some(mut packed) = packed else {
-        let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), batch.record(), class)?;
+        let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), batch.record(), (class, append))?;
         drop(locked);
         tail.add(ticket.lsn(), batch.record());
         batch.clear();
@@ -63,7 +75,7 @@ pub(crate) fn write(
     };
     packed.record.meta().extend_from_slice(batch.record().meta_bytes());
     packed.record.set_footer_bytes(batch.record().footer_bytes());
-    let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), &packed.record, class)?;
+    let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), &packed.record, (class, append))?;
     drop(locked);
     tail.add_raw(ticket.lsn(), &packed.record, batch.record(), &packed.parts);
     batch.clear();

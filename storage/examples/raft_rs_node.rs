@@ -1,18 +1,16 @@
-//! One Raft node with its log in a directory. It proposes numbers, and says `ACK n` when number n is
+//! One Raft node (crate `raft`) with its log in a directory. It proposes numbers, and says `ACK n` when number n is
 //! applied, which means that it is durable. Kill it when you like, start it again, and it checks that it
-//! still has every number that it acknowledged.
+//! still has every number that it acknowledged; with 0 proposals that is all it does.
 //!
 //! ```text
-//! cargo run --release --features raft-rs --example single_node -- \
-//!     --dir /tmp/node --proposals 100000 --ack-file /tmp/node.acks
+//! cargo run --release --features raft-rs --example raft_rs_node -- /tmp/node 100000 /tmp/node.acks
 //! ```
 //!
-//! `--check` checks and proposes nothing. The state machine is in memory: at start it gets the whole log.
+//! The state machine is in memory: at start it gets the whole log.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use seawall::raft_rs::{GroupStorage, Host, HostError, Pump, PumpOptions, raft};
@@ -53,17 +51,12 @@ impl Host for Numbers {
     }
 }
 
-#[derive(Default)]
-struct Args {
-    dir: PathBuf,
-    proposals: u64,
-    ack_file: Option<PathBuf>,
-    check: bool,
-}
-
 fn main() -> Result<(), Box<dyn Error>> {
-    let args = parse()?;
-    let engine = open(&args)?;
+    let [dir, proposals, ack_file] = &std::env::args().skip(1).collect::<Vec<_>>()[..] else {
+        return Err("usage: raft_rs_node DIR PROPOSALS ACK_FILE".into());
+    };
+    let proposals: u64 = proposals.parse()?;
+    let engine = open(dir)?;
 
     // The state machine keeps nothing, so it applies the log from the start: `applied` is 0.
     let config = raft::Config { max_size_per_msg: 1 << 20, ..raft::Config::new(NODE) };
@@ -77,21 +70,17 @@ fn main() -> Result<(), Box<dyn Error>> {
         pump.poll()?;
         pump.wait(Duration::from_secs(1))?;
     }
-    check(&args, &pump.host().applied)?;
-    if args.check {
+    let acknowledged = acknowledgements(ack_file)?;
+    check(&acknowledged, &pump.host().applied)?;
+    if proposals == 0 {
         return Ok(engine.close()?);
     }
 
-    pump.host_mut().acks = Some(match &args.ack_file {
-        Some(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
-            file.set_len(acknowledgements(&args)?.len() as u64)?;
-            Box::new(file) as Box<dyn Write>
-        }
-        None => Box::new(io::stdout()),
-    });
+    let file = OpenOptions::new().create(true).append(true).open(ack_file)?;
+    file.set_len(acknowledged.len() as u64)?;
+    pump.host_mut().acks = Some(Box::new(file));
     let before = pump.host().applied.len() as u64;
-    let (mut next, end) = (before, before + args.proposals);
+    let (mut next, end) = (before, before + proposals);
     while (pump.host().applied.len() as u64) < end {
         let window = end.min(pump.host().applied.len() as u64 + WINDOW);
         while next < window {
@@ -105,12 +94,12 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Opens the log, or makes one with this node as the only member.
-fn open(args: &Args) -> Result<Engine, Box<dyn Error>> {
+fn open(dir: &str) -> Result<Engine, Box<dyn Error>> {
     let mut options = Options::default();
     options.log.segment_bytes = 4 << 20;
-    let engine = match Engine::open(&args.dir, &options) {
+    let engine = match Engine::open(dir, &options) {
         Ok((engine, _)) => engine,
-        Err(seawall::Error::Log(seawall_wal::Error::NotALog { .. })) => Engine::create(&args.dir, &options)?,
+        Err(seawall::Error::Log(seawall_wal::Error::NotALog { .. })) => Engine::create(dir, &options)?,
         Err(error) => return Err(error.into()),
     };
     let store = GroupStorage::new(&engine, GROUP);
@@ -121,50 +110,29 @@ fn open(args: &Args) -> Result<Engine, Box<dyn Error>> {
 }
 
 /// The state machine must have every number that was acknowledged, and each number at its own place.
-fn check(args: &Args, applied: &[u64]) -> Result<(), Box<dyn Error>> {
+fn check(acknowledged: &str, applied: &[u64]) -> Result<(), Box<dyn Error>> {
     for (place, number) in (0..).zip(applied) {
         if place != *number {
             return Err(format!("number {number} is at place {place}").into());
         }
     }
-    let mut acknowledged = 0;
-    for line in acknowledgements(args)?.lines() {
+    for line in acknowledged.lines() {
         let number = line.strip_prefix("ACK ").ok_or("not an acknowledgement")?;
         let number: u64 = number.parse()?;
         if number >= applied.len() as u64 {
             return Err(format!("number {number} was acknowledged and is lost").into());
         }
-        acknowledged += 1;
     }
-    println!("{} numbers, {acknowledged} acknowledged and all of them here", applied.len());
+    println!("{} numbers, {} acknowledged and all of them here", applied.len(), acknowledged.lines().count());
     Ok(())
 }
 
 /// The lines of the ack file; one that a kill cut off does not count.
-fn acknowledgements(args: &Args) -> Result<String, Box<dyn Error>> {
-    let mut text = match args.ack_file.as_ref().map(fs::read_to_string) {
-        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-        read => read.and_then(Result::ok).unwrap_or_default(),
+fn acknowledgements(path: &str) -> Result<String, Box<dyn Error>> {
+    let mut text = match fs::read_to_string(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+        read => read.unwrap_or_default(),
     };
     text.truncate(text.rfind('\n').map_or(0, |end| end + 1));
     Ok(text)
-}
-
-fn parse() -> Result<Args, Box<dyn Error>> {
-    let mut args = Args::default();
-    let mut words = std::env::args().skip(1);
-    while let Some(word) = words.next() {
-        let mut value = || words.next().ok_or(format!("{word} needs a value"));
-        match word.as_str() {
-            "--dir" => args.dir = value()?.into(),
-            "--proposals" => args.proposals = value()?.parse()?,
-            "--ack-file" => args.ack_file = Some(value()?.into()),
-            "--check" => args.check = true,
-            _ => return Err(format!("unknown argument {word}").into()),
-        }
-    }
-    if args.dir.as_os_str().is_empty() {
-        return Err("usage: --dir D [--proposals N] [--ack-file F] [--check]".into());
-    }
-    Ok(args)
 }

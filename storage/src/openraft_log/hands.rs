@@ -1,0 +1,217 @@
+//! Threads for what may wait, so that no worker of an async runtime does; of no runtime in particular.
+//! Place on the data's way: beside it; work that needs no waiting is done by whoever asks. Invariants: work
+//! once given is done or answered with an error, also when a thread panics or nobody awaits it any more.
+//! Fails: a thread that cannot be had leaves the work to the caller.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::openraft_log::error::{Error, Result};
+
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Threads that are started when they are first needed, and end with their owner.
+pub(super) struct Hands {
+    shared: Arc<Shared>,
+    threads_max: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    work: VecDeque<Work>,
+    threads: usize,
+    idle: usize,
+    ended: bool,
+}
+
+impl Hands {
+    /// With 0 threads all work is done by the caller.
+    pub(super) fn new(threads_max: usize) -> Hands {
+        Hands { shared: Arc::default(), threads_max }
+    }
+
+    /// Does `work` on one of the threads.
+    pub(super) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Answer<T> {
+        let slot = Arc::new(Mutex::new(Slot { result: None, waker: None }));
+        let promise = Promise(Some(Arc::clone(&slot)));
+        self.give(Box::new(move || promise.keep(work())));
+        Answer(slot)
+    }
+
+    fn give(&self, work: Work) {
+        let mut state = self.shared.state.lock();
+        if state.idle <= state.work.len() && state.threads < self.threads_max {
+            let shared = Arc::clone(&self.shared);
+            let thread = std::thread::Builder::new().name("seawall-openraft".into());
+            if thread.spawn(move || shared.serve()).is_ok() {
+                state.threads += 1;
+            }
+        }
+        if state.threads == 0 {
+            drop(state);
+            return work();
+        }
+        state.work.push_back(work);
+        drop(state);
+        self.shared.changed.notify_one();
+    }
+}
+
+impl Drop for Hands {
+    fn drop(&mut self) {
+        self.shared.state.lock().ended = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    /// What is left when the owner goes is still done.
+    fn serve(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(work) = state.work.pop_front() {
+                drop(state);
+                // A panic in the application's `Deserialize`: the promise answers, the thread goes on.
+                let _ = catch_unwind(AssertUnwindSafe(work));
+                state = self.state.lock();
+            } else if state.ended {
+                return;
+            } else {
+                state.idle += 1;
+                self.changed.wait(&mut state);
+                state.idle -= 1;
+            }
+        }
+    }
+}
+
+struct Slot<T> {
+    result: Option<Result<T>>,
+    waker: Option<Waker>,
+}
+
+/// What the thread owes; dropped, it answers [`Error::Dropped`].
+struct Promise<T>(Option<Arc<Mutex<Slot<T>>>>);
+
+impl<T> Promise<T> {
+    fn keep(mut self, result: Result<T>) {
+        self.settle(result);
+    }
+
+    fn settle(&mut self, result: Result<T>) {
+        let Some(slot) = self.0.take() else { return };
+        let mut slot = slot.lock();
+        slot.result = Some(result);
+        let waker = slot.waker.take();
+        drop(slot);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        self.settle(Err(Error::Dropped));
+    }
+}
+
+/// The result of work that was given away. Dropping it leaves the work to be done.
+pub(super) struct Answer<T>(Arc<Mutex<Slot<T>>>);
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let mut slot = self.0.lock();
+        match slot.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                slot.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Barrier;
+    use std::task::Wake;
+
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    fn wait<T>(mut answer: Answer<T>) -> Result<T> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        loop {
+            match Pin::new(&mut answer).poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(result) => return result,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    #[test]
+    fn work_is_done_elsewhere_or_here_if_there_are_no_threads() {
+        let here = std::thread::current().id();
+        for (threads, elsewhere) in [(0, false), (1, true), (3, true)] {
+            let hands = Hands::new(threads);
+            let answer = hands.run(move || Ok(std::thread::current().id() != here));
+            assert_eq!(wait(answer).unwrap(), elsewhere);
+        }
+    }
+
+    #[test]
+    fn as_many_at_a_time_as_there_are_threads() {
+        let (hands, barrier) = (Hands::new(3), Arc::new(Barrier::new(3)));
+        let answers: Vec<_> = (0..3)
+            .map(|_| {
+                let barrier = Arc::clone(&barrier);
+                hands.run(move || Ok(barrier.wait().is_leader()))
+            })
+            .collect();
+        assert_eq!(answers.into_iter().filter(|_| true).map(|a| wait(a).unwrap()).filter(|l| *l).count(), 1);
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_the_thread_goes_on() {
+        let hands = Hands::new(1);
+        assert!(matches!(wait(hands.run::<()>(|| panic!("in the work"))), Err(Error::Dropped)));
+        assert_eq!(wait(hands.run(|| Ok(7))).unwrap(), 7);
+    }
+
+    #[test]
+    fn what_nobody_awaits_is_done_all_the_same() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let hands = Hands::new(1);
+        for n in 0..3 {
+            let sender = sender.clone();
+            drop(hands.run(move || Ok(sender.send(n).unwrap())));
+        }
+        drop(hands);
+        drop(sender);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+}

@@ -1,0 +1,51 @@
+//! A log as openraft asks for it, on one group of the engine: what its two lines have in common.
+//! Place on the data's way: below `openraft` and `openraft_09`, which translate; depends on neither of the crates.
+//! Invariants: votes and entries are written in one order, that of the calls; callbacks come in that order and
+//! none is dropped; nothing here waits on the thread of a caller. Fails: with one error type, for good.
+//!
+//! How a log lies in the engine (`docs/decisions/0014-openraft.md`): the core's index *i* is the engine's *i* + 1,
+//! since the core counts from 0. An entry's payload is the whole entry, its log id included. The engine's term
+//! of an entry is the *epoch* of its leader, counted here: a leader is more than a number, and of one that a
+//! core knows only the order is certain. Vote and purged log id are the last entry of a second group, whose
+//! number has the top bit set, so they are in the same log; the committed index is the hard state's.
+
+mod codec;
+mod error;
+mod hands;
+mod leaders;
+mod logs;
+mod open;
+mod read;
+mod turns;
+mod write;
+
+pub use codec::CodecError;
+pub use error::Error;
+pub(crate) use error::Result;
+pub use logs::{LogOptions, Logs};
+pub(crate) use open::Types;
+pub(crate) use read::LogReads;
+pub(crate) use write::LogWrites;
+
+/// A log id: who proposed an entry, and the core's index of it.
+#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Id<L> {
+    pub(crate) leader: L,
+    pub(crate) index: u64,
+}
+
+/// Where a log begins and ends, in the core's words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Ends<L> {
+    /// The last entry purged, if any was.
+    pub(crate) purged: Option<Id<L>>,
+    /// The last entry; the last purged one if there is none.
+    pub(crate) last: Option<Id<L>>,
+}
+
+#[cfg(test)]
+mod log_tests;
+#[cfg(test)]
+mod model_tests;
+#[cfg(test)]
+mod test_line;

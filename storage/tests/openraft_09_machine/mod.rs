@@ -1,0 +1,134 @@
+//! A state machine in memory for openraft 0.9, shared by the tests of that line: every number that was
+//! applied, in order, and a snapshot of them.
+
+use std::io::Cursor;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use openraft_09::storage::RaftStateMachine;
+use openraft_09::{
+    AnyError, BasicNode, EntryPayload, LogId, OptionalSend, RaftSnapshotBuilder, RaftTypeConfig, Snapshot,
+    SnapshotMeta, StorageError, StorageIOError, StoredMembership,
+};
+
+/// What is applied: log id and number of each entry; `None` for the core's own.
+pub type Applied = Vec<(LogId<u64>, Option<u64>)>;
+type Meta = SnapshotMeta<u64, BasicNode>;
+type Stored<T> = Result<T, StorageError<u64>>;
+
+/// The part of a type configuration that the machine rests on.
+pub trait Config:
+    RaftTypeConfig<
+        D = u64,
+        R = u64,
+        NodeId = u64,
+        Node = BasicNode,
+        Entry = openraft_09::Entry<Self>,
+        SnapshotData = Cursor<Vec<u8>>,
+    >
+{
+}
+
+impl<C> Config for C where
+    C: RaftTypeConfig<
+            D = u64,
+            R = u64,
+            NodeId = u64,
+            Node = BasicNode,
+            Entry = openraft_09::Entry<C>,
+            SnapshotData = Cursor<Vec<u8>>,
+        >
+{
+}
+
+/// What a machine has applied, for its test to look at.
+pub type Shared = Arc<Mutex<Applied>>;
+
+#[derive(Clone)]
+pub struct Machine {
+    state: Arc<Mutex<State>>,
+    applied: Shared,
+}
+
+#[derive(Default)]
+struct State {
+    last: Option<LogId<u64>>,
+    members: StoredMembership<u64, BasicNode>,
+    snapshot: Option<(Meta, Vec<u8>)>,
+}
+
+impl Machine {
+    /// An empty machine that applies to `applied`.
+    pub fn new(applied: Shared) -> Machine {
+        Machine { state: Arc::default(), applied }
+    }
+
+    fn lock(&self) -> (MutexGuard<'_, State>, MutexGuard<'_, Applied>) {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        (state, self.applied.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<C: Config> RaftSnapshotBuilder<C> for Machine {
+    async fn build_snapshot(&mut self) -> Stored<Snapshot<C>> {
+        let (mut state, applied) = self.lock();
+        let snapshot_id = format!("{:?}", state.last);
+        let meta = Meta { last_log_id: state.last, last_membership: state.members.clone(), snapshot_id };
+        let bytes = rmp_serde::to_vec(&*applied).unwrap();
+        state.snapshot = Some((meta.clone(), bytes.clone()));
+        Ok(Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) })
+    }
+}
+
+impl<C: Config> RaftStateMachine<C> for Machine {
+    type SnapshotBuilder = Machine;
+
+    async fn applied_state(&mut self) -> Stored<(Option<LogId<u64>>, StoredMembership<u64, BasicNode>)> {
+        let state = self.lock().0;
+        Ok((state.last, state.members.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Stored<Vec<u64>>
+    where
+        I: IntoIterator<Item = C::Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let ((mut state, mut applied), mut answers) = (self.lock(), Vec::new());
+        for entry in entries {
+            state.last = Some(entry.log_id);
+            if let EntryPayload::Membership(members) = &entry.payload {
+                state.members = StoredMembership::new(Some(entry.log_id), members.clone());
+            }
+            let number = match &entry.payload {
+                EntryPayload::Normal(number) => Some(*number),
+                EntryPayload::Blank | EntryPayload::Membership(_) => None,
+            };
+            applied.push((entry.log_id, number));
+            answers.push(number.unwrap_or(0));
+        }
+        Ok(answers)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Machine {
+        self.clone()
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Stored<Box<Cursor<Vec<u8>>>> {
+        Ok(Box::default())
+    }
+
+    async fn install_snapshot(&mut self, meta: &Meta, snapshot: Box<Cursor<Vec<u8>>>) -> Stored<()> {
+        let (mut state, mut applied) = self.lock();
+        let bytes = snapshot.into_inner();
+        *applied = rmp_serde::from_slice(&bytes)
+            .map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
+        state.last = meta.last_log_id;
+        state.members = meta.last_membership.clone();
+        state.snapshot = Some((meta.clone(), bytes));
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Stored<Option<Snapshot<C>>> {
+        let snapshot = self.lock().0.snapshot.clone();
+        Ok(snapshot.map(|(meta, bytes)| Snapshot { meta, snapshot: Box::new(Cursor::new(bytes)) }))
+    }
+}
