@@ -120,6 +120,16 @@ impl Catalog {
         Ok((Catalog { shelf: Arc::new(Shelf::new(disk, *options, state, lock)) }, found))
     }
 
+    /// As it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.shelf.options
+    }
+
+    /// Whether a snapshot was read back in full, and as it was written, since the catalog was opened.
+    pub fn is_verified(&self, id: SnapshotId) -> bool {
+        self.shelf.is_verified(id)
+    }
+
     /// The published snapshots of a group that are not known to be damaged, ascending.
     pub fn snapshots(&self, group: u64) -> Vec<SnapshotId> {
         self.shelf.known(group).iter().map(|known| known.id).collect()

@@ -4,7 +4,7 @@
 //! Fails: with a refusal, which stops nothing; or with what stopped the pump.
 
 use protobuf::Message as _;
-use raft::StateRole;
+use raft::{SnapshotStatus, StateRole};
 use raft::eraftpb::{ConfChangeV2, Message, MessageType};
 
 use crate::error::Error as EngineError;
@@ -12,6 +12,7 @@ use crate::raft_rs::codec;
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::host::Host;
 use crate::raft_rs::pump::Pump;
+use crate::raft_rs::snapshot::Snapshot;
 use crate::write::WriteBatch;
 
 impl<H: Host> Pump<H> {
@@ -40,14 +41,21 @@ impl<H: Host> Pump<H> {
     }
 
     /// Takes a message of a peer. A vote for this node that comes while its own entries are in flight is
-    /// dropped: it answers no request that has left.
+    /// dropped: it answers no request that has left. A snapshot that is not here yet goes to
+    /// [`Host::snapshot_offered`].
     ///
     /// # Errors
-    /// [`Error::Snapshot`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
+    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
     pub fn step(&mut self, message: Message) -> Result<()> {
         self.steppable()?;
         match message.get_msg_type() {
-            MessageType::MsgSnapshot => return Err(Error::Snapshot { from: message.from }),
+            MessageType::MsgSnapshot => match self.judge_snapshot(&message)? {
+                Snapshot::Step => {}
+                Snapshot::Fetch(offer) => {
+                    self.host_mut().snapshot_offered(&offer, message);
+                    return Ok(());
+                }
+            },
             MessageType::MsgPropose => {
                 for entry in message.get_entries() {
                     self.check_size(entry.context.len(), entry.data.len())?;
@@ -120,15 +128,32 @@ impl<H: Host> Pump<H> {
         self.stepped(Ok(()))
     }
 
-    /// Drops the entries up to and including `index` from the log. There are no snapshots: a peer that
-    /// still needs one of them cannot catch up, and a state machine must not start below `index`.
+    /// Says what became of a snapshot that was sent to `peer`: that it did not arrive, or that fetching it failed.
+    /// The core sends that peer nothing else meanwhile; it hears of success from the peer itself.
     ///
     /// # Errors
-    /// [`Error::NotApplied`]; the engine's `Compacted` if they are gone; or what stopped the pump.
+    /// What stopped the pump, or a full disk.
+    pub fn report_snapshot(&mut self, peer: u64, status: SnapshotStatus) -> Result<()> {
+        self.steppable()?;
+        self.node.report_snapshot(peer, status);
+        self.stepped(Ok(()))
+    }
+
+    /// Drops the entries up to and including `index` from the log. With snapshots that happens by itself. Without, a
+    /// peer that still needs one of them cannot catch up, and a state machine must not start below `index`.
+    ///
+    /// # Errors
+    /// [`Error::NotApplied`], [`Error::NotCovered`]; the engine's `Compacted` if they are gone; or what stopped the pump.
     pub fn compact(&mut self, index: u64) -> Result<()> {
         self.steppable()?;
         if index > self.applied {
             return Err(Error::NotApplied { index, applied: self.applied });
+        }
+        if let Some(snapshots) = &self.snapshots {
+            let floor = snapshots.release_floor().unwrap_or(0);
+            if index > floor {
+                return Err(Error::NotCovered { index, floor });
+            }
         }
         let mut batch = WriteBatch::new();
         // A commit index that covers `index` stands before it in the log: nothing is applied sooner.
