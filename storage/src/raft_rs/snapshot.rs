@@ -146,7 +146,8 @@ impl<H: Host> Pump<H> {
             self.host.snapshot_taken(&outcome);
         }
         // After a restart the members are those of the log's end, until the state machine is there.
-        let whole = self.committed.is_empty() && self.installing.is_empty() && self.conf_index <= self.applied;
+        let whole =
+            self.committed.is_empty() && self.installing.is_empty() && self.conf_index <= self.applied;
         if !whole || !snapshots.due(self.applied) {
             return;
         }

@@ -4,8 +4,8 @@
 //! Fails: with a refusal, which stops nothing; or with what stopped the pump.
 
 use protobuf::Message as _;
-use raft::{SnapshotStatus, StateRole};
 use raft::eraftpb::{ConfChangeV2, Message, MessageType};
+use raft::{SnapshotStatus, StateRole};
 
 use crate::error::Error as EngineError;
 use crate::raft_rs::codec;
@@ -66,7 +66,7 @@ impl<H: Host> Pump<H> {
             {
                 return Ok(());
             }
-            MessageType::MsgTimeoutNow if self.elects_itself_unsettled() => return Ok(()),
+            MessageType::MsgTimeoutNow if self.cannot_campaign() => return Ok(()),
             _ => {}
         }
         let result = self.node.step(message);
@@ -79,19 +79,20 @@ impl<H: Host> Pump<H> {
     /// What stopped the pump, or a full disk.
     pub fn tick(&mut self) -> Result<()> {
         self.steppable()?;
-        if !self.elects_itself_unsettled() {
+        if !self.cannot_campaign() {
             self.node.tick();
         }
         self.stepped(Ok(()))
     }
 
-    /// Starts an election. The only voter of a group cannot while entries are in flight.
+    /// Starts an election. The only voter of a group cannot while entries are in flight, and no node while it installs
+    /// a snapshot.
     ///
     /// # Errors
     /// As [`Pump::propose`].
     pub fn campaign(&mut self) -> Result<()> {
         self.steppable()?;
-        if self.elects_itself_unsettled() {
+        if self.cannot_campaign() {
             return Err(raft::Error::ProposalDropped.into());
         }
         let result = self.node.campaign();
@@ -187,6 +188,12 @@ impl<H: Host> Pump<H> {
     fn elects_itself_unsettled(&self) -> bool {
         let voters = self.node.raft.prs().conf().voters().ids();
         self.unsettled() && voters.iter().all(|voter| voter == self.node.raft.id)
+    }
+
+    /// Whether an election now would make the core panic: of the only voter of a group, or while a snapshot is not
+    /// durable, when the core looks for changes of the members in entries that the log has no more.
+    fn cannot_campaign(&self) -> bool {
+        !self.installing.is_empty() || self.elects_itself_unsettled()
     }
 
     fn check_size(&self, context: usize, data: usize) -> Result<()> {

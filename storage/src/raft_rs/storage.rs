@@ -32,7 +32,12 @@ pub struct GroupStorage {
 impl GroupStorage {
     /// The storage of group `id`, whether it exists or not.
     pub fn new(engine: &Engine, id: GroupId) -> GroupStorage {
-        GroupStorage { engine: engine.clone(), group: engine.group(id), fault: Arc::default(), snapshots: None }
+        GroupStorage {
+            engine: engine.clone(),
+            group: engine.group(id),
+            fault: Arc::default(),
+            snapshots: None,
+        }
     }
 
     /// The same, and it gives the core the group's snapshots.

@@ -50,7 +50,11 @@ pub(super) fn short(digest: &[u8; 32]) -> u64 {
 
 /// Up to which index the log may go: `markers`, the newest first, with whether each snapshot was verified; the last
 /// `behind` of those that were stay reachable, and entries down to `catch_up` stay for slow followers.
-pub(super) fn releasable(markers: &[(u64, bool)], behind: usize, catch_up: impl Fn(u64) -> u64) -> Option<u64> {
+pub(super) fn releasable(
+    markers: &[(u64, bool)],
+    behind: usize,
+    catch_up: impl Fn(u64) -> u64,
+) -> Option<u64> {
     let behind = if mutant("log_released_to_the_newest_snapshot") { 0 } else { behind };
     let mut verified = markers.iter().filter(|(_, verified)| *verified).map(|(index, _)| *index);
     let newest = markers.first()?.0;

@@ -75,7 +75,8 @@ impl Snapshots {
             return Err(Error::NotHere { id });
         }
         let reader = shared.catalog.reader(id)?;
-        let marker = SnapshotMarker { index: id.index, term: id.term, digest: short(&reader.stated().digest) };
+        let marker =
+            SnapshotMarker { index: id.index, term: id.term, digest: short(&reader.stated().digest) };
         batch.set_start(id.group, id.index, id.term);
         if let Some(members) = shared.members(&reader)? {
             batch.conf_state(id.group, &members);
