@@ -97,10 +97,10 @@ fn main() -> Outcome<()> {
 /// The same state everywhere, and the same entries as far as all applied them.
 fn compare(ended: &[Ended], proposals: u64) -> Outcome<()> {
     let common = ended.iter().map(|node| node.applied).min().unwrap_or(0);
-    // Logs start where their nodes have compacted them.
-    let from = ended.iter().map(|node| node.point).max().unwrap_or(0);
-    let part = |node: &Ended| -> Option<Vec<seawall::Entry>> {
-        let (skip, count) = (from.checked_sub(node.point)?, common.saturating_sub(from));
+    // Logs start where their nodes have compacted them: two are compared from where both are there.
+    let part = |node: &Ended, other: &Ended| -> Option<Vec<seawall::Entry>> {
+        let from = node.point.max(other.point);
+        let (skip, count) = (from - node.point, common.saturating_sub(from));
         let (skip, count) = (usize::try_from(skip).ok()?, usize::try_from(count).ok()?);
         node.log.get(skip..skip.checked_add(count)?).map(<[_]>::to_vec)
     };
@@ -109,7 +109,7 @@ fn compare(ended: &[Ended], proposals: u64) -> Outcome<()> {
         if (node.numbers, node.digest) != (proposals, first.digest) {
             return Err(format!("node-{at} has another state: {} numbers", node.numbers).into());
         }
-        if part(node).is_none() || part(node) != part(first) {
+        if part(node, first).is_none() || part(node, first) != part(first, node) {
             return Err(format!("node-{at} has another log").into());
         }
     }
@@ -138,7 +138,7 @@ fn summary(root: &Path, at: usize, ended: &Ended) -> Outcome<()> {
             }
         }
     }
-    let (index, term) = ended.log.last().map_or((0, 0), |last| (last.index, last.term));
+    let (index, term) = ended.last;
     let at = at + 1;
     println!(
         "node-{at}: {groups} groups, {records} records, {entries} entries, last index {index} term {term}"

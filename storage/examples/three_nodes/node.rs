@@ -142,6 +142,8 @@ pub(crate) struct Ended {
     pub(crate) digest: u64,
     pub(crate) applied: u64,
     pub(crate) log: Vec<seawall::Entry>,
+    /// Index and term of the log's last entry, be it compacted.
+    pub(crate) last: (u64, u64),
     /// Index of the compaction point, and of the snapshots that came from a peer.
     pub(crate) point: u64,
     pub(crate) restored: Vec<u64>,
@@ -222,10 +224,11 @@ pub(crate) fn run(
                     fetching.into_iter().for_each(|thread| drop(thread.join()));
                     let group = engine.group(GROUP);
                     let (log, point) = if close { read(&group)? } else { (Vec::new(), 0) };
+                    let last = (group.last_index(), group.term(group.last_index())?);
                     if close {
                         engine.close()?;
                     }
-                    return Ok(Ended { numbers, digest, applied, log, point, restored });
+                    return Ok(Ended { numbers, digest, applied, log, last, point, restored });
                 }
             }
         }
