@@ -170,7 +170,7 @@ impl Run {
         for _ in 0..NODES {
             let mode = if rng.chance(50) { Mode::Direct } else { Mode::Buffered };
             let options = SimOptions { mode, short_writes: rng.chance(30), ..SimOptions::default() };
-            let disk = SimDisk::new(rng.next(), options.clone());
+            let disk = SimDisk::new(rng.next(), options);
             let files = SimDisk::new(rng.next(), SimOptions { mode: Mode::Buffered, ..options });
             nodes.push(Node { disk, files, remembered: State::default(), alive: None });
         }

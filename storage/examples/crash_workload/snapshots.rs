@@ -111,10 +111,12 @@ fn payload(plan: &Plan, index: u64, term: u64) -> Vec<u8> {
 fn state(plan: &Plan, index: u64) -> Vec<u8> {
     let mut rng = plan.rng(index, 0, 2);
     let len = 1 + rng.below(30_000);
-    let byte =
-        |at: u64| if at / 4096 % 2 == 0 { b"state "[(at % 6) as usize] } else { rng.next().to_le_bytes()[0] };
+    let mut byte = |at: u64| match (at / 4096).is_multiple_of(2) {
+        true => at.to_le_bytes()[1],
+        false => rng.next().to_le_bytes()[0],
+    };
     let mut bytes = index.to_le_bytes().to_vec();
-    bytes.extend((0..len).map(byte));
+    bytes.extend((0..len).map(&mut byte));
     bytes
 }
 
