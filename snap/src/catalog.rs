@@ -243,6 +243,14 @@ impl Catalog {
         self.shelf.set_aside(id)
     }
 
+    /// Removes a snapshot, whatever is known of others: for one that turned out to be of no use.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; [`Error::Busy`] if it is pinned; or the disk fails, and it may come back.
+    pub fn remove(&self, id: SnapshotId) -> Result<(), Error> {
+        self.shelf.remove(id)
+    }
+
     /// Removes the snapshots of a group that have [`Options::keep`] newer verified ones and are not pinned, and
     /// transfers that are not newer than the newest verified one. Returns the snapshots removed, oldest first. To be
     /// called after [`Catalog::verify`].

@@ -144,6 +144,52 @@ fn what_the_log_does_not_name_is_not_served() {
     assert_eq!(SETUP.open(&disk).unwrap().check(), 70);
 }
 
+/// A group that is removed leaves its files; another of the same number must not take them for its own.
+#[test]
+fn files_of_an_earlier_group_of_the_same_number_are_replaced() {
+    let foreign = |node: &Node, index| {
+        let mut writer = node.catalog.write(id(index, 1), b"", b"").unwrap();
+        writer.append(b"of another life").unwrap();
+        writer.finish().unwrap();
+    };
+    let disk = sim(1);
+    let node = SETUP.open(&disk).unwrap();
+    node.append(9, 1, 9).unwrap();
+    foreign(&node, 9);
+    node.take(9).unwrap();
+    drop(node);
+    assert_eq!(SETUP.open(&disk).unwrap().check(), 9);
+
+    let peer = SETUP.open(&sim(2)).unwrap();
+    peer.append(40, 1, 40).unwrap();
+    peer.take(40).unwrap();
+    let export = peer.catalog.export(id(40, 1)).unwrap();
+    let pieces: Vec<_> = export.pieces(0).unwrap().map(Result::unwrap).collect();
+    let node = SETUP.open(&disk).unwrap();
+    foreign(&node, 40);
+    assert!(!node.snapshots.has(export.offer()).unwrap());
+    node.receive(export.offer(), &pieces).unwrap();
+    assert!(node.snapshots.has(export.offer()).unwrap());
+    assert!(node.snapshots.receive(export.offer()).unwrap().is_none(), "it is here");
+    node.snapshots.install(id(40, 1)).unwrap();
+    drop(node);
+    assert_eq!(SETUP.open(&disk).unwrap().check(), 40);
+}
+
+/// The state machine comes again through entries that the damaged one covered: none is due there.
+#[test]
+fn none_is_due_below_the_newest_marker() {
+    let disk = eight(SETUP);
+    disk.corrupt(&file(80, 1), 3000, |bytes| bytes[0] ^= 1);
+    let Node { engine, catalog, .. } = SETUP.open(&disk).unwrap();
+    let options = SnapshotOptions { entries: 1, ..SETUP.snapshots() };
+    let (snapshots, start) = Snapshots::open(&engine, GROUP, &catalog, options, 0).unwrap();
+    assert_eq!(start.applied, 70);
+    assert!((70..80).all(|applied| !snapshots.due(applied)) && snapshots.due(80));
+    snapshots.take(80, b"", dump(80)).unwrap();
+    assert_eq!(files(&disk), [70, 80]);
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     let disk = eight(SETUP);

@@ -113,7 +113,7 @@ impl<H: Host> Pump<H> {
         if offer.id() != id {
             return refused(SnapshotFault::Another);
         }
-        if !snapshots.has(id) && !mutant("snapshot_stepped_before_it_is_here") {
+        if !snapshots.has(&offer)? && !mutant("snapshot_stepped_before_it_is_here") {
             return Ok(Snapshot::Fetch(offer));
         }
         let reader = snapshots.catalog().reader(id).map_err(SnapshotsError::from)?;

@@ -45,7 +45,7 @@ impl<H: Host> Pump<H> {
     /// [`Host::snapshot_offered`].
     ///
     /// # Errors
-    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
+    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
     pub fn step(&mut self, message: Message) -> Result<()> {
         self.steppable()?;
         match message.get_msg_type() {

@@ -124,9 +124,12 @@ impl Snapshots {
     /// Whether it is time to take a snapshot at `applied`, the index up to which the state machine is: enough was
     /// applied, or a follower waits for one. Never while one is being taken. From memory.
     pub fn due(&self, applied: u64) -> bool {
-        let (shared, state) = (self.shared(), self.shared().state());
+        let shared = self.shared();
+        // If that is damaged, the state machine is behind it for a while.
+        let marked = shared.group.snapshots().first().map_or(0, |newest| newest.index);
+        let state = shared.state();
         let newest = state.served.as_ref().map_or(0, Served::index);
-        if state.taking || applied <= newest {
+        if state.taking || applied <= newest || applied < marked {
             return false;
         }
         let enough = applied.saturating_sub(state.base) >= shared.options.entries

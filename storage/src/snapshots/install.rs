@@ -46,6 +46,11 @@ impl Snapshots {
                 Err(SnapError::Exists { .. }) => {}
                 Err(error) => return Err(error.into()),
             }
+            if !self.is_offered(offer)? {
+                // Of the same entry, and another all the same.
+                shared.catalog.remove(id)?;
+                continue;
+            }
             match verify_or_set_aside(shared, id) {
                 Ok(()) => return Ok(None),
                 // It was set aside: there is room for it.
@@ -55,9 +60,21 @@ impl Snapshots {
         }
     }
 
-    /// Whether a snapshot is here and was verified, so that it can be installed. From memory.
-    pub fn has(&self, id: SnapshotId) -> bool {
-        id.group == self.group() && self.shared().catalog.is_verified(id)
+    /// Whether the snapshot of `offer` is here and was verified, so that it can be installed.
+    ///
+    /// # Errors
+    /// The catalog fails.
+    pub fn has(&self, offer: &Offer) -> Result<bool> {
+        Ok(self.shared().catalog.is_verified(offer.id()) && self.is_offered(offer)?)
+    }
+
+    /// Whether the file of the offer's snapshot, which is there, says that it has the offer's content.
+    fn is_offered(&self, offer: &Offer) -> Result<bool> {
+        match self.shared().catalog.reader(offer.id()) {
+            Ok(reader) => Ok(reader.stated().digest == offer.digest()),
+            Err(error) if error.is_damage() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Adds to `batch` what makes the log start behind a snapshot that was received: the start, the members, the
@@ -71,7 +88,7 @@ impl Snapshots {
     pub fn add_install(&self, id: SnapshotId, batch: &mut WriteBatch) -> Result<Pin> {
         let shared = self.shared();
         shared.current(id)?;
-        if !self.has(id) {
+        if !shared.catalog.is_verified(id) {
             return Err(Error::NotHere { id });
         }
         let reader = shared.catalog.reader(id)?;

@@ -154,7 +154,8 @@ impl Task {
         Ok(Taken { id, released, removed })
     }
 
-    /// Writes the file and publishes it, unless it is there: received, or left by an earlier try.
+    /// Writes the file and publishes it. What is there without being served takes no part in it: left by an earlier
+    /// try, or by an earlier group of the same number.
     fn write(&self, shared: &Shared, dump: Dump) -> Result<()> {
         let id = self.id;
         // The log may name one that is gone: what takes its place has another content, perhaps.
@@ -163,7 +164,10 @@ impl Task {
             mark(shared, SnapshotMarker { index: id.index, term: id.term, digest: 0 })?;
         }
         let mut writer = match shared.catalog.write(id, &self.members, &self.metadata) {
-            Err(SnapError::Exists { .. }) => return Ok(()),
+            Err(SnapError::Exists { .. }) => {
+                shared.catalog.remove(id)?;
+                shared.catalog.write(id, &self.members, &self.metadata)?
+            }
             writer => writer?,
         };
         let cancelled = Arc::clone(&shared.cancelled);
