@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.." || exit 2
 
 simulation="wal/model storage/model wal/kill_points wal/live_reads wal/faults wal/attack_disk wal/attack_pipeline
     wal/promises wal/corruption wal/modes wal/incarnations storage/rot storage/degraded storage/rewrite storage/small_state storage/pinned storage/compression wal/wordings wal/crash_states
-    snap/crash snap/damage snap/transfer snap/catalog"
+    snap/crash snap/damage snap/transfer snap/catalog
+    storage/snapshots storage/snapshots_crash storage/raft_rs_snapshots"
 limit="${SECONDS_MAX:-100}"
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg seawall_mutants" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/mutants"
 

@@ -120,6 +120,16 @@ impl Catalog {
         Ok((Catalog { shelf: Arc::new(Shelf::new(disk, *options, state, lock)) }, found))
     }
 
+    /// As it was opened with.
+    pub fn options(&self) -> &Options {
+        &self.shelf.options
+    }
+
+    /// Whether a snapshot was read back in full, and as it was written, since the catalog was opened.
+    pub fn is_verified(&self, id: SnapshotId) -> bool {
+        self.shelf.is_verified(id)
+    }
+
     /// The published snapshots of a group that are not known to be damaged, ascending.
     pub fn snapshots(&self, group: u64) -> Vec<SnapshotId> {
         self.shelf.known(group).iter().map(|known| known.id).collect()
@@ -231,6 +241,14 @@ impl Catalog {
     /// [`Error::Unknown`]; or the disk fails.
     pub fn set_aside(&self, id: SnapshotId) -> Result<String, Error> {
         self.shelf.set_aside(id)
+    }
+
+    /// Removes a snapshot, whatever is known of others: for one that turned out to be of no use.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; [`Error::Busy`] if it is pinned; or the disk fails, and it may come back.
+    pub fn remove(&self, id: SnapshotId) -> Result<(), Error> {
+        self.shelf.remove(id)
     }
 
     /// Removes the snapshots of a group that have [`Options::keep`] newer verified ones and are not pinned, and

@@ -64,8 +64,8 @@ pub enum Error {
         /// The snapshot.
         id: SnapshotId,
     },
-    /// The snapshot is being written or received, or another transfer to its group is running.
-    #[error("{path}: {id} is being written or received")]
+    /// The snapshot is being written, received or read, or another transfer to its group is running.
+    #[error("{path}: {id} is in use")]
     Busy {
         /// The directory.
         path: String,

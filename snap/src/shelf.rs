@@ -234,6 +234,24 @@ impl Shelf {
         Ok(removed)
     }
 
+    /// Removes one that is not pinned.
+    pub(crate) fn remove(&self, id: SnapshotId) -> Result<(), Error> {
+        let entry = {
+            let mut state = self.state();
+            let entry = state.published.get(&id).ok_or_else(|| self.unknown(id))?;
+            if Arc::strong_count(&entry.pins) > 1 {
+                return Err(Error::Busy { path: self.path(), id });
+            }
+            state.published.remove(&id)
+        };
+        let name = name::published(id);
+        if let Err(e) = self.disk.remove(&name) {
+            self.state().published.extend(entry.map(|entry| (id, entry)));
+            return Err(self.io("remove", &name)(e));
+        }
+        self.disk.sync().map_err(self.io("sync", ""))
+    }
+
     /// Removes the file of a transfer that nobody is receiving.
     pub(crate) fn remove_part(&self, id: SnapshotId, tag: u64) -> Result<(), Error> {
         let name = name::receiving(id, tag);

@@ -75,6 +75,11 @@ impl Offer {
         self.id
     }
 
+    /// BLAKE3 of the content.
+    pub fn digest(&self) -> [u8; 32] {
+        self.trailer.digest
+    }
+
     /// Bytes of the file that is sent.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes

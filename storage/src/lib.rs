@@ -4,8 +4,8 @@
 //! the medium, and so is everything written before it. What an opened engine shows is durable; what does not
 //! fit together is an error that names the group, never a guess.
 //!
-//! **What it does not do.** It has no Raft core and no network, and it keeps no snapshots: a snapshot
-//! appears here only as a marker, and as the point behind which the log starts.
+//! **What it does not do.** It has no Raft core and no network. In the log a snapshot appears only as a marker, and
+//! as the point behind which it starts; the module `snapshots` keeps the files beside it.
 //!
 //! # The data's way
 //!
@@ -44,7 +44,8 @@
 //!
 //! # Features
 //!
-//! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group. Off by default.
+//! - `snapshots`: the module `snapshots`, which joins a group with a directory of snapshots. Off by default.
+//! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group; with `snapshots`. Off by default.
 //! - `zstd`: compresses the payloads of entries. On by default; a build without it refuses to read what is compressed.
 //! - `conformance`: the module `conformance`, a suite that holds any store to what Raft cores ask for. Off by default.
 //! - `openraft`, `openraft-09`: the modules `openraft` and `openraft_09`, log stores for the two lines of that crate. Off
@@ -54,7 +55,7 @@
 //! # Modules
 //!
 //! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, pace, pack; error; group; write,
-//! restore, view, compact, rewrite; engine; adapters. `ARCHITECTURE.md` has the table and a reading order.
+//! restore, view, compact, rewrite; engine; snapshots; adapters. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
 
@@ -83,6 +84,9 @@ pub mod conformance;
 
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+
+#[cfg(feature = "snapshots")]
+pub mod snapshots;
 
 #[cfg(any(feature = "openraft", feature = "openraft-09"))]
 mod openraft_log;

@@ -92,6 +92,57 @@ fn what_kills_leave_is_accepted_again_and_again() {
     }
 }
 
+/// The workload with snapshots is verified by the same program, told so.
+#[test]
+fn with_snapshots_too_what_kills_leave_is_accepted_and_what_is_missing_is_refused() {
+    let options = |command: &mut Command, seed: u64| {
+        command.args(["--snapshots", "on", "--ops", "120", "--seed", &seed.to_string()]);
+    };
+    for (seed, lines) in (1..).zip([0, 1, 5, 12, 25, 40, 60, 100_000]) {
+        let dir = TempDir::new().unwrap();
+        let (node, acks) = (dir.path().join("node"), dir.path().join("acks"));
+        let mut command = Command::new(example());
+        options(command.arg("run").arg(&node).stdout(Stdio::piped()), seed);
+        let mut child = command.spawn().unwrap();
+        let (mut output, mut said) = (BufReader::new(child.stdout.take().unwrap()), String::new());
+        for n in 0.. {
+            if n == lines {
+                child.kill().unwrap();
+            }
+            if output.read_line(&mut said).unwrap() == 0 {
+                break;
+            }
+        }
+        child.wait().unwrap();
+        let verify = |said: &str| {
+            fs::write(&acks, said).unwrap();
+            let mut command = Command::new(example());
+            options(command.arg("verify").arg(&node).arg(&acks), seed);
+            command.output().unwrap()
+        };
+        for _ in 0..2 {
+            let Output { status, stdout, stderr } = verify(&said);
+            assert!(status.success(), "seed {seed}: {}", String::from_utf8_lossy(&stderr));
+            said.push_str(&String::from_utf8(stdout).unwrap());
+        }
+        for what in ["applied", "snapshot"] {
+            let Output { status, stderr, .. } = verify(&format!("{said}ACK 9999 {what} 1000000\n"));
+            let stderr = String::from_utf8_lossy(&stderr);
+            assert!(
+                status.code() == Some(1) && stderr.starts_with("VIOLATION "),
+                "{what}: {status} {stderr}"
+            );
+        }
+        let files = node.join("snapshots");
+        for file in fs::read_dir(&files).unwrap().map(|entry| entry.unwrap().path()) {
+            if file.extension().is_some_and(|extension| extension == "snap") {
+                fs::remove_file(file).unwrap();
+            }
+        }
+        assert_eq!(verify(&said).status.code(), Some(1), "seed {seed}: no snapshot is left");
+    }
+}
+
 #[test]
 fn what_was_acknowledged_and_is_not_there_is_refused() {
     let mut place = Place::new();

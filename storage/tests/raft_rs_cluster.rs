@@ -1,18 +1,23 @@
 //! Three nodes on simulated disks under a seeded scheduler: messages are lost, doubled and reordered,
-//! flushes come late, nodes crash at any operation of their disk and come back.
+//! flushes come late, nodes crash at any operation of their disks and come back. In most runs they take
+//! snapshots, compact their logs behind them, and catch up by those of others.
 //!
 //! Whatever happens: no index is applied with two different entries, on any node or by any incarnation of
-//! it; what was applied is never gone; the core never panics; and once the faults stop, all agree.
+//! it; a state that comes out of a snapshot is the one that all entries up to there make; what was applied is
+//! never gone; the core never panics; and once the faults stop, all agree.
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall --test raft_rs_cluster` repeats one run;
 //! `SEAWALL_RUNS=n` makes n runs from random seeds.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::sync::Arc;
 
-use raft::Config;
-use raft::eraftpb::{Entry, Message};
+use raft::eraftpb::{Entry, Message, MessageType};
+use raft::{Config, SnapshotStatus};
 use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Pump, PumpOptions};
+use seawall::snapshots::snap::{self, Catalog, Offer, SnapshotReader};
+use seawall::snapshots::{Dump, SnapshotOptions, Snapshots, Start, Taken};
 use seawall::{ConfState, Engine, Options};
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Mode, Random, SystemRandom};
@@ -45,10 +50,48 @@ impl Rng {
     }
 }
 
+/// A state machine's state: the index up to which it is, and what all entries up to there make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct State {
+    index: u64,
+    hash: u64,
+}
+
+impl State {
+    fn add(&mut self, entry: &Entry) {
+        assert_eq!(entry.index, self.index + 1);
+        self.index = entry.index;
+        for byte in entry.term.to_le_bytes().iter().chain(&entry.data) {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    /// The snapshot's content: chunks enough that a transfer has several pieces.
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = [self.index.to_le_bytes(), self.hash.to_le_bytes()].concat();
+        (0..1200u64).for_each(|n| bytes.extend(self.hash.wrapping_mul(2 * n + 1).to_le_bytes()));
+        bytes
+    }
+
+    fn load(reader: &mut SnapshotReader) -> State {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let state = State { index: number(0), hash: number(8) };
+        assert!(bytes == state.bytes() && state.index == reader.id().index);
+        state
+    }
+}
+
 #[derive(Default)]
 struct Machine {
     sent: Vec<Message>,
     applied: Vec<Entry>,
+    state: State,
+    /// States that came out of snapshots of others, and what is to be fetched.
+    restored: Vec<State>,
+    offered: Vec<(Offer, Message)>,
+    taken: u64,
 }
 
 impl Host for Machine {
@@ -58,15 +101,50 @@ impl Host for Machine {
 
     fn apply(&mut self, entries: &[Entry]) -> Result<(), HostError> {
         self.applied.extend_from_slice(entries);
+        entries.iter().for_each(|entry| self.state.add(entry));
         Ok(())
+    }
+
+    fn dump(&mut self, applied: u64) -> Option<Dump> {
+        assert_eq!(applied, self.state.index);
+        let bytes = self.state.bytes();
+        Some(Box::new(move |to| to.write_all(&bytes)))
+    }
+
+    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), HostError> {
+        self.state = State::load(snapshot);
+        self.restored.push(self.state);
+        Ok(())
+    }
+
+    fn snapshot_offered(&mut self, offer: &Offer, message: Message) {
+        self.offered.push((*offer, message));
+    }
+
+    fn snapshot_taken(&mut self, outcome: &Result<Taken, seawall::snapshots::Error>) {
+        self.taken += u64::from(outcome.is_ok());
     }
 }
 
 struct Node {
     disk: Arc<SimDisk>,
-    /// What its state machine has on a disk of its own: the applied index, at times behind.
-    remembered: u64,
-    alive: Option<(Engine, Pump<Machine>)>,
+    /// Where its snapshots are; they lose their power together.
+    files: Arc<SimDisk>,
+    /// What its state machine has on a disk of its own, at times behind.
+    remembered: State,
+    alive: Option<Alive>,
+}
+
+struct Alive {
+    engine: Engine,
+    pump: Pump<Machine>,
+    snapshots: Option<Snapshots>,
+}
+
+impl Node {
+    fn crash_reached(&self) -> bool {
+        self.disk.crash_reached() || self.files.crash_reached()
+    }
 }
 
 struct Run {
@@ -75,8 +153,14 @@ struct Run {
     network: Vec<Message>,
     /// Term and data of every index that was applied anywhere.
     history: BTreeMap<u64, (u64, Vec<u8>)>,
+    /// The state behind each of them.
+    states: BTreeMap<u64, u64>,
     proposed: u64,
     crashes: u64,
+    /// Whether snapshots are taken; how many were, and how many came from others.
+    snapshots: bool,
+    taken: u64,
+    restored: u64,
 }
 
 impl Run {
@@ -86,10 +170,14 @@ impl Run {
         for _ in 0..NODES {
             let mode = if rng.chance(50) { Mode::Direct } else { Mode::Buffered };
             let options = SimOptions { mode, short_writes: rng.chance(30), ..SimOptions::default() };
-            nodes.push(Node { disk: SimDisk::new(rng.next(), options), remembered: 0, alive: None });
+            let disk = SimDisk::new(rng.next(), options);
+            let files = SimDisk::new(rng.next(), SimOptions { mode: Mode::Buffered, ..options });
+            nodes.push(Node { disk, files, remembered: State::default(), alive: None });
         }
-        let (network, history) = (Vec::new(), BTreeMap::new());
-        Run { rng, nodes, network, history, proposed: 0, crashes: 0 }
+        let snapshots = rng.chance(70);
+        let (network, history, states) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let (proposed, crashes, taken, restored) = (0, 0, 0, 0);
+        Run { rng, nodes, network, history, states, proposed, crashes, snapshots, taken, restored }
     }
 
     /// Opens or creates node `at`; a crash point may strike on the way.
@@ -113,8 +201,23 @@ impl Run {
         if store.group().conf_state().is_none() {
             store.bootstrap(&ConfState { voters: vec![1, 2, 3], ..ConfState::default() })?;
         }
+        let mut state = node.remembered;
+        let snapshots = match self.snapshots {
+            true => {
+                let files = Arc::clone(&node.files);
+                let (snapshots, start) = open(&engine, &files, state.index, &mut self.rng)?;
+                if let Some(mut reader) = start.reader {
+                    state = State::load(&mut reader);
+                }
+                assert_eq!(start.applied, state.index);
+                Some(snapshots)
+            }
+            false => None,
+        };
+        let known = self.states.get(&state.index).copied();
+        assert!(state.index == 0 || known == Some(state.hash), "node {}: {state:?} was never", at + 1);
         let config = Config {
-            applied: node.remembered,
+            applied: state.index,
             election_tick: 10,
             heartbeat_tick: 2,
             max_size_per_msg: 200 * self.rng.below(4),
@@ -124,9 +227,10 @@ impl Run {
             ..Config::new(at as u64 + 1)
         };
         let readys_max = 1 + self.rng.pick(8);
-        let options = PumpOptions { readys_max, ..PumpOptions::default() };
-        let pump = Pump::new(&engine, GROUP, &config, Machine::default(), options)?;
-        self.nodes[at].alive = Some((engine, pump));
+        let options = PumpOptions { readys_max, snapshots: snapshots.clone(), ..PumpOptions::default() };
+        let machine = Machine { state, ..Machine::default() };
+        let pump = Pump::new(&engine, GROUP, &config, machine, options)?;
+        self.nodes[at].alive = Some(Alive { engine, pump, snapshots });
         Ok(())
     }
 
@@ -134,29 +238,68 @@ impl Run {
         self.crashes += 1;
         self.nodes[at].alive = None;
         self.nodes[at].disk.crash();
+        self.nodes[at].files.crash();
     }
 
     /// Does `what` with node `at`, if it is up; a node whose disk lost power, or failed with it, goes down.
     fn with(&mut self, at: usize, what: impl FnOnce(&Engine, &mut Pump<Machine>) -> Result<(), Error>) {
         let Node { alive, remembered, .. } = &mut self.nodes[at];
-        let Some((engine, pump)) = alive else { return };
+        let Some(Alive { engine, pump, .. }) = alive else { return };
+        let mut state = pump.host().state;
         // Refusals are the caller's.
         let result = match what(engine, pump) {
             Err(Error::Core(_)) | Ok(()) => pump.poll().map(|_| ()),
             result => result,
         };
         self.network.append(&mut pump.host_mut().sent);
-        for entry in pump.host_mut().applied.drain(..) {
+        let host = pump.host_mut();
+        self.taken += std::mem::take(&mut host.taken);
+        for found in host.restored.drain(..) {
+            self.restored += 1;
+            assert_eq!(self.states.get(&found.index), Some(&found.hash), "node {}: {found:?}", at + 1);
+            state = found;
+        }
+        for entry in host.applied.drain(..).filter(|entry| entry.index > state.index).collect::<Vec<_>>() {
+            state.add(&entry);
+            self.states.entry(entry.index).or_insert(state.hash);
             let found = (entry.term, entry.data.to_vec());
             let known = self.history.entry(entry.index).or_insert_with(|| found.clone());
             assert_eq!(*known, found, "node {}: index {} was applied differently", at + 1, entry.index);
             if self.rng.0 & 3 == 0 {
-                *remembered = entry.index;
+                *remembered = state;
             }
         }
+        let offered = std::mem::take(&mut host.offered);
         if let Err(error) = result {
-            assert!(self.nodes[at].disk.crash_reached(), "node {}: {error}", at + 1);
+            assert!(self.nodes[at].crash_reached(), "node {}: {error}", at + 1);
             self.crash(at);
+        }
+        for (offer, message) in offered {
+            self.fetch(at, &offer, message);
+        }
+    }
+
+    /// Sends the pieces of a snapshot from one node to another, or some of them; then the message again.
+    fn fetch(&mut self, at: usize, offer: &Offer, message: Message) {
+        let from = usize::try_from(message.from - 1).unwrap();
+        let handle = |node: &Node| node.alive.as_ref().and_then(|alive| alive.snapshots.clone());
+        let (own, theirs) = (handle(&self.nodes[at]), handle(&self.nodes[from]));
+        let breaks = self.rng.chance(20).then(|| self.rng.below(4));
+        let fetched = (|| {
+            let (own, theirs) = (own?, theirs?);
+            let Some(mut incoming) = own.receive(offer).ok()? else { return Some(()) };
+            let export = theirs.catalog().export(offer.id()).ok()?;
+            for (n, piece) in (0..).zip(export.pieces(incoming.next()).ok()?) {
+                if breaks == Some(n) {
+                    return None;
+                }
+                incoming.accept(&piece.ok()?).ok()?;
+            }
+            incoming.finish().ok().map(drop)
+        })();
+        match fetched {
+            Some(()) => self.network.push(message),
+            None => self.with(from, |_, pump| pump.report_snapshot(message.to, SnapshotStatus::Failure)),
         }
     }
 
@@ -165,9 +308,11 @@ impl Run {
         if self.nodes[at].alive.is_none() {
             if self.rng.chance(30) {
                 self.nodes[at].disk.crash_after(1 + self.rng.below(200));
+            } else if self.rng.chance(20) {
+                self.nodes[at].files.crash_after(1 + self.rng.below(30));
             }
             if let Err(error) = self.start(at) {
-                assert!(self.nodes[at].disk.crash_reached(), "node {}: start: {error}", at + 1);
+                assert!(self.nodes[at].crash_reached(), "node {}: start: {error}", at + 1);
                 self.crash(at);
             }
             return;
@@ -183,6 +328,7 @@ impl Run {
                 self.with(at, |_, pump| pump.propose(vec![], data));
             }
             97 => self.crash(at),
+            98 if self.rng.chance(30) => self.nodes[at].files.crash_after(1 + self.rng.below(30)),
             98 => self.nodes[at].disk.crash_after(1 + self.rng.below(60)),
             _ => self.with(at, |_, pump| pump.campaign()),
         }
@@ -196,6 +342,7 @@ impl Run {
         let which = if self.rng.chance(80) { 0 } else { self.rng.pick(self.network.len()) };
         let message = self.network.remove(which);
         if self.rng.chance(5) {
+            self.lost(&message);
             return;
         }
         if self.rng.chance(5) {
@@ -206,16 +353,27 @@ impl Run {
 
     fn pass_on(&mut self, message: Message) {
         let to = usize::try_from(message.to - 1).unwrap();
+        if self.nodes[to].alive.is_none() {
+            self.lost(&message);
+        }
         self.with(to, |_, pump| pump.step(message));
+    }
+
+    /// A transport says of snapshots that they did not arrive.
+    fn lost(&mut self, message: &Message) {
+        if message.get_msg_type() == MessageType::MsgSnapshot {
+            let (from, to) = (usize::try_from(message.from - 1).unwrap(), message.to);
+            self.with(from, |_, pump| pump.report_snapshot(to, SnapshotStatus::Failure));
+        }
     }
 
     /// No more faults: the nodes must agree, and have everything that was ever applied.
     fn settle(&mut self) {
         for at in 0..NODES {
-            if self.nodes[at].disk.crash_reached() || self.nodes[at].alive.is_some() {
+            if self.nodes[at].crash_reached() || self.nodes[at].alive.is_some() {
                 self.crash(at);
             }
-            self.nodes[at].remembered = 0;
+            self.nodes[at].remembered = State::default();
             self.start(at).unwrap();
         }
         let last = self.history.keys().next_back().copied().unwrap_or(0);
@@ -228,7 +386,7 @@ impl Run {
             for message in std::mem::take(&mut self.network) {
                 self.pass_on(message);
             }
-            let applied = self.nodes.iter().map(|node| node.alive.as_ref().unwrap().1.applied());
+            let applied = self.nodes.iter().map(|node| node.alive.as_ref().unwrap().pump.applied());
             let (low, high) = (applied.clone().min().unwrap(), applied.max().unwrap());
             if low == high && low > last {
                 return;
@@ -237,13 +395,29 @@ impl Run {
     }
 }
 
-fn run(seed: u64) -> (u64, u64) {
+/// The snapshots of a node, every few entries.
+fn open(
+    engine: &Engine,
+    files: &Arc<SimDisk>,
+    applied: u64,
+    rng: &mut Rng,
+) -> Result<(Snapshots, Start), seawall::snapshots::Error> {
+    let keep = 1 + u32::try_from(rng.below(3)).unwrap();
+    let options =
+        snap::Options { keep, helpers: 0, chunk_bytes: 4096, sync_bytes: 64 << 10, ..Default::default() };
+    let (catalog, _) = Catalog::open(files.process(), &options)?;
+    let (entries, catch_up_entries) = (1 + rng.below(8), rng.below(3));
+    let options = SnapshotOptions { entries, catch_up_entries, background: false, ..Default::default() };
+    Snapshots::open(engine, GROUP, &catalog, options, applied)
+}
+
+fn run(seed: u64) -> [u64; 4] {
     let mut run = Run::new(seed);
     for _ in 0..1500 {
         run.step();
     }
     run.settle();
-    (run.history.len() as u64, run.crashes)
+    [run.history.len() as u64, run.crashes, run.taken, run.restored]
 }
 
 #[test]
@@ -254,15 +428,18 @@ fn nodes_agree_whatever_crashes() {
         return;
     }
     let random = number("SEAWALL_RUNS");
-    let (mut entries, mut crashes) = (0, 0);
-    for n in 0..random.unwrap_or(60) {
+    let mut sums = [0; 4];
+    for n in 0..random.unwrap_or(150) {
         let seed = if random.is_some() { SystemRandom.next_u64() } else { n };
-        let (applied, crashed) = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|panic| {
+        let counts = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|panic| {
             eprintln!("repeat with SEAWALL_SEED={seed}");
             std::panic::resume_unwind(panic)
         });
-        (entries, crashes) = (entries + applied, crashes + crashed);
+        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
-    println!("{entries} entries applied, {crashes} crashes");
-    assert!(random.is_some() || (entries > 1000 && crashes > 1000), "{entries} entries, {crashes} crashes");
+    let [entries, crashes, taken, restored] = sums;
+    let text = format!("{entries} entries, {crashes} crashes, {taken} snapshots, {restored} installed");
+    println!("{text}");
+    let enough = entries > 1000 && crashes > 1000 && taken > 300 && restored > 30;
+    assert!(random.is_some() || enough, "{text}");
 }

@@ -2,10 +2,14 @@
 //! and after a reopen, on a real directory. The fixture is the one of the core's own tests: a snapshot at
 //! index 3 of term 3, entries 4/4 and 5/5.
 
+use std::path::Path;
+
 use protobuf::Message;
 use raft::eraftpb::{self, Entry, EntryType};
 use raft::{GetEntriesContext, Storage, StorageError};
 use seawall::raft_rs::{Error, GroupStorage};
+use seawall::snapshots::snap::{self, Catalog, Offer, SnapshotId};
+use seawall::snapshots::{Error as SnapshotsError, SnapshotOptions, Snapshots};
 use seawall::{ConfState, Engine, EntryRef, HardState, Options, WriteBatch};
 use tempfile::TempDir;
 
@@ -211,8 +215,113 @@ fn every_kind_of_entry_comes_back() {
 #[test]
 fn snapshots_are_asked_for_again_later() {
     check_twice(vec![], |store| {
-        let later = raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable);
-        assert_eq!(store.snapshot(0, 2).map(|_| ()), Err(later));
+        assert_eq!(store.snapshot(0, 2).map(|_| ()), Err(LATER));
+    });
+}
+
+const LATER: raft::Error = raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable);
+
+/// The group's snapshots in a directory of their own, and where a state machine starts that has what is up to the
+/// fixture's start.
+fn snapshots(store: &GroupStorage, dir: &Path) -> (Snapshots, u64) {
+    let (catalog, _) = Catalog::open_dir(dir, &snap::Options::default()).unwrap();
+    let options = SnapshotOptions::default();
+    let (snapshots, start) = Snapshots::open(store.engine(), GROUP, &catalog, options, 3).unwrap();
+    (snapshots, start.applied)
+}
+
+fn take(snapshots: &Snapshots, index: u64) {
+    snapshots.take(index, b"", Box::new(move |to| to.write_all(&index.to_le_bytes()))).unwrap();
+}
+
+fn members() -> Step {
+    let conf = eraftpb::ConfState { voters: vec![1, 2, 3], ..Default::default() };
+    Box::new(move |store, batch| store.set_conf_state(batch, 3, &conf))
+}
+
+/// Never a snapshot below the index that is asked for, and never an index that none was taken at.
+#[test]
+fn a_snapshot_is_served_if_it_is_new_enough() {
+    for (taken, request, served) in
+        [(4, 0, Some(4)), (4, 4, Some(4)), (5, 5, Some(5)), (5, 4, Some(5)), (4, 5, None), (5, 6, None)]
+    {
+        let dir = TempDir::new().unwrap();
+        let place = dir.path().to_owned();
+        let at: Step = Box::new(move |store, _| take(&snapshots(store, &place).0, taken));
+        check_twice(vec![members(), at], |store| {
+            let (snapshots, applied) = snapshots(store, dir.path());
+            assert_eq!(applied, taken);
+            let store = store.clone().with_snapshots(snapshots.clone());
+            match (store.snapshot(request, 2), served) {
+                (Ok(snapshot), Some(index)) => {
+                    let metadata = snapshot.get_metadata();
+                    assert_eq!(
+                        (metadata.index, metadata.term),
+                        (index, index),
+                        "term and index are alike here"
+                    );
+                    assert_eq!(metadata.get_conf_state().voters, [1, 2, 3]);
+                    let offer = Offer::decode(&snapshot.data).unwrap();
+                    assert_eq!(offer.id(), SnapshotId { group: GROUP, index, term: index });
+                }
+                (Err(error), None) => {
+                    assert_eq!(error, LATER);
+                    assert!(!snapshots.due(5.min(request - 1)) && snapshots.due(request), "one is due");
+                }
+                (result, _) => panic!("{taken} {request}: {result:?}"),
+            }
+        });
+    }
+}
+
+/// Another node's snapshot at `index`, term `index`, sent to this one.
+fn send(to: &Snapshots, index: u64) -> Result<SnapshotId, SnapshotsError> {
+    let (log, dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let engine = Engine::create(log.path().join("log"), &Options::default()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.set_start(GROUP, index, index);
+    engine.write(&mut batch).unwrap();
+    let (catalog, _) = Catalog::open_dir(dir.path(), &snap::Options::default()).unwrap();
+    let (from, _) = Snapshots::open(&engine, GROUP, &catalog, SnapshotOptions::default(), index).unwrap();
+    take(&from, index);
+    let export = from.catalog().export(from.served().unwrap().offer.id()).unwrap();
+    if let Some(mut incoming) = to.receive(export.offer())? {
+        export.pieces(0).unwrap().for_each(|piece| incoming.accept(&piece.unwrap()).unwrap());
+        incoming.finish()?;
+    }
+    Ok(export.offer().id())
+}
+
+#[test]
+fn an_installed_snapshot_is_the_start_of_the_log_and_an_older_one_is_out_of_date() {
+    for (index, expected) in [(4, &[(4, 4), (5, 5)][..]), (9, &[(9, 9)])] {
+        let dir = TempDir::new().unwrap();
+        let place = dir.path().to_owned();
+        let install: Step = Box::new(move |store, _| {
+            let (snapshots, _) = snapshots(store, &place);
+            let id = send(&snapshots, index).unwrap();
+            assert_eq!(snapshots.install(id).unwrap().id(), id);
+            for older in [3, 4] {
+                let refused = send(&snapshots, older);
+                assert!(matches!(refused, Err(SnapshotsError::OutOfDate { newest, .. }) if newest == index));
+            }
+        });
+        check_twice(vec![install], |store| assert_eq!(log(store), expected));
+    }
+}
+
+/// The entry there is another one, so it and all behind it were never committed.
+#[test]
+fn a_snapshot_in_the_middle_of_another_suffix_discards_it() {
+    let dir = TempDir::new().unwrap();
+    let place = dir.path().to_owned();
+    let install: Step = Box::new(move |store, _| {
+        let (snapshots, _) = snapshots(store, &place);
+        let id = send(&snapshots, 8).unwrap();
+        snapshots.install(id).unwrap();
+    });
+    check_twice(vec![append(&[(6, 6), (7, 6), (8, 7), (9, 7), (10, 7)]), install], |store| {
+        assert_eq!(log(store), [(8, 8)]);
     });
 }
 

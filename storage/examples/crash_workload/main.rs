@@ -7,12 +7,14 @@
 //!
 //! The options, which must be the same for both: `--seed N`, `--threads N`, `--groups N` (of each thread),
 //! `--strategy auto|direct|sync`, `--segment-bytes N`, `--ops N` (batches of each thread), `--reopens N`,
-//! `--window N`, `--payload-max N`, `--backend auto|posix|io-uring`.
+//! `--window N`, `--payload-max N`, `--backend auto|posix|io-uring`, `--snapshots on|off`.
 //!
 //! Several threads write atomic batches over their groups: appends, overwritten suffixes, hard states, conf
 //! states, compactions, snapshots' starts and removals, in segments so small that they are entered and
 //! released all the time; in between the engine is closed or dropped, and opened again. The verifier does
 //! the same after its check, and prints what is durable too, so it can be interrupted and verified in turn.
+//!
+//! With `--snapshots on` it is another workload instead: one group with its snapshots beside the log (`snapshots.rs`).
 //!
 //! Exit status: 0 all is well; 1 a promise is broken, and standard error says which; 2 it could not run.
 
@@ -22,6 +24,7 @@ mod life;
 mod plan;
 #[path = "../../tests/model/reference.rs"]
 mod reference;
+mod snapshots;
 
 use acks::{Acks, History};
 use check::adopt;
@@ -50,8 +53,10 @@ fn main() -> ExitCode {
         }
     };
     let result = match command {
+        Command::Run if plan.snapshots => snapshots::run(&plan, &dir),
         Command::Run => run(&plan, &dir),
         Command::Verify(acks) => match std::fs::read_to_string(&acks) {
+            Ok(text) if plan.snapshots => snapshots::verify(&plan, &dir, &text),
             Ok(text) => verify(&plan, &dir, &text),
             Err(error) => {
                 eprintln!("crash_workload: {}: {error}", acks.display());
@@ -145,6 +150,13 @@ fn parse() -> Result<(Command, PathBuf, Plan), String> {
             "--window" => plan.window = small(1000)?,
             "--segment-bytes" => plan.segment_bytes = narrow(small(1 << 30)?)?,
             "--payload-max" => plan.payload_max = narrow(small(60_000)?)?,
+            "--snapshots" => {
+                plan.snapshots = match value.as_str() {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err(format!("{word} is on or off, not {value}")),
+                }
+            }
             "--strategy" => {
                 plan.strategy = match value.as_str() {
                     "auto" => Strategy::Auto,

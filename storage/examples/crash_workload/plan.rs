@@ -25,6 +25,8 @@ pub struct Plan {
     /// Batches of one thread that are not known to be durable, at most.
     pub window: u64,
     pub payload_max: u32,
+    /// Whether it is the workload with snapshots.
+    pub snapshots: bool,
 }
 
 /// One batch: operations on the groups of one thread.
@@ -47,6 +49,7 @@ impl Default for Plan {
             reopens: 3,
             window: 4,
             payload_max: 4000,
+            snapshots: false,
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Three Raft nodes in one process, each with its log in a directory of its own, and channels for a
-//! network. While proposals run, node 3 is dropped as a kill would, and started again. In the end the
-//! three state machines and logs must be the same.
+//! network. While proposals run, node 3 is dropped as a kill would, and started again. The others take
+//! snapshots meanwhile and compact their logs behind them, so that it catches up by one of those, unless
+//! `--compact off` is said. In the end the three state machines and logs must be the same.
 //!
 //! ```text
 //! cargo run --release --features raft-rs --example three_nodes -- --proposals 100000 --dir /tmp/three
 //! ```
 
 mod node;
+mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
@@ -22,11 +24,11 @@ use seawall_wal::look::{GroupKind, Head, inspect, visit_records};
 /// Proposals under way at a time.
 const WINDOW: u64 = 4000;
 
-fn start(at: usize, root: &Path, net: &Arc<Net>) -> JoinHandle<Outcome<Ended>> {
+fn start(at: usize, (root, every): (&Path, Option<u64>), net: &Arc<Net>) -> JoinHandle<Outcome<Ended>> {
     let (sender, events) = channel();
     *net.senders[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
     let (dir, net) = (root.join(format!("node-{}", at + 1)), Arc::clone(net));
-    thread::spawn(move || run(at, &dir, &net, &events))
+    thread::spawn(move || run(at, &dir, every, &net, &events))
 }
 
 fn stop(node: JoinHandle<Outcome<Ended>>, at: usize, net: &Net, close: bool) -> Outcome<Ended> {
@@ -35,10 +37,13 @@ fn stop(node: JoinHandle<Outcome<Ended>>, at: usize, net: &Net, close: bool) -> 
 }
 
 fn main() -> Outcome<()> {
-    let (root, proposals) = parse()?;
+    let (root, proposals, compact) = parse()?;
+    // Several while node 3 is away.
+    let every = compact.then_some((proposals / 20).max(1));
+    let place = (&*root, every);
     std::fs::create_dir_all(&root)?;
     let (net, began) = (Arc::new(Net::default()), Instant::now());
-    let mut nodes: Vec<_> = (0..NODES).map(|at| start(at, &root, &net)).collect();
+    let mut nodes: Vec<_> = (0..NODES).map(|at| start(at, place, &net)).collect();
     let applied = |at: usize| net.applied[at].load(SeqCst);
     let (mut next, mut leader, mut moved) = (0, NODES, (0, Instant::now()));
     let mut back_at = None;
@@ -69,7 +74,7 @@ fn main() -> Outcome<()> {
         }
         if nodes.len() < NODES && back_at.is_some_and(|at| most >= at) {
             println!("node-3 comes back, the others have {most} numbers");
-            nodes.push(start(NODES - 1, &root, &net));
+            nodes.push(start(NODES - 1, place, &net));
         }
         thread::sleep(Duration::from_micros(200));
     }
@@ -79,19 +84,32 @@ fn main() -> Outcome<()> {
     let ended = ended?;
     println!("{proposals} proposals in {seconds:.1} s");
     (0..NODES).try_for_each(|at| summary(&root, at, &ended[at]))?;
+    let restored: Vec<&[u64]> = ended.iter().map(|node| &node.restored[..]).collect();
+    if compact {
+        println!("snapshots that came from a peer, by index: {restored:?}");
+        if ended.last().is_none_or(|node| node.restored.is_empty()) {
+            return Err("node-3 did not catch up by a snapshot".into());
+        }
+    }
     compare(&ended, proposals)
 }
 
 /// The same state everywhere, and the same entries as far as all applied them.
 fn compare(ended: &[Ended], proposals: u64) -> Outcome<()> {
     let common = ended.iter().map(|node| node.applied).min().unwrap_or(0);
-    let common = usize::try_from(common)?;
+    // Logs start where their nodes have compacted them: two are compared from where both are there.
+    let part = |node: &Ended, other: &Ended| -> Option<Vec<seawall::Entry>> {
+        let from = node.point.max(other.point);
+        let (skip, count) = (from - node.point, common.saturating_sub(from));
+        let (skip, count) = (usize::try_from(skip).ok()?, usize::try_from(count).ok()?);
+        node.log.get(skip..skip.checked_add(count)?).map(<[_]>::to_vec)
+    };
     let first = ended.first().ok_or("no node")?;
     for (at, node) in (1..).zip(ended) {
         if (node.numbers, node.digest) != (proposals, first.digest) {
             return Err(format!("node-{at} has another state: {} numbers", node.numbers).into());
         }
-        if node.log.get(..common).is_none() || node.log.get(..common) != first.log.get(..common) {
+        if part(node, first).is_none() || part(node, first) != part(first, node) {
             return Err(format!("node-{at} has another log").into());
         }
     }
@@ -120,7 +138,7 @@ fn summary(root: &Path, at: usize, ended: &Ended) -> Outcome<()> {
             }
         }
     }
-    let (index, term) = ended.log.last().map_or((0, 0), |last| (last.index, last.term));
+    let (index, term) = ended.last;
     let at = at + 1;
     println!(
         "node-{at}: {groups} groups, {records} records, {entries} entries, last index {index} term {term}"
@@ -135,15 +153,17 @@ fn entries_of(what: &What) -> u64 {
     }
 }
 
-fn parse() -> Outcome<(PathBuf, u64)> {
-    let (mut dir, mut proposals) = (None, 100_000);
+fn parse() -> Outcome<(PathBuf, u64, bool)> {
+    let usage = "usage: --dir D [--proposals N] [--compact on|off]";
+    let (mut dir, mut proposals, mut compact) = (None, 100_000, true);
     let mut words = std::env::args().skip(1);
     while let (Some(word), value) = (words.next(), words.next()) {
         match (word.as_str(), value) {
             ("--dir", Some(value)) => dir = Some(PathBuf::from(value)),
             ("--proposals", Some(value)) => proposals = value.parse()?,
-            _ => return Err("usage: --dir D [--proposals N]".into()),
+            ("--compact", Some(value)) if value == "on" || value == "off" => compact = value == "on",
+            _ => return Err(usage.into()),
         }
     }
-    Ok((dir.ok_or("usage: --dir D [--proposals N]")?, proposals))
+    Ok((dir.ok_or(usage)?, proposals, compact))
 }

@@ -2,16 +2,22 @@
 //! This is the loop of a Raft node; the rest of the example is what surrounds it.
 
 use std::error::Error;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use seawall::raft_rs::{GroupStorage, Host, HostError, Pump, PumpOptions, raft};
+use seawall::snapshots::snap::{self, Catalog, Offer, SnapshotReader};
+use seawall::snapshots::{Dump, SnapshotOptions, Snapshots};
 use seawall::{ConfState, Engine, Group, Options};
 
-use raft::eraftpb::{Entry, Message};
+use raft::eraftpb::{Entry, Message, MessageType};
+
+use crate::transfer;
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -24,6 +30,10 @@ pub(crate) enum Event {
     Message(Message),
     /// Propose the numbers of the range.
     Propose(std::ops::Range<u64>),
+    /// A snapshot that this node sent did not get to the peer.
+    SnapshotLost {
+        peer: u64,
+    },
     /// Something became durable.
     Wake,
     /// End: cleanly, or as a kill would.
@@ -38,15 +48,20 @@ pub(crate) struct Net {
     pub(crate) senders: [Mutex<Option<Sender<Event>>>; NODES],
     pub(crate) applied: [AtomicU64; NODES],
     pub(crate) leads: [AtomicBool; NODES],
+    /// Where peers fetch snapshots from; a real node has a connection for that.
+    pub(crate) snapshots: [Mutex<Option<Snapshots>>; NODES],
 }
 
 impl Net {
-    /// Messages to a node that is down are lost.
-    pub(crate) fn send(&self, node: usize, event: Event) {
+    /// Messages to a node that is down are lost; says whether this one was not.
+    pub(crate) fn send(&self, node: usize, event: Event) -> bool {
         let sender = self.senders[node].lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = &*sender {
-            let _ = sender.send(event);
-        }
+        sender.as_ref().is_some_and(|sender| sender.send(event).is_ok())
+    }
+
+    /// What peers fetch from `node` from now on.
+    fn publish(&self, node: usize, snapshots: Option<Snapshots>) {
+        *self.snapshots[node].lock().unwrap_or_else(PoisonError::into_inner) = snapshots;
     }
 }
 
@@ -57,13 +72,35 @@ struct Node {
     net: Arc<Net>,
     numbers: u64,
     digest: u64,
+    snapshots: Option<Snapshots>,
+    /// Indexes of the snapshots that a peer has sent.
+    restored: Vec<u64>,
+    fetching: Vec<JoinHandle<()>>,
+}
+
+impl Node {
+    fn load(&mut self, snapshot: &mut SnapshotReader) -> Result<(), HostError> {
+        let (mut numbers, mut digest) = ([0; 8], [0; 8]);
+        snapshot.read_exact(&mut numbers)?;
+        snapshot.read_exact(&mut digest)?;
+        if snapshot.read(&mut [0])? != 0 {
+            return Err("the snapshot is too long".into());
+        }
+        (self.numbers, self.digest) = (u64::from_le_bytes(numbers), u64::from_le_bytes(digest));
+        self.net.applied[self.at].store(self.numbers, SeqCst);
+        Ok(())
+    }
 }
 
 impl Host for Node {
     fn send(&mut self, messages: Vec<Message>) {
         for message in messages {
-            let to = usize::try_from(message.to - 1).unwrap_or(0);
-            self.net.send(to, Event::Message(message));
+            let (peer, to) = (message.to, usize::try_from(message.to - 1).unwrap_or(0));
+            let snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
+            if !self.net.send(to, Event::Message(message)) && snapshot {
+                // The core sends that peer nothing else until it hears of it.
+                self.net.send(self.at, Event::SnapshotLost { peer });
+            }
         }
     }
 
@@ -78,6 +115,22 @@ impl Host for Node {
         Ok(())
     }
 
+    fn dump(&mut self, _: u64) -> Option<Dump> {
+        let state = [self.numbers.to_le_bytes(), self.digest.to_le_bytes()].concat();
+        Some(Box::new(move |to| to.write_all(&state)))
+    }
+
+    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), HostError> {
+        self.restored.push(snapshot.id().index);
+        self.load(snapshot)
+    }
+
+    fn snapshot_offered(&mut self, offer: &Offer, message: Message) {
+        let Some(own) = self.snapshots.clone() else { return };
+        let (net, offer, at) = (Arc::clone(&self.net), *offer, self.at);
+        self.fetching.push(thread::spawn(move || transfer::fetch(&net, at, &own, &offer, message)));
+    }
+
     fn role_changed(&mut self, role: &raft::SoftState) {
         self.net.leads[self.at].store(role.raft_state == raft::StateRole::Leader, SeqCst);
     }
@@ -89,9 +142,36 @@ pub(crate) struct Ended {
     pub(crate) digest: u64,
     pub(crate) applied: u64,
     pub(crate) log: Vec<seawall::Entry>,
+    /// Index and term of the log's last entry, be it compacted.
+    pub(crate) last: (u64, u64),
+    /// Index of the compaction point, and of the snapshots that came from a peer.
+    pub(crate) point: u64,
+    pub(crate) restored: Vec<u64>,
 }
 
-pub(crate) fn run(at: usize, dir: &Path, net: &Arc<Net>, events: &Receiver<Event>) -> Outcome<Ended> {
+/// The node's snapshots, in a folder beside its log's, and what is in the one to start from.
+fn snapshots(engine: &Engine, dir: &Path, every: u64) -> Outcome<(Snapshots, seawall::snapshots::Start)> {
+    let dir = dir.with_extension("snapshots");
+    let (deadline, small) = (Instant::now() + Duration::from_secs(10), snap::Options::default());
+    let (catalog, _) = loop {
+        match Catalog::open_dir(&dir, &small) {
+            // A peer that fetches from the node's last life.
+            Err(snap::Error::Locked { .. }) if Instant::now() < deadline => thread::sleep(TICK),
+            opened => break opened?,
+        }
+    };
+    let options = SnapshotOptions { entries: every, catch_up_entries: every / 2, ..Default::default() };
+    Ok(Snapshots::open(engine, GROUP, &catalog, options, 0)?)
+}
+
+/// Runs a node until it is told to stop; with a snapshot each `every` entries, if there are to be any.
+pub(crate) fn run(
+    at: usize,
+    dir: &Path,
+    every: Option<u64>,
+    net: &Arc<Net>,
+    events: &Receiver<Event>,
+) -> Outcome<Ended> {
     let options = Options::default();
     let engine = if dir.exists() { Engine::open(dir, &options)?.0 } else { Engine::create(dir, &options)? };
     let store = GroupStorage::new(&engine, GROUP);
@@ -99,11 +179,23 @@ pub(crate) fn run(at: usize, dir: &Path, net: &Arc<Net>, events: &Receiver<Event
         store.bootstrap(&ConfState { voters: vec![1, 2, 3], ..ConfState::default() })?;
     }
     let own = Arc::clone(net);
-    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || own.send(at, Event::Wake));
+    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || _ = own.send(at, Event::Wake));
+    let (numbers, digest) = (0, 0);
+    let (net, restored, fetching) = (Arc::clone(net), Vec::new(), Vec::new());
+    let mut host = Node { at, net, numbers, digest, snapshots: None, restored, fetching };
     let mut config = raft::Config::new(at as u64 + 1);
+    if let Some(every) = every {
+        let (snapshots, start) = snapshots(&engine, dir, every)?;
+        if let Some(mut reader) = start.reader {
+            host.load(&mut reader)?;
+        }
+        config.applied = start.applied;
+        host.net.publish(at, Some(snapshots.clone()));
+        host.snapshots = Some(snapshots);
+    }
     (config.max_size_per_msg, config.max_committed_size_per_ready) = (1 << 20, 1 << 20);
-    let host = Node { at, net: Arc::clone(net), numbers: 0, digest: 0 };
-    let pump_options = PumpOptions { wake: Some(wake), ..PumpOptions::default() };
+    let snapshots = host.snapshots.clone();
+    let pump_options = PumpOptions { wake: Some(wake), snapshots, ..PumpOptions::default() };
     let mut pump = Pump::new(&engine, GROUP, &config, host, pump_options)?;
     let mut next_tick = Instant::now() + TICK;
     loop {
@@ -120,15 +212,23 @@ pub(crate) fn run(at: usize, dir: &Path, net: &Arc<Net>, events: &Receiver<Event
                 Event::Propose(numbers) => numbers.for_each(|number| {
                     let _ = pump.propose(vec![], number.to_le_bytes().to_vec());
                 }),
+                Event::SnapshotLost { peer } => {
+                    pump.report_snapshot(peer, raft::SnapshotStatus::Failure)?;
+                }
                 Event::Wake => {}
                 Event::Stop { close } => {
                     let applied = pump.applied();
-                    let log = if close { read(&engine.group(GROUP))? } else { Vec::new() };
-                    let Node { numbers, digest, .. } = pump.into_host();
+                    let Node { numbers, digest, restored, fetching, net, snapshots, .. } = pump.into_host();
+                    net.publish(at, None);
+                    drop(snapshots);
+                    fetching.into_iter().for_each(|thread| drop(thread.join()));
+                    let group = engine.group(GROUP);
+                    let (log, point) = if close { read(&group)? } else { (Vec::new(), 0) };
+                    let last = (group.last_index(), group.term(group.last_index())?);
                     if close {
                         engine.close()?;
                     }
-                    return Ok(Ended { numbers, digest, applied, log });
+                    return Ok(Ended { numbers, digest, applied, log, last, point, restored });
                 }
             }
         }
@@ -140,6 +240,8 @@ pub(crate) fn run(at: usize, dir: &Path, net: &Arc<Net>, events: &Receiver<Event
     }
 }
 
-fn read(group: &Group) -> Result<Vec<seawall::Entry>, seawall::Error> {
-    group.entries(group.first_index(), group.last_index() + 1, None)
+/// The log, and the index behind which it starts.
+fn read(group: &Group) -> Result<(Vec<seawall::Entry>, u64), seawall::Error> {
+    let point = group.compaction_point().0;
+    Ok((group.entries(point + 1, group.last_index() + 1, None)?, point))
 }

@@ -155,6 +155,21 @@ impl Group {
         view::entries_in_memory(&core.groups, &core.pins, &core.tail, wanted)
     }
 
+    /// The lowest index such that the entries behind it, up to `index`, are at most so many and have at most so many
+    /// bytes of payload as they are stored. Not below the compaction point.
+    #[cfg(feature = "snapshots")]
+    pub(crate) fn behind(&self, index: u64, entries: u64, bytes: u64) -> u64 {
+        self.look(|state| {
+            let (mut at, mut left) = (index, bytes);
+            while at > state.point().index && index - at < entries {
+                let length = state.location(at).map_or(u64::MAX, |location| location.length.into());
+                let Some(rest) = left.checked_sub(length) else { break };
+                (at, left) = (at - 1, rest);
+            }
+            at
+        })
+    }
+
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {
         match self.core.groups.get(self.id) {
             Some(cell) => at(&cell.read()),

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use crate::error::Error as EngineError;
 use crate::raft_rs::codec::CodecError;
+use crate::snapshots::Error as SnapshotsError;
+use crate::snapshots::snap::format;
 use crate::types::GroupId;
 
 /// What a state machine may fail with.
@@ -22,11 +24,27 @@ pub enum Error {
     /// The core refused: a proposal without a leader, a message of an unknown peer, an invalid config.
     #[error("the core refused: {0}")]
     Core(Arc<raft::Error>),
-    /// A message asks for what the adapter cannot do yet: snapshots.
-    #[error("a snapshot from {from}: snapshots are not supported")]
+    /// A snapshot, for a pump that was given none to work with.
+    #[error("a snapshot from {from}: this pump has no snapshots")]
     Snapshot {
         /// The peer that sent it.
         from: u64,
+    },
+    /// A snapshot's message is not what this adapter makes; it is dropped.
+    #[error("a snapshot from {from}: {fault}")]
+    SnapshotMessage {
+        /// The peer that sent it.
+        from: u64,
+        /// What is wrong with it.
+        fault: SnapshotFault,
+    },
+    /// Compaction beyond what snapshots cover, as their options say.
+    #[error("index {index} is not covered by snapshots, {floor} is")]
+    NotCovered {
+        /// The index asked for.
+        index: u64,
+        /// Up to where the log may be compacted; 0 if not at all.
+        floor: u64,
     },
     /// The group has entries or members already, or the members given cannot start a group.
     #[error("group {group} cannot be bootstrapped: {reason}")]
@@ -79,9 +97,35 @@ pub enum Error {
     #[error("the state machine failed: {0}")]
     Host(Arc<dyn std::error::Error + Send + Sync>),
 
+    /// A snapshot could not be installed, or is of another group.
+    #[error(transparent)]
+    Snapshots(#[from] SnapshotsError),
     /// The engine or its log failed. Only [`Error::is_no_space`] leaves the pump running.
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+/// What is wrong with a snapshot's message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotFault {
+    /// Index or term is not one that a snapshot can have.
+    #[error("no snapshot has index {index} and term {term}")]
+    Entry {
+        /// The index named.
+        index: u64,
+        /// The term named.
+        term: u64,
+    },
+    /// Its data is not an offer.
+    #[error("its data is no offer: {0}")]
+    Offer(format::Fault),
+    /// The offer is for another snapshot than the message speaks of.
+    #[error("its offer is for another snapshot")]
+    Another,
+    /// Its members cannot be those of a group, or are not those in the snapshot.
+    #[error("its members are not sound")]
+    Members,
 }
 
 impl Error {

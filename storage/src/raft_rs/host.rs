@@ -10,6 +10,8 @@ use raft::eraftpb::{ConfState, Entry, Message};
 use raft::{ReadState, SoftState};
 
 use crate::raft_rs::error::HostError;
+use crate::snapshots::snap::{Offer, SnapshotReader};
+use crate::snapshots::{Dump, Error as SnapshotsError, Snapshots, Taken};
 
 /// What a pump drives: the network and the state machine. Called on the thread that calls the pump.
 pub trait Host {
@@ -33,6 +35,31 @@ pub trait Host {
     /// The node's role, or the leader it knows, changed.
     fn role_changed(&mut self, _role: &SoftState) {}
 
+    /// Gives the state as it is now, behind entry `applied`, for a snapshot that is due; what it returns is called on
+    /// another thread, so it must not be reached by what is applied later. `None` if that is not possible now: it
+    /// is asked again. Only called if the pump has snapshots.
+    fn dump(&mut self, _applied: u64) -> Option<Dump> {
+        None
+    }
+
+    /// Makes the content of `snapshot` the state, instead of what it was; the log starts behind it already, durably.
+    /// The next entry to apply is the one behind [`SnapshotReader::id`].
+    ///
+    /// # Errors
+    /// Whatever keeps the state machine from going on: it stops the pump. So does the default.
+    fn restore(&mut self, _snapshot: &mut SnapshotReader) -> std::result::Result<(), HostError> {
+        Err("the state machine takes no snapshots".into())
+    }
+
+    /// The leader offers a snapshot that this node needs and does not have: `message` is dropped. Have the pieces of
+    /// `offer` sent by `message.from` ([`snap::Export`](crate::snapshots::snap::Export)) and received by
+    /// [`Snapshots::receive`], on another thread; then step the message again. The leader sends nothing else until
+    /// then, or until its [`Pump::report_snapshot`](super::Pump::report_snapshot) is told that it failed.
+    fn snapshot_offered(&mut self, _offer: &Offer, _message: Message) {}
+
+    /// What became of a snapshot that was taken. A failure stops nothing: it is tried again when the next is due.
+    fn snapshot_taken(&mut self, _outcome: &std::result::Result<Taken, SnapshotsError>) {}
+
     /// Answers to [`Pump::read_index`](super::Pump::read_index).
     fn read_states(&mut self, _states: Vec<ReadState>) {}
 }
@@ -46,13 +73,16 @@ pub struct PumpOptions {
     /// Called when something became durable and [`Pump::poll`](super::Pump::poll) has work; from a thread
     /// of the log, so it should only leave a note: unpark a thread, notify a task.
     pub wake: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// The group's snapshots, whose [`Snapshots::open`] said where `Config::applied` is; none by default: then
+    /// none are taken, sent or installed.
+    pub snapshots: Option<Snapshots>,
     /// Where the core logs to; nowhere by default.
     pub logger: Option<slog::Logger>,
 }
 
 impl Default for PumpOptions {
     fn default() -> PumpOptions {
-        PumpOptions { readys_max: 256, wake: None, logger: None }
+        PumpOptions { readys_max: 256, wake: None, snapshots: None, logger: None }
     }
 }
 

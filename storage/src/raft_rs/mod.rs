@@ -41,19 +41,24 @@
 //! one to the last entry, before a [`Pump`] is made (`docs/durability.md`, *Living with fenced entries*). A core that
 //! needs one all the same stops its pump with the error.
 //!
-//! **Snapshots** are not there yet: a peer that needs entries which were compacted away waits, and a
-//! snapshot that a peer sends is refused. Compact only what every peer has.
+//! **Snapshots.** With [`PumpOptions::snapshots`] the pump takes one in the background when it is due
+//! ([`Host::dump`]), compacts the log behind it, and offers it to a peer that needs entries which are gone: the core's
+//! message carries an offer of 112 bytes, whatever the state's size. The peer's pump passes on what it does not have
+//! ([`Host::snapshot_offered`]); the host fetches the pieces beside the core's messages, and steps the message again.
+//! Then log and members start behind the snapshot, in the Ready's own record, and [`Host::restore`] loads it. Without,
+//! a peer that needs compacted entries waits: compact only what every peer has.
 
 mod codec;
 mod error;
 mod flight;
 mod host;
 mod pump;
+mod snapshot;
 mod steps;
 mod storage;
 
 pub use codec::CodecError;
-pub use error::{Error, HostError};
+pub use error::{Error, HostError, SnapshotFault};
 pub use host::{Host, PumpOptions};
 pub use pump::Pump;
 pub use raft;

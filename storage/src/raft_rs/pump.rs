@@ -3,6 +3,7 @@
 //! Invariants: what the core may panic or lie about when called in another order cannot be called in another
 //! order. Fails: with the first error that matters, for good; from then on nothing leaves (INV-7).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -16,7 +17,10 @@ use crate::error::Error as EngineError;
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::flight::Flight;
 use crate::raft_rs::host::{Host, PumpOptions};
+use crate::raft_rs::snapshot;
 use crate::raft_rs::storage::{GroupStorage, hard_state};
+use crate::snapshots::Snapshots;
+use crate::snapshots::snap::{Pin, SnapshotId};
 use crate::types::{GroupId, HardState};
 use crate::write::WriteBatch;
 
@@ -27,17 +31,22 @@ use crate::write::WriteBatch;
 pub struct Pump<H: Host> {
     pub(super) node: RawNode<GroupStorage>,
     pub(super) store: GroupStorage,
-    host: H,
+    pub(super) host: H,
     flight: Flight,
     batch: WriteBatch,
     readys_max: usize,
     pub(super) applied: u64,
     /// Membership changes up to this entry are in the members that the core started with.
-    conf_index: u64,
+    pub(super) conf_index: u64,
+    pub(super) snapshots: Option<Snapshots>,
+    /// The snapshot that the core was given last: it does not go before it is installed.
+    pub(super) incoming: Option<Pin>,
+    /// Snapshots that the log was told of, with their Readys; the state machine has them when those are durable.
+    pub(super) installing: VecDeque<(u64, Pin)>,
     /// A Ready that found the disk full: it comes before everything else.
     stalled: Option<Ready>,
     /// Entries that are to be applied next.
-    committed: Vec<Entry>,
+    pub(super) committed: Vec<Entry>,
     /// Members that the core has and that found the disk full; the first of `committed` made them.
     changing: Option<raft::eraftpb::ConfState>,
     stopped: Option<Error>,
@@ -49,7 +58,7 @@ impl<H: Host> Pump<H> {
     ///
     /// # Errors
     /// [`Error::NoMembers`]; [`Error::Applied`] if log and state machine do not fit together;
-    /// [`Error::Core`] for an invalid `config`; [`Error::NoReadys`]; or the engine's error.
+    /// [`Error::Core`] for an invalid `config`; [`Error::NoReadys`]; snapshots of another group; or the engine's error.
     pub fn new(
         engine: &Engine,
         group: GroupId,
@@ -57,7 +66,11 @@ impl<H: Host> Pump<H> {
         host: H,
         options: PumpOptions,
     ) -> Result<Pump<H>> {
-        let store = GroupStorage::new(engine, group);
+        let mut store = GroupStorage::new(engine, group);
+        if let Some(snapshots) = &options.snapshots {
+            snapshot::check_group(snapshots, group)?;
+            store = store.with_snapshots(snapshots.clone());
+        }
         config.validate()?;
         if options.readys_max == 0 {
             return Err(Error::NoReadys);
@@ -87,6 +100,9 @@ impl<H: Host> Pump<H> {
             readys_max: options.readys_max,
             applied,
             conf_index,
+            snapshots: options.snapshots,
+            incoming: None,
+            installing: VecDeque::new(),
             stalled: None,
             committed: Vec::new(),
             changing: None,
@@ -127,14 +143,17 @@ impl<H: Host> Pump<H> {
             self.land()?;
             progress = true;
         }
+        self.take_snapshot();
         Ok(progress)
     }
 
-    /// What became durable: the core hears of it first, only then do the messages leave that rest on it.
+    /// What became durable: the core hears of it first, then the state machine of a snapshot; only then do the
+    /// messages leave that rest on it.
     pub(super) fn land(&mut self) -> Result<bool> {
         let Some((number, kept)) = self.flight.land()? else { return Ok(false) };
         self.node.on_persist_ready(number);
         self.check_store()?;
+        self.restore(number)?;
         self.send(kept);
         Ok(true)
     }
@@ -168,13 +187,19 @@ impl<H: Host> Pump<H> {
     /// Ready that finds the disk full is kept; it was not written then.
     fn write(&mut self, mut ready: Ready) -> Result<()> {
         let hard = ready.hs().map(hard_state);
-        let ticket = match self.write_record(ready.entries(), hard, ready.must_sync()) {
+        let snapshot = ready.snapshot().get_metadata();
+        let installs = (snapshot.index > 0).then(|| snapshot::id(self.store.group().id(), snapshot));
+        let ticket = match self.write_record(installs, ready.entries(), hard, ready.must_sync()) {
             Ok(ticket) => ticket.filter(|_| ready.must_sync()),
             Err(error) => {
                 self.stalled = Some(ready);
-                return Err(error.into());
+                return Err(error);
             }
         };
+        if installs.is_some() {
+            let pin = self.incoming.take();
+            self.installing.extend(pin.map(|pin| (ready.number(), pin)));
+        }
         self.flight.depart(ready.number(), ticket, ready.take_persisted_messages());
         let states = ready.take_read_states();
         self.committed = ready.take_committed_entries();
@@ -186,15 +211,19 @@ impl<H: Host> Pump<H> {
         self.apply()
     }
 
-    /// Writes entries and hard state as one record, or as several if no record can hold them: then the
-    /// term and vote go first, the commit index last.
+    /// Writes snapshot, entries and hard state as one record, or as several if no record can hold them: then the
+    /// snapshot, term and vote go first, the commit index last.
     fn write_record(
         &mut self,
+        installs: Option<SnapshotId>,
         entries: &[Entry],
         hard: Option<HardState>,
         must_sync: bool,
-    ) -> std::result::Result<Option<Ticket>, EngineError> {
+    ) -> Result<Option<Ticket>> {
         self.batch.clear();
+        if let (Some(id), Some(snapshots)) = (installs, &self.snapshots) {
+            self.incoming = Some(snapshots.add_install(id, &mut self.batch)?);
+        }
         self.store.append(&mut self.batch, entries);
         if let Some(hard) = hard {
             self.batch.hard_state(self.store.group().id(), hard);
@@ -210,10 +239,10 @@ impl<H: Host> Pump<H> {
             Err(EngineError::BatchTooLarge { .. }) if entries.len() > 1 => {
                 let (front, back) = entries.split_at(entries.len() / 2);
                 let commit = self.store.group().hard_state().commit;
-                self.write_record(front, hard.map(|hard| HardState { commit, ..hard }), must_sync)?;
-                self.write_record(back, hard, must_sync)
+                self.write_record(installs, front, hard.map(|hard| HardState { commit, ..hard }), must_sync)?;
+                self.write_record(None, back, hard, must_sync)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -227,6 +256,9 @@ impl<H: Host> Pump<H> {
             let now: Vec<Entry> = self.committed.drain(..count).collect();
             self.host.apply(&now).map_err(|error| Error::Host(error.into()))?;
             self.applied = now.last().map_or(self.applied, |last| last.index);
+            if let Some(snapshots) = &self.snapshots {
+                snapshots.applied(now.iter().map(|entry| entry.data.len() as u64).sum());
+            }
             self.node.advance_apply_to(self.applied);
             self.check_store()?;
         }
@@ -296,8 +328,12 @@ impl<H: Host> Pump<H> {
     pub(super) fn check_ends(&self) -> Result<()> {
         let group = self.store.group();
         let (point, last_index, applied) = (group.compaction_point().0, group.last_index(), self.applied);
-        if applied < point {
+        // With a snapshot under way the state machine lags behind the log, or the log behind the core.
+        if applied < point && self.installing.is_empty() {
             return Err(Error::Applied { applied, point, last_index });
+        }
+        if self.node.raft.raft_log.unstable.snapshot.is_some() {
+            return Ok(());
         }
         let stable = self.node.raft.raft_log.unstable.offset - 1;
         if last_index < stable {

@@ -4,14 +4,15 @@
 //! Fails: with a refusal, which stops nothing; or with what stopped the pump.
 
 use protobuf::Message as _;
-use raft::StateRole;
 use raft::eraftpb::{ConfChangeV2, Message, MessageType};
+use raft::{SnapshotStatus, StateRole};
 
 use crate::error::Error as EngineError;
 use crate::raft_rs::codec;
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::host::Host;
 use crate::raft_rs::pump::Pump;
+use crate::raft_rs::snapshot::Snapshot;
 use crate::write::WriteBatch;
 
 impl<H: Host> Pump<H> {
@@ -40,14 +41,21 @@ impl<H: Host> Pump<H> {
     }
 
     /// Takes a message of a peer. A vote for this node that comes while its own entries are in flight is
-    /// dropped: it answers no request that has left.
+    /// dropped: it answers no request that has left. A snapshot that is not here yet goes to
+    /// [`Host::snapshot_offered`].
     ///
     /// # Errors
-    /// [`Error::Snapshot`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
+    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
     pub fn step(&mut self, message: Message) -> Result<()> {
         self.steppable()?;
         match message.get_msg_type() {
-            MessageType::MsgSnapshot => return Err(Error::Snapshot { from: message.from }),
+            MessageType::MsgSnapshot => match self.judge_snapshot(&message)? {
+                Snapshot::Step => {}
+                Snapshot::Fetch(offer) => {
+                    self.host_mut().snapshot_offered(&offer, message);
+                    return Ok(());
+                }
+            },
             MessageType::MsgPropose => {
                 for entry in message.get_entries() {
                     self.check_size(entry.context.len(), entry.data.len())?;
@@ -58,7 +66,7 @@ impl<H: Host> Pump<H> {
             {
                 return Ok(());
             }
-            MessageType::MsgTimeoutNow if self.elects_itself_unsettled() => return Ok(()),
+            MessageType::MsgTimeoutNow if self.cannot_campaign() => return Ok(()),
             _ => {}
         }
         let result = self.node.step(message);
@@ -71,19 +79,20 @@ impl<H: Host> Pump<H> {
     /// What stopped the pump, or a full disk.
     pub fn tick(&mut self) -> Result<()> {
         self.steppable()?;
-        if !self.elects_itself_unsettled() {
+        if !self.cannot_campaign() {
             self.node.tick();
         }
         self.stepped(Ok(()))
     }
 
-    /// Starts an election. The only voter of a group cannot while entries are in flight.
+    /// Starts an election. The only voter of a group cannot while entries are in flight, and no node while it installs
+    /// a snapshot.
     ///
     /// # Errors
     /// As [`Pump::propose`].
     pub fn campaign(&mut self) -> Result<()> {
         self.steppable()?;
-        if self.elects_itself_unsettled() {
+        if self.cannot_campaign() {
             return Err(raft::Error::ProposalDropped.into());
         }
         let result = self.node.campaign();
@@ -120,15 +129,32 @@ impl<H: Host> Pump<H> {
         self.stepped(Ok(()))
     }
 
-    /// Drops the entries up to and including `index` from the log. There are no snapshots: a peer that
-    /// still needs one of them cannot catch up, and a state machine must not start below `index`.
+    /// Says what became of a snapshot that was sent to `peer`: that it did not arrive, or that fetching it failed.
+    /// The core sends that peer nothing else meanwhile; it hears of success from the peer itself.
     ///
     /// # Errors
-    /// [`Error::NotApplied`]; the engine's `Compacted` if they are gone; or what stopped the pump.
+    /// What stopped the pump, or a full disk.
+    pub fn report_snapshot(&mut self, peer: u64, status: SnapshotStatus) -> Result<()> {
+        self.steppable()?;
+        self.node.report_snapshot(peer, status);
+        self.stepped(Ok(()))
+    }
+
+    /// Drops the entries up to and including `index` from the log. With snapshots that happens by itself. Without, a
+    /// peer that still needs one of them cannot catch up, and a state machine must not start below `index`.
+    ///
+    /// # Errors
+    /// [`Error::NotApplied`], [`Error::NotCovered`]; the engine's `Compacted` if they are gone; or what stopped the pump.
     pub fn compact(&mut self, index: u64) -> Result<()> {
         self.steppable()?;
         if index > self.applied {
             return Err(Error::NotApplied { index, applied: self.applied });
+        }
+        if let Some(snapshots) = &self.snapshots {
+            let floor = snapshots.release_floor().unwrap_or(0);
+            if index > floor {
+                return Err(Error::NotCovered { index, floor });
+            }
         }
         let mut batch = WriteBatch::new();
         // A commit index that covers `index` stands before it in the log: nothing is applied sooner.
@@ -162,6 +188,12 @@ impl<H: Host> Pump<H> {
     fn elects_itself_unsettled(&self) -> bool {
         let voters = self.node.raft.prs().conf().voters().ids();
         self.unsettled() && voters.iter().all(|voter| voter == self.node.raft.id)
+    }
+
+    /// Whether an election now would make the core panic: of the only voter of a group, or while a snapshot is not
+    /// durable, when the core looks for changes of the members in entries that the log has no more.
+    fn cannot_campaign(&self) -> bool {
+        !self.installing.is_empty() || self.elects_itself_unsettled()
     }
 
     fn check_size(&self, context: usize, data: usize) -> Result<()> {

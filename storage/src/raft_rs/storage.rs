@@ -15,6 +15,8 @@ use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
 use crate::raft_rs::codec;
 use crate::raft_rs::error::{Error, Result};
+use crate::raft_rs::snapshot;
+use crate::snapshots::Snapshots;
 use crate::types::{ConfState, EntryRef, GroupId, HardState};
 use crate::write::WriteBatch;
 
@@ -24,12 +26,23 @@ pub struct GroupStorage {
     engine: Engine,
     group: Group,
     fault: Arc<Mutex<Option<Error>>>,
+    snapshots: Option<Snapshots>,
 }
 
 impl GroupStorage {
     /// The storage of group `id`, whether it exists or not.
     pub fn new(engine: &Engine, id: GroupId) -> GroupStorage {
-        GroupStorage { engine: engine.clone(), group: engine.group(id), fault: Arc::default() }
+        GroupStorage {
+            engine: engine.clone(),
+            group: engine.group(id),
+            fault: Arc::default(),
+            snapshots: None,
+        }
+    }
+
+    /// The same, and it gives the core the group's snapshots.
+    pub fn with_snapshots(self, snapshots: Snapshots) -> GroupStorage {
+        GroupStorage { snapshots: Some(snapshots), ..self }
     }
 
     /// The group.
@@ -154,15 +167,8 @@ impl Storage for GroupStorage {
         // What was compacted was committed, whether a hard state said so or not; the core panics otherwise.
         let commit = commit.max(self.group.compaction_point().0);
         let hard = eraftpb::HardState { term, vote, commit, ..Default::default() };
-        let mut conf = eraftpb::ConfState::default();
-        if let Some(members) = self.group.conf_state() {
-            conf.voters = members.voters.clone();
-            conf.learners = members.learners.clone();
-            conf.voters_outgoing = members.voters_outgoing.clone();
-            conf.learners_next = members.learners_next.clone();
-            conf.auto_leave = members.auto_leave;
-        }
-        Ok(RaftState::new(hard, conf))
+        let conf = self.group.conf_state().map(|members| snapshot::core_members(&members));
+        Ok(RaftState::new(hard, conf.unwrap_or_default()))
     }
 
     fn entries(
@@ -200,9 +206,14 @@ impl Storage for GroupStorage {
         Ok(self.group.last_index())
     }
 
-    /// Always "temporarily unavailable": there are no snapshots yet, and the core asks again later.
-    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    /// An offer of the newest snapshot, if it goes up to `request_index`; else "temporarily unavailable": one is due
+    /// from now on, and the core asks again.
+    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
+        let served = self.snapshots.as_ref().and_then(|snapshots| snapshots.serve(request_index));
+        match served.as_ref().and_then(snapshot::offered) {
+            Some(snapshot) => Ok(snapshot),
+            None => Err(StorageError::SnapshotTemporarilyUnavailable.into()),
+        }
     }
 }
 

@@ -1,0 +1,164 @@
+//! Snapshots between the core's messages and the group's catalog: offered, judged, installed, taken.
+//! Place on the data's way: beside the pump's loop. Invariants: the core is given a snapshot only when it is here and
+//! was verified, so a Ready with one can be written at once; what a message says is checked before the core, which
+//! would panic, sees it (INV-9). Fails: with a refusal, which stops nothing; or with what stops the pump.
+
+use raft::eraftpb::{self, Message, SnapshotMetadata};
+use seawall_wal::mutant::mutant;
+
+use crate::raft_rs::error::{Error, Result, SnapshotFault};
+use crate::raft_rs::host::Host;
+use crate::raft_rs::pump::Pump;
+use crate::snapshots::snap::{Offer, SnapshotId};
+use crate::snapshots::{Error as SnapshotsError, Served, Snapshots};
+use crate::types::{ConfState, GroupId, INDEX_MAX};
+
+/// What is to be done with a snapshot's message.
+#[derive(Debug)]
+pub(super) enum Snapshot {
+    /// The core decides: the snapshot is here, or is not needed.
+    Step,
+    /// It has to be fetched first.
+    Fetch(Offer),
+}
+
+/// Refuses the snapshots of another group.
+pub(super) fn check_group(snapshots: &Snapshots, group: GroupId) -> Result<()> {
+    let id = SnapshotId { group: snapshots.group(), index: 0, term: 0 };
+    if id.group == group { Ok(()) } else { Err(SnapshotsError::OtherGroup { group, id }.into()) }
+}
+
+/// The snapshot that the core speaks of.
+pub(super) fn id(group: GroupId, metadata: &SnapshotMetadata) -> SnapshotId {
+    SnapshotId { group, index: metadata.index, term: metadata.term }
+}
+
+/// The snapshot as the core sends it: members, index and term, and the offer for data.
+pub(super) fn offered(served: &Served) -> Option<eraftpb::Snapshot> {
+    let members = served.members.as_ref()?;
+    let mut snapshot = eraftpb::Snapshot::default();
+    let metadata = snapshot.mut_metadata();
+    let SnapshotId { index, term, .. } = served.offer.id();
+    (metadata.index, metadata.term) = (index, term);
+    metadata.set_conf_state(core_members(members));
+    snapshot.data = served.offer.encode().into();
+    Some(snapshot)
+}
+
+/// The engine's members as the core's.
+pub(super) fn core_members(members: &ConfState) -> eraftpb::ConfState {
+    eraftpb::ConfState {
+        voters: members.voters.clone(),
+        learners: members.learners.clone(),
+        voters_outgoing: members.voters_outgoing.clone(),
+        learners_next: members.learners_next.clone(),
+        auto_leave: members.auto_leave,
+        ..eraftpb::ConfState::default()
+    }
+}
+
+/// Whether the core can be given these members: it panics at others.
+fn sound(conf: &eraftpb::ConfState) -> bool {
+    let once = |list: &[u64]| {
+        let mut sorted = list.to_vec();
+        sorted.sort_unstable();
+        sorted.windows(2).all(|pair| pair.first() != pair.last()) && !sorted.contains(&0)
+    };
+    let (voters, learners) = (&conf.voters[..], &conf.learners[..]);
+    let (outgoing, next) = (&conf.voters_outgoing[..], &conf.learners_next[..]);
+    let apart = |list: &[u64], other: &[u64]| list.iter().all(|member| !other.contains(member));
+    !voters.is_empty()
+        && [voters, learners, outgoing, next].into_iter().all(once)
+        && apart(learners, voters)
+        && apart(learners, outgoing)
+        && apart(next, voters)
+        && next.iter().all(|member| outgoing.contains(member))
+        && (!outgoing.is_empty() || !conf.auto_leave)
+}
+
+/// The members without the order in which they are named.
+fn sorted(conf: &eraftpb::ConfState) -> eraftpb::ConfState {
+    let mut conf = conf.clone();
+    for list in [&mut conf.voters, &mut conf.learners, &mut conf.voters_outgoing, &mut conf.learners_next] {
+        list.sort_unstable();
+    }
+    conf
+}
+
+impl<H: Host> Pump<H> {
+    /// Judges a snapshot's message before the core sees it.
+    pub(super) fn judge_snapshot(&mut self, message: &Message) -> Result<Snapshot> {
+        let from = message.from;
+        let Some(snapshots) = &self.snapshots else { return Err(Error::Snapshot { from }) };
+        let refused = |fault| Err(Error::SnapshotMessage { from, fault });
+        let metadata = message.get_snapshot().get_metadata();
+        let (index, term) = (metadata.index, metadata.term);
+        if index == 0 || index > INDEX_MAX || term == 0 || term > message.term {
+            return refused(SnapshotFault::Entry { index, term });
+        }
+        if !sound(metadata.get_conf_state()) {
+            return refused(SnapshotFault::Members);
+        }
+        let raft = &self.node.raft;
+        let known = index <= raft.raft_log.committed || raft.raft_log.match_term(index, term);
+        if message.term < raft.term || known {
+            // The core answers these without the content.
+            return Ok(Snapshot::Step);
+        }
+        let offer = match Offer::decode(&message.get_snapshot().data) {
+            Ok(offer) => offer,
+            Err(fault) => return refused(SnapshotFault::Offer(fault)),
+        };
+        let id = id(self.store.group().id(), metadata);
+        if offer.id() != id {
+            return refused(SnapshotFault::Another);
+        }
+        if !snapshots.has(&offer)? && !mutant("snapshot_stepped_before_it_is_here") {
+            return Ok(Snapshot::Fetch(offer));
+        }
+        let reader = snapshots.catalog().reader(id).map_err(SnapshotsError::from)?;
+        let members = snapshots.members(&reader)?.map(|members| sorted(&core_members(&members)));
+        if members.as_ref() != Some(&sorted(metadata.get_conf_state())) {
+            return refused(SnapshotFault::Members);
+        }
+        // Kept from here on: the Ready that brings it back must find it.
+        self.incoming = Some(reader.pin());
+        Ok(Snapshot::Step)
+    }
+
+    /// The state machine gets the newest of the snapshots that Readys up to `number` brought, which are durable.
+    pub(super) fn restore(&mut self, number: u64) -> Result<()> {
+        let durable = self.installing.iter().take_while(|(ready, _)| *ready <= number).count();
+        let Some((_, pin)) = self.installing.drain(..durable).next_back() else { return Ok(()) };
+        let Some(snapshots) = &self.snapshots else { return Ok(()) };
+        let mut reader = snapshots.installed(pin.id())?;
+        self.host.restore(&mut reader).map_err(|error| Error::Host(error.into()))?;
+        self.applied = pin.id().index;
+        self.conf_index = self.conf_index.max(self.applied);
+        self.node.advance_apply_to(self.applied);
+        self.check_store()
+    }
+
+    /// Begins a snapshot if one is due and everything that it has to have is applied; and tells of the last.
+    pub(super) fn take_snapshot(&mut self) {
+        let Some(snapshots) = &self.snapshots else { return };
+        if let Some(outcome) = snapshots.outcome() {
+            self.host.snapshot_taken(&outcome);
+        }
+        // After a restart the members are those of the log's end, until the state machine is there.
+        let whole =
+            self.committed.is_empty() && self.installing.is_empty() && self.conf_index <= self.applied;
+        if !whole || !snapshots.due(self.applied) {
+            return;
+        }
+        let Some(dump) = self.host.dump(self.applied) else { return };
+        match snapshots.start(self.applied, b"", dump) {
+            Err(error) => self.host.snapshot_taken(&Err(error)),
+            Ok(()) => {
+                if let Some(outcome) = snapshots.outcome() {
+                    self.host.snapshot_taken(&outcome);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A group and its snapshots: when one is taken, what the log may lose behind it, how one is received and installed,
+//! and from which one a node starts.
+//! Place on the data's way: beside the log, above the engine and a [`Catalog`](snap::Catalog) of files. Invariants: at
+//! every moment, and after a crash at any, there is a complete snapshot that the log names and that the log goes on
+//! behind without a gap, or the log is there from its first entry. Fails: with typed errors that change nothing.
+//!
+//! The order of effects that keeps this:
+//!
+//! ```text
+//! taken:     file written ► named, durable ► read back ► marker durable ► log compacted ► older files removed
+//! installed: file received ► named, durable ► read back ► start of the log, members, marker: one record, durable
+//!            ► state machine loads it ► older files removed
+//! ```
+//!
+//! A file counts from its marker on. A crash before it leaves the old snapshot and the log behind that; a crash after
+//! it the new one. What the two newest markers name is pinned, so retention does not take it.
+//!
+//! ```
+//! use seawall::snapshots::{SnapshotOptions, Snapshots, snap};
+//! use seawall::{Engine, EntryRef, HardState, Options, WriteBatch};
+//! use std::io::Read;
+//!
+//! # fn run(dir: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::create(dir.join("log"), &Options::default())?;
+//! let (catalog, _) = snap::Catalog::open_dir(&dir.join("snapshots"), &snap::Options::default())?;
+//! let (snapshots, start) = Snapshots::open(&engine, 7, &catalog, SnapshotOptions::default(), 0)?;
+//! assert!(start.reader.is_none()); // nothing there yet: the state machine starts empty
+//!
+//! let mut batch = WriteBatch::new();
+//! for index in 1..=20 {
+//!     batch.append(7, &[EntryRef { index, term: 1, payload: b"+1" }]);
+//! }
+//! batch.hard_state(7, HardState { term: 1, vote: 1, commit: 20 });
+//! engine.write(&mut batch)?.wait()?;
+//! for applied in [10u64, 20] {
+//!     // The state of the state machine behind entry `applied`.
+//!     snapshots.take(applied, b"", Box::new(move |to| to.write_all(applied.to_string().as_bytes())))?;
+//! }
+//! # drop(snapshots);
+//!
+//! // A later start has the newest.
+//! let (_, start) = Snapshots::open(&engine, 7, &catalog, SnapshotOptions::default(), 0)?;
+//! let mut reader = start.reader.expect("two were taken");
+//! let mut state = String::new();
+//! reader.read_to_string(&mut state)?;
+//! assert_eq!((reader.id().index, state.as_str()), (20, "20"));
+//! # Ok(())
+//! # }
+//! # let dir = tempfile::tempdir().unwrap();
+//! # run(dir.path()).unwrap();
+//! ```
+
+mod choose;
+mod error;
+mod group;
+mod install;
+mod open;
+mod options;
+mod take;
+
+pub use error::Error;
+pub use group::{Served, Snapshots};
+pub use install::Incoming;
+pub use open::Start;
+pub use options::SnapshotOptions;
+pub use seawall_snap as snap;
+pub use take::{Dump, Taken};

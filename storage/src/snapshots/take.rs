@@ -1,0 +1,221 @@
+//! Taking a snapshot: from the state machine's content to a marker in the log, and what may go behind it.
+//! Place on the data's way: on a thread of its own, or on the caller's. Invariants: the marker is written only when the
+//! file was published and read back; the log is compacted only when the marker is durable; files go last.
+//! Fails: with the step that failed. What was done before it stays and is no harm: a file without a marker does not
+//! count, and the next snapshot at its index uses it.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use seawall_snap::{Error as SnapError, SnapshotId};
+use seawall_wal::mutant::mutant;
+
+use super::choose::short;
+use super::error::{Error, Result};
+use super::group::{Shared, Snapshots};
+use crate::error::Error as EngineError;
+use crate::types::SnapshotMarker;
+use crate::write::WriteBatch;
+
+/// Says the state of a state machine as it was when this was made: a copy, or a view that later changes do not
+/// reach. Called once, on the thread that takes the snapshot.
+pub type Dump = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+
+/// A snapshot that was taken: published, verified, and named by the log durably.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Up to where the log was compacted, if it was.
+    pub released: Option<u64>,
+    /// Snapshots whose files were removed, oldest first.
+    pub removed: Vec<SnapshotId>,
+}
+
+/// What is to be taken.
+struct Task {
+    id: SnapshotId,
+    members: Vec<u8>,
+    metadata: Vec<u8>,
+}
+
+impl Snapshots {
+    /// Takes a snapshot of the state behind entry `index`, which the log has and which is committed; on the calling
+    /// thread. `metadata`, at most 16 MiB, is kept as it is.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::MembersAhead`], [`Error::OutOfDate`]; the engine's `Compacted` and `Unavailable`;
+    /// [`Error::Content`], [`Error::Overtaken`]; or catalog or engine fail. Whatever it is, the snapshots before are still
+    /// there.
+    pub fn take(&self, index: u64, metadata: &[u8], dump: Dump) -> Result<Taken> {
+        let task = self.begin(index, metadata)?;
+        let shared = self.shared();
+        let taken = task.run(shared, dump);
+        shared.ended(taken.clone());
+        shared.state().outcome = None;
+        taken
+    }
+
+    /// As [`Snapshots::take`], on a thread of its own; [`Snapshots::outcome`] says what became of it. If the options
+    /// say so, on the calling thread after all.
+    ///
+    /// # Errors
+    /// What [`Snapshots::take`] finds out at once: [`Error::Busy`], [`Error::MembersAhead`], [`Error::OutOfDate`], an index
+    /// that the log does not have; [`Error::Thread`].
+    pub fn start(&self, index: u64, metadata: &[u8], dump: Dump) -> Result<()> {
+        let task = self.begin(index, metadata)?;
+        let (shared, group) = (Arc::clone(self.shared()), self.group());
+        let run = move || {
+            // The state machine's panic must not leave others waiting for a snapshot that never comes.
+            let taken = catch_unwind(AssertUnwindSafe(|| task.run(&shared, dump)));
+            let gone = |_| Err(Error::Thread { group, source: Arc::new(io::Error::other("it panicked")) });
+            shared.ended(taken.unwrap_or_else(gone));
+        };
+        if !self.shared().options.background {
+            run();
+            return Ok(());
+        }
+        let mut thread = self.thread();
+        // The one before has ended.
+        if let Some(before) = thread.take() {
+            let _ = before.join();
+        }
+        let started = std::thread::Builder::new().name("seawall-snapshot".into()).spawn(run);
+        match started {
+            Ok(started) => *thread = Some(started),
+            Err(source) => {
+                let error = Error::Thread { group, source: Arc::new(source) };
+                self.shared().ended(Err(error.clone()));
+                self.shared().state().outcome = None;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a snapshot is being taken.
+    pub fn taking(&self) -> bool {
+        self.shared().state().taking
+    }
+
+    /// What became of the last snapshot that [`Snapshots::start`] began; once.
+    pub fn outcome(&self) -> Option<Result<Taken>> {
+        self.shared().state().outcome.take()
+    }
+
+    /// Waits for the snapshot that is being taken in the background, if there is one.
+    pub fn wait(&self) {
+        let thread = self.thread().take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+    }
+
+    fn begin(&self, index: u64, metadata: &[u8]) -> Result<Task> {
+        let (shared, group) = (self.shared(), self.group());
+        let term = shared.group.term(index)?;
+        let id = SnapshotId { group, index, term };
+        let members = shared.member_bytes(index)?;
+        let markers = shared.group.snapshots();
+        let mut state = shared.state();
+        if state.taking {
+            return Err(Error::Busy { group });
+        }
+        let served = state.served.as_ref().is_some_and(|served| served.offer.id() == id);
+        if let Some(newest) = markers.first().filter(|newest| newest.index > index || served || index == 0) {
+            return Err(Error::OutOfDate { id, newest: newest.index });
+        }
+        state.taking = true;
+        (state.base, state.bytes) = (index, 0);
+        Ok(Task { id, members, metadata: metadata.to_vec() })
+    }
+}
+
+impl Task {
+    fn run(self, shared: &Shared, dump: Dump) -> Result<Taken> {
+        let id = self.id;
+        if mutant("marker_before_its_snapshot") {
+            mark(shared, SnapshotMarker { index: id.index, term: id.term, digest: 0 })?;
+        }
+        self.write(shared, dump)?;
+        // From before the log names it: whatever else is verified, it does not go.
+        let _pin = shared.catalog.pin(id)?;
+        if !mutant("marker_before_verification") {
+            verify_or_set_aside(shared, id)?;
+        }
+        let digest = short(&shared.catalog.reader(id)?.stated().digest);
+        mark(shared, SnapshotMarker { index: id.index, term: id.term, digest })?;
+        shared.named(id)?;
+        let released = shared.release()?;
+        let removed = shared.catalog.retain(id.group)?;
+        Ok(Taken { id, released, removed })
+    }
+
+    /// Writes the file and publishes it. What is there without being served takes no part in it: left by an earlier
+    /// try, or by an earlier group of the same number.
+    fn write(&self, shared: &Shared, dump: Dump) -> Result<()> {
+        let id = self.id;
+        // The log may name one that is gone: what takes its place has another content, perhaps.
+        let again = |marker: &SnapshotMarker| marker.index == id.index && marker.digest != 0;
+        if shared.group.snapshots().first().is_some_and(again) {
+            mark(shared, SnapshotMarker { index: id.index, term: id.term, digest: 0 })?;
+        }
+        let mut writer = match shared.catalog.write(id, &self.members, &self.metadata) {
+            Err(SnapError::Exists { .. }) => {
+                shared.catalog.remove(id)?;
+                shared.catalog.write(id, &self.members, &self.metadata)?
+            }
+            writer => writer?,
+        };
+        let cancelled = Arc::clone(&shared.cancelled);
+        writer.watch(move |_| going_on(&cancelled));
+        if let Err(source) = dump(&mut writer) {
+            // The writer's own error comes back through `io::Write`.
+            let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<SnapError>()).cloned();
+            return Err(match inner {
+                Some(error) => error.into(),
+                None => Error::Content { id, source: Arc::new(source) },
+            });
+        }
+        writer.finish()?;
+        Ok(())
+    }
+}
+
+/// Reads `id` back from the medium.
+pub(super) fn verify(shared: &Shared, id: SnapshotId) -> Result<()> {
+    if shared.catalog.is_verified(id) {
+        return Ok(());
+    }
+    Ok(shared.catalog.verify(id, &mut |_| going_on(&shared.cancelled))?)
+}
+
+/// As [`verify`]; what is not as it was written gets out of the way.
+pub(super) fn verify_or_set_aside(shared: &Shared, id: SnapshotId) -> Result<()> {
+    let verified = verify(shared, id);
+    match &verified {
+        Err(Error::Catalog(cause)) if cause.is_damage() => _ = shared.catalog.set_aside(id)?,
+        _ => {}
+    }
+    verified
+}
+
+fn going_on(cancelled: &AtomicBool) -> ControlFlow<()> {
+    if cancelled.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+/// Writes the marker and waits until it is durable.
+fn mark(shared: &Shared, marker: SnapshotMarker) -> Result<()> {
+    let group = shared.group.id();
+    let id = SnapshotId { group, index: marker.index, term: marker.term };
+    let mut batch = WriteBatch::new();
+    batch.snapshot_marker(group, marker);
+    match shared.engine.write(&mut batch) {
+        Ok(ticket) => ticket.wait().map(drop).map_err(Error::from),
+        Err(EngineError::SnapshotBack { .. } | EngineError::Compacted { .. }) => Err(Error::Overtaken { id }),
+        Err(error) => Err(error.into()),
+    }
+}
