@@ -5,8 +5,7 @@
 //! fit together is an error that names the group, never a guess.
 //!
 //! **What it does not do.** It has no Raft core and no network, and it keeps no snapshots: a snapshot
-//! appears here only as the point behind which the log starts. Adapters for Raft cores, moving entries out
-//! of old segments, compression and user metadata are not built yet.
+//! appears here only as the point behind which the log starts. Compression and user metadata are not built yet.
 //!
 //! # The data's way
 //!

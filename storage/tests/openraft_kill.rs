@@ -61,7 +61,7 @@ fn run_and_kill(dir: &Path, acks: u64, moment: Duration) -> (u64, u64) {
     let mut rest = Vec::new();
     lines.map_while(Result::ok).for_each(|line| rest.push(line));
     rest.pop();
-    last = rest.into_iter().filter_map(number).last().unwrap_or(last);
+    last = rest.into_iter().rev().find_map(number).unwrap_or(last);
     (here, last)
 }
 
