@@ -221,6 +221,8 @@ impl Run {
         self.nodes[at].disk.crash();
         if let Some((engine, core, disk)) = self.nodes[at].alive.take() {
             disk.abort();
+            // The core may wait for a vote: the log finds that its disk is gone, and answers.
+            let _ = engine.flush();
             drop(engine);
             let _ = core.shutdown().await;
         }

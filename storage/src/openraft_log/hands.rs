@@ -208,7 +208,10 @@ mod tests {
         let hands = Hands::new(1);
         for n in 0..3 {
             let sender = sender.clone();
-            drop(hands.run(move || Ok(sender.send(n).unwrap())));
+            drop(hands.run(move || {
+                sender.send(n).unwrap();
+                Ok(())
+            }));
         }
         drop(hands);
         drop(sender);

@@ -46,6 +46,7 @@ impl<T: Types> LogReads<T> {
     }
 
     /// The last log id of each leader from index `low` to `high`, both included. From memory.
+    #[cfg_attr(not(feature = "openraft"), expect(dead_code, reason = "0.9 searches the log itself"))]
     pub(crate) fn last_of_each_leader(&self, low: u64, high: u64) -> Vec<Id<T::Leader>> {
         let (low, high) = (low.saturating_add(1), high.saturating_add(1));
         let memory = self.0.memory.read();

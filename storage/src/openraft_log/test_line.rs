@@ -94,7 +94,9 @@ pub(super) fn drive<T>(engine: &Engine, future: impl Future<Output = T>) -> T {
 
 /// Callbacks that note who was answered, and how.
 #[derive(Clone, Default)]
-pub(super) struct Answers(Arc<Mutex<Vec<(u64, Result<()>)>>>);
+pub(super) struct Answers(Arc<Mutex<Vec<Answer>>>);
+
+type Answer = (u64, Result<()>);
 
 impl Answers {
     pub(super) fn callback(&self, n: u64) -> Callback {
@@ -102,7 +104,7 @@ impl Answers {
         Box::new(move |result| answers.lock().push((n, result)))
     }
 
-    pub(super) fn take(&self) -> Vec<(u64, Result<()>)> {
+    pub(super) fn take(&self) -> Vec<Answer> {
         std::mem::take(&mut self.0.lock())
     }
 
