@@ -13,7 +13,7 @@ use std::time::Duration;
 use seawall_wal::disk::{Random, SystemRandom};
 use tempfile::TempDir;
 
-const KILLS: u64 = 20;
+const KILLS: u64 = 10;
 
 /// The built example; `cargo test` builds it beside the tests, `cargo test --test openraft_kill` does not.
 fn example() -> PathBuf {
@@ -43,7 +43,7 @@ impl Drop for Killed {
 /// and the last that it acknowledged.
 fn run_and_kill(dir: &Path, acks: u64, moment: Duration) -> (u64, u64) {
     let mut command = Command::new(example());
-    command.arg(dir).arg("100000").stdout(Stdio::piped());
+    command.arg(dir).arg("10000").stdout(Stdio::piped());
     let mut child = Killed(command.spawn().unwrap());
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     let first = lines.next().expect("it started").unwrap();

@@ -7,6 +7,7 @@
 //! the log. They are not interchangeable all the same: `openraft` changed what it calls the parts of an entry.
 //!
 //! ```no_run
+//! # use std::io::Cursor;
 //! # use seawall::openraft_09::openraft;
 //! # openraft::declare_raft_types!(pub TypeConfig: D = String, R = String);
 //! use seawall::openraft_09::{LogOptions, LogStore, Logs};
