@@ -63,7 +63,8 @@ fn slow_groups() {
 fn reading() {
     let outcomes = quick("reading");
     assert_eq!((outcomes.len(), checks(&outcomes)), (4, 4));
-    let bare = |outcome: &Value| outcome["lines"].as_array().unwrap().iter().any(|l| l["engine"] == "bare file");
+    let bare =
+        |outcome: &Value| outcome["lines"].as_array().unwrap().iter().any(|l| l["engine"] == "bare file");
     assert!(outcomes.iter().all(bare));
 }
 
