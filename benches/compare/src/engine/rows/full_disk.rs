@@ -71,7 +71,12 @@ impl Load {
         );
         let mut outcome = Outcome {
             row: 7,
-            title: format!("a full disk: {} MiB free, {} cycles", free >> 20, self.cycles),
+            title: format!(
+                "a full disk: {} MiB free, {} cycles, files of {} MiB",
+                free >> 20,
+                self.cycles,
+                self.file_bytes >> 20
+            ),
             checks: Vec::new(),
             lines: Vec::new(),
             notes: Vec::new(),
@@ -207,25 +212,26 @@ impl<'a, S: Store> Filled<'a, S> {
         self.store.as_ref().context("it is not open")
     }
 
-    /// Appends one entry to the next group in turn and waits for it.
+    /// Appends one entry to every group, in one batch, and waits for it.
     fn append(&mut self) -> Result<()> {
-        let at = usize::try_from(self.acknowledged % self.load.groups)?;
-        let (group, store) = (at as u64 + 1, self.store()?);
+        let store = self.store.as_ref().context("it is not open")?;
         let mut writer = store.writer();
-        // What was refused may have left an entry that was never acknowledged; it is replaced.
-        let index = self.held[at].acknowledged + 1;
-        S::append(&mut writer, group, index, 1, &entry(group, index, self.load.bytes))?;
+        for (group, held) in (1..).zip(&self.held) {
+            // What was refused may have left an entry that was never acknowledged; it is replaced.
+            let index = held.acknowledged + 1;
+            S::append(&mut writer, group, index, 1, &entry(group, index, self.load.bytes))?;
+        }
         let ticket = store.submit(&mut writer)?;
         store.wait(ticket)?;
-        self.held[at].acknowledged = index;
-        self.acknowledged += 1;
+        self.held.iter_mut().for_each(|held| held.acknowledged += 1);
+        self.acknowledged += self.load.groups;
         Ok(())
     }
 
     /// Appends until that is refused.
     fn fill(&mut self) -> Result<()> {
         // More than any small disk has room for.
-        for _ in 0..(self.load.room_mib << 20) / self.load.bytes as u64 * 2 {
+        for _ in 0..(self.load.room_mib << 20) / self.load.bytes as u64 {
             if self.append().is_err() {
                 return Ok(());
             }

@@ -113,7 +113,7 @@ impl Load {
         let mut outcome = rounds.outcome(3, title, checks);
         for (line, seen) in outcome.lines.iter_mut().zip(&seen) {
             // Latencies of all slices together: a slice has too few for its tail.
-            line.figures = line.figures.iter().filter(|(name, _)| *name == "MiB/s").copied().collect();
+            line.figures.retain(|(name, _)| *name == "MiB/s");
             line.figures.extend(seen.figures());
         }
         outcome.notes.push("p99.9 turn: writes that are a thread's first in a segment".to_owned());
