@@ -110,7 +110,7 @@ impl Wal {
         Mapped::of(segment)
     }
 
-    /// Damaged places of the log, ascending; empty unless [`Options::mode`] had it opened in spite of them.
+    /// Damaged places of the log, ascending; empty unless [`Options::mode`](crate::Options::mode) had it opened in spite of them.
     /// Reading them is [`Error::Corrupt`], which names the place. A place is gone when its segment is released.
     pub fn damaged(&self) -> Vec<Damage> {
         self.table.read().fences.list().to_vec()
