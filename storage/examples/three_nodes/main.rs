@@ -7,6 +7,7 @@
 //! cargo run --release --features raft-rs --example three_nodes -- --proposals 100000 --dir /tmp/three
 //! ```
 
+mod net;
 mod node;
 mod transfer;
 
@@ -17,7 +18,8 @@ use std::sync::{Arc, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use node::{Ended, Event, NODES, Net, Outcome, run};
+use net::{Event, NODES, Net, Outcome};
+use node::{Ended, run};
 use seawall::look::{What, decode_record};
 use seawall_wal::look::{GroupKind, Head, inspect, visit_records};
 

@@ -1,12 +1,11 @@
 //! One node: a thread that owns a pump and waits for messages, proposals, ticks and the log's wake-ups.
 //! This is the loop of a Raft node; the rest of the example is what surrounds it.
 
-use std::error::Error;
 use std::io::Read;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -17,53 +16,11 @@ use seawall::{ConfState, Engine, Group, Options};
 
 use raft::eraftpb::{Entry, Message, MessageType};
 
+use crate::net::{Event, Net, Outcome};
 use crate::transfer;
-
-pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const GROUP: u64 = 1;
 const TICK: Duration = Duration::from_millis(50);
-pub(crate) const NODES: usize = 3;
-
-/// What a node's thread is told.
-pub(crate) enum Event {
-    Message(Message),
-    /// Propose the numbers of the range.
-    Propose(std::ops::Range<u64>),
-    /// A snapshot that this node sent did not get to the peer.
-    SnapshotLost {
-        peer: u64,
-    },
-    /// Something became durable.
-    Wake,
-    /// End: cleanly, or as a kill would.
-    Stop {
-        close: bool,
-    },
-}
-
-/// What everyone sees: the way to each node, and how far it is.
-#[derive(Default)]
-pub(crate) struct Net {
-    pub(crate) senders: [Mutex<Option<Sender<Event>>>; NODES],
-    pub(crate) applied: [AtomicU64; NODES],
-    pub(crate) leads: [AtomicBool; NODES],
-    /// Where peers fetch snapshots from; a real node has a connection for that.
-    pub(crate) snapshots: [Mutex<Option<Snapshots>>; NODES],
-}
-
-impl Net {
-    /// Messages to a node that is down are lost; says whether this one was not.
-    pub(crate) fn send(&self, node: usize, event: Event) -> bool {
-        let sender = self.senders[node].lock().unwrap_or_else(PoisonError::into_inner);
-        sender.as_ref().is_some_and(|sender| sender.send(event).is_ok())
-    }
-
-    /// What peers fetch from `node` from now on.
-    fn publish(&self, node: usize, snapshots: Option<Snapshots>) {
-        *self.snapshots[node].lock().unwrap_or_else(PoisonError::into_inner) = snapshots;
-    }
-}
 
 /// Network and state machine of one node. The state machine takes number n only behind n - 1, so that
 /// numbers which are proposed again after a change of the leader count once.

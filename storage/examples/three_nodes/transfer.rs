@@ -6,7 +6,7 @@ use seawall::raft_rs::raft::eraftpb::Message;
 use seawall::snapshots::Snapshots;
 use seawall::snapshots::snap::{Offer, Piece};
 
-use crate::node::{Event, Net, Outcome};
+use crate::net::{Event, Net, Outcome};
 
 /// Fetches what `message` offers to node `at`, and gives the message to its pump again; or tells the sender that it did
 /// not work, who offers another one then. On a thread of its own: it waits for disks.

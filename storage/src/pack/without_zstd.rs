@@ -6,7 +6,7 @@ use super::UnpackError;
 pub(super) const BUILT: bool = false;
 
 #[derive(Debug, Default)]
-pub(super) struct Contexts;
+pub(super) struct Contexts {}
 
 impl Contexts {
     pub(super) fn compress(&self, _level: usize, _raw: &[u8], _out: &mut [u8]) -> Option<usize> {

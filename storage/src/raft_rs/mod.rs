@@ -52,6 +52,7 @@ mod codec;
 mod error;
 mod flight;
 mod host;
+mod offered;
 mod pump;
 mod snapshot;
 mod steps;

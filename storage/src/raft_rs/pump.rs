@@ -17,7 +17,7 @@ use crate::error::Error as EngineError;
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::flight::Flight;
 use crate::raft_rs::host::{Host, PumpOptions};
-use crate::raft_rs::snapshot;
+use crate::raft_rs::offered;
 use crate::raft_rs::storage::{GroupStorage, hard_state};
 use crate::snapshots::Snapshots;
 use crate::snapshots::snap::{Pin, SnapshotId};
@@ -68,7 +68,7 @@ impl<H: Host> Pump<H> {
     ) -> Result<Pump<H>> {
         let mut store = GroupStorage::new(engine, group);
         if let Some(snapshots) = &options.snapshots {
-            snapshot::check_group(snapshots, group)?;
+            offered::check_group(snapshots, group)?;
             store = store.with_snapshots(snapshots.clone());
         }
         config.validate()?;
@@ -188,7 +188,7 @@ impl<H: Host> Pump<H> {
     fn write(&mut self, mut ready: Ready) -> Result<()> {
         let hard = ready.hs().map(hard_state);
         let snapshot = ready.snapshot().get_metadata();
-        let installs = (snapshot.index > 0).then(|| snapshot::id(self.store.group().id(), snapshot));
+        let installs = (snapshot.index > 0).then(|| offered::id(self.store.group().id(), snapshot));
         let ticket = match self.write_record(installs, ready.entries(), hard, ready.must_sync()) {
             Ok(ticket) => ticket.filter(|_| ready.must_sync()),
             Err(error) => {

@@ -3,15 +3,16 @@
 //! was verified, so a Ready with one can be written at once; what a message says is checked before the core, which
 //! would panic, sees it (INV-9). Fails: with a refusal, which stops nothing; or with what stops the pump.
 
-use raft::eraftpb::{self, Message, SnapshotMetadata};
+use raft::eraftpb::{self, Message};
 use seawall_wal::mutant::mutant;
 
 use crate::raft_rs::error::{Error, Result, SnapshotFault};
 use crate::raft_rs::host::Host;
+use crate::raft_rs::offered::{core_members, id};
 use crate::raft_rs::pump::Pump;
-use crate::snapshots::snap::{Offer, SnapshotId};
-use crate::snapshots::{Error as SnapshotsError, Served, Snapshots};
-use crate::types::{ConfState, GroupId, INDEX_MAX};
+use crate::snapshots::Error as SnapshotsError;
+use crate::snapshots::snap::Offer;
+use crate::types::INDEX_MAX;
 
 /// What is to be done with a snapshot's message.
 #[derive(Debug)]
@@ -20,41 +21,6 @@ pub(super) enum Snapshot {
     Step,
     /// It has to be fetched first.
     Fetch(Offer),
-}
-
-/// Refuses the snapshots of another group.
-pub(super) fn check_group(snapshots: &Snapshots, group: GroupId) -> Result<()> {
-    let id = SnapshotId { group: snapshots.group(), index: 0, term: 0 };
-    if id.group == group { Ok(()) } else { Err(SnapshotsError::OtherGroup { group, id }.into()) }
-}
-
-/// The snapshot that the core speaks of.
-pub(super) fn id(group: GroupId, metadata: &SnapshotMetadata) -> SnapshotId {
-    SnapshotId { group, index: metadata.index, term: metadata.term }
-}
-
-/// The snapshot as the core sends it: members, index and term, and the offer for data.
-pub(super) fn offered(served: &Served) -> Option<eraftpb::Snapshot> {
-    let members = served.members.as_ref()?;
-    let mut snapshot = eraftpb::Snapshot::default();
-    let metadata = snapshot.mut_metadata();
-    let SnapshotId { index, term, .. } = served.offer.id();
-    (metadata.index, metadata.term) = (index, term);
-    metadata.set_conf_state(core_members(members));
-    snapshot.data = served.offer.encode().into();
-    Some(snapshot)
-}
-
-/// The engine's members as the core's.
-pub(super) fn core_members(members: &ConfState) -> eraftpb::ConfState {
-    eraftpb::ConfState {
-        voters: members.voters.clone(),
-        learners: members.learners.clone(),
-        voters_outgoing: members.voters_outgoing.clone(),
-        learners_next: members.learners_next.clone(),
-        auto_leave: members.auto_leave,
-        ..eraftpb::ConfState::default()
-    }
 }
 
 /// Whether the core can be given these members: it panics at others.

@@ -15,7 +15,7 @@ use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
 use crate::raft_rs::codec;
 use crate::raft_rs::error::{Error, Result};
-use crate::raft_rs::snapshot;
+use crate::raft_rs::offered;
 use crate::snapshots::Snapshots;
 use crate::types::{ConfState, EntryRef, GroupId, HardState};
 use crate::write::WriteBatch;
@@ -167,7 +167,7 @@ impl Storage for GroupStorage {
         // What was compacted was committed, whether a hard state said so or not; the core panics otherwise.
         let commit = commit.max(self.group.compaction_point().0);
         let hard = eraftpb::HardState { term, vote, commit, ..Default::default() };
-        let conf = self.group.conf_state().map(|members| snapshot::core_members(&members));
+        let conf = self.group.conf_state().map(|members| offered::core_members(&members));
         Ok(RaftState::new(hard, conf.unwrap_or_default()))
     }
 
@@ -210,7 +210,7 @@ impl Storage for GroupStorage {
     /// from now on, and the core asks again.
     fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
         let served = self.snapshots.as_ref().and_then(|snapshots| snapshots.serve(request_index));
-        match served.as_ref().and_then(snapshot::offered) {
+        match served.as_ref().and_then(offered::offered) {
             Some(snapshot) => Ok(snapshot),
             None => Err(StorageError::SnapshotTemporarilyUnavailable.into()),
         }

@@ -14,7 +14,6 @@ use seawall_snap::{Catalog, Offer, Pin, SnapshotId, SnapshotReader};
 use super::choose::releasable;
 use super::error::{Error, Result};
 use super::options::SnapshotOptions;
-use super::take::Taken;
 use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
 use crate::record::{decode_conf_state, encode_conf_state};
@@ -56,6 +55,17 @@ pub(super) struct State {
     wanted: Option<u64>,
     pub(super) taking: bool,
     pub(super) outcome: Option<Result<Taken>>,
+}
+
+/// A snapshot that was taken: published, verified, and named by the log durably.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// The snapshot.
+    pub id: SnapshotId,
+    /// Up to where the log was compacted, if it was.
+    pub released: Option<u64>,
+    /// Snapshots whose files were removed, oldest first.
+    pub removed: Vec<SnapshotId>,
 }
 
 /// The snapshot that is sent to whoever asks: the newest that the log names and that was verified.

@@ -59,9 +59,9 @@ mod options;
 mod take;
 
 pub use error::Error;
-pub use group::{Served, Snapshots};
+pub use group::{Served, Snapshots, Taken};
 pub use install::Incoming;
 pub use open::Start;
 pub use options::SnapshotOptions;
 pub use seawall_snap as snap;
-pub use take::{Dump, Taken};
+pub use take::Dump;

@@ -15,7 +15,7 @@ use seawall_wal::mutant::mutant;
 
 use super::choose::short;
 use super::error::{Error, Result};
-use super::group::{Shared, Snapshots};
+use super::group::{Shared, Snapshots, Taken};
 use crate::error::Error as EngineError;
 use crate::types::SnapshotMarker;
 use crate::write::WriteBatch;
@@ -23,17 +23,6 @@ use crate::write::WriteBatch;
 /// Says the state of a state machine as it was when this was made: a copy, or a view that later changes do not
 /// reach. Called once, on the thread that takes the snapshot.
 pub type Dump = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
-
-/// A snapshot that was taken: published, verified, and named by the log durably.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Taken {
-    /// The snapshot.
-    pub id: SnapshotId,
-    /// Up to where the log was compacted, if it was.
-    pub released: Option<u64>,
-    /// Snapshots whose files were removed, oldest first.
-    pub removed: Vec<SnapshotId>,
-}
 
 /// What is to be taken.
 struct Task {
