@@ -17,14 +17,12 @@ impl Maps<'_> {
         Maps { wal, last: None }
     }
 
-    /// The bytes at `place`, unchecked, if its segment is mapped.
-    pub(super) fn stored(&mut self, place: &Place) -> Option<Bytes> {
+    /// All of the segment that `place` is in, unchecked, if it is mapped.
+    pub(super) fn segment(&mut self, place: &Place) -> Option<Bytes> {
         let segment = place.at.segment;
         if self.last.as_ref().is_none_or(|(last, _)| *last != segment) {
             self.last = Some((segment, self.wal.mapped(segment).map(Bytes::from_owner)));
         }
-        let map = self.last.as_ref()?.1.as_ref()?;
-        let (from, to) = (usize::try_from(place.at.offset).ok()?, usize::try_from(place.end()).ok()?);
-        (from <= to && to <= map.len()).then(|| map.slice(from..to))
+        self.last.as_ref()?.1.clone()
     }
 }

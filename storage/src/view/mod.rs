@@ -6,6 +6,8 @@
 mod maps;
 mod pinned;
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, Wal};
@@ -21,6 +23,9 @@ use crate::types::{Entry, GroupId, Location};
 
 /// Entries that lie near each other in a segment are read with one call up to this many bytes.
 const RUN_BYTES_MAX: usize = 1 << 20;
+
+/// Entries that are taken out of a map at a time.
+const MAPPED_RUN_MAX: usize = 64;
 
 /// Bytes between two payloads that are read along rather than skipped: a lone append leaves a block.
 const GAP_BYTES_MAX: u32 = 8 << 10;
@@ -113,11 +118,13 @@ fn read(
             entry
         } else if let Some(payload) = kept.get(i).cloned().flatten() {
             Entry { index: place.index, term: place.term, payload }
-        } else if let Some(stored) = maps.as_mut().and_then(|maps| maps.stored(place)) {
-            place.entry(packer, group, stored)?
         } else {
-            let count = run_length(&places[i..], kept.get(i..).unwrap_or_default(), durable);
-            run = read_run(wal, packer, group, &places[i..i + count])?.into_iter();
+            let (rest, kept) = (&places[i..], kept.get(i..).unwrap_or_default());
+            let read = match maps.as_mut().and_then(|maps| maps.segment(place)) {
+                Some(map) => sound(packer, group, mapped_run(rest, kept), &map, 0, false)?,
+                None => read_run(wal, packer, group, &rest[..run_length(rest, kept, durable)])?,
+            };
+            run = read.into_iter();
             let Some(entry) = run.next() else { break };
             entry
         };
@@ -191,12 +198,28 @@ impl Place {
         usize::try_from(self.at.length).unwrap_or(usize::MAX)
     }
 
+    /// Where its bytes are in a buffer that starts at offset `from` of its segment.
+    fn within(&self, from: u32) -> Range<usize> {
+        let at = |offset: u32| usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
+        at(self.at.offset)..at(self.end())
+    }
+
+    fn checks(&self, stored: &[u8]) -> bool {
+        crc32c::crc32c(stored) == self.at.crc || mutant("payload_unchecked_when_read")
+    }
+
+    fn damaged(&self, group: GroupId) -> Error {
+        Error::DamagedEntry { group, index: self.index, term: self.term, at: self.lsn() }
+    }
+
     /// The entry, given the bytes at its place, which are checked.
     fn entry(&self, packer: &Packer, group: GroupId, stored: Bytes) -> Result<Entry> {
+        if self.checks(&stored) { self.make(packer, group, stored) } else { Err(self.damaged(group)) }
+    }
+
+    /// The entry, given bytes that check.
+    fn make(&self, packer: &Packer, group: GroupId, stored: Bytes) -> Result<Entry> {
         let (index, term, at) = (self.index, self.term, self.lsn());
-        if crc32c::crc32c(&stored) != self.at.crc && !mutant("payload_unchecked_when_read") {
-            return Err(Error::DamagedEntry { group, index, term, at });
-        }
         let payload = if self.at.packed {
             let raw = packer.unpack(&stored);
             raw.map_err(|source| Error::Compressed { group, index, at, source })?
@@ -229,6 +252,45 @@ fn run_length(places: &[Place], kept: &[Option<Bytes>], durable: Lsn) -> usize {
     places.windows(2).enumerate().take_while(near).count() + 1
 }
 
+/// Those of `places`, at least one, that are taken out of the map of their segment together.
+fn mapped_run<'a>(places: &'a [Place], kept: &[Option<Bytes>]) -> &'a [Place] {
+    let segment = places.first().map(|place| place.at.segment);
+    let together = |(i, place): &(usize, &Place)| {
+        Some(place.at.segment) == segment && kept.get(*i).is_none_or(Option::is_none)
+    };
+    let count = places.iter().enumerate().take(MAPPED_RUN_MAX).take_while(together).count();
+    &places[..count.max(1).min(places.len())]
+}
+
+/// The entries of `run` up to the first that does not check, which is an error if it is the first of all. Their
+/// bytes are in `bytes`, which starts at offset `from` of their segment.
+///
+/// All are checked before the first is made: one checksum right behind the other keeps the processor busy, with the
+/// making of entries between them it waits for each (2.4 against 1.5 GB/s for entries of 256 B).
+fn sound(
+    packer: &Packer,
+    group: GroupId,
+    run: &[Place],
+    bytes: &Bytes,
+    from: u32,
+    copied: bool,
+) -> Result<Vec<Entry>> {
+    let checks = |place: &&Place| bytes.get(place.within(from)).is_some_and(|stored| place.checks(stored));
+    let sound = run.iter().take_while(checks).count();
+    if let Some(first) = run.first().filter(|_| sound == 0) {
+        return Err(first.damaged(group));
+    }
+    let mut entries = Vec::with_capacity(sound);
+    for place in &run[..sound] {
+        let stored = bytes.slice(place.within(from));
+        // What is decompressed is in a buffer of its own anyhow.
+        let copied = copied && !place.at.packed;
+        let stored = if copied { Bytes::copy_from_slice(&stored) } else { stored };
+        entries.push(place.make(packer, group, stored)?);
+    }
+    Ok(entries)
+}
+
 /// Reads the payloads of `run`, which lie in one segment in ascending order, and checks each.
 fn read_run(wal: &Wal, packer: &Packer, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
@@ -251,16 +313,7 @@ fn read_run(wal: &Wal, packer: &Packer, group: GroupId, run: &[Place]) -> Result
     let payload = run.iter().map(Place::length).fold(0, usize::saturating_add);
     // One entry that is kept keeps all of the span, so a span that is mostly something else is left.
     let sparse = payload < span.len() / 4;
-    let span = Bytes::from(span);
-    run.iter()
-        .map(|place| {
-            let at = usize::try_from(place.at.offset - from).unwrap_or(usize::MAX);
-            let payload = span.slice(at..at.saturating_add(place.length()));
-            // What is decompressed is in a buffer of its own anyhow.
-            let copied = sparse && !place.at.packed;
-            place.entry(packer, group, if copied { Bytes::copy_from_slice(&payload) } else { payload })
-        })
-        .collect()
+    sound(packer, group, run, &Bytes::from(span), from, sparse)
 }
 
 #[cfg(test)]
