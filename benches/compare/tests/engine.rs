@@ -1,4 +1,4 @@
-//! `compare-engine --quick`: every row runs, with both engines, and its results are complete. No figure is judged.
+//! `compare-engine --quick`: every row runs, with everybody it compares, and its results are complete. No figure is judged.
 
 use serde_json::Value;
 use std::fs;
@@ -12,6 +12,11 @@ fn compare(dir: &Path, more: &[&str]) -> Output {
 
 /// Runs a row and returns its tables.
 fn quick(row: &str) -> Vec<Value> {
+    quick_with(row, ["seawall", "raft-engine"])
+}
+
+/// The same, for lines whose names begin so.
+fn quick_with(row: &str, engines: [&str; 2]) -> Vec<Value> {
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (data, json) = (scratch.path().join("data"), scratch.path().join("r.json"));
     let output = compare(&data, &[row, "--quick", "--seed", "7", "--json", json.to_str().unwrap()]);
@@ -25,7 +30,7 @@ fn quick(row: &str) -> Vec<Value> {
             assert!(check["met"].is_boolean() && check["bar"].is_object(), "{check}");
         }
         let lines = outcome["lines"].as_array().unwrap();
-        for engine in ["seawall", "raft-engine"] {
+        for engine in engines {
             let of = |line: &&Value| line["engine"].as_str().unwrap().starts_with(engine);
             let line = lines.iter().find(of).unwrap_or_else(|| panic!("no {engine} in {outcome}"));
             let figures = line["figures"].as_object().unwrap();
@@ -88,6 +93,14 @@ fn device_bytes() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     // A file system without a device of its own counts nothing.
     assert!(output.status.success() || stderr.contains("no block device"), "{stderr}");
+}
+
+#[test]
+fn raft_node() {
+    let outcomes = quick_with("raft-node", ["seawall", "raw"]);
+    assert_eq!((outcomes.len(), checks(&outcomes)), (1, 2));
+    let lines = outcomes[0]["lines"].as_array().unwrap();
+    assert!(lines.iter().all(|line| line["figures"]["proposals/s"].as_f64().unwrap() > 0.0), "{lines:?}");
 }
 
 #[test]

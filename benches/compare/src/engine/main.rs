@@ -1,4 +1,5 @@
-//! `compare-engine`: Seawall's engine beside raft-engine, under the same loads, on one disk, in one process.
+//! `compare-engine`: Seawall's engine beside raft-engine, under the same loads, on one disk, in one process; and a Raft
+//! node on it, beside raw writes.
 //!
 //! One subcommand per row. The files follow a run: `args` → `rows` (bars) → `load`
 //! (who appends) → `store` (to what) → `turns` (rounds, medians, ratios) → `report`; `heap` counts memory. A bar that is missed is a result, not a failure: the exit code is 1

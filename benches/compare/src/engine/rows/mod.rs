@@ -5,6 +5,7 @@ mod following;
 mod full_disk;
 mod index_memory;
 mod many_groups;
+mod raft_node;
 mod reading;
 mod reopening;
 mod slow_groups;
@@ -33,6 +34,8 @@ pub(crate) enum Row {
     FullDisk(full_disk::Load),
     /// Row 8: bytes that the device writes per byte of payload
     DeviceBytes(device_bytes::Load),
+    /// Row 9: proposals through a Raft node, from the call until they are applied
+    RaftNode(raft_node::Load),
     /// One opening, measured in a process of its own by `reopening`
     #[command(hide = true)]
     OpenOnce(reopening::Once),
@@ -58,6 +61,7 @@ impl Row {
             Row::Reopening(load) => Row::Reopening(load.tiny()),
             Row::FullDisk(load) => Row::FullDisk(load.tiny()),
             Row::DeviceBytes(load) => Row::DeviceBytes(load.tiny()),
+            Row::RaftNode(load) => Row::RaftNode(load.tiny()),
             other @ Row::OpenOnce(_) => other,
         }
     }
@@ -73,6 +77,7 @@ impl Row {
             Row::Reopening(load) => load.needed_bytes(),
             Row::FullDisk(load) => load.needed_bytes(),
             Row::DeviceBytes(load) => load.needed_bytes(),
+            Row::RaftNode(load) => load.needed_bytes(),
             Row::OpenOnce(_) => 0,
         }
     }
@@ -87,6 +92,7 @@ impl Row {
             Row::Reopening(load) => load.run(site),
             Row::FullDisk(load) => load.run(site),
             Row::DeviceBytes(load) => load.run(site),
+            Row::RaftNode(load) => load.run(site),
             Row::OpenOnce(_) => Ok(Vec::new()),
         }
     }

@@ -18,6 +18,11 @@ const SETTLE_MAX: Duration = Duration::from_secs(20);
 pub(crate) struct Seawall(Engine);
 
 impl Seawall {
+    /// The engine itself, for what other engines do not have.
+    pub(crate) fn into_engine(self) -> Engine {
+        self.0
+    }
+
     /// Waits until the spares of a new log are there, their blocks written.
     fn settle(&self) -> Result<()> {
         let (spares, begin) = (Options::default().log.spares as usize, Instant::now());
