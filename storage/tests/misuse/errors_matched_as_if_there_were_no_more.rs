@@ -1,0 +1,13 @@
+//! Errors may become more.
+use seawall::raft_rs::CodecError;
+
+fn misuse(error: CodecError) -> u32 {
+    match error {
+        CodecError::TooShort { .. } => 1,
+        CodecError::EntryType { .. } => 2,
+        CodecError::ContextLength => 3,
+        CodecError::Context { .. } => 4,
+    }
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+//! As a future, too, a ticket is answered once.
+use seawall::Ticket;
+
+fn block_on<T>(_future: impl Future<Output = T>) {}
+
+fn misuse(ticket: Ticket) {
+    block_on(ticket);
+    block_on(ticket);
+}
+
+fn main() {}
