@@ -77,25 +77,25 @@ impl Fetches {
         context: GetEntriesContext,
     ) -> Result<Option<Vec<Entry>>> {
         let Range { start: low, end: high } = range;
-        if let Some(entries) = read::in_memory(group, low, high, limit)? {
+        // First, since the core asks with every proposal.
+        if self.state.lock().serves(&context) && !mutant("a_read_for_each_question") {
+            return Ok(None);
+        }
+        let bytes = limit.unwrap_or(u64::MAX).min(READ_BYTES_MAX);
+        if let Some(entries) = read::in_memory(group, low, high, Some(bytes))? {
             return Ok(Some(entries));
         }
         let mut state = self.state.lock();
-        if let Some(found) = state.delivered(group, low, high, limit) {
+        if let Some(found) = state.delivered(group, low, high, bytes) {
             return found.map(Some);
         }
-        let peer = format!("{context:?}");
-        let served = state.reads.iter().flat_map(|read| &read.waiting).any(|waiting| waiting.peer == peer);
-        if served && !mutant("a_read_for_each_question") {
-            return Ok(None);
-        }
-        let waiting = Waiting { peer, context };
+        let waiting = Waiting { peer: format!("{context:?}"), context };
         if let Some(read) = state.reads.iter_mut().find(|read| read.low == low) {
             read.waiting.push(waiting);
         } else if state.reads.len() < READS_MAX {
             state.reads.push(Read { low, waiting: vec![waiting], found: None });
             drop(state);
-            let bytes = limit.unwrap_or(u64::MAX).clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+            let bytes = bytes.max(READ_BYTES_MIN);
             let (fetches, id) = (Arc::downgrade(self), group.id());
             engine.run_beside(move |engine| {
                 // Nobody wants them any more if the pump is gone.
@@ -139,14 +139,17 @@ impl Fetches {
 }
 
 impl State {
+    /// Whether a read is under way for the peer of `context`, or has ended and was not delivered.
+    fn serves(&self, context: &GetEntriesContext) -> bool {
+        if self.reads.is_empty() {
+            return false;
+        }
+        let peer = format!("{context:?}");
+        self.reads.iter().flat_map(|read| &read.waiting).any(|waiting| waiting.peer == peer)
+    }
+
     /// What was read of a range, as far as it is in the log as it was; `None` if nothing of it is.
-    fn delivered(
-        &self,
-        group: &Group,
-        low: u64,
-        high: u64,
-        limit: Option<u64>,
-    ) -> Option<Result<Vec<Entry>>> {
+    fn delivered(&self, group: &Group, low: u64, high: u64, bytes: u64) -> Option<Result<Vec<Entry>>> {
         let still = |entry: &&Entry| {
             let same = group.term(entry.index).is_ok_and(|term| term == entry.term);
             entry.index < high && (same || mutant("fetched_entries_not_compared"))
@@ -155,7 +158,7 @@ impl State {
             Ok(entries) => {
                 let skipped = usize::try_from(low.checked_sub(*from)?).ok()?;
                 let rest = entries.get(skipped..)?.iter().take_while(still).cloned();
-                let rest = read::limited(rest, limit);
+                let rest = read::limited(rest, Some(bytes));
                 (!rest.is_empty()).then_some(Ok(rest))
             }
             // Compacted or cut off since they were asked for, so this is another question.
