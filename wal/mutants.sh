@@ -4,6 +4,8 @@
 #
 #   wal/mutants.sh [name ..]            all bugs but those below the simulated disk (`posix_`), or those named
 #
+#   PROGRAMS="storage/raft_rs_pump .." wal/mutants.sh name ..   and no other test programs
+#
 # Builds once, into target/mutants. SECONDS_MAX (default 100) limits one test program: a hang is a find. RUNNER is a
 # command that every test program is started with.
 set -uo pipefail
@@ -12,13 +14,22 @@ cd "$(dirname "$0")/.." || exit 2
 simulation="wal/model storage/model wal/kill_points wal/live_reads wal/faults wal/attack_disk wal/attack_pipeline
     wal/promises wal/corruption wal/modes wal/incarnations storage/rot storage/degraded storage/rewrite storage/small_state storage/pinned storage/compression wal/wordings wal/crash_states
     snap/crash snap/damage snap/transfer snap/catalog
-    storage/snapshots storage/snapshots_crash storage/raft_rs_snapshots"
+    storage/snapshots storage/snapshots_crash storage/raft_rs_snapshots
+    storage/raft_rs_cluster storage/raft_rs_pump storage/raft_rs_fetch"
+targets=(-p seawall-wal -p seawall -p seawall-snap)
+if [ -n "${PROGRAMS:-}" ]; then
+    simulation="$PROGRAMS" targets=()
+    for program in $PROGRAMS; do
+        case "${program%%/*}" in storage) targets+=(-p seawall) ;; *) targets+=(-p "seawall-${program%%/*}") ;; esac
+        case "${program#*/}" in lib) targets+=(--lib) ;; *) targets+=(--test "${program#*/}") ;; esac
+    done
+fi
 limit="${SECONDS_MAX:-100}"
 export RUSTFLAGS="${RUSTFLAGS:-} --cfg seawall_mutants" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-target}/mutants"
 
 # Test programs as `package/name<tab>path`; `package/lib` are the unit tests.
 programs="$(
-    cargo test -p seawall-wal -p seawall -p seawall-snap --no-run --message-format=json 2>/dev/null |
+    cargo test "${targets[@]}" --no-run --message-format=json 2>/dev/null |
         grep '"reason":"compiler-artifact"' | grep '"test":true' |
         sed -nE 's#.*"manifest_path":"[^"]*/([a-z]+)/Cargo.toml".*"kind":\["([a-z]+)"\].*"name":"([^"]+)".*"executable":"([^"]+)".*#\1 \2 \3 \4#p' |
         awk '{ print $1 "/" ($2 == "lib" ? "lib" : $3) "\t" $4 }' | sort -u

@@ -54,12 +54,14 @@
 //!
 //! # Modules
 //!
-//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, pace, pack; error; group; write,
+//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, errands, pace, pack; error; group; write,
 //! restore, view, compact, rewrite; engine; snapshots; adapters. `ARCHITECTURE.md` has the table and a reading order.
 
 mod types;
 
 mod cache;
+#[cfg(feature = "raft-rs")]
+mod errands;
 mod keeper;
 mod options;
 mod pace;

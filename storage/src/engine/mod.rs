@@ -3,6 +3,8 @@
 //! -> index published -> written -> durable -> ticket. All methods may be called from any thread.
 //! Fails: each method says how; after the log's first failed write every call that writes fails (INV-7).
 
+#[cfg(feature = "raft-rs")]
+mod beside;
 mod group;
 mod reader;
 
@@ -17,6 +19,8 @@ use seawall_wal::{Env, Threads, Ticket, Wal};
 
 use crate::cache::{CacheStats, Tail};
 use crate::compact::{self, RestateStats, Sweep};
+#[cfg(feature = "raft-rs")]
+use crate::errands::Errands;
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, Pins};
 use crate::keeper::{Keeper, Next};
@@ -59,6 +63,8 @@ struct Core {
     /// The segment being written when the keeper was last woken.
     seen: AtomicU32,
     pace: Mutex<Pace>,
+    #[cfg(feature = "raft-rs")]
+    errands: Errands,
     options: Options,
 }
 
@@ -214,6 +220,8 @@ impl Engine {
             keeper: OnceLock::new(),
             seen: AtomicU32::new(0),
             pace: Mutex::new(Pace::new()),
+            #[cfg(feature = "raft-rs")]
+            errands: Errands::new(threads),
             options: options.clone(),
         });
         if threads == Threads::Spawned {

@@ -8,46 +8,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
 use raft::eraftpb::Message;
-use seawall_wal::{Lsn, Ticket};
+use seawall_wal::Ticket;
+use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
-
-/// Called when there may be something to poll for; from any thread, so it should only leave a note.
-pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
-
-/// What the log's callbacks say, for the thread that polls.
-#[derive(Default)]
-struct Signal {
-    state: Mutex<Landed>,
-    changed: Condvar,
-    wake: Option<Wake>,
-}
-
-#[derive(Clone, Default)]
-struct Landed {
-    /// Every write of a Ready up to this number is durable.
-    number: u64,
-    failure: Option<seawall_wal::Error>,
-}
-
-impl Signal {
-    fn tell(&self, number: u64, result: Result<Lsn, seawall_wal::Error>) {
-        let mut state = self.state.lock();
-        match result {
-            Ok(_) => state.number = state.number.max(number),
-            Err(error) => {
-                state.failure.get_or_insert(error);
-            }
-        }
-        drop(state);
-        self.changed.notify_all();
-        if let Some(wake) = &self.wake {
-            wake();
-        }
-    }
-}
+use crate::raft_rs::signal::Signal;
 
 /// One Ready in flight.
 #[derive(Debug)]
@@ -68,8 +34,8 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(wake: Option<Wake>) -> Flight {
-        Flight { signal: Arc::new(Signal { wake, ..Signal::default() }), ..Flight::default() }
+    pub(super) fn new(signal: Arc<Signal>) -> Flight {
+        Flight { signal, ..Flight::default() }
     }
 
     /// Ready `number` was written; `ticket` is there if it has to be durable before `kept` may leave.
@@ -77,9 +43,10 @@ impl Flight {
         if let Some(ticket) = ticket {
             self.urgent = number;
             let signal = Arc::clone(&self.signal);
-            ticket.on_durable(move |result| signal.tell(number, result));
+            ticket.on_durable(move |result| signal.written(number, result));
         }
-        self.queue.push_back(Flying { number, rests_on: self.urgent, kept });
+        let nothing = self.urgent < number && mutant("ready_without_a_write_overtakes");
+        self.queue.push_back(Flying { number, rests_on: if nothing { 0 } else { self.urgent }, kept });
     }
 
     /// Takes the Readys that are durable: the number of the last, and their messages in order.
@@ -90,12 +57,18 @@ impl Flight {
         if self.queue.is_empty() {
             return Ok(None);
         }
-        let state = self.signal.state.lock().clone();
-        if let Some(failure) = state.failure {
+        let told = self.signal.told();
+        if let Some(failure) = told.failure {
             return Err(EngineError::Log(failure));
         }
         let mut landed: Option<(u64, Vec<Message>)> = None;
-        let durable = self.queue.iter().take_while(|ready| ready.rests_on <= state.number).count();
+        if mutant("ready_without_a_write_overtakes") {
+            self.queue.make_contiguous().sort_by_key(|ready| ready.rests_on);
+        }
+        let mut durable = self.queue.iter().take_while(|ready| ready.rests_on <= told.number).count();
+        if mutant("readys_land_one_early") && durable > 0 {
+            durable = self.queue.len().min(durable + 1);
+        }
         for mut ready in self.queue.drain(..durable) {
             let (number, messages) = landed.get_or_insert_default();
             *number = ready.number;
@@ -104,12 +77,10 @@ impl Flight {
         Ok(landed)
     }
 
-    /// Blocks until the oldest Ready can land, the log failed, or `timeout` is over.
+    /// Blocks until the oldest Ready can land, the log failed, a read ended, or `timeout` is over.
     pub(super) fn wait(&self, timeout: Duration) {
-        let Some(first) = self.queue.front() else { return };
-        let mut state = self.signal.state.lock();
-        let waits = |state: &mut Landed| state.failure.is_none() && state.number < first.rests_on;
-        self.signal.changed.wait_while_for(&mut state, waits, timeout);
+        let first = self.queue.front().map_or(u64::MAX, |first| first.rests_on);
+        self.signal.wait(timeout, |told| told.failure.is_some() || told.fetched || told.number >= first);
     }
 
     pub(super) fn len(&self) -> usize {

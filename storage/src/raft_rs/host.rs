@@ -70,9 +70,15 @@ pub struct PumpOptions {
     /// Readys that may be in flight, at least 1; default 256. Each is a record of its own in the log, and
     /// many share a group commit; the bound keeps what waits for a slow disk from growing.
     pub readys_max: usize,
-    /// Called when something became durable and [`Pump::poll`](super::Pump::poll) has work; from a thread
-    /// of the log, so it should only leave a note: unpark a thread, notify a task.
+    /// Called when something became durable or was read and [`Pump::poll`](super::Pump::poll) has work; from a
+    /// thread of the log or the engine, so it should only leave a note: unpark a thread, notify a task.
     pub wake: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// Whether entries for a peer that is behind, and that memory does not have, are read by a thread of the engine, so
+    /// that nothing else waits for the disk; on by default. The thread is one for all groups, and is started when
+    /// it is first needed. At most one read is under way for each peer, of at most 8 MiB. Without, the thread that
+    /// calls the pump reads them. With [`Threads::Stepped`](seawall_wal::Threads::Stepped) there is no thread:
+    /// [`Pump::wait`](super::Pump::wait) reads.
+    pub fetch_beside: bool,
     /// The group's snapshots, whose [`Snapshots::open`] said where `Config::applied` is; none by default: then
     /// none are taken, sent or installed.
     pub snapshots: Option<Snapshots>,
@@ -82,12 +88,15 @@ pub struct PumpOptions {
 
 impl Default for PumpOptions {
     fn default() -> PumpOptions {
-        PumpOptions { readys_max: 256, wake: None, snapshots: None, logger: None }
+        PumpOptions { readys_max: 256, wake: None, fetch_beside: true, snapshots: None, logger: None }
     }
 }
 
 impl fmt::Debug for PumpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PumpOptions").field("readys_max", &self.readys_max).finish_non_exhaustive()
+        f.debug_struct("PumpOptions")
+            .field("readys_max", &self.readys_max)
+            .field("fetch_beside", &self.fetch_beside)
+            .finish_non_exhaustive()
     }
 }

@@ -41,6 +41,9 @@
 //! one to the last entry, before a [`Pump`] is made (`docs/durability.md`, *Living with fenced entries*). A core that
 //! needs one all the same stops its pump with the error.
 //!
+//! **Peers that are behind.** Entries that memory no longer has are read by a thread of the engine, one for all its
+//! groups, while the pump goes on ([`PumpOptions::fetch_beside`]); a read that ended wakes it as a durable Ready does.
+//!
 //! **Snapshots.** With [`PumpOptions::snapshots`] the pump takes one in the background when it is due
 //! ([`Host::dump`]), compacts the log behind it, and offers it to a peer that needs entries which are gone: the core's
 //! message carries an offer of 112 bytes, whatever the state's size. The peer's pump passes on what it does not have
@@ -48,12 +51,16 @@
 //! Then log and members start behind the snapshot, in the Ready's own record, and [`Host::restore`] loads it. Without,
 //! a peer that needs compacted entries waits: compact only what every peer has.
 
+mod apply;
 mod codec;
 mod error;
+mod fetch;
 mod flight;
 mod host;
 mod offered;
 mod pump;
+mod read;
+mod signal;
 mod snapshot;
 mod steps;
 mod storage;

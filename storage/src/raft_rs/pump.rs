@@ -5,19 +5,22 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use protobuf::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType, Message};
+use raft::eraftpb::{Entry, Message};
 use raft::{Config, Raft, RawNode, Ready};
 use seawall_wal::Ticket;
+use seawall_wal::mutant::mutant;
 
 use crate::engine::Engine;
 use crate::error::Error as EngineError;
 use crate::raft_rs::error::{Error, Result};
+use crate::raft_rs::fetch::Fetches;
 use crate::raft_rs::flight::Flight;
 use crate::raft_rs::host::{Host, PumpOptions};
 use crate::raft_rs::offered;
+use crate::raft_rs::signal::Signal;
 use crate::raft_rs::storage::{GroupStorage, hard_state};
 use crate::snapshots::Snapshots;
 use crate::snapshots::snap::{Pin, SnapshotId};
@@ -33,7 +36,8 @@ pub struct Pump<H: Host> {
     pub(super) store: GroupStorage,
     pub(super) host: H,
     flight: Flight,
-    batch: WriteBatch,
+    fetches: Option<Arc<Fetches>>,
+    pub(super) batch: WriteBatch,
     readys_max: usize,
     pub(super) applied: u64,
     /// Membership changes up to this entry are in the members that the core started with.
@@ -48,7 +52,7 @@ pub struct Pump<H: Host> {
     /// Entries that are to be applied next.
     pub(super) committed: Vec<Entry>,
     /// Members that the core has and that found the disk full; the first of `committed` made them.
-    changing: Option<raft::eraftpb::ConfState>,
+    pub(super) changing: Option<raft::eraftpb::ConfState>,
     stopped: Option<Error>,
 }
 
@@ -71,6 +75,11 @@ impl<H: Host> Pump<H> {
             offered::check_group(snapshots, group)?;
             store = store.with_snapshots(snapshots.clone());
         }
+        let signal = Arc::new(Signal::new(options.wake));
+        let fetches = options.fetch_beside.then(|| Arc::new(Fetches::new(Arc::clone(&signal))));
+        if let Some(fetches) = &fetches {
+            store = store.with_fetches(Arc::clone(fetches));
+        }
         config.validate()?;
         if options.readys_max == 0 {
             return Err(Error::NoReadys);
@@ -84,18 +93,18 @@ impl<H: Host> Pump<H> {
         let mut batch = WriteBatch::new();
         let hard = store.group().hard_state();
         // The commit index rides along with later writes, so a crash can leave it behind what was applied.
-        if hard.commit < applied {
+        if hard.commit < applied && !mutant("commit_left_behind_what_is_applied") {
             batch.hard_state(group, HardState { commit: applied, ..hard });
             engine.write(&mut batch)?;
         }
         let logger = options.logger.unwrap_or_else(|| slog::Logger::root(slog::Discard, slog::o!()));
         let node = RawNode::new(config, store.clone(), &logger)?;
-        let flight = Flight::new(options.wake);
         Ok(Pump {
             node,
             store,
             host,
-            flight,
+            flight: Flight::new(signal),
+            fetches,
             batch,
             readys_max: options.readys_max,
             applied,
@@ -123,14 +132,21 @@ impl<H: Host> Pump<H> {
         self.latched(result)
     }
 
-    /// Blocks until something in flight is durable, or `timeout` is over; then as [`Pump::poll`]. Does
-    /// not block if nothing is in flight.
+    /// Blocks until something in flight is durable, entries for a peer were read, or `timeout` is over; then as
+    /// [`Pump::poll`]. Does not block if nothing is in flight or being read.
     ///
     /// # Errors
     /// As [`Pump::poll`].
     pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
         self.running()?;
-        self.flight.wait(timeout);
+        let reading = self.fetches.as_ref().is_some_and(|fetches| {
+            // Without threads whoever waits does what it waits for.
+            while fetches.under_way() && self.store.engine().step_beside() {}
+            fetches.under_way()
+        });
+        if reading || self.flight.len() > 0 {
+            self.flight.wait(timeout);
+        }
         self.poll()
     }
 
@@ -138,6 +154,7 @@ impl<H: Host> Pump<H> {
         let mut progress = self.land()?;
         progress |= self.finish()?;
         self.check_ends()?;
+        progress |= self.deliver()?;
         while self.may_take() {
             self.take()?;
             self.land()?;
@@ -151,11 +168,20 @@ impl<H: Host> Pump<H> {
     /// messages leave that rest on it.
     pub(super) fn land(&mut self) -> Result<bool> {
         let Some((number, kept)) = self.flight.land()? else { return Ok(false) };
-        self.node.on_persist_ready(number);
+        let told = if mutant("messages_leave_before_the_core_knows") { number - 1 } else { number };
+        self.node.on_persist_ready(told);
         self.check_store()?;
         self.restore(number)?;
         self.send(kept);
         Ok(true)
+    }
+
+    /// Entries that were read for peers, if the core still asks for them.
+    fn deliver(&mut self) -> Result<bool> {
+        let Some(fetches) = &self.fetches else { return Ok(false) };
+        let delivered = fetches.deliver(|context| self.node.on_entries_fetched(context));
+        self.check_store()?;
+        Ok(delivered)
     }
 
     /// What a full disk interrupted; says whether there was something.
@@ -190,9 +216,10 @@ impl<H: Host> Pump<H> {
         let snapshot = ready.snapshot().get_metadata();
         let installs = (snapshot.index > 0).then(|| offered::id(self.store.group().id(), snapshot));
         let ticket = match self.write_record(installs, ready.entries(), hard, ready.must_sync()) {
+            Ok(_) if mutant("vote_taken_for_durable") && ready.entries().is_empty() => None,
             Ok(ticket) => ticket.filter(|_| ready.must_sync()),
             Err(error) => {
-                self.stalled = Some(ready);
+                self.stalled = Some(ready).filter(|_| !mutant("ready_lost_on_a_full_disk"));
                 return Err(error);
             }
         };
@@ -200,11 +227,24 @@ impl<H: Host> Pump<H> {
             let pin = self.incoming.take();
             self.installing.extend(pin.map(|pin| (ready.number(), pin)));
         }
-        self.flight.depart(ready.number(), ticket, ready.take_persisted_messages());
+        let (number, mut kept) = (ready.number(), ready.take_persisted_messages());
+        if mutant("messages_released_by_must_sync") && !ready.must_sync() {
+            self.send(std::mem::take(&mut kept));
+        }
+        self.flight.depart(number, ticket, kept);
         let states = ready.take_read_states();
         self.committed = ready.take_committed_entries();
         // Applying a membership change steps the core, so the Ready is given back before.
+        if mutant("applied_before_the_ready_is_given_back") {
+            self.apply()?;
+        }
         self.node.advance_append_async(ready);
+        if mutant("core_told_before_it_is_durable") {
+            self.node.on_persist_ready(number);
+        }
+        if mutant("snapshot_restored_before_it_is_durable") {
+            self.restore(number)?;
+        }
         if !states.is_empty() {
             self.host.read_states(states);
         }
@@ -225,7 +265,7 @@ impl<H: Host> Pump<H> {
             self.incoming = Some(snapshots.add_install(id, &mut self.batch)?);
         }
         self.store.append(&mut self.batch, entries);
-        if let Some(hard) = hard {
+        if let Some(hard) = hard.filter(|_| must_sync || !mutant("commit_index_not_written")) {
             self.batch.hard_state(self.store.group().id(), hard);
         }
         if self.batch.is_empty() {
@@ -239,71 +279,12 @@ impl<H: Host> Pump<H> {
             Err(EngineError::BatchTooLarge { .. }) if entries.len() > 1 => {
                 let (front, back) = entries.split_at(entries.len() / 2);
                 let commit = self.store.group().hard_state().commit;
-                self.write_record(installs, front, hard.map(|hard| HardState { commit, ..hard }), must_sync)?;
-                self.write_record(None, back, hard, must_sync)
+                let before = hard.map(|hard| HardState { commit, ..hard });
+                let first = self.write_record(installs, front, before, must_sync)?;
+                let last = self.write_record(None, back, hard, must_sync)?;
+                Ok(if mutant("durable_with_the_first_record") { first } else { last })
             }
             Err(error) => Err(error.into()),
-        }
-    }
-
-    fn apply(&mut self) -> Result<()> {
-        let normal = |entry: &&Entry| entry.entry_type == EntryType::EntryNormal;
-        while let Some(first) = self.committed.first() {
-            let count = self.committed.iter().take_while(normal).count().max(1);
-            if !normal(&first) {
-                self.change_members(&first.clone())?;
-            }
-            let now: Vec<Entry> = self.committed.drain(..count).collect();
-            self.host.apply(&now).map_err(|error| Error::Host(error.into()))?;
-            self.applied = now.last().map_or(self.applied, |last| last.index);
-            if let Some(snapshots) = &self.snapshots {
-                snapshots.applied(now.iter().map(|entry| entry.data.len() as u64).sum());
-            }
-            self.node.advance_apply_to(self.applied);
-            self.check_store()?;
-        }
-        Ok(())
-    }
-
-    /// The members that `entry` makes are durable before the state machine hears of it: one that persists
-    /// its applied index is never ahead of them.
-    fn change_members(&mut self, entry: &Entry) -> Result<()> {
-        if entry.index <= self.conf_index {
-            return Ok(());
-        }
-        let changed = match self.changing.take() {
-            Some(conf) => Ok(conf),
-            None => self.change_core(entry),
-        };
-        self.check_store()?;
-        let conf = match changed {
-            Ok(conf) => conf,
-            Err(why) => {
-                self.host.change_refused(entry.index, &why);
-                return Ok(());
-            }
-        };
-        self.batch.clear();
-        self.store.set_conf_state(&mut self.batch, entry.index, &conf);
-        match self.store.engine().write(&mut self.batch) {
-            Ok(ticket) => ticket.wait().map_err(EngineError::Log)?,
-            Err(error) => {
-                self.changing = Some(conf);
-                return Err(error.into());
-            }
-        };
-        self.conf_index = entry.index;
-        self.host.members_changed(entry.index, &conf);
-        Ok(())
-    }
-
-    fn change_core(&mut self, entry: &Entry) -> raft::Result<raft::eraftpb::ConfState> {
-        if entry.entry_type == EntryType::EntryConfChange {
-            let change = ConfChange::parse_from_bytes(&entry.data).map_err(raft::Error::from)?;
-            self.node.apply_conf_change(&change)
-        } else {
-            let change = ConfChangeV2::parse_from_bytes(&entry.data).map_err(raft::Error::from)?;
-            self.node.apply_conf_change(&change)
         }
     }
 

@@ -6,6 +6,7 @@
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeV2, Message, MessageType};
 use raft::{SnapshotStatus, StateRole};
+use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
 use crate::raft_rs::codec;
@@ -181,6 +182,9 @@ impl<H: Host> Pump<H> {
     /// request leaves only when it is.
     fn unsettled(&self) -> bool {
         let raft = &self.node.raft;
+        if mutant("messages_leave_before_the_core_knows") || mutant("elected_while_entries_are_in_flight") {
+            return false;
+        }
         raft.state != StateRole::Leader && raft.raft_log.persisted < raft.raft_log.last_index()
     }
 

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use protobuf::Message;
 use raft::eraftpb::{self, Entry};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
@@ -15,7 +14,8 @@ use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
 use crate::raft_rs::codec;
 use crate::raft_rs::error::{Error, Result};
-use crate::raft_rs::offered;
+use crate::raft_rs::fetch::Fetches;
+use crate::raft_rs::{offered, read};
 use crate::snapshots::Snapshots;
 use crate::types::{ConfState, EntryRef, GroupId, HardState};
 use crate::write::WriteBatch;
@@ -27,6 +27,7 @@ pub struct GroupStorage {
     group: Group,
     fault: Arc<Mutex<Option<Error>>>,
     snapshots: Option<Snapshots>,
+    fetches: Option<Arc<Fetches>>,
 }
 
 impl GroupStorage {
@@ -37,12 +38,19 @@ impl GroupStorage {
             group: engine.group(id),
             fault: Arc::default(),
             snapshots: None,
+            fetches: None,
         }
     }
 
     /// The same, and it gives the core the group's snapshots.
     pub fn with_snapshots(self, snapshots: Snapshots) -> GroupStorage {
         GroupStorage { snapshots: Some(snapshots), ..self }
+    }
+
+    /// The same, and what the core can wait for is read by another thread, if memory does not have it. Who does this
+    /// delivers what was fetched.
+    pub(super) fn with_fetches(self, fetches: Arc<Fetches>) -> GroupStorage {
+        GroupStorage { fetches: Some(fetches), ..self }
     }
 
     /// The group.
@@ -126,38 +134,14 @@ impl GroupStorage {
         self.fault.lock().clone()
     }
 
+    /// Keeps what the core could not be told.
+    pub(super) fn failed(&self, error: Error) {
+        self.fault.lock().get_or_insert(error);
+    }
+
     /// The engine.
     pub fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    /// Entries as the core measures them: sums of protobuf bytes.
-    fn read(&self, low: u64, high: u64, limit: Option<u64>) -> Result<Vec<Entry>> {
-        let limit = limit.filter(|limit| *limit != raft::NO_LIMIT);
-        let mut entries = Vec::new();
-        let mut bytes = 0u64;
-        let mut fault = None;
-        // The engine's own limit is in stored bytes, which are never more than protobuf's.
-        self.group.entries_with(low, high, limit, |entry| {
-            if fault.is_some() {
-                return false;
-            }
-            match codec::decode(entry.index, entry.term, &entry.payload) {
-                Ok(entry) => {
-                    bytes = bytes.saturating_add(u64::from(entry.compute_size()));
-                    let fits = entries.is_empty() || limit.is_none_or(|limit| bytes <= limit);
-                    if fits {
-                        entries.push(entry);
-                    }
-                    fits
-                }
-                Err(source) => {
-                    fault = Some(Error::Entry { group: self.group.id(), index: entry.index, source });
-                    false
-                }
-            }
-        })?;
-        fault.map_or(Ok(entries), Err)
     }
 }
 
@@ -178,14 +162,19 @@ impl Storage for GroupStorage {
         max_size: impl Into<Option<u64>>,
         context: GetEntriesContext,
     ) -> raft::Result<Vec<Entry>> {
-        match self.read(low, high, max_size.into()) {
-            Ok(entries) => Ok(entries),
+        let (limit, waits) = (max_size.into(), context.can_async());
+        let found = match self.fetches.as_ref().filter(|_| waits) {
+            Some(fetches) => fetches.entries(&self.engine, &self.group, low..high, limit, context),
+            None => read::entries(&self.group, low, high, limit).map(Some),
+        };
+        match found {
+            Ok(Some(entries)) => Ok(entries),
+            Ok(None) => Err(StorageError::LogTemporarilyUnavailable.into()),
             Err(Error::Engine(EngineError::Compacted { .. })) => Err(StorageError::Compacted.into()),
             Err(Error::Engine(EngineError::Unavailable { .. })) => Err(StorageError::Unavailable.into()),
             Err(error) => {
-                self.fault.lock().get_or_insert(error);
+                self.failed(error);
                 // The core panics at any error where it cannot wait; "limit reached" it takes anywhere.
-                let waits = context.can_async();
                 if waits { Err(StorageError::LogTemporarilyUnavailable.into()) } else { Ok(Vec::new()) }
             }
         }

@@ -1,6 +1,7 @@
 //! Three nodes on simulated disks under a seeded scheduler: messages are lost, doubled and reordered,
 //! flushes come late, nodes crash at any operation of their disks and come back. In most runs they take
-//! snapshots, compact their logs behind them, and catch up by those of others.
+//! snapshots, compact their logs behind them, and catch up by those of others. In most, too, what memory does not have
+//! is read beside the core, and given to it whenever the scheduler likes.
 //!
 //! Whatever happens: no index is applied with two different entries, on any node or by any incarnation of
 //! it; a state that comes out of a snapshot is the one that all entries up to there make; what was applied is
@@ -9,122 +10,27 @@
 //! `SEAWALL_SEED=n cargo test -p seawall --test raft_rs_cluster` repeats one run;
 //! `SEAWALL_RUNS=n` makes n runs from random seeds.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::sync::Arc;
+mod machine;
 
-use raft::eraftpb::{Entry, Message, MessageType};
-use raft::{Config, SnapshotStatus};
-use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Pump, PumpOptions};
-use seawall::snapshots::snap::{self, Catalog, Offer, SnapshotReader};
-use seawall::snapshots::{Dump, SnapshotOptions, Snapshots, Start, Taken};
-use seawall::{ConfState, Engine, Options};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use machine::{Machine, Rng, State};
+use raft::eraftpb::{Message, MessageType};
+use raft::{Config, SnapshotStatus, StateRole};
+use seawall::raft_rs::{Error, GroupStorage, Pump, PumpOptions};
+use seawall::snapshots::snap::{self, Catalog, Offer};
+use seawall::snapshots::{SnapshotOptions, Snapshots, Start};
+use seawall::{ConfState, Engine, EntryRef, Options, WriteBatch};
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Mode, Random, SystemRandom};
 use seawall_wal::{Env, Threads};
 
 const GROUP: u64 = 1;
 const NODES: usize = 3;
-
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn pick(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).unwrap()
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
-
-/// A state machine's state: the index up to which it is, and what all entries up to there make.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-struct State {
-    index: u64,
-    hash: u64,
-}
-
-impl State {
-    fn add(&mut self, entry: &Entry) {
-        assert_eq!(entry.index, self.index + 1);
-        self.index = entry.index;
-        for byte in entry.term.to_le_bytes().iter().chain(&entry.data) {
-            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    }
-
-    /// The snapshot's content: chunks enough that a transfer has several pieces.
-    fn bytes(self) -> Vec<u8> {
-        let mut bytes = [self.index.to_le_bytes(), self.hash.to_le_bytes()].concat();
-        (0..1200u64).for_each(|n| bytes.extend(self.hash.wrapping_mul(2 * n + 1).to_le_bytes()));
-        bytes
-    }
-
-    fn load(reader: &mut SnapshotReader) -> State {
-        let mut bytes = Vec::new();
-        reader.read_to_end(&mut bytes).unwrap();
-        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-        let state = State { index: number(0), hash: number(8) };
-        assert!(bytes == state.bytes() && state.index == reader.id().index);
-        state
-    }
-}
-
-#[derive(Default)]
-struct Machine {
-    sent: Vec<Message>,
-    applied: Vec<Entry>,
-    state: State,
-    /// States that came out of snapshots of others, and what is to be fetched.
-    restored: Vec<State>,
-    offered: Vec<(Offer, Message)>,
-    taken: u64,
-}
-
-impl Host for Machine {
-    fn send(&mut self, messages: Vec<Message>) {
-        self.sent.extend(messages);
-    }
-
-    fn apply(&mut self, entries: &[Entry]) -> Result<(), HostError> {
-        self.applied.extend_from_slice(entries);
-        entries.iter().for_each(|entry| self.state.add(entry));
-        Ok(())
-    }
-
-    fn dump(&mut self, applied: u64) -> Option<Dump> {
-        assert_eq!(applied, self.state.index);
-        let bytes = self.state.bytes();
-        Some(Box::new(move |to| to.write_all(&bytes)))
-    }
-
-    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), HostError> {
-        self.state = State::load(snapshot);
-        self.restored.push(self.state);
-        Ok(())
-    }
-
-    fn snapshot_offered(&mut self, offer: &Offer, message: Message) {
-        self.offered.push((*offer, message));
-    }
-
-    fn snapshot_taken(&mut self, outcome: &Result<Taken, seawall::snapshots::Error>) {
-        self.taken += u64::from(outcome.is_ok());
-    }
-}
+/// A group beside it on each node's log.
+const OTHER: u64 = 2;
 
 struct Node {
     disk: Arc<SimDisk>,
@@ -161,6 +67,9 @@ struct Run {
     snapshots: bool,
     taken: u64,
     restored: u64,
+    /// Whether entries that memory does not have are read beside the core; messages that have some.
+    fetch_beside: bool,
+    fetched: u64,
 }
 
 impl Run {
@@ -176,14 +85,30 @@ impl Run {
         }
         let snapshots = rng.chance(70);
         let (network, history, states) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        let (proposed, crashes, taken, restored) = (0, 0, 0, 0);
-        Run { rng, nodes, network, history, states, proposed, crashes, snapshots, taken, restored }
+        let (proposed, crashes, taken, restored, fetched) = (0, 0, 0, 0, 0);
+        let fetch_beside = rng.chance(70);
+        Run {
+            rng,
+            nodes,
+            network,
+            history,
+            states,
+            proposed,
+            crashes,
+            snapshots,
+            taken,
+            restored,
+            fetch_beside,
+            fetched,
+        }
     }
 
     /// Opens or creates node `at`; a crash point may strike on the way.
     fn start(&mut self, at: usize) -> Result<(), Error> {
         let mut options = Options::default();
         options.log.segment_bytes = 4096 * 24;
+        // Small enough, at times, that peers need what memory no longer has.
+        options.cache_bytes = [0, 2000, 64 << 10][self.rng.pick(3)];
         options.log.group_bytes = 4096 * u32::try_from(1 + self.rng.below(4)).unwrap();
         let node = &mut self.nodes[at];
         let env = Env {
@@ -216,9 +141,13 @@ impl Run {
         };
         let known = self.states.get(&state.index).copied();
         assert!(state.index == 0 || known == Some(state.hash), "node {}: {state:?} was never", at + 1);
+        // The core draws its timeouts by itself, so it gets one to draw: a seed is one history.
+        let timeout = 10 + self.rng.pick(4) * NODES + at;
         let config = Config {
             applied: state.index,
             election_tick: 10,
+            min_election_tick: timeout,
+            max_election_tick: timeout + 1,
             heartbeat_tick: 2,
             max_size_per_msg: 200 * self.rng.below(4),
             max_inflight_msgs: 4,
@@ -227,7 +156,9 @@ impl Run {
             ..Config::new(at as u64 + 1)
         };
         let readys_max = 1 + self.rng.pick(8);
-        let options = PumpOptions { readys_max, snapshots: snapshots.clone(), ..PumpOptions::default() };
+        let (snapshots_of, fetch_beside) = (snapshots.clone(), self.fetch_beside);
+        let options =
+            PumpOptions { readys_max, fetch_beside, snapshots: snapshots_of, ..PumpOptions::default() };
         let machine = Machine { state, ..Machine::default() };
         let pump = Pump::new(&engine, GROUP, &config, machine, options)?;
         self.nodes[at].alive = Some(Alive { engine, pump, snapshots });
@@ -318,19 +249,74 @@ impl Run {
             return;
         }
         match self.rng.below(100) {
-            0..20 => self.with(at, |_, pump| pump.tick()),
-            20..60 => self.deliver(),
-            60..78 => self.with(at, |engine, _| engine.flush().map_err(Error::from)),
+            0..17 => self.with(at, |_, pump| pump.tick()),
+            17..54 => self.deliver(),
+            54..60 => self.behind_a_write(at),
+            60..65 => self.read(at),
+            65..78 => self.with(at, |engine, _| engine.flush().map_err(Error::from)),
             78..97 => {
-                let mut data = vec![0; self.rng.pick(600)];
-                data.extend(self.proposed.to_le_bytes());
-                self.proposed += 1;
+                let data = self.data();
                 self.with(at, |_, pump| pump.propose(vec![], data));
             }
             97 => self.crash(at),
             98 if self.rng.chance(30) => self.nodes[at].files.crash_after(1 + self.rng.below(30)),
             98 => self.nodes[at].disk.crash_after(1 + self.rng.below(60)),
             _ => self.with(at, |_, pump| pump.campaign()),
+        }
+    }
+
+    /// What is proposed next, which nothing else is. At times it is larger than a group of records, which then is
+    /// written apart from what comes before it.
+    fn data(&mut self) -> Vec<u8> {
+        let bytes = if self.rng.chance(10) { 5000 } else { self.rng.pick(600) };
+        self.proposed += 1;
+        [&vec![0; bytes][..], &self.proposed.to_le_bytes()].concat()
+    }
+
+    /// What is to be read for others is.
+    fn read(&mut self, at: usize) {
+        let mut read = 0;
+        self.with(at, |_, pump| {
+            let before = pump.host().sent.len();
+            // Whoever waits reads; with no time to wait it does nothing else.
+            pump.wait(Duration::ZERO)?;
+            read = pump.host().sent[before..].iter().filter(|message| !message.entries.is_empty()).count();
+            Ok(())
+        });
+        self.fetched += read as u64;
+    }
+
+    /// Messages come while the log writes something: what they bring is in flight when that is durable.
+    fn behind_a_write(&mut self, at: usize) {
+        let here = |message: &Message| message.to == at as u64 + 1;
+        let count = 1 + self.rng.pick(3);
+        let mut messages = Vec::new();
+        while let Some(next) = self.network.iter().position(here).filter(|_| messages.len() < count) {
+            messages.push(self.network.remove(next));
+        }
+        let data = self.data();
+        self.with(at, |engine, pump| {
+            let mut batch = WriteBatch::new();
+            let index = engine.group(OTHER).last_index() + 1;
+            batch.append(OTHER, &[EntryRef { index, term: 1, payload: b"waited for" }]);
+            batch.compact(OTHER, index);
+            let ticket = engine.write(&mut batch)?;
+            for message in messages {
+                match pump.step(message) {
+                    Err(Error::Core(_)) | Ok(()) => pump.poll()?,
+                    Err(error) => return Err(error),
+                };
+            }
+            if pump.raft().state == StateRole::Leader {
+                pump.propose(vec![], data)?;
+                pump.poll()?;
+            }
+            ticket.wait().map_err(seawall::Error::from)?;
+            Ok(())
+        });
+        // What is in flight is lost with the power, and must not have been acknowledged.
+        if self.rng.chance(20) {
+            self.crash(at);
         }
     }
 
@@ -379,8 +365,14 @@ impl Run {
         let last = self.history.keys().next_back().copied().unwrap_or(0);
         for round in 0.. {
             assert!(round < 3000, "the nodes do not come to an agreement");
+            // Timeouts that are the same each time may keep those from being elected who can be.
+            if self.rng.chance(3) {
+                let at = self.rng.pick(NODES);
+                self.with(at, |_, pump| pump.campaign());
+            }
             for at in 0..NODES {
                 self.with(at, |_, pump| pump.tick());
+                self.read(at);
                 self.with(at, |engine, _| engine.flush().map_err(Error::from));
             }
             for message in std::mem::take(&mut self.network) {
@@ -411,13 +403,13 @@ fn open(
     Snapshots::open(engine, GROUP, &catalog, options, applied)
 }
 
-fn run(seed: u64) -> [u64; 4] {
+fn run(seed: u64) -> [u64; 5] {
     let mut run = Run::new(seed);
     for _ in 0..1500 {
         run.step();
     }
     run.settle();
-    [run.history.len() as u64, run.crashes, run.taken, run.restored]
+    [run.history.len() as u64, run.crashes, run.taken, run.restored, run.fetched]
 }
 
 #[test]
@@ -427,8 +419,9 @@ fn nodes_agree_whatever_crashes() {
         run(seed);
         return;
     }
+    assert_eq!(run(0), run(0), "a seed is one history");
     let random = number("SEAWALL_RUNS");
-    let mut sums = [0; 4];
+    let mut sums = [0; 5];
     for n in 0..random.unwrap_or(150) {
         let seed = if random.is_some() { SystemRandom.next_u64() } else { n };
         let counts = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|panic| {
@@ -437,9 +430,11 @@ fn nodes_agree_whatever_crashes() {
         });
         sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
     }
-    let [entries, crashes, taken, restored] = sums;
-    let text = format!("{entries} entries, {crashes} crashes, {taken} snapshots, {restored} installed");
+    let [entries, crashes, taken, restored, fetched] = sums;
+    let text = format!(
+        "{entries} entries, {crashes} crashes, {taken} snapshots, {restored} installed, {fetched} reads beside"
+    );
     println!("{text}");
-    let enough = entries > 1000 && crashes > 1000 && taken > 300 && restored > 30;
+    let enough = entries > 1000 && crashes > 1000 && taken > 300 && restored > 30 && fetched > 100;
     assert!(random.is_some() || enough, "{text}");
 }

@@ -1,0 +1,108 @@
+//! What each node runs: a state machine that is checked as it goes, and the random numbers that drive all of it.
+
+use std::io::Read;
+
+use raft::eraftpb::{Entry, Message};
+use seawall::raft_rs::{Host, HostError};
+use seawall::snapshots::snap::{Offer, SnapshotReader};
+use seawall::snapshots::{Dump, Taken};
+
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+
+    pub fn pick(&mut self, n: usize) -> usize {
+        usize::try_from(self.below(n as u64)).unwrap()
+    }
+
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
+
+/// A state machine's state: the index up to which it is, and what all entries up to there make.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct State {
+    pub index: u64,
+    pub hash: u64,
+}
+
+impl State {
+    pub fn add(&mut self, entry: &Entry) {
+        assert_eq!(entry.index, self.index + 1);
+        self.index = entry.index;
+        for byte in entry.term.to_le_bytes().iter().chain(&entry.data) {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+
+    /// The snapshot's content: chunks enough that a transfer has several pieces.
+    pub fn bytes(self) -> Vec<u8> {
+        let mut bytes = [self.index.to_le_bytes(), self.hash.to_le_bytes()].concat();
+        (0..1200u64).for_each(|n| bytes.extend(self.hash.wrapping_mul(2 * n + 1).to_le_bytes()));
+        bytes
+    }
+
+    pub fn load(reader: &mut SnapshotReader) -> State {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let state = State { index: number(0), hash: number(8) };
+        assert!(bytes == state.bytes() && state.index == reader.id().index);
+        state
+    }
+}
+
+#[derive(Default)]
+pub struct Machine {
+    pub sent: Vec<Message>,
+    pub applied: Vec<Entry>,
+    pub state: State,
+    /// States that came out of snapshots of others, and what is to be fetched.
+    pub restored: Vec<State>,
+    pub offered: Vec<(Offer, Message)>,
+    pub taken: u64,
+}
+
+impl Host for Machine {
+    fn send(&mut self, messages: Vec<Message>) {
+        self.sent.extend(messages);
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<(), HostError> {
+        self.applied.extend_from_slice(entries);
+        entries.iter().for_each(|entry| self.state.add(entry));
+        Ok(())
+    }
+
+    fn dump(&mut self, applied: u64) -> Option<Dump> {
+        assert_eq!(applied, self.state.index);
+        let bytes = self.state.bytes();
+        Some(Box::new(move |to| to.write_all(&bytes)))
+    }
+
+    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), HostError> {
+        self.state = State::load(snapshot);
+        self.restored.push(self.state);
+        Ok(())
+    }
+
+    fn snapshot_offered(&mut self, offer: &Offer, message: Message) {
+        self.offered.push((*offer, message));
+    }
+
+    fn snapshot_taken(&mut self, outcome: &Result<Taken, seawall::snapshots::Error>) {
+        self.taken += u64::from(outcome.is_ok());
+    }
+}
