@@ -2,7 +2,7 @@
 //! does not check is not copied, and stays an error (INV-5, INV-6, INV-8).
 
 use seawall::{Engine, EntryRef, Error, Options, WriteBatch};
-use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
+use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Env, Threads};
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,6 +163,24 @@ fn what_does_not_check_is_not_copied() {
     go_on(&engine, 300, 400);
     let kept = engine.stats().unwrap().segments;
     assert!(kept.1 - kept.0 <= 8, "{kept:?}");
+}
+
+#[test]
+fn what_cannot_be_read_for_copying_does_not_keep_what_was_written_from_the_disk() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    let engine = Engine::create_in(stepped(&disk), &options(1 << 30)).unwrap();
+    fill(&engine);
+    engine.close().unwrap();
+    let (engine, _) = Engine::open_in(stepped(&disk), &options(0)).unwrap();
+    disk.fail(FaultRule::forever(FaultOp::Read, 1, FaultError::Io));
+    go_on(&engine, 1, 60);
+    let mut batch = WriteBatch::new();
+    batch.append(FAST, &[EntryRef { index: 60, term: 16, payload: b"written, not waited for" }]);
+    let ticket = engine.write(&mut batch).unwrap();
+    engine.flush().expect("copying is another matter");
+    assert!(ticket.is_durable(), "durable");
+    disk.clear_faults();
+    assert_whole(&engine, &[]);
 }
 
 #[test]
