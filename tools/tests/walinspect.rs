@@ -479,10 +479,10 @@ fn other_files_are_shown_and_do_no_harm() {
     fs::write(log.dir().join("notes.txt"), "text").unwrap();
     fs::write(log.dir().join("000000ff.new"), "half").unwrap();
     let summary = log.json("summary", &[], 0);
-    assert_eq!(
-        (&summary["foreign"][0], &summary["unfinished"][0]),
-        (&"notes.txt".into(), &"000000ff.new".into())
-    );
+    assert_eq!(summary["foreign"][0], "notes.txt");
+    // Beside it there may be a spare that was on its way when the log was closed.
+    let unfinished = summary["unfinished"].as_array().unwrap();
+    assert!(unfinished.contains(&"000000ff.new".into()), "{unfinished:?}");
 }
 
 #[test]
