@@ -21,7 +21,10 @@ if [ -n "${PROGRAMS:-}" ]; then
     simulation="$PROGRAMS" targets=()
     for program in $PROGRAMS; do
         case "${program%%/*}" in storage) targets+=(-p seawall) ;; *) targets+=(-p "seawall-${program%%/*}") ;; esac
-        case "${program#*/}" in lib) targets+=(--lib) ;; *) targets+=(--test "${program#*/}") ;; esac
+        case "${program#*/}" in
+            lib) [[ " ${targets[*]} " == *" --lib "* ]] || targets+=(--lib) ;;
+            *) targets+=(--test "${program#*/}") ;;
+        esac
     done
 fi
 limit="${SECONDS_MAX:-100}"
