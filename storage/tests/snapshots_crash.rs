@@ -50,6 +50,12 @@ fn at_every_operation(
             }
             let mut node = setup.open(&disk).unwrap_or_else(|e| panic!("operation {n}, seed {seed}: {e}"));
             let applied = node.check();
+            if let Some(newest) = node.engine.group(GROUP).snapshots().first() {
+                assert!(
+                    files(&disk).contains(&newest.index),
+                    "operation {n}, seed {seed}: named and not there"
+                );
+            }
             drop(node);
             // What it was shown is durable: the same after a power cut.
             disk.crash();

@@ -92,6 +92,7 @@ mod tests {
             assert_eq!(named(id, 4, &markers, term), expected, "{id}");
         }
         assert_eq!(named(at(10, 2), 4, &[], term), None, "no marker, no snapshot");
+        assert_eq!(named(at(20, 2), 22, &markers, term), None, "entries 21 and 22 are gone");
     }
 
     #[test]
