@@ -3,9 +3,10 @@
 //!
 //! The walk is that of degraded mode, with these differences where that one refuses:
 //!
-//! - Files that are missing or have a bad header are passed over and listed. Below one the chain is not known;
-//!   it is taken up again at the next lower segment that has a head. Groups there may have been dropped by an
-//!   earlier recovery, whose link was in what is lost: salvage cannot tell, and serves them.
+//! - Files that are missing or have a bad header are passed over and listed. Below one, and below a segment whose
+//!   first group's header is lost, the chain is not known; it is taken up again at the next lower segment that has
+//!   a head. Groups there may have been dropped by an earlier recovery, whose link was in what is lost: salvage
+//!   cannot tell, and serves them.
 //! - Where neither a head nor a link says how far damage reaches, it is listed up to the watermark, or to the
 //!   end of the file.
 //! - Suspect bytes at the end are listed as damage if the policy refuses them.

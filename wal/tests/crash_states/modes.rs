@@ -2,7 +2,7 @@
 //! place, nothing invented, and nothing acknowledged is lost without being listed.
 
 use super::trace::{BLOCK, Ghost, Group, Image, env, options};
-use seawall_wal::look::{DamageKind, DropReason, GroupKind, SegmentFacts, Verdict, decide, decide_as};
+use seawall_wal::look::{DropReason, GroupKind, SegmentFacts, Verdict, decide, decide_as};
 use seawall_wal::{Batch, Class, Damage, Error, Lsn, OpenMode, Options, Suspect, Wal};
 use std::collections::BTreeSet;
 
@@ -29,12 +29,11 @@ fn judge(mode: OpenMode, facts: &[SegmentFacts], ghost: &Ghost, how: &str) -> Op
     let what = || format!("{how}, {mode:?}: {verdict:?} of {ghost:?}");
     let served = served(facts, &verdict);
     assert!(served.is_sorted(), "{}", what());
-    // Which groups a recovery dropped is said by the next segment in use. Where that one's header is lost salvage, and
-    // nothing else, shows them, as it says: they were written there, and not acknowledged.
+    // Which groups a recovery dropped is said by the first group of the next segment in use. Where that one's header, or
+    // the segment's, is lost salvage, and nothing else, shows them, as it says: they were written there.
     let told = |group: &Group| {
-        let header =
-            |d: &Damage| matches!(d.what, DamageKind::Header(_)) && d.from.segment() > group.lsn.segment();
-        mode != OpenMode::Salvage || !verdict.damaged.iter().any(header)
+        let link = |d: &Damage| d.from.segment() > group.lsn.segment() && d.from.offset() <= block;
+        mode != OpenMode::Salvage || !verdict.damaged.iter().any(link)
     };
     let unknown = |group: &&Group| !ghost.log.contains(group) && told(group);
     assert_eq!(served.iter().find(unknown), None, "not of the log: {}", what());
