@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use clap::Args;
 use seawall_compare::bar::Bar;
+use seawall_tools::bench::load::payload;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -305,9 +306,9 @@ impl<'a, S: Store> Filled<'a, S> {
     }
 }
 
-/// What an entry holds: bytes that tell where it belongs.
+/// What an entry holds: bytes that tell where it belongs, and noise, which nobody compresses.
 fn entry(group: u64, index: u64, bytes: usize) -> Bytes {
-    let mut data = vec![index.to_le_bytes()[0]; bytes];
+    let mut data = payload(group << 40 | index, bytes);
     data[..8].copy_from_slice(&group.to_le_bytes());
     data[8..16].copy_from_slice(&index.to_le_bytes());
     Bytes::from(data)
