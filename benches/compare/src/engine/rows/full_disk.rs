@@ -83,9 +83,10 @@ impl Load {
             notes: Vec::new(),
         };
         let ours = self.line::<Seawall>(site.dir, &mut outcome)?;
-        let restarts = ours.iter().find(|(name, _)| *name == "restarts").map_or(f64::NAN, |(_, n)| *n);
-        let lost = ours.iter().find(|(name, _)| *name == "lost").map_or(f64::NAN, |(_, n)| *n);
+        let figure = |what| ours.iter().find(|(name, _)| *name == what).map_or(f64::NAN, |(_, n)| *n);
+        let (restarts, lost, ended) = (figure("restarts"), figure("lost"), figure("to the end"));
         self.line::<RaftEngine>(site.dir, &mut outcome)?;
+        outcome.checks.push(Check::new("seawall came to the end", ended, Bar::AtLeast(1.0)));
         outcome.checks.push(Check::new("restarts needed by seawall", restarts, Bar::AtMost(0.0)));
         outcome.checks.push(Check::new("acknowledged entries lost by seawall", lost, Bar::AtMost(0.0)));
         Ok(vec![outcome])
