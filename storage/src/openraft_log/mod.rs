@@ -3,7 +3,7 @@
 //! Invariants: votes and entries are written in one order, that of the calls; callbacks come in that order and
 //! none is dropped; nothing here waits on the thread of a caller. Fails: with one error type, for good.
 //!
-//! How a log lies in the engine (`docs/decisions/0014-openraft.md`): the core's index *i* is the engine's *i* + 1,
+//! How a log lies in the engine (`docs/decisions/0015-openraft.md`): the core's index *i* is the engine's *i* + 1,
 //! since the core counts from 0. An entry's payload is the whole entry, its log id included. The engine's term
 //! of an entry is the *epoch* of its leader, counted here: a leader is more than a number, and of one that a
 //! core knows only the order is certain. Vote and purged log id are the last entry of a second group, whose
