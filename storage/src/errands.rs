@@ -1,6 +1,7 @@
-//! The engine's thread for work that a caller needs and must not wait for, such as reads for a peer that is far behind.
-//! Place on the data's way: beside it, one for all groups. Invariants: started when it is first needed, ends with its
-//! owner; work is done in the order in which it was given, and what is left when the owner goes is dropped undone.
+//! Threads for work that a caller needs and must not wait for: reads for a peer that is far behind, what may block beside
+//! an async runtime. Of no runtime in particular.
+//! Place on the data's way: beside it. Invariants: threads are started when they are first needed, and end with their owner;
+//! work is begun in the order in which it was given, and done also when the owner goes or other work panics.
 //! Fails: a thread that cannot be had leaves the work to whoever gives it.
 
 use std::collections::VecDeque;
@@ -8,15 +9,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
-use seawall_wal::Threads;
 
 /// A piece of work.
 pub(crate) type Errand = Box<dyn FnOnce() + Send>;
 
-/// What is to be done, and the thread that does it.
+/// What is to be done, and the threads that do it.
 pub(crate) struct Errands {
     shared: Arc<Shared>,
-    threads: Threads,
+    name: &'static str,
+    threads_max: usize,
 }
 
 #[derive(Default)]
@@ -28,36 +29,37 @@ struct Shared {
 #[derive(Default)]
 struct State {
     list: VecDeque<Errand>,
-    started: bool,
+    threads: usize,
+    idle: usize,
     ended: bool,
 }
 
 impl Errands {
-    /// None yet. With [`Threads::Stepped`] they lie until [`Errands::step`].
-    pub(crate) fn new(threads: Threads) -> Errands {
-        Errands { shared: Arc::default(), threads }
+    /// None yet, for up to `threads_max` threads called `name`. With 0 they lie until [`Errands::step`].
+    pub(crate) fn new(name: &'static str, threads_max: usize) -> Errands {
+        Errands { shared: Arc::default(), name, threads_max }
     }
 
     /// Has `errand` done; does not wait for it.
     pub(crate) fn give(&self, errand: Errand) {
         let mut state = self.shared.state.lock();
-        if self.threads == Threads::Spawned && !state.started {
+        if state.idle <= state.list.len() && state.threads < self.threads_max {
             let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("seawall-errands".into());
-            state.started = thread.spawn(move || shared.serve()).is_ok();
-            if !state.started {
-                drop(state);
-                return errand();
-            }
+            let thread = std::thread::Builder::new().name(self.name.into());
+            state.threads += usize::from(thread.spawn(move || shared.serve()).is_ok());
+        }
+        if state.threads == 0 && self.threads_max > 0 {
+            drop(state);
+            return errand();
         }
         state.list.push_back(errand);
         drop(state);
         self.shared.changed.notify_one();
     }
 
-    /// Does the oldest errand here if no thread does them; says whether there was one.
+    /// Does the oldest errand here if no threads do them; says whether there was one.
     pub(crate) fn step(&self) -> bool {
-        if self.threads == Threads::Spawned {
+        if self.threads_max > 0 {
             return false;
         }
         let errand = self.shared.state.lock().list.pop_front();
@@ -67,27 +69,27 @@ impl Errands {
 
 impl Drop for Errands {
     fn drop(&mut self) {
-        let mut state = self.shared.state.lock();
-        state.ended = true;
-        let left = std::mem::take(&mut state.list);
-        drop(state);
-        self.shared.changed.notify_one();
-        // Outside of the lock: what an errand holds may give others.
-        drop(left);
+        self.shared.state.lock().ended = true;
+        self.shared.changed.notify_all();
     }
 }
 
 impl Shared {
+    /// What is left when the owner goes is still done.
     fn serve(&self) {
         let mut state = self.state.lock();
-        while !state.ended {
+        loop {
             if let Some(errand) = state.list.pop_front() {
                 drop(state);
                 // It may call what a user brought, whose panic is not the others'.
                 let _ = catch_unwind(AssertUnwindSafe(errand));
                 state = self.state.lock();
+            } else if state.ended {
+                return;
             } else {
+                state.idle += 1;
                 self.changed.wait(&mut state);
+                state.idle -= 1;
             }
         }
     }
@@ -96,11 +98,12 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Barrier;
     use std::sync::mpsc::channel;
 
     #[test]
     fn one_thread_does_them_in_order_and_survives_a_panic() {
-        let errands = Errands::new(Threads::Spawned);
+        let errands = Errands::new("one", 1);
         let (sender, receiver) = channel();
         for n in 0..100 {
             let sender = sender.clone();
@@ -116,8 +119,32 @@ mod tests {
     }
 
     #[test]
+    fn as_many_at_a_time_as_there_are_threads() {
+        let (errands, barrier) = (Errands::new("three", 3), Arc::new(Barrier::new(3)));
+        let (sender, receiver) = channel();
+        for _ in 0..3 {
+            let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
+            errands.give(Box::new(move || sender.send(barrier.wait().is_leader()).unwrap()));
+        }
+        drop(sender);
+        assert_eq!(receiver.iter().filter(|leads| *leads).count(), 1);
+    }
+
+    #[test]
+    fn what_is_left_when_the_owner_goes_is_done() {
+        let errands = Errands::new("one", 1);
+        let (sender, receiver) = channel();
+        for n in 0..3 {
+            let sender = sender.clone();
+            errands.give(Box::new(move || sender.send(n).unwrap()));
+        }
+        drop((errands, sender));
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
     fn without_threads_they_lie_until_somebody_steps() {
-        let errands = Errands::new(Threads::Stepped);
+        let errands = Errands::new("none", 0);
         let (sender, receiver) = channel();
         for n in 0..3 {
             let sender = sender.clone();
@@ -127,6 +154,6 @@ mod tests {
         assert!(errands.step() && errands.step());
         assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [0, 1]);
         drop((errands, sender));
-        assert!(receiver.recv().is_err(), "what is left is dropped undone");
+        assert!(receiver.recv().is_err(), "nobody is there to do the rest");
     }
 }

@@ -60,7 +60,7 @@
 mod types;
 
 mod cache;
-#[cfg(feature = "raft-rs")]
+#[cfg(any(feature = "openraft", feature = "openraft-09", feature = "raft-rs"))]
 mod errands;
 mod keeper;
 mod options;

@@ -221,7 +221,7 @@ impl Engine {
             seen: AtomicU32::new(0),
             pace: Mutex::new(Pace::new()),
             #[cfg(feature = "raft-rs")]
-            errands: Errands::new(threads),
+            errands: Errands::new("seawall-errands", usize::from(threads == Threads::Spawned)),
             options: options.clone(),
         });
         if threads == Threads::Spawned {

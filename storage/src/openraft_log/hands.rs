@@ -1,45 +1,25 @@
-//! Threads for what may wait, so that no worker of an async runtime does; of no runtime in particular.
+//! Work that may wait, given to threads of the log stores', so that no worker of an async runtime waits for it.
 //! Place on the data's way: beside it; work that needs no waiting is done by whoever asks. Invariants: work
 //! once given is done or answered with an error, also when a thread panics or nobody awaits it any more.
 //! Fails: a thread that cannot be had leaves the work to the caller.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
+use crate::errands::Errands;
 use crate::openraft_log::error::{Error, Result};
 
-type Work = Box<dyn FnOnce() + Send>;
-
-/// Threads that are started when they are first needed, and end with their owner.
-pub(super) struct Hands {
-    shared: Arc<Shared>,
-    threads_max: usize,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    work: VecDeque<Work>,
-    threads: usize,
-    idle: usize,
-    ended: bool,
-}
+/// Who does what may wait, each piece with an answer to await.
+pub(super) struct Hands(Errands);
 
 impl Hands {
     /// With 0 threads all work is done by the caller.
     pub(super) fn new(threads_max: usize) -> Hands {
-        Hands { shared: Arc::default(), threads_max }
+        Hands(Errands::new("seawall-openraft", threads_max))
     }
 
     /// Does `work` on one of the threads.
@@ -49,54 +29,9 @@ impl Hands {
     ) -> Answer<T> {
         let slot = Arc::new(Mutex::new(Slot { result: None, waker: None }));
         let promise = Promise(Some(Arc::clone(&slot)));
-        self.give(Box::new(move || promise.keep(work())));
+        self.0.give(Box::new(move || promise.keep(work())));
+        while self.0.step() {}
         Answer(slot)
-    }
-
-    fn give(&self, work: Work) {
-        let mut state = self.shared.state.lock();
-        if state.idle <= state.work.len() && state.threads < self.threads_max {
-            let shared = Arc::clone(&self.shared);
-            let thread = std::thread::Builder::new().name("seawall-openraft".into());
-            if thread.spawn(move || shared.serve()).is_ok() {
-                state.threads += 1;
-            }
-        }
-        if state.threads == 0 {
-            drop(state);
-            return work();
-        }
-        state.work.push_back(work);
-        drop(state);
-        self.shared.changed.notify_one();
-    }
-}
-
-impl Drop for Hands {
-    fn drop(&mut self) {
-        self.shared.state.lock().ended = true;
-        self.shared.changed.notify_all();
-    }
-}
-
-impl Shared {
-    /// What is left when the owner goes is still done.
-    fn serve(&self) {
-        let mut state = self.state.lock();
-        loop {
-            if let Some(work) = state.work.pop_front() {
-                drop(state);
-                // A panic in the application's `Deserialize`: the promise answers, the thread goes on.
-                let _ = catch_unwind(AssertUnwindSafe(work));
-                state = self.state.lock();
-            } else if state.ended {
-                return;
-            } else {
-                state.idle += 1;
-                self.changed.wait(&mut state);
-                state.idle -= 1;
-            }
-        }
     }
 }
 
@@ -152,7 +87,6 @@ impl<T> Future for Answer<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Barrier;
     use std::task::Wake;
 
     struct Unpark(std::thread::Thread);
@@ -181,18 +115,6 @@ mod tests {
             let answer = hands.run(move || Ok(std::thread::current().id() != here));
             assert_eq!(wait(answer).unwrap(), elsewhere);
         }
-    }
-
-    #[test]
-    fn as_many_at_a_time_as_there_are_threads() {
-        let (hands, barrier) = (Hands::new(3), Arc::new(Barrier::new(3)));
-        let answers: Vec<_> = (0..3)
-            .map(|_| {
-                let barrier = Arc::clone(&barrier);
-                hands.run(move || Ok(barrier.wait().is_leader()))
-            })
-            .collect();
-        assert_eq!(answers.into_iter().filter(|_| true).map(|a| wait(a).unwrap()).filter(|l| *l).count(), 1);
     }
 
     #[test]

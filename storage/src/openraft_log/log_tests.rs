@@ -7,6 +7,7 @@ use super::test_line::*;
 use super::*;
 use crate::engine::Engine;
 use crate::error::Error as EngineError;
+use crate::openraft_log::id::Ends;
 use crate::openraft_log::turns::Callback;
 use crate::types::{EntryRef, HardState};
 use crate::write::WriteBatch;

@@ -12,6 +12,7 @@
 mod codec;
 mod error;
 mod hands;
+mod id;
 mod leaders;
 mod logs;
 mod open;
@@ -22,26 +23,11 @@ mod write;
 pub use codec::CodecError;
 pub use error::Error;
 pub(crate) use error::Result;
+pub(crate) use id::Id;
 pub use logs::{LogOptions, Logs};
 pub(crate) use open::Types;
 pub(crate) use read::LogReads;
 pub(crate) use write::LogWrites;
-
-/// A log id: who proposed an entry, and the core's index of it.
-#[derive(Clone, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Id<L> {
-    pub(crate) leader: L,
-    pub(crate) index: u64,
-}
-
-/// Where a log begins and ends, in the core's words.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Ends<L> {
-    /// The last entry purged, if any was.
-    pub(crate) purged: Option<Id<L>>,
-    /// The last entry; the last purged one if there is none.
-    pub(crate) last: Option<Id<L>>,
-}
 
 #[cfg(test)]
 mod log_tests;

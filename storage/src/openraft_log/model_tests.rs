@@ -12,6 +12,7 @@ use seawall_wal::disk::{Random, SystemRandom};
 use super::test_line::*;
 use super::*;
 use crate::engine::Engine;
+use crate::openraft_log::id::Ends;
 
 /// A log in the core's words.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -14,9 +14,9 @@ use crate::engine::Group;
 use crate::error::Error as EngineError;
 use crate::openraft_log::codec::decode;
 use crate::openraft_log::error::{Error, Result};
+use crate::openraft_log::id::{Ends, Id};
 use crate::openraft_log::leaders::{Leaders, Run};
 use crate::openraft_log::logs::Logs;
-use crate::openraft_log::{Ends, Id};
 use crate::types::{Entry, GroupId};
 
 /// What the two lines call by different names.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::error::Error as EngineError;
 use crate::openraft_log::error::Result;
+use crate::openraft_log::id::{Ends, Id};
 use crate::openraft_log::open::{Core, Types, decode_entry};
-use crate::openraft_log::{Ends, Id};
 use crate::types::Entry;
 
 /// A handle for reading one log. Cloning gives another.

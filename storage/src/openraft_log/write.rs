@@ -12,11 +12,12 @@ use seawall_wal::Ticket;
 use crate::error::Error as EngineError;
 use crate::openraft_log::codec::encode;
 use crate::openraft_log::error::{Error, Result};
+use crate::openraft_log::id::Id;
 use crate::openraft_log::leaders::Run;
 use crate::openraft_log::logs::{Lease, Logs};
 use crate::openraft_log::open::{Core, Memory, Stored, Types};
+use crate::openraft_log::read::LogReads;
 use crate::openraft_log::turns::{Callback, Turns};
-use crate::openraft_log::{Id, LogReads};
 use crate::types::{EntryRef, GroupId, HardState};
 use crate::write::WriteBatch;
 

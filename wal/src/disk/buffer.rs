@@ -102,6 +102,14 @@ impl AlignedBuf {
     }
 }
 
+impl Clone for AlignedBuf {
+    fn clone(&self) -> AlignedBuf {
+        let mut copy = AlignedBuf::new();
+        copy.extend(self);
+        copy
+    }
+}
+
 impl Default for AlignedBuf {
     fn default() -> AlignedBuf {
         AlignedBuf::new()

@@ -162,12 +162,7 @@ impl Group {
 
     fn bytes_mut(&mut self) -> &mut AlignedBuf {
         // Shared only once issued; a copy here would be correct, and never happens.
-        if Arc::get_mut(&mut self.buf).is_none() {
-            let mut copy = AlignedBuf::new();
-            copy.extend(&self.buf);
-            self.buf = Arc::new(copy);
-        }
-        Arc::get_mut(&mut self.buf).unwrap_or_else(|| unreachable!("made unique in the line above"))
+        Arc::make_mut(&mut self.buf)
     }
 }
 

@@ -1,0 +1,228 @@
+//! Making a log, and opening one: what is found and what the floors below make of it are put together.
+//!
+//! Place on the data's way: once, before all records. Invariants: what open returns is covered by a durable mark
+//! (INV-3); threads are started last. On refusal nothing was changed.
+
+use super::{Wal, locked, table};
+use crate::commit::{Core, Limits, Log, Start};
+use crate::create;
+use crate::directory::{IDENTITY, LOCK, failed, list};
+use crate::disk::{Disk, DiskLock, Mode, PosixDisk};
+use crate::env::{Env, Threads, open_failed};
+use crate::error::Error;
+use crate::frame::Identity;
+use crate::mutant::mutant;
+use crate::options::{OpenMode, Options};
+use crate::pipeline::{Pipeline, PipelineStart, Progress};
+use crate::recover::{Recovered, Report, recover};
+use crate::segment::{Segment, file_name};
+use crate::shelf::Shelf;
+use crate::sync::{AtomicU32, Mutex, RwLock};
+use crate::workers::Workers;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Wal {
+    /// Makes a new log in `dir`, which is created (mode 0700) unless it exists and holds no log.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyALog`], [`Error::NotADirectory`], [`Error::Locked`],
+    /// [`Error::OptionOutOfRange`], [`Error::Io`].
+    pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Wal, Error> {
+        let dir = dir.as_ref();
+        options.check().map_err(Error::OptionOutOfRange)?;
+        PosixDisk::create_dir(dir).map_err(|e| open_failed(dir, e))?;
+        Wal::create_in(Env::posix(dir, options)?, options)
+    }
+
+    /// Opens the log in `dir` and finds its end. What becomes of damage, [`Options::mode`] says.
+    ///
+    /// # Errors
+    /// Those that name who must act: [`Error::NotALog`], [`Error::Locked`],
+    /// [`Error::UnsupportedVersion`], [`Error::Corrupt`] with every damaged range, [`Error::Io`].
+    /// On refusal nothing was changed.
+    pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, Report), Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        Wal::open_in(Env::posix(dir.as_ref(), options)?, options)
+    }
+
+    /// As [`Wal::create`], on any disk.
+    pub fn create_in(env: Env, options: &Options) -> Result<Wal, Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        // There is no damage yet, and it is to be written.
+        let options = &Options { mode: OpenMode::Strict, ..options.clone() };
+        let disk = &*env.disk;
+        options.check_blocks(disk.block_size()).map_err(Error::OptionOutOfRange)?;
+        // Looked at before the lock is taken too, so that a refusal leaves no LOCK file behind.
+        refuse_existing(disk)?;
+        let lock = lock(disk)?;
+        let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
+        let shelf = Arc::new(Shelf::default());
+        let start = PipelineStart {
+            uuid: identity.uuid,
+            block_bytes: identity.block_bytes,
+            segment_bytes: options.segment_bytes,
+            spares: options.spares as usize,
+            files: BTreeSet::new(),
+            next: 1,
+        };
+        let mut pipeline =
+            Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
+        while shelf.ready() < 2 {
+            if let Progress::Full(_) = pipeline.step()? {
+                return Err(Error::NoSpace { path: disk.location() });
+            }
+        }
+        // The mark comes before the name: a log in which no segment holds a group has lost them.
+        let (wal, _) = Wal::start(env, options, lock, Some(identity))?;
+        create::finish(&*wal.env.disk)?;
+        wal.spawn()
+    }
+
+    /// As [`Wal::open`], on any disk.
+    pub fn open_in(env: Env, options: &Options) -> Result<(Wal, Report), Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        let names = list(&*env.disk)?;
+        if let Some(found) = names.instead_of_log() {
+            return Err(Error::NotALog { path: env.disk.location(), found });
+        }
+        if options.mode == OpenMode::Salvage {
+            return Wal::salvage(env, options);
+        }
+        let lock = lock(&*env.disk)?;
+        let (wal, report) = Wal::start(env, options, lock, None)?;
+        Ok((wal.spawn()?, report))
+    }
+
+    /// Recovers the log and makes its new start durable; starts no threads.
+    fn start(
+        env: Env,
+        options: &Options,
+        lock: Arc<dyn DiskLock>,
+        fresh: Option<Identity>,
+    ) -> Result<(Wal, Report), Error> {
+        let begin = env.clock.now_ns();
+        let Recovered { identity, verdict, segments, files, mut report } =
+            recover(&*env.disk, &*env.clock, options, env.threads.readers(), fresh)?;
+        options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
+        let shelf = Arc::new(Shelf::default());
+        let start = PipelineStart {
+            uuid: identity.uuid,
+            block_bytes: identity.block_bytes,
+            segment_bytes: options.segment_bytes,
+            spares: options.spares as usize,
+            next: files.last().map_or(1, |top| top + 1),
+            files: files.iter().copied().collect(),
+        };
+        let mut pipeline =
+            Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
+        let mut table = table(&verdict, &segments);
+        // A log that starts over says so with its mark; until that is durable its files stay.
+        if !verdict.end.is_zero() || mutant("new_start_not_marked_before_removal") {
+            shelf.release_below(verdict.first_live);
+        }
+        let next = verdict.next.at.segment();
+        let in_use = segments.get(&next);
+        for (_, spare) in segments.range(next + 1..) {
+            shelf.put(Arc::clone(spare));
+        }
+        let segment = match in_use {
+            Some(segment) => Arc::clone(segment),
+            None => take_first(&mut pipeline, &shelf)?,
+        };
+        shelf.set_in_use(Arc::clone(&segment));
+        table.insert(Arc::clone(&segment), None);
+        // A group may be issued only when the next file is durable in the directory.
+        fill_shelf(&mut pipeline, &shelf, 1)?;
+        let limits = Limits {
+            location: env.disk.location(),
+            block_bytes: identity.block_bytes,
+            segment_bytes: options.segment_bytes / identity.block_bytes * identity.block_bytes,
+            group_bytes: options.group_bytes,
+            queue_bytes: u64::from(options.queue_bytes),
+            in_flight: options.in_flight as usize,
+            durable_writes: env.disk.mode() == Mode::Direct,
+        };
+        let core = Core::new(
+            limits,
+            Arc::clone(&env.clock),
+            Arc::clone(&shelf),
+            Start {
+                segment,
+                offset: verdict.next.at.offset(),
+                previous_end: verdict.next.previous_end,
+                watermark: verdict.end,
+                first_live: verdict.first_live,
+                footer_bytes: verdict.next.footer_bytes,
+                marked: !verdict.next.mark,
+                lock: Some(lock),
+            },
+        );
+        let wal = Wal {
+            log: Arc::new(Log::new(core)),
+            entered: AtomicU32::new(next),
+            table: RwLock::new(table),
+            pipeline: Arc::new(Mutex::new(pipeline)),
+            shelf,
+            block_bytes: identity.block_bytes,
+            location: env.disk.location(),
+            options: options.clone(),
+            env,
+            workers: Workers::default(),
+        };
+        // What open returns is exposed from here on, so a mark that covers it is durable first.
+        if !mutant("no_mark_at_open") || fresh.is_some() {
+            wal.mark()?;
+        }
+        report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin));
+        Ok((wal, report))
+    }
+
+    fn spawn(mut self) -> Result<Wal, Error> {
+        if self.env.threads == Threads::Stepped {
+            return Ok(self);
+        }
+        self.workers.flush(&self.log, &self.env, &self.options)?;
+        self.workers.prepare(&self.log, &self.shelf, &self.pipeline, &self.env)?;
+        Ok(self)
+    }
+}
+
+/// Refuses a directory that clearly holds a log, without touching it.
+fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
+    let names = list(disk)?;
+    let found = match names.segments.first() {
+        _ if names.identity => IDENTITY.into(),
+        Some(&first) if !names.identity_new => file_name(first),
+        _ => return Ok(()),
+    };
+    Err(Error::AlreadyALog { path: disk.location(), found })
+}
+
+fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
+    let holder = format!("process {}\n", std::process::id());
+    let lock = disk.lock(LOCK, &holder).map_err(|e| failed(disk, "lock", LOCK, e))?;
+    lock.map(Arc::from).map_err(|holder| locked(disk, holder))
+}
+
+/// Prepares spares until `count` are ready.
+fn fill_shelf(pipeline: &mut Pipeline, shelf: &Shelf, count: usize) -> Result<(), Error> {
+    while shelf.ready() < count {
+        if let Progress::Full(_) = pipeline.step()? {
+            return Err(shelf.failure().unwrap_or(Error::Closed));
+        }
+    }
+    Ok(())
+}
+
+/// The first spare, made if need be.
+fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<Segment>, Error> {
+    loop {
+        fill_shelf(pipeline, shelf, 2)?;
+        if let Some(segment) = shelf.take(1) {
+            return Ok(segment);
+        }
+    }
+}
