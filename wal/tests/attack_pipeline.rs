@@ -3,8 +3,8 @@
 
 mod harness;
 
-use harness::{Gate, HookDisk, Watchdog, env, ids, record, sleep_ms, spawned, stepped};
-use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
+use harness::{Gate, Watchdog, env, ids, record, sleep_ms, spawned, stepped};
+use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, Mode};
 use seawall_wal::step::Stepper;
 use seawall_wal::{Batch, Class, Error, Lsn, Options, PartInfo, Sealer, Suspect, Threads, Wal};
@@ -127,7 +127,11 @@ fn gated(disk: &Arc<SimDisk>, gate: &Arc<Gate>) -> Arc<dyn Disk> {
     let gate = Arc::clone(gate);
     HookDisk::new(disk.process(), move |call| {
         let spare = std::thread::current().name() == Some("seawall-spare");
-        if spare && call.op == "write" && call.name.starts_with("00000001") && call.offset == u64::from(MIB) {
+        if spare
+            && call.op == CallOp::Write
+            && call.name.starts_with("00000001")
+            && call.offset == u64::from(MIB)
+        {
             gate.pass();
         }
         Ok(())
@@ -309,7 +313,7 @@ fn where_written_blocks_are_not_reserved_a_full_disk_is_an_error_not_a_hang() {
     let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let switch = Arc::clone(&full);
     let hooked = HookDisk::new(disk.process(), move |call| {
-        let zeros = call.op == "write" && call.offset >= u64::from(MIB) && call.len == 1 << 20;
+        let zeros = call.op == CallOp::Write && call.offset >= u64::from(MIB) && call.bytes.len() == 1 << 20;
         if zeros && switch.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(std::io::Error::from_raw_os_error(28));
         }

@@ -2,9 +2,9 @@
 
 mod harness;
 
-use harness::{Gate, HookDisk, Watchdog, env, ids, record, sleep_ms, small, spawned, stepped};
+use harness::{Gate, Watchdog, env, ids, record, sleep_ms, small, spawned, stepped};
 use seawall_wal::disk::Mode;
-use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
+use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use seawall_wal::step::Stepper;
 use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Threads, Wal};
 use std::future::Future;
@@ -24,7 +24,7 @@ fn the_directory_stays_locked_while_the_pipeline_works() {
     let options = Options { segment_bytes: 4 << 20, ..Options::default() };
     let hook = Arc::clone(&gate);
     let hooked = HookDisk::new(disk.process(), move |call| {
-        if on_spare_thread() && call.op == "write" && call.offset > 0 {
+        if on_spare_thread() && call.op == CallOp::Write && call.offset > 0 {
             hook.pass();
         }
         Ok(())
@@ -205,7 +205,7 @@ fn a_panic_of_the_pipeline_is_an_error_for_appends() {
     let _watchdog = Watchdog::new("panic of the pipeline");
     let disk = SimDisk::new(1, SimOptions::default());
     let hooked = HookDisk::new(disk.process(), move |call| {
-        assert!(!on_spare_thread() || call.op != "rename", "a bug in the pipeline");
+        assert!(!on_spare_thread() || call.op != CallOp::Rename, "a bug in the pipeline");
         Ok(())
     });
     let wal = Wal::create_in(env(hooked, Threads::Spawned), &small()).unwrap();

@@ -4,8 +4,8 @@
 
 mod harness;
 
-use harness::{HookDisk, Watchdog, env, ids, record, small, stepped};
-use seawall_wal::disk::sim::{SimDisk, SimOptions};
+use harness::{Watchdog, env, ids, record, small, stepped};
+use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Clock, Mode};
 use seawall_wal::{Backend, Class, Env, Error, Options, Threads, Wal};
 use std::io::{BufRead, BufReader};
@@ -104,7 +104,10 @@ fn a_panic_of_the_thread_that_writes_answers_everyone() {
     let writes = AtomicU64::new(0);
     let bomb = HookDisk::new(disk.process(), move |call| {
         let flusher = std::thread::current().name() == Some("seawall-flush");
-        assert!(!(flusher && call.op == "write" && writes.fetch_add(1, Ordering::Relaxed) == 2), "a bug");
+        assert!(
+            !(flusher && call.op == CallOp::Write && writes.fetch_add(1, Ordering::Relaxed) == 2),
+            "a bug"
+        );
         Ok(())
     });
     let wal = Wal::create_in(env(bomb, Threads::Spawned), &small()).unwrap();

@@ -1,13 +1,14 @@
 //! One test per promise that the random model does not reach: INV-4, INV-5, INV-7, INV-8, INV-9, INV-10.
 //! All on the simulated disk, on one thread, without chance except where a seed is named.
 
-use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, Random};
+use seawall_wal::disk::sim::{
+    FaultError, FaultOp, FaultRule, HookDisk, SimClock, SimDisk, SimOptions, SimRandom,
+};
+use seawall_wal::disk::{Disk, Mode, Random};
 use seawall_wal::look::{GroupKind, inspect};
 use seawall_wal::step::Stepper;
 use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Threads, Ticket, Wal};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::sync::{Arc, Mutex};
 
 const BLOCK: usize = 4096;
@@ -52,106 +53,33 @@ fn contents(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     names.map(|name| (name.clone(), disk.read_file(&name))).collect()
 }
 
-/// A disk that notes blocks to which a group was written and panics if one is written again.
-#[derive(Debug)]
-struct Watched {
-    disk: Arc<SimDisk>,
-    groups: Arc<Mutex<BTreeSet<(String, u64)>>>,
-}
-
-#[derive(Debug)]
-struct WatchedFile {
-    file: Arc<dyn DiskFile>,
-    name: String,
-    groups: Arc<Mutex<BTreeSet<(String, u64)>>>,
-}
-
-impl Disk for Watched {
-    fn location(&self) -> String {
-        self.disk.location()
-    }
-    fn mode(&self) -> Mode {
-        self.disk.mode()
-    }
-    fn block_size(&self) -> u32 {
-        self.disk.block_size()
-    }
-    fn list(&self) -> io::Result<Vec<(String, NameKind)>> {
-        self.disk.list()
-    }
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(name, access)?;
+/// A disk that notes in `groups` blocks to which a group was written and panics if one is written again.
+fn watched(disk: &SimDisk, groups: &Arc<Mutex<BTreeSet<(String, u64)>>>) -> Arc<dyn Disk> {
+    let groups = Arc::clone(groups);
+    HookDisk::new(disk.process(), move |call| {
         // Segments are written under both of their names.
-        let name = name.trim_end_matches(".new").trim_end_matches(".wal").to_owned();
-        Ok(Arc::new(WatchedFile { file, name, groups: Arc::clone(&self.groups) }))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.disk.sync()
-    }
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-    fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
-        self.disk.lock(name, holder)
-    }
-}
-
-impl DiskFile for WatchedFile {
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-    fn links(&self) -> io::Result<u64> {
-        self.file.links()
-    }
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.file.allocate(len)
-    }
-    fn written_end(&self, from: u64) -> io::Result<u64> {
-        self.file.written_end(from)
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
-    }
-    fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {
-        self.file.read_medium(buf, offset, len)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        let mut groups = self.groups.lock().unwrap();
-        for at in (offset..offset + buf.len() as u64).step_by(BLOCK) {
-            let block = (self.name.clone(), at);
+        let name = call.name.trim_end_matches(".new").trim_end_matches(".wal");
+        let mut groups = groups.lock().unwrap();
+        for at in (call.offset..call.offset + call.bytes.len() as u64).step_by(BLOCK) {
+            let block = (name.to_owned(), at);
             assert!(!groups.contains(&block), "INV-4: {block:?} is written again");
-            if buf.starts_with(b"SWGR") {
+            if call.bytes.starts_with(b"SWGR") {
                 groups.insert(block);
             }
         }
-        drop(groups);
-        self.file.write_at(buf, offset, durable)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-    fn drop_cache(&self) {
-        self.file.drop_cache();
-    }
+        Ok(())
+    })
 }
 
 #[test]
 fn inv_4_no_block_of_a_group_is_written_again() {
     let (disk, groups) = (sim(), Arc::default());
-    let watched =
-        || -> Arc<dyn Disk> { Arc::new(Watched { disk: disk.process(), groups: Arc::clone(&groups) }) };
     let mut written: Vec<Vec<u8>> = Vec::new();
     for life in 0..12u8 {
         let wal = if life == 0 {
-            Wal::create_in(env(watched()), &options()).unwrap()
+            Wal::create_in(env(watched(&disk, &groups)), &options()).unwrap()
         } else {
-            Wal::open_in(env(watched()), &options()).unwrap().0
+            Wal::open_in(env(watched(&disk, &groups)), &options()).unwrap().0
         };
         assert_eq!(payloads(&wal), written);
         for n in 0..9u8 {

@@ -4,11 +4,10 @@
 //! The calls on the disk are counted at the seam, for the whole log. What the kernel was asked for is counted
 //! from outside where it lets us: reads and writes by the process's own record, sleeps by its context switches.
 
-use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, DiskLock, NameKind};
+use seawall_wal::disk::sim::HookDisk;
 use seawall_wal::disk::{Mode, PosixDisk, SystemClock, SystemRandom};
 use seawall_wal::{Batch, Class, Env, Options, Threads, Wal};
 use std::fs;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,105 +22,9 @@ struct Calls {
 }
 
 impl Calls {
-    fn other<T>(&self, result: T) -> T {
-        self.others.fetch_add(1, Ordering::SeqCst);
-        result
-    }
-
     /// So far: durable writes, and everything else.
     fn counts(&self) -> (u64, u64) {
         (self.durable_writes.load(Ordering::SeqCst), self.others.load(Ordering::SeqCst))
-    }
-}
-
-/// A disk whose calls are counted.
-#[derive(Debug)]
-struct Counted<T> {
-    inner: T,
-    calls: Arc<Calls>,
-}
-
-impl Disk for Counted<PosixDisk> {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-
-    fn mode(&self) -> Mode {
-        self.inner.mode()
-    }
-
-    fn block_size(&self) -> u32 {
-        self.inner.block_size()
-    }
-
-    fn list(&self) -> io::Result<Vec<(String, NameKind)>> {
-        self.calls.other(self.inner.list())
-    }
-
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        let inner = self.calls.other(self.inner.open(name, access))?;
-        Ok(Arc::new(Counted { inner, calls: Arc::clone(&self.calls) }))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.calls.other(self.inner.rename(from, to))
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.calls.other(self.inner.remove(name))
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.calls.other(self.inner.sync())
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.calls.other(self.inner.free_bytes())
-    }
-
-    fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
-        self.calls.other(self.inner.lock(name, holder))
-    }
-}
-
-impl DiskFile for Counted<Arc<dyn DiskFile>> {
-    fn len(&self) -> io::Result<u64> {
-        self.calls.other(self.inner.len())
-    }
-
-    fn links(&self) -> io::Result<u64> {
-        self.calls.other(self.inner.links())
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.calls.other(self.inner.allocate(len))
-    }
-
-    fn written_end(&self, from: u64) -> io::Result<u64> {
-        self.calls.other(self.inner.written_end(from))
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.calls.other(self.inner.read_at(buf, offset))
-    }
-
-    fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {
-        self.calls.other(self.inner.read_medium(buf, offset, len))
-    }
-
-    fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        let count = if durable { &self.calls.durable_writes } else { &self.calls.others };
-        count.fetch_add(1, Ordering::SeqCst);
-        self.inner.write_at(buf, offset, durable)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.calls.other(self.inner.sync())
-    }
-
-    fn drop_cache(&self) {
-        self.inner.drop_cache();
-        self.calls.other(());
     }
 }
 
@@ -140,9 +43,14 @@ fn a_lone_durable_append_is_one_write() {
         println!("no direct I/O on this file system: not run");
         return;
     };
-    let disk = Counted { inner, calls: Arc::clone(&calls) };
+    let counted = Arc::clone(&calls);
+    let disk = HookDisk::new(Arc::new(inner), move |call| {
+        let count = if call.durable { &counted.durable_writes } else { &counted.others };
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    });
     let env = Env {
-        disk: Arc::new(disk),
+        disk,
         clock: Arc::new(SystemClock::new()),
         random: Arc::new(SystemRandom),
         threads: Threads::Spawned,

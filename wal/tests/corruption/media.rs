@@ -1,7 +1,7 @@
 //! What a log lies on: the simulated disk, or a real directory opened with one of the backends.
 
-use crate::harness::{HookDisk, env, stepped};
-use seawall_wal::disk::sim::SimDisk;
+use crate::harness::{env, stepped};
+use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk};
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
 use seawall_wal::{Backend, Env, Error, Options, Report, Threads, Wal};
 use std::collections::BTreeMap;
@@ -198,7 +198,10 @@ impl Media {
                 let count = Arc::new(AtomicU64::new(0));
                 let seen = Arc::clone(&count);
                 let dies = HookDisk::new(self.disk(), move |call| {
-                    let changes = !(call.op == "open" && call.name.ends_with(".wal"));
+                    let changes = match call.op {
+                        CallOp::Open => !call.name.ends_with(".wal"),
+                        op => op != CallOp::Read && op != CallOp::Other,
+                    };
                     match changes && seen.fetch_add(1, Ordering::SeqCst) + 1 >= n {
                         true => Err(io::Error::other("dead")),
                         false => Ok(()),

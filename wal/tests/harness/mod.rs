@@ -1,16 +1,11 @@
-//! What the tests of this folder share: environments, records with known content, a disk that calls a
-//! hook before every operation, and a watchdog.
+//! What the tests of this folder share: environments, records with known content, a gate for threads, and a
+//! watchdog.
 
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
 use seawall_wal::disk::sim::{SimDisk, SimRandom};
-use seawall_wal::disk::{
-    AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, Ring, SystemClock, {Access, Clock},
-};
+use seawall_wal::disk::{Clock, Disk, SystemClock};
 use seawall_wal::{Batch, Env, Error, Lsn, Options, Threads, Wal};
-use std::fmt;
-use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -92,138 +87,6 @@ pub fn try_ids(wal: &Wal) -> Result<Vec<u64>, Error> {
             Ok(id)
         })
         .collect()
-}
-
-/// An operation that is about to be carried out.
-#[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
-    pub op: &'static str,
-    /// The name under which the file was opened.
-    pub name: &'a str,
-    pub offset: u64,
-    pub len: usize,
-}
-
-type Hook = dyn Fn(Call<'_>) -> io::Result<()> + Send + Sync;
-
-/// A disk that asks `hook` before each operation; it may delay the caller, or fail it.
-pub struct HookDisk {
-    inner: Arc<dyn Disk>,
-    hook: Arc<Hook>,
-}
-
-impl HookDisk {
-    pub fn new(
-        inner: Arc<dyn Disk>,
-        hook: impl Fn(Call<'_>) -> io::Result<()> + Send + Sync + 'static,
-    ) -> Arc<HookDisk> {
-        Arc::new(HookDisk { inner, hook: Arc::new(hook) })
-    }
-
-    fn ask(&self, op: &'static str, name: &str) -> io::Result<()> {
-        (self.hook)(Call { op, name, offset: 0, len: 0 })
-    }
-}
-
-impl fmt::Debug for HookDisk {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("HookDisk")
-    }
-}
-
-impl Disk for HookDisk {
-    fn location(&self) -> String {
-        self.inner.location()
-    }
-    fn mode(&self) -> Mode {
-        self.inner.mode()
-    }
-    fn block_size(&self) -> u32 {
-        self.inner.block_size()
-    }
-    fn list(&self) -> io::Result<Vec<(String, NameKind)>> {
-        self.inner.list()
-    }
-    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
-        self.ask("open", name)?;
-        let inner = self.inner.open(name, access)?;
-        Ok(Arc::new(HookFile { inner, name: name.to_owned(), hook: Arc::clone(&self.hook) }))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.ask("rename", from)?;
-        self.inner.rename(from, to)
-    }
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.ask("remove", name)?;
-        self.inner.remove(name)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.ask("sync directory", "")?;
-        self.inner.sync()
-    }
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
-    }
-    fn ring(&self, depth: usize) -> io::Result<Box<dyn Ring>> {
-        self.inner.ring(depth)
-    }
-    fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
-        self.inner.lock(name, holder)
-    }
-}
-
-struct HookFile {
-    inner: Arc<dyn DiskFile>,
-    name: String,
-    hook: Arc<Hook>,
-}
-
-impl HookFile {
-    fn ask(&self, op: &'static str, offset: u64, len: usize) -> io::Result<()> {
-        (self.hook)(Call { op, name: &self.name, offset, len })
-    }
-}
-
-impl fmt::Debug for HookFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
-impl DiskFile for HookFile {
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-    fn links(&self) -> io::Result<u64> {
-        self.inner.links()
-    }
-    fn allocate(&self, len: u64) -> io::Result<()> {
-        self.ask("allocate", 0, 0)?;
-        self.inner.allocate(len)
-    }
-    fn written_end(&self, from: u64) -> io::Result<u64> {
-        self.inner.written_end(from)
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(buf, offset)
-    }
-    fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {
-        self.inner.read_medium(buf, offset, len)
-    }
-    fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        self.ask("write", offset, buf.len())?;
-        self.inner.write_at(buf, offset, durable)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.ask("sync", 0, 0)?;
-        self.inner.sync()
-    }
-    fn drop_cache(&self) {
-        self.inner.drop_cache();
-    }
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.inner.descriptor()
-    }
 }
 
 /// A gate in the way of some operation: closed until opened.

@@ -25,11 +25,13 @@ mod clock;
 mod disk;
 mod fault;
 mod file;
+mod hook;
 mod inode;
 mod state;
 
 pub use clock::{SimClock, SimRandom};
 pub use fault::{FaultError, FaultOp, FaultRule};
+pub use hook::{Call, CallOp, HookDisk};
 
 use super::Mode;
 use fault::Dead;

@@ -1,0 +1,216 @@
+//! A disk that tells a test of every call before it is made.
+//!
+//! Place: between the log and a simulated or a real disk. The hook may note the call, hold up the thread that makes it,
+//! or fail it; it is called without a lock. Fails with what the hook says, or as the disk below does.
+
+use crate::disk::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind};
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+/// What a call does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CallOp {
+    /// `open`, however.
+    Open,
+    /// `rename`; the name is the old one.
+    Rename,
+    /// `remove`.
+    Remove,
+    /// `Disk::sync`.
+    DirSync,
+    /// `allocate`.
+    Allocate,
+    /// `read_at` and `read_medium`.
+    Read,
+    /// `write_at`.
+    Write,
+    /// `DiskFile::sync`.
+    Sync,
+    /// A question about the disk, the directory or a file, or taking the lock.
+    Other,
+}
+
+/// A call that is about to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// What it does.
+    pub op: CallOp,
+    /// The name under which the file was opened; empty for the directory.
+    pub name: &'a str,
+    /// Where a read or write begins.
+    pub offset: u64,
+    /// What is written.
+    pub bytes: &'a [u8],
+    /// Whether a write is to be durable when it returns.
+    pub durable: bool,
+}
+
+impl<'a> Call<'a> {
+    fn new(op: CallOp, name: &'a str) -> Call<'a> {
+        Call { op, name, offset: 0, bytes: &[], durable: false }
+    }
+}
+
+type Hook = dyn Fn(Call<'_>) -> io::Result<()> + Send + Sync;
+
+/// A disk that asks a hook before each call. It has no ring and no maps, so that everything comes by.
+pub struct HookDisk {
+    inner: Arc<dyn Disk>,
+    hook: Arc<Hook>,
+}
+
+struct HookFile {
+    inner: Arc<dyn DiskFile>,
+    name: String,
+    hook: Arc<Hook>,
+}
+
+impl HookDisk {
+    /// `inner`, with `hook` before every call.
+    pub fn new(
+        inner: Arc<dyn Disk>,
+        hook: impl Fn(Call<'_>) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Arc<HookDisk> {
+        Arc::new(HookDisk { inner, hook: Arc::new(hook) })
+    }
+
+    fn ask(&self, op: CallOp, name: &str) -> io::Result<()> {
+        (self.hook)(Call::new(op, name))
+    }
+}
+
+impl fmt::Debug for HookDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HookDisk").field(&self.inner).finish()
+    }
+}
+
+impl Disk for HookDisk {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    fn mode(&self) -> Mode {
+        self.inner.mode()
+    }
+
+    fn block_size(&self) -> u32 {
+        self.inner.block_size()
+    }
+
+    fn list(&self) -> io::Result<Vec<(String, NameKind)>> {
+        self.ask(CallOp::Other, "")?;
+        self.inner.list()
+    }
+
+    fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        self.ask(CallOp::Open, name)?;
+        let inner = self.inner.open(name, access)?;
+        Ok(Arc::new(HookFile { inner, name: name.to_owned(), hook: Arc::clone(&self.hook) }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.ask(CallOp::Rename, from)?;
+        self.inner.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.ask(CallOp::Remove, name)?;
+        self.inner.remove(name)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.ask(CallOp::DirSync, "")?;
+        self.inner.sync()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.ask(CallOp::Other, "")?;
+        self.inner.free_bytes()
+    }
+
+    fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
+        self.ask(CallOp::Other, name)?;
+        self.inner.lock(name, holder)
+    }
+
+    fn lock_for_reading(&self, name: &str) -> io::Result<Result<Option<Box<dyn DiskLock>>, String>> {
+        self.ask(CallOp::Other, name)?;
+        self.inner.lock_for_reading(name)
+    }
+}
+
+impl HookFile {
+    fn call(&self, op: CallOp) -> Call<'_> {
+        Call::new(op, &self.name)
+    }
+
+    fn ask(&self, op: CallOp) -> io::Result<()> {
+        (self.hook)(self.call(op))
+    }
+}
+
+impl fmt::Debug for HookFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HookFile").field(&self.inner).finish()
+    }
+}
+
+impl DiskFile for HookFile {
+    fn len(&self) -> io::Result<u64> {
+        self.ask(CallOp::Other)?;
+        self.inner.len()
+    }
+
+    fn links(&self) -> io::Result<u64> {
+        self.ask(CallOp::Other)?;
+        self.inner.links()
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        self.ask(CallOp::Allocate)?;
+        self.inner.allocate(len)
+    }
+
+    fn written_end(&self, from: u64) -> io::Result<u64> {
+        self.ask(CallOp::Other)?;
+        self.inner.written_end(from)
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        (self.hook)(Call { offset, ..self.call(CallOp::Read) })?;
+        self.inner.read_at(buf, offset)
+    }
+
+    fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {
+        (self.hook)(Call { offset, ..self.call(CallOp::Read) })?;
+        self.inner.read_medium(buf, offset, len)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
+        (self.hook)(Call { offset, bytes: buf, durable, ..self.call(CallOp::Write) })?;
+        self.inner.write_at(buf, offset, durable)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.ask(CallOp::Sync)?;
+        self.inner.sync()
+    }
+
+    fn drop_cache(&self) {
+        // Nothing that could fail.
+        let _ = self.ask(CallOp::Other);
+        self.inner.drop_cache();
+    }
+
+    fn distrust_cache(&self) {
+        let _ = self.ask(CallOp::Other);
+        self.inner.distrust_cache();
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.descriptor()
+    }
+}
