@@ -107,11 +107,11 @@ fn wrong_pieces_are_refused_and_change_nothing() {
 fn forged(piece: &Piece, change: impl FnOnce(&mut Vec<u8>)) -> Piece {
     let mut bytes = piece.encode();
     change(&mut bytes);
-    let body = crc32c::crc32c(&bytes[36..]).to_le_bytes();
+    let body = crc_fast::crc32_iscsi(&bytes[36..]).to_le_bytes();
     let len = (bytes.len() as u32 - 36).to_le_bytes();
     bytes[24..28].copy_from_slice(&len);
     bytes[28..32].copy_from_slice(&body);
-    let head = crc32c::crc32c(&bytes[..32]).to_le_bytes();
+    let head = crc_fast::crc32_iscsi(&bytes[..32]).to_le_bytes();
     bytes[32..36].copy_from_slice(&head);
     Piece::decode(&bytes).unwrap()
 }

@@ -171,7 +171,7 @@ fn read(
                 Err(seawall_wal::Error::Corrupt { .. }) => wal.read_damaged_at(from, &mut payload)?,
                 read => read?,
             }
-            if crc32c::crc32c(&payload) != at.crc && !mutant("moved_entry_unchecked") {
+            if crc_fast::crc32_iscsi(&payload) != at.crc && !mutant("moved_entry_unchecked") {
                 let at = Lsn::new(at.segment, at.offset);
                 damaged.get_or_insert(Error::DamagedEntry { group, index, term, at });
                 continue;

@@ -162,7 +162,7 @@ fn patch(path: &Path, at: u64, bytes: &[u8]) {
     file.write_all_at(bytes, at).unwrap();
     let mut head = [0; 60];
     file.read_exact_at(&mut head, 0).unwrap();
-    file.write_all_at(&crc32c::crc32c(&head).to_le_bytes(), 60).unwrap();
+    file.write_all_at(&crc_fast::crc32_iscsi(&head).to_le_bytes(), 60).unwrap();
 }
 
 #[test]

@@ -84,7 +84,7 @@ fn part(wal: &Wal, at: Location, end: Lsn) -> Option<Vec<u8>> {
     if !bytes.is_empty() {
         wal.read_at(Lsn::new(at.segment, at.offset), &mut bytes).ok()?;
     }
-    (crc32c::crc32c(&bytes) == at.crc).then_some(bytes)
+    (crc_fast::crc32_iscsi(&bytes) == at.crc).then_some(bytes)
 }
 
 fn apply(footer: &Footer<'_>, smalls: &[Small], replay: &mut Replay, at: Lsn, uses: &mut Uses) -> Result<()> {

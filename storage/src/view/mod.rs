@@ -205,7 +205,7 @@ impl Place {
     }
 
     fn checks(&self, stored: &[u8]) -> bool {
-        crc32c::crc32c(stored) == self.at.crc || mutant("payload_unchecked_when_read")
+        crc_fast::crc32_iscsi(stored) == self.at.crc || mutant("payload_unchecked_when_read")
     }
 
     fn damaged(&self, group: GroupId) -> Error {

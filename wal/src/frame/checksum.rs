@@ -6,10 +6,20 @@
 
 use crate::mutant::mutant;
 use crate::types::Lsn;
+use crc_fast::{CrcAlgorithm, Digest};
 
 /// CRC-32C (Castagnoli) of `bytes`.
 pub fn crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
+    crc_fast::crc32_iscsi(bytes)
+}
+
+/// CRC-32C of `pieces`, one behind the other.
+pub fn crc_of<const N: usize>(pieces: [&[u8]; N]) -> u32 {
+    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
+    pieces.iter().for_each(|piece| digest.update(piece));
+    #[expect(clippy::cast_possible_truncation, reason = "of a checksum of 32 bits the rest is 0")]
+    let sum = digest.finalize() as u32;
+    sum
 }
 
 /// What is mixed into the checksum of bytes at `lsn` in a segment with `salt`: the low half of the
@@ -32,6 +42,7 @@ mod tests {
     #[test]
     fn check_value_of_the_polynomial() {
         assert_eq!(crc(b"123456789"), 0xE306_9283);
+        assert_eq!(crc_of([&b"1234"[..], b"", b"56789"]), 0xE306_9283);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! [`Batch`] builds a record and computes its checksums on the caller's thread; [`RecordRef`] is one read
 //! back. Neither trusts a length before it is checked.
 
-use super::checksum::{crc, seed};
+use super::checksum::{crc, crc_of, seed};
 use super::layout::{PART_BYTES, RECORD_HEADER_BYTES, RawPart, RawRecordHeader};
 use crate::mutant::mutant;
 use crate::types::{Class, Lsn, len32};
@@ -128,9 +128,7 @@ impl Batch {
     /// The checksum of header, `meta` and table, before it is tied to a place. Costs one pass over them.
     pub fn head_crc(&self, class: Class) -> u32 {
         let header = self.header(class);
-        let mut sum = crc32c::crc32c(&header.as_bytes()[4..]);
-        sum = crc32c::crc32c_append(sum, &self.meta);
-        crc32c::crc32c_append(sum, &self.table)
+        crc_of([&header.as_bytes()[4..], &self.meta, &self.table])
     }
 
     /// Hands the record's bytes to `put` in order, with the checksum `head_crc` tied to `salt` and `lsn`.

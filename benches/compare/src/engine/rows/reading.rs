@@ -235,7 +235,7 @@ impl Bare {
         let file = File::create_new(path).with_context(|| format!("create {}", path.display()))?;
         let mut frame = Vec::with_capacity(FRAME_HEADER_BYTES + data.len());
         frame.extend_from_slice(&u32::try_from(data.len())?.to_le_bytes());
-        frame.extend_from_slice(&crc32c::crc32c(data).to_le_bytes());
+        frame.extend_from_slice(&crc_fast::crc32_iscsi(data).to_le_bytes());
         frame.extend_from_slice(data);
         let mut out = std::io::BufWriter::with_capacity(PIECE_BYTES, &file);
         for _ in 0..sizes.groups * sizes.entries {
@@ -265,7 +265,7 @@ impl Bare {
             let word = |at: usize| buffer[at..at + 4].try_into().map(u32::from_le_bytes);
             let (length, crc) = (usize::try_from(word(rest)?)?, word(rest + 4)?);
             let entry = buffer.slice(rest + FRAME_HEADER_BYTES..rest + FRAME_HEADER_BYTES + length);
-            ensure!(crc32c::crc32c(&entry) == crc, "a frame of the bare file does not check");
+            ensure!(crc_fast::crc32_iscsi(&entry) == crc, "a frame of the bare file does not check");
             entries.push(entry);
             rest += FRAME_HEADER_BYTES + length;
         }
