@@ -73,6 +73,10 @@ pub struct Options {
     pub queue_bytes: u32,
     /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 32.
     pub in_flight: u32,
+    /// Longest time that a thread that waits lets others run before it sleeps, in microseconds, 0 to 10,000. Of no
+    /// weight on devices of which a write takes more than a third of it, or while others want the
+    /// processors. 0 where threads that wait must use none, such as below a quota. Default 1000.
+    pub patience_us: u32,
     /// Milliseconds without appends after which lazy records are written and a mark ends the burst,
     /// 1 to 60,000. Default 50.
     pub idle_ms: u32,
@@ -96,6 +100,7 @@ impl Default for Options {
             group_bytes: 1 << 20,
             queue_bytes: 64 << 20,
             in_flight: 32,
+            patience_us: 1000,
             idle_ms: 50,
             suspect: Suspect::Refuse,
             verify_on_open: false,
@@ -136,6 +141,7 @@ impl Options {
             ("group_bytes", self.group_bytes, 4096, 64 << 20),
             ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
             ("in_flight", self.in_flight, 1, 64),
+            ("patience_us", self.patience_us, 0, 10_000),
             ("idle_ms", self.idle_ms, 1, 60_000),
         ];
         for (option, value, min, max) in ranges {

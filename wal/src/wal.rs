@@ -257,7 +257,7 @@ impl Wal {
 
     /// The segment that the next record goes to, at the earliest.
     pub fn active_segment(&self) -> u32 {
-        self.log.core().segment().sequence
+        self.log.active_segment()
     }
 
     /// Numbers since open.

@@ -38,9 +38,13 @@ fn explore(runs: usize, model: fn()) {
     Runner::new(PctScheduler::new_from_seed(2, 4, runs), config).run(model);
 }
 
-/// A clock that goes on with every look: each pause is long enough for the log to be idle, each write slow.
-#[derive(Debug, Default)]
-struct Ticking(AtomicU64);
+/// A clock that goes on with every look, by a millisecond: each pause is long enough for the log to be idle, each write
+/// slow; or by a microsecond: writes are fast, and who waits for them lets others run before it sleeps.
+#[derive(Debug)]
+struct Ticking {
+    now_ns: AtomicU64,
+    step_ns: u64,
+}
 
 impl Clock for Ticking {
     fn wall_ms(&self) -> u64 {
@@ -48,7 +52,7 @@ impl Clock for Ticking {
     }
 
     fn now_ns(&self) -> u64 {
-        self.0.fetch_add(1_000_000, Ordering::Relaxed)
+        self.now_ns.fetch_add(self.step_ns, Ordering::Relaxed)
     }
 }
 
@@ -102,7 +106,12 @@ impl Model {
         let mode = if chance() { Mode::Direct } else { Mode::Buffered };
         let disk = SimDisk::new(1, SimOptions { mode, ..SimOptions::default() });
         let watched = Arc::new(Watched::new(Arc::clone(&disk)));
-        let clock: Arc<dyn Clock> = if chance() { Arc::new(Ticking::default()) } else { Arc::new(Frozen) };
+        let ticking = |step_ns| Arc::new(Ticking { now_ns: AtomicU64::new(0), step_ns });
+        let clock: Arc<dyn Clock> = match (chance(), chance()) {
+            (true, true) => ticking(1_000_000),
+            (true, false) => ticking(1000),
+            (false, _) => Arc::new(Frozen),
+        };
         let random = Arc::new(SimRandom::new(1));
         let env = Env { disk: Arc::clone(&watched) as Arc<_>, clock, random, threads };
         let wal = Wal::create_in(env, options).expect("a log");

@@ -16,6 +16,7 @@ use crate::queue::{Flight, Group, Pool};
 use crate::segment::Segment;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
+use crate::sync::AtomicU32;
 use crate::types::{Class, GroupKind, Lsn, len32, round_up};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -47,6 +48,8 @@ pub(crate) struct Limits {
     pub(crate) group_bytes: u32,
     pub(crate) queue_bytes: u64,
     pub(crate) in_flight: usize,
+    /// Longest time that a thread yields before it sleeps.
+    pub(crate) patience_ns: u64,
     /// Whether a completed write is durable (direct), or needs a sync.
     pub(crate) durable_writes: bool,
 }
@@ -90,6 +93,8 @@ pub(crate) struct Core {
     pub(super) shelf: Arc<Shelf>,
     /// Segment and offset of the next group to be started.
     pub(super) segment: Arc<Segment>,
+    /// Mirror of the segment's number, for who asks without the lock.
+    pub(super) active: Arc<AtomicU32>,
     pub(super) offset: u32,
     pub(super) previous_end: Lsn,
     /// What the footer of the segment will hold.
@@ -157,6 +162,7 @@ impl Core {
             limits,
             clock,
             shelf,
+            active: Arc::new(AtomicU32::new(start.segment.sequence)),
             segment: start.segment,
             offset: start.offset,
             previous_end: start.previous_end,
@@ -315,6 +321,7 @@ impl Core {
             self.previous_end = Lsn::new(self.segment.sequence, self.offset);
         }
         self.segment = Arc::clone(&next);
+        self.active.store(next.sequence, Ordering::Release);
         self.offset = self.limits.block_bytes;
         self.footer_bytes = 0;
         self.entered.push((self.previous_end, next));

@@ -97,7 +97,7 @@ impl Log {
             let seen = self.flusher.seen();
             let busy = rail.as_ref().map_or(0, |rail| rail.busy());
             let next = {
-                let mut core = self.core();
+                let mut core = self.gathered();
                 let next = core.drive(busy);
                 self.note_issuable(&core);
                 next

@@ -190,6 +190,23 @@ impl Core {
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
     }
 
+    /// Whether others are likely to append soon to the group that would be written now.
+    pub(crate) fn expects_more(&self) -> bool {
+        let expects = || self.pace.expects_more(self.filled(), self.flight.records());
+        let idle = self.failure.is_none() && self.queued.is_empty() && self.flight.writing() == 0;
+        idle && !self.pace.slow() && self.may_write() && expects()
+    }
+
+    /// Records in the group being filled.
+    pub(crate) fn filled(&self) -> u32 {
+        self.filling.as_ref().map_or(0, |g| g.record_count)
+    }
+
+    /// For how long threads let others run before they sleep.
+    pub(crate) fn patience_ns(&self) -> u64 {
+        self.pace.patience_ns(self.limits.patience_ns)
+    }
+
     /// As [`Core::next_io`], for a thread that waits: nothing while the driver is at work.
     pub(crate) fn lead(&mut self) -> Option<Io> {
         if self.left_to_driver() { None } else { self.next_io() }

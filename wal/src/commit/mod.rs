@@ -13,8 +13,10 @@ mod flusher;
 mod io;
 mod issue;
 mod pace;
+mod patience;
 mod ticket;
 mod waiters;
+mod waiting;
 
 pub use self::core::Sealer;
 pub(crate) use self::core::{Blocked, Core, Driver, Limits, Start};
@@ -24,12 +26,13 @@ pub(crate) use flusher::{Next, Patrol};
 pub(crate) use io::Io;
 pub use ticket::Ticket;
 
-use crate::disk::RingWaker;
+use crate::disk::{Clock, RingWaker};
 use crate::error::Error;
 use crate::frame::Batch;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Futex, Mutex, MutexGuard};
 use crate::types::{Class, Lsn};
 use issue::Wake;
+use patience::Patience;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -91,11 +94,14 @@ struct Outbox {
 #[derive(Debug)]
 pub(crate) struct Log {
     core: Mutex<Core>,
-    /// Mirror of the core's watermark.
+    /// Mirrors of the core's watermark, and of the number of its segment.
     durable: AtomicU64,
+    active: Arc<AtomicU32>,
     /// Whether an operation could be issued when the core's lock was last released by someone who changed
     /// that: spares waiters the lock when there is nothing for them to lead.
     issuable: AtomicBool,
+    patience: Patience,
+    clock: Arc<dyn Clock>,
     words: [Word; WORDS],
     flusher: Word,
     /// The flusher waits in its ring, where its word does not reach it.
@@ -125,6 +131,9 @@ impl Log {
     pub(crate) fn new(core: Core) -> Log {
         let durable = AtomicU64::new(core.watermark().as_u64());
         Log {
+            patience: Patience::default(),
+            clock: Arc::clone(&core.clock),
+            active: Arc::clone(&core.active),
             core: Mutex::new(core),
             durable,
             issuable: AtomicBool::new(false),
@@ -144,6 +153,11 @@ impl Log {
     /// End of the durable prefix.
     pub(crate) fn durable(&self) -> Lsn {
         Lsn::from_u64(self.durable.load(Ordering::Acquire))
+    }
+
+    /// The segment that the next record goes to, at the earliest: it may have gone on since.
+    pub(crate) fn active_segment(&self) -> u32 {
+        self.active.load(Ordering::Acquire)
     }
 
     /// Enqueues one record; `Blocked` if it has to wait.
@@ -166,41 +180,6 @@ impl Log {
         Ok(Ticket::new(Arc::clone(self), placed, class))
     }
 
-    /// Has group `group` written although all of it may wait: somebody waits for it after all.
-    fn want(&self, group: u64) {
-        let mut core = self.core.lock();
-        core.want(group);
-        self.note_and_unlock(core);
-    }
-
-    /// Blocks until the record at `lsn` in group `group` is durable.
-    pub(crate) fn wait(&self, lsn: Lsn, group: u64) -> Result<(), Error> {
-        let word = self.word(group);
-        loop {
-            let seen = word.seen();
-            if self.durable() > lsn {
-                return Ok(());
-            }
-            if !self.issuable.load(Ordering::SeqCst) {
-                word.sleep(seen, None);
-                continue;
-            }
-            let mut core = self.core.lock();
-            if core.watermark() > lsn {
-                return Ok(());
-            }
-            if let Some(failure) = core.failure() {
-                return Err(failure.clone());
-            }
-            let io = core.lead();
-            self.note_and_unlock(core);
-            match io {
-                Some(io) => self.run(io),
-                None => word.sleep(seen, None),
-            }
-        }
-    }
-
     /// Carries out one operation, then tells everyone concerned.
     pub(crate) fn run(&self, io: Io) {
         let result = io.execute();
@@ -211,6 +190,7 @@ impl Log {
     pub(crate) fn complete(&self, io: Io, result: std::io::Result<()>) {
         let mut core = self.core.lock();
         let wake = core.complete(io, result);
+        self.patience.set_limit(core.patience_ns());
         let next = if core.call_driver(true) {
             Successor::Driver
         } else {
@@ -334,46 +314,6 @@ impl Log {
         drop(core);
         if wake {
             self.rouse();
-        }
-    }
-
-    /// Makes everything enqueued so far durable, lazy records included.
-    pub(crate) fn flush(&self) -> Result<Lsn, Error> {
-        let (lsn, group) = {
-            let mut core = self.core.lock();
-            if let Some(failure) = core.failure() {
-                return Err(failure.clone());
-            }
-            let last = core.want_all();
-            self.note_and_unlock(core);
-            last
-        };
-        if !lsn.is_zero() {
-            self.wait(lsn, group)?;
-        }
-        Ok(self.durable())
-    }
-
-    /// Sleeps until the oldest group in memory made progress, or leads.
-    pub(crate) fn wait_for_space(&self) {
-        let mut core = self.core.lock();
-        if let Some(io) = core.lead() {
-            drop(core);
-            return self.run(io);
-        }
-        let Some(oldest) = core.oldest() else { return };
-        // Groups that will never be durable wake nobody again.
-        if core.failure().is_some() {
-            return;
-        }
-        core.want_all();
-        let word = self.word(oldest);
-        let seen = word.seen();
-        let retry = core.lead();
-        self.note_and_unlock(core);
-        match retry {
-            Some(io) => self.run(io),
-            None => word.sleep(seen, None),
         }
     }
 

@@ -16,6 +16,10 @@ const PROBE: u32 = 2048;
 /// Groups over which one way of writing is measured at a time.
 const WINDOW: u32 = 128;
 
+/// Records of a group that is not split for which a thread that writes it waits, at most: for more to come takes as
+/// long as writing them.
+const GATHERED_MAX: u32 = 32;
+
 /// Windows at first, while both ways take turns.
 const FIRST: u32 = 8;
 
@@ -112,6 +116,25 @@ impl Pace {
         };
     }
 
+    /// For how long a thread that waits lets others run before it sleeps, at most `most_ns`: as long as a few
+    /// writes take. Not at all if that is more, or unknown.
+    pub(super) fn patience_ns(&self, most_ns: u64) -> u64 {
+        let writes_ns = self.fastest_ns.saturating_mul(3);
+        if writes_ns > most_ns { 0 } else { writes_ns }
+    }
+
+    /// Whether more threads take part than those whose `records` wait to be written, with `in_flight` written
+    /// and not yet durable: others are about to append.
+    pub(super) fn expects_more(&self, records: u32, in_flight: u32) -> bool {
+        let crowd = self.crowd[0].max(self.crowd[1]);
+        let enough = if self.splitting {
+            self.split(records)
+        } else {
+            records.saturating_add(in_flight) >= crowd.min(GATHERED_MAX)
+        };
+        records > 0 && crowd > 1 && !enough
+    }
+
     /// Side by side no group is alone any more, so now and then one has to be, or this would never change.
     pub(super) fn slow(&self) -> bool {
         self.fastest_ns != u64::MAX && self.fastest_ns >= SLOW_NS && self.since < PROBE
@@ -159,6 +182,28 @@ mod tests {
         }
         assert!(pace.split(2) && !pace.split(1), "a crowd that went is forgotten");
         assert!(!Pace { splitting: true, ..Pace::default() }.split(1));
+    }
+
+    #[test]
+    fn a_group_is_written_once_those_that_take_part_have_come() {
+        let mut pace = Pace::default();
+        assert!(!pace.expects_more(1, 0), "nobody else is known");
+        pace.issue(16);
+        assert!(pace.expects_more(15, 0) && !pace.expects_more(16, 0) && !pace.expects_more(12, 4));
+        assert!(!pace.expects_more(0, 0), "nothing to write");
+        pace.issue(100);
+        assert!(pace.expects_more(31, 0) && !pace.expects_more(32, 0));
+        let mut split = Pace { splitting: true, ..Pace::default() };
+        split.issue(16);
+        assert!(split.expects_more(6, 0) && !split.expects_more(7, 0));
+    }
+
+    #[test]
+    fn patience_is_as_long_as_a_few_writes() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.patience_ns(1_000_000), 0, "nothing is known");
+        pace.observe(1, 0, 100_000, true);
+        assert_eq!((pace.patience_ns(1_000_000), pace.patience_ns(200_000)), (300_000, 0));
     }
 
     #[test]

@@ -36,6 +36,9 @@ pub(crate) fn share_out<T: Send>(
     done.into_iter().map(|(_, made)| made).collect()
 }
 
+/// As often as a thread yields before it sleeps, where the clock does not move.
+pub(crate) const YIELDS_MAX: u32 = 4096;
+
 /// A word that threads sleep on until it changes.
 #[derive(Debug, Default)]
 pub(crate) struct Futex(AtomicU32);

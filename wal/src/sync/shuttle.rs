@@ -13,6 +13,9 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+/// As often as a thread yields before it sleeps.
+pub(crate) const YIELDS_MAX: u32 = 2;
+
 /// One after the other: what is shared out meets on nothing.
 pub(crate) fn share_out<T: Send>(
     _threads: usize,

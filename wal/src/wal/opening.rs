@@ -143,6 +143,7 @@ impl Wal {
             group_bytes: options.group_bytes,
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: options.in_flight as usize,
+            patience_ns: u64::from(options.patience_us) * 1000,
             durable_writes: env.disk.mode() == Mode::Direct,
         };
         let core = Core::new(

@@ -59,6 +59,7 @@ impl Wal {
             group_bytes: options.group_bytes,
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: 1,
+            patience_ns: 0,
             durable_writes: disk.mode() == Mode::Direct,
         };
         let start = Start {

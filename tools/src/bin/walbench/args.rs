@@ -134,6 +134,9 @@ pub(crate) struct RunArgs {
     /// Size of a segment of the log, and of the files of the floor and of the bare group commit
     #[arg(long, value_name = "SIZE", value_parser = parse_segment_bytes, default_value = "64MiB")]
     pub(crate) segment_bytes: u32,
+    /// Longest time that a thread of the log's rows yields before it sleeps, in microseconds; 0: it sleeps at once
+    #[arg(long, value_name = "US", default_value_t = seawall_wal::Options::default().patience_us)]
+    pub(crate) patience_us: u32,
     /// How the log and the bare group commit are written
     #[arg(long, value_enum, default_value_t = Strategy::Auto)]
     pub(crate) strategy: Strategy,
