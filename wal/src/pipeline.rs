@@ -12,7 +12,7 @@ use crate::frame::SegmentHeader;
 use crate::mutant::mutant;
 use crate::segment::{SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::shelf::Shelf;
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::Prior;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -239,6 +239,7 @@ impl Pipeline {
                 file,
                 written_to: AtomicU32::new(written_to),
                 map: LazyMap::default(),
+                left: AtomicBool::new(false),
             })
         };
         if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {

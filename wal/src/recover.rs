@@ -15,7 +15,7 @@ use crate::options::{OpenMode, Options};
 use crate::scan::untouched;
 use crate::segment::{Segment, file_name};
 use crate::survey::{Files, Surveyed};
-use crate::sync::{AtomicU32, share_out};
+use crate::sync::{AtomicBool, AtomicU32, share_out};
 use crate::types::Lsn;
 use crate::verdict::{Verdict, decide_fresh};
 use std::collections::BTreeMap;
@@ -249,6 +249,7 @@ fn open_live(
                 u32::try_from(written_to).unwrap_or(u32::MAX) & !(header.block_bytes - 1),
             ),
             map: LazyMap::default(),
+            left: AtomicBool::new(false),
         };
         segments.insert(found.sequence, Arc::new(segment));
     }

@@ -1,9 +1,10 @@
 //! Segment files: their names and numbers, and one that is open.
 
 use crate::disk::{DiskFile, LazyMap, Map};
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::Prior;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Highest number of a segment: leaves numbers for the next ones without an overflow.
 pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 3;
@@ -25,11 +26,21 @@ pub(crate) struct Segment {
     pub(crate) written_to: AtomicU32,
     /// All of it as memory, once it is read often.
     pub(crate) map: LazyMap,
+    /// The file was told that nobody writes to it any more.
+    pub(crate) left: AtomicBool,
 }
 
 impl Segment {
+    /// Nothing will be written to it any more: all of it is durable, and the log has left it.
+    pub(crate) fn leave(&self) {
+        if !self.left.load(Ordering::Relaxed) && !self.left.swap(true, Ordering::Relaxed) {
+            self.file.expect_reads();
+        }
+    }
+
     /// All of it as memory, if it was read often enough. The log must have left it.
     pub(crate) fn mapped(&self) -> Option<&Map> {
+        self.leave();
         self.map.get(&*self.file, u64::from(self.file_bytes))
     }
 }

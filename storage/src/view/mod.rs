@@ -27,6 +27,10 @@ const RUN_BYTES_MAX: usize = 1 << 20;
 /// Entries that are taken out of a map at a time.
 const MAPPED_RUN_MAX: usize = 64;
 
+/// Bytes of a map that are fetched before they are checked, at most, and of a line of the processor's cache.
+const FETCHED_MAX: usize = 128 << 10;
+const LINE_BYTES: usize = 64;
+
 /// Bytes between two payloads that are read along rather than skipped: a lone append leaves a block.
 const GAP_BYTES_MAX: u32 = 8 << 10;
 
@@ -101,7 +105,7 @@ fn read(
     mut maps: Option<Maps<'_>>,
     group: GroupId,
     places: &[Place],
-    each: &mut dyn FnMut(Entry) -> bool,
+    each: &mut impl FnMut(Entry) -> bool,
 ) -> Result<()> {
     let durable = wal.durable();
     let newest = places.iter().map(Place::lsn).max().unwrap_or(Lsn::ZERO);
@@ -111,26 +115,23 @@ fn read(
         tail.missed(places.len());
         Vec::new()
     };
-    // Entries that were read together with one before them.
-    let mut run = Vec::new().into_iter();
-    for (i, place) in places.iter().enumerate() {
-        let entry = if let Some(entry) = run.next() {
-            entry
-        } else if let Some(payload) = kept.get(i).cloned().flatten() {
-            Entry { index: place.index, term: place.term, payload }
+    let mut at = 0;
+    while let Some(place) = places.get(at) {
+        let (rest, kept) = (&places[at..], kept.get(at..).unwrap_or_default());
+        let read = if let Some(payload) = kept.first().cloned().flatten() {
+            let goes_on = each(Entry { index: place.index, term: place.term, payload });
+            Read { entries: 1, goes_on }
+        } else if let Some(map) = maps.as_mut().and_then(|maps| maps.segment(place)) {
+            let run = mapped_run(rest, kept);
+            fetch(&map, run);
+            sound(packer, group, run, (&map, 0), false, each)?
         } else {
-            let (rest, kept) = (&places[i..], kept.get(i..).unwrap_or_default());
-            let read = match maps.as_mut().and_then(|maps| maps.segment(place)) {
-                Some(map) => sound(packer, group, mapped_run(rest, kept), &map, 0, false)?,
-                None => read_run(wal, packer, group, &rest[..run_length(rest, kept, durable)])?,
-            };
-            run = read.into_iter();
-            let Some(entry) = run.next() else { break };
-            entry
+            read_run(wal, packer, group, &rest[..run_length(rest, kept, durable)], each)?
         };
-        if !each(entry) {
+        if !read.goes_on {
             break;
         }
+        at += read.entries;
     }
     Ok(())
 }
@@ -214,19 +215,17 @@ impl Place {
 
     /// The entry, given the bytes at its place, which are checked.
     fn entry(&self, packer: &Packer, group: GroupId, stored: Bytes) -> Result<Entry> {
-        if self.checks(&stored) { self.make(packer, group, stored) } else { Err(self.damaged(group)) }
+        if !self.checks(&stored) {
+            return Err(self.damaged(group));
+        }
+        let payload = if self.at.packed { self.unpack(packer, group, &stored)? } else { stored };
+        Ok(Entry { index: self.index, term: self.term, payload })
     }
 
-    /// The entry, given bytes that check.
-    fn make(&self, packer: &Packer, group: GroupId, stored: Bytes) -> Result<Entry> {
-        let (index, term, at) = (self.index, self.term, self.lsn());
-        let payload = if self.at.packed {
-            let raw = packer.unpack(&stored);
-            raw.map_err(|source| Error::Compressed { group, index, at, source })?
-        } else {
-            stored
-        };
-        Ok(Entry { index, term, payload })
+    /// What the bytes at its place, which check, are compressed from.
+    fn unpack(&self, packer: &Packer, group: GroupId, stored: &[u8]) -> Result<Bytes> {
+        let (index, at) = (self.index, self.lsn());
+        packer.unpack(stored).map_err(|source| Error::Compressed { group, index, at, source })
     }
 
     /// Where the payload ends in its segment.
@@ -262,8 +261,25 @@ fn mapped_run<'a>(places: &'a [Place], kept: &[Option<Bytes>]) -> &'a [Place] {
     &places[..count.max(1).min(places.len())]
 }
 
-/// The entries of `run` up to the first that does not check, which is an error if it is the first of all. Their
-/// bytes are in `bytes`, which starts at offset `from` of their segment.
+/// How many entries were read, at least one, and whether more are wanted.
+#[derive(Clone, Copy, Debug)]
+struct Read {
+    entries: usize,
+    goes_on: bool,
+}
+
+/// Has the processor bring in what `run` is to be checked with: a map's pages are cold, and one checksum after the
+/// other waits for each of its lines alone.
+fn fetch(map: &[u8], run: &[Place]) {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
+    let span = map.get(first.within(0).start..last.within(0).end).unwrap_or_default();
+    if span.len() <= FETCHED_MAX {
+        std::hint::black_box(span.iter().step_by(LINE_BYTES).fold(0, |sum, byte| sum ^ byte));
+    }
+}
+
+/// Hands over the entries of `run` up to the first that does not check, which is an error if it is the first of
+/// all. Their bytes are in `bytes`, which starts at offset `from` of their segment.
 ///
 /// All are checked before the first is made: one checksum right behind the other keeps the processor busy, with the
 /// making of entries between them it waits for each (2.4 against 1.5 GB/s for entries of 256 B).
@@ -271,29 +287,42 @@ fn sound(
     packer: &Packer,
     group: GroupId,
     run: &[Place],
-    bytes: &Bytes,
-    from: u32,
+    (bytes, from): (&Bytes, u32),
     copied: bool,
-) -> Result<Vec<Entry>> {
+    each: &mut impl FnMut(Entry) -> bool,
+) -> Result<Read> {
     let checks = |place: &&Place| bytes.get(place.within(from)).is_some_and(|stored| place.checks(stored));
     let sound = run.iter().take_while(checks).count();
     if let Some(first) = run.first().filter(|_| sound == 0) {
         return Err(first.damaged(group));
     }
-    let mut entries = Vec::with_capacity(sound);
-    for place in &run[..sound] {
-        let stored = bytes.slice(place.within(from));
-        // What is decompressed is in a buffer of its own anyhow.
-        let copied = copied && !place.at.packed;
-        let stored = if copied { Bytes::copy_from_slice(&stored) } else { stored };
-        entries.push(place.make(packer, group, stored)?);
+    // A clone's clones cost less than those of the first, which may still be alone.
+    let bytes = bytes.clone();
+    for (entries, place) in (1..).zip(&run[..sound]) {
+        let mut payload = bytes.slice(place.within(from));
+        if place.at.packed {
+            payload = place.unpack(packer, group, &payload)?;
+        } else if copied {
+            payload = Bytes::copy_from_slice(&payload);
+        }
+        if !each(Entry { index: place.index, term: place.term, payload }) {
+            return Ok(Read { entries, goes_on: false });
+        }
     }
-    Ok(entries)
+    Ok(Read { entries: sound, goes_on: true })
 }
 
-/// Reads the payloads of `run`, which lie in one segment in ascending order, and checks each.
-fn read_run(wal: &Wal, packer: &Packer, group: GroupId, run: &[Place]) -> Result<Vec<Entry>> {
-    let (Some(first), Some(last)) = (run.first(), run.last()) else { return Ok(Vec::new()) };
+/// Reads the payloads of `run`, which lie in one segment in ascending order, and hands over those that check.
+fn read_run(
+    wal: &Wal,
+    packer: &Packer,
+    group: GroupId,
+    run: &[Place],
+    each: &mut impl FnMut(Entry) -> bool,
+) -> Result<Read> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+        return Ok(Read { entries: 0, goes_on: false });
+    };
     let from = first.at.offset;
     let mut span = vec![0; usize::try_from(last.end() - from).unwrap_or(usize::MAX)];
     let read = match wal.read_at(first.lsn(), &mut span) {
@@ -307,13 +336,17 @@ fn read_run(wal: &Wal, packer: &Packer, group: GroupId, run: &[Place]) -> Result
             return Err(error.into());
         }
         // What lies between them is nobody's business: each for itself.
-        let alone = run.iter().map(|place| read_run(wal, packer, group, std::slice::from_ref(place)));
-        return Ok(alone.collect::<Result<Vec<_>>>()?.concat());
+        for (entries, place) in (1..).zip(run) {
+            if !read_run(wal, packer, group, std::slice::from_ref(place), each)?.goes_on {
+                return Ok(Read { entries, goes_on: false });
+            }
+        }
+        return Ok(Read { entries: run.len(), goes_on: true });
     }
     let payload = run.iter().map(Place::length).fold(0, usize::saturating_add);
     // One entry that is kept keeps all of the span, so a span that is mostly something else is left.
     let sparse = payload < span.len() / 4;
-    sound(packer, group, run, &Bytes::from(span), from, sparse)
+    sound(packer, group, run, (&Bytes::from(span), from), sparse, each)
 }
 
 #[cfg(test)]

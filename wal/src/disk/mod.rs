@@ -171,6 +171,9 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
         self.drop_cache();
     }
 
+    /// Says that nobody will write to the file any more, so that reading ahead, in large pages, is welcome; advisory.
+    fn expect_reads(&self) {}
+
     /// What the kernel knows the file by, in the log's write mode; for a [`Ring`] of the same disk.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None

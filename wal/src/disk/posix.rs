@@ -380,6 +380,12 @@ impl DiskFile for PosixFile {
             let _ = fs::fadvise(fd, 0, None, Advice::DontNeed);
         }
     }
+    fn expect_reads(&self) {
+        if let Some(cached) = &self.cached {
+            let _ = fs::fadvise(cached, 0, None, Advice::Normal);
+        }
+    }
+
     /// Dropping the pages of all files of a log takes longer than all else that opening it does, and most of
     /// them may never be read again.
     fn distrust_cache(&self) {

@@ -72,7 +72,8 @@ impl Wal {
         out: &mut [u8],
         fence: impl Fn(&Fences, Lsn, usize) -> Option<Damage>,
     ) -> Result<(), Error> {
-        if at >= self.log.durable() {
+        let durable = self.log.durable();
+        if at >= durable {
             let core = self.log.core();
             if core.read_pending(at, out) {
                 return Ok(());
@@ -92,6 +93,9 @@ impl Wal {
             return Err(damaged(&self.location, fence));
         }
         let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
+        if at.segment() < durable.segment() {
+            segment.leave();
+        }
         read_range(&segment, &self.location, at, out)
     }
 
