@@ -81,23 +81,25 @@ pub(crate) fn advance(
         progress.groups.extend(later);
         repeated = Some(bytes);
     }
-    release(wal, pins, &mut progress)?;
+    release(wal, pins.floor(|| wal.active_segment()), &mut progress)?;
     Ok(repeated)
 }
 
-/// Tells the log what may go, and nothing else.
-pub(crate) fn release_only(wal: &Wal, pins: &Pins, sweep: &Sweep) -> Result<()> {
+/// Tells the log that segments below `floor` may go, and does nothing else.
+pub(crate) fn release_only(wal: &Wal, floor: u32, sweep: &Sweep) -> Result<()> {
     // Who has it will do the same.
     let Some(mut progress) = sweep.progress.try_lock() else { return Ok(()) };
-    release(wal, pins, &mut progress)
+    release(wal, floor, &mut progress)
 }
 
-fn release(wal: &Wal, pins: &Pins, progress: &mut Progress) -> Result<()> {
-    let floor = pins.floor(|| wal.active_segment());
-    if floor > progress.released.max(wal.first_segment()) {
-        wal.release(if mutant("one_segment_too_many_released") { floor + 1 } else { floor })?;
-        progress.released = floor;
+fn release(wal: &Wal, floor: u32, progress: &mut Progress) -> Result<()> {
+    if floor <= progress.released {
+        return Ok(());
     }
+    if floor > wal.first_segment() {
+        wal.release(if mutant("one_segment_too_many_released") { floor + 1 } else { floor })?;
+    }
+    progress.released = floor;
     Ok(())
 }
 

@@ -129,6 +129,7 @@ impl Restoring {
                     self.record(at, class, meta, &mut record.parts(), record.part_count(), &[])?;
                     if at.segment() == self.active {
                         self.sealer.record(at, meta, &mut record.parts().map(|(info, _)| info));
+                        self.sealer.gather();
                     }
                 }
                 Err(seawall_wal::Error::Corrupt { path, damage }) => match damage[..] {

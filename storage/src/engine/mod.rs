@@ -22,7 +22,7 @@ use crate::compact::{self, RestateStats, Sweep};
 #[cfg(feature = "raft-rs")]
 use crate::errands::Errands;
 use crate::error::{Error, Result};
-use crate::group::{GroupState, Groups, Pins};
+use crate::group::{FooterSealer, GroupState, Groups, Pins};
 use crate::keeper::{Keeper, Next};
 use crate::options::Options;
 use crate::pace::Pace;
@@ -58,6 +58,8 @@ struct Core {
     /// What open found damaged; entries that are gone since then included.
     fenced: Fenced,
     rewrite: Rewrite,
+    /// The index of the segment being written; the log has it too.
+    sealer: FooterSealer,
     /// Who rewrites; unset where writers do, a piece behind each write.
     keeper: OnceLock<Keeper>,
     /// The segment being written when the keeper was last woken.
@@ -205,7 +207,7 @@ impl Engine {
 
     fn start(wal: Wal, threads: Threads, restored: Restored, options: &Options) -> Result<Engine> {
         let Restored { groups, pins, fenced, sealer, .. } = restored;
-        wal.resume_sealer(Box::new(sealer));
+        wal.resume_sealer(Box::new(sealer.clone()));
         let core = Arc::new(Core {
             wal: RwLock::new(Some(wal)),
             groups,
@@ -217,6 +219,7 @@ impl Engine {
             sweep: Sweep::default(),
             fenced,
             rewrite: Rewrite::default(),
+            sealer,
             keeper: OnceLock::new(),
             seen: AtomicU32::new(0),
             pace: Mutex::new(Pace::new()),
@@ -271,6 +274,7 @@ impl Engine {
         let core = &*self.0;
         let wal = core.wal()?;
         let ticket = core.write(&wal, batch, Wait::Yes)?;
+        core.sealer.gather();
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
@@ -288,9 +292,13 @@ impl Engine {
         let wal = core.wal()?;
         match core.write(&wal, batch, Wait::No) {
             Ok(ticket) => {
+                core.sealer.gather();
                 // The keeper does what a writer does in `write`, which may wait.
                 match core.keeper.get() {
-                    Some(keeper) => core.wake(&wal, keeper),
+                    Some(keeper) => {
+                        let (_, only_state) = core.pins.edge(|| wal.active_segment());
+                        core.wake(wal.active_segment(), only_state, keeper);
+                    }
                     None => _ = core.advance(&wal),
                 }
                 Ok(Some(ticket))
@@ -361,8 +369,9 @@ impl Core {
     fn advance(&self, wal: &Wal) -> Result<()> {
         match self.keeper.get() {
             Some(keeper) => {
-                compact::release_only(wal, &self.pins, &self.sweep)?;
-                self.wake(wal, keeper);
+                let (floor, only_state) = self.pins.edge(|| wal.active_segment());
+                compact::release_only(wal, floor, &self.sweep)?;
+                self.wake(wal.active_segment(), only_state, keeper);
             }
             None => {
                 compact::advance(
@@ -378,12 +387,14 @@ impl Core {
         Ok(())
     }
 
-    /// Wakes the keeper if there may be something to do.
-    fn wake(&self, wal: &Wal, keeper: &Keeper) {
-        let segment = wal.active_segment();
+    /// Wakes the keeper if there may be something to do: `active` is the segment being written, and
+    /// `only_state` one that only small state keeps.
+    fn wake(&self, active: u32, only_state: Option<u32>, keeper: &Keeper) {
         // Entries are copied at most once per segment, small state whenever nothing else is left.
-        if self.seen.swap(segment, Ordering::Relaxed) != segment || self.pins.only_state(|| segment).is_some()
-        {
+        // Asked before it is written: all writers come here.
+        let moved = self.seen.load(Ordering::Relaxed) != active
+            && self.seen.swap(active, Ordering::Relaxed) != active;
+        if moved || only_state.is_some() {
             keeper.wake();
         }
     }

@@ -81,18 +81,61 @@ pub(crate) struct Pins(Mutex<Table>);
 #[derive(Debug)]
 pub(crate) struct Hold<'a> {
     pins: &'a Pins,
-    segment: u32,
+    /// None once it has let go.
+    segment: Option<u32>,
+}
+
+impl Hold<'_> {
+    /// Adds the changes of one record, and lets go of the segment.
+    pub(crate) fn settle(mut self, uses: &Uses) {
+        let mut table = self.pins.0.lock();
+        table.settle(uses);
+        table.unhold(self.segment.take());
+    }
 }
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        let mut table = self.pins.0.lock();
-        if let Some(count) = table.holds.get_mut(&self.segment) {
+        if self.segment.is_some() {
+            self.pins.0.lock().unhold(self.segment);
+        }
+    }
+}
+
+impl Table {
+    fn unhold(&mut self, segment: Option<u32>) {
+        let Some(segment) = segment else { return };
+        if let Some(count) = self.holds.get_mut(&segment) {
             *count -= 1;
             if *count == 0 {
-                table.holds.remove(&self.segment);
+                self.holds.remove(&segment);
             }
         }
+    }
+
+    fn settle(&mut self, uses: &Uses) {
+        for (segment, change) in &uses.0 {
+            let count = self.counts.entry(*segment).or_default();
+            count.entries += change.entries;
+            count.bytes += change.bytes;
+            count.states += change.states;
+            if *count == Count::default() {
+                self.counts.remove(segment);
+            }
+        }
+    }
+
+    fn floor(&self, active: u32) -> u32 {
+        let small = |count: &Count| count.entries == 0 && mutant("small_state_released");
+        let counted = self.counts.iter().find(|(_, c)| !small(c)).map_or(u32::MAX, |(segment, _)| *segment);
+        let held = self.holds.keys().next().copied().unwrap_or(u32::MAX);
+        active.min(counted).min(held)
+    }
+
+    fn only_state(&self, active: u32) -> Option<u32> {
+        let (segment, count) = self.counts.first_key_value()?;
+        let held = self.holds.keys().next().copied().unwrap_or(u32::MAX);
+        (count.entries == 0 && *segment < held.min(active)).then_some(*segment)
     }
 }
 
@@ -103,38 +146,31 @@ impl Pins {
         let mut table = self.0.lock();
         let segment = segment();
         *table.holds.entry(segment).or_default() += 1;
-        Hold { pins: self, segment }
+        Hold { pins: self, segment: Some(segment) }
     }
 
     /// Adds the changes of one record.
     pub(crate) fn settle(&self, uses: &Uses) {
-        let mut table = self.0.lock();
-        for (segment, change) in &uses.0 {
-            let count = table.counts.entry(*segment).or_default();
-            count.entries += change.entries;
-            count.bytes += change.bytes;
-            count.states += change.states;
-            if *count == Count::default() {
-                table.counts.remove(segment);
-            }
-        }
+        self.0.lock().settle(uses);
     }
 
     /// The lowest segment that must stay; `active` is where the next record goes.
     pub(crate) fn floor(&self, active: impl FnOnce() -> u32) -> u32 {
         let table = self.0.lock();
-        let small = |count: &Count| count.entries == 0 && mutant("small_state_released");
-        let counted = table.counts.iter().find(|(_, c)| !small(c)).map_or(u32::MAX, |(segment, _)| *segment);
-        let held = table.holds.keys().next().copied().unwrap_or(u32::MAX);
-        active().min(counted).min(held)
+        table.floor(active())
     }
 
     /// The lowest segment, if it is sealed and only small state keeps it.
     pub(crate) fn only_state(&self, active: impl FnOnce() -> u32) -> Option<u32> {
         let table = self.0.lock();
-        let (segment, count) = table.counts.first_key_value()?;
-        let held = table.holds.keys().next().copied().unwrap_or(u32::MAX);
-        (count.entries == 0 && *segment < held.min(active())).then_some(*segment)
+        table.only_state(active())
+    }
+
+    /// [`Pins::floor`] and [`Pins::only_state`] in one look.
+    pub(crate) fn edge(&self, active: impl FnOnce() -> u32) -> (u32, Option<u32>) {
+        let table = self.0.lock();
+        let active = active();
+        (table.floor(active), table.only_state(active))
     }
 
     /// The lowest segment that has to stay although it is not the one being written, and what it holds.

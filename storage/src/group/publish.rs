@@ -65,8 +65,7 @@ pub(crate) fn publish(
     let locations = locations(lsn, record);
     let mut uses = Uses::default();
     let applied = apply(&mut locked.write(), lsn, ops, &locations, smalls, &mut uses);
-    pins.settle(&uses);
-    drop(hold);
+    hold.settle(&uses);
     applied.map(|()| ticket)
 }
 

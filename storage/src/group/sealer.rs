@@ -1,11 +1,15 @@
 //! Collects the index of the segment being written.
 //! Place on the data's way: called by the log for each record as it is enqueued, and when a segment is
-//! sealed. Invariants: writes at most the bytes that the records announced; what it writes leads each group
-//! to where the records lead it; no I/O, no locks.
+//! sealed; in between writers sort what has come by group, outside of the log's lock. Invariants: writes at
+//! most the bytes that the records announced; what it writes leads each group to where the records lead it; no
+//! I/O. Locks: the index's, then the list's; the log's comes before both.
 //! Fails: never; a segment with a record that it cannot decode gets no index, replay reports the record.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use parking_lot::Mutex;
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, PartInfo, Sealer};
 use zerocopy::IntoBytes;
@@ -15,7 +19,7 @@ use crate::record::{
     FOOTER_HEADER_BYTES, FOOTER_OP_BYTES, FOOTER_PLACE_BYTES, FooterHeader, FooterOp, FooterPlace, GroupOp,
     Op, decode,
 };
-use crate::types::{GroupId, HardState, Location, MetaKey, SnapshotMarker};
+use crate::types::{GroupId, GroupMap, HardState, Location, MetaKey, SnapshotMarker};
 
 /// Bytes that a record with these operations adds to its segment's index, at most.
 ///
@@ -26,16 +30,41 @@ pub(crate) fn footer_bytes(ops: &[GroupOp]) -> usize {
     FOOTER_HEADER_BYTES + ops.iter().map(|op| FOOTER_OP_BYTES + of(op)).sum::<usize>()
 }
 
-/// The index so far.
+/// Records of which the list is sorted into the index by whoever wrote the last of them: many at a time wait for
+/// memory together.
+const GATHERED: usize = 64;
+
+/// The index so far, and the records that are not in it yet. Clones are the same.
+#[derive(Clone, Default)]
+pub(crate) struct FooterSealer(Arc<Shared>);
+
 #[derive(Default)]
-pub(crate) struct FooterSealer {
-    groups: BTreeMap<GroupId, Lines>,
+struct Shared {
+    index: Mutex<Index>,
+    list: Mutex<List>,
+    /// How many records the list has, for who asks without its lock.
+    waiting: AtomicUsize,
+}
+
+/// Records in log order, as they came: under the log's lock nothing is looked up.
+#[derive(Default)]
+struct List {
+    /// Bytes of `meta` and number of `parts`, of each.
+    records: Vec<(usize, usize)>,
+    meta: Vec<u8>,
+    parts: Vec<Location>,
+}
+
+/// The index by group.
+#[derive(Default)]
+struct Index {
+    groups: GroupMap<Lines>,
     records: u32,
     /// A record was none of the engine's, as far as it knows.
     unknown: bool,
-    /// Parts of the record at hand; kept for its allocation.
-    located: Vec<Location>,
+    /// Of the record at hand, and an empty list; kept for their allocations.
     ops: Vec<GroupOp>,
+    spare: List,
 }
 
 /// What the segment says of one group.
@@ -107,6 +136,37 @@ impl Lines {
 }
 
 impl FooterSealer {
+    /// Sorts what has come into the index, if it is enough and nobody else is at it.
+    pub(crate) fn gather(&self) {
+        if self.0.waiting.load(Ordering::Relaxed) >= GATHERED
+            && let Some(mut index) = self.0.index.try_lock()
+        {
+            index.take(&self.0);
+        }
+    }
+}
+
+impl Index {
+    /// Adds what the list has, and leaves it empty.
+    fn take(&mut self, shared: &Shared) {
+        // With the index held: two that take one after the other add in the order of the log.
+        let mut list = shared.list.lock();
+        let mut taken = std::mem::replace(&mut *list, std::mem::take(&mut self.spare));
+        shared.waiting.store(0, Ordering::Relaxed);
+        drop(list);
+        let (mut meta, mut parts) = (&taken.meta[..], &taken.parts[..]);
+        for &(meta_bytes, part_count) in &taken.records {
+            let (own_meta, own_parts);
+            (own_meta, meta) = meta.split_at(meta_bytes.min(meta.len()));
+            (own_parts, parts) = parts.split_at(part_count.min(parts.len()));
+            self.add(own_meta, own_parts);
+        }
+        taken.records.clear();
+        taken.meta.clear();
+        taken.parts.clear();
+        self.spare = taken;
+    }
+
     fn add(&mut self, meta: &[u8], parts: &[Location]) {
         self.records = self.records.saturating_add(1);
         if decode(meta, parts.len(), &mut self.ops).is_err() {
@@ -132,25 +192,37 @@ impl FooterSealer {
 impl Sealer for FooterSealer {
     fn record(&mut self, lsn: Lsn, meta: &[u8], parts: &mut dyn Iterator<Item = PartInfo>) {
         let segment = lsn.segment();
-        let mut located = std::mem::take(&mut self.located);
-        located.clear();
-        located.extend(parts.map(|p| Location::plain(segment, p.offset, p.length, p.crc)));
-        self.add(meta, &located);
-        self.located = located;
+        let mut list = self.0.list.lock();
+        let before = list.parts.len();
+        list.parts.extend(parts.map(|p| Location::plain(segment, p.offset, p.length, p.crc)));
+        list.meta.extend_from_slice(meta);
+        let part_count = list.parts.len() - before;
+        list.records.push((meta.len(), part_count));
+        self.0.waiting.store(list.records.len(), Ordering::Relaxed);
     }
 
     fn seal(&mut self, _segment: u32, out: &mut Vec<u8>) {
-        let groups = std::mem::take(&mut self.groups);
+        let mut index = self.0.index.lock();
+        index.take(&self.0);
+        index.seal(out);
+    }
+}
+
+impl Index {
+    /// Writes the index into `out` and forgets it.
+    fn seal(&mut self, out: &mut Vec<u8>) {
+        let mut groups: Vec<_> = self.groups.drain().collect();
+        groups.sort_unstable_by_key(|(group, _)| *group);
         let (records, unknown) = (std::mem::take(&mut self.records), std::mem::take(&mut self.unknown));
         if unknown {
             return;
         }
         let ops = || groups.iter().flat_map(|(group, lines)| lines.ops(*group));
-        let (count, places) = (ops().count(), groups.values().map(|lines| lines.places().count()).sum());
+        let (count, places) = (ops().count(), groups.iter().map(|(_, lines)| lines.places().count()).sum());
         out.reserve(FOOTER_HEADER_BYTES + FOOTER_OP_BYTES * count + FOOTER_PLACE_BYTES * places);
         out.extend_from_slice(FooterHeader::new(records, count, places).as_bytes());
         ops().for_each(|op| out.extend_from_slice(op.encode().as_bytes()));
-        let places = groups.values().flat_map(Lines::places);
+        let places = groups.iter().flat_map(|(_, lines)| lines.places());
         places.for_each(|place| out.extend_from_slice(place.as_bytes()));
     }
 }
@@ -166,7 +238,7 @@ mod tests {
     }
 
     /// Shows the sealer `records`, with parts of 10 bytes at 100, 200, ..; returns what they announced.
-    fn show(sealer: &mut FooterSealer, records: &[&[GroupOp]]) -> usize {
+    fn show(sealer: &mut Index, records: &[&[GroupOp]]) -> usize {
         let (mut meta, mut announced, mut offset) = (Vec::new(), 0, 0);
         for ops in records {
             encode(ops, &mut meta);
@@ -183,7 +255,7 @@ mod tests {
 
     #[test]
     fn an_index_is_by_group_in_log_order_and_no_longer_than_announced() {
-        let mut sealer = FooterSealer::default();
+        let mut sealer = Index::default();
         let op = |group, op| GroupOp { group, op };
         let hard = |commit| Op::HardState(HardState { term: 7, vote: 1, commit });
         let point = Op::Compact(Point { index: 1, term: 7 });
@@ -200,7 +272,7 @@ mod tests {
         ];
         let announced = show(&mut sealer, &records);
         let mut out = Vec::new();
-        sealer.seal(2, &mut out);
+        sealer.seal(&mut out);
         assert!(out.len() <= announced, "{} of {announced}", out.len());
         let footer = Footer::decode(&out, 2).expect("an index");
         let conf = Location::plain(2, 400, 10, 401);
@@ -227,20 +299,20 @@ mod tests {
         assert_eq!(footer.records, 5);
 
         out.clear();
-        sealer.seal(3, &mut out);
+        sealer.seal(&mut out);
         assert_eq!(out.len(), 16, "nothing is left of the segment before");
     }
 
     #[test]
     fn a_record_that_does_not_decode_costs_the_index() {
-        let mut sealer = FooterSealer::default();
+        let mut sealer = Index::default();
         show(&mut sealer, &[&[entries(9, 5, 2, false)]]);
         sealer.add(b"not ours", &[]);
         let mut out = Vec::new();
-        sealer.seal(2, &mut out);
+        sealer.seal(&mut out);
         assert!(out.is_empty());
         show(&mut sealer, &[&[entries(9, 7, 2, false)]]);
-        sealer.seal(3, &mut out);
+        sealer.seal(&mut out);
         assert_eq!(Footer::decode(&out, 3).expect("an index").ops().count(), 1);
     }
 }
