@@ -76,6 +76,7 @@ mod snapshot;
 #[path = "../../wal/tests/format/tables.rs"]
 mod tables;
 mod types;
+mod unpack;
 mod wire;
 mod writer;
 

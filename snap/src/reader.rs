@@ -1,22 +1,15 @@
 //! Reading a snapshot: a published file in, checked content out, in constant memory.
 //!
-//! Place: between the shelf and the state machine. Invariants: no byte is handed out whose chunk does not check,
-//! and the end is reached only if the whole is what was written (INV-9); nothing is written (INV-10). Fails with
-//! file, chunk and reason, and stays failed until it is set to a chunk again.
-//!
-//! ```text
-//! medium ──► read a frame (helper 1) ──► CRC, decompress (helpers from 3 on) ──► digest, caller
-//! ```
+//! Place: between the chunks as `unpack` gives them and the state machine. Invariants: no byte is handed out whose
+//! chunk does not check, and the end is reached only if the whole is what was written (INV-9); nothing is written
+//! (INV-10). Fails with file, chunk and reason, and stays failed until it is set to a chunk again.
 
-use crate::codec::Decoder;
-use crate::error::{Error, Place, Site};
-use crate::format::{Fault, Header};
-use crate::frames::{Frame, Frames};
-use crate::lane::{Entrance, Exit, Gone, Helpers, Pool, lane};
-use crate::options::depth;
+use crate::error::{Error, Place};
+use crate::format::Fault;
 use crate::shelf::Pin;
 use crate::snapshot::Snapshot;
 use crate::types::{Progress, Published, SnapshotId};
+use crate::unpack::{Block, Blocks};
 use seawall_wal::disk::AlignedBuf;
 use seawall_wal::mutant::mutant;
 use std::fmt;
@@ -33,7 +26,7 @@ const MARKS_MAX: u32 = 4096;
 /// For one thread at a time; blocks while the disk or the decompression is behind. Holds a [`Pin`].
 pub struct SnapshotReader {
     snapshot: Arc<Snapshot>,
-    way: Option<Way>,
+    blocks: Option<Blocks>,
     /// The chunk at hand, what of it was read, and the number of the next one.
     block: Block,
     at: usize,
@@ -49,59 +42,6 @@ pub struct SnapshotReader {
     pin: Pin,
 }
 
-/// How content gets out of the file.
-enum Way {
-    /// On this thread.
-    Here { frames: Frames, tools: Tools },
-    /// On others; `own` decompresses if no helper does.
-    Beside { exit: Exit<Item>, own: Option<Tools>, site: Site, pools: Pools, _helpers: Helpers },
-}
-
-/// What decompression takes.
-struct Tools {
-    decoder: Decoder,
-    header: Header,
-    snapshot: Arc<Snapshot>,
-    pools: Pools,
-}
-
-#[derive(Clone)]
-struct Pools {
-    frames: Pool<Frame>,
-    raw: Pool<Vec<u8>>,
-}
-
-/// Checked content of one chunk.
-enum Block {
-    None,
-    Plain(Frame),
-    Packed(Vec<u8>, u32),
-}
-
-enum Item {
-    Frame(Frame),
-    Block(Block),
-    Failed(Error),
-}
-
-impl Block {
-    fn content(&self) -> &[u8] {
-        match self {
-            Block::None => &[],
-            Block::Plain(frame) => frame.stored(),
-            Block::Packed(raw, _) => raw,
-        }
-    }
-
-    fn stored_bytes(&self) -> u64 {
-        match self {
-            Block::None => 0,
-            Block::Plain(frame) => frame.stored().len() as u64,
-            Block::Packed(_, stored_bytes) => u64::from(*stored_bytes),
-        }
-    }
-}
-
 impl SnapshotReader {
     /// Opens the snapshot that `pin` keeps.
     pub(crate) fn open(pin: Pin) -> Result<SnapshotReader, Error> {
@@ -109,7 +49,7 @@ impl SnapshotReader {
         Ok(SnapshotReader {
             marks: vec![snapshot.first().1],
             snapshot,
-            way: None,
+            blocks: None,
             block: Block::None,
             at: 0,
             next: 0,
@@ -176,16 +116,16 @@ impl SnapshotReader {
             return Err(Error::NoChunk { file: self.snapshot.site.file(), chunk, count });
         }
         // Wherever it stood, it does not stand there any more.
-        (self.block, self.at, self.way) = (Block::None, 0, None);
-        let way = self.place(chunk).and_then(|from| {
+        (self.block, self.at, self.blocks) = (Block::None, 0, None);
+        let blocks = self.place(chunk).and_then(|from| {
             let helpers = self.pin.shelf().options.helpers;
-            start(&self.snapshot, from, helpers)
+            Blocks::start(&self.snapshot, from, helpers)
         });
-        let way = way.inspect_err(|error| self.failed = Some(error.clone()))?;
+        let blocks = blocks.inspect_err(|error| self.failed = Some(error.clone()))?;
         (self.raw_bytes, self.stored_bytes, self.next) = (0, 0, chunk);
         (self.ended, self.failed) = (false, None);
         self.digest = (chunk == 0).then(blake3::Hasher::new);
-        self.way = Some(way);
+        self.blocks = Some(blocks);
         Ok(())
     }
 
@@ -223,7 +163,7 @@ impl SnapshotReader {
                 return Ok(());
             }
             if watch(Progress { bytes: self.raw_bytes, total }).is_break() {
-                self.way = None;
+                self.blocks = None;
                 let error = self.snapshot.site.cancelled();
                 self.failed = Some(error.clone());
                 return Err(error);
@@ -240,25 +180,25 @@ impl SnapshotReader {
             return Ok(());
         }
         self.step().inspect_err(|error| {
-            (self.block, self.at, self.way) = (Block::None, 0, None);
+            (self.block, self.at, self.blocks) = (Block::None, 0, None);
             self.failed = Some(error.clone());
         })
     }
 
     fn step(&mut self) -> Result<(), Error> {
-        let way = match &mut self.way {
-            Some(way) => way,
-            None => self.way.insert(start(
+        let blocks = match &mut self.blocks {
+            Some(blocks) => blocks,
+            None => self.blocks.insert(Blocks::start(
                 &self.snapshot,
                 self.snapshot.first(),
                 self.pin.shelf().options.helpers,
             )?),
         };
-        way.pools().give(std::mem::replace(&mut self.block, Block::None));
+        blocks.give(std::mem::replace(&mut self.block, Block::None));
         self.at = 0;
-        let Some(block) = way.next()? else {
+        let Some(block) = blocks.next()? else {
             self.check_whole()?;
-            (self.ended, self.way) = (true, None);
+            (self.ended, self.blocks) = (true, None);
             return Ok(());
         };
         if let Some(digest) = &mut self.digest {
@@ -289,112 +229,6 @@ impl SnapshotReader {
             }
             // Only a part was read, chunk by chunk.
             _ => Ok(()),
-        }
-    }
-}
-
-/// Starts reading at a place, with the helpers that are wanted.
-fn start(snapshot: &Arc<Snapshot>, from: (u32, u64), helpers: u32) -> Result<Way, Error> {
-    let failed = |e| snapshot.site.io("start a helper", e);
-    let mut frames = snapshot.frames(from);
-    let pools = Pools { frames: Pool::new(), raw: Pool::new() };
-    let tools = || -> io::Result<Tools> {
-        let (decoder, header) = (Decoder::new()?, snapshot.header);
-        Ok(Tools { decoder, header, snapshot: Arc::clone(snapshot), pools: pools.clone() })
-    };
-    if helpers == 0 {
-        return Ok(Way::Here { frames, tools: tools().map_err(failed)? });
-    }
-    // The caller's thread is one that decompresses: with as many busy threads as cores, what was read waits for
-    // its helper to be scheduled, and the device for the next read.
-    let workers = (helpers as usize).saturating_sub(2);
-    let own = if workers == 0 { Some(tools().map_err(failed)?) } else { None };
-    let mut threads = Helpers::default();
-    let work = || {
-        let mut tools = tools()?;
-        Ok(move |item| tools.work(item))
-    };
-    let (entrance, exit) =
-        lane(workers, depth(snapshot.header.chunk_bytes_max), &mut threads, work).map_err(failed)?;
-    let spares = pools.frames.clone();
-    threads.start(move || read_all(&mut frames, &entrance, &spares)).map_err(failed)?;
-    Ok(Way::Beside { exit, own, site: snapshot.site.clone(), pools, _helpers: threads })
-}
-
-fn read_all(frames: &mut Frames, entrance: &Entrance<Item>, spares: &Pool<Frame>) {
-    loop {
-        let sent = match frames.next(spares.take()) {
-            Ok(Some(frame)) => entrance.send(Item::Frame(frame)),
-            Ok(None) => return,
-            Err(error) => {
-                let _ = entrance.pass(Item::Failed(error));
-                return;
-            }
-        };
-        if sent == Err(Gone) {
-            return;
-        }
-    }
-}
-
-impl Way {
-    fn pools(&self) -> &Pools {
-        match self {
-            Way::Here { tools, .. } => &tools.pools,
-            Way::Beside { pools, .. } => pools,
-        }
-    }
-
-    /// The next chunk; none behind the last one.
-    fn next(&mut self) -> Result<Option<Block>, Error> {
-        match self {
-            Way::Here { frames, tools } => match frames.next(tools.pools.frames.take())? {
-                Some(frame) => tools.decode(frame).map(Some),
-                None => Ok(None),
-            },
-            Way::Beside { exit, own, site, .. } => match (exit.recv(), own) {
-                (Ok(None), _) => Ok(None),
-                (Ok(Some(Item::Block(block))), _) => Ok(Some(block)),
-                (Ok(Some(Item::Failed(error))), _) => Err(error),
-                (Ok(Some(Item::Frame(frame))), Some(tools)) => tools.decode(frame).map(Some),
-                (Ok(Some(Item::Frame(_))), None) | (Err(Gone), _) => Err(site.helper()),
-            },
-        }
-    }
-}
-
-impl Tools {
-    fn work(&mut self, item: Item) -> Item {
-        match item {
-            Item::Frame(frame) => match self.decode(frame) {
-                Ok(block) => Item::Block(block),
-                Err(error) => Item::Failed(error),
-            },
-            item => item,
-        }
-    }
-
-    fn decode(&mut self, frame: Frame) -> Result<Block, Error> {
-        let Some(chunk) = frame.chunk else { return Err(self.snapshot.site.helper()) };
-        let mut raw = self.pools.raw.take();
-        let decoded = self.decoder.decode(&self.header, &chunk, frame.stored(), &mut raw);
-        let packed = decoded.map_err(|fault| self.snapshot.site.damaged(Place::Chunk(chunk.index), fault))?;
-        if packed {
-            self.pools.frames.give(frame);
-            Ok(Block::Packed(raw, chunk.stored_bytes))
-        } else {
-            self.pools.raw.give(raw);
-            Ok(Block::Plain(frame))
-        }
-    }
-}
-
-impl Pools {
-    fn give(&self, block: Block) {
-        match block {
-            Block::None => {}
-            Block::Plain(frame) => self.frames.give(frame),
-            Block::Packed(raw, _) => self.raw.give(raw),
         }
     }
 }
