@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::io;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -84,6 +84,24 @@ impl<T> Entrance<T> {
             }
         };
         self.order.send(slot).map_err(|_| Gone)
+    }
+
+    /// Adds an item; gives it back if the lane is full.
+    pub(crate) fn offer(&self, item: T) -> Result<Option<T>, Gone> {
+        let Some(jobs) = &self.jobs else {
+            return match self.order.try_send(Slot::Ready(item)) {
+                Ok(()) => Ok(None),
+                Err(TrySendError::Full(Slot::Ready(item))) => Ok(Some(item)),
+                Err(_) => Err(Gone),
+            };
+        };
+        let (done, later) = sync_channel(1);
+        match self.order.try_send(Slot::Later(later)) {
+            // What has a place has, but for a moment, room among the jobs.
+            Ok(()) => jobs.send((item, done)).map(|()| None).map_err(|_| Gone),
+            Err(TrySendError::Full(_)) => Ok(Some(item)),
+            Err(TrySendError::Disconnected(_)) => Err(Gone),
+        }
     }
 
     /// Adds an item that needs no work.
@@ -200,6 +218,24 @@ mod tests {
             assert_eq!(doubled(workers), (0..100).map(|n| n * 2).chain([1]).collect::<Vec<_>>());
         }
         assert_eq!(doubled(0), (0..100).chain([1]).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn an_offer_without_room_comes_back() {
+        for workers in [0, 1] {
+            let mut helpers = Helpers::default();
+            let (entrance, exit) = lane(workers, 3, &mut helpers, || Ok(|n: u8| n + 1)).unwrap();
+            assert_eq!(
+                (0..5).map(|n| entrance.offer(n)).collect::<Vec<_>>(),
+                [Ok(None), Ok(None), Ok(None), Ok(Some(3)), Ok(Some(4))]
+            );
+            let done = u8::from(workers > 0);
+            assert_eq!(exit.recv(), Ok(Some(done)));
+            assert_eq!(entrance.offer(5), Ok(None));
+            assert_eq!([(); 3].map(|()| exit.recv().unwrap().unwrap() - done), [1, 2, 5]);
+            drop(exit);
+            assert_eq!(entrance.offer(6), Err(Gone));
+        }
     }
 
     #[test]

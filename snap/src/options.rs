@@ -14,8 +14,9 @@ pub struct Options {
     /// something to fall back to. Of no effect if only one is kept.
     pub fall_back: bool,
     /// Threads beside the caller's for each writer and reader, 0 to 16: the first does I/O, all others compress. A
-    /// reader decompresses on the caller's thread, and from 3 on, on all but two of these instead. 0 does everything on the caller's thread, as a simulated disk wants it. By default 2, or 1
-    /// on a machine with one processor.
+    /// reader decompresses on the caller's thread, and from 3 on, on all but two of these instead; on the first
+    /// as well, when it would otherwise wait. 0 does everything on the caller's thread, as a simulated disk wants
+    /// it. By default 2, or 1 on a machine with one processor.
     pub helpers: u32,
     /// Level of zstd, -7 to 22 (1); `None` stores everything plain.
     pub level: Option<i32>,

@@ -4,8 +4,10 @@
 //! the order of the file; dropped, it waits for its threads. Fails with file, chunk and reason.
 //!
 //! ```text
-//! medium ──► read a frame (helper 1) ──► CRC, decompress (helpers from 3 on) ──► caller
+//! medium ──► read a frame (helper 1) ──► CRC, decompress (caller; helpers from 3 on) ──► caller
 //! ```
+//!
+//! The helper that reads also decompresses what the others have no room for.
 
 use crate::codec::Decoder;
 use crate::error::{Error, Place, Site};
@@ -24,7 +26,7 @@ pub(crate) struct Blocks(Way);
 enum Way {
     /// On this thread.
     Here { frames: Frames, tools: Tools },
-    /// On others; `own` decompresses if no helper does.
+    /// On others; `own` decompresses if no helper does it alone.
     Beside { exit: Exit<Item>, own: Option<Tools>, site: Site, pools: Pools, _helpers: Helpers },
 }
 
@@ -79,8 +81,8 @@ impl Blocks {
         };
         let (entrance, exit) =
             lane(workers, depth(snapshot.header.chunk_bytes_max), &mut threads, work).map_err(failed)?;
-        let spares = pools.frames.clone();
-        threads.start(move || read_all(&mut frames, &entrance, &spares)).map_err(failed)?;
+        let mut spare = tools().map_err(failed)?;
+        threads.start(move || read_all(&mut frames, &entrance, &mut spare)).map_err(failed)?;
         Ok(Blocks(Way::Beside { exit, own, site: snapshot.site.clone(), pools, _helpers: threads }))
     }
 
@@ -110,10 +112,16 @@ impl Blocks {
     }
 }
 
-fn read_all(frames: &mut Frames, entrance: &Entrance<Item>, spares: &Pool<Frame>) {
+/// Reads to the end. When whoever should decompress is so far behind that there is no room for another frame, this
+/// thread does it, as it would only wait: a fast medium leaves it the time for that, a slow one is not kept waiting.
+fn read_all(frames: &mut Frames, entrance: &Entrance<Item>, tools: &mut Tools) {
     loop {
-        let sent = match frames.next(spares.take()) {
-            Ok(Some(frame)) => entrance.send(Item::Frame(frame)),
+        let sent = match frames.next(tools.pools.frames.take()) {
+            Ok(Some(frame)) => match entrance.offer(Item::Frame(frame)) {
+                Ok(Some(item)) => entrance.pass(tools.work(item)),
+                Ok(None) => Ok(()),
+                Err(Gone) => Err(Gone),
+            },
             Ok(None) => return,
             Err(error) => {
                 let _ = entrance.pass(Item::Failed(error));

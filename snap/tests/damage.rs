@@ -10,6 +10,7 @@ use seawall_snap::{Catalog, Error, Options, Place};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk};
 use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
+use std::time::Duration;
 use support::*;
 
 /// A disk with the sound snapshot 10 and one 20 that is smaller.
@@ -130,6 +131,50 @@ fn swapped_and_foreign_chunks_are_found() {
             match verify(&catalog, 10).unwrap_err() {
                 Error::Damaged { place: p, fault: f, .. } => assert_eq!((p, f), (place, fault)),
                 error => panic!("{error}"),
+            }
+        }
+    }
+}
+
+/// A reader that lets its helpers get ahead until they are full: then the one that reads does the checking.
+#[test]
+fn damage_is_found_by_whoever_checks() {
+    const CHUNKS: usize = 40;
+    let disk = sim(1);
+    let catalog = open(&disk);
+    let whole = content(10, CHUNKS * 4096);
+    let mut writer = catalog.write(id(10), b"", b"").unwrap();
+    writer.append(&whole).unwrap();
+    writer.finish().unwrap();
+    drop(catalog);
+    let good = disk.read_file(&file(10));
+    for (helpers, chunk) in [(1, 30), (2, 31), (3, 30), (4, 31)] {
+        let mut bad = good.clone();
+        bad[frames(&good)[chunk].0 + CHUNK_HEADER_BYTES + 20] ^= 1;
+        let options = Options { helpers, ..options() };
+        for bytes in [&good, &bad] {
+            disk.write_file(&file(10), bytes);
+            let (catalog, _) = Catalog::open(disk.process(), &options).unwrap();
+            let mut reader = catalog.reader(id(10)).unwrap();
+            for n in 0..if bytes == &good { CHUNKS } else { chunk } {
+                assert_eq!(
+                    reader.chunk().unwrap(),
+                    &whole[n * 4096..][..4096],
+                    "{helpers} helpers, chunk {n}"
+                );
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if bytes == &good {
+                assert!(reader.chunk().unwrap().is_empty());
+                continue;
+            }
+            for _ in 0..2 {
+                match reader.chunk().unwrap_err() {
+                    Error::Damaged { place, fault, .. } => {
+                        assert_eq!((place, fault), (Place::Chunk(chunk as u32), Fault::Checksum));
+                    }
+                    error => panic!("{error}"),
+                }
             }
         }
     }
