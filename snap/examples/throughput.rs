@@ -1,5 +1,6 @@
 //! Writes and reads snapshots of a seeded corpus, half text-like and half noise, and compares the times with what
-//! their parts take alone: zstd, and a plain write with a sync. Says how much memory the process had at most.
+//! their parts take alone: zstd, in memory and from a file, and a plain write with a sync. Says how much memory the
+//! process had at most.
 //!
 //! `throughput <directory> [MiB] [helpers,helpers..] [rounds] [level]`; see `benches/README.md`. Fails if what is read is
 //! not what was written, or if memory exceeds 64 MiB.
@@ -21,6 +22,8 @@ const MIB: usize = 1 << 20;
 /// Text and noise of which chunks are windows. Chunks are compressed each alone, so it does not matter that they
 /// come again.
 const POOL: usize = 8 * MIB;
+/// What direct reads of the packed corpus are aligned to.
+const BLOCK: usize = 4096;
 /// Most memory of the process, in KiB.
 const RESIDENT_KIB_MAX: u64 = 64 << 10;
 
@@ -69,6 +72,40 @@ fn seconds(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<
     let start = Instant::now();
     run()?;
     Ok(start.elapsed().as_secs_f64())
+}
+
+/// Compresses the corpus into the file `zstd`, one frame per chunk, each at the next block. Returns their lengths.
+fn pack(dir: &Path, corpus: &Corpus, level: i32) -> Result<Vec<usize>, Box<dyn Error>> {
+    let (mut file, mut zstd) = (File::create(dir.join("zstd"))?, Compressor::new(level)?);
+    let mut lengths = Vec::new();
+    let mut out = Vec::with_capacity(2 * MIB);
+    for n in 0..corpus.chunks {
+        out.clear();
+        lengths.push(zstd.compress_to_buffer(corpus.chunk(n), &mut out)?);
+        out.resize(out.len().next_multiple_of(BLOCK), 0);
+        file.write_all(&out)?;
+    }
+    file.sync_all()?;
+    Ok(lengths)
+}
+
+/// Seconds that zstd takes with those frames as they come from the medium, on one thread, nothing checked.
+fn unpack(dir: &Path, lengths: &[usize]) -> Result<f64, Box<dyn Error>> {
+    let disk = PosixDisk::open(dir, Some(Mode::Buffered))?;
+    let file = disk.open("zstd", Access::Read)?;
+    file.drop_cache();
+    let (mut buf, mut out) = (AlignedBuf::zeroed(2 * MIB), Vec::with_capacity(MIB));
+    seconds(|| {
+        let (mut zstd, mut at) = (Decompressor::new()?, 0);
+        for &len in lengths {
+            let blocks = len.next_multiple_of(BLOCK);
+            read_exact_medium(&*file, &mut buf, at, blocks)?;
+            out.clear();
+            zstd.decompress_to_buffer(&buf[..len], &mut out)?;
+            at += blocks as u64;
+        }
+        Ok(())
+    })
 }
 
 /// What the parts take alone: compression, decompression, `bytes` written and synced, and read from the medium.
@@ -177,7 +214,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{chunks} MiB, seed {SEED}, zstd level {level}, {cores} processors, {rounds} rounds, medians");
 
     let corpus = Corpus::new(chunks);
-    let mut alone = vec![Vec::new(); 4];
+    let lengths = pack(dir, &corpus, level)?;
+    let mut alone = vec![Vec::new(); 5];
     let mut ways = vec![vec![Vec::new(); 3]; helpers.len()];
     let mut file_bytes = chunks * MIB as u64 * 6 / 10;
     for _ in 0..rounds {
@@ -187,22 +225,27 @@ fn main() -> Result<(), Box<dyn Error>> {
             way.iter_mut().zip(times).for_each(|(all, time)| all.push(time));
         }
         let times = floors(dir, &corpus, level, file_bytes)?;
+        let times = times.into_iter().chain([unpack(dir, &lengths)?]);
         alone.iter_mut().zip(times).for_each(|(all, time)| all.push(time));
     }
+    std::fs::remove_file(dir.join("zstd"))?;
     let alone: Vec<f64> = alone.into_iter().map(median).collect();
     let (compression, decompression, writing, reading) = (alone[0], alone[1], alone[2], alone[3]);
     println!("file: {} MiB", file_bytes >> 20);
-    println!("zstd alone: {compression:.3} s, back: {decompression:.3} s");
+    let from_file = alone[4];
+    println!(
+        "zstd alone: {compression:.3} s, back: {decompression:.3} s, back from a file: {from_file:.3} s"
+    );
     println!("raw write and sync: {writing:.3} s, raw read: {reading:.3} s");
     println!(
-        "| helpers | write s | x larger floor | verify s | x larger floor | x zstd back | read and compare s |"
+        "| helpers | write s | x larger floor | verify s | x larger floor | x zstd back | x from a file | read and compare s |"
     );
     for (way, helpers) in ways.into_iter().zip(helpers) {
         let times: Vec<f64> = way.into_iter().map(median).collect();
         let (write, verify, read) = (times[0], times[1], times[2]);
         let (x, y) = (write / compression.max(writing), verify / decompression.max(reading));
-        let z = verify / decompression;
-        println!("| {helpers} | {write:.3} | {x:.2} | {verify:.3} | {y:.2} | {z:.2} | {read:.3} |");
+        let (z, f) = (verify / decompression, verify / from_file);
+        println!("| {helpers} | {write:.3} | {x:.2} | {verify:.3} | {y:.2} | {z:.2} | {f:.2} | {read:.3} |");
     }
     let resident = resident_kib()?;
     println!("resident at most: {} MiB", resident >> 10);
