@@ -4,8 +4,9 @@ use crate::format::{CHUNK_LIMIT_MAX, CHUNK_LIMIT_MIN};
 
 /// How snapshots are written, read, kept and received.
 ///
-/// A writer or a reader holds 2 to 16 chunks on their way, 8 MiB if those are enough, and three for each helper; and
-/// what zstd needs at the level: with the defaults less than 24 MiB. A reader takes the chunk size from the file.
+/// A writer holds 2 to 16 chunks on their way, 8 MiB if those are enough, and three for each helper; and what zstd
+/// needs at the level: with the defaults less than 24 MiB. A reader has each of them twice, as stored and as content:
+/// less than 32 MiB. It takes the chunk size from the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
     /// Snapshots kept per group, 1 to 1024 (2). A snapshot goes when this many newer ones are *verified*.
