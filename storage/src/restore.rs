@@ -41,6 +41,17 @@ impl Replay {
         let released = self.released;
         self.states.entry(group).or_insert_with(|| GroupState::before_replay(released))
     }
+
+    /// Looks at what is soon to be changed, so that it is in the processor's cache; returns the number of groups.
+    fn approach(&self, groups: impl Iterator<Item = GroupId>) -> usize {
+        let (mut seen, mut count) = (0, 0);
+        for group in groups {
+            seen ^= self.states.get(&group).map_or(0, GroupState::glance);
+            count += 1;
+        }
+        std::hint::black_box(seen);
+        count
+    }
 }
 
 impl States for Replay {

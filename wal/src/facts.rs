@@ -60,9 +60,12 @@ impl Head {
 pub enum Extent {
     /// Every block.
     Whole,
-    /// Its header, the header of its first group, and all of the footer that seals it. What lies between
+    /// Its header, and the headers of its first group and of the footer that seals it. What lies between
     /// them, and behind the footer, was not looked at; only the footer's word stands for it.
     Ends,
+    /// Every block that groups can have been written to, as far as those that were found tell: behind them are
+    /// zeros for twice the segment's reach. Of the rest a block here and there was looked at.
+    Near,
 }
 
 /// One segment file as found.

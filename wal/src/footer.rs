@@ -5,9 +5,8 @@
 //! the segment say the same, or say what is damaged. Fails only if the medium does.
 
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
-use crate::facts::Head;
 use crate::frame::layout::FOOTER_TAIL_BYTES;
-use crate::frame::{GroupHeader, SegmentHeader, read_tail, record_at};
+use crate::frame::{FooterTail, GroupHeader, SegmentHeader, read_tail, record_at};
 use crate::mutant::mutant;
 use crate::types::{GroupKind, Lsn};
 use std::io;
@@ -60,16 +59,48 @@ pub(crate) fn head_at(file: &dyn DiskFile, place: Place, at: u32) -> io::Result<
     Ok(GroupHeader::decode(&bytes, place.salt, Lsn::new(place.sequence, at)))
 }
 
+/// The header of the footer whose group ends at `end`, if the segment has one there: group header and tail check and
+/// fit each other. What lies between them is not read.
+pub(crate) fn locate(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<Option<GroupHeader>> {
+    let mut tail = AlignedBuf::new();
+    Ok(ends(file, place, end, &mut tail)?.map(|(group, _)| group))
+}
+
 /// The footer whose group ends at `end`, if the segment has one there that checks: header, record, index,
 /// padding and tail.
-pub(crate) fn find(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<Option<(Head, Footer)>> {
+pub(crate) fn find(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<Option<Footer>> {
+    let mut bytes = AlignedBuf::new();
+    let Some((group, tail)) = ends(file, place, end, &mut bytes)? else { return Ok(None) };
+    let (start, length) = (tail.group_offset, (end - tail.group_offset) as usize);
+    bytes.clear();
+    bytes.set_len_for_read(length);
+    read_exact_medium(file, &mut bytes, u64::from(start), length)?;
+    // Not what was read before: the medium may say something else each time.
+    let same = GroupHeader::decode(&bytes, place.salt, group.lsn) == Some(group);
+    let sound = group.check(place.salt, &bytes).is_ok() || mutant("footer_trusted_unchecked");
+    let at = (tail.index_offset() - start) as usize;
+    let index = at..at.saturating_add(tail.index_bytes as usize);
+    let fits = index.end <= length - FOOTER_TAIL_BYTES;
+    if !same || !sound || !fits || !holds(&group, place.salt, &bytes, tail.index_offset()) {
+        return Ok(None);
+    }
+    Ok(Some(Footer { lsn: group.lsn, group: bytes, index }))
+}
+
+/// Group header and tail of the footer that ends at `end`; leaves the last block in `bytes`.
+fn ends(
+    file: &dyn DiskFile,
+    place: Place,
+    end: u32,
+    bytes: &mut AlignedBuf,
+) -> io::Result<Option<(GroupHeader, FooterTail)>> {
     let block = place.block_bytes;
     let fits = end >= 2 * block && u64::from(end) <= place.file_bytes && end.is_multiple_of(block);
     if !fits {
         return Ok(None);
     }
-    let mut bytes = AlignedBuf::zeroed(block as usize);
-    read_exact_medium(file, &mut bytes, u64::from(end - block), block as usize)?;
+    bytes.set_len_for_read(block as usize);
+    read_exact_medium(file, bytes, u64::from(end - block), block as usize)?;
     let at_end = Lsn::new(place.sequence, end);
     let Some(tail) = read_tail(&bytes[block as usize - FOOTER_TAIL_BYTES..], place.salt, at_end) else {
         return Ok(None);
@@ -78,23 +109,13 @@ pub(crate) fn find(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<Op
     if start < block || start >= end || !start.is_multiple_of(block) {
         return Ok(None);
     }
-    let length = (end - start) as usize;
-    if length > block as usize {
-        bytes.set_len_for_read(length);
-        read_exact_medium(file, &mut bytes, u64::from(start), length)?;
-    }
-    let lsn = Lsn::new(place.sequence, start);
-    let Some(group) = GroupHeader::decode(&bytes, place.salt, lsn) else { return Ok(None) };
-    let sound = group.check(place.salt, &bytes).is_ok() || mutant("footer_trusted_unchecked");
-    if group.kind != GroupKind::Footer || group.disk_bytes(block) != Some(end - start) || !sound {
-        return Ok(None);
-    }
-    let at = (tail.index_offset() - start) as usize;
-    let index = at..at.saturating_add(tail.index_bytes as usize);
-    if index.end > length - FOOTER_TAIL_BYTES || !holds(&group, place.salt, &bytes, tail.index_offset()) {
-        return Ok(None);
-    }
-    Ok(Some((Head::of(&group, block), Footer { lsn, group: bytes, index })))
+    let group = if start == end - block {
+        GroupHeader::decode(bytes, place.salt, Lsn::new(place.sequence, start))
+    } else {
+        head_at(file, place, start)?
+    };
+    let fits = |g: &GroupHeader| g.kind == GroupKind::Footer && g.disk_bytes(block) == Some(end - start);
+    Ok(group.filter(fits).map(|group| (group, tail)))
 }
 
 /// Whether the group holds one record, whose only part starts at `offset` of the segment.

@@ -73,6 +73,10 @@ pub struct Options {
     pub queue_bytes: u32,
     /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 32.
     pub in_flight: u32,
+    /// Bytes of groups written and not yet durable at which no further group is written, a block to 64 MiB, in whole
+    /// blocks. Open reads twice as much behind the end of the log and of every spare. A longer record is written alone, behind a mark.
+    /// Default 2 MiB.
+    pub in_flight_bytes: u32,
     /// Longest time that a thread that waits lets others run before it sleeps, in microseconds, 0 to 10,000. Of no
     /// weight on devices of which a write takes more than a third of it, or while others want the
     /// processors. 0 where threads that wait must use none, such as below a quota. Default 1000.
@@ -100,6 +104,7 @@ impl Default for Options {
             group_bytes: 1 << 20,
             queue_bytes: 64 << 20,
             in_flight: 32,
+            in_flight_bytes: 2 << 20,
             patience_us: 1000,
             idle_ms: 50,
             suspect: Suspect::Refuse,
@@ -141,6 +146,7 @@ impl Options {
             ("group_bytes", self.group_bytes, 4096, 64 << 20),
             ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
             ("in_flight", self.in_flight, 1, 64),
+            ("in_flight_bytes", self.in_flight_bytes, 4096, 64 << 20),
             ("patience_us", self.patience_us, 0, 10_000),
             ("idle_ms", self.idle_ms, 1, 60_000),
         ];

@@ -8,8 +8,9 @@
 use crate::directory::failed;
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, write_all_at};
 use crate::error::Error;
-use crate::frame::SegmentHeader;
+use crate::frame::{Identity, SegmentHeader};
 use crate::mutant::mutant;
+use crate::options::Options;
 use crate::segment::{SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::shelf::Shelf;
 use crate::sync::{AtomicBool, AtomicU32};
@@ -71,6 +72,7 @@ pub(crate) struct Pipeline {
     uuid: [u8; 16],
     block_bytes: u32,
     segment_bytes: u32,
+    reach_blocks: u16,
     spares: usize,
     making: Option<Making>,
     /// Released files kept for reuse, at most as many as spares are wanted.
@@ -93,11 +95,28 @@ pub(crate) struct PipelineStart {
     pub(crate) uuid: [u8; 16],
     pub(crate) block_bytes: u32,
     pub(crate) segment_bytes: u32,
+    pub(crate) reach_blocks: u16,
     pub(crate) spares: usize,
     /// Segment files that exist.
     pub(crate) files: BTreeSet<u32>,
     /// Number of the first spare to make.
     pub(crate) next: u32,
+}
+
+impl PipelineStart {
+    /// For the log `identity`, whose segment files have the numbers `files`.
+    pub(crate) fn new(identity: &Identity, options: &Options, files: BTreeSet<u32>) -> PipelineStart {
+        let block_bytes = identity.block_bytes;
+        PipelineStart {
+            uuid: identity.uuid,
+            block_bytes,
+            segment_bytes: options.segment_bytes / block_bytes * block_bytes,
+            reach_blocks: u16::try_from((options.in_flight_bytes / block_bytes).max(1)).unwrap_or(u16::MAX),
+            spares: options.spares as usize,
+            next: files.last().map_or(1, |top| top + 1),
+            files,
+        }
+    }
 }
 
 impl Pipeline {
@@ -113,7 +132,8 @@ impl Pipeline {
             shelf,
             uuid: start.uuid,
             block_bytes: start.block_bytes,
-            segment_bytes: start.segment_bytes / start.block_bytes * start.block_bytes,
+            segment_bytes: start.segment_bytes,
+            reach_blocks: start.reach_blocks,
             spares: start.spares,
             making: None,
             retired: VecDeque::new(),
@@ -235,6 +255,7 @@ impl Pipeline {
                 sequence: self.next,
                 salt: if mutant("same_salt") { 7 } else { self.random.next_u64() },
                 prior,
+                reach_blocks: self.reach_blocks,
                 file_bytes: self.segment_bytes,
                 file,
                 written_to: AtomicU32::new(written_to),
@@ -264,6 +285,7 @@ impl Pipeline {
             block_bytes: self.block_bytes,
             file_bytes: u64::from(segment.file_bytes),
             prior: segment.prior,
+            reach_blocks: segment.reach_blocks,
         };
         let fresh = segment.written_to.load(Ordering::Acquire) == 0;
         let len = if fresh { ZERO_BYTES.min(segment.file_bytes) } else { self.block_bytes };

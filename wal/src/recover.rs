@@ -243,6 +243,7 @@ fn open_live(
             sequence: header.sequence,
             salt: header.salt,
             prior: header.prior,
+            reach_blocks: header.reach_blocks,
             file_bytes: u32::try_from(header.file_bytes).unwrap_or(u32::MAX),
             file,
             written_to: AtomicU32::new(

@@ -8,9 +8,12 @@ use crate::facts::{Extent, Head, SegmentFacts};
 use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::frame::{GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
 use crate::mutant::mutant;
-use crate::types::{GroupKind, Lsn, is_zeros, len32};
+use crate::types::{GroupKind, Lsn, Prior, is_zeros, len32};
 use crate::window::Window;
 use std::io;
+
+/// Distance of the blocks that are looked at where no group can be, in bytes.
+const SAMPLE_EVERY_BYTES: u32 = 4 << 20;
 
 /// A valid group with its bytes, while a scan or a visit holds them.
 #[derive(Debug)]
@@ -46,12 +49,13 @@ impl<'a> Group<'a> {
 }
 
 /// Scans the file of segment `sequence` of the log `uuid`, and hands every valid group to `each` while its
-/// bytes are in memory.
+/// bytes are in memory. With `near` it stops where no group can follow.
 pub(crate) fn scan_with(
     file: &dyn DiskFile,
     sequence: u32,
     uuid: &[u8; 16],
     block_bytes: u32,
+    near: bool,
     each: &mut dyn FnMut(&Group<'_>),
 ) -> io::Result<SegmentFacts> {
     let mut facts = SegmentFacts::unreadable(sequence);
@@ -68,7 +72,15 @@ pub(crate) fn scan_with(
     let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
     let mut window = Window::whole(file_bytes);
     let mut at = block_bytes;
+    let mut reach = Reach::of(&header).filter(|_| near);
     while at < file_bytes {
+        if let Some(near) = reach.filter(|near| near.ends_before(at, facts.zeros_from)) {
+            if near.rest_is_zeros(file, at, file_bytes)? {
+                facts.extent = Extent::Near;
+                break;
+            }
+            reach = None;
+        }
         let block = window.range(file, at, block_bytes)?;
         let lsn = Lsn::new(sequence, at);
         let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
@@ -82,11 +94,60 @@ pub(crate) fn scan_with(
             continue;
         };
         let head = check_group(&mut window, file, &group, header, each)?;
+        if let Some(near) = &mut reach {
+            near.meet(&head);
+        }
         at = if head.fault.is_none() { head.end } else { at + block_bytes };
         facts.zeros_from = at;
         facts.heads.push(head);
     }
     Ok(facts)
+}
+
+/// How far groups can be behind those that were found: the argument is in `docs/decisions/0017`.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// Bytes without a group behind which none follows.
+    stretch: u32,
+    block_bytes: u32,
+    /// End of the groups so far.
+    end: u32,
+    /// The last of them says that the next one is longer than the reach.
+    announced: bool,
+}
+
+impl Reach {
+    /// Of a segment whose blocks were zeros and whose header promises one.
+    fn of(header: &SegmentHeader) -> Option<Reach> {
+        let block_bytes = header.block_bytes;
+        let twice = if mutant("read_as_far_as_the_reach_once") { 1 } else { 2 };
+        let stretch = (twice * u32::from(header.reach_blocks) + 1).saturating_mul(block_bytes);
+        let reach = Reach { stretch, block_bytes, end: block_bytes, announced: false };
+        (header.reach_blocks > 0 && header.prior == Prior::Zeros).then_some(reach)
+    }
+
+    fn meet(&mut self, head: &Head) {
+        self.end = self.end.max(head.end);
+        self.announced = head.kind == GroupKind::Announcement && !mutant("announcement_not_heeded");
+    }
+
+    /// Whether no group can be at `at` or behind it, given that only zeros were found from `zeros_from` on.
+    fn ends_before(&self, at: u32, zeros_from: u32) -> bool {
+        !self.announced && zeros_from <= self.end && at >= self.end.saturating_add(self.stretch)
+    }
+
+    /// Whether blocks out of the rest are zeros: if not, more than one thing went wrong.
+    fn rest_is_zeros(&self, file: &dyn DiskFile, at: u32, file_bytes: u32) -> io::Result<bool> {
+        let mut block = AlignedBuf::zeroed(self.block_bytes as usize);
+        let from = at.saturating_add(SAMPLE_EVERY_BYTES);
+        for at in (from..file_bytes).step_by(SAMPLE_EVERY_BYTES as usize) {
+            read_exact_medium(file, &mut block, u64::from(at), self.block_bytes as usize)?;
+            if !is_zeros(&block) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 /// What a scan would state of a segment that is known to hold nothing but its header.

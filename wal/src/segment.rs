@@ -18,6 +18,8 @@ pub(crate) struct Segment {
     pub(crate) salt: u64,
     /// What its blocks held before the first group.
     pub(crate) prior: Prior,
+    /// What its header says of the groups written to it; see [`crate::frame::SegmentHeader`].
+    pub(crate) reach_blocks: u16,
     /// Length of the file.
     pub(crate) file_bytes: u32,
     /// The open file.
@@ -31,6 +33,14 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
+    /// Bytes of its reach; of a segment without one all that there can be.
+    pub(crate) fn reach_bytes(&self, block_bytes: u32) -> u32 {
+        match u32::from(self.reach_blocks) {
+            0 => u32::MAX,
+            blocks => blocks.saturating_mul(block_bytes),
+        }
+    }
+
     /// Nothing will be written to it any more: all of it is durable, and the log has left it.
     pub(crate) fn leave(&self) {
         if !self.left.load(Ordering::Relaxed) && !self.left.swap(true, Ordering::Relaxed) {

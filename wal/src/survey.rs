@@ -9,7 +9,7 @@ use crate::directory::failed;
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 use crate::facts::{Damage, Extent, Head, SegmentFacts};
-use crate::footer::{Place, find, head_at};
+use crate::footer::{Place, head_at, locate};
 use crate::frame::{Identity, SegmentHeader};
 use crate::options::{OpenMode, Suspect};
 use crate::scan::{Group, read_header, scan_with};
@@ -53,13 +53,13 @@ impl Files<'_> {
             let mut whole = unproven(&facts, block_bytes);
             if whole.is_empty() {
                 let verdict = decide(&facts, block_bytes, policy);
-                let left = facts.iter().filter(|s| s.extent == Extent::Ends).map(|s| s.sequence);
+                let left = facts.iter().filter(|s| s.extent != Extent::Whole).map(|s| s.sequence);
                 whole = if verdict.is_err() { left.collect() } else { Vec::new() };
                 if whole.is_empty() {
                     return Ok((facts, verdict));
                 }
             }
-            for (read, ()) in self.read_whole(&whole, &|_| (), &|(), _| {})? {
+            for (read, ()) in self.scan(&whole, false, &|_| (), &|(), _| {})? {
                 if let Ok(i) = facts.binary_search_by_key(&read.sequence, |s| s.sequence) {
                     facts[i] = read;
                 }
@@ -76,24 +76,26 @@ impl Files<'_> {
         see: &(impl Fn(&mut V, &Group<'_>) + Sync),
     ) -> Result<(Surveyed, Vec<V>), Error> {
         let all: Vec<u32> = self.files.keys().copied().collect();
-        let (mut facts, seen): (Vec<_>, Vec<_>) = self.read_whole(&all, start, see)?.into_iter().unzip();
+        let (mut facts, seen): (Vec<_>, Vec<_>) = self.scan(&all, false, start, see)?.into_iter().unzip();
         facts.extend(self.unopened.iter().map(|&sequence| SegmentFacts::unreadable(sequence)));
         facts.sort_unstable_by_key(|s| s.sequence);
         let verdict = decide_as(self.mode, &facts, self.identity.block_bytes, policy);
         Ok(((facts, verdict), seen))
     }
 
-    /// The facts of the segments `numbers`, all of whose blocks are read.
-    fn read_whole<V: Send>(
+    /// The facts of the segments `numbers`, all of whose blocks are read, or with `near` those that can hold groups.
+    fn scan<V: Send>(
         &self,
         numbers: &[u32],
+        near: bool,
         start: &(impl Fn(u32) -> V + Sync),
         see: &(impl Fn(&mut V, &Group<'_>) + Sync),
     ) -> Result<Vec<(SegmentFacts, V)>, Error> {
         let Identity { uuid, block_bytes, .. } = self.identity;
         self.each(numbers, &|sequence, file| {
             let mut seen = start(sequence);
-            let facts = scan_with(file, sequence, uuid, *block_bytes, &mut |group| see(&mut seen, group));
+            let facts =
+                scan_with(file, sequence, uuid, *block_bytes, near, &mut |group| see(&mut seen, group));
             let lenient = self.mode == OpenMode::Salvage;
             let facts =
                 if lenient { facts.or_else(|_| Ok(SegmentFacts::unreadable(sequence))) } else { facts };
@@ -102,7 +104,7 @@ impl Files<'_> {
     }
 
     /// The ends of every segment that another one's first group says has been left and that has a footer
-    /// there; of all others everything.
+    /// there; of all others as much as can hold groups.
     fn ends(&self) -> Result<Vec<SegmentFacts>, Error> {
         let all: Vec<u32> = self.files.keys().copied().collect();
         let starts = self.each(&all, &|sequence, file| self.start(sequence, file))?;
@@ -118,8 +120,8 @@ impl Files<'_> {
         let sealed = self.each(&sealed, &|sequence, file| {
             let Some((Some(header), Some(first))) = starts.get(&sequence) else { return Ok(None) };
             for &end in links.get(&sequence).into_iter().flatten() {
-                if let Some((footer, _)) = find(file, Place::from(header), end)? {
-                    return Ok(Some(ends_of(header, first, footer)));
+                if let Some(footer) = locate(file, Place::from(header), end)? {
+                    return Ok(Some(ends_of(header, first, Head::of(&footer, self.identity.block_bytes))));
                 }
             }
             Ok(None)
@@ -127,7 +129,7 @@ impl Files<'_> {
         let mut facts: Vec<SegmentFacts> = sealed.into_iter().flatten().collect();
         let done: Vec<u32> = facts.iter().map(|s| s.sequence).collect();
         let rest: Vec<u32> = all.into_iter().filter(|n| done.binary_search(n).is_err()).collect();
-        facts.extend(self.read_whole(&rest, &|_| (), &|(), _| {})?.into_iter().map(|(facts, ())| facts));
+        facts.extend(self.scan(&rest, true, &|_| (), &|(), _| {})?.into_iter().map(|(facts, ())| facts));
         facts.sort_unstable_by_key(|s| s.sequence);
         Ok(facts)
     }

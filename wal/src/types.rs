@@ -86,6 +86,15 @@ pub enum GroupKind {
     Mark,
     /// The index of its segment, the last group in it.
     Footer,
+    /// A mark, durable before the next group is written, which is longer than the segment's reach.
+    Announcement,
+}
+
+impl GroupKind {
+    /// Whether groups of the kind have no records.
+    pub fn is_mark(self) -> bool {
+        matches!(self, GroupKind::Mark | GroupKind::Announcement)
+    }
 }
 
 /// The number `n` rounded up to a multiple of `to`, or `None` on overflow; `to` is a power of two.

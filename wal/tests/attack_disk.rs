@@ -147,6 +147,7 @@ fn crafted_segments_never_panic_open_nor_make_it_forget() {
                         block_bytes: 4096,
                         file_bytes: 65536,
                         prior: Prior::Zeros,
+                        reach_blocks: 0,
                     };
                     let mut bytes = vec![0; 65536];
                     header.encode(&mut bytes[..4096]);

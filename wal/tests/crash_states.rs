@@ -53,6 +53,19 @@ fn sealed_segments_are_taken_on_their_footers_word() {
     assert!(tally.by_footer > 100 && tally.opened_over_rot > 100);
 }
 
+/// Bounded writes ahead of what is durable: an open that reads the start of each spare says what a scan of
+/// everything says, also when a block rots; records are zeros, as the spares are.
+#[test]
+fn open_reads_as_far_as_groups_can_be() {
+    for reach in [1, 2] {
+        let mut explorer = Explorer::new(Patterns::Told);
+        explorer.reach = Some(reach);
+        explorer.explore(groups(2) + 2, 1);
+        let tally = explorer.finish();
+        assert!(tally.rotten > 1000 && tally.opened_over_rot == 0);
+    }
+}
+
 /// Nothing told apart beforehand: all subsets of the sectors of up to 16.
 #[test]
 fn every_subset_of_sectors() {
@@ -61,7 +74,7 @@ fn every_subset_of_sectors() {
     for steps in
         [&[Issue(1)][..], &[Issue(2)], &[Issue(1), Issue(1)], &[Issue(1), Complete(0), Issue(1), Issue(1)]]
     {
-        explorer.node(&Trace { start: None, steps: steps.to_vec(), sealed: false }, 1);
+        explorer.node(&Trace { start: None, steps: steps.to_vec(), sealed: false, reach: None }, 1);
     }
     assert!(explorer.finish().states >= (1 << 8) + 3 * (1 << 16));
 }

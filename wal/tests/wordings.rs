@@ -47,6 +47,7 @@ fn segment(sequence: u32, heads: &[Head]) -> SegmentFacts {
         block_bytes: BLOCK,
         file_bytes: u64::from(10 * BLOCK),
         prior: Prior::Stale,
+        reach_blocks: 0,
     };
     let zeros_from = 10 * BLOCK;
     let (header, heads) = (Ok(header), heads.to_vec());

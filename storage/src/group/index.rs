@@ -86,7 +86,9 @@ impl Chunk {
         for run in now.chunk_by(|a, b| a.segment == b.segment) {
             let segment = run.first().map_or(0, |at| at.segment);
             if self.runs.last().is_none_or(|(_, last)| *last != segment) {
-                self.runs.reserve_exact(1);
+                if !loading {
+                    self.runs.reserve_exact(1);
+                }
                 // At most `CHUNK`.
                 self.runs.push((u32::try_from(self.places.len()).unwrap_or(u32::MAX), segment));
             }
@@ -146,6 +148,14 @@ impl LogIndex {
         if let Some(chunk) = self.chunks.back_mut() {
             chunk.places.shrink_to(chunk.places.len().next_multiple_of(STEP));
         }
+        self.chunks.iter_mut().for_each(|chunk| chunk.runs.shrink_to_fit());
+    }
+
+    /// Some number out of what an appended entry changes.
+    pub(super) fn glance(&self) -> u64 {
+        let Some(Chunk { places, runs, .. }) = self.chunks.back() else { return self.first };
+        let end = places.last().map_or(0, |place| place.offset);
+        u64::from(end) ^ runs.last().map_or(0, |run| u64::from(run.1))
     }
 
     /// Index of the first entry; meaningless while empty.

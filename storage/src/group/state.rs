@@ -128,6 +128,11 @@ impl GroupState {
         self.terms.iter()
     }
 
+    /// Some number out of what an appended entry changes.
+    pub(crate) fn glance(&self) -> u64 {
+        self.log.glance() ^ self.terms.last().unwrap_or(0) ^ self.small.hard().commit
+    }
+
     /// Number of live entries.
     pub(crate) fn entries(&self) -> usize {
         self.log.len()

@@ -115,6 +115,11 @@ impl<'a> Footer<'a> {
         (rest.is_empty() && covered == places.len() as u64).then_some(footer)
     }
 
+    /// The groups that it speaks of, in order.
+    pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.ops.chunk_by(|a, b| a.group == b.group).filter_map(|ops| Some(ops.first()?.group.get()))
+    }
+
     /// The operations, by group, those of one group in the order of the log.
     pub(crate) fn ops(&self) -> impl Iterator<Item = FooterOp> {
         // All of them were decoded before.

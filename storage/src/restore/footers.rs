@@ -19,6 +19,10 @@ use crate::types::{Location, Small};
 /// Footers that are read before they are wanted: a few hundred KiB each.
 const AHEAD: usize = 4;
 
+/// Groups that are looked up before the first of them is changed: the processor waits for the memory of all of them at
+/// the same time.
+const TOGETHER: usize = 16;
+
 /// A footer as the log has it; `None` if it has none.
 type Read = std::result::Result<Option<seawall_wal::Footer>, seawall_wal::Error>;
 
@@ -91,9 +95,15 @@ fn apply(footer: &Footer<'_>, smalls: &[Small], replay: &mut Replay, at: Lsn, us
     let (mut places, mut smalls) = (footer.locations(), smalls.iter());
     let mut locations = Vec::new();
     let mut ops = footer.ops().peekable();
+    let mut ahead = footer.groups();
+    let mut near = 0;
     // The operations of a group stand together: one look-up for all of them.
     while let Some(FooterOp { op: first, .. }) = ops.peek() {
         let group = first.group;
+        if near == 0 {
+            near = replay.approach(ahead.by_ref().take(TOGETHER));
+        }
+        near = near.saturating_sub(1);
         let state = replay.of(group);
         while let Some(FooterOp { op, .. }) = ops.next_if(|next| next.op.group == group) {
             locations.clear();

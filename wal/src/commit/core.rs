@@ -226,27 +226,39 @@ impl Core {
     fn make_room(&mut self, bytes: usize, footer_bytes: u32, keep: usize) -> Result<(), Blocked> {
         if let Some(group) = &self.filling {
             let len = group.len_with(bytes);
-            let full = group.record_count > 0 && len > self.limits.group_bytes as usize;
+            let most = self.limits.group_bytes.min(group.segment.reach_bytes(self.limits.block_bytes));
+            let full = group.record_count > 0 && len > most as usize;
             if !full && self.fits(group.start, len, footer_bytes)? {
                 return Ok(());
             }
         }
-        let empty = len32(crate::frame::layout::GROUP_HEADER_BYTES);
-        if self.fits(self.next_offset(), empty as usize + bytes, footer_bytes)? {
+        let len = crate::frame::layout::GROUP_HEADER_BYTES + bytes;
+        if self.fits(self.next_start(len), len, footer_bytes)? {
             self.close_filling();
         } else {
             self.rotate(keep)?;
-            if !self.fits(self.offset, empty as usize + bytes, footer_bytes)? {
+            if !self.fits(self.next_start(len), len, footer_bytes)? {
                 let max = self.segment.file_bytes;
-                if max < self.limits.segment_bytes {
-                    // A spare of the old size: it stays empty, the ones behind it are larger.
+                if max < self.limits.segment_bytes || self.next_start(len) > self.offset {
+                    // A spare of the old size or reach: it stays empty, the ones behind it are larger.
                     return Err(Blocked::Pipeline);
                 }
                 return Err(Blocked::Failed(Error::RecordTooLarge { bytes, max: max as usize }));
             }
         }
+        if self.next_start(len) > self.offset {
+            self.put_mark(GroupKind::Announcement);
+        }
         self.filling = Some(self.start_group(GroupKind::Data));
         Ok(())
+    }
+
+    /// Where a group of `len` bytes starts: one that is longer than the segment's reach behind a mark that says so,
+    /// since open looks no further for it.
+    fn next_start(&self, len: usize) -> u32 {
+        let (block, next) = (self.limits.block_bytes, self.next_offset());
+        let long = len > self.segment.reach_bytes(block) as usize && !mutant("long_group_not_announced");
+        if long { next.saturating_add(block) } else { next }
     }
 
     /// Where the group after the one being filled starts.
@@ -368,13 +380,18 @@ impl Core {
             }
         }
         self.check_written(self.offset.saturating_add(block))?;
-        let mut mark = self.start_group(GroupKind::Mark);
+        self.put_mark(GroupKind::Mark);
+        self.marked = true;
+        Ok(true)
+    }
+
+    /// Adds a mark, which fits.
+    fn put_mark(&mut self, kind: GroupKind) {
+        let mut mark = self.start_group(kind);
         mark.wanted = true;
         self.filling = Some(mark);
         self.close_filling();
-        self.marked = true;
         self.stats.marks += 1;
-        Ok(true)
     }
 
     // ---- questions -------------------------------------------------------------------------------

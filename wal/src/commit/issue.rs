@@ -181,13 +181,23 @@ impl Core {
     /// write is under way a group that is still small waits for company.
     fn may_write(&self) -> bool {
         let writing = self.flight.writing();
-        if writing >= self.limits.in_flight {
+        if writing >= self.limits.in_flight || self.out_of_reach() {
             return false;
         }
         let overlap = writing == 0 || self.pace.slow();
         let beside = |g: &Group| writing == 1 && self.pace.split(g.record_count);
         let filled = |g: &Group| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || beside(g));
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
+    }
+
+    /// Whether so much is not durable that the next group has to wait: open looks for groups no further behind
+    /// what is durable than its segment's reach, and for none that is longer unless it has seen one before it.
+    fn out_of_reach(&self) -> bool {
+        let Some(next) = self.queued.front().or(self.filling.as_ref()) else { return false };
+        let reach = u64::from(next.segment.reach_bytes(self.limits.block_bytes));
+        let unbounded = || mutant("written_beyond_the_reach");
+        let long = next.len() as u64 > reach;
+        self.flight.len() > 0 && (long || self.flight.bytes() > reach) && !unbounded()
     }
 
     /// Whether others are likely to append soon to the group that would be written now.

@@ -56,6 +56,7 @@ impl GroupHeader {
                 GroupKind::Data => 0,
                 GroupKind::Mark => 1,
                 GroupKind::Footer => 2,
+                GroupKind::Announcement => 3,
             },
             flags: 0,
             reserved: 0.into(),
@@ -87,6 +88,7 @@ impl GroupHeader {
             (0, 0, 0) => GroupKind::Data,
             (1, 0, 0) => GroupKind::Mark,
             (2, 0, 0) => GroupKind::Footer,
+            (3, 0, 0) => GroupKind::Announcement,
             _ => return None,
         };
         let (watermark, previous_end) = (raw.watermark.get(), Lsn::from_u64(raw.previous_end.get()));
@@ -116,7 +118,7 @@ impl GroupHeader {
     /// Checks records and padding of `group`, all of its bytes on disk.
     pub fn check(&self, salt: u64, group: &[u8]) -> Result<(), GroupFault> {
         let end = GROUP_HEADER_BYTES.saturating_add(self.body_bytes as usize);
-        if end > group.len() || (self.kind == GroupKind::Mark) != (self.record_count == 0) {
+        if end > group.len() || self.kind.is_mark() != (self.record_count == 0) {
             return Err(GroupFault::Count);
         }
         let mut at = GROUP_HEADER_BYTES;

@@ -57,7 +57,9 @@ pub(crate) struct RawSegmentHeader {
     pub(crate) sequence: U32,
     pub(crate) first_live: U32,
     pub(crate) file_bytes: U64,
-    pub(crate) prior: U32,
+    pub(crate) prior: u8,
+    pub(crate) reserved: u8,
+    pub(crate) reach_blocks: U16,
     pub(crate) crc: U32,
 }
 
@@ -169,7 +171,7 @@ fields! {
     "Identity", RawIdentity:
         magic version block_bytes uuid incompatible read_only_compatible created_ms reserved crc;
     "Segment header", RawSegmentHeader:
-        magic version block_bytes uuid salt sequence first_live file_bytes prior crc;
+        magic version block_bytes uuid salt sequence first_live file_bytes prior reserved reach_blocks crc;
     "Group header", RawGroupHeader:
         magic kind flags reserved salt lsn watermark previous_end first_live record_count wall_clock_ms
         body_bytes crc;

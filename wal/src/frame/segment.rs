@@ -22,6 +22,10 @@ pub struct SegmentHeader {
     pub file_bytes: u64,
     /// What the blocks held when the header was written.
     pub prior: Prior,
+    /// Blocks of the segment's *reach*: no group of it starts further than that behind what was durable when it was
+    /// issued, its first group is no longer, and a longer one was issued when everything before it was
+    /// durable. 0 if nothing of that is promised.
+    pub reach_blocks: u16,
 }
 
 /// Why a segment header is refused.
@@ -61,8 +65,9 @@ impl SegmentHeader {
             prior: match self.prior {
                 Prior::Zeros => 0,
                 Prior::Stale => 1,
-            }
-            .into(),
+            },
+            reserved: 0,
+            reach_blocks: self.reach_blocks.into(),
             crc: 0.into(),
         };
         raw.crc = crc(&raw.as_bytes()[..SEGMENT_HEADER_BYTES - 4]).into();
@@ -89,11 +94,12 @@ impl SegmentHeader {
             first_live: raw.first_live.get(),
             block_bytes: raw.block_bytes.get(),
             file_bytes: raw.file_bytes.get(),
-            prior: match raw.prior.get() {
-                0 => Prior::Zeros,
-                1 => Prior::Stale,
+            prior: match (raw.prior, raw.reserved) {
+                (0, 0) => Prior::Zeros,
+                (1, 0) => Prior::Stale,
                 _ => return Err(HeaderFault::Field),
             },
+            reach_blocks: raw.reach_blocks.get(),
         })
     }
 }
@@ -112,6 +118,7 @@ mod tests {
             block_bytes: 4096,
             file_bytes: 1 << 20,
             prior: Prior::Stale,
+            reach_blocks: 300,
         };
         let mut block = vec![0xFF; 4096];
         header.encode(&mut block);

@@ -80,9 +80,10 @@ impl<'a> Run<'a> {
         let mode = if choices.chance(50) { Mode::Direct } else { Mode::Buffered };
         let sim = SimOptions { mode, short_writes: choices.chance(30), ..SimOptions::default() };
         let options = Options {
-            segment_bytes: 4096 * choices.small(10, 22),
+            segment_bytes: 4096 * choices.small(11, 22),
             group_bytes: 4096 * choices.small(1, 4),
             in_flight: choices.small(1, 4),
+            in_flight_bytes: 4096 * choices.small(1, 6),
             spares: choices.small(3, 4),
             ..Options::default()
         };

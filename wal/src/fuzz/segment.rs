@@ -235,6 +235,6 @@ fn check_visits(disk: &dyn Disk, found: &Inspection, facts: &SegmentFacts) {
     assert!(all || facts.header.is_err(), "this file is not large");
     let file = disk.open(&file_name(facts.sequence), Access::Read).expect("a file");
     let uuid = &found.identity.uuid;
-    let again = scan_with(&*file, facts.sequence, uuid, BLOCK, &mut |_| {}).expect("readable");
+    let again = scan_with(&*file, facts.sequence, uuid, BLOCK, false, &mut |_| {}).expect("readable");
     assert_eq!(&again, facts, "two scans");
 }

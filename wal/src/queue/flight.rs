@@ -46,6 +46,11 @@ impl Flight {
         self.groups().map(|g| g.record_count).sum()
     }
 
+    /// Bytes of all groups, padding included.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.groups().map(|g| g.len() as u64).sum()
+    }
+
     /// The groups in log order.
     pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
         self.groups.iter().map(|(g, _)| g)

@@ -40,6 +40,7 @@ fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentFacts {
         file_bytes: u64::from(BLOCKS * BLOCK),
         first_live: 1,
         prior: Prior::Stale,
+        reach_blocks: 0,
     };
     let head = |(block, kind)| {
         let block = u32::try_from(block).unwrap() + 1;

@@ -33,7 +33,7 @@ impl Facts<'_> {
             return Continue {
                 at: end,
                 previous_end: self.link(segment).unwrap_or(Lsn::ZERO),
-                mark: last.kind != GroupKind::Mark,
+                mark: !last.kind.is_mark(),
                 footer_bytes: here.fold(0, |sum, (_, h)| sum.saturating_add(h.footer_bytes)),
                 read_only: false,
             };
@@ -73,7 +73,7 @@ impl Facts<'_> {
         let groups = walk.kept.iter().map(|(segment, head)| (*segment, head.end, 1));
         let fences = walk.fences.iter().map(|fence| (fence.from.segment(), fence.to.offset(), 0));
         for (segment, end, groups) in groups.chain(fences) {
-            let read = self.segments.get(&segment).is_none_or(|s| s.extent == Extent::Whole);
+            let read = self.segments.get(&segment).is_none_or(|s| s.extent != Extent::Ends);
             let kept = all.entry(segment).or_insert(Kept { segment, end, groups: read.then_some(0) });
             kept.end = kept.end.max(end);
             kept.groups = kept.groups.map(|sum| sum + groups);

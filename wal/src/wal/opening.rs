@@ -60,14 +60,7 @@ impl Wal {
         let lock = lock(disk)?;
         let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
         let shelf = Arc::new(Shelf::default());
-        let start = PipelineStart {
-            uuid: identity.uuid,
-            block_bytes: identity.block_bytes,
-            segment_bytes: options.segment_bytes,
-            spares: options.spares as usize,
-            files: BTreeSet::new(),
-            next: 1,
-        };
+        let start = PipelineStart::new(&identity, options, BTreeSet::new());
         let mut pipeline =
             Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
         while shelf.ready() < 2 {
@@ -108,14 +101,7 @@ impl Wal {
             recover(&*env.disk, &*env.clock, options, env.threads.readers(), fresh)?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         let shelf = Arc::new(Shelf::default());
-        let start = PipelineStart {
-            uuid: identity.uuid,
-            block_bytes: identity.block_bytes,
-            segment_bytes: options.segment_bytes,
-            spares: options.spares as usize,
-            next: files.last().map_or(1, |top| top + 1),
-            files: files.iter().copied().collect(),
-        };
+        let start = PipelineStart::new(&identity, options, files.into_iter().collect());
         let mut pipeline =
             Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
         let mut table = table(&verdict, &segments);

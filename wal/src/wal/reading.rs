@@ -47,7 +47,7 @@ impl Wal {
         };
         let found = find(&*segment.file, place, end);
         let name = || file_name(segment.sequence);
-        found.map(|f| f.map(|(_, footer)| footer)).map_err(|e| Error::io("read", &self.location, name(), e))
+        found.map_err(|e| Error::io("read", &self.location, name(), e))
     }
 
     /// Fills `out` with the bytes at `at`, which an append or a record named; from memory if they are not

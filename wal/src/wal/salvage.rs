@@ -42,14 +42,7 @@ impl Wal {
             }
         }
         let shelf = Arc::new(Shelf::default());
-        let start = PipelineStart {
-            uuid: identity.uuid,
-            block_bytes: identity.block_bytes,
-            segment_bytes: options.segment_bytes,
-            spares: 0,
-            next: 0,
-            files: BTreeSet::new(),
-        };
+        let start = PipelineStart::new(&identity, options, BTreeSet::new());
         let pipeline =
             Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
         let limits = Limits {

@@ -57,6 +57,8 @@ pub struct Explorer {
     pub rot: bool,
     /// Segments get footers, and an open that trusts them is compared with one that reads everything.
     pub sealed: bool,
+    /// Bounds what is in flight, in blocks, and compares an open that reads no more of spares than that takes.
+    pub reach: Option<u32>,
     seen: HashSet<u64>,
     scanner: Arc<SimDisk>,
     tally: Tally,
@@ -71,6 +73,7 @@ impl Explorer {
             patterns,
             rot: true,
             sealed: false,
+            reach: None,
             seen: HashSet::new(),
             scanner,
             tally: Tally::default(),
@@ -92,7 +95,7 @@ impl Explorer {
     /// All traces from `start`: what matters of one is what each group knew when it was issued.
     fn traces(&mut self, start: Option<Rc<Start>>, crashes: u32) {
         let mut known: HashSet<Essence> = HashSet::new();
-        let mut next = vec![Trace { start, steps: Vec::new(), sealed: self.sealed }];
+        let mut next = vec![Trace { start, steps: Vec::new(), sealed: self.sealed, reach: self.reach }];
         while let Some(trace) = next.pop() {
             if !known.insert(trace.essence()) {
                 continue;
@@ -105,7 +108,11 @@ impl Explorer {
             };
             let room = if node.side_by_side { IN_FLIGHT } else { 1 };
             if node.ghost.issued < self.groups && node.pending.len() < room {
-                [1, 2].into_iter().for_each(|blocks| then(Step::Issue(blocks)));
+                let fits = |blocks: &usize| match self.reach {
+                    Some(reach) if node.ahead > 0 => node.ahead.max(*blocks) <= reach as usize,
+                    _ => true,
+                };
+                [1, 2].into_iter().filter(fits).for_each(|blocks| then(Step::Issue(blocks)));
             }
             (0..node.pending.len()).for_each(|n| then(Step::Complete(n)));
             if node.pending.is_empty() && !node.marked {
@@ -161,7 +168,7 @@ impl Explorer {
         self.tally.distinct += 1;
         let segments = node.image.segments.keys().map(|&n| (n, Rc::new(torn(node, n, masks))));
         let image = Image { segments: segments.collect(), identity: Rc::clone(&node.image.identity) };
-        if self.sealed {
+        if self.sealed || self.reach.is_some() {
             self.tally.by_footer += agree(&*image.disk(0)) as u64;
         }
         if self.rot {
@@ -222,9 +229,10 @@ impl Explorer {
                     facts[i] = self.scan(image, n, &spoiled);
                     self.tally.rotten += 1;
                     let at = Lsn::new(n, u32::try_from(at).unwrap());
-                    let (became, lost) = judge_rotten(&facts, ghost, at, how, self.sealed);
+                    let (became, lost) =
+                        judge_rotten(&facts, ghost, at, how, self.sealed, self.reach.is_some());
                     *self.tally.rot.entry(became).or_default() += 1;
-                    if self.sealed {
+                    if self.sealed || self.reach.is_some() {
                         let disk = image.disk(0);
                         disk.write_file(&format!("{n:08x}.wal"), &spoiled);
                         if milder(&*disk, sound) {
@@ -382,6 +390,7 @@ fn judge_rotten(
     at: Lsn,
     how: &str,
     sealed: bool,
+    zeros: bool,
 ) -> (&'static str, usize) {
     let block = u32::try_from(BLOCK).unwrap();
     let lost = |policy| {
@@ -395,10 +404,10 @@ fn judge_rotten(
         if lost > 0 {
             // The rotten group is the first one lost, and no head that is left says that it was durable.
             let (first, heads) = (ghost.log[kept.len()].lsn, facts.iter().flat_map(|f| &f.heads));
-            // It may be the footer before that one.
-            let footer = sealed && at < first && kept.last().is_some_and(|last| last.lsn < at);
+            // It may be the footer before that one, or the mark before a long one.
+            let footer = (sealed || zeros) && at < first && kept.last().is_some_and(|last| last.lsn < at);
             // All sectors of the others hold something, so no crash explains a flipped bit.
-            let torn = policy == Suspect::Drop || footer || !how.starts_with("a bit");
+            let torn = policy == Suspect::Drop || footer || zeros || !how.starts_with("a bit");
             assert!(torn, "not suspect: {}", what());
             let known = heads.map(|h| h.watermark).all(|known| known <= if footer { at } else { first });
             assert!((first <= at || footer) && known, "{}", what());

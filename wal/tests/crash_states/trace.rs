@@ -27,7 +27,7 @@ pub enum Step {
     Mark,
 }
 
-/// A group with records: where it is, and its number of records, which no other group has.
+/// A group with records: where it is, and its number of records, which no other group of the place has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Group {
     pub lsn: Lsn,
@@ -79,6 +79,9 @@ pub struct Trace {
     /// Segments get footers. A footer is on the disk as soon as it is written, whatever is before it: the
     /// order of completion that tempts most.
     pub sealed: bool,
+    /// Blocks that may be in flight when another group is written; records are zeros then, so that nothing but
+    /// their headers tells a segment that was entered from one that was not. Only in a log's first life.
+    pub reach: Option<u32>,
 }
 
 /// A log that crashed.
@@ -102,6 +105,8 @@ pub struct Node {
     pub image: Image,
     pub ghost: Ghost,
     pub pending: Vec<Pending>,
+    /// Blocks of the groups that are not part of the durable prefix.
+    pub ahead: usize,
     /// Whether the log ends in a mark.
     pub marked: bool,
     /// Whether the log has seen how slow the disk is: before that it writes one group at a time.
@@ -159,18 +164,18 @@ impl Sealer for Counting {
     }
 }
 
-/// Appends and issues group `records`, which fills its blocks but for some bytes of the last sector.
+/// Appends and issues group `records`, which fills its blocks with `byte` but for some bytes of the last sector.
 fn issue(
     wal: &Wal,
     stepper: &Stepper<'_>,
-    records: u32,
-    blocks: usize,
+    (records, blocks, byte): (u32, usize, u8),
     footers: Option<&AtomicU64>,
 ) -> (Group, StepIo) {
     let before = footers.map_or(0, |footers| footers.load(Ordering::Relaxed));
+    let marks = wal.stats().marks;
     let mut batch = Batch::new();
     batch.set_footer_bytes(if footers.is_some() { 8 * records } else { 0 });
-    batch.push_part(&vec![0xA5; blocks * BLOCK - 200 - 24 * records as usize]);
+    batch.push_part(&vec![byte; blocks * BLOCK - 200 - 24 * records as usize]);
     let lsn = wal.append(&batch, Class::Sync).unwrap().lsn();
     for _ in 1..records {
         assert_eq!(wal.append(&Batch::new(), Class::Sync).unwrap().lsn().segment(), lsn.segment());
@@ -178,6 +183,9 @@ fn issue(
     let lsn = Lsn::new(lsn.segment(), lsn.offset() & !4095);
     if footers.is_some_and(|footers| footers.load(Ordering::Relaxed) > before) {
         stepper.complete(stepper.issue().expect("the footer of the segment before"));
+    }
+    if wal.stats().marks > marks {
+        stepper.complete(stepper.issue().expect("the mark before a long group"));
     }
     (Group { lsn, records }, stepper.issue().expect("a disk that is not busy"))
 }
@@ -188,7 +196,14 @@ impl Trace {
         let (disk, wal, mut ghost, mut side_by_side) = match self.start.as_deref() {
             None => {
                 let disk = SimDisk::new(0, SimOptions::default());
-                let wal = Wal::create_in(env(&disk, 7), &options()).unwrap();
+                let near = |blocks: u32| Options {
+                    in_flight_bytes: blocks * 4096,
+                    // Room for groups further behind a long one than that.
+                    segment_bytes: 8 * 4096,
+                    ..options()
+                };
+                let options = self.reach.map_or_else(options, near);
+                let wal = Wal::create_in(env(&disk, 7), &options).unwrap();
                 (disk, wal, Ghost::default(), true)
             }
             Some(Start { image, ghost, mark }) => {
@@ -214,8 +229,10 @@ impl Trace {
             match step {
                 Step::Issue(blocks) => {
                     ghost.issued += 1;
-                    let (group, io) =
-                        issue(&wal, &stepper, u32::try_from(ghost.issued).unwrap(), blocks, footers);
+                    let issued = u32::try_from(ghost.issued).unwrap();
+                    // A long group has one record.
+                    let (records, byte) = self.reach.map_or((issued, 0xA5), |_| (1, 0));
+                    let (group, io) = issue(&wal, &stepper, (records, blocks, byte), footers);
                     ghost.log.push(group);
                     flying.push((group, blocks, Some(io)));
                     marked = false;
@@ -242,7 +259,8 @@ impl Trace {
             let bytes = file[group.lsn.offset() as usize..][..blocks * BLOCK].to_vec();
             Pending { lsn: group.lsn, bytes }
         });
-        Node { image, pending: pending.collect(), ghost, marked, side_by_side }
+        let ahead = flying.iter().map(|f| f.1).sum();
+        Node { image, ahead, pending: pending.collect(), ghost, marked, side_by_side }
     }
 }
 

@@ -231,6 +231,7 @@ fn group_line(lsn: Lsn, head: &Head, readable: bool, state: State) -> GroupLine 
             GroupKind::Data => "data",
             GroupKind::Mark => "mark",
             GroupKind::Footer => "footer",
+            GroupKind::Announcement => "announcement",
         },
         watermark: head.watermark.to_string(),
         wall_clock_ms: head.wall_clock_ms,

@@ -117,7 +117,7 @@ impl SegmentTally {
         counts.disk_bytes += u64::from(head.end - head.offset);
         counts.padding_bytes += u64::from(group.padding_bytes());
         match head.kind {
-            GroupKind::Mark => counts.marks += 1,
+            GroupKind::Mark | GroupKind::Announcement => counts.marks += 1,
             GroupKind::Footer => counts.footers += 1,
             GroupKind::Data => group.records().for_each(|record| self.add_record(&record)),
         }
