@@ -12,6 +12,7 @@ use seawall_wal::{Batch, Class, Env, Threads, Wal};
 
 use crate::engine::{Engine, Report};
 use crate::error::{Error, Result};
+use crate::group::FooterSealer;
 use crate::look::decode_record;
 use crate::options::Options;
 use crate::pack::Packer;
@@ -102,9 +103,11 @@ pub fn engine_replay(data: &[u8]) {
 /// If the two differ.
 pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
     let fork = disk.fork(1);
-    let (wal, report) = Wal::open_in(env(&fork), &options.log).expect("nothing rotted");
-    let by_index = restore(&wal, &report.by_footer, Threads::Stepped).map(rendered);
-    let by_record = restore(&wal, &[], Threads::Stepped).map(rendered);
+    let sealer = FooterSealer::default();
+    let (wal, report) =
+        Wal::open_with(env(&fork), &options.log, Box::new(sealer.clone())).expect("nothing rotted");
+    let by_index = restore(&wal, &report.by_footer, Threads::Stepped, Some(&sealer)).map(rendered);
+    let by_record = restore(&wal, &[], Threads::Stepped, None).map(rendered);
     match (by_index, by_record) {
         (Ok(by_index), Ok(by_record)) => assert_eq!(by_index, by_record, "index and records"),
         (Err(by_index), Err(by_record)) => assert_eq!(by_index.to_string(), by_record.to_string()),

@@ -12,7 +12,7 @@ use std::thread;
 use bytes::Bytes;
 use seawall_wal::look::RecordRef;
 use seawall_wal::mutant::mutant;
-use seawall_wal::{Class, Damage, Lsn, PartInfo, Sealer, Threads, Wal};
+use seawall_wal::{Class, Damage, Lsn, PartInfo, Threads, Wal};
 
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins, Settled, States, Uses, apply};
@@ -70,8 +70,15 @@ pub(crate) type Fenced = Vec<(FencedEntry, Location)>;
 ///
 /// In a damaged place, which only a log has that was opened in spite of it, every record must still say what it
 /// did: then nothing but payloads is missing, and indexes and terms are what they were (INV-5).
-pub(crate) fn restore(wal: &Wal, by_footer: &[u32], threads: Threads) -> Result<Restored> {
-    let mut restoring = Restoring::new(wal.first_segment() > FIRST_SEGMENT, wal.active_segment());
+///
+/// `sealer` has seen the records of the segment in use: they are replayed from its index. Without one they are read.
+pub(crate) fn restore(
+    wal: &Wal,
+    by_footer: &[u32],
+    threads: Threads,
+    sealer: Option<&FooterSealer>,
+) -> Result<Restored> {
+    let mut restoring = Restoring::new(wal.first_segment() > FIRST_SEGMENT);
     let mut from = Lsn::ZERO;
     thread::scope(|scope| {
         let mut footers = footers::read(scope, wal, by_footer, threads);
@@ -79,15 +86,21 @@ pub(crate) fn restore(wal: &Wal, by_footer: &[u32], threads: Threads) -> Result<
             restoring.records(wal, from, Lsn::new(segment, 0))?;
             from = Lsn::new(segment, 0);
             let footer = footers.next().unwrap_or_else(|| wal.footer(segment))?;
-            let Restoring { replay, pins, found, .. } = &mut restoring;
-            if footers::replay(wal, segment, footer, replay, pins, found)? {
+            if let Some(footer) = footer
+                && restoring.index(wal, footer.index(), footer.lsn())?
+            {
                 from = Lsn::new(segment.saturating_add(1), 0);
             }
         }
         Result::Ok(())
     })?;
     let end = wal.durable();
-    restoring.records(wal, from, end)?;
+    let active = Lsn::new(wal.active_segment(), 0).max(from);
+    restoring.records(wal, from, active)?;
+    let seen = sealer.filter(|_| active < end).map(FooterSealer::written);
+    if !seen.map_or(Ok(false), |index| restoring.index(wal, &index, end))? {
+        restoring.records(wal, active, end)?;
+    }
     restoring.finish(end)
 }
 
@@ -98,8 +111,6 @@ pub(crate) struct Restored {
     pub(crate) pins: Pins,
     pub(crate) found: Found,
     pub(crate) fenced: Fenced,
-    /// Has seen the records of the segment in use.
-    pub(crate) sealer: FooterSealer,
 }
 
 /// A replay, and what it has found so far.
@@ -108,27 +119,27 @@ struct Restoring {
     pins: Pins,
     found: Found,
     fenced: Fenced,
-    sealer: FooterSealer,
-    /// The segment in use.
-    active: u32,
     ops: Vec<GroupOp>,
     locations: Vec<Location>,
     smalls: Vec<Small>,
 }
 
 impl Restoring {
-    fn new(released: bool, active: u32) -> Restoring {
+    fn new(released: bool) -> Restoring {
         Restoring {
             replay: Replay { states: GroupMap::default(), released },
             pins: Pins::default(),
             found: Found::default(),
             fenced: Vec::new(),
-            sealer: FooterSealer::default(),
-            active,
             ops: Vec::new(),
             locations: Vec::new(),
             smalls: Vec::new(),
         }
+    }
+
+    /// Replays a segment up to `end` from its `index`, or not at all: see [`footers::replay`].
+    fn index(&mut self, wal: &Wal, index: &[u8], end: Lsn) -> Result<bool> {
+        footers::replay(wal, index, end, &mut self.replay, &self.pins, &mut self.found)
     }
 
     /// Replays the records from `from` up to `to`.
@@ -138,10 +149,6 @@ impl Restoring {
                 Ok(record) => {
                     let (at, class, meta) = (record.lsn(), record.class(), record.meta());
                     self.record(at, class, meta, &mut record.parts(), record.part_count(), &[])?;
-                    if at.segment() == self.active {
-                        self.sealer.record(at, meta, &mut record.parts().map(|(info, _)| info));
-                        self.sealer.gather();
-                    }
                 }
                 Err(seawall_wal::Error::Corrupt { path, damage }) => match damage[..] {
                     [damage] if wal.damaged().contains(&damage) => self.damaged(wal, &damage)?,
@@ -220,8 +227,8 @@ impl Restoring {
 
     fn finish(mut self, end: Lsn) -> Result<Restored> {
         settle(&mut self.replay.states, end, &mut self.found)?;
-        let Restoring { pins, found, fenced, sealer, .. } = self;
-        Ok(Restored { groups: Groups::new(self.replay.states), pins, found, fenced, sealer })
+        let Restoring { pins, found, fenced, .. } = self;
+        Ok(Restored { groups: Groups::new(self.replay.states), pins, found, fenced })
     }
 }
 

@@ -57,7 +57,7 @@ pub fn inspect_with<V: Send>(
 
 /// As [`inspect`], but reads only what open would: [`SegmentFacts::extent`] says how much that was.
 pub fn inspect_as_open(disk: &dyn Disk) -> Result<Inspection, Error> {
-    Ok(look(disk, |files| Ok((files.survey(Suspect::Refuse)?, ())))?.0)
+    Ok(look(disk, |files| Ok((files.survey(Suspect::Refuse, None)?, ())))?.0)
 }
 
 fn look<T>(

@@ -85,6 +85,7 @@ mod read;
 mod records;
 mod recover;
 mod scan;
+mod seen;
 mod segment;
 mod shelf;
 mod stats;

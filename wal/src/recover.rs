@@ -4,6 +4,7 @@
 //! and those only when the verdict is in; on refusal nothing at all. INV-3: everything found was synced
 //! before it was read. Fails with every damaged place.
 
+use crate::commit::Sealer;
 use crate::directory::{IDENTITY, Names, failed, list, read_identity};
 use crate::disk::{Access, Clock, Disk, DiskFile, LazyMap};
 use crate::error::Error;
@@ -82,17 +83,21 @@ pub(crate) struct Recovered {
     pub(crate) segments: BTreeMap<u32, Arc<Segment>>,
     /// Numbers of all segment files, also dead ones.
     pub(crate) files: Vec<u32>,
+    /// The sealer has seen all records of the segment in which the log goes on.
+    pub(crate) shown: bool,
     pub(crate) report: Report,
 }
 
 /// Finds the end of the log in `disk`, which the caller has locked, on up to `readers` threads; of the log
-/// that is being created with the identity `fresh`, its start.
+/// that is being created with the identity `fresh`, its start. Shows `sealer` the records of the segment in which the
+/// log goes on, if they were read.
 pub(crate) fn recover(
     disk: &dyn Disk,
     clock: &dyn Clock,
     options: &Options,
     readers: usize,
     fresh: Option<Identity>,
+    sealer: Option<&mut (dyn Sealer + 'static)>,
 ) -> Result<Recovered, Error> {
     let begin = clock.now_ns();
     let identity = fresh.map_or_else(|| read_identity(disk), Ok)?;
@@ -105,6 +110,7 @@ pub(crate) fn recover(
     let salvage = options.mode == OpenMode::Salvage && fresh.is_none();
     let files = if salvage { open_to_read(disk, &names) } else { open_and_sync(disk, &names, readers)? };
     let synced = clock.now_ns();
+    let mut seen = sealer.is_some().then(BTreeMap::new);
     let (facts, verdict) = match fresh {
         Some(_) => survey_fresh(disk, &files, &identity)?,
         None => {
@@ -114,12 +120,19 @@ pub(crate) fn recover(
             if options.verify_on_open || options.mode != OpenMode::Strict {
                 files.survey_all(options.suspect, &|_| (), &|(), _| {})?.0
             } else {
-                files.survey(options.suspect)?
+                files.survey(options.suspect, seen.as_mut())?
             }
         }
     };
     let scanned = clock.now_ns();
     let verdict = verdict.map_err(|damage| refusal(disk.location(), &damage))?;
+    // Otherwise nothing is in there yet.
+    let goes_on = facts.iter().any(|s| s.sequence == verdict.next.at.segment() && !s.heads.is_empty());
+    let seen = seen.and_then(|mut seen| seen.remove(&verdict.next.at.segment()));
+    if let (Some(sealer), Some(seen)) = (sealer, &seen) {
+        seen.show(sealer, verdict.end);
+    }
+    let shown = seen.is_some() || !goes_on;
     if mutant("recovery_cuts_the_torn_end") {
         let end = verdict.end;
         if let Some(file) = files.get(&end.segment()) {
@@ -148,7 +161,7 @@ pub(crate) fn recover(
         foreign: names.foreign.clone(),
         took: Took { sync: since(begin, synced), scan: since(synced, scanned), ..Took::default() },
     };
-    Ok(Recovered { identity, verdict, segments, files: names.segments, report })
+    Ok(Recovered { identity, verdict, segments, files: names.segments, shown, report })
 }
 
 fn since(from_ns: u64, to_ns: u64) -> Duration {

@@ -13,6 +13,7 @@ use crate::footer::{Place, head_at, locate};
 use crate::frame::{Identity, SegmentHeader};
 use crate::options::{OpenMode, Suspect};
 use crate::scan::{Group, read_header, scan_with};
+use crate::seen::Seen;
 use crate::segment::file_name;
 use crate::sync::share_out;
 use crate::trust::unproven;
@@ -46,9 +47,14 @@ type Start = (Option<SegmentHeader>, Option<Head>);
 
 impl Files<'_> {
     /// Reads no more than the verdict takes: segments that their footer vouches for are left.
-    pub(crate) fn survey(&self, policy: Suspect) -> Result<Surveyed, Error> {
+    /// Of segments that no other one follows `seen` gets the records, if it wants any.
+    pub(crate) fn survey(
+        &self,
+        policy: Suspect,
+        seen: Option<&mut BTreeMap<u32, Seen>>,
+    ) -> Result<Surveyed, Error> {
         let block_bytes = self.identity.block_bytes;
-        let mut facts = self.ends()?;
+        let mut facts = self.ends(seen)?;
         loop {
             let mut whole = unproven(&facts, block_bytes);
             if whole.is_empty() {
@@ -105,7 +111,7 @@ impl Files<'_> {
 
     /// The ends of every segment that another one's first group says has been left and that has a footer
     /// there; of all others as much as can hold groups.
-    fn ends(&self) -> Result<Vec<SegmentFacts>, Error> {
+    fn ends(&self, seen: Option<&mut BTreeMap<u32, Seen>>) -> Result<Vec<SegmentFacts>, Error> {
         let all: Vec<u32> = self.files.keys().copied().collect();
         let starts = self.each(&all, &|sequence, file| self.start(sequence, file))?;
         // Who links to a segment with its end; several do if a recovery dropped the first to follow.
@@ -129,7 +135,13 @@ impl Files<'_> {
         let mut facts: Vec<SegmentFacts> = sealed.into_iter().flatten().collect();
         let done: Vec<u32> = facts.iter().map(|s| s.sequence).collect();
         let rest: Vec<u32> = all.into_iter().filter(|n| done.binary_search(n).is_err()).collect();
-        facts.extend(self.scan(&rest, true, &|_| (), &|(), _| {})?.into_iter().map(|(facts, ())| facts));
+        let last = |n: u32| (seen.is_some() && !links.contains_key(&n)).then(Seen::default);
+        let add = |seen: &mut Option<Seen>, group: &Group<'_>| seen.iter_mut().for_each(|s| s.add(group));
+        let (read, found): (Vec<_>, Vec<_>) = self.scan(&rest, true, &last, &add)?.into_iter().unzip();
+        if let Some(seen) = seen {
+            seen.extend(rest.iter().copied().zip(found).filter_map(|(n, found)| Some((n, found?))));
+        }
+        facts.extend(read);
         facts.sort_unstable_by_key(|s| s.sequence);
         Ok(facts)
     }

@@ -182,14 +182,6 @@ impl Wal {
         Ok(())
     }
 
-    /// As [`Wal::set_sealer`], of a sealer that was shown the records of the segment in use by whoever read the log
-    /// anyway: they are not read again.
-    pub fn resume_sealer(&self, sealer: Box<dyn Sealer>) {
-        if self.options.mode != OpenMode::Salvage {
-            self.log.core().set_sealer(sealer);
-        }
-    }
-
     /// Adds a mark unless the log ends in one, and waits for it.
     fn mark(&self) -> Result<(), Error> {
         loop {

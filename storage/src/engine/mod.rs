@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
-use seawall_wal::{Env, Threads, Ticket, Wal};
+use seawall_wal::{Env, OpenMode, Threads, Ticket, Wal};
 
 use crate::cache::{CacheStats, Tail};
 use crate::compact::{self, RestateStats, Sweep};
@@ -167,7 +167,7 @@ impl Engine {
     /// the engine.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
-        Engine::restore(Wal::open(dir, &options.log)?, Threads::Spawned, options)
+        Engine::open_in(Env::posix(dir.as_ref(), &options.log)?, options)
     }
 
     /// As [`Engine::create`], with disk, clock, randomness and threads as parameters.
@@ -187,27 +187,29 @@ impl Engine {
     pub fn open_in(env: Env, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
         let threads = env.threads;
-        Engine::restore(Wal::open_in(env, &options.log)?, threads, options)
-    }
-
-    fn restore(
-        (wal, log): (Wal, seawall_wal::Report),
-        threads: Threads,
-        options: &Options,
-    ) -> Result<(Engine, Report)> {
-        let restored = restore::restore(&wal, &log.by_footer, threads)?;
+        let sealer = FooterSealer::default();
+        let (wal, log) = Wal::open_with(env, &options.log, Box::new(sealer.clone()))?;
+        let seen = (log.mode != OpenMode::Salvage).then_some(&sealer);
+        let restored = restore::restore(&wal, &log.by_footer, threads, seen)?;
         let Found { records, groups, entries } = restored.found;
-        let engine = Engine::start(wal, threads, restored, options)?;
+        let engine = Engine::start(wal, threads, restored, sealer, options)?;
         Ok((engine, Report { log, records, groups, entries }))
     }
 
     fn fresh(wal: Wal, threads: Threads, options: &Options) -> Result<Engine> {
-        Engine::start(wal, threads, Restored::default(), options)
+        let sealer = FooterSealer::default();
+        wal.set_sealer(Box::new(sealer.clone()))?;
+        Engine::start(wal, threads, Restored::default(), sealer, options)
     }
 
-    fn start(wal: Wal, threads: Threads, restored: Restored, options: &Options) -> Result<Engine> {
-        let Restored { groups, pins, fenced, sealer, .. } = restored;
-        wal.resume_sealer(Box::new(sealer.clone()));
+    fn start(
+        wal: Wal,
+        threads: Threads,
+        restored: Restored,
+        sealer: FooterSealer,
+        options: &Options,
+    ) -> Result<Engine> {
+        let Restored { groups, pins, fenced, .. } = restored;
         let core = Arc::new(Core {
             wal: RwLock::new(Some(wal)),
             groups,

@@ -144,6 +144,14 @@ impl FooterSealer {
             index.take(&self.0);
         }
     }
+
+    /// The index of what it was shown of the segment in use; empty if there is something that it cannot decode.
+    pub(crate) fn written(&self) -> Vec<u8> {
+        let (mut index, mut out) = (self.0.index.lock(), Vec::new());
+        index.take(&self.0);
+        index.write(&mut out);
+        out
+    }
 }
 
 impl Index {
@@ -211,16 +219,21 @@ impl Sealer for FooterSealer {
 impl Index {
     /// Writes the index into `out` and forgets it.
     fn seal(&mut self, out: &mut Vec<u8>) {
-        let mut groups: Vec<_> = self.groups.drain().collect();
-        groups.sort_unstable_by_key(|(group, _)| *group);
-        let (records, unknown) = (std::mem::take(&mut self.records), std::mem::take(&mut self.unknown));
-        if unknown {
+        self.write(out);
+        self.groups.clear();
+        (self.records, self.unknown) = (0, false);
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        if self.unknown {
             return;
         }
-        let ops = || groups.iter().flat_map(|(group, lines)| lines.ops(*group));
+        let mut groups: Vec<_> = self.groups.iter().collect();
+        groups.sort_unstable_by_key(|(group, _)| **group);
+        let ops = || groups.iter().flat_map(|(group, lines)| lines.ops(**group));
         let (count, places) = (ops().count(), groups.iter().map(|(_, lines)| lines.places().count()).sum());
         out.reserve(FOOTER_HEADER_BYTES + FOOTER_OP_BYTES * count + FOOTER_PLACE_BYTES * places);
-        out.extend_from_slice(FooterHeader::new(records, count, places).as_bytes());
+        out.extend_from_slice(FooterHeader::new(self.records, count, places).as_bytes());
         ops().for_each(|op| out.extend_from_slice(op.encode().as_bytes()));
         let places = groups.iter().flat_map(|(_, lines)| lines.places());
         places.for_each(|place| out.extend_from_slice(place.as_bytes()));

@@ -23,6 +23,9 @@ const AHEAD: usize = 4;
 /// the same time.
 const TOGETHER: usize = 16;
 
+/// Values that are read one by one: a segment of the usual length is read in the time of about so many.
+const SMALLS_MAX: usize = 1000;
+
 /// A footer as the log has it; `None` if it has none.
 type Read = std::result::Result<Option<seawall_wal::Footer>, seawall_wal::Error>;
 
@@ -44,29 +47,32 @@ pub(super) fn read<'scope>(
     Box::new(footers())
 }
 
-/// Replays `segment` from its index. `false`, and nothing was changed, if the records must be read: there is
-/// no index of this version, or a conf state or metadata value that it names does not check.
+/// Replays a segment up to `end`, where its index stands or would, from that. `false`, and nothing was changed, if the
+/// records must be read: the index is not of this version, or a conf state or metadata value that it names
+/// does not check; or there are so many of them that the records are read sooner.
 pub(super) fn replay(
     wal: &Wal,
-    segment: u32,
-    footer: Option<seawall_wal::Footer>,
+    index: &[u8],
+    end: Lsn,
     replay: &mut Replay,
     pins: &Pins,
     found: &mut Found,
 ) -> Result<bool> {
-    let Some(group) = footer else { return Ok(false) };
-    let Some(footer) = Footer::decode(group.index(), segment) else { return Ok(false) };
-    let Some(smalls) = smalls(wal, &footer, group.lsn()) else { return Ok(false) };
+    let Some(footer) = Footer::decode(index, end.segment()) else { return Ok(false) };
+    let Some(smalls) = smalls(wal, &footer, end) else { return Ok(false) };
     let mut uses = Uses::default();
-    apply(&footer, &smalls, replay, group.lsn(), &mut uses)?;
+    apply(&footer, &smalls, replay, end, &mut uses)?;
     pins.settle(&uses);
     found.records += footer.records;
     Ok(true)
 }
 
-/// What the operations on small state say, in their order; none if one does not check.
+/// What the operations on small state say, in their order; none if one does not check, or if there are too many.
 fn smalls(wal: &Wal, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
     let (mut places, mut smalls) = (footer.locations(), Vec::new());
+    if footer.ops().filter(|op| op.conf.is_some() || op.op.op.is_small()).count() > SMALLS_MAX {
+        return None;
+    }
     for FooterOp { op, conf } in footer.ops() {
         if let Some(at) = conf {
             let conf = decode_conf_state(&part(wal, at, end)?).ok()?;

@@ -4,7 +4,7 @@
 //! (INV-3); threads are started last. On refusal nothing was changed.
 
 use super::{Wal, locked, table};
-use crate::commit::{Core, Limits, Log, Start};
+use crate::commit::{Core, Limits, Log, Sealer, Start};
 use crate::create;
 use crate::directory::{IDENTITY, LOCK, failed, list};
 use crate::disk::{Disk, DiskLock, Mode, PosixDisk};
@@ -69,13 +69,30 @@ impl Wal {
             }
         }
         // The mark comes before the name: a log in which no segment holds a group has lost them.
-        let (wal, _) = Wal::start(env, options, lock, Some(identity))?;
+        let (wal, _) = Wal::start(env, options, lock, Some(identity), None)?;
         create::finish(&*wal.env.disk)?;
         wal.spawn()
     }
 
     /// As [`Wal::open`], on any disk.
     pub fn open_in(env: Env, options: &Options) -> Result<(Wal, Report), Error> {
+        Wal::open_sealed_by(env, options, None)
+    }
+
+    /// As [`Wal::open_in`], and installs what makes the footers. It is shown the records of the segment in use, as far
+    /// as possible while open reads them anyway; of a log that is opened for reading, nothing.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open_with(env: Env, options: &Options, sealer: Box<dyn Sealer>) -> Result<(Wal, Report), Error> {
+        Wal::open_sealed_by(env, options, Some(sealer))
+    }
+
+    fn open_sealed_by(
+        env: Env,
+        options: &Options,
+        sealer: Option<Box<dyn Sealer>>,
+    ) -> Result<(Wal, Report), Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         let names = list(&*env.disk)?;
         if let Some(found) = names.instead_of_log() {
@@ -85,7 +102,7 @@ impl Wal {
             return Wal::salvage(env, options);
         }
         let lock = lock(&*env.disk)?;
-        let (wal, report) = Wal::start(env, options, lock, None)?;
+        let (wal, report) = Wal::start(env, options, lock, None, sealer)?;
         Ok((wal.spawn()?, report))
     }
 
@@ -95,10 +112,12 @@ impl Wal {
         options: &Options,
         lock: Arc<dyn DiskLock>,
         fresh: Option<Identity>,
+        mut sealer: Option<Box<dyn Sealer>>,
     ) -> Result<(Wal, Report), Error> {
         let begin = env.clock.now_ns();
-        let Recovered { identity, verdict, segments, files, mut report } =
-            recover(&*env.disk, &*env.clock, options, env.threads.readers(), fresh)?;
+        let readers = env.threads.readers();
+        let Recovered { identity, verdict, segments, files, shown, mut report } =
+            recover(&*env.disk, &*env.clock, options, readers, fresh, sealer.as_deref_mut())?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart::new(&identity, options, files.into_iter().collect());
@@ -159,6 +178,11 @@ impl Wal {
             env,
             workers: Workers::default(),
         };
+        match sealer {
+            Some(sealer) if shown => wal.log.core().set_sealer(sealer),
+            Some(sealer) => wal.set_sealer(sealer)?,
+            None => {}
+        }
         // What open returns is exposed from here on, so a mark that covers it is durable first.
         if !mutant("no_mark_at_open") || fresh.is_some() {
             wal.mark()?;

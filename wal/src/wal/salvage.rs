@@ -28,7 +28,7 @@ impl Wal {
         let lock = disk.lock_for_reading(LOCK).map_err(|e| failed(disk, "lock", LOCK, e))?;
         let lock = lock.map_err(|holder| locked(disk, holder))?.map(Arc::<dyn DiskLock>::from);
         let Recovered { identity, verdict, segments, mut report, .. } =
-            recover(disk, &*env.clock, options, env.threads.readers(), None)?;
+            recover(disk, &*env.clock, options, env.threads.readers(), None, None)?;
         report.locked = lock.is_some();
         let Some((_, segment)) = segments.last_key_value() else {
             return Err(Error::Corrupt { path: disk.location(), damage: verdict.damaged.into() });
