@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
+use footers::Footers;
 use seawall_wal::look::RecordRef;
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Class, Damage, Lsn, PartInfo, Threads, Wal};
@@ -81,16 +82,15 @@ pub(crate) fn restore(
     let mut restoring = Restoring::new(wal.first_segment() > FIRST_SEGMENT);
     let mut from = Lsn::ZERO;
     thread::scope(|scope| {
-        let mut footers = footers::read(scope, wal, by_footer, threads);
+        let footers = Footers::of(scope, wal, by_footer, threads);
         for &segment in by_footer {
             restoring.records(wal, from, Lsn::new(segment, 0))?;
             from = Lsn::new(segment, 0);
-            let footer = footers.next().unwrap_or_else(|| wal.footer(segment))?;
-            if let Some(footer) = footer
-                && restoring.index(wal, footer.index(), footer.lsn())?
-            {
+            let Some(footer) = footers.next(segment)? else { continue };
+            if restoring.index(wal, footer.index(), footer.lsn())? {
                 from = Lsn::new(segment.saturating_add(1), 0);
             }
+            footers.done(footer);
         }
         Result::Ok(())
     })?;

@@ -67,9 +67,15 @@ pub(crate) fn locate(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<
 }
 
 /// The footer whose group ends at `end`, if the segment has one there that checks: header, record, index,
-/// padding and tail.
-pub(crate) fn find(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<Option<Footer>> {
-    let mut bytes = AlignedBuf::new();
+/// padding and tail. It takes the memory of one that is not used any more.
+pub(crate) fn find(
+    file: &dyn DiskFile,
+    place: Place,
+    end: u32,
+    used: Option<Footer>,
+) -> io::Result<Option<Footer>> {
+    let mut bytes = used.map_or_else(AlignedBuf::new, |used| used.group);
+    bytes.clear();
     let Some((group, tail)) = ends(file, place, end, &mut bytes)? else { return Ok(None) };
     let (start, length) = (tail.group_offset, (end - tail.group_offset) as usize);
     bytes.clear();

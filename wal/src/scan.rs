@@ -81,6 +81,7 @@ pub(crate) fn scan_with(
             }
             reach = None;
         }
+        window.read_ahead_to(reach.map_or(file_bytes, |near| near.behind()));
         let block = window.range(file, at, block_bytes)?;
         let lsn = Lsn::new(sequence, at);
         let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
@@ -126,6 +127,11 @@ impl Reach {
         (header.reach_blocks > 0 && header.prior == Prior::Zeros).then_some(reach)
     }
 
+    /// Where no group follows any more, as far as is known.
+    fn behind(&self) -> u32 {
+        if self.announced { u32::MAX } else { self.end.saturating_add(self.stretch) }
+    }
+
     fn meet(&mut self, head: &Head) {
         self.end = self.end.max(head.end);
         self.announced = head.kind == GroupKind::Announcement && !mutant("announcement_not_heeded");
@@ -133,7 +139,7 @@ impl Reach {
 
     /// Whether no group can be at `at` or behind it, given that only zeros were found from `zeros_from` on.
     fn ends_before(&self, at: u32, zeros_from: u32) -> bool {
-        !self.announced && zeros_from <= self.end && at >= self.end.saturating_add(self.stretch)
+        zeros_from <= self.end && at >= self.behind()
     }
 
     /// Whether blocks out of the rest are zeros: if not, more than one thing went wrong.

@@ -17,17 +17,24 @@ pub(crate) struct Window {
     buf: AlignedBuf,
     start: u32,
     chunk: u32,
+    /// Nothing behind it is read before it is asked for.
+    ahead_to: u32,
 }
 
 impl Window {
     /// A view of a file that will be read up to `end`, block-aligned and inside the file.
     pub(crate) fn whole(end: u32) -> Window {
-        Window { end, buf: AlignedBuf::new(), start: 0, chunk: CHUNK_BYTES }
+        Window { end, buf: AlignedBuf::new(), start: 0, chunk: CHUNK_BYTES, ahead_to: end }
     }
 
     /// A view of a file of which nobody knows how much will be read, `end` at most.
     pub(crate) fn growing(end: u32) -> Window {
         Window { chunk: FIRST_BYTES, ..Window::whole(end) }
+    }
+
+    /// Reads nothing from `offset` on, a block boundary, that is not asked for.
+    pub(crate) fn read_ahead_to(&mut self, offset: u32) {
+        self.ahead_to = offset.min(self.end);
     }
 
     /// Where the view ends.
@@ -40,7 +47,7 @@ impl Window {
         let inside = offset >= self.start
             && u64::from(offset) + u64::from(length) <= u64::from(self.start) + self.buf.len() as u64;
         if !inside {
-            let ahead = self.chunk.min(self.end.saturating_sub(offset));
+            let ahead = self.chunk.min(self.ahead_to.saturating_sub(offset));
             self.chunk = self.chunk.saturating_mul(2).min(CHUNK_BYTES);
             let read = self.fill(file, offset, length.max(ahead));
             // Something that is not asked for may be what cannot be read.

@@ -4,7 +4,7 @@
 //! replayed instead; the same `apply` changes the groups. Fails: as the replay of the records does.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::{Builder, Scope};
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use crate::record::{Footer, FooterOp, decode_conf_state};
 use crate::types::{Location, Small};
 
 /// Footers that are read before they are wanted: a few hundred KiB each.
-const AHEAD: usize = 4;
+const AHEAD: usize = 2;
 
 /// Groups that are looked up before the first of them is changed: the processor waits for the memory of all of them at
 /// the same time.
@@ -29,22 +29,53 @@ const SMALLS_MAX: usize = 1000;
 /// A footer as the log has it; `None` if it has none.
 type Read = std::result::Result<Option<seawall_wal::Footer>, seawall_wal::Error>;
 
-/// The footers of `segments` in order; if there may be threads, one reads them while others are replayed.
-pub(super) fn read<'scope>(
-    scope: &'scope Scope<'scope, '_>,
-    wal: &'scope Wal,
-    segments: &'scope [u32],
-    threads: Threads,
-) -> Box<dyn Iterator<Item = Read> + 'scope> {
-    let footers = || segments.iter().map(|segment| wal.footer(*segment));
-    let (sender, receiver) = sync_channel(AHEAD);
-    // Ends early when the replay has failed and nobody receives.
-    let reader = move || footers().try_for_each(|footer| sender.send(footer)).unwrap_or_default();
-    let spawn = || Builder::new().name("seawall-footers".into()).spawn_scoped(scope, reader);
-    if threads == Threads::Spawned && spawn().is_ok() {
-        return Box::new(receiver.into_iter());
+/// The footers of segments in order; if there may be threads, one reads them while others are replayed.
+pub(super) enum Footers<'a> {
+    Ahead { read: Receiver<Read>, used: Sender<seawall_wal::Footer> },
+    AsWanted { wal: &'a Wal },
+}
+
+impl<'a> Footers<'a> {
+    pub(super) fn of<'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        wal: &'a Wal,
+        segments: &'scope [u32],
+        threads: Threads,
+    ) -> Footers<'a>
+    where
+        'a: 'scope,
+    {
+        let (sender, read) = sync_channel(AHEAD);
+        let (used, done) = channel();
+        let reader = move || {
+            for segment in segments {
+                let footer = wal.footer_into(*segment, done.try_recv().ok());
+                if sender.send(footer).is_err() {
+                    return; // the replay has failed
+                }
+            }
+        };
+        let spawn = || Builder::new().name("seawall-footers".into()).spawn_scoped(scope, reader);
+        if threads == Threads::Spawned && spawn().is_ok() {
+            return Footers::Ahead { read, used };
+        }
+        Footers::AsWanted { wal }
     }
-    Box::new(footers())
+
+    /// The footer of `segment`, the next in order.
+    pub(super) fn next(&self, segment: u32) -> Read {
+        match self {
+            Footers::Ahead { read, .. } => read.recv().unwrap_or(Ok(None)),
+            Footers::AsWanted { wal } => wal.footer(segment),
+        }
+    }
+
+    /// Gives the memory of one back.
+    pub(super) fn done(&self, footer: seawall_wal::Footer) {
+        if let Footers::Ahead { used, .. } = self {
+            let _ = used.send(footer); // nobody wants it behind the last one
+        }
+    }
 }
 
 /// Replays a segment up to `end`, where its index stands or would, from that. `false`, and nothing was changed, if the

@@ -35,6 +35,14 @@ impl Wal {
     /// # Errors
     /// [`Error::Io`].
     pub fn footer(&self, segment: u32) -> Result<Option<Footer>, Error> {
+        self.footer_into(segment, None)
+    }
+
+    /// As [`Wal::footer`], in the memory of one that is not used any more.
+    ///
+    /// # Errors
+    /// As [`Wal::footer`].
+    pub fn footer_into(&self, segment: u32, used: Option<Footer>) -> Result<Option<Footer>, Error> {
         let durable = self.log.durable();
         self.enter_segments(durable);
         let sealed = self.table.read().sealed(segment, durable);
@@ -45,7 +53,7 @@ impl Wal {
             block_bytes: self.block_bytes,
             file_bytes: u64::from(segment.file_bytes),
         };
-        let found = find(&*segment.file, place, end);
+        let found = find(&*segment.file, place, end, used);
         let name = || file_name(segment.sequence);
         found.map_err(|e| Error::io("read", &self.location, name(), e))
     }
