@@ -4,7 +4,6 @@
 //! and those only when the verdict is in; on refusal nothing at all. INV-3: everything found was synced
 //! before it was read. Fails with every damaged place.
 
-use crate::commit::Sealer;
 use crate::directory::{IDENTITY, Names, failed, list, read_identity};
 use crate::disk::{Access, Clock, Disk, DiskFile, LazyMap};
 use crate::error::Error;
@@ -14,6 +13,7 @@ use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN};
 use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::scan::untouched;
+use crate::sealer::Sealer;
 use crate::segment::{Segment, file_name};
 use crate::survey::{Files, Surveyed};
 use crate::sync::{AtomicBool, AtomicU32, share_out};

@@ -4,9 +4,8 @@
 //! Place on the data's way: at open, between the scan and the maker of footers, who would otherwise read the segment
 //! in use once more. Fails never.
 
-use crate::commit::Sealer;
-use crate::frame::PartInfo;
-use crate::scan::Group;
+use crate::frame::{PartInfo, RecordRef};
+use crate::sealer::Sealer;
 use crate::types::Lsn;
 
 /// The records of one segment in log order.
@@ -19,9 +18,9 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    /// Adds the records of a valid group.
-    pub(crate) fn add(&mut self, group: &Group<'_>) {
-        for record in group.records() {
+    /// Adds the next ones.
+    pub(crate) fn add<'a>(&mut self, records: impl Iterator<Item = RecordRef<'a>>) {
+        for record in records {
             self.records.push((record.lsn(), record.meta().len(), record.part_count()));
             self.meta.extend_from_slice(record.meta());
             self.parts.extend(record.part_infos());

@@ -136,7 +136,8 @@ impl Files<'_> {
         let done: Vec<u32> = facts.iter().map(|s| s.sequence).collect();
         let rest: Vec<u32> = all.into_iter().filter(|n| done.binary_search(n).is_err()).collect();
         let last = |n: u32| (seen.is_some() && !links.contains_key(&n)).then(Seen::default);
-        let add = |seen: &mut Option<Seen>, group: &Group<'_>| seen.iter_mut().for_each(|s| s.add(group));
+        let add =
+            |seen: &mut Option<Seen>, group: &Group<'_>| seen.iter_mut().for_each(|s| s.add(group.records()));
         let (read, found): (Vec<_>, Vec<_>) = self.scan(&rest, true, &last, &add)?.into_iter().unzip();
         if let Some(seen) = seen {
             seen.extend(rest.iter().copied().zip(found).filter_map(|(n, found)| Some((n, found?))));

@@ -4,7 +4,7 @@ mod opening;
 mod reading;
 mod salvage;
 
-use crate::commit::{Blocked, Log, Sealer, Ticket};
+use crate::commit::{Blocked, Log, Ticket};
 use crate::disk::{Disk, Mode};
 use crate::env::Env;
 use crate::error::Error;
@@ -16,6 +16,7 @@ use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, Progress};
 use crate::read::Table;
+use crate::sealer::Sealer;
 use crate::segment::Segment;
 use crate::shelf::Shelf;
 use crate::stats::Stats;

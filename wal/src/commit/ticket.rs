@@ -1,7 +1,7 @@
 //! What `append` returns: the promise that a record will be durable, to be awaited in one of three ways.
 
-use super::Log;
 use super::core::Placed;
+use super::log::Log;
 use super::waiters::Waiter;
 use crate::error::Error;
 use crate::types::{Class, Lsn};

@@ -1,7 +1,8 @@
 //! Threads that block: until a record is durable, until there is room. One that finds the disk free writes for
 //! all; the others let it run for a while, and then sleep ([`Patience`](super::patience::Patience)).
 
-use super::{Core, Log, Word};
+use super::core::Core;
+use super::log::{Log, Word};
 use crate::error::Error;
 use crate::sync::MutexGuard;
 use crate::types::Lsn;

@@ -4,11 +4,11 @@
 //! nothing rotted the two conclude the same. Where something did, the quick one refuses as the other does,
 //! or what rotted lies in a segment that it left unread. Fails by a panic that says what was found.
 
-use crate::commit::Sealer;
 use crate::disk::Disk;
 use crate::facts::{Damage, Extent, SegmentFacts};
 use crate::frame::PartInfo;
 use crate::inspect::{Inspection, inspect, inspect_as_open};
+use crate::sealer::Sealer;
 use crate::types::Lsn;
 use crate::verdict::Verdict;
 

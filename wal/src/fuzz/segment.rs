@@ -4,7 +4,6 @@
 
 use super::Choices;
 use super::damage::{BLOCK, append, contents, damage, env, looked_at, record, whole};
-use crate::commit::Sealer;
 use crate::disk::sim::{SimDisk, SimOptions};
 use crate::disk::{Access, Disk};
 use crate::facts::SegmentFacts;
@@ -14,6 +13,7 @@ use crate::inspect::{Inspection, inspect_with, visit_groups, visit_records, visi
 use crate::options::{Options, Suspect};
 use crate::records::Record;
 use crate::scan::{Group, scan_with};
+use crate::sealer::Sealer;
 use crate::segment::file_name;
 use crate::types::{Class, Lsn, Prior, len32};
 use crate::verdict::decide;

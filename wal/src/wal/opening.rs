@@ -4,7 +4,7 @@
 //! (INV-3); threads are started last. On refusal nothing was changed.
 
 use super::{Wal, locked, table};
-use crate::commit::{Core, Limits, Log, Sealer, Start};
+use crate::commit::{Core, Limits, Log, Start};
 use crate::create;
 use crate::directory::{IDENTITY, LOCK, failed, list};
 use crate::disk::{Disk, DiskLock, Mode, PosixDisk};
@@ -15,6 +15,7 @@ use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::recover::{Recovered, Report, recover};
+use crate::sealer::Sealer;
 use crate::segment::{Segment, file_name};
 use crate::shelf::Shelf;
 use crate::sync::{AtomicU32, Mutex, RwLock};
