@@ -67,8 +67,8 @@ pub struct Report {
 pub struct Took {
     /// Making everything found durable, before it was read (INV-3).
     pub sync: Duration,
-    /// Reading and checking the segments: all of those in use and of spares; of the others as much as
-    /// their footers are long, or everything.
+    /// Reading and checking the segments: of those in use and of spares as much as groups can have been written to,
+    /// of the others two ends, or everything.
     pub scan: Duration,
     /// All of it, up to the durable mark that ends an open.
     pub total: Duration,

@@ -1,7 +1,8 @@
-//! Reads a whole segment file and states what is in it. Decides nothing.
+//! Reads a segment file and states what is in it. Decides nothing.
 //!
-//! One scanner serves recovery, inspection and verification. Every block is looked at, so heads behind
-//! a gap are found; reading is from the medium. Fails only if the medium does.
+//! One scanner serves recovery, inspection and verification. Every block is looked at, so heads behind a gap are
+//! found; or, for an open, every block in which a group can be (`docs/decisions/0017-how-far-open-reads.md`).
+//! Reading is from the medium. Fails only if the medium does.
 
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::facts::{Extent, Head, SegmentFacts};
@@ -105,7 +106,7 @@ pub(crate) fn scan_with(
     Ok(facts)
 }
 
-/// How far groups can be behind those that were found: the argument is in `docs/decisions/0017`.
+/// How far groups can be behind those that were found; the argument is in decision 17.
 #[derive(Clone, Copy, Debug)]
 struct Reach {
     /// Bytes without a group behind which none follows.

@@ -1,8 +1,8 @@
 //! Reading the segments of a log, as much of each as the verdict takes, and deciding.
 //!
-//! Place on the data's way: recovery and inspection, between the open files and the verdict. What may be left
-//! unread is `trust`'s to say; a log is never refused before all of it is read, so a refusal names every
-//! damaged place, and nothing is ever judged more mildly because of a footer. Segments are read side by
+//! Place on the data's way: recovery and inspection, between the open files and the verdict. Which segments may be
+//! left unread is `trust`'s to say, which blocks of the others `scan`'s; a log is never refused before all of it
+//! is read, so a refusal names every damaged place, and nothing is ever judged more mildly because of a footer. Segments are read side by
 //! side, on as many threads as the caller has. Fails only if the medium does.
 
 use crate::directory::failed;

@@ -3,7 +3,7 @@
 //! # The argument
 //!
 //! A segment s whose ends alone were read is *proven* if a segment t of the chain begins with a head that
-//! says `previous_end` = (s, p), a footer of s that checks ends exactly at p, and the largest watermark W
+//! says `previous_end` = (s, p), a footer of s, of which group header and tail check, ends exactly at p, and the largest watermark W
 //! of all heads read reaches p. Then a verdict over its ends is the one over all of it, unless something
 //! in s rotted:
 //!

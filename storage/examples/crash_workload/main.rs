@@ -31,7 +31,8 @@ use check::adopt;
 use life::{End, live};
 use plan::Plan;
 use seawall::{Engine, Error};
-use seawall_wal::{Backend, Strategy};
+use seawall_wal::look::{inspect, inspect_as_open};
+use seawall_wal::{Backend, Env, Strategy};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -92,6 +93,7 @@ fn run(plan: &Plan, dir: &Path) -> Result<(), String> {
 fn verify(plan: &Plan, dir: &Path, text: &str) -> Result<(), String> {
     let threads = usize::try_from(plan.threads).map_err(|error| error.to_string())?;
     let history = History::parse(text, threads)?;
+    agree(plan, dir)?;
     let mut engine = match Engine::open(dir, &plan.options()) {
         Ok((engine, _)) => engine,
         // The power went before it was created, which nobody was told.
@@ -111,6 +113,25 @@ fn verify(plan: &Plan, dir: &Path, text: &str) -> Result<(), String> {
     // A further open agrees.
     adopt(plan, &acks.history(), &engine)?;
     engine.close().map_err(|error| format!("close: {error}"))
+}
+
+/// Open reads no more of a log than it takes; what it concludes is what all of it says.
+fn agree(plan: &Plan, dir: &Path) -> Result<(), String> {
+    let conclude = |all: bool| {
+        let disk = Env::posix(dir, &plan.options().log)?.disk;
+        let found = if all { inspect(&*disk)? } else { inspect_as_open(&*disk)? };
+        Ok(found.verdict.map(|mut verdict| {
+            // The one thing that open does not ask.
+            verdict.kept.iter_mut().for_each(|kept| kept.groups = None);
+            verdict
+        }))
+    };
+    match (conclude(false), conclude(true)) {
+        (Ok(quick), Ok(whole)) if quick == whole => Ok(()),
+        (Ok(quick), Ok(whole)) => Err(format!("open concludes {quick:?}, all of it {whole:?}")),
+        (Err(seawall_wal::Error::NotALog { .. }), _) => Ok(()),
+        (Err(error), _) | (_, Err(error)) => Err(format!("inspect: {error}")),
+    }
 }
 
 fn open(plan: &Plan, dir: &Path) -> Result<Engine, String> {
