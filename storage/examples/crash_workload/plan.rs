@@ -66,7 +66,7 @@ impl Plan {
         options.log.group_bytes = if self.backend == Backend::IoUring { 4 << 10 } else { 16 << 10 };
         options.log.in_flight = 8;
         // So that open leaves the rest of segments unread, and batches are longer than that, in two of three runs.
-        options.log.in_flight_bytes = [2 << 20, 4 << 10, 16 << 10][(self.seed % 3) as usize];
+        options.log.in_flight_bytes = [2 << 20, 16 << 10, 32 << 10][(self.seed % 3) as usize];
         options.log.idle_ms = 4;
         options
     }
