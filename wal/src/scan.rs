@@ -50,13 +50,13 @@ impl<'a> Group<'a> {
 }
 
 /// Scans the file of segment `sequence` of the log `uuid`, and hands every valid group to `each` while its
-/// bytes are in memory. With `near` it stops where no group can follow.
+/// bytes are in memory. If `bounded` it stops where no group can follow.
 pub(crate) fn scan_with(
     file: &dyn DiskFile,
     sequence: u32,
     uuid: &[u8; 16],
     block_bytes: u32,
-    near: bool,
+    bounded: bool,
     each: &mut dyn FnMut(&Group<'_>),
 ) -> io::Result<SegmentFacts> {
     let mut facts = SegmentFacts::unreadable(sequence);
@@ -73,7 +73,7 @@ pub(crate) fn scan_with(
     let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
     let mut window = Window::whole(file_bytes);
     let mut at = block_bytes;
-    let mut reach = Reach::of(&header).filter(|_| near);
+    let mut reach = Reach::of(&header).filter(|_| bounded);
     while at < file_bytes {
         if let Some(near) = reach.filter(|near| near.ends_before(at, facts.zeros_from)) {
             if near.rest_is_zeros(file, at, file_bytes)? {

@@ -89,11 +89,11 @@ impl Files<'_> {
         Ok(((facts, verdict), seen))
     }
 
-    /// The facts of the segments `numbers`, all of whose blocks are read, or with `near` those that can hold groups.
+    /// The facts of the segments `numbers`, all of whose blocks are read, or if `bounded` those that can hold groups.
     fn scan<V: Send>(
         &self,
         numbers: &[u32],
-        near: bool,
+        bounded: bool,
         start: &(impl Fn(u32) -> V + Sync),
         see: &(impl Fn(&mut V, &Group<'_>) + Sync),
     ) -> Result<Vec<(SegmentFacts, V)>, Error> {
@@ -101,7 +101,7 @@ impl Files<'_> {
         self.each(numbers, &|sequence, file| {
             let mut seen = start(sequence);
             let facts =
-                scan_with(file, sequence, uuid, *block_bytes, near, &mut |group| see(&mut seen, group));
+                scan_with(file, sequence, uuid, *block_bytes, bounded, &mut |group| see(&mut seen, group));
             let lenient = self.mode == OpenMode::Salvage;
             let facts =
                 if lenient { facts.or_else(|_| Ok(SegmentFacts::unreadable(sequence))) } else { facts };

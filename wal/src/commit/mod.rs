@@ -24,6 +24,7 @@ pub(crate) use self::core::{Blocked, Core, Driver, Limits, Start};
 pub(crate) use driver::Rail;
 #[cfg(feature = "sim")]
 pub(crate) use flusher::{Next, Patrol};
+#[cfg(feature = "sim")]
 pub(crate) use io::Io;
 pub(crate) use log::Log;
 pub use ticket::Ticket;
