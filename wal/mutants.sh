@@ -12,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
 simulation="wal/model storage/model wal/kill_points wal/live_reads wal/faults wal/attack_disk wal/attack_pipeline
-    wal/promises wal/corruption wal/modes wal/incarnations storage/rot storage/degraded storage/rewrite storage/small_state storage/pinned storage/compression wal/wordings wal/crash_states
+    wal/promises wal/corruption wal/modes wal/incarnations storage/rot storage/degraded storage/rewrite storage/small_state storage/pinned storage/compression wal/wordings wal/crash_states wal/reach
     snap/crash snap/damage snap/transfer snap/catalog
     storage/snapshots storage/snapshots_crash storage/raft_rs_snapshots
     storage/raft_rs_cluster storage/raft_rs_pump storage/raft_rs_fetch"

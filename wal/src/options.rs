@@ -66,7 +66,8 @@ pub struct Options {
     /// Segments prepared ahead, 3 to 64: appending in one needs the next one's name durable, and one is
     /// kept for control records and for reopening on a full disk. Default 3.
     pub spares: u32,
-    /// Bytes of a group at which the next record starts another, 4 KiB to 64 MiB. Default 1 MiB.
+    /// Bytes of a group at which the next record starts another, 4 KiB to 64 MiB; `in_flight_bytes` bounds it too.
+    /// Default 1 MiB.
     pub group_bytes: u32,
     /// Bytes enqueued and not yet durable at which `append` blocks, 64 KiB to 4 GiB. A record larger than
     /// that waits until it is alone. Default 64 MiB.
@@ -74,8 +75,9 @@ pub struct Options {
     /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 32.
     pub in_flight: u32,
     /// Bytes of groups written and not yet durable at which no further group is written, a block to 64 MiB, in whole
-    /// blocks. Open reads twice as much behind the end of the log and of every spare. A longer record is written alone, behind a mark.
-    /// Default 2 MiB.
+    /// blocks. Open reads twice as much behind the log's end, and of every spare. No group of several records is
+    /// longer; a longer record is written alone, behind a mark. To be raised where a sync takes many milliseconds:
+    /// twice as much is written in that time at most. Default 2 MiB.
     pub in_flight_bytes: u32,
     /// Longest time that a thread that waits lets others run before it sleeps, in microseconds, 0 to 10,000. Of no
     /// weight on devices of which a write takes more than a third of it, or while others want the

@@ -130,9 +130,9 @@ impl Wal {
         let blocks = 3 * self.block_bytes;
         let headers = 2 * GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + FOOTER_TAIL_BYTES;
         let segment_bytes = self.options.segment_bytes / self.block_bytes * self.block_bytes;
-        // And the mark before a record that is longer than the segment's reach.
+        // And the marks before a record and a footer that are longer than the segment's reach.
         let long = segment_bytes.saturating_sub(blocks) > self.options.in_flight_bytes;
-        let blocks = if long { blocks + self.block_bytes } else { blocks };
+        let blocks = if long { blocks + 2 * self.block_bytes } else { blocks };
         segment_bytes.saturating_sub(blocks + len32(headers)) as usize
     }
 

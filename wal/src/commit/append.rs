@@ -97,8 +97,10 @@ impl Core {
         let Some(end) = round_up(len32(len), block).and_then(|n| n.checked_add(start)) else {
             return Ok(false);
         };
-        let index = self.footer_bytes.saturating_add(footer_bytes);
-        let footer = if index == 0 { 0 } else { tail_bytes(index, block).unwrap_or(u32::MAX) };
+        let footer = match self.footer_bytes.saturating_add(footer_bytes) {
+            0 => 0,
+            index => self.footer_room(index),
+        };
         match end.checked_add(footer).and_then(|n| n.checked_add(block)) {
             Some(total) if total <= self.segment.file_bytes => self.check_written(end).map(|()| true),
             _ => Ok(false),
@@ -135,7 +137,7 @@ impl Core {
     /// the footer; waits if the next segment, or the one behind it, is not durable yet.
     fn rotate(&mut self, keep: usize) -> Result<(), Blocked> {
         if self.sealer.is_some() && self.footer_bytes > 0 {
-            let footer = tail_bytes(self.footer_bytes, self.limits.block_bytes).unwrap_or(u32::MAX);
+            let footer = self.footer_room(self.footer_bytes);
             let end = self.next_offset().saturating_add(footer);
             if end <= self.segment.file_bytes {
                 self.check_written(end)?;
@@ -163,16 +165,27 @@ impl Core {
         Ok(())
     }
 
+    /// Bytes of a footer with an index of `index_bytes`, and of its announcement if it is long.
+    fn footer_room(&self, index_bytes: u32) -> u32 {
+        let block = self.limits.block_bytes;
+        let bytes = tail_bytes(index_bytes, block).unwrap_or(u32::MAX);
+        let long = bytes > self.segment.reach_bytes(block) && !mutant("long_footer_not_announced");
+        if long { bytes.saturating_add(block) } else { bytes }
+    }
+
     fn put_footer(&mut self) {
         let Some(sealer) = &mut self.sealer else { return };
         let mut index = Vec::new();
         sealer.seal(self.segment.sequence, &mut index);
-        let bytes = tail_bytes(len32(index.len()), self.limits.block_bytes).unwrap_or(u32::MAX);
+        let bytes = self.footer_room(len32(index.len()));
         let written_to = self.segment.written_to.load(Ordering::Acquire);
         let room = written_to.min(self.segment.file_bytes).saturating_sub(self.offset);
         // A sealer that says less than it writes costs its footer, not the log.
         if index.is_empty() || bytes > room {
             return;
+        }
+        if bytes > tail_bytes(len32(index.len()), self.limits.block_bytes).unwrap_or(u32::MAX) {
+            self.put_mark(GroupKind::Announcement);
         }
         let lsn = Lsn::new(self.segment.sequence, self.offset);
         let footer = close_footer(index, lsn, self.segment.salt, self.limits.block_bytes);

@@ -14,10 +14,11 @@ use super::rot::{Fate, Files, rots};
 pub use super::tally::Tally;
 use crate::commit::Ticket;
 use crate::disk::Mode;
-use crate::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
+use crate::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom, Ticking};
 use crate::env::{Env, Threads};
 use crate::error::Error;
 use crate::frame::Batch;
+use crate::inspect::inspect;
 use crate::options::Options;
 use crate::step::{StepIo, Stepper};
 use crate::types::{Class, Lsn};
@@ -65,8 +66,10 @@ struct Run<'a> {
     /// Segments below this may be gone.
     released: u32,
     next_id: u64,
-    /// Segments get footers.
-    sealed: bool,
+    /// Bytes of footer for each record; none if segments get no footers.
+    sealed: Option<u32>,
+    /// Each look at the clock takes a millisecond: the disk seems slow, so that several groups go to it at a time.
+    slow: bool,
     created: bool,
     /// Some open returned: from here on the log exists for good.
     opened: bool,
@@ -80,14 +83,13 @@ impl<'a> Run<'a> {
         let mode = if choices.chance(50) { Mode::Direct } else { Mode::Buffered };
         let sim = SimOptions { mode, short_writes: choices.chance(30), ..SimOptions::default() };
         let options = Options {
-            segment_bytes: 4096 * choices.small(11, 22),
-            group_bytes: 4096 * choices.small(1, 4),
             in_flight: choices.small(1, 4),
-            in_flight_bytes: 4096 * choices.small(1, 6),
             spares: choices.small(3, 4),
-            ..Options::default()
+            ..Run::sizes(&mut choices)
         };
-        let sealed = choices.chance(50);
+        let wide = if choices.chance(50) { 8 } else { 2000 };
+        let sealed = choices.chance(50).then_some(wide);
+        let slow = choices.chance(50);
         Run {
             disk: SimDisk::new(choices.number(), sim),
             choices,
@@ -97,6 +99,7 @@ impl<'a> Run<'a> {
             released: 0,
             next_id: 1,
             sealed,
+            slow,
             created: false,
             opened: false,
             older: Files::new(),
@@ -104,10 +107,32 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// What open showed is covered by a watermark on the medium, whatever comes (INV-3).
+    fn covered(&self) {
+        if self.disk.crash_reached() {
+            return;
+        }
+        let disk = self.disk.fork(3);
+        disk.crash();
+        let known = inspect(&*disk).expect("readable").verdict.expect("sound").watermark;
+        let last = self.expected.last().map_or(Lsn::ZERO, |record| record.lsn);
+        assert!(last <= known, "{last} was shown, {known} is known");
+    }
+
+    /// Options that may change from one opening to the next.
+    fn sizes(choices: &mut Choices<'_>) -> Options {
+        Options {
+            segment_bytes: 4096 * choices.small(12, 23),
+            group_bytes: 4096 * choices.small(1, 4),
+            in_flight_bytes: 4096 * choices.small(1, 6),
+            ..Options::default()
+        }
+    }
+
     fn env(&mut self) -> Env {
         Env {
             disk: self.disk.process(),
-            clock: Arc::new(SimClock::new()),
+            clock: if self.slow { Arc::new(Ticking::default()) } else { Arc::new(SimClock::new()) },
             random: Arc::new(SimRandom::new(self.choices.number())),
             threads: Threads::Stepped,
         }
@@ -115,8 +140,12 @@ impl<'a> Run<'a> {
 
     /// Opens or creates the log, through any number of crashes on the way.
     fn open(&mut self) -> Wal {
-        if self.opened && self.choices.chance(50) {
+        if self.opened {
             agree(&*self.disk.fork(1));
+        }
+        if self.opened && self.choices.chance(30) {
+            let Options { segment_bytes, group_bytes, in_flight_bytes, .. } = Run::sizes(&mut self.choices);
+            self.options = Options { segment_bytes, group_bytes, in_flight_bytes, ..self.options.clone() };
         }
         loop {
             if self.choices.chance(25) {
@@ -136,10 +165,13 @@ impl<'a> Run<'a> {
             match result {
                 Ok(wal) => {
                     (self.created, self.opened) = (true, true);
-                    if self.sealed && wal.set_sealer(Box::new(Places::default())).is_err() {
+                    if let Some(wide) = self.sealed
+                        && wal.set_sealer(Box::new(Places::wide(wide))).is_err()
+                    {
                         assert!(self.disk.crash_reached(), "the segment in use cannot be read");
                     }
                     self.check(&wal);
+                    self.covered();
                     return wal;
                 }
                 Err(_) if self.disk.crash_reached() => self.crash(),
@@ -277,7 +309,7 @@ impl<'a> Run<'a> {
                 let mut batch = Batch::new();
                 batch.meta().extend(id.to_le_bytes());
                 batch.push_part(&payload(id));
-                batch.set_footer_bytes(if self.sealed { 8 } else { 0 });
+                batch.set_footer_bytes(self.sealed.unwrap_or(0));
                 let class = if self.choices.chance(80) { Class::Sync } else { Class::Lazy };
                 self.next_id += 1;
                 let ticket = match wal.append(&batch, class) {

@@ -12,17 +12,36 @@ use crate::sealer::Sealer;
 use crate::types::Lsn;
 use crate::verdict::Verdict;
 
-/// A sealer whose index is one number for each record: where it starts. 8 bytes of footer per record.
-#[derive(Debug, Default)]
-pub struct Places(Vec<u64>);
+/// A sealer whose index is one number for each record, where it starts, in 8 bytes or more.
+#[derive(Debug)]
+pub struct Places {
+    lsns: Vec<u64>,
+    wide: usize,
+}
+
+impl Places {
+    /// With `bytes` of footer for each record, at least 8.
+    pub fn wide(bytes: u32) -> Places {
+        Places { lsns: Vec::new(), wide: bytes as usize }
+    }
+}
+
+impl Default for Places {
+    fn default() -> Places {
+        Places::wide(8)
+    }
+}
 
 impl Sealer for Places {
     fn record(&mut self, lsn: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
-        self.0.push(lsn.as_u64());
+        self.lsns.push(lsn.as_u64());
     }
 
     fn seal(&mut self, _: u32, out: &mut Vec<u8>) {
-        self.0.drain(..).for_each(|lsn| out.extend(lsn.to_le_bytes()));
+        for lsn in self.lsns.drain(..) {
+            out.extend(lsn.to_le_bytes());
+            out.resize(out.len() + self.wide.saturating_sub(8), 0x5A);
+        }
     }
 }
 

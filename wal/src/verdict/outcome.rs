@@ -33,7 +33,9 @@ impl Facts<'_> {
             return Continue {
                 at: end,
                 previous_end: self.link(segment).unwrap_or(Lsn::ZERO),
-                mark: !last.kind.is_mark(),
+                // An announcement is written beside other groups, which it does not cover.
+                mark: last.kind != GroupKind::Mark
+                    && !(mutant("announcement_taken_for_a_mark") && last.kind.is_mark()),
                 footer_bytes: here.fold(0, |sum, (_, h)| sum.saturating_add(h.footer_bytes)),
                 read_only: false,
             };

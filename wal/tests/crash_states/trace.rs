@@ -1,7 +1,6 @@
 //! Runs of the real log, step by step, from an empty disk or from what a crash left.
 
-use seawall_wal::disk::Clock;
-use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
+use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
 use seawall_wal::fuzz::quick::Places;
 use seawall_wal::look::{GroupKind, SegmentFacts, Verdict};
 use seawall_wal::step::{StepIo, Stepper};
@@ -113,24 +112,10 @@ pub struct Node {
     pub side_by_side: bool,
 }
 
-/// A clock that goes on by a millisecond whenever it is read: the log takes the disk for a slow one, and
-/// writes several groups at a time.
-#[derive(Debug)]
-struct Ticking(AtomicU64);
-
-impl Clock for Ticking {
-    fn wall_ms(&self) -> u64 {
-        1
-    }
-    fn now_ns(&self) -> u64 {
-        self.0.fetch_add(1_000_000, Ordering::Relaxed)
-    }
-}
-
 pub fn env(disk: &SimDisk, seed: u64) -> Env {
     Env {
         disk: disk.process(),
-        clock: Arc::new(Ticking(AtomicU64::new(1))),
+        clock: Arc::new(Ticking::default()),
         random: Arc::new(SimRandom::new(seed)),
         threads: Threads::Stepped,
     }

@@ -6,6 +6,7 @@
 
 use super::super::{Clock, Random};
 use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const NS_PER_MS: u64 = 1_000_000;
 
@@ -43,6 +44,21 @@ impl SimClock {
     /// Sets the wall clock, forwards or back, as an operator or NTP would; the monotonic reading stays.
     pub fn set_wall_ms(&self, ms: u64) {
         self.0.lock().wall_ns = ms.saturating_mul(NS_PER_MS);
+    }
+}
+
+/// A clock that goes on by a millisecond whenever it is read: the log takes the disk for a slow one, and writes several
+/// groups at a time.
+#[derive(Debug, Default)]
+pub struct Ticking(AtomicU64);
+
+impl Clock for Ticking {
+    fn wall_ms(&self) -> u64 {
+        1
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.0.fetch_add(NS_PER_MS, Ordering::Relaxed)
     }
 }
 

@@ -29,7 +29,7 @@ mod hook;
 mod inode;
 mod state;
 
-pub use clock::{SimClock, SimRandom};
+pub use clock::{SimClock, SimRandom, Ticking};
 pub use fault::{FaultError, FaultOp, FaultRule};
 pub use hook::{Call, CallOp, HookDisk};
 
