@@ -34,7 +34,6 @@ fn created(options: &Options, sealer: Option<Box<dyn Sealer>>) -> (Arc<SimDisk>,
     }
     let stepper = Stepper::new(&wal);
     while stepper.prepare().unwrap() {}
-    drop(stepper);
     (disk, wal)
 }
 
@@ -67,7 +66,6 @@ fn what_open_shows_behind_an_announcement_is_covered() {
     stepper.complete(two);
     stepper.complete(one);
     assert!(wal.durable() > beside.lsn() && wal.durable() < long.lsn());
-    drop(stepper);
     drop(wal);
     disk.kill();
     let (wal, _) = Wal::open_in(env(&disk, 8), &options).unwrap();
@@ -99,7 +97,6 @@ fn of_a_torn_footer_nothing_is_overlooked() {
     let changed = |at: &usize| before[at * BLOCK..][..BLOCK] != after[at * BLOCK..][..BLOCK];
     let written: Vec<usize> = (0..32).filter(changed).collect();
     assert!(written.len() > 4, "longer than what is read behind a group: {written:?}");
-    drop(stepper);
     drop(wal);
     for &left in &written {
         let torn = disk.fork(5);
