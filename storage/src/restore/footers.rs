@@ -16,7 +16,7 @@ use crate::group::{Pins, Uses};
 use crate::record::{Footer, FooterOp, decode_conf_state};
 use crate::types::{Location, Small};
 
-/// Footers that are read before they are wanted: a few hundred KiB each.
+/// Footers that are read before they are wanted: a few MiB each, if entries are small.
 const AHEAD: usize = 2;
 
 /// Groups that are looked up before the first of them is changed: the processor waits for the memory of all of them at

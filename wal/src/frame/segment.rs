@@ -22,9 +22,9 @@ pub struct SegmentHeader {
     pub file_bytes: u64,
     /// What the blocks held when the header was written.
     pub prior: Prior,
-    /// Blocks of the segment's *reach*: no group of it starts further than that behind what was durable when it was
-    /// issued, its first group is no longer, and a longer one was issued when everything before it was
-    /// durable. 0 if nothing of that is promised.
+    /// Blocks of the segment's *reach*: when a group of it was issued, no more than so many blocks of groups before it
+    /// were not durable; if it is longer than that itself none was, and the group before it is an
+    /// announcement in the segment. 0 if nothing of that is promised.
     pub reach_blocks: u16,
 }
 
