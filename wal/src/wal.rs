@@ -4,7 +4,7 @@ mod opening;
 mod reading;
 mod salvage;
 
-use crate::commit::{Blocked, Log, Ticket};
+use crate::commit::{Blocked, Log, Placed, Ticket};
 use crate::disk::{Disk, Mode};
 use crate::env::Env;
 use crate::error::Error;
@@ -93,10 +93,7 @@ impl Wal {
         loop {
             let version = self.shelf.version();
             match self.log.append(batch, class, head_crc) {
-                Ok(ticket) => {
-                    self.enter_segments(ticket.lsn());
-                    return Ok(ticket);
-                }
+                Ok(placed) => return Ok(self.ticket(placed, class)),
                 Err(Blocked::Failed(error)) => return Err(error),
                 Err(Blocked::Queue) => self.log.wait_for_space(),
                 Err(Blocked::Pipeline) => self.wait_for_pipeline(version)?,
@@ -115,13 +112,18 @@ impl Wal {
         if bytes > max {
             return Err(Error::RecordTooLarge { bytes, max });
         }
-        let ticket =
+        let placed =
             self.log.append(batch, class, batch.head_crc(class)).map_err(|blocked| match blocked {
                 Blocked::Failed(error) => error,
                 Blocked::Queue | Blocked::Pipeline => Error::WouldWait,
             })?;
-        self.enter_segments(ticket.lsn());
-        Ok(ticket)
+        Ok(self.ticket(placed, class))
+    }
+
+    /// The promise for a record that was placed, whose segment readers can find from here on.
+    fn ticket(&self, placed: Placed, class: Class) -> Ticket {
+        self.enter_segments(placed.lsn);
+        Ticket::new(Arc::clone(&self.log), placed, class)
     }
 
     /// Largest [`Batch::encoded_len`] plus footer share that a segment of this log can hold, in bytes.

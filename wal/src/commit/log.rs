@@ -3,11 +3,10 @@
 //! Place on the data's way: between the `Wal` and the core. Invariants: no lock is held during I/O or callbacks; who
 //! waits is woken when what it waits for is durable, or the log has failed.
 
-use super::core::{Blocked, Core};
+use super::core::{Blocked, Core, Placed};
 use super::io::Io;
 use super::issue::Wake;
 use super::patience::Patience;
-use super::ticket::Ticket;
 use super::waiters::Waiter;
 use crate::disk::{Clock, RingWaker};
 use crate::error::Error;
@@ -141,12 +140,7 @@ impl Log {
     }
 
     /// Enqueues one record; `Blocked` if it has to wait.
-    pub(crate) fn append(
-        self: &Arc<Log>,
-        batch: &Batch,
-        class: Class,
-        head_crc: u32,
-    ) -> Result<Ticket, Blocked> {
+    pub(crate) fn append(&self, batch: &Batch, class: Class, head_crc: u32) -> Result<Placed, Blocked> {
         let stop = StopOnPanic { log: self, before: std::thread::panicking() };
         let mut core = self.core.lock();
         let placed = core.append(batch, class, head_crc)?;
@@ -157,7 +151,7 @@ impl Log {
         if wake {
             self.rouse();
         }
-        Ok(Ticket::new(Arc::clone(self), placed, class))
+        Ok(placed)
     }
 
     /// Carries out one operation, then tells everyone concerned.

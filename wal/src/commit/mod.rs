@@ -20,7 +20,7 @@ mod ticket;
 mod waiters;
 mod waiting;
 
-pub(crate) use self::core::{Blocked, Core, Driver, Limits, Start};
+pub(crate) use self::core::{Blocked, Core, Driver, Limits, Placed, Start};
 pub(crate) use driver::Rail;
 #[cfg(feature = "sim")]
 pub(crate) use flusher::{Next, Patrol};

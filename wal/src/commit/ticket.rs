@@ -27,7 +27,8 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn new(log: Arc<Log>, placed: Placed, class: Class) -> Ticket {
+    /// For the record that `log` has placed.
+    pub(crate) fn new(log: Arc<Log>, placed: Placed, class: Class) -> Ticket {
         Ticket { log, lsn: placed.lsn, group: placed.group, class, polled: None }
     }
 
