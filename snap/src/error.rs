@@ -3,6 +3,7 @@
 use crate::format::Fault;
 use crate::options::OutOfRange;
 use crate::types::SnapshotId;
+use seawall_wal::disk::is_no_room;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -275,12 +276,10 @@ impl Error {
         }
     }
 
-    /// Whether the file system is full. What was begun is gone, and its space with it.
+    /// Whether the file system is full, or a quota used up. What was begun is gone, and its space with it.
     pub fn is_full(&self) -> bool {
         match self {
-            Error::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
+            Error::Io { source, .. } => is_no_room(source),
             Error::Offer { fault: OfferFault::NoSpace { .. }, .. } => true,
             Error::Stopped { cause } => cause.is_full(),
             _ => false,

@@ -3,6 +3,7 @@
 //!
 //! `full_disk <directory> [cycles]`
 
+use seawall_wal::disk::is_no_room;
 use seawall_wal::{Batch, Class, Error, Lsn, Options, Ticket, Wal};
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -134,12 +135,12 @@ fn hog(path: &Path) -> io::Result<()> {
     let mut file = File::create(path)?;
     for _ in 0..HOG_BYTES >> 20 {
         match file.write_all(&[1; 1 << 20]) {
-            Err(e) if e.kind() == io::ErrorKind::StorageFull => break,
+            Err(e) if is_no_room(&e) => break,
             result => result?,
         }
     }
     match file.sync_all() {
-        Err(e) if e.kind() == io::ErrorKind::StorageFull => Ok(()),
+        Err(e) if is_no_room(&e) => Ok(()),
         result => result,
     }
 }

@@ -3,10 +3,11 @@
 //! A spare is created as `.new`, allocated, given its header, synced, and only then named, one number
 //! after the other, each name durable before the next: so a `.wal` always has a sound header, and
 //! rotation does nothing but take one. Each [`Pipeline::step`] does one operation on the disk, so a
-//! seeded scheduler can cut it anywhere. A full disk is reported to the shelf and tried again (INV-8).
+//! seeded scheduler can cut it anywhere. A full disk, or a quota that is used up, is reported to the shelf and tried
+//! again (INV-8).
 
 use crate::directory::failed;
-use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, write_all_at};
+use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, is_no_room, write_all_at};
 use crate::error::Error;
 use crate::frame::{Identity, SegmentHeader};
 use crate::mutant::mutant;
@@ -59,7 +60,7 @@ pub(crate) enum Progress {
     Idle(u64),
     /// Nothing to do unless the log stays idle for a while: then released files can be zeroed.
     Lull(u64),
-    /// The disk is full; try again later, or when the shelf changes from this version.
+    /// There is no room; try again later, or when the shelf changes from this version.
     Full(u64),
 }
 
@@ -77,6 +78,8 @@ pub(crate) struct Pipeline {
     making: Option<Making>,
     /// Released files kept for reuse, at most as many as spares are wanted.
     retired: VecDeque<Retired>,
+    /// Names of files that are to be removed.
+    doomed: Vec<String>,
     /// The log's activity when the pipeline last found nothing to do.
     activity: u64,
     /// Number of the next spare.
@@ -137,6 +140,7 @@ impl Pipeline {
             spares: start.spares,
             making: None,
             retired: VecDeque::new(),
+            doomed: Vec::new(),
             activity: 0,
             next: start.next,
             files: start.files,
@@ -145,10 +149,12 @@ impl Pipeline {
         }
     }
 
-    /// Does the most urgent operation. An error latches the log; a full disk does not.
+    /// Does the most urgent operation. An error latches the log; that there is no room does not.
     pub(crate) fn step(&mut self) -> Result<Progress, Error> {
         let wanted = self.shelf.wanted();
-        let result = if let Some(&lowest) = self.files.first()
+        let result = if let Some(name) = self.doomed.pop() {
+            self.remove(name)
+        } else if let Some(&lowest) = self.files.first()
             && lowest < wanted.release_below
         {
             self.retire(lowest)
@@ -161,12 +167,14 @@ impl Pipeline {
         } else if std::mem::replace(&mut self.activity, self.shelf.activity()) != self.activity {
             return Ok(Progress::Lull(wanted.version));
         } else {
-            self.zero_retired()
+            self.zero_retired();
+            Ok(())
         };
         match result {
             Ok(()) => Ok(Progress::Stepped),
-            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::StorageFull => {
+            Err(Error::Io { source, .. }) if is_no_room(&source) => {
                 self.give_up_spare();
+                self.shelf.note_no_room();
                 self.shelf.set_failure(self.no_space());
                 // The segments that there are have their space, so they are made ready all the same.
                 match wanted.unwritten.first() {
@@ -309,6 +317,8 @@ impl Pipeline {
         };
         let from = segment.written_to.load(Ordering::Acquire);
         let Some(end) = self.zero(&*file, from, segment.file_bytes, &name)? else {
+            self.zeroing = Some((segment.sequence, file));
+            self.shelf.note_no_room();
             self.shelf.set_unwritable(self.no_space());
             return Ok(Progress::Full(self.shelf.version()));
         };
@@ -321,21 +331,30 @@ impl Pipeline {
 
     /// Zeros a piece of a released file, which nobody reads any more. The header goes first, durably:
     /// recovery follows the log down through every file with a sound header, and would miss the rest.
-    fn zero_retired(&mut self) -> Result<(), Error> {
-        let Some(i) = self.retired.iter().position(|r| r.zeroed_to < self.segment_bytes) else {
-            return Ok(());
-        };
+    ///
+    /// If that fails the file is removed. Nothing that anybody needs is lost with it, and it must not stay: after a
+    /// failed sync it would be unknown which of its blocks are zeros, and blocks that find no room to be written
+    /// again would find none for a group either.
+    fn zero_retired(&mut self) {
+        let Some(i) = self.retired.iter().position(|r| r.zeroed_to < self.segment_bytes) else { return };
         let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
         let name = file_name(self.retired[i].sequence);
         let header_first = !mutant("header_zeroed_with_the_rest");
         let to = if from == 0 && header_first { self.block_bytes } else { self.segment_bytes };
-        // No space to overwrite blocks: it is taken stale, if at all.
-        self.retired[i].zeroed_to = self.zero(&*file, from, to, &name)?.unwrap_or(from);
-        Ok(())
+        match self.zero(&*file, from, to, &name) {
+            Ok(Some(end)) => self.retired[i].zeroed_to = end,
+            Ok(None) if mutant("zeros_without_room_tried_at_once") => {}
+            Err(_) if mutant("zeros_synced_again_after_a_failure") => {}
+            Ok(None) | Err(_) => {
+                self.retired.remove(i);
+                self.doomed.push(name);
+                self.shelf.note_given_up();
+            }
+        }
     }
 
-    /// Writes zeros from `from` on, and syncs once `to` is reached; returns where they end, `None` if the
-    /// disk is full. A sync that fails, for whatever reason, may have lost more than zeros: an error.
+    /// Writes zeros from `from` on, and syncs once `to` is reached; returns where they end, `None` if there is
+    /// no room. A sync that fails, for whatever reason, may have lost more than zeros: an error.
     fn zero(&mut self, file: &dyn DiskFile, from: u32, to: u32, name: &str) -> Result<Option<u32>, Error> {
         let len = ZERO_BYTES.min(to - from);
         if self.zeros.len() < len as usize {
@@ -343,7 +362,7 @@ impl Pipeline {
         }
         match write_all_at(file, &self.zeros[..len as usize], u64::from(from), false) {
             Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::StorageFull => return Ok(None),
+            Err(e) if is_no_room(&e) => return Ok(None),
             Err(e) => return Err(failed(&*self.disk, "write zeros to", name, e)),
         }
         self.shelf.note_prepared(u64::from(len));
@@ -371,10 +390,20 @@ impl Pipeline {
                 return Ok(());
             }
         }
+        self.remove(name)
+    }
+
+    /// Removes a file that nobody needs. One that cannot be removed is tried again: on a copy-on-write file system
+    /// a removal takes room, too.
+    fn remove(&mut self, name: String) -> Result<(), Error> {
         match self.disk.remove(&name) {
             Ok(()) => Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) => Err(failed(&*self.disk, "remove", &name, e)),
+            Err(e) => {
+                let error = failed(&*self.disk, "remove", &name, e);
+                self.doomed.push(name);
+                Err(error)
+            }
         }
     }
 
@@ -383,7 +412,8 @@ impl Pipeline {
         if let Some(making) = self.making.take()
             && making.stage != Stage::Named
         {
-            let _ = self.disk.remove(&making.name);
+            // Here and now, since what was allocated of it is what others lack.
+            let _ = self.remove(making.name);
         }
     }
 }

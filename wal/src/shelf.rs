@@ -37,6 +37,10 @@ pub(crate) struct Shelf {
     writes: AtomicU64,
     /// Bytes that the pipeline wrote.
     prepared_bytes: AtomicU64,
+    /// Times that the pipeline found no room.
+    no_room: AtomicU64,
+    /// Released files that were removed because they could not be zeroed.
+    given_up: AtomicU64,
     listener: OnceLock<Arc<dyn Listener>>,
     /// Signalled on every change that somebody may wait for.
     changed: Condvar,
@@ -123,6 +127,21 @@ impl Shelf {
     /// Counts bytes that the pipeline wrote.
     pub(crate) fn note_prepared(&self, bytes: u64) {
         self.prepared_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts that the pipeline found no room.
+    pub(crate) fn note_no_room(&self) {
+        self.no_room.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a released file that could not be zeroed.
+    pub(crate) fn note_given_up(&self) {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Times that the pipeline found no room, and released files that it gave up.
+    pub(crate) fn trouble(&self) -> (u64, u64) {
+        (self.no_room.load(Ordering::Relaxed), self.given_up.load(Ordering::Relaxed))
     }
 
     /// Bytes that the pipeline wrote so far.

@@ -100,6 +100,10 @@ pub struct Stats {
     pub group_bytes: u64,
     /// Bytes that the file pipeline wrote: headers and zeros.
     pub pipeline_bytes: u64,
+    /// Times that the file pipeline found no room: the file system was full, or a quota used up.
+    pub no_room: u64,
+    /// Released files that were removed because writing zeros to them failed, instead of being used again.
+    pub released_given_up: u64,
     /// Marks enqueued.
     pub marks: u64,
     /// Segments entered.
@@ -154,6 +158,8 @@ impl Stats {
             ("seawall_groups_total", self.groups),
             ("seawall_group_bytes_total", self.group_bytes),
             ("seawall_pipeline_bytes_total", self.pipeline_bytes),
+            ("seawall_no_room_total", self.no_room),
+            ("seawall_released_given_up_total", self.released_given_up),
             ("seawall_rotations_total", self.rotations),
             ("seawall_rotations_waited_total", self.rotations_waited),
             ("seawall_appends_waited_total", self.appends_waited),

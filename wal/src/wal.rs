@@ -266,9 +266,19 @@ impl Wal {
             Mode::Buffered => "sync",
         };
         let pipeline_bytes = self.shelf.prepared_bytes();
+        let (no_room, released_given_up) = self.shelf.trouble();
         let stats = self.log.core().stats();
         let backend = self.workers.backend();
-        Stats { spares_zeroed, spares_stale, pipeline_bytes, strategy, backend, ..stats }
+        Stats {
+            spares_zeroed,
+            spares_stale,
+            pipeline_bytes,
+            no_room,
+            released_given_up,
+            strategy,
+            backend,
+            ..stats
+        }
     }
 
     /// Tells `listener` of events from now on; only the first one counts.

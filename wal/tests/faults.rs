@@ -3,6 +3,10 @@
 //! (INV-1, INV-7, INV-8).
 
 mod harness;
+#[path = "faults/released.rs"]
+mod released;
+#[path = "faults/table.rs"]
+mod table;
 
 use harness::{Watchdog, env, ids, record, sleep_ms, stepped};
 use seawall_wal::disk::Mode;
@@ -16,7 +20,8 @@ use std::time::{Duration, Instant};
 /// Records of one history, which takes some 200 operations on the disk.
 const RECORDS: u64 = 150;
 
-const OPS: [FaultOp; 7] = [
+const OPS: [FaultOp; 8] = [
+    FaultOp::Open,
     FaultOp::Write,
     FaultOp::Sync,
     FaultOp::Allocate,
@@ -93,11 +98,16 @@ struct End {
 
 /// A fixed history of some 200 operations on the disk; a failure of the log ends it.
 fn history(wal: &Wal) -> End {
+    history_of(wal, RECORDS)
+}
+
+/// As [`history`], with the first `records` records.
+fn history_of(wal: &Wal, records: u64) -> End {
     let mut end = End { answers: Answers::default(), error: None, live_from: 0, pipeline_failed: false };
     let mut stepper = Stepper::new(wal);
     let mut flying: Vec<StepIo> = Vec::new();
     let mut first_of: BTreeMap<u32, u64> = BTreeMap::new();
-    for id in 0..RECORDS {
+    for id in 0..records {
         let bytes = [100, 3000, 9000, 0, 5000][usize::try_from(id % 5).unwrap()];
         let class = if id % 7 == 3 { Class::Lazy } else { Class::Sync };
         let mut tries = 0;

@@ -132,7 +132,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn links(&self) -> io::Result<u64>;
 
     /// Makes the file `len` bytes long with space reserved for all of them, reading as zeros. The
-    /// blocks are allocated, not written. Fails with `StorageFull` when there is no room.
+    /// blocks are allocated, not written. Fails with an error for which [`is_no_room`] holds when there is no room.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// End of the run of *written* blocks that starts at `from`, at most the file's length: writing
@@ -178,6 +178,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
+}
+
+/// Whether a call failed for lack of room: the file system is full, or a quota is used up. What failed so may succeed
+/// once there is room; a sync that did may have lost data all the same.
+pub fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Smallest and largest unit of direct I/O, in bytes: where a read that was cut short goes on.

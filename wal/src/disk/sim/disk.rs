@@ -37,7 +37,10 @@ impl Disk for SimDisk {
         let inode = match (state.inode_of(name), access) {
             (Some(_), Access::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
             (None, Access::Read | Access::Write) => return Err(io::ErrorKind::NotFound.into()),
-            (Some(inode), Access::Read | Access::Write) => inode,
+            (Some(inode), Access::Read | Access::Write) => {
+                state.begin_open(name)?;
+                inode
+            }
             (None, Access::Create) => {
                 let outcome = state.begin(FaultOp::Create, &[name])?;
                 let inode = state.create(name, self.shared.block());

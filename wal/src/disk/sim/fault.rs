@@ -9,9 +9,14 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+const EINTR: i32 = 4;
 const EIO: i32 = 5;
 const EBADF: i32 = 9;
+const EAGAIN: i32 = 11;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
+const EDQUOT: i32 = 122;
 
 /// Which calls a [`FaultRule`] counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +31,8 @@ pub enum FaultOp {
     Allocate,
     /// `open` with `Access::Create`, and a `lock` that has to create its file.
     Create,
+    /// `open` of a file that exists.
+    Open,
     /// `rename`.
     Rename,
     /// `remove`.
@@ -39,8 +46,19 @@ pub enum FaultOp {
 pub enum FaultError {
     /// EIO: the device failed. A write may have reached some of its sectors; a sync has lost some.
     Io,
-    /// ENOSPC: the file system is full. The call changed nothing, except that a sync has lost some sectors.
+    /// ENOSPC: the file system is full. As of every error but `Io`, a sync has lost some sectors, and any other call
+    /// has changed nothing.
     Full,
+    /// EDQUOT: the quota of the user or project is used up.
+    Quota,
+    /// EMFILE: the process has as many open files as it may have.
+    ProcessFiles,
+    /// ENFILE: the machine has as many open files as it may have.
+    SystemFiles,
+    /// EINTR: a signal interrupted the call.
+    Interrupted,
+    /// EAGAIN: the kernel lacks something at the moment.
+    Again,
 }
 
 impl From<FaultError> for io::Error {
@@ -48,6 +66,11 @@ impl From<FaultError> for io::Error {
         io::Error::from_raw_os_error(match error {
             FaultError::Io => EIO,
             FaultError::Full => ENOSPC,
+            FaultError::Quota => EDQUOT,
+            FaultError::ProcessFiles => EMFILE,
+            FaultError::SystemFiles => ENFILE,
+            FaultError::Interrupted => EINTR,
+            FaultError::Again => EAGAIN,
         })
     }
 }
@@ -82,26 +105,31 @@ impl FaultRule {
 
 /// The rules in force.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Faults(Vec<FaultRule>);
+pub(super) struct Faults {
+    rules: Vec<FaultRule>,
+    /// One has fired since they were cleared.
+    fired: bool,
+}
 
 impl Faults {
     pub(super) fn add(&mut self, rule: FaultRule) {
-        self.0.push(rule);
+        self.rules.push(rule);
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
+    pub(super) fn clear(&mut self) -> bool {
+        self.rules.clear();
+        std::mem::take(&mut self.fired)
     }
 
     /// Whether some rule needs to know names.
     pub(super) fn by_name(&self) -> bool {
-        self.0.iter().any(|rule| rule.name.is_some())
+        self.rules.iter().any(|rule| rule.name.is_some())
     }
 
     /// Counts a call and fails it if a rule says so.
     pub(super) fn check(&mut self, op: FaultOp, names: &[&str]) -> io::Result<()> {
         let mut hit = None;
-        self.0.retain_mut(|rule| {
+        self.rules.retain_mut(|rule| {
             let matches = rule.op == op && rule.name.as_deref().is_none_or(|name| names.contains(&name));
             if !matches {
                 return true;
@@ -113,6 +141,7 @@ impl Faults {
             }
             !fires || rule.forever
         });
+        self.fired |= hit.is_some();
         hit.map_or(Ok(()), |error| Err(error.into()))
     }
 }
@@ -142,6 +171,11 @@ impl Dead {
 /// What a write, an allocation or a lock file needs beyond the capacity.
 pub(super) fn full() -> io::Error {
     FaultError::Full.into()
+}
+
+/// Whether the device failed in the middle of a write, so that some of its sectors may be written.
+pub(super) fn tears(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EIO)
 }
 
 /// A write through a descriptor that was opened for reading.
@@ -232,6 +266,9 @@ mod tests {
         assert_eq!(io_error.raw_os_error(), Some(5));
         assert_eq!(full().kind(), io::ErrorKind::StorageFull);
         assert_eq!(full().raw_os_error(), Some(28));
+        assert_eq!(io::Error::from(FaultError::Quota).kind(), io::ErrorKind::QuotaExceeded);
+        assert_eq!(io::Error::from(FaultError::Interrupted).kind(), io::ErrorKind::Interrupted);
+        assert_eq!(io::Error::from(FaultError::Again).kind(), io::ErrorKind::WouldBlock);
         assert!(!Dead::is(&io_error) && Dead::is(&Dead::error()));
         assert_ne!(Dead::error().kind(), io::ErrorKind::NotFound);
     }

@@ -4,7 +4,7 @@
 //! opened it lives, so no write of a dead process lands later. Fails with `InvalidInput` for a write that
 //! direct I/O would refuse, EBADF through a read-only handle, injected errors, or as a dead process.
 
-use super::fault::{FaultOp, Outcome, not_writable};
+use super::fault::{FaultOp, Outcome, not_writable, tears};
 use super::inode::SECTOR;
 use super::{Shared, state::State};
 use crate::disk::{AlignedBuf, DiskFile, Mode};
@@ -135,7 +135,7 @@ impl DiskFile for SimFile {
         let outcome = match state.begin_on(FaultOp::Write, self.inode) {
             Ok(outcome) => outcome,
             Err(error) => {
-                if error.kind() != io::ErrorKind::StorageFull {
+                if tears(&error) {
                     self.write_torn(&mut state, offset, buf);
                 }
                 return Err(error);

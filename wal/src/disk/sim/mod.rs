@@ -154,9 +154,9 @@ impl SimDisk {
         self.shared.state.lock().faults.add(rule);
     }
 
-    /// Removes all faults.
-    pub fn clear_faults(&self) {
-        self.shared.state.lock().faults.clear();
+    /// Removes all faults; says whether any has fired since the last time.
+    pub fn clear_faults(&self) -> bool {
+        self.shared.state.lock().faults.clear()
     }
 
     /// Makes the file system larger or smaller; what is allocated stays, even beyond it.

@@ -186,6 +186,11 @@ impl State {
         self.faults.check(FaultOp::Read, name.as_deref().as_slice())
     }
 
+    /// Fails the open of a file that exists if a rule says so; such opens are not counted as operations.
+    pub(super) fn begin_open(&mut self, name: &str) -> io::Result<()> {
+        self.faults.check(FaultOp::Open, &[name])
+    }
+
     fn name_for_faults(&self, inode: u64) -> Option<String> {
         let mut names = self.names.iter();
         if self.faults.by_name() {
