@@ -87,6 +87,14 @@ pub struct ConfState {
     pub index: u64,
 }
 
+impl ConfState {
+    /// Whether node `id` receives the log: as a voter of either configuration, or as a learner.
+    pub fn has(&self, id: u64) -> bool {
+        // The next learners are voters of the outgoing configuration.
+        self.voters.contains(&id) || self.learners.contains(&id) || self.voters_outgoing.contains(&id)
+    }
+}
+
 /// Says that a snapshot which was published and verified covers the log up to an entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct SnapshotMarker {

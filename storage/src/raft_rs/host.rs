@@ -10,7 +10,7 @@ use raft::eraftpb::{ConfState, Entry, Message};
 use raft::{ReadState, SoftState};
 
 use crate::raft_rs::error::HostError;
-use crate::snapshots::snap::{Offer, SnapshotReader};
+use crate::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
 use crate::snapshots::{Dump, Error as SnapshotsError, Snapshots, Taken};
 
 /// What a pump drives: the network and the state machine. Called on the thread that calls the pump.
@@ -57,6 +57,11 @@ pub trait Host {
     /// then, or until its [`Pump::report_snapshot`](super::Pump::report_snapshot) is told that it failed.
     fn snapshot_offered(&mut self, _offer: &Offer, _message: Message) {}
 
+    /// The core refused a snapshot that `from` offered: this node is not among its members, for instance. Tell `from`, whose
+    /// host says [`Pump::report_snapshot`](super::Pump::report_snapshot), so that it offers another one at once and not
+    /// after a while. The core's logger has the reason.
+    fn snapshot_refused(&mut self, _from: u64, _snapshot: SnapshotId) {}
+
     /// What became of a snapshot that was taken. A failure stops nothing: it is tried again when the next is due.
     fn snapshot_taken(&mut self, _outcome: &std::result::Result<Taken, SnapshotsError>) {}
 
@@ -82,7 +87,8 @@ pub struct PumpOptions {
     /// The group's snapshots, whose [`Snapshots::open`] said where `Config::applied` is; none by default: then
     /// none are taken, sent or installed.
     pub snapshots: Option<Snapshots>,
-    /// Where the core logs to; nowhere by default.
+    /// Where the core logs to. By default its warnings and errors are written to standard error, a line each: it reports
+    /// some faults in no other way. `slog::Logger::root(slog::Discard, slog::o!())` discards them.
     pub logger: Option<slog::Logger>,
 }
 

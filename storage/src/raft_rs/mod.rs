@@ -64,6 +64,7 @@ mod signal;
 mod snapshot;
 mod steps;
 mod storage;
+mod warnings;
 
 pub use codec::CodecError;
 pub use error::{Error, HostError, SnapshotFault};

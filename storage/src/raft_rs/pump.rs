@@ -22,6 +22,7 @@ use crate::raft_rs::host::{Host, PumpOptions};
 use crate::raft_rs::offered;
 use crate::raft_rs::signal::Signal;
 use crate::raft_rs::storage::{GroupStorage, hard_state};
+use crate::raft_rs::warnings;
 use crate::snapshots::Snapshots;
 use crate::snapshots::snap::{Pin, SnapshotId};
 use crate::types::{GroupId, HardState};
@@ -97,7 +98,7 @@ impl<H: Host> Pump<H> {
             batch.hard_state(group, HardState { commit: applied, ..hard });
             engine.write(&mut batch)?;
         }
-        let logger = options.logger.unwrap_or_else(|| slog::Logger::root(slog::Discard, slog::o!()));
+        let logger = options.logger.unwrap_or_else(|| warnings::logger(group, config.id));
         let node = RawNode::new(config, store.clone(), &logger)?;
         Ok(Pump {
             node,

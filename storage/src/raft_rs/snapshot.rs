@@ -11,7 +11,7 @@ use crate::raft_rs::host::Host;
 use crate::raft_rs::offered::{core_members, id};
 use crate::raft_rs::pump::Pump;
 use crate::snapshots::Error as SnapshotsError;
-use crate::snapshots::snap::Offer;
+use crate::snapshots::snap::{Offer, SnapshotId};
 use crate::types::INDEX_MAX;
 
 /// What is to be done with a snapshot's message.
@@ -67,8 +67,11 @@ impl<H: Host> Pump<H> {
         }
         let raft = &self.node.raft;
         let known = index <= raft.raft_log.committed || raft.raft_log.match_term(index, term);
-        if message.term < raft.term || known {
-            // The core answers these without the content.
+        let conf = metadata.get_conf_state();
+        let member = [&conf.voters, &conf.learners, &conf.voters_outgoing];
+        let member = member.into_iter().any(|list| list.contains(&raft.id));
+        if message.term < raft.term || known || !member {
+            // The core answers these without the content: it refuses what does not have this node.
             return Ok(Snapshot::Step);
         }
         let offer = match Offer::decode(&message.get_snapshot().data) {
@@ -90,6 +93,14 @@ impl<H: Host> Pump<H> {
         // Kept from here on: the Ready that brings it back must find it.
         self.incoming = Some(reader.pin());
         Ok(Snapshot::Step)
+    }
+
+    /// After the core was given the snapshot `id` of `from`: tells the host if the core dropped it.
+    pub(super) fn check_restored(&mut self, from: u64, id: SnapshotId) {
+        if self.node.raft.raft_log.committed < id.index && !mutant("refused_snapshot_not_told") {
+            self.incoming.take_if(|pin| pin.id() == id);
+            self.host.snapshot_refused(from, id);
+        }
     }
 
     /// The state machine gets the newest of the snapshots that Readys up to `number` brought, which are durable.

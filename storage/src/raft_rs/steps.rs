@@ -12,6 +12,7 @@ use crate::error::Error as EngineError;
 use crate::raft_rs::codec;
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::host::Host;
+use crate::raft_rs::offered;
 use crate::raft_rs::pump::Pump;
 use crate::raft_rs::snapshot::Snapshot;
 use crate::write::WriteBatch;
@@ -49,9 +50,14 @@ impl<H: Host> Pump<H> {
     /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
     pub fn step(&mut self, message: Message) -> Result<()> {
         self.steppable()?;
+        let mut restores = None;
         match message.get_msg_type() {
             MessageType::MsgSnapshot => match self.judge_snapshot(&message)? {
-                Snapshot::Step => {}
+                Snapshot::Step => {
+                    let id = offered::id(self.store.group().id(), message.get_snapshot().get_metadata());
+                    // The core does not look at what comes from a term that is over.
+                    restores = (message.term >= self.node.raft.term).then_some((message.from, id));
+                }
                 Snapshot::Fetch(offer) => {
                     self.host_mut().snapshot_offered(&offer, message);
                     return Ok(());
@@ -71,6 +77,9 @@ impl<H: Host> Pump<H> {
             _ => {}
         }
         let result = self.node.step(message);
+        if let Some((from, id)) = restores {
+            self.check_restored(from, id);
+        }
         self.stepped(result)
     }
 

@@ -195,10 +195,10 @@ impl Storage for GroupStorage {
         Ok(self.group.last_index())
     }
 
-    /// An offer of the newest snapshot, if it goes up to `request_index`; else "temporarily unavailable": one is due
-    /// from now on, and the core asks again.
-    fn snapshot(&self, request_index: u64, _to: u64) -> raft::Result<eraftpb::Snapshot> {
-        let served = self.snapshots.as_ref().and_then(|snapshots| snapshots.serve(request_index));
+    /// An offer of the newest snapshot, if it goes up to `request_index` and to the newest change of the members, and has
+    /// `to` among them; else "temporarily unavailable": one is due from now on, and the core asks again.
+    fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<eraftpb::Snapshot> {
+        let served = self.snapshots.as_ref().and_then(|snapshots| snapshots.serve_to(to, request_index));
         match served.as_ref().and_then(offered::offered) {
             Some(snapshot) => Ok(snapshot),
             None => Err(StorageError::SnapshotTemporarilyUnavailable.into()),

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, MutexGuard};
 use seawall_snap::{Catalog, Offer, Pin, SnapshotId, SnapshotReader};
+use seawall_wal::mutant::mutant;
 
 use super::choose::releasable;
 use super::error::{Error, Result};
@@ -117,8 +118,24 @@ impl Snapshots {
     /// The snapshot for a follower that needs one of `index` or above; if there is none, one is due from now on, as soon
     /// as that is applied. From memory. Never one below `index`.
     pub fn serve(&self, index: u64) -> Option<Served> {
+        self.serve_if(index, |_| true)
+    }
+
+    /// As [`Snapshots::serve`], for the follower `peer`. Never a snapshot that was taken before the newest change of the
+    /// members, nor one whose members do not have `peer`: a Raft core drops such a snapshot, and its leader waits for an
+    /// answer that never comes.
+    pub fn serve_to(&self, peer: u64, index: u64) -> Option<Served> {
+        if mutant("snapshot_without_the_peer_served") {
+            return self.serve(index);
+        }
+        let changed = self.shared().group.conf_state().map_or(0, |members| members.index);
+        let member = |served: &Served| served.members.as_ref().is_some_and(|members| members.has(peer));
+        self.serve_if(index.max(changed), member)
+    }
+
+    fn serve_if(&self, index: u64, fits: impl Fn(&Served) -> bool) -> Option<Served> {
         let mut state = self.shared().state();
-        let served = state.served.clone().filter(|served| served.index() >= index);
+        let served = state.served.clone().filter(|served| served.index() >= index && fits(served));
         if served.is_none() {
             state.wanted = state.wanted.max(Some(index));
         }
