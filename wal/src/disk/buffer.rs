@@ -7,11 +7,13 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// Alignment of every buffer, in bytes: enough for direct I/O on every block size up to 64 KiB pages'
-/// sectors, and a page, so that a buffer never shares one with anything else.
-const ALIGNMENT: usize = 4096;
+/// Alignment of every buffer, and unit of its capacity, in bytes: what direct I/O asks of memory at most.
+pub(super) const ALIGNMENT: usize = 4096;
 
-/// A growable, page-aligned byte buffer. Bytes between its length and capacity are initialised.
+/// A growable byte buffer, aligned to 4096 bytes. Bytes between its length and capacity are initialised.
+///
+/// As `Vec` does, it panics if it is to be longer than `isize::MAX` bytes, rounded up to its alignment, and aborts if the
+/// allocator fails.
 pub struct AlignedBuf {
     ptr: NonNull<u8>,
     capacity: usize,
@@ -74,21 +76,19 @@ impl AlignedBuf {
     }
 
     fn reserve(&mut self, additional: usize) {
-        let needed = self.len.saturating_add(additional);
+        let Some(needed) = self.len.checked_add(additional) else { capacity_overflow() };
         if needed <= self.capacity {
             return;
         }
-        let capacity = needed.max(self.capacity.saturating_mul(2)).max(ALIGNMENT).next_multiple_of(ALIGNMENT);
-        let Ok(layout) = Layout::from_size_align(capacity, ALIGNMENT) else {
-            handle_alloc_error(Layout::new::<u8>())
-        };
-        // SAFETY: `layout` has a size of at least one page.
+        let doubled = needed.max(self.capacity.saturating_mul(2));
+        let Some(layout) = layout(doubled).or_else(|| layout(needed)) else { capacity_overflow() };
+        // SAFETY: the size is not 0, since `needed` is above the capacity, and `layout` rounds up.
         let Some(ptr) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
         // SAFETY: both regions are allocated, at least `self.len` long, and distinct.
         unsafe { std::ptr::copy_nonoverlapping(self.ptr.as_ptr(), ptr.as_ptr(), self.len) };
         self.free();
         self.ptr = ptr;
-        self.capacity = capacity;
+        self.capacity = layout.size();
     }
 
     fn free(&mut self) {
@@ -100,6 +100,16 @@ impl AlignedBuf {
         }
         self.capacity = 0;
     }
+}
+
+/// The memory for `bytes`, in whole units; `None` if there cannot be as much.
+fn layout(bytes: usize) -> Option<Layout> {
+    Layout::from_size_align(bytes.checked_next_multiple_of(ALIGNMENT)?, ALIGNMENT).ok()
+}
+
+#[cold]
+fn capacity_overflow() -> ! {
+    panic!("capacity overflow")
 }
 
 impl Clone for AlignedBuf {
@@ -147,6 +157,27 @@ impl fmt::Debug for AlignedBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lengths_that_no_memory_has_panic_as_those_of_a_vec_do() {
+        type Grow = fn(&mut AlignedBuf, usize);
+        let ways: [Grow; 3] =
+            [AlignedBuf::set_len_for_read, AlignedBuf::resize, |buf, len| *buf = AlignedBuf::zeroed(len)];
+        let most = usize::MAX / 2;
+        for grow in ways {
+            for len in [usize::MAX, usize::MAX - 100, usize::MAX - 4095, usize::MAX - 4096, most + 1, most] {
+                for held in [0, 10] {
+                    let mut buf = AlignedBuf::zeroed(held);
+                    let caught =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| grow(&mut buf, len)));
+                    let panic = caught.expect_err("grew");
+                    assert_eq!(panic.downcast_ref::<&str>(), Some(&"capacity overflow"), "{len:#x}");
+                    // What it held is as it was.
+                    assert_eq!(buf[..], vec![0; held], "{len:#x}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn grows_aligned_and_keeps_its_bytes() {
