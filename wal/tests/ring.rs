@@ -156,7 +156,7 @@ fn a_record_is_durable_when_a_sync_began_after_the_rest_of_its_group_was_written
 /// Every operation of a load meets a fault in turn. With `SEAWALL_RUNS` each meets every kind.
 #[test]
 fn a_fault_at_any_operation_answers_everyone_and_loses_nothing_acknowledged() {
-    let kinds = [Fault::Io, Fault::Short, Fault::NoSpace, Fault::Again];
+    let kinds = [Fault::Io, Fault::Short, Fault::NoSpace, Fault::Interrupted, Fault::Again];
     let all = std::env::var_os("SEAWALL_RUNS").is_some();
     let mut through_ring = 0;
     for mode in modes(Path::new(env!("CARGO_TARGET_TMPDIR"))) {
@@ -179,7 +179,7 @@ fn meet(mode: Mode, at: u64, fault: Fault) -> u64 {
     let wal = create(place.path(), mode, Backend::Auto, &plan).unwrap();
     plan.arm(at);
     let good = load(&wal, 200);
-    let harmless = matches!(fault, Fault::Short | Fault::Again);
+    let harmless = matches!(fault, Fault::Short | Fault::Interrupted | Fault::Again);
     let what = format!("{mode:?}, {fault:?} at {at}");
     assert!(!harmless || good.len() == 200, "{what}: {} acknowledged", good.len());
     if good.len() < 200 {
@@ -193,6 +193,29 @@ fn meet(mode: Mode, at: u64, fault: Fault) -> u64 {
     assert!(found.iter().copied().eq(0..found.len() as u64), "{what}: {found:?}");
     assert!(found.len() >= good.len(), "{what}: {} acknowledged, {} there", good.len(), found.len());
     plan.ring_ops.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_directory_in_which_the_kernel_may_still_write_stays_locked() {
+    let _watchdog = Watchdog::new("deaf ring");
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    if !kernel_has_rings(place.path()) {
+        eprintln!("skipped: no io_uring");
+        return;
+    }
+    let plan = Arc::new(Plan::default());
+    let wal = create(place.path(), Mode::Buffered, Backend::IoUring, &plan).unwrap();
+    assert_eq!(load(&wal, 20).len(), 20);
+    plan.deaf.store(true, Ordering::SeqCst);
+    // Until something is in the ring and waited for there.
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(50);
+    while wal.append(&record(0, 1), Class::Sync).is_ok() {
+        assert!(std::time::Instant::now() < end, "the ring is never waited in");
+        load(&wal, 200);
+    }
+    drop(wal);
+    let error = Wal::open(place.path(), &options(Backend::Posix)).map(drop).unwrap_err();
+    assert!(matches!(&error, Error::Locked { .. }), "{error}");
 }
 
 #[test]

@@ -64,21 +64,46 @@ impl Rail {
     fn finish(&mut self, token: usize, result: io::Result<usize>) -> Option<(Io, io::Result<()>)> {
         let (io, done) = self.under_way.get_mut(token)?.take()?;
         self.free.push(token);
-        let (len, again) = (io.len(), |e: &io::Error| {
-            matches!(e.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
-        });
+        let len = io.len();
         let done = match result {
             // A sync that failed is not repeated, whatever the reason.
             Ok(_) if len == 0 => return Some((io, Ok(()))),
             Ok(0) => return Some((io, Err(io::ErrorKind::WriteZero.into()))),
             Ok(n) => done.saturating_add(n),
-            Err(e) if len > 0 && again(&e) => done,
+            Err(e) if len > 0 && e.kind() == io::ErrorKind::Interrupted => done,
+            // The kernel could not do it without waiting. The ring would say so again at once, so this thread waits.
+            Err(e)
+                if len > 0 && e.kind() == io::ErrorKind::WouldBlock && !mutant("again_tried_in_the_ring") =>
+            {
+                let result = io.execute_from(done);
+                return Some((io, result));
+            }
+            Err(e) if len > 0 && e.kind() == io::ErrorKind::WouldBlock => done,
             Err(e) => return Some((io, Err(e))),
         };
         if done >= len || mutant("short_write_in_the_ring_not_continued") {
             return Some((io, Ok(())));
         }
         self.start(io, done).err().map(|(io, e)| (io, Err(e)))
+    }
+}
+
+impl Drop for Rail {
+    /// Waits for what is under way. If the kernel refuses that, it may still write, and the directory must not be
+    /// given to the next one who opens it: the operations are leaked, and its lock with them, until the process ends.
+    fn drop(&mut self) {
+        while self.busy() > 0 {
+            let waited = self.ring.wait(LONG, &mut self.ended);
+            for (token, _) in self.ended.drain(..) {
+                if let Some(Some(_)) = self.under_way.get_mut(token).map(Option::take) {
+                    self.free.push(token);
+                }
+            }
+            self.broken |= waited.is_err();
+        }
+        if self.broken && !mutant("unlocked_though_the_kernel_may_write") {
+            std::mem::forget(std::mem::take(&mut self.under_way));
+        }
     }
 }
 

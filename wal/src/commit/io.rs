@@ -28,9 +28,14 @@ pub(super) enum Op {
 impl Io {
     /// Carries the operation out, short writes continued.
     pub(crate) fn execute(&self) -> io::Result<()> {
+        self.execute_from(0)
+    }
+
+    /// As [`Io::execute`], of a write whose first `done` bytes are written.
+    pub(super) fn execute_from(&self, done: usize) -> io::Result<()> {
         match &self.op {
             Op::Write { buf, offset, durable, .. } => {
-                write_all_at(&*self.file, buf, u64::from(*offset), *durable)
+                write_all_at(&*self.file, &buf[done..], u64::from(*offset) + done as u64, *durable)
             }
             Op::Sync if mutant("failed_sync_retried") => self.file.sync().or_else(|_| self.file.sync()),
             Op::Sync => self.file.sync(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +19,9 @@ pub enum Fault {
     NoSpace,
     /// A write ends after its first block; a sync as usual.
     Short,
-    /// The kernel could not take it just now: to be tried again. A sync as usual.
+    /// A signal interrupted it: to be tried again. A sync as usual.
+    Interrupted,
+    /// The kernel could not take it without waiting (EAGAIN), nor any later write in the ring. A sync as usual.
     Again,
 }
 
@@ -33,6 +35,8 @@ pub struct Plan {
     pub reverse: bool,
     /// The ring is refused with this error.
     pub refused: Option<io::ErrorKind>,
+    /// The kernel refuses to wait in the ring, from the time that this is set.
+    pub deaf: AtomicBool,
     /// Every write of more than a block ends after its first block.
     pub all_short: bool,
     pub trace: Mutex<Vec<Reached>>,
@@ -62,7 +66,9 @@ impl Plan {
             return (len > 4096).then_some(Fault::Short);
         }
         let n = self.seen.fetch_add(1, Ordering::SeqCst) + 1;
-        self.fault.filter(|_| n == self.at.load(Ordering::SeqCst))
+        let at = self.at.load(Ordering::SeqCst);
+        let lasts = self.fault == Some(Fault::Again) && at > 0;
+        self.fault.filter(|_| n == at || lasts && n > at)
     }
 
     /// Counts operations from here on.
@@ -144,7 +150,8 @@ impl FaultyFile {
 fn error(fault: Fault) -> io::Error {
     match fault {
         Fault::NoSpace => io::ErrorKind::StorageFull.into(),
-        Fault::Again => io::ErrorKind::Interrupted.into(),
+        Fault::Interrupted => io::ErrorKind::Interrupted.into(),
+        Fault::Again => io::ErrorKind::WouldBlock.into(),
         Fault::Io | Fault::Short => io::Error::from_raw_os_error(5),
     }
 }
@@ -171,6 +178,8 @@ impl DiskFile for FaultyFile {
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
         let written = match self.meets(buf.len()) {
             Some(Fault::Short) => self.inner.write_at(&buf[..4096], offset, durable)?,
+            // A call that may wait does.
+            Some(Fault::Again) => self.inner.write_at(buf, offset, durable)?,
             Some(fault) => return Err(error(fault)),
             None => self.inner.write_at(buf, offset, durable)?,
         };
@@ -232,7 +241,9 @@ impl Ring for FaultyRing {
                 let op = RingOp::Write { buf: Arc::new(first), from: 0, offset, durable };
                 self.inner.start(file, op, token)
             }
-            (Some(Fault::Short | Fault::Again), RingOp::Sync) => self.inner.start(file, RingOp::Sync, token),
+            (Some(Fault::Short | Fault::Interrupted | Fault::Again), RingOp::Sync) => {
+                self.inner.start(file, RingOp::Sync, token)
+            }
             (Some(fault), _) => {
                 self.held.push((token, Err(error(fault))));
                 Ok(())
@@ -242,6 +253,9 @@ impl Ring for FaultyRing {
     }
 
     fn wait(&mut self, timeout: Duration, ended: &mut Vec<Ended>) -> io::Result<()> {
+        if self.plan.deaf.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(9));
+        }
         let timeout = if self.held.is_empty() { timeout } else { Duration::ZERO };
         self.inner.wait(timeout, ended)?;
         ended.append(&mut self.held);
