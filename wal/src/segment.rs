@@ -51,6 +51,10 @@ impl Segment {
     /// All of it as memory, if it was read often enough. The log must have left it.
     pub(crate) fn mapped(&self) -> Option<&Map> {
         self.leave();
+        // The pipeline may still be writing zeros behind its last group, and mapped memory must not change.
+        if self.written_to.load(Ordering::Acquire) < self.file_bytes {
+            return None;
+        }
         self.map.get(&*self.file, u64::from(self.file_bytes))
     }
 }
