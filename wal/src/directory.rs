@@ -7,6 +7,7 @@ use crate::disk::{Access, AlignedBuf, Disk, DiskFile, NameKind, read_exact_at, w
 use crate::error::Error;
 use crate::frame::layout::{BLOCK_BYTES_MAX, FORMAT_VERSION};
 use crate::frame::{Identity, IdentityFault};
+use crate::mutant::mutant;
 use crate::segment::parse_name;
 use std::io;
 use std::sync::Arc;
@@ -92,6 +93,15 @@ pub(crate) fn read_identity(disk: &dyn Disk) -> Result<Identity, Error> {
         }
         fault => Error::Identity { path: disk.location(), fault },
     })
+}
+
+/// Refuses a disk that cannot write a block of the log without touching its neighbours (INV-4).
+pub(crate) fn check_blocks(disk: &dyn Disk, identity: &Identity) -> Result<(), Error> {
+    let (log, least) = (identity.block_bytes, disk.block_size());
+    if log < least && !mutant("blocks_of_log_and_disk_not_compared") {
+        return Err(Error::BlockSize { path: disk.location(), log, disk: least });
+    }
+    Ok(())
 }
 
 /// Writes the identity under its temporary name and makes its content durable.

@@ -93,6 +93,20 @@ pub enum Error {
         /// The bits that are not known.
         bits: u64,
     },
+    /// The log has smaller blocks than its disk can write without touching their neighbours: it was made on another
+    /// disk. Nothing was changed.
+    #[error(
+        "{path}: the log has blocks of {log} bytes, and this disk writes no less than {disk} at a time; move the log \
+         back, or start a new one here"
+    )]
+    BlockSize {
+        /// The directory.
+        path: String,
+        /// Bytes of a block of the log.
+        log: u32,
+        /// Bytes of a block of the disk.
+        disk: u32,
+    },
     /// A name of the log belongs to something that is not a regular file, such as a symbolic link.
     #[error("{path}/{file}: not a regular file")]
     NotAFile {

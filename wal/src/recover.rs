@@ -4,7 +4,7 @@
 //! and those only when the verdict is in; on refusal nothing at all. INV-3: everything found was synced
 //! before it was read. Fails with every damaged place.
 
-use crate::directory::{IDENTITY, Names, failed, list, read_identity};
+use crate::directory::{IDENTITY, Names, check_blocks, failed, list, read_identity};
 use crate::disk::{Access, Clock, Disk, DiskFile, LazyMap};
 use crate::error::Error;
 use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
@@ -51,8 +51,8 @@ pub struct Report {
     pub damaged: Vec<Damage>,
     /// The mode in which the log was opened.
     pub mode: OpenMode,
-    /// Whether the directory is locked: only a log that is opened for reading may do without, where there is
-    /// no `LOCK` file or it cannot be read. Then another process may be writing.
+    /// Whether the directory is locked: only a log that is opened for reading may do without, where the file system
+    /// locks no directories, and there is no `LOCK` file or it cannot be read. Then another process may be writing.
     pub locked: bool,
     /// Names of unfinished spares that were removed.
     pub removed: Vec<String>,
@@ -108,6 +108,9 @@ pub(crate) fn recover(
     }
     let names = list(disk)?;
     let salvage = options.mode == OpenMode::Salvage && fresh.is_none();
+    if !salvage {
+        check_blocks(disk, &identity)?;
+    }
     let files = if salvage { open_to_read(disk, &names) } else { open_and_sync(disk, &names, readers)? };
     let synced = clock.now_ns();
     let mut seen = sealer.is_some().then(BTreeMap::new);

@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{ids, record, small, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::disk::{AlignedBuf, DiskFile, Mode, read_exact_medium};
+use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, Mode, PosixDisk, read_exact_medium};
 use seawall_wal::look::{GroupHeader, GroupKind, Identity, Prior, SegmentHeader, inspect};
 use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
 use std::io;
@@ -196,6 +196,55 @@ fn every_block_size_works_or_is_refused_by_name() {
                 let (wal, _) = Wal::open_in(stepped(&disk), &options).unwrap();
                 assert_eq!(ids(&wal), (0..20).collect::<Vec<_>>());
             }
+        }
+    }
+}
+
+#[test]
+fn a_log_is_not_opened_on_a_disk_of_larger_blocks() {
+    for mode in [Mode::Direct, Mode::Buffered] {
+        let with = |block_size| SimDisk::new(1, SimOptions { mode, block_size, ..SimOptions::default() });
+        let moved = |from: &SimDisk, block_size| {
+            let to = with(block_size);
+            from.names().iter().for_each(|name| to.write_file(name, &from.read_file(name)));
+            to
+        };
+        let (small, large) = (with(4096), with(16 << 10));
+        let options = Options { segment_bytes: 512 << 10, ..Options::default() };
+        for disk in [&small, &large] {
+            let wal = Wal::create_in(stepped(disk), &options).unwrap();
+            wal.append(&record(1, 9000), Class::Sync).unwrap().wait().unwrap();
+            wal.close().unwrap();
+        }
+        // What a block of the log may not share with its neighbour would be written with it.
+        let disk = moved(&small, 16 << 10);
+        let before: Vec<_> = disk.names().iter().map(|name| disk.read_file(name)).collect();
+        let error = Wal::open_in(stepped(&disk), &options).unwrap_err();
+        assert!(matches!(&error, Error::BlockSize { log: 4096, disk: 16384, .. }), "{mode:?}: {error}");
+        let after: Vec<_> = disk.names().iter().map(|name| disk.read_file(name)).collect();
+        assert!(before == after, "{mode:?}: changed on refusal");
+        // The other way round nothing is shared.
+        let disk = moved(&large, 4096);
+        let (wal, _) = Wal::open_in(stepped(&disk), &options).unwrap();
+        wal.append(&record(2, 9000), Class::Sync).unwrap().wait().unwrap();
+        assert_eq!(ids(&wal), [1, 2]);
+    }
+}
+
+#[test]
+fn no_file_of_a_real_directory_refuses_to_wait() {
+    let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for mode in [Mode::Direct, Mode::Buffered] {
+        let disk = PosixDisk::open(place.path(), Some(mode)).unwrap();
+        let name = format!("{mode:?}");
+        for access in [Access::Create, Access::Write, Access::Read] {
+            let Ok(file) = disk.open(&name, access) else {
+                assert_eq!(mode, Mode::Direct, "{access:?}");
+                continue;
+            };
+            // Under io_uring such a file answers EAGAIN wherever it would have to wait.
+            let flags = rustix::fs::fcntl_getfl(file.descriptor().unwrap()).unwrap();
+            assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{mode:?} {access:?}: {flags:?}");
         }
     }
 }

@@ -4,12 +4,13 @@
 mod harness;
 
 use harness::{ids, record, small};
-use seawall_wal::{Batch, Class, Error, Options, Wal};
+use seawall_wal::{Batch, Class, Error, OpenMode, Options, Wal};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -154,6 +155,71 @@ fn the_same_process_twice() {
     assert!(matches!(Wal::open(&dir, &small()), Err(Error::Locked { holder, .. }) if holder == name));
     drop(wal);
     Wal::open(&dir, &small()).unwrap();
+}
+
+#[test]
+fn a_log_whose_lock_file_was_removed_stays_locked() {
+    let (_place, dir) = log();
+    let (wal, _) = Wal::open(&dir, &small()).unwrap();
+    for round in 0..2 {
+        fs::remove_file(dir.join("LOCK")).unwrap();
+        let error = Wal::open(&dir, &small()).map(drop).expect_err("two writers");
+        assert!(matches!(&error, Error::Locked { .. }), "{error}");
+        assert!(!dir.join("LOCK").exists(), "round {round}: who is refused makes no file");
+        let salvage = Options { mode: OpenMode::Salvage, ..small() };
+        assert!(matches!(Wal::open(&dir, &salvage), Err(Error::Locked { .. })), "round {round}");
+        fs::write(dir.join("LOCK"), "someone else").unwrap();
+        let error = Wal::open(&dir, &small()).map(drop).expect_err("two writers");
+        assert!(!error.to_string().contains("someone else"), "named though it holds nothing: {error}");
+    }
+    wal.append(&record(12, 100), Class::Sync).unwrap().wait().unwrap();
+    drop(wal);
+    assert_eq!(ids(&Wal::open(&dir, &small()).unwrap().0).len(), 13);
+}
+
+/// A user who may pass the directory above the log's, and neither read nor sync it.
+#[test]
+fn the_directory_above_need_not_be_readable() {
+    const DIR: &str = "SEAWALL_TEST_ABOVE";
+    let create_and_open = |dir: &Path| {
+        let wal = Wal::create(dir, &small()).unwrap();
+        wal.append(&record(0, 100), Class::Sync).unwrap().wait().unwrap();
+        wal.close().unwrap();
+        let (wal, _) = Wal::open(dir, &small()).unwrap();
+        (1..12).for_each(|id| _ = wal.append(&record(id, 12_000), Class::Sync).unwrap().wait().unwrap());
+        assert_eq!(ids(&wal).len(), 12);
+    };
+    if let Some(dir) = std::env::var_os(DIR) {
+        assert!(fs::read_dir(Path::new(&dir).parent().unwrap()).is_err(), "it can be read");
+        return create_and_open(Path::new(&dir));
+    }
+    let place = tempfile::tempdir().unwrap();
+    let (above, dir) = (place.path().join("above"), place.path().join("above/log"));
+    fs::create_dir_all(&dir).unwrap();
+    let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set(&dir, 0o700);
+    // Who may read everything becomes somebody else, in a process of its own.
+    if fs::metadata(&dir).unwrap().uid() == 0 {
+        const NOBODY: u32 = 65534;
+        std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+        set(place.path(), 0o711);
+        set(&above, 0o711);
+        let program = place.path().join("test");
+        fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let done = Command::new(&program)
+            .args(["--exact", "the_directory_above_need_not_be_readable", "--nocapture"])
+            .current_dir("/")
+            .env(DIR, &dir)
+            .uid(NOBODY)
+            .gid(NOBODY)
+            .output();
+        let done = done.unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    } else {
+        set(&above, 0o311);
+        create_and_open(&dir);
+        set(&above, 0o755);
+    }
 }
 
 /// Changes bytes of a structure of 64 bytes at the start of a file and makes its checksum right again.

@@ -344,7 +344,8 @@ fn salvage_and_the_lock() {
     assert!(before == (&*dir).files());
     fs::remove_file(dir.join("LOCK")).unwrap();
     let (wal, report) = Wal::open(&dir, &salvage).unwrap();
-    assert!(!report.locked);
+    assert!(report.locked, "the directory itself is locked");
+    assert!(matches!(Wal::open(&dir, &strict), Err(Error::Locked { .. })));
     drop(wal);
     assert!(!dir.join("LOCK").exists());
     drop(Wal::open(&dir, &strict).unwrap());

@@ -8,11 +8,13 @@
 mod buffer;
 mod clock;
 mod lazy_map;
+mod lock;
 mod map;
 mod posix;
 mod ring;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod unit;
 mod uring;
 
 pub use buffer::AlignedBuf;
@@ -85,7 +87,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Removes a name. Durable after [`Disk::sync`].
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes all names durable, and the directory's own name in its parent.
+    /// Makes all names in the directory durable. Its own name in its parent is whoever made it's to keep.
     fn sync(&self) -> io::Result<()>;
 
     /// Bytes that can still be written before the file system is full.
@@ -98,14 +100,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Takes the exclusive lock of the directory through the file `name` and writes `holder` into it;
-    /// `Ok(Err(text))` if another process has it, with what that process wrote. The lock is released
-    /// when the value is dropped, after every file opened through this disk is closed.
+    /// Takes the exclusive lock of the directory, and of the file `name` in it, and writes `holder` into that;
+    /// `Ok(Err(text))` if another process has it, with what that process wrote. Removing the file does not free the
+    /// directory, where it can be locked itself. The lock is released when the value is dropped, after every file opened
+    /// through this disk is closed.
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>>;
 
-    /// Keeps writers out of the directory, and no reader, without changing anything: the lock of the file
-    /// `name` as it is. `Ok(Ok(None))` if there is no such file, it cannot be opened for reading, or the disk
-    /// has no such lock: then the caller reads without one.
+    /// Keeps writers out of the directory, and no reader, without changing anything: a shared lock of the directory,
+    /// and of the file `name` if there is one. `Ok(Ok(None))` if neither can be had: then the caller reads without one.
     fn lock_for_reading(&self, name: &str) -> io::Result<Result<Option<Box<dyn DiskLock>>, String>> {
         let _ = name;
         Ok(Ok(None))
@@ -132,7 +134,8 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn links(&self) -> io::Result<u64>;
 
     /// Makes the file `len` bytes long with space reserved for all of them, reading as zeros. The
-    /// blocks are allocated, not written. Fails with an error for which [`is_no_room`] holds when there is no room.
+    /// blocks are allocated, not written, and can be written more than once without taking more space, where the file
+    /// system can do that. Fails with an error for which [`is_no_room`] holds when there is no room.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// End of the run of *written* blocks that starts at `from`, at most the file's length: writing

@@ -5,25 +5,26 @@
 //! for reads of any alignment. The second reads only blocks that will never be written again, so the
 //! two never disagree. Fails with the kernel's error, unchanged.
 
+use super::buffer::ALIGNMENT;
 use super::uring::Uring;
-use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Map, Mode, NameKind, Ring};
+use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Map, Mode, NameKind, Ring, lock, unit};
 use crate::mutant::mutant;
-use parking_lot::Mutex;
 use rustix::fs::{
-    self, Advice, AtFlags, FallocateFlags, FileType, FlockOperation, Mode as Permissions, OFlags, SeekFrom,
+    self, Advice, AtFlags, FallocateFlags, FileType, IFlags, Mode as Permissions, OFlags, SeekFrom,
 };
-use rustix::io::{Errno, ReadWriteFlags};
+use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 use std::fs::File;
-use std::io::{self, IoSlice, Read, Seek, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 /// File-system magic numbers on which direct writes into written blocks cost one device write.
 const EXT4_MAGIC: u64 = 0xEF53;
 const XFS_MAGIC: u64 = 0x5846_5342;
+/// That of btrfs, which writes every block to a new place unless a file says otherwise.
+const BTRFS_MAGIC: u64 = 0x9123_683E;
 
 /// The file with what was measured of the device: one word, the mode.
 pub(crate) const HINT: &str = "HINT";
@@ -33,8 +34,6 @@ pub(crate) const HINT: &str = "HINT";
 pub struct PosixDisk {
     path: PathBuf,
     dir: OwnedFd,
-    /// The directory that holds its name; paths may change while the log is open.
-    parent: OwnedFd,
     mode: Mode,
     block_size: u32,
     file_system: u64,
@@ -43,39 +42,50 @@ pub struct PosixDisk {
 impl PosixDisk {
     /// Creates the directory `path` (mode 0700) if it is missing, with its name durable in its parent.
     /// Parents must exist. Fails if something else has the name.
+    ///
+    /// A directory that exists may be one that a killed process has just made, so its parent is synced, too, unless
+    /// it cannot be: then somebody else has made the directory, and its name is theirs to keep.
     pub fn create_dir(path: &Path) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(io::ErrorKind::NotADirectory.into());
-            }
-            Err(e) => return Err(e),
+            Ok(()) => sync_parent(path),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => match sync_parent(path) {
+                // May not be read; or a file system that syncs no directories, such as squashfs.
+                Err(e)
+                    if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) =>
+                {
+                    Ok(())
+                }
+                synced => synced,
+            },
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(io::ErrorKind::NotADirectory.into()),
+            Err(e) => Err(e),
         }
-        sync_parent(path)
     }
 
     /// Opens an existing directory. `mode` forces a write mode; otherwise direct on ext4 and xfs, unless
     /// [`PosixDisk::store_hint`] has found that worse, and buffered elsewhere (tmpfs, overlay, network and
-    /// copy-on-write file systems).
+    /// copy-on-write file systems, and files for which the kernel has no direct I/O). The parent of the directory is not
+    /// looked at.
     pub fn open(path: &Path, mode: Option<Mode>) -> io::Result<PosixDisk> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = fs::open(path, flags, Permissions::empty())?;
-        let parent = fs::openat(&dir, "..", flags, Permissions::empty())?;
         let statfs = fs::fstatfs(&dir)?;
         let file_system = u64::try_from(statfs.f_type).unwrap_or(0);
-        let natural = match file_system {
-            EXT4_MAGIC | XFS_MAGIC if hint(&dir) != Some(Mode::Buffered) => Mode::Direct,
-            _ => Mode::Buffered,
-        };
+        let has_direct = matches!(file_system, EXT4_MAGIC | XFS_MAGIC);
+        let wants_direct =
+            mode.map_or(has_direct && hint(&dir) != Some(Mode::Buffered), |m| m == Mode::Direct);
+        let direct = if wants_direct { unit::direct_io(&dir) } else { None };
+        let refused = direct.is_some_and(|d| d.offset == 0 || d.memory as usize > ALIGNMENT);
+        let natural = if wants_direct && !refused { Mode::Direct } else { Mode::Buffered };
         let device = fs::fstat(&dir)?.st_dev;
         let block_size = 4096
-            .max(queue_limit(device, "logical_block_size"))
-            .max(queue_limit(device, "physical_block_size"))
+            .max(unit::queue_limit(device, "logical_block_size"))
+            .max(unit::queue_limit(device, "physical_block_size"))
+            .max(direct.map_or(0, |d| d.offset))
             .next_power_of_two();
         let (path, mode) = (path.to_owned(), mode.unwrap_or(natural));
-        Ok(PosixDisk { path, dir, parent, mode, block_size, file_system })
+        Ok(PosixDisk { path, dir, mode, block_size, file_system })
     }
 
     /// Says which mode was measured to be the better one here; later opens that are free to choose heed it. Of
@@ -101,7 +111,12 @@ impl PosixDisk {
 
     fn openat(&self, name: &str, flags: OFlags) -> io::Result<OwnedFd> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        Ok(fs::openat(&self.dir, name, flags, Permissions::RUSR | Permissions::WUSR)?)
+        let permissions = Permissions::RUSR | Permissions::WUSR;
+        let fd = retry_on_intr(|| fs::openat(&self.dir, name, flags, permissions))?;
+        // The open must not wait for the other end of a pipe. But where a write would have to wait, io_uring ends it
+        // with EAGAIN if the file says so.
+        fs::fcntl_setfl(&fd, fs::fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
+        Ok(fd)
     }
 }
 
@@ -116,16 +131,6 @@ fn hint(dir: &OwnedFd) -> Option<Mode> {
         "sync\n" => Some(Mode::Buffered),
         _ => None,
     }
-}
-
-/// A limit of the device's request queue from sysfs, 0 if it cannot be read.
-fn queue_limit(device: u64, name: &str) -> u32 {
-    let (major, minor) = (fs::major(device), fs::minor(device));
-    ["queue", "../queue"]
-        .iter()
-        .find_map(|q| std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{q}/{name}")).ok())
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
@@ -203,7 +208,8 @@ impl Disk for PosixDisk {
             // Read-ahead would fill the cache with blocks that are about to be written past it.
             let _ = fs::fadvise(cached, 0, None, Advice::Random);
         }
-        Ok(Arc::new(PosixFile { main, cached, medium, doubt: Doubt::default() }))
+        let copies_on_write = self.file_system == BTRFS_MAGIC;
+        Ok(Arc::new(PosixFile { main, cached, medium, copies_on_write, doubt: Doubt::default() }))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -215,8 +221,7 @@ impl Disk for PosixDisk {
     }
 
     fn sync(&self) -> io::Result<()> {
-        fs::fsync(&self.dir)?;
-        Ok(fs::fsync(&self.parent)?)
+        Ok(fs::fsync(&self.dir)?)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -229,53 +234,19 @@ impl Disk for PosixDisk {
     }
 
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
-        let fd = self.openat(name, OFlags::RDWR | OFlags::CREATE)?;
-        let mut file = match flock(fd, FlockOperation::NonBlockingLockExclusive)? {
-            Ok(file) => file,
-            Err(holder) => return Ok(Err(holder)),
-        };
         // Who holds the lock is a help for people; a full disk must not keep the log from opening.
-        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
-        Ok(Ok(Box::new(PosixLock(Mutex::new(file)))))
+        let write = |fd: &OwnedFd| {
+            let _ = fs::ftruncate(fd, 0).and_then(|()| rustix::io::pwrite(fd, holder.as_bytes(), 0));
+        };
+        let lock = lock::exclusive(&self.dir, |flags| self.openat(name, flags), write)?;
+        Ok(lock.map(|lock| Box::new(lock) as Box<dyn DiskLock>))
     }
 
     fn lock_for_reading(&self, name: &str) -> io::Result<Result<Option<Box<dyn DiskLock>>, String>> {
-        let Ok(fd) = self.openat(name, OFlags::RDONLY) else { return Ok(Ok(None)) };
-        match flock(fd, FlockOperation::NonBlockingLockShared) {
-            Ok(Ok(file)) => Ok(Ok(Some(Box::new(PosixLock(Mutex::new(file)))))),
-            Ok(Err(holder)) => Ok(Err(holder)),
-            // A file system without locks, or one that gives none to who cannot write.
-            Err(_) => Ok(Ok(None)),
-        }
+        let lock = lock::shared(&self.dir, |flags| self.openat(name, flags))?;
+        Ok(lock.map(|lock| lock.map(|lock| Box::new(lock) as Box<dyn DiskLock>)))
     }
 }
-
-/// Takes a lock, or says what its holder wrote.
-fn flock(fd: OwnedFd, operation: FlockOperation) -> io::Result<Result<File, String>> {
-    // The kernel may hold a killed process's files for a moment longer than the process.
-    let mut tries = 0;
-    loop {
-        match fs::flock(&fd, operation) {
-            Ok(()) => return Ok(Ok(File::from(fd))),
-            Err(Errno::WOULDBLOCK) if tries < 20 => {
-                tries += 1;
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(Errno::WOULDBLOCK) => {
-                let mut text = String::new();
-                let _ = File::from(fd).take(256).read_to_string(&mut text);
-                return Ok(Err(text.trim().to_owned()));
-            }
-            Err(e) => return Err(e.into()),
-        }
-    }
-}
-
-/// The open `LOCK` file; closing it releases the lock.
-#[derive(Debug)]
-struct PosixLock(#[expect(dead_code, reason = "held for its lock, released when closed")] Mutex<File>);
-
-impl DiskLock for PosixLock {}
 
 #[derive(Debug)]
 struct PosixFile {
@@ -284,6 +255,8 @@ struct PosixFile {
     cached: Option<OwnedFd>,
     /// A view past the page cache, if `main` is not direct and the file system has one.
     medium: Option<OwnedFd>,
+    /// The file system writes every block to a new place unless the file says otherwise.
+    copies_on_write: bool,
     doubt: Doubt,
 }
 
@@ -314,7 +287,13 @@ impl DiskFile for PosixFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::io::retry_on_intr(|| fs::fallocate(&self.main, FallocateFlags::empty(), 0, len)) {
+        if self.copies_on_write && self.len()? == 0 {
+            // What is reserved is used up by the first write of a block; each later one takes new space, which a full
+            // disk does not have. A file system that refuses this keeps what it has.
+            let _ = fs::ioctl_getflags(&self.main)
+                .and_then(|f| fs::ioctl_setflags(&self.main, f | IFlags::NOCOW));
+        }
+        match retry_on_intr(|| fs::fallocate(&self.main, FallocateFlags::empty(), 0, len)) {
             Ok(()) => Ok(()),
             // No reservation there: a sparse file of the right size; ENOSPC then shows when it is filled.
             Err(Errno::OPNOTSUPP) => Ok(fs::ftruncate(&self.main, len)?),

@@ -42,7 +42,7 @@ impl Wal {
     ///
     /// # Errors
     /// Those that name who must act: [`Error::NotALog`], [`Error::Locked`],
-    /// [`Error::UnsupportedVersion`], [`Error::Corrupt`] with every damaged range, [`Error::Io`].
+    /// [`Error::UnsupportedVersion`], [`Error::BlockSize`], [`Error::Corrupt`] with every damaged range, [`Error::Io`].
     /// On refusal nothing was changed.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, Report), Error> {
         options.check().map_err(Error::OptionOutOfRange)?;

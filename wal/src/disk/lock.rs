@@ -1,0 +1,119 @@
+//! The lock of a real directory: on the directory itself, and on a file in it that says who holds it.
+//!
+//! The file alone is not enough: if somebody removes it, the next process makes a new one and locks that. The
+//! directory alone is not enough either: some file systems (NFS) refuse to lock one. There the file is the only lock.
+
+use super::DiskLock;
+use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Tries, and the time between them: the kernel may hold a killed process's files for a moment longer than the process.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// Who holds a directory that is locked while the file in it is not.
+const UNNAMED: &str = "a process that has locked the directory itself (its file LOCK may have been removed)";
+
+/// The open descriptors; closing them releases the locks.
+#[derive(Debug)]
+pub(super) struct PosixLock {
+    _directory: Option<OwnedFd>,
+    _file: Option<OwnedFd>,
+}
+
+impl DiskLock for PosixLock {}
+
+/// What became of a lock.
+enum Taken {
+    Yes,
+    Busy,
+    /// The file system has no such lock.
+    Refused(Errno),
+}
+
+/// Locks `directory`, then the file that `open` opens or makes, on which the caller writes its name; else what the
+/// holder wrote.
+pub(super) fn exclusive(
+    directory: impl AsFd,
+    open: impl Fn(OFlags) -> io::Result<OwnedFd>,
+    name: impl FnOnce(&OwnedFd),
+) -> io::Result<Result<PosixLock, String>> {
+    let operation = FlockOperation::NonBlockingLockExclusive;
+    let Ok(_directory) = lock_directory(directory, operation)? else { return Ok(Err(holder(open))) };
+    let file = open(OFlags::RDWR | OFlags::CREATE)?;
+    match flock(&file, operation) {
+        Taken::Yes => {
+            name(&file);
+            Ok(Ok(PosixLock { _directory, _file: Some(file) }))
+        }
+        Taken::Busy => Ok(Err(text(file))),
+        Taken::Refused(e) => Err(e.into()),
+    }
+}
+
+/// Keeps out who locks as [`exclusive`] does; makes no file. `None` where neither can be locked.
+pub(super) fn shared(
+    directory: impl AsFd,
+    open: impl Fn(OFlags) -> io::Result<OwnedFd>,
+) -> io::Result<Result<Option<PosixLock>, String>> {
+    let operation = FlockOperation::NonBlockingLockShared;
+    let Ok(_directory) = lock_directory(directory, operation)? else { return Ok(Err(holder(open))) };
+    let _file = match open(OFlags::RDONLY) {
+        Ok(file) => match flock(&file, operation) {
+            Taken::Yes => Some(file),
+            Taken::Busy => return Ok(Err(text(file))),
+            // A file system without locks, or one that gives none to who cannot write.
+            Taken::Refused(_) => None,
+        },
+        Err(_) => None,
+    };
+    let any = _directory.is_some() || _file.is_some();
+    Ok(Ok(any.then_some(PosixLock { _directory, _file })))
+}
+
+/// Locks the directory; `Ok(None)` where that is refused, `Err` if somebody else has it.
+fn lock_directory(
+    directory: impl AsFd,
+    operation: FlockOperation,
+) -> io::Result<Result<Option<OwnedFd>, ()>> {
+    // A lock belongs to an opening of the directory, and each lock needs its own.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let own = fs::openat(directory, ".", flags, Mode::empty())?;
+    Ok(match flock(&own, operation) {
+        Taken::Yes => Ok(Some(own)),
+        Taken::Busy => Err(()),
+        Taken::Refused(_) => Ok(None),
+    })
+}
+
+fn flock(fd: &OwnedFd, operation: FlockOperation) -> Taken {
+    for _ in 0..TRIES {
+        match fs::flock(fd, operation) {
+            Ok(()) => return Taken::Yes,
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
+            Err(Errno::INTR) => {}
+            Err(e) => return Taken::Refused(e),
+        }
+    }
+    Taken::Busy
+}
+
+/// Who says in the file that it holds the directory, if the file is locked too.
+fn holder(open: impl Fn(OFlags) -> io::Result<OwnedFd>) -> String {
+    match open(OFlags::RDONLY) {
+        Ok(file) if fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) => {
+            text(file)
+        }
+        _ => UNNAMED.to_owned(),
+    }
+}
+
+fn text(file: OwnedFd) -> String {
+    let mut text = String::new();
+    let _ = File::from(file).take(256).read_to_string(&mut text);
+    text.trim().to_owned()
+}

@@ -1,0 +1,49 @@
+//! The smallest unit in which files of a real directory can be written: what the device says, and what the kernel
+//! says of direct I/O.
+
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags};
+use std::os::fd::OwnedFd;
+
+/// A limit of the device's request queue in bytes, from sysfs; 0 if it cannot be read.
+pub(super) fn queue_limit(device: u64, name: &str) -> u32 {
+    let (major, minor) = (fs::major(device), fs::minor(device));
+    // A partition has no queue of its own; the whole disk is its parent.
+    ["queue", "../queue"]
+        .iter()
+        .find_map(|q| std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/{q}/{name}")).ok())
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// What the kernel says of direct I/O on a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct DirectIo {
+    /// Alignment of memory, in bytes; 0 if there is no direct I/O.
+    pub(super) memory: u32,
+    /// Alignment of offsets and lengths, in bytes; 0 if there is no direct I/O.
+    pub(super) offset: u32,
+}
+
+/// What holds for the files of `dir`: asked of one that is there, else of one without a name that is made for it.
+/// `None` if the kernel does not say (before Linux 6.1, or another file system).
+pub(super) fn direct_io(dir: &OwnedFd) -> Option<DirectIo> {
+    let entries = fs::Dir::read_from(dir).ok()?.filter_map(Result::ok);
+    for entry in entries {
+        if matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown) {
+            let flags = StatxFlags::DIOALIGN | StatxFlags::TYPE;
+            let found = fs::statx(dir, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW, flags).ok()?;
+            if FileType::from_raw_mode(u32::from(found.stx_mode)) == FileType::RegularFile {
+                return said(&found);
+            }
+        }
+    }
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = fs::openat(dir, ".", flags, Mode::RUSR | Mode::WUSR).ok()?;
+    said(&fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?)
+}
+
+fn said(found: &fs::Statx) -> Option<DirectIo> {
+    let mask = StatxFlags::from_bits_retain(found.stx_mask);
+    let answer = DirectIo { memory: found.stx_dio_mem_align, offset: found.stx_dio_offset_align };
+    mask.contains(StatxFlags::DIOALIGN).then_some(answer)
+}
