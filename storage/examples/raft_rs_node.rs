@@ -13,7 +13,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::time::Duration;
 
-use seawall::raft_rs::{GroupStorage, Host, HostError, Pump, PumpOptions, raft};
+use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, raft};
 use seawall::{ConfState, Engine, Options};
 
 use raft::eraftpb::{Entry, Message};
@@ -67,8 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     pump.campaign()?;
     let all = pump.raft().raft_log.last_index();
     while pump.applied() < all {
-        pump.poll()?;
-        pump.wait(Duration::from_secs(1))?;
+        carry(&mut pump)?;
     }
     let acknowledged = acknowledgements(ack_file)?;
     check(&acknowledged, &pump.host().applied)?;
@@ -84,13 +83,26 @@ fn main() -> Result<(), Box<dyn Error>> {
     while (pump.host().applied.len() as u64) < end {
         let window = end.min(pump.host().applied.len() as u64 + WINDOW);
         while next < window {
-            pump.propose(vec![], next.to_le_bytes().to_vec())?;
+            match pump.propose(vec![], next.to_le_bytes().to_vec()) {
+                Err(full) if full.is_no_space() => break,
+                proposed => proposed?,
+            }
             next += 1;
         }
-        pump.poll()?;
-        pump.wait(Duration::from_secs(1))?;
+        carry(&mut pump)?;
     }
     Ok(engine.close()?)
+}
+
+/// Does what there is to do and waits for more. An error is the end; a full disk is none: the pump goes on when there is
+/// room.
+fn carry(pump: &mut Pump<Numbers>) -> Result<(), Box<dyn Error>> {
+    for outcome in [pump.poll()?, pump.wait(Duration::from_secs(1))?] {
+        if let Outcome::Stalled(full) = outcome {
+            eprintln!("waiting for room: {full}");
+        }
+    }
+    Ok(())
 }
 
 /// Opens the log, or makes one with this node as the only member.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use raft::Config;
 use raft::eraftpb::{self, Entry, Message, MessageType};
-use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Pump, PumpOptions, SnapshotFault};
+use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, SnapshotFault};
 use seawall::snapshots::snap::{Catalog, Offer, Piece, SnapshotId, SnapshotReader};
 use seawall::snapshots::{Dump, Error as SnapshotsError, SnapshotOptions, Snapshots, Taken};
 use seawall::{ConfState, Engine, Options};
@@ -125,7 +125,7 @@ impl Node {
     }
 
     fn poll(&mut self) -> &mut Machine {
-        self.pump.poll().unwrap();
+        _ = self.pump.poll().unwrap();
         self.pump.host_mut()
     }
 
@@ -418,15 +418,16 @@ fn a_full_log_holds_an_installation_up_and_no_more() {
     let full = loop {
         let mut append = appends(1, 1.min(next - 1), next, next, 0);
         append.mut_entries()[0].data = vec![7; 100_000].into();
-        if let Err(error) = node.pump.step(append).and_then(|()| node.pump.poll()) {
-            break error;
+        node.pump.step(append).unwrap();
+        if let Outcome::Stalled(full) = node.pump.poll().unwrap() {
+            break full;
         }
         next += 1;
     };
     assert!(full.is_no_space(), "{full}");
     // The Ready that waits comes first; then the snapshot's.
     node.disks[0].set_capacity(None);
-    while node.pump.poll().is_err_and(|error| error.is_no_space()) {
+    while node.pump.poll().unwrap().is_stalled() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     node.disks[0].set_capacity(Some(0));
@@ -434,7 +435,8 @@ fn a_full_log_holds_an_installation_up_and_no_more() {
         next += 1;
         let mut append = appends(1, 1, next, next, 0);
         append.mut_entries()[0].data = vec![7; 20_000].into();
-        if node.pump.step(append).and_then(|()| node.pump.poll()).is_err() {
+        node.pump.step(append).unwrap();
+        if node.pump.poll().unwrap().is_stalled() {
             break;
         }
     }

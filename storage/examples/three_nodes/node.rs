@@ -9,14 +9,14 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use seawall::raft_rs::{GroupStorage, Host, HostError, Pump, PumpOptions, raft};
+use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, raft};
 use seawall::snapshots::snap::{self, Catalog, Offer, SnapshotReader};
 use seawall::snapshots::{Dump, SnapshotOptions, Snapshots};
 use seawall::{ConfState, Engine, Group, Options};
 
 use raft::eraftpb::{Entry, Message, MessageType};
 
-use crate::net::{Event, Net, Outcome};
+use crate::net::{self, Event, Net};
 use crate::transfer;
 
 const GROUP: u64 = 1;
@@ -107,7 +107,11 @@ pub(crate) struct Ended {
 }
 
 /// The node's snapshots, in a folder beside its log's, and what is in the one to start from.
-fn snapshots(engine: &Engine, dir: &Path, every: u64) -> Outcome<(Snapshots, seawall::snapshots::Start)> {
+fn snapshots(
+    engine: &Engine,
+    dir: &Path,
+    every: u64,
+) -> net::Outcome<(Snapshots, seawall::snapshots::Start)> {
     let dir = dir.with_extension("snapshots");
     let (deadline, small) = (Instant::now() + Duration::from_secs(10), snap::Options::default());
     let (catalog, _) = loop {
@@ -128,7 +132,7 @@ pub(crate) fn run(
     every: Option<u64>,
     net: &Arc<Net>,
     events: &Receiver<Event>,
-) -> Outcome<Ended> {
+) -> net::Outcome<Ended> {
     let options = Options::default();
     let engine = if dir.exists() { Engine::open(dir, &options)?.0 } else { Engine::create(dir, &options)? };
     let store = GroupStorage::new(&engine, GROUP);
@@ -191,9 +195,13 @@ pub(crate) fn run(
         }
         if Instant::now() >= next_tick {
             next_tick = Instant::now() + TICK;
-            pump.tick()?;
+            // The core's clock stands still while the disk is full. With the next tick, or before, the pump goes on.
+            if let Outcome::Stalled(full) = pump.tick()? {
+                eprintln!("node-{}: waiting for room: {full}", at + 1);
+            }
         }
-        while pump.poll()? {}
+        // Until there is nothing to do, or the disk is full. An error is the end of this node.
+        while pump.poll()?.is_worked() {}
     }
 }
 

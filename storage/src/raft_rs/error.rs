@@ -38,6 +38,15 @@ pub enum Error {
         /// What is wrong with it.
         fault: SnapshotFault,
     },
+    /// The entries of a peer's append do not follow each other; it is dropped. The message was not made by a Raft core,
+    /// or was damaged on its way.
+    #[error("an append from {from} was dropped: {fault}; check what carries the messages")]
+    Append {
+        /// The peer that sent it.
+        from: u64,
+        /// What is wrong with it.
+        fault: AppendFault,
+    },
     /// Compaction beyond what snapshots cover, as their options say.
     #[error("index {index} is not covered by snapshots, {floor} is")]
     NotCovered {
@@ -80,6 +89,25 @@ pub enum Error {
         applied: u64,
         /// Index of the compaction point.
         point: u64,
+        /// Last index of the log.
+        last_index: u64,
+    },
+    /// The leader knows entries as acknowledged by this node that its log does not have: it lost its end, or was
+    /// replaced by an older copy. The pump stops, and nothing leaves any more: a node that voted without those entries
+    /// could help to elect a leader that lacks committed ones. Other groups run on.
+    ///
+    /// Remove the member from the group, and add it again with another id and an empty log.
+    #[error(
+        "group {group}: member {from} leads and knows entries up to {commit} as acknowledged by this node, whose log \
+         ends at {last_index}: entries were lost; remove this member from the group and add it again with an empty log"
+    )]
+    LostEntries {
+        /// The group.
+        group: GroupId,
+        /// The leader.
+        from: u64,
+        /// The commit index in its heartbeat.
+        commit: u64,
         /// Last index of the log.
         last_index: u64,
     },
@@ -126,6 +154,32 @@ pub enum SnapshotFault {
     /// Its members cannot be those of a group, or are not those in the snapshot.
     #[error("its members are not sound")]
     Members,
+}
+
+/// What is wrong with the entries of an append.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AppendFault {
+    /// An entry does not follow the one before it.
+    #[error("entry {found} comes after entry {before}")]
+    Index {
+        /// Index of the entry before, or of the one that the message names.
+        before: u64,
+        /// Index found.
+        found: u64,
+    },
+    /// The term of an entry is below that of the entry before it, or above the message's.
+    #[error("entry {index} has term {found}, which is not within {min}..={max}")]
+    Term {
+        /// Index of the entry.
+        index: u64,
+        /// Its term.
+        found: u64,
+        /// Term of the entry before.
+        min: u64,
+        /// Term of the message.
+        max: u64,
+    },
 }
 
 impl Error {

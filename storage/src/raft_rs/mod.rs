@@ -8,7 +8,7 @@
 //! `examples/raft_rs_node.rs` and `examples/three_nodes.rs` are there to be copied.
 //!
 //! ```no_run
-//! use seawall::raft_rs::{GroupStorage, Host, Pump, PumpOptions, raft};
+//! use seawall::raft_rs::{GroupStorage, Host, Outcome, Pump, PumpOptions, raft};
 //! use seawall::{ConfState, Engine, Options};
 //!
 //! struct Node;
@@ -28,8 +28,10 @@
 //! let mut pump = Pump::new(&engine, 1, &config, Node, PumpOptions::default())?;
 //! pump.campaign()?;
 //! pump.propose(vec![], b"set x = 1".to_vec())?;
-//! while pump.in_flight() > 0 || pump.poll()? {
-//!     pump.wait(std::time::Duration::from_millis(10))?;
+//! while !pump.poll()?.is_idle() || pump.in_flight() > 0 {
+//!     if let Outcome::Stalled(full) = pump.wait(std::time::Duration::from_millis(10))? {
+//!         eprintln!("the node waits for room: {full}"); // and goes on when there is some
+//!     }
 //! }
 //! # Ok(())
 //! # }
@@ -40,6 +42,10 @@
 //! node that lacks payloads must not lead: get them from a peer and append them again, from the first damaged
 //! one to the last entry, before a [`Pump`] is made (`docs/durability.md`, *Living with fenced entries*). A core that
 //! needs one all the same stops its pump with the error.
+//!
+//! **A full disk.** Nothing is lost, and the pump does not stop: [`Pump::poll`], [`Pump::wait`] and [`Pump::tick`] return
+//! [`Outcome::Stalled`], and go on when there is room. An `Err` of these three means that the pump has stopped for good:
+//! end the loop then, and only then. An `Err` of another call concerns that call; [`Pump::stopped`] tells.
 //!
 //! **Peers that are behind.** Entries that memory no longer has are read by a thread of the engine, one for all its
 //! groups, while the pump goes on ([`PumpOptions::fetch_beside`]); a read that ended wakes it as a durable Ready does.
@@ -57,7 +63,9 @@ mod error;
 mod fetch;
 mod flight;
 mod host;
+mod judge;
 mod offered;
+mod outcome;
 mod pump;
 mod read;
 mod signal;
@@ -67,8 +75,9 @@ mod storage;
 mod warnings;
 
 pub use codec::CodecError;
-pub use error::{Error, HostError, SnapshotFault};
+pub use error::{AppendFault, Error, HostError, SnapshotFault};
 pub use host::{Host, PumpOptions};
+pub use outcome::{Outcome, PumpStats};
 pub use pump::Pump;
 pub use raft;
 pub use slog;

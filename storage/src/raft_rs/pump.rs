@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use raft::eraftpb::{Entry, Message};
-use raft::{Config, Raft, RawNode, Ready};
+use raft::{Config, Raft, RawNode, Ready, SnapshotStatus};
 use seawall_wal::Ticket;
 use seawall_wal::mutant::mutant;
 
@@ -20,6 +20,7 @@ use crate::raft_rs::fetch::Fetches;
 use crate::raft_rs::flight::Flight;
 use crate::raft_rs::host::{Host, PumpOptions};
 use crate::raft_rs::offered;
+use crate::raft_rs::outcome::{Outcome, PumpStats};
 use crate::raft_rs::signal::Signal;
 use crate::raft_rs::storage::{GroupStorage, hard_state};
 use crate::raft_rs::warnings;
@@ -27,6 +28,9 @@ use crate::snapshots::Snapshots;
 use crate::snapshots::snap::{Pin, SnapshotId};
 use crate::types::{GroupId, HardState};
 use crate::write::WriteBatch;
+
+/// How often a pump that waits for room in the log tries again: as often as the log does.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// A Raft node on a group of an engine: the core, its log, and a [`Host`].
 ///
@@ -54,6 +58,9 @@ pub struct Pump<H: Host> {
     pub(super) committed: Vec<Entry>,
     /// Members that the core has and that found the disk full; the first of `committed` made them.
     pub(super) changing: Option<raft::eraftpb::ConfState>,
+    /// What became of snapshots that were sent, the last of each peer; the core is told as soon as it can be.
+    pub(super) reports: Vec<(u64, SnapshotStatus)>,
+    pub(super) stats: PumpStats,
     stopped: Option<Error>,
 }
 
@@ -116,6 +123,8 @@ impl<H: Host> Pump<H> {
             stalled: None,
             committed: Vec::new(),
             changing: None,
+            reports: Vec::new(),
+            stats: PumpStats::default(),
             stopped: None,
         })
     }
@@ -126,19 +135,24 @@ impl<H: Host> Pump<H> {
     /// it: an applied membership change is durable before the state machine hears of it.
     ///
     /// # Errors
-    /// What stopped the pump, now or earlier. A full disk does not: call again.
-    pub fn poll(&mut self) -> Result<bool> {
+    /// What stopped the pump for good, now or earlier. A full disk does not: it is [`Outcome::Stalled`].
+    pub fn poll(&mut self) -> Result<Outcome> {
         self.running()?;
         let result = self.drive();
-        self.latched(result)
+        match self.latched(result) {
+            // The only error that does not stop a pump here.
+            Err(full) if self.running().is_ok() => Ok(Outcome::Stalled(full)),
+            result => result.map(Outcome::of),
+        }
     }
 
     /// Blocks until something in flight is durable, entries for a peer were read, or `timeout` is over; then as
-    /// [`Pump::poll`]. Does not block if nothing is in flight or being read.
+    /// [`Pump::poll`]. Does not block if nothing is in flight or being read, unless the disk is full: then for 100 ms at
+    /// most.
     ///
     /// # Errors
     /// As [`Pump::poll`].
-    pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
+    pub fn wait(&mut self, timeout: Duration) -> Result<Outcome> {
         self.running()?;
         let reading = self.fetches.as_ref().is_some_and(|fetches| {
             // Without threads whoever waits does what it waits for.
@@ -147,6 +161,8 @@ impl<H: Host> Pump<H> {
         });
         if reading || self.flight.len() > 0 {
             self.flight.wait(timeout);
+        } else if self.is_stalled() {
+            std::thread::sleep(timeout.min(RETRY));
         }
         self.poll()
     }
@@ -326,12 +342,17 @@ impl<H: Host> Pump<H> {
 
     /// An error stops the pump for good, unless it is a full disk that left something to be written again.
     pub(super) fn latched<T>(&mut self, result: Result<T>) -> Result<T> {
-        if let Err(error) = &result
-            && !(error.is_no_space() && (self.stalled.is_some() || self.changing.is_some()))
-        {
-            self.stopped = Some(error.clone());
+        match &result {
+            Err(error) if error.is_no_space() && self.is_stalled() => self.stats.stalls += 1,
+            Err(error) => self.stopped = Some(error.clone()),
+            Ok(_) => {}
         }
         result
+    }
+
+    /// Whether a full disk left something to be written again.
+    fn is_stalled(&self) -> bool {
+        self.stalled.is_some() || self.changing.is_some()
     }
 
     // ---- questions -------------------------------------------------------------------------------
@@ -354,6 +375,16 @@ impl<H: Host> Pump<H> {
     /// The last index that the state machine was given.
     pub fn applied(&self) -> u64 {
         self.applied
+    }
+
+    /// Figures of this pump.
+    pub fn stats(&self) -> PumpStats {
+        self.stats
+    }
+
+    /// What stopped the pump, if something did; the calls that drive it return the same error.
+    pub fn stopped(&self) -> Option<&Error> {
+        self.stopped.as_ref()
     }
 
     /// Readys that are not durable yet.

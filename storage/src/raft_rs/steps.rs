@@ -8,11 +8,10 @@ use raft::eraftpb::{ConfChangeV2, Message, MessageType};
 use raft::{SnapshotStatus, StateRole};
 use seawall_wal::mutant::mutant;
 
-use crate::error::Error as EngineError;
-use crate::raft_rs::codec;
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::host::Host;
 use crate::raft_rs::offered;
+use crate::raft_rs::outcome::Outcome;
 use crate::raft_rs::pump::Pump;
 use crate::raft_rs::snapshot::Snapshot;
 use crate::write::WriteBatch;
@@ -21,8 +20,8 @@ impl<H: Host> Pump<H> {
     /// Proposes an entry.
     ///
     /// # Errors
-    /// [`Error::Core`] if it was dropped, for want of a leader; the engine's `EntryTooLarge`; or what
-    /// stopped the pump.
+    /// [`Error::Core`] if it was dropped, for want of a leader; the engine's `EntryTooLarge`; a full disk
+    /// ([`Error::is_no_space`]): nothing was proposed, and the pump runs on. Or what stopped the pump.
     pub fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> Result<()> {
         self.steppable()?;
         self.check_size(context.len(), data.len())?;
@@ -47,9 +46,11 @@ impl<H: Host> Pump<H> {
     /// [`Host::snapshot_offered`].
     ///
     /// # Errors
-    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Core`]: the message is dropped; or as [`Pump::propose`].
+    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Append`], [`Error::Core`]: the message
+    /// is dropped, and nothing stops. [`Error::LostEntries`] stops the pump. Or as [`Pump::propose`].
     pub fn step(&mut self, message: Message) -> Result<()> {
         self.steppable()?;
+        self.judge(&message)?;
         let mut restores = None;
         match message.get_msg_type() {
             MessageType::MsgSnapshot => match self.judge_snapshot(&message)? {
@@ -63,11 +64,6 @@ impl<H: Host> Pump<H> {
                     return Ok(());
                 }
             },
-            MessageType::MsgPropose => {
-                for entry in message.get_entries() {
-                    self.check_size(entry.context.len(), entry.data.len())?;
-                }
-            }
             MessageType::MsgRequestVoteResponse | MessageType::MsgRequestPreVoteResponse
                 if self.unsettled() =>
             {
@@ -83,16 +79,27 @@ impl<H: Host> Pump<H> {
         self.stepped(result)
     }
 
-    /// The core's clock ticks.
+    /// The core's clock ticks. Call it at equal intervals: [`Config::election_tick`](raft::Config::election_tick) counts
+    /// them. While the disk is full the core does not tick; such a call tries to go on, as [`Pump::poll`] does.
     ///
     /// # Errors
-    /// What stopped the pump, or a full disk.
-    pub fn tick(&mut self) -> Result<()> {
-        self.steppable()?;
-        if !self.cannot_campaign() {
-            self.node.tick();
+    /// What stopped the pump, now or earlier.
+    pub fn tick(&mut self) -> Result<Outcome> {
+        match self.steppable() {
+            // The only error that does not stop a pump here.
+            Err(full) if self.running().is_ok() => {
+                self.stats.ticks_missed += 1;
+                return Ok(Outcome::Stalled(full));
+            }
+            steppable => steppable?,
         }
-        self.stepped(Ok(()))
+        let mut worked = false;
+        if !self.cannot_campaign() {
+            worked = self.node.tick();
+        }
+        self.stats.ticks += 1;
+        self.stepped(Ok(()))?;
+        Ok(Outcome::of(worked))
     }
 
     /// Starts an election. The only voter of a group cannot while entries are in flight, and no node while it installs
@@ -112,7 +119,7 @@ impl<H: Host> Pump<H> {
     /// Asks for a read index; the answer comes by [`Host::read_states`], and may not come.
     ///
     /// # Errors
-    /// What stopped the pump, or a full disk.
+    /// What stopped the pump; or a full disk, and nothing was asked.
     pub fn read_index(&mut self, context: Vec<u8>) -> Result<()> {
         self.steppable()?;
         self.node.read_index(context);
@@ -122,32 +129,40 @@ impl<H: Host> Pump<H> {
     /// Hands the leadership to `to`, if this is the leader.
     ///
     /// # Errors
-    /// What stopped the pump, or a full disk.
+    /// What stopped the pump; or a full disk, and nothing was done.
     pub fn transfer_leader(&mut self, to: u64) -> Result<()> {
         self.steppable()?;
         self.node.transfer_leader(to);
         self.stepped(Ok(()))
     }
 
-    /// Says that messages to `peer` are lost.
+    /// Says that messages to `peer` are lost. While the disk is full this has no effect.
     ///
     /// # Errors
-    /// What stopped the pump, or a full disk.
+    /// What stopped the pump, now or earlier.
     pub fn report_unreachable(&mut self, peer: u64) -> Result<()> {
-        self.steppable()?;
+        match self.steppable() {
+            Err(_) if self.running().is_ok() => return Ok(()),
+            steppable => steppable?,
+        }
         self.node.report_unreachable(peer);
         self.stepped(Ok(()))
     }
 
     /// Says what became of a snapshot that was sent to `peer`: that it did not arrive, or that fetching it failed.
-    /// The core sends that peer nothing else meanwhile; it hears of success from the peer itself.
+    /// The core sends that peer nothing else meanwhile; it hears of success from the peer itself. While the disk is full
+    /// the report waits.
     ///
     /// # Errors
-    /// What stopped the pump, or a full disk.
+    /// What stopped the pump, now or earlier.
     pub fn report_snapshot(&mut self, peer: u64, status: SnapshotStatus) -> Result<()> {
-        self.steppable()?;
-        self.node.report_snapshot(peer, status);
-        self.stepped(Ok(()))
+        self.running()?;
+        self.reports.retain(|(of, _)| *of != peer);
+        self.reports.push((peer, status));
+        match self.steppable() {
+            Err(_) if self.running().is_ok() => Ok(()),
+            steppable => steppable,
+        }
     }
 
     /// Drops the entries up to and including `index` from the log. With snapshots that happens by itself. Without, a
@@ -173,11 +188,18 @@ impl<H: Host> Pump<H> {
         Ok(())
     }
 
-    /// Before any step: what is durable is told the core, and no Ready is half done.
+    /// Before any step: what is durable is told the core, no Ready is half done, and reports that waited are given.
     fn steppable(&mut self) -> Result<()> {
         self.running()?;
         let result = self.land().and_then(|_| self.finish()).and_then(|_| self.check_ends());
-        self.latched(result)
+        self.latched(result)?;
+        if self.reports.is_empty() {
+            return Ok(());
+        }
+        for (peer, status) in std::mem::take(&mut self.reports) {
+            self.node.report_snapshot(peer, status);
+        }
+        self.stepped(Ok(()))
     }
 
     /// After a step: a refusal is the caller's, a fault in the store stops the pump.
@@ -207,15 +229,5 @@ impl<H: Host> Pump<H> {
     /// durable, when the core looks for changes of the members in entries that the log has no more.
     fn cannot_campaign(&self) -> bool {
         !self.installing.is_empty() || self.elects_itself_unsettled()
-    }
-
-    fn check_size(&self, context: usize, data: usize) -> Result<()> {
-        let max = self.store.engine().entry_bytes_max()?;
-        let bytes = context.saturating_add(data).saturating_add(codec::OVERHEAD_BYTES);
-        let (group, index) = (self.store.group().id(), self.node.raft.raft_log.last_index() + 1);
-        if bytes > max {
-            return Err(EngineError::EntryTooLarge { group, index, bytes, max }.into());
-        }
-        Ok(())
     }
 }

@@ -249,7 +249,7 @@ impl Run {
             return;
         }
         match self.rng.below(100) {
-            0..17 => self.with(at, |_, pump| pump.tick()),
+            0..17 => self.with(at, |_, pump| pump.tick().map(drop)),
             17..54 => self.deliver(),
             54..60 => self.behind_a_write(at),
             60..65 => self.read(at),
@@ -279,7 +279,7 @@ impl Run {
         self.with(at, |_, pump| {
             let before = pump.host().sent.len();
             // Whoever waits reads; with no time to wait it does nothing else.
-            pump.wait(Duration::ZERO)?;
+            _ = pump.wait(Duration::ZERO)?;
             read = pump.host().sent[before..].iter().filter(|message| !message.entries.is_empty()).count();
             Ok(())
         });
@@ -303,13 +303,13 @@ impl Run {
             let ticket = engine.write(&mut batch)?;
             for message in messages {
                 match pump.step(message) {
-                    Err(Error::Core(_)) | Ok(()) => pump.poll()?,
+                    Err(Error::Core(_)) | Ok(()) => _ = pump.poll()?,
                     Err(error) => return Err(error),
-                };
+                }
             }
             if pump.raft().state == StateRole::Leader {
                 pump.propose(vec![], data)?;
-                pump.poll()?;
+                _ = pump.poll()?;
             }
             ticket.wait().map_err(seawall::Error::from)?;
             Ok(())
@@ -371,7 +371,7 @@ impl Run {
                 self.with(at, |_, pump| pump.campaign());
             }
             for at in 0..NODES {
-                self.with(at, |_, pump| pump.tick());
+                self.with(at, |_, pump| pump.tick().map(drop));
                 self.read(at);
                 self.with(at, |engine, _| engine.flush().map_err(Error::from));
             }

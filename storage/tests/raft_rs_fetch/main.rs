@@ -9,7 +9,7 @@ use std::time::Duration;
 use gate::gated;
 use raft::eraftpb::{Entry, Message, MessageType};
 use raft::{Config, StateRole};
-use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Pump, PumpOptions};
+use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Outcome, Pump, PumpOptions};
 use seawall::{ConfState, Engine, EntryRef, HardState, Options, WriteBatch};
 use seawall_wal::disk::Disk;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
@@ -97,20 +97,20 @@ fn message(kind: MessageType, from: u64, term: u64) -> Message {
 
 /// Makes everything in flight durable and known.
 fn settle(engine: &Engine, pump: &mut Pump<Node>) {
-    while pump.poll().unwrap() || pump.in_flight() > 0 {
+    while pump.poll().unwrap().is_worked() || pump.in_flight() > 0 {
         engine.flush().unwrap();
-        pump.wait(Duration::from_millis(5)).unwrap();
+        _ = pump.wait(Duration::from_millis(5)).unwrap();
     }
 }
 
 /// Makes node 1 the leader of its next term, by the vote of node 3.
 fn lead(engine: &Engine, pump: &mut Pump<Node>) {
     pump.campaign().unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     settle(engine, pump);
     let vote = message(MessageType::MsgRequestVoteResponse, 3, pump.raft().term);
     pump.step(vote).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.raft().state, StateRole::Leader);
     settle(engine, pump);
     pump.host_mut().sent.clear();
@@ -122,7 +122,7 @@ fn lacks(pump: &mut Pump<Node>, has: u64) {
     let mut reject = message(MessageType::MsgAppendResponse, 2, pump.raft().term);
     (reject.reject, reject.index, reject.reject_hint, reject.log_term) = (true, next - 1, has, 1);
     pump.step(reject).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
 }
 
 #[test]
@@ -141,19 +141,19 @@ fn a_follower_far_behind_gets_what_only_sealed_segments_have() {
         rounds += 1;
         assert!(rounds < 100, "{} entries arrived", follower.raft().raft_log.last_index());
         let before = gate.reads();
-        pump.tick().unwrap();
-        pump.poll().unwrap();
+        _ = pump.tick().unwrap();
+        _ = pump.poll().unwrap();
         for answer in std::mem::take(&mut follower.host_mut().sent) {
             pump.step(answer).unwrap();
-            pump.poll().unwrap();
+            _ = pump.poll().unwrap();
         }
         assert_eq!(gate.reads(), before, "neither a step nor a poll reads");
-        pump.wait(Duration::ZERO).unwrap();
+        _ = pump.wait(Duration::ZERO).unwrap();
         reads += gate.reads() - before;
         for sent in std::mem::take(&mut pump.host_mut().sent) {
             if sent.to == 2 {
                 follower.step(sent).unwrap();
-                follower.poll().unwrap();
+                _ = follower.poll().unwrap();
             }
         }
         settle(&second, &mut follower);
@@ -175,14 +175,14 @@ fn a_disk_that_does_not_answer_holds_up_nobody_else() {
     // The read is on its way and does not come back. Node 3 is served, entries are committed and applied.
     for _ in 0..3 {
         pump.propose(vec![], b"goes on".to_vec()).unwrap();
-        pump.tick().unwrap();
+        _ = pump.tick().unwrap();
         settle(&engine, &mut pump);
         let mut ack = message(MessageType::MsgAppendResponse, 3, 2);
         ack.index = pump.raft().raft_log.last_index();
         pump.step(ack).unwrap();
         // Node 2 asks again.
         pump.step(message(MessageType::MsgHeartbeatResponse, 2, 2)).unwrap();
-        while pump.poll().unwrap() {}
+        while pump.poll().unwrap().is_worked() {}
     }
     assert_eq!(pump.applied(), LAST + 4);
     assert_eq!(pump.host_mut().taken(), []);
@@ -190,7 +190,7 @@ fn a_disk_that_does_not_answer_holds_up_nobody_else() {
     let mut taken = Vec::new();
     while taken.is_empty() {
         // Woken when the read has ended.
-        pump.wait(Duration::from_secs(60)).unwrap();
+        _ = pump.wait(Duration::from_secs(60)).unwrap();
         taken = pump.host_mut().taken();
     }
     assert_eq!((taken[0], taken.len()), ((11, 1), 20));
@@ -217,7 +217,7 @@ fn overwritten(engine: &Engine, pump: &mut Pump<Node>) {
         append.mut_entries().push(Entry { index, term: 5, data: vec![5; 10].into(), ..Entry::default() });
     }
     pump.step(append).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     settle(engine, pump);
     assert_eq!(engine.group(GROUP).term_runs(), [(1, 1), (11, 5)]);
 }
@@ -231,8 +231,8 @@ fn what_was_read_for_a_leader_that_stepped_down_goes_nowhere() {
     let mut heartbeat = message(MessageType::MsgHeartbeat, 3, 5);
     heartbeat.commit = 10;
     pump.step(heartbeat).unwrap();
-    pump.poll().unwrap();
-    assert!(pump.wait(Duration::ZERO).unwrap(), "the read ends");
+    _ = pump.poll().unwrap();
+    assert!(pump.wait(Duration::ZERO).unwrap().is_worked(), "the read ends");
     assert_eq!(pump.host_mut().taken(), []);
     overwritten(&engine, &mut pump);
     assert_eq!(pump.raft().state, StateRole::Follower);
@@ -255,7 +255,7 @@ fn entries_that_were_overwritten_while_they_were_read_are_left_out() {
     gate.open();
     let mut taken = Vec::new();
     while taken.is_empty() {
-        pump.wait(Duration::from_secs(60)).unwrap();
+        _ = pump.wait(Duration::from_secs(60)).unwrap();
         taken = pump.host_mut().taken();
     }
     assert_eq!(taken, (6..=10).map(|index| (index, 1)).collect::<Vec<_>>());
@@ -268,13 +268,13 @@ fn entries_that_were_compacted_while_they_were_to_be_read_are_refused() {
     lead(&engine, &mut pump);
     lacks(&mut pump, 10);
     pump.compact(50).unwrap();
-    assert!(pump.wait(Duration::ZERO).unwrap(), "the read ends");
+    assert!(pump.wait(Duration::ZERO).unwrap().is_worked(), "the read ends");
     assert_eq!(pump.host_mut().taken(), []);
     // The pump goes on: what is there is sent to a peer that needs no more.
     let mut has = message(MessageType::MsgAppendResponse, 2, 2);
     has.index = 60;
     pump.step(has).unwrap();
-    assert!(pump.wait(Duration::ZERO).unwrap());
+    assert!(pump.wait(Duration::ZERO).unwrap().is_worked());
     assert_eq!(pump.host_mut().taken()[0], (61, 1));
 }
 
@@ -287,10 +287,10 @@ fn a_peer_has_one_read_under_way_however_often_it_asks() {
         for has in asks {
             lacks(&mut pump, *has);
             pump.propose(vec![], b"asks too".to_vec()).unwrap();
-            pump.poll().unwrap();
+            _ = pump.poll().unwrap();
         }
         let before = gate.reads();
-        pump.wait(Duration::ZERO).unwrap();
+        _ = pump.wait(Duration::ZERO).unwrap();
         (gate.reads() - before, pump, engine)
     };
     let (once, ..) = reads(&[100]);
@@ -299,7 +299,7 @@ fn a_peer_has_one_read_under_way_however_often_it_asks() {
     assert!(once > 0);
     assert_eq!(often, once);
     assert_eq!(pump.host_mut().taken(), []);
-    pump.wait(Duration::ZERO).unwrap();
+    _ = pump.wait(Duration::ZERO).unwrap();
     assert_eq!(pump.host_mut().taken()[0], (21, 1));
 }
 
@@ -310,7 +310,8 @@ fn a_read_that_fails_stops_the_pump_without_a_panic() {
     lead(&engine, &mut pump);
     lacks(&mut pump, 10);
     disk.fail(FaultRule::forever(FaultOp::Read, 1, FaultError::Io));
-    let failed = |result: Result<bool, Error>| matches!(result, Err(Error::Engine(seawall::Error::Log(_))));
+    let failed =
+        |result: Result<Outcome, Error>| matches!(result, Err(Error::Engine(seawall::Error::Log(_))));
     assert!(failed(pump.wait(Duration::ZERO)));
     assert!(failed(pump.poll()));
     assert_eq!(pump.host_mut().taken(), []);
@@ -324,11 +325,11 @@ fn a_read_that_fails_for_nobody_stops_nothing() {
     lacks(&mut pump, 5);
     pump.step(message(MessageType::MsgHeartbeat, 3, 5)).unwrap();
     disk.fail(FaultRule::once(FaultOp::Read, 1, FaultError::Io));
-    assert!(pump.wait(Duration::ZERO).unwrap(), "the read ends");
+    assert!(pump.wait(Duration::ZERO).unwrap().is_worked(), "the read ends");
     overwritten(&engine, &mut pump);
     lead(&engine, &mut pump);
     lacks(&mut pump, 5);
-    assert!(pump.wait(Duration::ZERO).unwrap());
+    assert!(pump.wait(Duration::ZERO).unwrap().is_worked());
     assert_eq!(pump.host_mut().taken()[0], (6, 1));
 }
 
@@ -343,7 +344,7 @@ fn a_pump_or_an_engine_that_goes_leaves_no_read_behind() {
     let other = Pump::new(&engine, GROUP, &config(1, LAST), Node::default(), PumpOptions::default());
     drop(pump);
     let (before, mut pump) = (gate.reads(), other.unwrap());
-    pump.wait(Duration::ZERO).unwrap();
+    _ = pump.wait(Duration::ZERO).unwrap();
     assert_eq!(gate.reads(), before);
     // One that lies there keeps no engine.
     lead(&engine, &mut pump);

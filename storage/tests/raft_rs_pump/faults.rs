@@ -1,7 +1,8 @@
 //! A disk that fails or is full, entries that cannot be read, a state machine that fails, mistakes of callers.
 
+use raft::SnapshotStatus;
 use raft::eraftpb::MessageType;
-use seawall::raft_rs::{Error, GroupStorage, Pump};
+use seawall::raft_rs::{AppendFault, Error, GroupStorage, Outcome, Pump, PumpOptions};
 use seawall::{ConfState, Engine, EntryRef, HardState, WriteBatch};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
 use seawall_wal::{Env, Threads};
@@ -22,19 +23,20 @@ fn nothing_leaves_after_the_log_failed() {
         let mut pump = pump(&engine, 0).unwrap();
         for index in 1..=3 {
             pump.step(appends(1, 1.min(index - 1), index, index, 5000)).unwrap();
-            pump.poll().unwrap();
+            _ = pump.poll().unwrap();
         }
         disk.fail(FaultRule::once(op, 1, FaultError::Io));
         assert!(engine.flush().is_err());
-        let stopped = |result: Result<bool, Error>| {
-            matches!(result, Err(Error::Engine(seawall::Error::Log(seawall_wal::Error::Latched { .. }))))
+        let stopped = |error: Option<Error>| {
+            matches!(error, Some(Error::Engine(seawall::Error::Log(seawall_wal::Error::Latched { .. }))))
         };
-        assert!(stopped(pump.poll()));
-        assert!(stopped(pump.poll()));
-        assert!(stopped(pump.wait(std::time::Duration::from_secs(60))));
-        assert!(stopped(pump.propose(vec![], vec![]).map(|()| true)));
-        assert!(stopped(pump.step(message(MessageType::MsgHeartbeat, 2, 1)).map(|()| true)));
-        assert!(stopped(pump.tick().map(|()| true)));
+        assert!(stopped(pump.poll().err()));
+        assert!(stopped(pump.poll().err()));
+        assert!(stopped(pump.wait(std::time::Duration::from_secs(60)).err()));
+        assert!(stopped(pump.propose(vec![], vec![]).err()));
+        assert!(stopped(pump.step(message(MessageType::MsgHeartbeat, 2, 1)).err()));
+        assert!(stopped(pump.tick().err()));
+        assert!(stopped(pump.stopped().cloned()));
         assert_eq!(pump.host_mut().take(), []);
         assert!(pump.host().applied.is_empty());
     }
@@ -52,23 +54,37 @@ fn a_full_disk_holds_the_pump_up_and_no_more() {
     disk.set_capacity(Some(0));
     let mut next = 1;
     let full = loop {
-        let appended = pump.step(appends(1, 1.min(next - 1), next, next, 100_000));
-        if let Err(error) = appended.and_then(|()| pump.poll()) {
-            break error;
+        pump.step(appends(1, 1.min(next - 1), next, next, 100_000)).unwrap();
+        if let Outcome::Stalled(full) = pump.poll().unwrap() {
+            break full;
         }
         next += 1;
         assert!(next < 100, "the disk is full");
     };
     assert!(full.is_no_space(), "{full}");
-    assert!(pump.poll().unwrap_err().is_no_space());
-    assert!(pump.tick().unwrap_err().is_no_space());
+    // The calls of a loop that ends with an error do not end it.
+    for wait in [0, 1000] {
+        assert!(pump.wait(std::time::Duration::from_millis(wait)).unwrap().is_stalled());
+        assert!(pump.poll().unwrap().is_stalled());
+        assert!(pump.tick().unwrap().is_stalled());
+        pump.report_unreachable(2).unwrap();
+        pump.report_snapshot(2, SnapshotStatus::Failure).unwrap();
+    }
+    // What concerns the caller alone is refused, and stops nothing.
+    assert!(pump.propose(vec![], vec![]).is_err_and(|error| error.is_no_space()));
+    assert!(pump.step(appends(1, 1, 1, 1, 1)).is_err_and(|error| error.is_no_space()));
+    assert!(pump.stopped().is_none());
+    let stats = pump.stats();
+    assert_eq!((stats.ticks, stats.ticks_missed), (0, 2));
+    assert!(stats.stalls >= 13, "{stats:?}");
     engine.flush().unwrap();
     let (written, sent) = (engine.group(GROUP).last_index(), pump.host_mut().take());
     assert!(sent.iter().all(|m| m.1 <= written), "{sent:?} of {written}");
     disk.set_capacity(None);
-    while pump.poll().is_err_and(|error| error.is_no_space()) {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    while pump.tick().unwrap().is_stalled() {
+        _ = pump.wait(std::time::Duration::from_millis(10)).unwrap();
     }
+    assert_eq!(pump.stats().ticks, 1);
     settle(&engine, &mut pump);
     assert_eq!(engine.group(GROUP).last_index(), next);
     assert_eq!(pump.host_mut().take().last(), Some(&(ACK, next)));
@@ -115,10 +131,86 @@ fn a_state_machine_that_fails_stops_the_pump() {
     let (_disk, engine, mut pump) = start(&[1]);
     pump.host_mut().fail = true;
     pump.campaign().unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     engine.flush().unwrap();
     assert!(matches!(pump.poll(), Err(Error::Host(_))));
     pump.host_mut().fail = false;
     assert!(matches!(pump.poll(), Err(Error::Host(_))));
     assert_eq!(pump.applied(), 0);
+}
+
+/// A leader knows what this node has acknowledged: a commit index beyond the end of its log means that the log lost it.
+#[test]
+fn a_leader_that_knows_more_than_the_log_has_stops_its_group_and_no_other() {
+    let (_disk, engine, mut pump) = start(&[1, 2, 3]);
+    pump.step(appends(1, 0, 1, 3, 10)).unwrap();
+    settle(&engine, &mut pump);
+    assert_eq!(pump.host_mut().take(), [(ACK, 3)]);
+    let heartbeat = |term, commit| {
+        let mut heartbeat = message(MessageType::MsgHeartbeat, 2, term);
+        heartbeat.commit = commit;
+        heartbeat
+    };
+    // One of a leader of old, which the core does not heed, and one that goes up to the end.
+    pump.step(appends(2, 1, 4, 4, 10)).unwrap();
+    settle(&engine, &mut pump);
+    pump.step(heartbeat(1, 9)).unwrap();
+    pump.step(heartbeat(2, 4)).unwrap();
+    settle(&engine, &mut pump);
+    assert_eq!(pump.applied(), 4);
+    pump.host_mut().take();
+    // Without a term the core would take it for its own.
+    assert!(matches!(pump.step(heartbeat(0, 9)), Err(Error::Core(_))));
+    let lost = |error: Option<Error>| {
+        let Some(Error::LostEntries { group, from, commit, last_index }) = error else { return false };
+        (group, from, commit, last_index) == (GROUP, 2, 5, 4)
+    };
+    assert!(lost(pump.step(heartbeat(2, 5)).err()));
+    assert!(lost(pump.poll().err()) && lost(pump.tick().err()) && lost(pump.stopped().cloned()));
+    // A node that lacks what it acknowledged does not vote.
+    let mut vote = message(MessageType::MsgRequestVote, 3, 3);
+    (vote.index, vote.log_term) = (4, 2);
+    assert!(lost(pump.step(vote).err()));
+    assert_eq!(pump.host_mut().take(), []);
+    assert_eq!(engine.group(GROUP).hard_state().term, 2);
+    // The engine and its other groups run on.
+    GroupStorage::new(&engine, 2).bootstrap(&ConfState { voters: vec![1], ..ConfState::default() }).unwrap();
+    let config = raft::Config { max_size_per_msg: 1 << 20, ..raft::Config::new(1) };
+    let mut other = Pump::new(&engine, 2, &config, Node::default(), PumpOptions::default()).unwrap();
+    other.campaign().unwrap();
+    settle(&engine, &mut other);
+    assert_eq!(other.applied(), 1);
+}
+
+#[test]
+fn appends_that_no_core_sends_are_dropped() {
+    let (_disk, engine, mut pump) = start(&[1, 2, 3]);
+    pump.step(appends(2, 0, 1, 2, 10)).unwrap();
+    settle(&engine, &mut pump);
+    type Change = fn(&mut raft::eraftpb::Message);
+    let cases: [(Change, AppendFault); 5] = [
+        (|m| m.mut_entries()[0].index = 9, AppendFault::Index { before: 2, found: 9 }),
+        (|m| m.mut_entries()[1].index = 3, AppendFault::Index { before: 3, found: 3 }),
+        (|m| m.index = u64::MAX, AppendFault::Index { before: u64::MAX, found: 3 }),
+        (|m| m.mut_entries()[1].term = 1, AppendFault::Term { index: 4, found: 1, min: 2, max: 2 }),
+        (|m| m.mut_entries()[0].term = 3, AppendFault::Term { index: 3, found: 3, min: 2, max: 2 }),
+    ];
+    for (change, expected) in cases {
+        let mut append = appends(2, 2, 3, 4, 10);
+        change(&mut append);
+        match pump.step(append) {
+            Err(Error::Append { from: 2, fault }) => assert_eq!(fault, expected),
+            other => panic!("{expected:?}: {other:?}"),
+        }
+    }
+    // Others that make the core panic.
+    for kind in [MessageType::MsgPropose, MessageType::MsgReadIndex] {
+        assert!(matches!(pump.step(message(kind, 2, 0)), Err(Error::Core(_))));
+    }
+    let mut answer = message(MessageType::MsgReadIndexResp, 2, 0);
+    (answer.index, answer.entries) = (9, vec![raft::eraftpb::Entry::default()].into());
+    assert!(matches!(pump.step(answer), Err(Error::Core(_))));
+    pump.step(appends(2, 2, 3, 4, 10)).unwrap();
+    settle(&engine, &mut pump);
+    assert_eq!(engine.group(GROUP).last_index(), 4);
 }

@@ -111,7 +111,7 @@ pub fn settle(engine: &Engine, pump: &mut Pump<Node>) {
     loop {
         engine.flush().unwrap();
         // With threads, a flush may return before the callbacks of its tickets have run.
-        if !pump.wait(std::time::Duration::from_millis(5)).unwrap() && pump.in_flight() == 0 {
+        if pump.wait(std::time::Duration::from_millis(5)).unwrap().is_idle() && pump.in_flight() == 0 {
             return;
         }
     }

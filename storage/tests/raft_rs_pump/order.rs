@@ -16,37 +16,37 @@ fn a_duplicate_append_is_not_acknowledged_before_the_entries_are_durable() {
     let (_disk, engine, mut pump) = start(&[1, 2, 3]);
     let append = appends(1, 0, 1, 1, 10);
     pump.step(append.clone()).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     pump.step(append).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.in_flight(), 2, "the second has no entries and need not be synced");
     assert_eq!(pump.host_mut().take(), []);
     engine.flush().unwrap();
     assert_eq!(pump.host_mut().take(), []);
-    assert!(pump.poll().unwrap());
+    assert!(pump.poll().unwrap().is_worked());
     assert_eq!(pump.host_mut().take(), [(ACK, 1), (ACK, 1)]);
     assert_eq!(pump.in_flight(), 0);
-    assert!(!pump.poll().unwrap());
+    assert!(pump.poll().unwrap().is_idle());
 }
 
 #[test]
 fn a_vote_that_arrives_while_entries_are_in_flight_does_no_harm() {
     let (_disk, engine, mut pump) = start(&[1, 2, 3]);
     pump.step(appends(1, 0, 1, 2, 10)).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     pump.campaign().unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.host_mut().take(), [], "neither acknowledgement nor vote request");
     // An answer to a request that has not left: the core would panic.
     let vote = message(MessageType::MsgRequestVoteResponse, 2, 2);
     pump.step(vote.clone()).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.raft().state, StateRole::Candidate);
     engine.flush().unwrap();
     // The last Ready is not taken yet, and this vote counts: `step` tells the core first what is durable.
     pump.step(vote.clone()).unwrap();
     assert_eq!(pump.raft().state, StateRole::Leader);
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     let request = MessageType::MsgRequestVote;
     assert_eq!(pump.host_mut().take()[..3], [(ACK, 2), (request, 2), (request, 2)]);
 }
@@ -55,9 +55,9 @@ fn a_vote_that_arrives_while_entries_are_in_flight_does_no_harm() {
 fn the_only_voter_of_a_group_is_not_elected_while_entries_are_in_flight() {
     let (_disk, engine, mut pump) = start(&[1]);
     pump.step(appends(1, 0, 1, 2, 10)).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     for _ in 0..100 {
-        pump.tick().unwrap();
+        _ = pump.tick().unwrap();
     }
     assert!(matches!(pump.campaign(), Err(Error::Core(_))));
     pump.step(message(MessageType::MsgTimeoutNow, 2, 1)).unwrap();
@@ -75,17 +75,17 @@ fn kept_messages_leave_in_order_as_the_readys_become_durable() {
     let mut barriers = Vec::new();
     for index in 1..=4 {
         pump.step(appends(1, 1.min(index - 1), index, index, 5000)).unwrap();
-        pump.poll().unwrap();
+        _ = pump.poll().unwrap();
         // A heartbeat's answer rests on nothing of its own, and still does not overtake.
         pump.step(message(MessageType::MsgHeartbeat, 2, 1)).unwrap();
-        pump.poll().unwrap();
+        _ = pump.poll().unwrap();
         barriers.push(barrier(&engine));
     }
     assert_eq!(pump.in_flight(), 8);
     for (index, barrier) in (1..).zip(barriers) {
         assert_eq!(pump.host_mut().take(), []);
         barrier.wait().unwrap();
-        pump.poll().unwrap();
+        _ = pump.poll().unwrap();
         assert_eq!(pump.host_mut().take(), [(ACK, index), (MessageType::MsgHeartbeatResponse, 0)]);
         assert_eq!(pump.raft().raft_log.persisted, index);
     }
@@ -95,15 +95,15 @@ fn kept_messages_leave_in_order_as_the_readys_become_durable() {
 fn a_commit_index_alone_waits_for_no_flush() {
     let (disk, engine, mut pump) = start(&[1, 2, 3]);
     pump.step(appends(1, 0, 1, 1, 10)).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     engine.flush().unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     pump.host_mut().take();
     let operations = disk.operations();
     let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 1);
     heartbeat.commit = 1;
     pump.step(heartbeat).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.host_mut().take(), [(MessageType::MsgHeartbeatResponse, 0)]);
     assert_eq!(pump.applied(), 1);
     assert_eq!(pump.in_flight(), 0);
@@ -130,11 +130,11 @@ fn a_single_node_applies_what_is_durable() {
     let mut pump = Pump::new(&engine, GROUP, &Config::new(1), Node::default(), options).unwrap();
     pump.campaign().unwrap();
     pump.propose(b"context".to_vec(), b"data".to_vec()).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!((pump.applied(), woken.load(Ordering::SeqCst)), (0, 0));
     engine.flush().unwrap();
     assert!(woken.load(Ordering::SeqCst) > 0);
-    while pump.poll().unwrap() {}
+    while pump.poll().unwrap().is_worked() {}
     assert_eq!(pump.applied(), 2);
     let node = pump.into_host();
     assert_eq!(&node.applied[1].context[..], b"context");
@@ -149,7 +149,7 @@ fn readys_in_flight_are_bounded() {
     let mut pump = Pump::new(&engine, GROUP, &Config::new(1), Node::default(), options).unwrap();
     for index in 1..=5 {
         pump.step(appends(1, 1.min(index - 1), index, index, 10)).unwrap();
-        pump.poll().unwrap();
+        _ = pump.poll().unwrap();
         assert_eq!(pump.in_flight(), 2.min(usize::try_from(index).unwrap()));
     }
     settle(&engine, &mut pump);
@@ -169,11 +169,11 @@ fn a_ready_is_given_back_before_its_changes_of_members_are_applied() {
     change.set_changes(vec![learner].into());
     change.set_transition(ConfChangeTransition::Implicit);
     pump.propose_conf_change(vec![], change).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     engine.flush().unwrap();
     // The next Ready has this entry, and the change to be applied.
     pump.propose(vec![], b"beside it".to_vec()).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.host().members, [2]);
     settle(&engine, &mut pump);
     assert_eq!((pump.applied(), &pump.host().members[..]), (4, &[2, 4][..]));

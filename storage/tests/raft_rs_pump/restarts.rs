@@ -11,11 +11,11 @@ use crate::node::{ACK, GROUP, Node, appends, message, reopen, settle, start};
 fn a_suffix_overwritten_in_flight_is_acknowledged_as_it_is() {
     let (disk, engine, mut pump) = start(&[1, 2, 3]);
     pump.step(appends(1, 0, 1, 3, 10)).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     pump.step(appends(2, 1, 2, 2, 20)).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     engine.flush().unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.host_mut().take(), [(ACK, 3), (ACK, 2)]);
     assert_eq!(pump.raft().raft_log.persisted, 2);
     drop(pump);
@@ -101,12 +101,12 @@ fn log_and_state_machine_must_fit_together() {
 fn a_commit_index_lost_in_a_crash_follows_the_state_machine() {
     let (disk, engine, mut pump) = start(&[1, 2, 3]);
     pump.step(appends(1, 0, 1, 2, 10)).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     engine.flush().unwrap();
     let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 1);
     heartbeat.commit = 2;
     pump.step(heartbeat).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.applied(), 2);
     drop((pump, engine));
     disk.crash();
@@ -119,11 +119,11 @@ fn a_commit_index_lost_in_a_crash_follows_the_state_machine() {
 fn a_ready_larger_than_a_record_becomes_several() {
     let (disk, engine, mut pump) = start(&[1, 2, 3]);
     pump.step(appends(3, 0, 1, 20, 30_000)).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.in_flight(), 1);
     assert_eq!(pump.host_mut().take(), []);
     engine.flush().unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.host_mut().take(), [(ACK, 20)]);
     engine.close().unwrap();
     let (engine, pump) = reopen(&disk, 0);
@@ -138,7 +138,7 @@ fn cut_at_every_operation(message: &Message, kept: impl Fn(&Engine, (MessageType
     for operations in 1.. {
         let (disk, engine, mut pump) = start(&[1, 2, 3]);
         pump.step(message.clone()).unwrap();
-        pump.poll().unwrap();
+        _ = pump.poll().unwrap();
         disk.crash_after(operations);
         let whole = engine.flush().is_ok();
         let _ = pump.poll();
@@ -183,9 +183,9 @@ fn members_are_durable_when_the_state_machine_hears_of_them() {
     pump.campaign().unwrap();
     settle(&engine, &mut pump);
     pump.propose_conf_change(vec![], joint(ConfChangeType::AddLearnerNode, 2)).unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     engine.flush().unwrap();
-    pump.poll().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.host().members, [2]);
     drop((pump, engine));
     disk.crash();

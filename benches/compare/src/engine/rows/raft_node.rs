@@ -13,7 +13,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use seawall::raft_rs::raft::eraftpb::{Entry, Message};
-use seawall::raft_rs::{GroupStorage, Host, HostError, Pump, PumpOptions, raft};
+use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, raft};
 use seawall::{ConfState, Engine};
 use seawall_compare::bar::Bar;
 use seawall_tools::bench::floor::Floor;
@@ -158,8 +158,8 @@ impl Node {
         let mut pump = Pump::new(&engine, GROUP, &config, Counter::default(), PumpOptions::default())?;
         pump.campaign()?;
         while pump.raft().raft_log.last_index() > pump.applied() {
-            pump.poll()?;
-            pump.wait(LONG)?;
+            not_full(pump.poll()?)?;
+            not_full(pump.wait(LONG)?)?;
         }
         Ok(Node { engine, pump })
     }
@@ -189,20 +189,28 @@ impl Node {
                 pump.host_mut().proposed.push_back(Instant::now());
                 pump.propose(Vec::new(), data.to_vec())?;
                 if how == Loop::Pipelined {
-                    pump.poll()?;
+                    not_full(pump.poll()?)?;
                 }
             }
-            pump.poll()?;
-            pump.wait(LONG)?;
+            not_full(pump.poll()?)?;
+            not_full(pump.wait(LONG)?)?;
             while how != Loop::Pipelined && pump.in_flight() > 0 {
-                pump.wait(LONG)?;
+                not_full(pump.wait(LONG)?)?;
             }
         }
         let (applied, seconds) = (pump.applied() - first, begin.elapsed().as_secs_f64());
         let latency_ns = pump.host_mut().latency_ns.take().context("latencies")?;
         while !pump.host().proposed.is_empty() {
-            pump.wait(LONG)?;
+            not_full(pump.wait(LONG)?)?;
         }
         Ok(figures(applied as f64 / seconds, &latency_ns))
+    }
+}
+
+/// A node that waits for room measures nothing.
+fn not_full(outcome: Outcome) -> Result<()> {
+    match outcome {
+        Outcome::Stalled(full) => Err(full.into()),
+        _ => Ok(()),
     }
 }

@@ -1,0 +1,55 @@
+//! What a call of the pump's loop came to, and figures of a running pump.
+//! Place on the data's way: returned to the user's loop. Invariants: none of these outcomes is an end; a pump that
+//! stopped says so with an error. Nothing here fails.
+
+use crate::raft_rs::error::Error;
+
+/// What a call of [`Pump::poll`](super::Pump::poll), [`Pump::wait`](super::Pump::wait) or
+/// [`Pump::tick`](super::Pump::tick) came to. The pump runs on after each of them: only an `Err` of these three calls
+/// means that it has stopped.
+#[derive(Clone, Debug)]
+#[must_use = "the disk may be full: the pump runs on, and somebody should know"]
+pub enum Outcome {
+    /// Something was done, and there may be more: call [`Pump::poll`](super::Pump::poll) again.
+    Worked,
+    /// There is nothing to do until a write becomes durable, a read ends, or the core is given something.
+    Idle,
+    /// The log has no room, so a Ready or a change of the members could not be written. The error says where. Nothing is
+    /// lost. Until there is room the pump steps nothing into its core, so the node neither votes nor leads nor counts
+    /// ticks ([`PumpStats::ticks_missed`]). Each later call tries again, so a loop that ticks goes on by itself; do not
+    /// end it.
+    Stalled(Error),
+}
+
+impl Outcome {
+    /// Whether something was done, so that there may be more to do.
+    pub fn is_worked(&self) -> bool {
+        matches!(self, Outcome::Worked)
+    }
+
+    /// Whether there was nothing to do.
+    pub fn is_idle(&self) -> bool {
+        matches!(self, Outcome::Idle)
+    }
+
+    /// Whether the pump waits for room in the log.
+    pub fn is_stalled(&self) -> bool {
+        matches!(self, Outcome::Stalled(_))
+    }
+
+    pub(super) fn of(worked: bool) -> Outcome {
+        if worked { Outcome::Worked } else { Outcome::Idle }
+    }
+}
+
+/// Figures of a running pump; see [`Pump::stats`](super::Pump::stats). All count from the pump's start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct PumpStats {
+    /// Ticks that the core was given.
+    pub ticks: u64,
+    /// Ticks that the core was not given, since the disk was full. The core's clock stood still meanwhile.
+    pub ticks_missed: u64,
+    /// Calls that found the disk full.
+    pub stalls: u64,
+}
