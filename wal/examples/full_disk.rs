@@ -1,7 +1,8 @@
 //! Fills the file system that a directory lies on, frees it, and goes on, again and again: for a small one
 //! that nobody else uses (`benches/full-disk.sh` makes it). Fails if an acknowledged record is not there.
 //!
-//! `full_disk <directory> [cycles]`
+//! `full_disk <directory> [cycles]`; `full_disk <directory> 1 shared` on a file system with `cp --reflink`: released
+//! files whose blocks a copy shares find no room for their zeros, and the log must not try without a pause.
 
 use seawall_wal::disk::is_no_room;
 use seawall_wal::{Batch, Class, Error, Lsn, Options, Ticket, Wal};
@@ -130,10 +131,10 @@ impl Filled {
     }
 }
 
-/// Takes space from the log, as much as there is of what it wants.
-fn hog(path: &Path) -> io::Result<()> {
+/// Takes space from the log: `bytes`, or as much as there is of them.
+fn hog(path: &Path, bytes: usize) -> io::Result<()> {
     let mut file = File::create(path)?;
-    for _ in 0..HOG_BYTES >> 20 {
+    for _ in 0..bytes >> 20 {
         match file.write_all(&[1; 1 << 20]) {
             Err(e) if is_no_room(&e) => break,
             result => result?,
@@ -145,17 +146,66 @@ fn hog(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Time that this process has spent on processors, from the kernel's count of hundredths of a second.
+fn processor_time() -> Duration {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks: u64 = fields.split(' ').skip(12).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// Releases files whose blocks a copy shares while the disk is full.
+fn shared(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let (log, copy, hog_file) = (dir.join("log"), dir.join("copy"), dir.join("hog"));
+    let wal = Wal::create(&log, &options())?;
+    let mut filled = Filled { dir: log.clone(), wal, next: 0, acknowledged: VecDeque::new() };
+    while filled.wal.active_segment() < 10 {
+        filled.go_on()?;
+    }
+    fs::create_dir(&copy)?;
+    for sequence in 1..filled.wal.active_segment() {
+        let name = seawall_wal::look::file_name(sequence);
+        let args = [Path::new("--reflink=always"), &log.join(&name), &copy.join(&name)];
+        assert!(std::process::Command::new("cp").args(args).status()?.success(), "no shared blocks here");
+    }
+    hog(&hog_file, usize::MAX)?;
+    filled.release()?;
+    let wait = Duration::from_secs(2);
+    std::thread::sleep(wait);
+    let before = processor_time();
+    std::thread::sleep(wait);
+    let (used, stats) = (processor_time() - before, filled.wal.stats());
+    println!(
+        "{} ms of processor in {} s; found no room {} times, gave up {} released files",
+        used.as_millis(),
+        wait.as_secs(),
+        stats.no_room,
+        stats.released_given_up
+    );
+    assert!(used < wait / 4, "a full disk is tried without a pause");
+    assert!(stats.released_given_up > 0, "no released file met the full disk");
+    fs::remove_file(&hog_file)?;
+    filled.go_on()?;
+    filled.verify()?;
+    filled.wal.close()?;
+    Ok(())
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().ok_or("usage: full_disk <directory> [cycles]")?);
     let cycles: u32 = args.next().map_or(Ok(20), |n| n.parse())?;
+    if args.next().is_some_and(|word| word == "shared") {
+        return shared(&dir);
+    }
     let (log, hog_file) = (dir.join("log"), dir.join("hog"));
     let wal = Wal::create(&log, &options())?;
     let mut filled = Filled { dir: log, wal, next: 0, acknowledged: VecDeque::new() };
     for cycle in 0..cycles {
         let hogged = cycle % 4 == 1;
         if hogged {
-            hog(&hog_file)?;
+            hog(&hog_file, HOG_BYTES)?;
         }
         let records = filled.fill()?;
         let kept = filled.verify()?;

@@ -341,7 +341,11 @@ impl Pipeline {
         let name = file_name(self.retired[i].sequence);
         let header_first = !mutant("header_zeroed_with_the_rest");
         let to = if from == 0 && header_first { self.block_bytes } else { self.segment_bytes };
-        match self.zero(&*file, from, to, &name) {
+        let result = self.zero(&*file, from, to, &name);
+        if matches!(result, Ok(None)) {
+            self.shelf.note_no_room();
+        }
+        match result {
             Ok(Some(end)) => self.retired[i].zeroed_to = end,
             Ok(None) if mutant("zeros_without_room_tried_at_once") => {}
             Err(_) if mutant("zeros_synced_again_after_a_failure") => {}

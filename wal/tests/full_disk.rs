@@ -112,3 +112,49 @@ fn a_direct_disk_fills_up_twenty_times() {
 fn a_buffered_disk_fills_up_twenty_times() {
     fill_and_free(Mode::Buffered);
 }
+
+/// Opening writes a mark, and that takes a block where the old one is kept until the new one is there.
+#[test]
+fn a_log_whose_blocks_take_room_when_they_are_written_again() {
+    for mode in [Mode::Direct, Mode::Buffered] {
+        let sim = SimOptions { mode, copies_on_write: true, ..SimOptions::default() };
+        let disk = SimDisk::new(5, sim);
+        let free = disk.free_bytes().unwrap();
+        let wal = Wal::create_in(env(&disk), &options()).unwrap();
+        let mut acknowledged = Vec::new();
+        let mut next = 0;
+        while wal.active_segment() < 12 {
+            acknowledged.push((append(&wal, next).unwrap(), next));
+            next += 1;
+        }
+        let used = free - disk.free_bytes().unwrap();
+        disk.set_capacity(Some(used));
+        // The write of a group fails, so the log stops; nothing that was acknowledged is lost by it.
+        let error = append(&wal, next).unwrap_err();
+        assert!(matches!(&error, Error::Latched { .. }), "{mode:?}: {error}");
+        drop(wal);
+        disk.crash();
+        for _ in 0..3 {
+            let error = Wal::open_in(env(&disk), &options()).unwrap_err();
+            assert!(matches!(&error, Error::NoSpace { .. }), "{mode:?}: {error}");
+        }
+        // With room for a few blocks it opens, and gives back what need not be kept: released files go, because their
+        // zeros find no room.
+        disk.set_capacity(Some(used + (32 << 10)));
+        let (wal, _) = Wal::open_in(env(&disk), &options()).unwrap();
+        verify(&wal, &acknowledged);
+        let below = wal.active_segment();
+        wal.release(below).unwrap();
+        acknowledged.retain(|(lsn, _)| lsn.segment() >= below);
+        let mut stepper = Stepper::new(&wal);
+        (0..3).for_each(|_| stepper.idle());
+        (0..200).for_each(|_| _ = stepper.prepare().unwrap());
+        let room = disk.free_bytes().unwrap();
+        assert!(room > 256 << 10, "{mode:?}: {room} bytes free");
+        for _ in 0..40 {
+            next += 1;
+            acknowledged.push((append(&wal, next).unwrap(), next));
+        }
+        verify(&wal, &acknowledged);
+    }
+}

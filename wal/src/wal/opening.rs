@@ -7,7 +7,7 @@ use super::{Wal, locked, table};
 use crate::commit::{Core, Limits, Log, Start};
 use crate::create;
 use crate::directory::{IDENTITY, LOCK, failed, list};
-use crate::disk::{Disk, DiskLock, Mode, PosixDisk};
+use crate::disk::{Disk, DiskLock, Mode, PosixDisk, is_no_room};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
 use crate::frame::Identity;
@@ -186,7 +186,7 @@ impl Wal {
         }
         // What open returns is exposed from here on, so a mark that covers it is durable first.
         if !mutant("no_mark_at_open") || fresh.is_some() {
-            wal.mark()?;
+            wal.mark().map_err(|e| no_room(&wal.env, e))?;
         }
         report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin));
         Ok((wal, report))
@@ -217,6 +217,18 @@ fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
     let holder = format!("process {}\n", std::process::id());
     let lock = disk.lock(LOCK, &holder).map_err(|e| failed(disk, "lock", LOCK, e))?;
     lock.map(Arc::from).map_err(|holder| locked(disk, holder))
+}
+
+/// A mark that found no room, where blocks take new space when they are written again: the log is as it was.
+fn no_room(env: &Env, error: Error) -> Error {
+    let cause = match &error {
+        Error::Latched { cause } => cause,
+        other => other,
+    };
+    match cause {
+        Error::Io { source, .. } if is_no_room(source) => Error::NoSpace { path: env.disk.location() },
+        _ => error,
+    }
 }
 
 /// Prepares spares until `count` are ready.

@@ -125,7 +125,8 @@ fn call_op(op: FaultOp) -> CallOp {
 #[test]
 fn every_error_of_every_call_around_a_real_directory() {
     const SOME: u64 = 50;
-    let root = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    // In memory where that is possible: the calls are real, and waiting for a device would show nothing more.
+    let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let mut met = 0;
     for op in OPS {
         for error in ERRORS {

@@ -4,7 +4,7 @@
 //! opened it lives, so no write of a dead process lands later. Fails with `InvalidInput` for a write that
 //! direct I/O would refuse, EBADF through a read-only handle, injected errors, or as a dead process.
 
-use super::fault::{FaultOp, Outcome, not_writable, tears};
+use super::fault::{FaultOp, Outcome, full, not_writable, tears};
 use super::inode::SECTOR;
 use super::{Shared, state::State};
 use crate::disk::{AlignedBuf, DiskFile, Mode};
@@ -146,6 +146,11 @@ impl DiskFile for SimFile {
         {
             outcome.finish(())?;
             return Err(error);
+        }
+        let again = state.inode(self.inode).written_bytes(offset, end) as u64;
+        if self.shared.options.copies_on_write && again > state.free_bytes() {
+            outcome.finish(())?;
+            return Err(full());
         }
         if durable && outcome == Outcome::Complete {
             state.inode_mut(self.inode).write_durable(offset, buf);

@@ -148,6 +148,13 @@ impl Inode {
         if run == 0 { from } else { ((first + run) * block).min(len) }
     }
 
+    /// Bytes of the blocks between `start` and `end` that are written already.
+    pub(super) fn written_bytes(&self, start: usize, end: usize) -> usize {
+        let block = self.visible.block;
+        let blocks = self.visible.written.iter().take(end.div_ceil(block)).skip(start / block);
+        blocks.filter(|&&written| written).count() * block
+    }
+
     /// Extends the file to `len` with unwritten blocks; never shrinks it.
     pub(super) fn extend(&mut self, len: usize) {
         if len > self.visible.len {

@@ -53,11 +53,20 @@ pub struct SimOptions {
     /// Whether some writes return less than they were given: at a block boundary in `Direct` mode, so that
     /// the rest is aligned too, else at a sector boundary.
     pub short_writes: bool,
+    /// Whether a block that is written again takes new space before it gives the old one back: copy on write, shared
+    /// extents, thin storage.
+    pub copies_on_write: bool,
 }
 
 impl Default for SimOptions {
     fn default() -> SimOptions {
-        SimOptions { mode: Mode::Direct, block_size: 4096, capacity_bytes: None, short_writes: false }
+        SimOptions {
+            mode: Mode::Direct,
+            block_size: 4096,
+            capacity_bytes: None,
+            short_writes: false,
+            copies_on_write: false,
+        }
     }
 }
 
