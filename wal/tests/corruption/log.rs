@@ -15,10 +15,6 @@ use std::sync::Arc;
 pub const RECORDS: u64 = 200;
 pub const BLOCK: usize = 4096;
 
-/// On a directory one of so many cases of the same damage is run: the first, and so on. All of them are on the
-/// simulated disk.
-const ONE_OF: u32 = 16;
-
 pub fn name(segment: u32) -> String {
     format!("{segment:08x}.wal")
 }
@@ -208,7 +204,7 @@ impl Log {
     /// One case: `damage` to a copy, which is looked at, opened and read, and to one that is open.
     #[track_caller]
     pub fn case(&self, table: &mut Table, row: (u8, &str), what: &str, damage: &dyn Fn(&Log), due: Due<'_>) {
-        if self.kind.place != Place::Simulated && !table.turn(row, self.kind).is_multiple_of(ONE_OF) {
+        if !table.runs(row, self.kind) {
             return;
         }
         let what = &format!("{} {}, {} on {}: {what}", row.0, row.1, self.kind, self.kind.place);

@@ -29,6 +29,10 @@ impl Found {
 pub struct Table {
     found: BTreeMap<Key, (u32, BTreeSet<Kind>)>,
     turns: BTreeMap<(u8, String, Kind), u32>,
+    /// In a directory one of so many cases of the same damage is run: the first, and so on.
+    one_of: u32,
+    /// Cases that were run, and cases that there are.
+    cases: BTreeMap<Kind, (u32, u32)>,
 }
 
 type Key = (u8, String, Found, Place);
@@ -40,14 +44,27 @@ impl Table {
         entry.1.insert(kind);
     }
 
-    /// How often it was asked for this damage before.
-    pub fn turn(&mut self, (row, what): (u8, &str), kind: Kind) -> u32 {
+    pub fn new(one_of: u32) -> Table {
+        Table { one_of, ..Table::default() }
+    }
+
+    /// Whether the next case of this damage is to be run. On the simulated disk every one is.
+    pub fn runs(&mut self, (row, what): (u8, &str), kind: Kind) -> bool {
         let turn = self.turns.entry((row, what.to_owned(), kind)).or_default();
         *turn += 1;
-        *turn - 1
+        let runs = kind.place == Place::Simulated || (*turn - 1).is_multiple_of(self.one_of);
+        let (run, all) = self.cases.entry(kind).or_default();
+        (*run, *all) = (*run + u32::from(runs), *all + 1);
+        runs
+    }
+
+    /// Cases run and cases there are of one kind.
+    pub fn cases(&self, kind: Kind) -> (u32, u32) {
+        self.cases.get(&kind).copied().unwrap_or_default()
     }
 
     pub fn add(&mut self, other: Table) {
+        self.cases.extend(other.cases);
         for (key, (cases, kinds)) in other.found {
             let entry = self.found.entry(key).or_default();
             entry.0 += cases;
