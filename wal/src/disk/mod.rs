@@ -186,7 +186,11 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 /// Whether a call failed for lack of room: the file system is full, or a quota is used up. What failed so may succeed
 /// once there is room; a sync that did may have lost data all the same.
 pub fn is_no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    match error.kind() {
+        io::ErrorKind::StorageFull => true,
+        io::ErrorKind::QuotaExceeded => !mutant("quota_is_no_full_disk"),
+        _ => false,
+    }
 }
 
 /// Smallest and largest unit of direct I/O, in bytes: where a read that was cut short goes on.

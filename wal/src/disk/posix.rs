@@ -115,7 +115,9 @@ impl PosixDisk {
         let fd = retry_on_intr(|| fs::openat(&self.dir, name, flags, permissions))?;
         // The open must not wait for the other end of a pipe. But where a write would have to wait, io_uring ends it
         // with EAGAIN if the file says so.
-        fs::fcntl_setfl(&fd, fs::fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
+        if !mutant("files_refuse_to_wait") {
+            fs::fcntl_setfl(&fd, fs::fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
+        }
         Ok(fd)
     }
 }

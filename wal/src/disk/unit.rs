@@ -47,3 +47,24 @@ fn said(found: &fs::Statx) -> Option<DirectIo> {
     let answer = DirectIo { memory: found.stx_dio_mem_align, offset: found.stx_dio_offset_align };
     mask.contains(StatxFlags::DIOALIGN).then_some(answer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_is_said_of_an_empty_directory_and_of_one_with_files() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = std::fs::File::open(place.path()).unwrap().into();
+        let empty = direct_io(&dir);
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "left something behind");
+        std::fs::create_dir(place.path().join("a directory")).unwrap();
+        std::os::unix::fs::symlink("nowhere", place.path().join("a link")).unwrap();
+        std::fs::write(place.path().join("file"), b"file").unwrap();
+        assert_eq!(direct_io(&dir), empty);
+        if let Some(said) = empty {
+            assert_eq!(said.offset == 0, said.memory == 0, "{said:?}");
+            assert!(said.offset == 0 || said.offset.is_power_of_two(), "{said:?}");
+        }
+    }
+}
