@@ -108,6 +108,6 @@ pub use options::{Options, OutOfRange};
 pub use pack::{CompressionStats, UnpackError};
 pub use record::DecodeError;
 pub use rewrite::RewriteStats;
-pub use seawall_wal::Ticket;
+pub use seawall_wal::{Bell, Lsn, Notify, Ticket};
 pub use types::{Compression, ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState, SnapshotMarker};
 pub use write::WriteBatch;

@@ -222,7 +222,7 @@ fn copy(wal: &Wal, groups: &Groups, pins: &Pins, sources: Sources) -> Result<(u6
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        publish(wal, pins, &locked, &ops, &[], &record, (Class::Lazy, Wal::append))?;
+        publish(wal, pins, &locked, &ops, &[], &record, (Class::Lazy, Wal::append_admitted))?;
     }
     Ok((entries, bytes))
 }
@@ -257,7 +257,7 @@ mod tests {
             record.push_part(payload);
             encode(&ops, record.meta());
             let locked = self.groups.lock(&[7]);
-            publish(&self.wal, &self.pins, &locked, &ops, &[], &record, (Class::Sync, Wal::append))
+            publish(&self.wal, &self.pins, &locked, &ops, &[], &record, (Class::Sync, Wal::append_admitted))
                 .expect("room");
         }
 

@@ -1,6 +1,7 @@
 //! The engine from outside: what is refused leaves no trace, the log's prefix is given back without help,
 //! groups share one log without disturbing each other.
 
+use std::sync::mpsc;
 use std::thread;
 
 use seawall::{Engine, EntryRef, Error, HardState, Options, WriteBatch};
@@ -342,4 +343,53 @@ fn what_memory_has_is_read_without_io() {
     engine.close().expect("closed");
     let (engine, _) = Engine::open(dir.path(), &small()).expect("opened");
     assert_eq!(memory(&engine, 4, 6), None, "a reopened engine has nothing in memory");
+}
+
+/// A callback writes to a group that other threads write to while they wait for callbacks; then it closes the engine,
+/// and the directory is free.
+#[test]
+fn a_callback_may_write_read_and_close() {
+    for answers_max in [1, 65_536] {
+        let (dir, mut options) = (TempDir::new().expect("a directory"), small());
+        options.log.answers_max = answers_max;
+        let engine = Engine::create(dir.path(), &options).expect("created");
+        let (go, started) = mpsc::channel();
+        let (done, reopened) = mpsc::channel();
+        let (inside, path) = (engine.clone(), dir.path().to_path_buf());
+        let mut batch = WriteBatch::new();
+        batch.append(7, &[entry(1, 1)]).hard_state(7, hard(1, 1, 0));
+        let ticket = engine.write(&mut batch).expect("written");
+        ticket.on_durable(move |result| {
+            result.expect("durable");
+            started.recv().expect("the others have started");
+            let mut batch = WriteBatch::new();
+            for index in 2..20 {
+                batch.append(7, &[entry(index, 1)]);
+                inside.write(&mut batch).expect("written").wait().expect("durable");
+            }
+            assert_eq!(inside.group(7).entries(1, 20, None).expect("read").len(), 19);
+            inside.flush().expect("flushed");
+            inside.close().expect("closed");
+            done.send(Engine::open(&path, &options).map(|(again, _)| again.group(7).last_index()))
+                .expect("a listener");
+        });
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let mut batch = WriteBatch::new();
+                    let error = loop {
+                        batch.clear();
+                        match engine.write(batch.hard_state(7, hard(1, 1, 0)).sync()) {
+                            Ok(ticket) => ticket.on_durable(drop),
+                            Err(error) => break error,
+                        }
+                    };
+                    let closed = matches!(&error, Error::Closed | Error::Log(seawall_wal::Error::Closed));
+                    assert!(closed, "{error}");
+                });
+            }
+            go.send(()).expect("a callback");
+        });
+        assert_eq!(reopened.recv().expect("an answer").expect("the directory is free"), 19);
+    }
 }

@@ -11,10 +11,12 @@ use std::sync::Arc;
 /// Whether the log starts threads of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Threads {
-    /// One that flushes for those who do not block, one that prepares segments.
+    /// One that flushes for those who do not block, one that prepares segments; and, from the first callback or
+    /// future on, one that calls callbacks and wakes tasks.
     #[default]
     Spawned,
-    /// None: the caller steps the log, as a seeded scheduler does.
+    /// None: the caller steps the log, as a seeded scheduler does. The thread that completes a write calls callbacks and
+    /// wakes tasks, one after the other, without any lock; those that a callback makes due follow when it returns.
     Stepped,
 }
 

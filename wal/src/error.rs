@@ -32,10 +32,23 @@ pub enum Error {
     /// The log was opened to be read only ([`OpenMode::Salvage`](crate::OpenMode::Salvage)).
     #[error("the log is open for reading only")]
     ReadOnly,
-    /// The call would have waited, for room in the queue or for the next segment
+    /// The call would have waited: for room in the queue, for the next segment, or for callbacks to return
     /// ([`Wal::append_now`](crate::Wal::append_now)); nothing was enqueued.
     #[error("the log has no room at the moment")]
     WouldWait,
+    /// A callback appended while twice as many callbacks and futures were outstanding as
+    /// [`Options::answers_max`](crate::Options::answers_max) allows; nothing was enqueued. It cannot wait for the
+    /// others, which run when it returns.
+    #[error(
+        "{count} callbacks and futures of the log are outstanding, twice what answers_max ({max}) allows: \
+             return from the callback before it appends more"
+    )]
+    AnswersFull {
+        /// How many are outstanding.
+        count: usize,
+        /// The option.
+        max: usize,
+    },
     /// The log was closed, or dropped while the caller waited.
     #[error("the log is closed")]
     Closed,

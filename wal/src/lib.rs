@@ -101,7 +101,7 @@ mod wal;
 mod window;
 mod workers;
 
-pub use commit::Ticket;
+pub use commit::{Bell, Notify, Ticket};
 pub use env::{Env, Threads};
 pub use error::Error;
 pub use facts::{Damage, DamageKind};
@@ -117,7 +117,7 @@ pub use recover::{Report, Took};
 pub use sealer::Sealer;
 pub use stats::{Histogram, Stats};
 pub use types::{Class, Lsn};
-pub use wal::Wal;
+pub use wal::{AnswersFull, Wal};
 
 /// Looking at a log without changing it: for tools, tests and fuzzers.
 pub mod look {

@@ -72,6 +72,11 @@ pub struct Options {
     /// Bytes enqueued and not yet durable at which `append` blocks, 64 KiB to 4 GiB. A record larger than
     /// that waits until it is alone. Default 64 MiB.
     pub queue_bytes: u32,
+    /// Callbacks and futures that may be outstanding: from [`Ticket::on_durable`](crate::Ticket::on_durable), or the
+    /// poll of a ticket, until the callback or `wake` has returned. At that number `append` blocks until an eighth
+    /// of them are done; inside of a callback it never blocks, and fails at twice the number.
+    /// 1 to 16,777,216. Default 65,536.
+    pub answers_max: u32,
     /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 32.
     pub in_flight: u32,
     /// Bytes of groups written and not yet durable at which no further group is written, a block to 64 MiB, in whole
@@ -83,8 +88,8 @@ pub struct Options {
     /// weight on devices of which a write takes more than a third of it, or while others want the
     /// processors. 0 where threads that wait must use none, such as below a quota. Default 1000.
     pub patience_us: u32,
-    /// Milliseconds without appends after which lazy records are written and a mark ends the burst,
-    /// 1 to 60,000. Default 50.
+    /// Milliseconds after which a lazy record is written if no other write took it along, and without appends after
+    /// which a mark ends the burst. 1 to 60,000. Default 50.
     pub idle_ms: u32,
     /// What to do with suspect bytes at the end of the log. Default [`Suspect::Refuse`].
     pub suspect: Suspect,
@@ -105,6 +110,7 @@ impl Default for Options {
             spares: 3,
             group_bytes: 1 << 20,
             queue_bytes: 64 << 20,
+            answers_max: 65_536,
             in_flight: 32,
             in_flight_bytes: 2 << 20,
             patience_us: 1000,
@@ -147,6 +153,7 @@ impl Options {
             ("spares", self.spares, 3, 64),
             ("group_bytes", self.group_bytes, 4096, 64 << 20),
             ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
+            ("answers_max", self.answers_max, 1, 1 << 24),
             ("in_flight", self.in_flight, 1, 64),
             ("in_flight_bytes", self.in_flight_bytes, 4096, 64 << 20),
             ("patience_us", self.patience_us, 0, 10_000),

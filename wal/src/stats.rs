@@ -114,6 +114,8 @@ pub struct Stats {
     pub appends_waited: u64,
     /// Bytes of records that are not durable.
     pub queued_bytes: u64,
+    /// Callbacks and futures registered whose call has not ended.
+    pub answers: usize,
     /// Spares ready whose blocks are all zeros.
     pub spares_zeroed: usize,
     /// Spares ready that hold what a released segment held.

@@ -67,23 +67,58 @@ impl Wal {
         self.log.latch(Error::Closed);
         self.shelf.stop();
         if mutant("unlocked_before_its_threads_end") {
-            self.log.core().unlock();
+            let _ = self.log.core().unlock();
         }
-        self.workers.join();
+        let joined = self.workers.join();
+        // Not joined: a callback may take for ever, and this may be one.
+        self.log.end_delivery();
         // Not before: what the pipeline writes, names and removes must not land in another's log.
-        self.log.core().unlock();
+        let freed = self.log.core().unlock();
+        // Threads that wait for tickets may still write; of a stepped log the caller has the operations.
+        if joined
+            && let Some(freed) = freed
+            && !mutant("locked_by_a_write_after_the_end")
+        {
+            freed.wait();
+        }
     }
 
     // ---- write -----------------------------------------------------------------------------------
 
     /// Enqueues one record. It is readable when this returns and durable when the ticket says.
     ///
-    /// Blocks only for back-pressure: too many bytes not durable yet, or the next segment not ready.
+    /// Blocks only for back-pressure: too many bytes not durable yet, too many callbacks outstanding
+    /// ([`Options::answers_max`]; never inside of a callback), or the next segment not ready.
     ///
     /// # Errors
-    /// [`Error::RecordTooLarge`] and [`Error::NoSpace`] leave no trace; [`Error::Latched`] and
-    /// [`Error::Closed`] end the log's use.
+    /// [`Error::RecordTooLarge`], [`Error::NoSpace`] and, inside of a callback, [`Error::AnswersFull`] leave no
+    /// trace; [`Error::Latched`] and [`Error::Closed`] end the log's use.
     pub fn append(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
+        if self.log.answers_closed() {
+            while let Some(full) = self.answers_full()? {
+                full.wait();
+            }
+        }
+        self.append_admitted(batch, class)
+    }
+
+    /// Whether [`Wal::append`] would wait for callbacks now: what to wait with, without the log at hand.
+    ///
+    /// For callers that hold locks while they append, which a callback may want: without locks they wait until this
+    /// is `None`, then they take their locks and call [`Wal::append_admitted`].
+    ///
+    /// # Errors
+    /// [`Error::AnswersFull`].
+    pub fn answers_full(&self) -> Result<Option<AnswersFull>, Error> {
+        let full = self.log.answers_closed() && self.log.answers_full()?;
+        Ok(full.then(|| AnswersFull(Arc::clone(&self.log))))
+    }
+
+    /// As [`Wal::append`], without waiting for callbacks.
+    ///
+    /// # Errors
+    /// As [`Wal::append`].
+    pub fn append_admitted(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
         let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
         let max = self.record_bytes_max();
         if bytes > max {
@@ -111,6 +146,9 @@ impl Wal {
         let max = self.record_bytes_max();
         if bytes > max {
             return Err(Error::RecordTooLarge { bytes, max });
+        }
+        if self.log.answers_closed() && self.log.answers_full()? {
+            return Err(Error::WouldWait);
         }
         let placed =
             self.log.append(batch, class, batch.head_crc(class)).map_err(|blocked| match blocked {
@@ -147,6 +185,47 @@ impl Wal {
     /// tickets may still be running then.
     pub fn flush(&self) -> Result<Lsn, Error> {
         self.log.flush()
+    }
+
+    /// Blocks until the record at `lsn` is durable, or `timeout` is over; returns the end of the durable prefix: every
+    /// record that begins below it is durable (INV-2). With that one call a thread takes all its completions: it keeps
+    /// the positions of its records in order, waits for the first, and takes those below the end. A thread that finds
+    /// the disk free writes itself, as [`Ticket::wait`] does, also if the record is lazy; such a write is not cut short
+    /// by the timeout. With a timeout of zero nothing is waited for and nothing written.
+    ///
+    /// ```
+    /// use seawall_wal::{Batch, Class, Error, Lsn, Wal};
+    /// use std::{collections::VecDeque, time::Duration};
+    ///
+    /// /// Appends `count` records with up to 32 in flight; `done` hears of each when it is durable, in order.
+    /// fn load(wal: &Wal, count: usize, mut done: impl FnMut(Lsn)) -> Result<(), Error> {
+    ///     let (mut batch, mut in_flight) = (Batch::new(), VecDeque::new());
+    ///     batch.push_part(b"payload");
+    ///     let mut left = count;
+    ///     while left > 0 || !in_flight.is_empty() {
+    ///         while left > 0 && in_flight.len() < 32 {
+    ///             in_flight.push_back(wal.append(&batch, Class::Sync)?.lsn());
+    ///             left -= 1;
+    ///         }
+    ///         let durable = wal.wait_past(in_flight[0], Duration::MAX)?;
+    ///         while in_flight.front().is_some_and(|lsn| *lsn < durable) {
+    ///             in_flight.pop_front().into_iter().for_each(&mut done);
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let wal = Wal::create(dir.path().join("log"), &seawall_wal::Options::default()).unwrap();
+    /// # let mut seen = Vec::new();
+    /// # load(&wal, 100, |lsn| seen.push(lsn)).unwrap();
+    /// # assert!(seen.len() == 100 && seen.is_sorted());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Latched`] or [`Error::Closed`] if the log stopped before the record was durable;
+    /// [`Error::NotInLog`] if nothing was appended at `lsn`.
+    pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn, Error> {
+        self.log.wait_past(lsn, timeout)
     }
 
     /// Says that segments below `segment` hold nothing live. Takes effect, and frees their files, once
@@ -268,8 +347,9 @@ impl Wal {
         let pipeline_bytes = self.shelf.prepared_bytes();
         let (no_room, released_given_up) = self.shelf.trouble();
         let stats = self.log.core().stats();
-        let backend = self.workers.backend();
+        let (backend, answers) = (self.workers.backend(), self.log.answers());
         Stats {
+            answers,
             spares_zeroed,
             spares_stale,
             pipeline_bytes,
@@ -284,6 +364,17 @@ impl Wal {
     /// Tells `listener` of events from now on; only the first one counts.
     pub fn set_listener(&self, listener: Arc<dyn Listener>) {
         self.shelf.listen(listener);
+    }
+}
+
+/// Callbacks to wait for before an append; see [`Wal::answers_full`].
+#[derive(Debug)]
+pub struct AnswersFull(Arc<Log>);
+
+impl AnswersFull {
+    /// Blocks until there is room for more callbacks, or the log has stopped.
+    pub fn wait(self) {
+        self.0.wait_for_answers();
     }
 }
 

@@ -77,15 +77,19 @@ impl Workers {
         if self.driver == Driver::Ring { "io_uring" } else { "posix" }
     }
 
-    /// Waits for the threads of a log that was stopped.
-    pub(crate) fn join(&mut self) {
+    /// Waits for the threads of a log that was stopped. Says whether there were any and all have ended.
+    pub(crate) fn join(&mut self) -> bool {
+        let mut all = !self.none();
         for worker in self.threads.drain(..) {
-            // The last owner may be a callback on the flusher, which ends by itself.
-            if worker.thread().id() != thread::current().id() {
+            // The last owner may be a listener that one of them calls; that one ends by itself.
+            if worker.thread().id() == thread::current().id() {
+                all = false;
+            } else {
                 // A worker that panicked has nothing left to say; the log is stopped either way.
                 let _ = worker.join();
             }
         }
+        all
     }
 }
 

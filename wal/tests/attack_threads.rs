@@ -93,15 +93,41 @@ fn the_last_owner_may_be_a_callback() {
         drop(wal);
         go.send(()).unwrap();
         wait.recv().unwrap().unwrap();
-        let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
-        loop {
-            match Wal::open_in(stepped(&disk), &small()) {
-                Ok((wal, _)) => break assert_eq!(ids(&wal), [1]),
-                Err(Error::Locked { .. }) if std::time::Instant::now() < end => sleep_ms(5),
-                Err(error) => panic!("{error}"),
-            }
-        }
+        let (wal, _) = Wal::open_in(stepped(&disk), &small()).expect("the directory is free");
+        assert_eq!(ids(&wal), [1]);
     }
+}
+
+/// The log's last handle goes while a thread that waits for a ticket writes.
+#[test]
+fn dropping_the_log_waits_for_writes_under_way() {
+    let _watchdog = Watchdog::new("drop beside a write");
+    let (disk, gate) = (SimDisk::new(1, SimOptions::default()), Arc::new(Gate::default()));
+    let (hook, armed) = (Arc::clone(&gate), Arc::new(AtomicBool::new(false)));
+    let arm = Arc::clone(&armed);
+    let hooked = HookDisk::new(disk.process(), move |call| {
+        if armed.load(Ordering::SeqCst) && !on_spare_thread() && call.op == CallOp::Write {
+            hook.pass();
+        }
+        Ok(())
+    });
+    let options = Options { idle_ms: 60_000, ..small() };
+    let wal = Wal::create_in(env(hooked, Threads::Spawned), &options).unwrap();
+    let ticket = wal.append(&record(1, 10), Class::Lazy).unwrap();
+    arm.store(true, Ordering::SeqCst);
+    let waits = std::thread::spawn(move || ticket.wait());
+    gate.wait_for_one();
+    let (dropped, returned) = mpsc::channel();
+    std::thread::spawn(move || {
+        drop(wal);
+        dropped.send(()).unwrap();
+    });
+    let early = returned.recv_timeout(std::time::Duration::from_millis(50));
+    assert!(early.is_err(), "dropped while a write of the log may still land");
+    gate.open();
+    returned.recv().unwrap();
+    Wal::open_in(stepped(&disk), &options).expect("the directory is free");
+    let _ = waits.join().unwrap();
 }
 
 #[test]

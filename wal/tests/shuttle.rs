@@ -13,7 +13,7 @@ mod watched;
 use parking_lot::Mutex as Plain;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Clock, Mode};
-use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Threads, Ticket, Wal};
+use seawall_wal::{Batch, Bell, Class, Env, Error, Lsn, Notify, Options, Threads, Ticket, Wal};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::mpsc;
@@ -401,6 +401,79 @@ fn a_callback_drops_the_log() {
         drop(model);
         assert_eq!(dones.recv(), Ok(()));
         assert!(dones.recv().is_err(), "one answer");
+    });
+}
+
+/// As many callbacks as are allowed: appends wait until some have run, and one that a callback makes does not.
+#[test]
+fn appends_wait_for_room_among_callbacks() {
+    explore(1500, || {
+        // At most three are outstanding, so that a callback is never refused.
+        let model = Model::with(Threads::Spawned, &Options { answers_max: 2, ..options() });
+        threads(&model, 3, |model, i| {
+            let (done, dones) = mpsc::channel();
+            for _ in 0..2 {
+                let class = if chance() { Class::Sync } else { Class::Lazy };
+                let ticket = model.append(100, class).expect("the log goes on");
+                match i {
+                    0 => model.wait(&ticket),
+                    _ => model.call(ticket, done.clone()),
+                }
+            }
+            if i == 2 {
+                let inside = Arc::clone(model);
+                let ticket = model.append(100, Class::Sync).expect("the log goes on");
+                model.told.lock().push(Answer { lsn: ticket.lsn(), result: Ok(ticket.lsn()) });
+                ticket.on_durable(move |result| {
+                    result.expect("the log goes on");
+                    let ticket = inside.append(100, Class::Lazy).expect("a callback does not wait");
+                    inside.block_on(ticket);
+                    drop(inside);
+                    let _ = done.send(());
+                });
+            } else {
+                drop(done);
+            }
+            while dones.recv().is_ok() {}
+        });
+        model.finish(8);
+    });
+}
+
+/// Callbacks, wakers and notices are left while the write completes, and while the log is closed or dropped.
+#[test]
+fn registering_races_with_completion_and_with_the_end() {
+    explore(2000, || {
+        let threads = if chance() { Threads::Spawned } else { Threads::Stepped };
+        let answers_max = if chance() { 1 } else { 8 };
+        let model = Model::with(threads, &Options { answers_max, ..options() });
+        let append = || model.append(100, if chance() { Class::Sync } else { Class::Lazy }).expect("open");
+        let (waited, called, polled, told) = (append(), append(), append(), append());
+        let wal = Arc::into_inner(model).expect("nobody else").wal;
+        let (done, dones) = mpsc::channel();
+        let waiting = thread::spawn(move || drop(waited.wait()));
+        let calling = thread::spawn(move || called.on_durable(move |_| done.send(()).expect("a listener")));
+        let polling = thread::spawn(move || {
+            let (mut polled, waker) = (Box::pin(polled), std::task::Waker::noop());
+            let mut context = std::task::Context::from_waker(waker);
+            let _ = std::future::Future::poll(polled.as_mut(), &mut context);
+            let _ = std::future::Future::poll(polled.as_mut(), &mut context);
+        });
+        let noticing = thread::spawn(move || {
+            let bell = Arc::new(Bell::new());
+            let rung = bell.rung();
+            told.notify(Notify::Bell(Arc::clone(&bell)));
+            bell.wait(rung, None);
+            assert!(bell.rung() == rung + 1 && told.outcome().is_some());
+        });
+        if chance() {
+            wal.close().expect("a sound disk");
+        } else {
+            drop(wal);
+        }
+        assert_eq!(dones.recv(), Ok(()));
+        assert!(dones.recv().is_err(), "one answer");
+        [waiting, calling, polling, noticing].map(|t| t.join().expect("no panic"));
     });
 }
 

@@ -12,10 +12,11 @@ use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
-use seawall_wal::{Env, OpenMode, Threads, Ticket, Wal};
+use seawall_wal::mutant::mutant;
+use seawall_wal::{Env, Lsn, OpenMode, Threads, Ticket, Wal};
 
 use crate::cache::{CacheStats, Tail};
 use crate::compact::{self, RestateStats, Sweep};
@@ -265,7 +266,10 @@ impl Engine {
     }
 
     /// Writes `batch` as one record: readable when this returns, durable when the ticket says (INV-1,
-    /// INV-2). Waits only for other batches of the same groups, and for room in the log's queue.
+    /// INV-2). Waits only for other batches of the same groups, for room in the log's queue, and while too many
+    /// callbacks are outstanding ([`seawall_wal::Options::answers_max`]).
+    ///
+    /// May be called inside of a callback ([`Ticket::on_durable`]), where it does not wait for other callbacks.
     ///
     /// On success the batch is left empty, its buffers kept; on an error it is unchanged.
     ///
@@ -274,7 +278,7 @@ impl Engine {
     /// [`Error::BatchTooLarge`], [`Error::Closed`]: nothing was written and nothing changed. Or the log's.
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
-        let wal = core.wal()?;
+        let wal = core.wal_with_room()?;
         let ticket = core.write(&wal, batch, Wait::Yes)?;
         core.sealer.gather();
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
@@ -308,6 +312,45 @@ impl Engine {
             Err(Error::Log(seawall_wal::Error::WouldWait)) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Blocks until the record at `lsn` ([`Ticket::lsn`]) is durable, or `timeout` is over; returns the end of the
+    /// durable prefix: every record that begins below it is durable (INV-2). With this one call a thread takes all
+    /// its completions, without callbacks and without another thread that hands them over. A thread that finds the disk
+    /// free writes itself, also if the record is lazy; such a write is not cut short by the timeout.
+    ///
+    /// ```
+    /// use seawall::{Engine, EntryRef, Error, WriteBatch};
+    /// use std::{collections::VecDeque, time::Duration};
+    ///
+    /// /// Appends `count` entries to `group` with up to 32 in flight; `done` hears of each when it is durable, in order.
+    /// fn load(engine: &Engine, group: u64, count: u64, mut done: impl FnMut(u64)) -> Result<(), Error> {
+    ///     let (mut batch, mut in_flight, mut next) = (WriteBatch::new(), VecDeque::new(), 1);
+    ///     while next <= count || !in_flight.is_empty() {
+    ///         while next <= count && in_flight.len() < 32 {
+    ///             batch.append(group, &[EntryRef { index: next, term: 1, payload: b"x" }]);
+    ///             in_flight.push_back((engine.write(&mut batch)?.lsn(), next));
+    ///             next += 1;
+    ///         }
+    ///         let durable = engine.wait_past(in_flight[0].0, Duration::MAX)?;
+    ///         while in_flight.front().is_some_and(|(lsn, _)| *lsn < durable) {
+    ///             in_flight.pop_front().into_iter().for_each(|(_, index)| done(index));
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let engine = Engine::create(dir.path().join("log"), &seawall::Options::default()).unwrap();
+    /// # let mut seen = Vec::new();
+    /// # load(&engine, 7, 100, |index| seen.push(index)).unwrap();
+    /// # assert!(seen.into_iter().eq(1..=100));
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Closed`]; or the log's error, if the log stopped before the record was durable or nothing was
+    /// written at `lsn`.
+    pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
+        Ok(self.0.wal()?.wait_past(lsn, timeout)?)
     }
 
     /// Bytes of payload that a batch of one entry, with a hard state beside it, has room for.
@@ -366,6 +409,21 @@ impl Core {
     fn wal(&self) -> Result<MappedRwLockReadGuard<'_, Wal>> {
         // Recursive, because a caller's closure may call in again while another thread waits to close.
         RwLockReadGuard::try_map(self.wal.read_recursive(), Option::as_ref).map_err(|_| Error::Closed)
+    }
+
+    /// As [`Core::wal`], once callbacks have room for one more. Nothing is held while it waits for that: a callback may
+    /// want the locks of a write, or close the engine.
+    fn wal_with_room(&self) -> Result<MappedRwLockReadGuard<'_, Wal>> {
+        loop {
+            let wal = self.wal()?;
+            match wal.answers_full()?.filter(|_| !mutant("room_awaited_under_locks")) {
+                None => return Ok(wal),
+                Some(full) => {
+                    drop(wal);
+                    full.wait();
+                }
+            }
+        }
     }
 
     fn advance(&self, wal: &Wal) -> Result<()> {

@@ -38,7 +38,8 @@ pub(crate) fn apply(
     Ok(())
 }
 
-/// How a record comes into the log: [`Wal::append`], or [`Wal::append_now`] for who must not wait.
+/// How a record comes into the log: [`Wal::append_admitted`], or [`Wal::append_now`] for callers that must not wait.
+/// Never [`Wal::append`]: it may wait for callbacks, and those may want the groups that the caller has locked.
 pub(crate) type Append = fn(&Wal, &Batch, Class) -> std::result::Result<Ticket, seawall_wal::Error>;
 
 /// Enqueues a validated record and makes it visible to readers; its groups stay locked meanwhile.

@@ -43,7 +43,8 @@ pub(crate) fn write(
     let packed = batch.pack(packer);
     let ids = batch.groups();
     let (locked, append): (_, Append) = match wait {
-        Wait::Yes => (groups.lock(&ids), Wal::append),
+        Wait::Yes if mutant("room_awaited_under_locks") => (groups.lock(&ids), Wal::append),
+        Wait::Yes => (groups.lock(&ids), Wal::append_admitted),
         Wait::No => (groups.lock_now(ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::append_now),
     };
     let ops = packed.as_ref().map_or(batch.ops(), |packed| &packed.ops);

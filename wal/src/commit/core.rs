@@ -6,6 +6,7 @@
 //! after the first failed operation nothing is issued or acknowledged (INV-7). Fails with the error
 //! that latched it.
 
+use super::held::Held;
 use super::pace::Pace;
 use super::waiters::Waiters;
 use crate::disk::{Clock, DiskLock};
@@ -39,6 +40,10 @@ pub(crate) struct Limits {
     pub(crate) patience_ns: u64,
     /// Whether a completed write is durable (direct), or needs a sync.
     pub(crate) durable_writes: bool,
+    /// Callbacks and wakers from which on appends wait.
+    pub(crate) answers_max: u32,
+    /// Whether the log has threads.
+    pub(crate) spawned: bool,
 }
 
 /// Why a record could not be enqueued now.
@@ -97,7 +102,7 @@ pub(crate) struct Core {
     pub(super) first_live: u32,
     pub(super) first_live_durable: u32,
     pub(super) failure: Option<Error>,
-    pub(super) lock: Option<Arc<dyn DiskLock>>,
+    pub(super) lock: Option<Arc<Held>>,
     pub(super) sealer: Option<Box<dyn Sealer>>,
     pub(crate) waiters: Waiters,
     pub(super) pool: Pool,
@@ -164,7 +169,7 @@ impl Core {
             first_live: start.first_live,
             first_live_durable: if start.watermark.is_zero() { 0 } else { start.first_live },
             failure: None,
-            lock: start.lock,
+            lock: Some(Arc::new(Held::new(start.lock))),
             sealer: None,
             waiters: Waiters::default(),
             pool: Pool::default(),
@@ -216,6 +221,15 @@ impl Core {
         }
         let last = self.filling.as_ref().or(self.queued.back()).or(self.flight.groups().last());
         last.map_or((Lsn::ZERO, 0), |g| (g.lsn(), g.ordinal))
+    }
+
+    /// Wants the group that holds `lsn`, which is not durable: its ordinal. `None` if nothing was appended there.
+    pub(crate) fn want_at(&mut self, lsn: Lsn) -> Option<u64> {
+        let end = |g: &Group| Lsn::new(g.segment.sequence, g.end());
+        let groups = self.flight.groups().chain(self.queued.iter()).chain(self.filling.iter());
+        let ordinal = groups.into_iter().find(|g| end(g) > lsn).map(|g| g.ordinal)?;
+        self.want(ordinal);
+        Some(ordinal)
     }
 
     /// Wants group `ordinal`, if it is still being filled.

@@ -8,6 +8,7 @@
 use super::core::Blocked;
 use super::driver::Rail;
 use super::log::Log;
+use crate::mutant::mutant;
 use std::time::Duration;
 
 /// How often the flusher looks while records come in: the longest that a ticket nobody waits for waits.
@@ -19,6 +20,8 @@ pub(crate) struct Patrol {
     group: Option<u64>,
     records: u64,
     quiet_since_ns: u64,
+    /// The group of lazy records being filled, and when it was first seen.
+    lazy: Option<(u64, u64)>,
 }
 
 /// What the flusher should do next.
@@ -45,6 +48,18 @@ impl Log {
             patrol.records = core.stats.records;
             patrol.quiet_since_ns = now_ns;
         }
+        // By its age, not by the time since the last record: a record a moment would put it off for ever.
+        let lazy = core.lazy_group();
+        if patrol.lazy.map(|(group, _)| group) != lazy {
+            patrol.lazy = lazy.map(|group| (group, now_ns));
+        }
+        let by_quiet = mutant("lazy_records_wait_for_quiet");
+        let since_ns =
+            patrol.lazy.map(|(_, since_ns)| if by_quiet { patrol.quiet_since_ns } else { since_ns });
+        if since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) >= idle_ns) {
+            core.want_all();
+            patrol.group = core.next_wanted();
+        }
         if let Some(group) = core.next_wanted() {
             let seen_before = patrol.group == Some(group);
             patrol.group = Some(group);
@@ -60,14 +75,6 @@ impl Log {
             return Next::Wait;
         }
         let idle = now_ns.saturating_sub(patrol.quiet_since_ns) >= idle_ns;
-        if core.only_lazy() {
-            if idle {
-                core.want_all();
-                patrol.group = core.next_wanted();
-                return Next::Again;
-            }
-            return Next::Wait;
-        }
         if core.has_work() || !idle {
             return Next::Wait;
         }

@@ -1,7 +1,8 @@
 //! One operation on the disk: handed out by the state machine, carried out without its lock, reported
 //! back. It owns all it needs, and keeps the directory locked until it has ended.
 
-use crate::disk::{AlignedBuf, DiskFile, DiskLock, RingOp, write_all_at};
+use super::held::Held;
+use crate::disk::{AlignedBuf, DiskFile, RingOp, write_all_at};
 use crate::mutant::mutant;
 use std::io;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub(crate) struct Io {
     /// It is the driver's.
     pub(super) driven: bool,
     /// Keeps the directory locked until the operation has ended, whatever becomes of the log.
-    pub(super) _lock: Option<Arc<dyn DiskLock>>,
+    pub(super) _lock: Option<Arc<Held>>,
 }
 
 /// What it does.

@@ -4,8 +4,9 @@
 //! after the first failed operation nothing is issued or acknowledged (INV-7).
 
 use super::core::{Core, Driven, Driver};
+use super::held::Freed;
 use super::io::{Io, Op};
-use super::waiters::Waiter;
+use super::waiters::Due;
 use crate::error::Error;
 use crate::mutant::mutant;
 use crate::queue::Group;
@@ -32,8 +33,8 @@ pub(crate) struct Wake {
     pub(crate) durable: std::ops::Range<u64>,
     /// The new end of the durable prefix, if it moved.
     pub(crate) watermark: Option<Lsn>,
-    /// Waiters to answer, in log order.
-    pub(crate) answers: Vec<(Waiter, Result<Lsn, Error>)>,
+    /// Whom to tell, in log order.
+    pub(crate) due: Due,
     /// The log latched just now.
     pub(crate) latched: bool,
 }
@@ -134,7 +135,10 @@ impl Core {
                 self.watermark = next.lsn();
             }
             wake.watermark = Some(end);
-            self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
+            // Before callbacks run: one that appends must not wait for itself.
+            if self.waiters.is_empty() || !mutant("bytes_freed_after_the_call") {
+                self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
+            }
             if group.first_live > self.first_live_durable {
                 self.first_live_durable = group.first_live;
                 self.shelf.release_below(group.first_live);
@@ -142,7 +146,7 @@ impl Core {
             self.pool.put(group.into_buffer());
         }
         if let Some(end) = wake.watermark {
-            wake.answers = self.waiters.take_below(end);
+            wake.due = self.waiters.take_below(end);
         }
     }
 
@@ -165,16 +169,17 @@ impl Core {
                 Error::Closed | Error::ReadOnly => cause,
                 cause => Error::Latched { cause: Arc::new(cause) },
             };
-            wake.answers = self.waiters.take_all(&cause);
+            wake.due = self.waiters.take_all(&cause);
             wake.latched = true;
             self.failure = Some(cause);
         }
         wake
     }
 
-    /// Gives up the directory; operations under way hold it until they end.
-    pub(crate) fn unlock(&mut self) {
-        self.lock = None;
+    /// Gives up the directory; operations under way hold it until they end. Says when they have, unless it was
+    /// given up before.
+    pub(crate) fn unlock(&mut self) -> Option<Arc<Freed>> {
+        self.lock.take().map(|lock| lock.freed())
     }
 
     /// Whether a group may be written now: one that is closed, or being filled and wanted. While another
@@ -282,9 +287,9 @@ impl Core {
         self.queued.front().or(self.filling.as_ref()).map(|g| g.ordinal)
     }
 
-    /// Whether all that is not durable is a group of lazy records being filled.
-    pub(crate) fn only_lazy(&self) -> bool {
-        self.flight.len() == 0 && self.queued.is_empty() && self.filling.as_ref().is_some_and(|g| !g.wanted)
+    /// Ordinal of the group being filled, if it holds lazy records only, and nobody waits for them.
+    pub(crate) fn lazy_group(&self) -> Option<u64> {
+        self.filling.as_ref().filter(|g| !g.wanted).map(|g| g.ordinal)
     }
 
     /// Whether the flusher has to be called; it is, afterwards.

@@ -4,53 +4,31 @@
 //! waits is woken when what it waits for is durable, or the log has failed.
 
 use super::core::{Blocked, Core, Placed};
+use super::delivery::Delivery;
 use super::io::Io;
 use super::issue::Wake;
 use super::patience::Patience;
-use super::waiters::Waiter;
+use super::waiters::{Callback, Notify, User, Waiter};
+use super::word::{ALL, Word};
 use crate::disk::{Clock, RingWaker};
 use crate::error::Error;
 use crate::frame::Batch;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Futex, Mutex, MutexGuard};
+use crate::mutant::mutant;
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard};
 use crate::types::{Class, Lsn};
-use std::collections::VecDeque;
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
-use std::time::Duration;
 
 /// Futex words that groups share by ordinal: enough that waiters of neighbouring groups never do.
 const WORDS: usize = 64;
 
-/// As many sleepers as there can be; the kernel takes the count as signed.
-const ALL: u32 = i32::MAX.cast_unsigned();
-
-/// A word that threads sleep on: it changes when they should look again.
-#[derive(Debug, Default)]
-pub(super) struct Word {
-    pub(super) futex: Futex,
-    pub(super) sleepers: AtomicU32,
-}
-
-impl Word {
-    pub(super) fn seen(&self) -> u32 {
-        self.futex.seen()
-    }
-
-    /// Sleeps unless the word changed since `seen`; may wake for no reason.
-    pub(super) fn sleep(&self, seen: u32, timeout: Option<Duration>) {
-        self.sleepers.fetch_add(1, Ordering::SeqCst);
-        self.futex.wait(seen, timeout);
-        self.sleepers.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// Wakes up to `count` sleepers; says whether there were any.
-    fn wake(&self, count: u32) -> bool {
-        self.futex.change();
-        self.sleepers.load(Ordering::SeqCst) > 0 && self.futex.wake(count)
-    }
+/// What a poll comes to.
+pub(super) enum Polled {
+    Ready(Result<Lsn, Error>),
+    /// The waker was left; this names it.
+    Pending(u64),
 }
 
 /// Who goes on when an operation has ended.
@@ -60,13 +38,6 @@ enum Successor {
     Driver,
     /// A waiter of one of these groups, the first of which is to be written.
     Waiters(Range<u64>),
-}
-
-/// Answers on their way, delivered in log order by one thread at a time.
-#[derive(Debug, Default)]
-struct Outbox {
-    answers: VecDeque<(Waiter, Result<Lsn, Error>)>,
-    delivering: bool,
 }
 
 /// One open log's write side, shared by all of its threads.
@@ -86,7 +57,9 @@ pub(crate) struct Log {
     /// The flusher waits in its ring, where its word does not reach it.
     pub(super) in_ring: AtomicBool,
     pub(super) ring_waker: OnceLock<Arc<dyn RingWaker>>,
-    outbox: Mutex<Outbox>,
+    /// The core has a failure.
+    stopped: AtomicBool,
+    pub(super) delivery: Delivery,
 }
 
 /// Stops the log if it is dropped by a panic: the sealer is a caller's code that runs under the lock, and
@@ -109,6 +82,7 @@ impl Drop for StopOnPanic<'_> {
 impl Log {
     pub(crate) fn new(core: Core) -> Log {
         let durable = AtomicU64::new(core.watermark().as_u64());
+        let delivery = Delivery::new(core.limits.answers_max, core.limits.spawned);
         Log {
             patience: Patience::default(),
             clock: Arc::clone(&core.clock),
@@ -120,7 +94,8 @@ impl Log {
             flusher: Word::default(),
             in_ring: AtomicBool::new(false),
             ring_waker: OnceLock::new(),
-            outbox: Mutex::default(),
+            stopped: AtomicBool::new(false),
+            delivery,
         }
     }
 
@@ -137,6 +112,21 @@ impl Log {
     /// The segment that the next record goes to, at the earliest: it may have gone on since.
     pub(crate) fn active_segment(&self) -> u32 {
         self.active.load(Ordering::Acquire)
+    }
+
+    /// What became of the record at `lsn`; `None` while that is open.
+    pub(super) fn outcome(&self, lsn: Lsn) -> Option<Result<Lsn, Error>> {
+        if self.durable() > lsn {
+            return Some(Ok(lsn));
+        }
+        if !self.stopped.load(Ordering::Acquire) {
+            return None;
+        }
+        Self::decided(&self.core(), lsn)
+    }
+
+    fn decided(core: &Core, lsn: Lsn) -> Option<Result<Lsn, Error>> {
+        if core.watermark() > lsn { Some(Ok(lsn)) } else { core.failure().map(|f| Err(f.clone())) }
     }
 
     /// Enqueues one record; `Blocked` if it has to wait.
@@ -187,12 +177,16 @@ impl Log {
         if let Some(end) = wake.watermark {
             self.durable.store(end.as_u64(), Ordering::Release);
         }
-        let deliver = !wake.answers.is_empty();
+        let deliver = !wake.due.answers.is_empty();
         if deliver {
             // Under the core's lock, so that answers stand in log order.
-            self.outbox.lock().answers.extend(wake.answers);
+            self.delivery.push(wake.due.answers);
         }
         let stopped = if wake.latched { core.failure().map(|f| (core.shelf(), f.clone())) } else { None };
+        if stopped.is_some() {
+            self.stopped.store(true, Ordering::Release);
+            self.delivery.stop();
+        }
         drop(core);
         if let Some((shelf, failure)) = stopped {
             if !matches!(failure, Error::Closed | Error::ReadOnly) {
@@ -213,8 +207,9 @@ impl Log {
         for group in wake.durable {
             self.word(group).wake(ALL);
         }
+        wake.due.notices.iter().for_each(Notify::deliver);
         if deliver {
-            self.deliver();
+            self.delivery.deliver();
         }
     }
 
@@ -224,60 +219,77 @@ impl Log {
         groups.take(WORDS).any(|group| self.word(group).wake(1))
     }
 
-    /// Empties the outbox, unless another thread is at it.
-    fn deliver(&self) {
-        let mut outbox = self.outbox.lock();
-        if outbox.delivering {
-            return;
+    /// Has `call` called when `lsn` is durable, or at once; gives it back if there is no thread to call it.
+    pub(super) fn register(self: &Arc<Log>, lsn: Lsn, call: Callback) -> Option<Callback> {
+        if !self.delivery.reserve(self) {
+            return Some(call);
         }
-        outbox.delivering = true;
-        while let Some((waiter, result)) = outbox.answers.pop_front() {
-            drop(outbox);
-            // A panic in a caller's code must not keep the others from being answered.
-            let _ = catch_unwind(AssertUnwindSafe(|| match waiter {
-                Waiter::Task(waker) => waker.wake(),
-                Waiter::Call(call) => call(result),
-            }));
-            outbox = self.outbox.lock();
-        }
-        outbox.delivering = false;
-    }
-
-    /// Leaves `waiter` to be told about `lsn`; at once if there is nothing to wait for.
-    pub(super) fn register(&self, lsn: Lsn, waiter: Waiter) {
+        let call = if mutant("bytes_freed_after_the_call") { self.freeing(call) } else { call };
         let mut core = self.core.lock();
-        let ready =
-            if core.watermark() > lsn { Some(Ok(lsn)) } else { core.failure().map(|f| Err(f.clone())) };
-        match ready {
+        match Self::decided(&core, lsn) {
             Some(result) => {
                 // Behind answers that are on their way, so that the order holds.
-                self.outbox.lock().answers.push_back((waiter, result));
+                self.delivery.push([(User::Call(call), result)]);
                 drop(core);
-                self.deliver();
+                self.delivery.deliver();
             }
             None => {
-                core.waiters.add(lsn, waiter);
+                core.waiters.add(lsn, Waiter::User(User::Call(call)));
                 self.hurry(core);
             }
         }
+        None
     }
 
-    /// `Ok(None)` if `lsn` is durable, else leaves `waker` and returns its key.
-    pub(super) fn poll(&self, lsn: Lsn, waker: &Waker) -> Result<Option<u64>, Error> {
+    fn freeing(self: &Arc<Log>, call: Callback) -> Callback {
+        let log = Arc::clone(self);
+        Box::new(move |result| {
+            call(result);
+            log.core().queued_bytes = 0;
+        })
+    }
+
+    /// Has `notify` delivered when `lsn` is durable, or at once.
+    pub(super) fn notify(&self, lsn: Lsn, notify: Notify) {
         let mut core = self.core.lock();
-        if core.watermark() > lsn {
-            return Ok(None);
+        if Self::decided(&core, lsn).is_some() {
+            drop(core);
+            return notify.deliver();
         }
-        if let Some(failure) = core.failure() {
-            return Err(failure.clone());
-        }
-        let key = core.waiters.add(lsn, Waiter::Task(waker.clone()));
+        core.waiters.add(lsn, Waiter::Notify(notify));
         self.hurry(core);
-        Ok(Some(key))
+    }
+
+    /// What became of the record at `lsn`; or `None`, and `waker` is called when that is known.
+    pub(super) fn poll(self: &Arc<Log>, lsn: Lsn, group: u64, waker: &Waker) -> Polled {
+        if let Some(result) = self.outcome(lsn) {
+            return Polled::Ready(result);
+        }
+        // In a callback nobody else would call the waker, and without a thread neither.
+        let in_call = self.delivery.in_call() && !mutant("future_polled_in_a_callback_waits_for_its_waker");
+        if in_call || !self.delivery.reserve(self) {
+            self.want(group);
+            return Polled::Ready(self.wait(lsn, group, None).map(|()| lsn));
+        }
+        // Before the lock is taken: it is code of the caller.
+        let waker = waker.clone();
+        let mut core = self.core.lock();
+        if let Some(result) = Self::decided(&core, lsn) {
+            drop(core);
+            self.delivery.release();
+            return Polled::Ready(result);
+        }
+        let key = core.waiters.add(lsn, Waiter::User(User::Task(waker)));
+        self.hurry(core);
+        Polled::Pending(key)
     }
 
     pub(super) fn forget(&self, lsn: Lsn, key: u64) {
         let waiter = self.core.lock().waiters.remove(lsn, key);
+        // Else it was called, or is about to be.
+        if waiter.is_some() {
+            self.delivery.release();
+        }
         // Outside of the lock: a waker may own anything, such as another ticket.
         drop(waiter);
     }
@@ -306,6 +318,27 @@ impl Log {
         if call {
             self.rouse();
         }
+    }
+
+    /// Whether [`Log::answers_full`] may say so: a look without a lock.
+    #[inline]
+    pub(crate) fn answers_closed(&self) -> bool {
+        self.delivery.closed()
+    }
+
+    /// Whether an append has to wait for room among callbacks and wakers.
+    pub(crate) fn answers_full(&self) -> Result<bool, Error> {
+        self.delivery.full()
+    }
+
+    /// Callbacks and wakers registered whose call has not ended.
+    pub(crate) fn answers(&self) -> usize {
+        self.delivery.count()
+    }
+
+    /// The log is stopped, and its last handle goes: its thread for callbacks ends when it has called those left.
+    pub(crate) fn end_delivery(&self) {
+        self.delivery.end();
     }
 
     /// Says that segments below `segment` are not live; the flusher sees to it that a group carries it.

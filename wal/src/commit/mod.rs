@@ -3,14 +3,16 @@
 //! `Log::append` enqueues, `Log::wait` and the flusher issue groups, `Log::run` carries out one
 //! operation and tells everyone. A thread that waits and finds the disk free leads: it writes the group
 //! itself, at once. When more is due at its end the log's own thread goes on (`driver`), or, with a crowd
-//! waiting, one of its waiters, woken first, so that the disk is not idle while others wake up. Lock order:
-//! core, then shelf or outbox; no lock is held during I/O or callbacks. The first failure
-//! answers every waiter and stops the log (INV-7).
+//! waiting, one of its waiters, woken first, so that the disk is not idle while others wake up. Callbacks and wakers
+//! are called by a thread of their own (`delivery`). Lock order: core, then shelf or outbox; no lock is held during
+//! I/O or callbacks. The first failure answers every waiter and stops the log (INV-7).
 
 mod append;
 mod core;
+mod delivery;
 mod driver;
 mod flusher;
+mod held;
 mod io;
 mod issue;
 mod log;
@@ -19,6 +21,7 @@ mod patience;
 mod ticket;
 mod waiters;
 mod waiting;
+mod word;
 
 pub(crate) use self::core::{Blocked, Core, Driver, Limits, Placed, Start};
 pub(crate) use driver::Rail;
@@ -28,3 +31,5 @@ pub(crate) use flusher::{Next, Patrol};
 pub(crate) use io::Io;
 pub(crate) use log::Log;
 pub use ticket::Ticket;
+pub use waiters::Notify;
+pub use word::Bell;

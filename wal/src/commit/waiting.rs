@@ -2,11 +2,13 @@
 //! all; the others let it run for a while, and then sleep ([`Patience`](super::patience::Patience)).
 
 use super::core::Core;
-use super::log::{Log, Word};
+use super::log::Log;
+use super::word::Word;
 use crate::error::Error;
 use crate::sync::MutexGuard;
 use crate::types::Lsn;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Yields that bring no record until a group is written without waiting for more.
 const YIELDS_IN_VAIN: u32 = 2;
@@ -19,16 +21,21 @@ impl Log {
         self.note_and_unlock(core);
     }
 
-    /// Blocks until the record at `lsn` in group `group` is durable.
-    pub(crate) fn wait(&self, lsn: Lsn, group: u64) -> Result<(), Error> {
+    /// Blocks until the record at `lsn` in group `group` is durable, or until `deadline_ns` on the log's clock.
+    pub(crate) fn wait(&self, lsn: Lsn, group: u64, deadline_ns: Option<u64>) -> Result<(), Error> {
         let word = self.word(group);
         loop {
             let seen = word.seen();
             if self.durable() > lsn {
                 return Ok(());
             }
+            let timeout = match deadline_ns.map(|deadline_ns| deadline_ns.saturating_sub(self.clock.now_ns()))
+            {
+                Some(0) => return Ok(()),
+                rest_ns => rest_ns.map(Duration::from_nanos),
+            };
             if !self.issuable.load(Ordering::SeqCst) {
-                self.pause(word, seen);
+                self.pause(word, seen, timeout);
                 continue;
             }
             let mut core = self.gathered();
@@ -42,16 +49,41 @@ impl Log {
             self.note_and_unlock(core);
             match io {
                 Some(io) => self.run(io),
-                None => self.pause(word, seen),
+                None => self.pause(word, seen, timeout),
             }
         }
     }
 
+    /// Blocks until the record at `lsn` is durable, or `timeout` is over; returns the durable end.
+    pub(crate) fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn, Error> {
+        let durable = self.durable();
+        if durable > lsn {
+            return Ok(durable);
+        }
+        let mut core = self.core.lock();
+        if core.watermark() > lsn {
+            return Ok(core.watermark());
+        }
+        if let Some(failure) = core.failure() {
+            return Err(failure.clone());
+        }
+        if timeout.is_zero() {
+            return Ok(core.watermark());
+        }
+        let group = core.want_at(lsn).ok_or(Error::NotInLog { lsn })?;
+        self.note_and_unlock(core);
+        // One that is too far away to be told from never is never.
+        let timeout_ns = u64::try_from(timeout.as_nanos()).ok();
+        let deadline_ns = timeout_ns.and_then(|timeout_ns| self.clock.now_ns().checked_add(timeout_ns));
+        self.wait(lsn, group, deadline_ns)?;
+        Ok(self.durable())
+    }
+
     /// Waits for `word` to change since `seen`, or for something to lead.
-    fn pause(&self, word: &Word, seen: u32) {
+    fn pause(&self, word: &Word, seen: u32, timeout: Option<Duration>) {
         let look = || word.seen() != seen || self.issuable.load(Ordering::SeqCst);
         if !self.patience.wait(&*self.clock, look) {
-            word.sleep(seen, None);
+            word.sleep(seen, timeout);
         }
     }
 
@@ -88,7 +120,7 @@ impl Log {
             last
         };
         if !lsn.is_zero() {
-            self.wait(lsn, group)?;
+            self.wait(lsn, group, None)?;
         }
         Ok(self.durable())
     }
@@ -113,6 +145,17 @@ impl Log {
         match retry {
             Some(io) => self.run(io),
             None => word.sleep(seen, None),
+        }
+    }
+
+    /// Blocks until callbacks and wakers have room for one more, or the log has stopped.
+    pub(crate) fn wait_for_answers(&self) {
+        while let Some(registered) = self.delivery.waits_for_room() {
+            // What is not durable is not answered, and lazy records have no other writer while appends wait.
+            if self.flush().is_err() {
+                return;
+            }
+            self.delivery.wait_for_room(registered);
         }
     }
 }

@@ -150,6 +150,8 @@ impl Wal {
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: options.in_flight as usize,
             patience_ns: u64::from(options.patience_us) * 1000,
+            answers_max: options.answers_max,
+            spawned: env.threads == Threads::Spawned,
             durable_writes: env.disk.mode() == Mode::Direct,
         };
         let core = Core::new(

@@ -5,7 +5,7 @@ use super::{Wal, locked, table};
 use crate::commit::{Core, Limits, Log, Start};
 use crate::directory::{LOCK, failed};
 use crate::disk::{DiskLock, Mode};
-use crate::env::Env;
+use crate::env::{Env, Threads};
 use crate::error::Error;
 use crate::mutant::mutant;
 use crate::options::Options;
@@ -53,6 +53,8 @@ impl Wal {
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: 1,
             patience_ns: 0,
+            answers_max: options.answers_max,
+            spawned: env.threads == Threads::Spawned,
             durable_writes: disk.mode() == Mode::Direct,
         };
         let start = Start {

@@ -1,0 +1,49 @@
+//! The directory's lock as the log and its operations under way share it. Whoever closes the log waits until the
+//! last of them has ended, so that the directory is free when closing returns.
+
+use crate::disk::DiskLock;
+use crate::sync::{Condvar, Mutex};
+use std::sync::Arc;
+
+/// A share of the lock is an `Arc` of this.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// `None` for a log that is only read and has none.
+    lock: Option<Arc<dyn DiskLock>>,
+    freed: Arc<Freed>,
+}
+
+/// Says when the lock is given up.
+#[derive(Debug, Default)]
+pub(crate) struct Freed {
+    done: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Held {
+    pub(super) fn new(lock: Option<Arc<dyn DiskLock>>) -> Held {
+        Held { lock, freed: Arc::default() }
+    }
+
+    pub(super) fn freed(&self) -> Arc<Freed> {
+        Arc::clone(&self.freed)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.lock = None;
+        *self.freed.done.lock() = true;
+        self.freed.changed.notify_all();
+    }
+}
+
+impl Freed {
+    /// Blocks until the lock is given up.
+    pub(crate) fn wait(&self) {
+        let mut done = self.done.lock();
+        while !*done {
+            self.changed.wait(&mut done);
+        }
+    }
+}
