@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, raft};
+use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, Wake, raft};
 use seawall::snapshots::snap::{self, Catalog, Offer, SnapshotReader};
 use seawall::snapshots::{Dump, SnapshotOptions, Snapshots};
 use seawall::{ConfState, Engine, Group, Options};
@@ -140,7 +140,7 @@ pub(crate) fn run(
         store.bootstrap(&ConfState { voters: vec![1, 2, 3], ..ConfState::default() })?;
     }
     let own = Arc::clone(net);
-    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || _ = own.send(at, Event::Wake));
+    let wake = Wake::Call(Arc::new(move || _ = own.send(at, Event::Wake)));
     let (numbers, digest) = (0, 0);
     let (net, restored, fetching) = (Arc::clone(net), Vec::new(), Vec::new());
     let mut host = Node { at, net, numbers, digest, snapshots: None, restored, fetching };

@@ -19,8 +19,9 @@ use crate::raft_rs::signal::Signal;
 #[derive(Debug)]
 struct Flying {
     number: u64,
-    /// The last Ready, up to this one, whose write has to be durable.
-    rests_on: u64,
+    /// The promise of its write, if that has to be durable before `kept` may leave. Without one the Ready rests on
+    /// the last one before it that has one.
+    ticket: Option<Ticket>,
     kept: Vec<Message>,
 }
 
@@ -28,8 +29,6 @@ struct Flying {
 #[derive(Default)]
 pub(super) struct Flight {
     queue: VecDeque<Flying>,
-    /// The last Ready with an urgent write.
-    urgent: u64,
     signal: Arc<Signal>,
 }
 
@@ -40,13 +39,12 @@ impl Flight {
 
     /// Ready `number` was written; `ticket` is there if it has to be durable before `kept` may leave.
     pub(super) fn depart(&mut self, number: u64, ticket: Option<Ticket>, kept: Vec<Message>) {
-        if let Some(ticket) = ticket {
-            self.urgent = number;
-            let signal = Arc::clone(&self.signal);
-            ticket.on_durable(move |result| signal.written(number, result));
+        if let Some(ticket) = &ticket {
+            self.signal.expect(ticket);
         }
-        let nothing = self.urgent < number && mutant("ready_without_a_write_overtakes");
-        self.queue.push_back(Flying { number, rests_on: if nothing { 0 } else { self.urgent }, kept });
+        let overtakes = ticket.is_none() && mutant("ready_without_a_write_overtakes");
+        let ready = Flying { number, ticket, kept };
+        if overtakes { self.queue.push_front(ready) } else { self.queue.push_back(ready) }
     }
 
     /// Takes the Readys that are durable: the number of the last, and their messages in order.
@@ -54,21 +52,19 @@ impl Flight {
     /// # Errors
     /// What stopped the log; what became durable before that is not taken either.
     pub(super) fn land(&mut self) -> Result<Option<(u64, Vec<Message>)>, EngineError> {
-        if self.queue.is_empty() {
-            return Ok(None);
+        let mut durable = 0;
+        for ready in &self.queue {
+            match ready.ticket.as_ref().map(Ticket::outcome) {
+                None | Some(Some(Ok(_))) => durable += 1,
+                Some(Some(Err(_))) if mutant("failure_taken_for_durable") => durable += 1,
+                Some(Some(Err(error))) => return Err(EngineError::Log(error)),
+                Some(None) => break,
+            }
         }
-        let told = self.signal.told();
-        if let Some(failure) = told.failure {
-            return Err(EngineError::Log(failure));
-        }
-        let mut landed: Option<(u64, Vec<Message>)> = None;
-        if mutant("ready_without_a_write_overtakes") {
-            self.queue.make_contiguous().sort_by_key(|ready| ready.rests_on);
-        }
-        let mut durable = self.queue.iter().take_while(|ready| ready.rests_on <= told.number).count();
         if mutant("readys_land_one_early") && durable > 0 {
             durable = self.queue.len().min(durable + 1);
         }
+        let mut landed: Option<(u64, Vec<Message>)> = None;
         for mut ready in self.queue.drain(..durable) {
             let (number, messages) = landed.get_or_insert_default();
             *number = ready.number;
@@ -79,8 +75,11 @@ impl Flight {
 
     /// Blocks until the oldest Ready can land, the log failed, a read ended, or `timeout` is over.
     pub(super) fn wait(&self, timeout: Duration) {
-        let first = self.queue.front().map_or(u64::MAX, |first| first.rests_on);
-        self.signal.wait(timeout, |told| told.failure.is_some() || told.fetched || told.number >= first);
+        let oldest = self.queue.front().map(|ready| &ready.ticket);
+        self.signal.wait(timeout, || match oldest {
+            Some(ticket) => ticket.as_ref().is_none_or(|ticket| ticket.outcome().is_some()),
+            None => false,
+        });
     }
 
     pub(super) fn len(&self) -> usize {
@@ -90,6 +89,6 @@ impl Flight {
 
 impl fmt::Debug for Flight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flight").field("queue", &self.queue).field("urgent", &self.urgent).finish()
+        f.debug_struct("Flight").field("queue", &self.queue).finish_non_exhaustive()
     }
 }

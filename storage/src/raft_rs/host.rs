@@ -4,12 +4,12 @@
 //! Fails: as the state machine does, and that stops the pump.
 
 use std::fmt;
-use std::sync::Arc;
 
 use raft::eraftpb::{ConfState, Entry, Message};
 use raft::{ReadState, SoftState};
 
 use crate::raft_rs::error::HostError;
+use crate::raft_rs::signal::Wake;
 use crate::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
 use crate::snapshots::{Dump, Error as SnapshotsError, Snapshots, Taken};
 
@@ -75,9 +75,9 @@ pub struct PumpOptions {
     /// Readys that may be in flight, at least 1; default 256. Each is a record of its own in the log, and
     /// many share a group commit; the bound keeps what waits for a slow disk from growing.
     pub readys_max: usize,
-    /// Called when something became durable or was read and [`Pump::poll`](super::Pump::poll) has work; from a
-    /// thread of the log or the engine, so it should only leave a note: unpark a thread, notify a task.
-    pub wake: Option<Arc<dyn Fn() + Send + Sync>>,
+    /// How the owner hears that something became durable or was read, so that [`Pump::poll`](super::Pump::poll) has
+    /// work; not needed by one that calls [`Pump::wait`](super::Pump::wait). None by default.
+    pub wake: Option<Wake>,
     /// Whether entries for a peer that is behind, and that memory does not have, are read by a thread of the engine, so
     /// that nothing else waits for the disk; on by default. The thread is one for all groups, and is started when
     /// it is first needed. At most one read is under way for each peer, of at most 8 MiB. Without, the thread that

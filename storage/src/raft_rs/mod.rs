@@ -80,5 +80,6 @@ pub use host::{Host, PumpOptions};
 pub use outcome::{Outcome, PumpStats};
 pub use pump::Pump;
 pub use raft;
+pub use signal::Wake;
 pub use slog;
 pub use storage::GroupStorage;

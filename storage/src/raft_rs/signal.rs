@@ -1,34 +1,48 @@
-//! What other threads tell the one that polls: how far the log is durable, that it failed, that a read ended.
-//! Place on the data's way: from the log's callbacks and the fetches to the pump. Invariants: what was told is never
-//! taken back; the wake is called without a lock. Cannot fail: the log's failure is one of the things told.
+//! What wakes the thread that polls: a write became durable, the log failed, or a read ended.
+//! Place on the data's way: from the log and the fetches to the pump. Invariants: a wake-up after something happened
+//! is never lost; the log delivers its own without code of the user, so it goes through no other thread, unless the
+//! user brought a closure. Cannot fail: what happened is asked of the tickets and the fetches.
 
+use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-use seawall_wal::Lsn;
-use seawall_wal::mutant::mutant;
+use seawall_wal::{Bell, Notify, Ticket};
 
-/// Called when there may be something to poll for; from any thread, so it should only leave a note.
-pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+/// How a pump tells its owner that [`Pump::poll`](super::Pump::poll) has work.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum Wake {
+    /// Unparks the thread. The thread that completes the write does it, so nothing else is woken in between.
+    Thread(Thread),
+    /// Adds 1 to the eventfd, for owners that sleep in `poll` or `epoll`; in the same way.
+    EventFd(Arc<OwnedFd>),
+    /// Calls the closure: on the log's thread for callbacks ([`Ticket::on_durable`]), or the engine's for reads. One
+    /// that blocks delays other callbacks.
+    Call(Arc<dyn Fn() + Send + Sync>),
+}
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Wake::Thread(_) => "Thread",
+            Wake::EventFd(_) => "EventFd",
+            Wake::Call(_) => "Call",
+        })
+    }
+}
 
 /// Where it is told.
 #[derive(Default)]
 pub(super) struct Signal {
-    told: Mutex<Told>,
-    changed: Condvar,
-    wake: Option<Wake>,
-}
-
-/// What was told.
-#[derive(Clone, Default)]
-pub(super) struct Told {
-    /// Every write of a Ready up to this number is durable.
-    pub(super) number: u64,
-    /// What stopped the log.
-    pub(super) failure: Option<seawall_wal::Error>,
+    /// Rung by the log and by ended reads, for the pump's own wait.
+    bell: Arc<Bell>,
     /// A read has ended that the pump has not looked at.
-    pub(super) fetched: bool,
+    fetched: AtomicBool,
+    wake: Option<Wake>,
 }
 
 impl Signal {
@@ -36,43 +50,50 @@ impl Signal {
         Signal { wake, ..Signal::default() }
     }
 
-    /// The write of Ready `number` is durable, or never will be.
-    pub(super) fn written(&self, number: u64, result: Result<Lsn, seawall_wal::Error>) {
-        self.tell(|told| match result {
-            Ok(_) => told.number = told.number.max(number),
-            Err(_) if mutant("failure_taken_for_durable") => told.number = told.number.max(number),
-            Err(error) => {
-                told.failure.get_or_insert(error);
+    /// Wakes when the record of `ticket` is durable, or never will be.
+    pub(super) fn expect(&self, ticket: &Ticket) {
+        ticket.notify(Notify::Bell(Arc::clone(&self.bell)));
+        match &self.wake {
+            None => {}
+            Some(Wake::Thread(thread)) => ticket.notify(Notify::Thread(thread.clone())),
+            Some(Wake::EventFd(fd)) => ticket.notify(Notify::EventFd(Arc::clone(fd))),
+            Some(Wake::Call(call)) => {
+                let call = Arc::clone(call);
+                ticket.notify_with(move || call());
             }
-        });
+        }
     }
 
     /// A read has ended.
     pub(super) fn fetched(&self) {
-        self.tell(|told| told.fetched = true);
-    }
-
-    fn tell(&self, what: impl FnOnce(&mut Told)) {
-        what(&mut self.told.lock());
-        self.changed.notify_all();
-        if let Some(wake) = &self.wake {
-            wake();
+        self.fetched.store(true, Ordering::SeqCst);
+        self.bell.ring();
+        match &self.wake {
+            None => {}
+            Some(Wake::Thread(thread)) => thread.unpark(),
+            Some(Wake::EventFd(fd)) => Notify::EventFd(Arc::clone(fd)).deliver(),
+            Some(Wake::Call(call)) => call(),
         }
-    }
-
-    /// What was told up to now.
-    pub(super) fn told(&self) -> Told {
-        self.told.lock().clone()
     }
 
     /// Whether a read has ended since the last call.
     pub(super) fn take_fetched(&self) -> bool {
-        std::mem::take(&mut self.told.lock().fetched)
+        self.fetched.swap(false, Ordering::SeqCst)
     }
 
-    /// Blocks until `enough` was told, or `timeout` is over.
-    pub(super) fn wait(&self, timeout: Duration, enough: impl Fn(&Told) -> bool) {
-        let mut told = self.told.lock();
-        self.changed.wait_while_for(&mut told, |told| !enough(told), timeout);
+    /// Blocks until a read has ended, `enough` says so, or `timeout` is over.
+    pub(super) fn wait(&self, timeout: Duration, enough: impl Fn() -> bool) {
+        let end = Instant::now().checked_add(timeout);
+        loop {
+            let rung = self.bell.rung();
+            if self.fetched.load(Ordering::SeqCst) || enough() {
+                return;
+            }
+            let rest = end.map(|end| end.saturating_duration_since(Instant::now()));
+            if rest == Some(Duration::ZERO) {
+                return;
+            }
+            self.bell.wait(rung, rest);
+        }
     }
 }

@@ -1,11 +1,13 @@
 //! What leaves when, and what the core hears when.
 
-use std::sync::Arc;
+use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, MessageType};
 use raft::{Config, StateRole};
-use seawall::raft_rs::{Error, GroupStorage, Pump, PumpOptions};
+use seawall::raft_rs::{Error, GroupStorage, Pump, PumpOptions, Wake};
 use seawall::{ConfState, Engine};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 
@@ -123,9 +125,9 @@ fn a_single_node_applies_what_is_durable() {
     GroupStorage::new(&engine, GROUP).bootstrap(&conf).unwrap();
     let woken = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&woken);
-    let wake: Arc<dyn Fn() + Send + Sync> = Arc::new(move || {
+    let wake = Wake::Call(Arc::new(move || {
         count.fetch_add(1, Ordering::SeqCst);
-    });
+    }));
     let options = PumpOptions { wake: Some(wake), ..PumpOptions::default() };
     let mut pump = Pump::new(&engine, GROUP, &Config::new(1), Node::default(), options).unwrap();
     pump.campaign().unwrap();
@@ -177,4 +179,38 @@ fn a_ready_is_given_back_before_its_changes_of_members_are_applied() {
     assert_eq!(pump.host().members, [2]);
     settle(&engine, &mut pump);
     assert_eq!((pump.applied(), &pump.host().members[..]), (4, &[2, 4][..]));
+}
+
+/// A pump hears of its writes from the thread that completes them, so a callback that blocks does not hold it up.
+#[test]
+fn a_pump_is_woken_although_a_callback_blocks() {
+    let dir = tempfile::TempDir::new().unwrap();
+    // A pipe takes the eight bytes as an eventfd does.
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let fd = Arc::new(writer.into());
+    let wakes = [None, Some(Wake::Thread(std::thread::current())), Some(Wake::EventFd(fd))];
+    for (n, wake) in wakes.into_iter().enumerate() {
+        let engine = Engine::create(dir.path().join(n.to_string()), &options()).unwrap();
+        let conf = ConfState { voters: vec![1], ..ConfState::default() };
+        GroupStorage::new(&engine, GROUP).bootstrap(&conf).unwrap();
+        let (go, blocked) = mpsc::channel::<()>();
+        barrier(&engine).on_durable(move |_| _ = blocked.recv());
+        let options = PumpOptions { wake: wake.clone(), ..PumpOptions::default() };
+        let mut pump = Pump::new(&engine, GROUP, &Config::new(1), Node::default(), options).unwrap();
+        pump.campaign().unwrap();
+        for proposal in 1..=20 {
+            while pump.applied() < proposal {
+                if pump.poll().unwrap().is_worked() {
+                    continue;
+                }
+                match &wake {
+                    None => _ = pump.wait(Duration::MAX).unwrap(),
+                    Some(Wake::EventFd(_)) => reader.read_exact(&mut [0; 8]).unwrap(),
+                    Some(_) => std::thread::park(),
+                }
+            }
+            pump.propose(vec![], b"data".to_vec()).unwrap();
+        }
+        drop(go);
+    }
 }
