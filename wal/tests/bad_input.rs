@@ -191,7 +191,9 @@ fn the_directory_above_need_not_be_readable() {
     };
     if let Some(dir) = std::env::var_os(DIR) {
         assert!(fs::read_dir(Path::new(&dir).parent().unwrap()).is_err(), "it can be read");
-        return create_and_open(Path::new(&dir));
+        create_and_open(Path::new(&dir));
+        // It may be written to, so that the log's own directory can be made there.
+        return create_and_open(&Path::new(&dir).with_file_name("made"));
     }
     let place = tempfile::tempdir().unwrap();
     let (above, dir) = (place.path().join("above"), place.path().join("above/log"));
@@ -203,7 +205,7 @@ fn the_directory_above_need_not_be_readable() {
         const NOBODY: u32 = 65534;
         std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
         set(place.path(), 0o711);
-        set(&above, 0o711);
+        set(&above, 0o733);
         let program = place.path().join("test");
         fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
         let done = Command::new(&program)
@@ -218,6 +220,7 @@ fn the_directory_above_need_not_be_readable() {
     } else {
         set(&above, 0o311);
         create_and_open(&dir);
+        create_and_open(&above.join("made"));
         set(&above, 0o755);
     }
 }
@@ -344,7 +347,10 @@ fn is_ours(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
     name == "LOCK"
         || name == "IDENTITY"
-        || (name.len() == 12 && name.starts_with("0000000") && name.ends_with(".wal"))
+        // A spare that was being made when the log was closed is removed when it is opened.
+        || (name.len() == 12
+            && name.starts_with("0000000")
+            && (name.ends_with(".wal") || name.ends_with(".new")))
 }
 
 #[test]

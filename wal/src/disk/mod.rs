@@ -87,7 +87,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Removes a name. Durable after [`Disk::sync`].
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Makes all names in the directory durable. Its own name in its parent is whoever made it's to keep.
+    /// Makes all names in the directory durable; its own name in its parent is made so by [`PosixDisk::create_dir`].
     fn sync(&self) -> io::Result<()>;
 
     /// Bytes that can still be written before the file system is full.

@@ -43,19 +43,15 @@ impl PosixDisk {
     /// Creates the directory `path` (mode 0700) if it is missing, with its name durable in its parent.
     /// Parents must exist. Fails if something else has the name.
     ///
-    /// A directory that exists may be one that a killed process has just made, so its parent is synced, too, unless
-    /// it cannot be: then somebody else has made the directory, and its name is theirs to keep.
+    /// The parent of a directory that exists is synced, too, since a killed process may have made it; if the file system
+    /// of the parent cannot do that, somebody else has made it.
     pub fn create_dir(path: &Path) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => sync_parent(path),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => match sync_parent(path) {
-                // May not be read; or a file system that syncs no directories, such as squashfs.
-                Err(e)
-                    if matches!(e.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) =>
-                {
-                    Ok(())
-                }
+                // What fsync says of a directory on squashfs, for one.
+                Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
                 synced => synced,
             },
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Err(io::ErrorKind::NotADirectory.into()),
@@ -135,12 +131,18 @@ fn hint(dir: &OwnedFd) -> Option<Mode> {
     }
 }
 
+/// Makes the name of the directory `path` durable in its parent.
 fn sync_parent(path: &Path) -> io::Result<()> {
     let parent = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
-    File::open(parent)?.sync_all()
+    match File::open(parent) {
+        Ok(parent) => parent.sync_all(),
+        // Who may not read it cannot sync it alone, but the file system that holds both.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(fs::syncfs(File::open(path)?)?),
+        Err(e) => Err(e),
+    }
 }
 
 impl Disk for PosixDisk {
