@@ -8,12 +8,16 @@ use crate::error::Error;
 use crate::listener::Listener;
 use crate::mutant::mutant;
 use crate::segment::Segment;
-use crate::sync::{AtomicU64, Condvar, Mutex};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex};
 use crate::types::Prior;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+/// Spares that records with payload leave behind: the successor that every segment needs, and one for
+/// control records and for reopening on a full disk.
+pub(crate) const KEPT_SPARES: usize = 2;
 
 #[derive(Debug, Default)]
 struct Inner {
@@ -34,6 +38,8 @@ pub(crate) struct Shelf {
     inner: Mutex<Inner>,
     /// Grows with every change, under the lock; readable without it.
     version: AtomicU64,
+    /// The disk is full and fewer than [`KEPT_SPARES`] are ready; changes under the lock, readable without it.
+    scarce: AtomicBool,
     writes: AtomicU64,
     /// Bytes that the pipeline wrote.
     prepared_bytes: AtomicU64,
@@ -65,6 +71,7 @@ impl Shelf {
         let mut inner = self.inner.lock();
         inner.ready.push_back(segment);
         inner.failure = None;
+        self.note_scarce(&inner);
         self.bump(&mut inner);
     }
 
@@ -78,6 +85,7 @@ impl Shelf {
         }
         let segment = inner.ready.pop_front();
         inner.in_use.clone_from(&segment);
+        self.note_scarce(&inner);
         self.bump(&mut inner);
         segment
     }
@@ -182,7 +190,18 @@ impl Shelf {
     pub(crate) fn set_failure(&self, error: Error) {
         let mut inner = self.inner.lock();
         inner.failure = Some(error);
+        self.note_scarce(&inner);
         self.bump(&mut inner);
+    }
+
+    fn note_scarce(&self, inner: &Inner) {
+        let scarce = inner.failure.is_some() && inner.ready.len() < KEPT_SPARES;
+        self.scarce.store(scarce, Ordering::Release);
+    }
+
+    /// Whether the disk is full and fewer than [`KEPT_SPARES`] are ready.
+    pub(crate) fn is_scarce(&self) -> bool {
+        self.scarce.load(Ordering::Acquire)
     }
 
     /// Why there is no further segment.

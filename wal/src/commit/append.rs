@@ -4,11 +4,12 @@
 //! Invariants: a group, a mark and the segment's footer always fit; nothing is placed where the blocks are not
 //! written yet (INV-8). Fails with what the caller has to wait for.
 
-use super::core::{Blocked, Core, KEPT_SPARES, Placed};
+use super::core::{Blocked, Core, Placed};
 use crate::error::Error;
 use crate::frame::{Batch, close_footer, tail_bytes};
 use crate::mutant::mutant;
 use crate::queue::Group;
+use crate::shelf::KEPT_SPARES;
 use crate::types::{Class, GroupKind, Lsn, len32, round_up};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,8 +26,11 @@ impl Core {
             return Err(Blocked::Queue);
         }
         // Records without payload, and those that may wait, are what frees space: they may use the last
-        // spare that a full disk leaves.
+        // spare that a full disk leaves, and have it for themselves.
         let control = class == Class::Lazy || batch.part_count() == 0;
+        if self.reserved && !control && self.shelf.is_scarce() && !mutant("payload_in_the_last_spare") {
+            return Err(self.shelf.failure().map_or(Blocked::Pipeline, Blocked::Failed));
+        }
         self.make_room(bytes, batch.footer_bytes(), if control { 1 } else { KEPT_SPARES })?;
         let Some(group) = &mut self.filling else { return Err(Blocked::Queue) };
         let lsn = group.push(batch, class, head_crc);
@@ -149,6 +153,7 @@ impl Core {
             }
             return Err(self.shelf.failure().map_or(Blocked::Pipeline, Blocked::Failed));
         };
+        self.reserved = self.shelf.ready() < KEPT_SPARES;
         self.close_filling();
         self.put_footer();
         // The end of the log, which is not in a segment that stayed empty.

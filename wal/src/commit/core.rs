@@ -22,10 +22,6 @@ use crate::types::Lsn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Spares that records with payload leave behind: the successor that every segment needs, and one for
-/// control records and for reopening on a full disk.
-pub(crate) const KEPT_SPARES: usize = 2;
-
 /// Fixed numbers of one log.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
@@ -108,6 +104,8 @@ pub(crate) struct Core {
     pub(super) pool: Pool,
     /// Segments that rotation entered, with the end of the one before, for readers.
     pub(crate) entered: Vec<(Lsn, Arc<Segment>)>,
+    /// The segment was entered with fewer than the kept spares left behind: on a full disk it is for control records.
+    pub(super) reserved: bool,
     /// The next rotation waits for the pipeline; counted once.
     pub(super) rotation_waits: bool,
     /// The flusher sleeps until it is called.
@@ -151,6 +149,8 @@ impl std::fmt::Debug for Core {
 impl Core {
     pub(crate) fn new(limits: Limits, clock: Arc<dyn Clock>, shelf: Arc<Shelf>, start: Start) -> Core {
         Core {
+            // A segment that open has entered because the end of the log was torn.
+            reserved: start.offset <= limits.block_bytes,
             limits,
             clock,
             shelf,
