@@ -1,13 +1,23 @@
-//! What a live entry costs in memory: at most 16 bytes, at every moment of the load. The exact sum is in the
-//! index's own tests; here nothing else may grow with the entries.
+//! Counts bytes of memory: a live entry costs at most 16 at every moment of the load (the exact sum is in the index's own
+//! tests; here nothing else may grow with the entries), and what a pinned reader allocates grows as its entries do.
 
 #![expect(unsafe_code, reason = "a counting allocator has to implement GlobalAlloc")]
 
 use seawall::{Engine, EntryRef, Options, WriteBatch};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    /// Bytes that the thread has allocated so far.
+    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// One test at a time: what lives is counted for all threads.
+static ONE: Mutex<()> = Mutex::new(());
 
 struct Counting;
 
@@ -15,6 +25,7 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
+        let _ = ALLOCATED.try_with(|bytes| bytes.set(bytes.get() + layout.size()));
         // SAFETY: passed on as it came.
         unsafe { System.alloc(layout) }
     }
@@ -37,6 +48,7 @@ const BUFFERS: usize = 6 << 20;
 
 #[test]
 fn an_entry_costs_at_most_sixteen_bytes() {
+    let _one = ONE.lock().unwrap();
     let dir = tempfile::tempdir().unwrap();
     // Small, so that what is gathered for the footer, and the buffers of writes, are small too.
     let mut options = Options { cache_bytes: 0, ..Options::default() };
@@ -62,4 +74,49 @@ fn an_entry_costs_at_most_sixteen_bytes() {
         let bytes = LIVE.load(Ordering::Relaxed).saturating_sub(before);
         assert!(bytes <= 16 * entries + BUFFERS, "{entries} entries: {bytes} bytes");
     }
+}
+
+/// Bytes that a reader of `count` entries allocates, all of which the log has let go of.
+fn read_back(count: u64) -> usize {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options { cache_bytes: 0, compression: None, ..Options::default() };
+    options.log.segment_bytes = 4 << 20;
+    let engine = Engine::create(dir.path().join("log"), &options).unwrap();
+    let mut batch = WriteBatch::new();
+    for from in (1..=count).step_by(500) {
+        let entries: Vec<_> =
+            (from..from + 500).map(|index| EntryRef { index, term: 1, payload: &[7; 16] }).collect();
+        batch.append(1, &entries);
+        engine.write(&mut batch).unwrap();
+    }
+    let mut reader = engine.group(1).pin(1, count + 1).unwrap();
+    let held = engine.stats().unwrap().segments.1;
+    batch.compact(1, count);
+    engine.write(&mut batch).unwrap();
+    let mut index = 1;
+    while engine.stats().unwrap().segments.0 <= held {
+        batch.append(2, &[EntryRef { index, term: 1, payload: &[7; 200_000] }]);
+        engine.write(&mut batch).unwrap().wait().unwrap();
+        batch.compact(2, index);
+        engine.write(&mut batch).unwrap();
+        index += 1;
+    }
+    let before = ALLOCATED.get();
+    let mut entries = 0;
+    loop {
+        let read = reader.read(Some(4096)).unwrap().len() as u64;
+        entries += read;
+        if read == 0 {
+            break;
+        }
+    }
+    assert_eq!(entries, count);
+    ALLOCATED.get() - before
+}
+
+#[test]
+fn what_a_pinned_reader_allocates_grows_as_its_entries_do() {
+    let _one = ONE.lock().unwrap();
+    let (some, twice) = (read_back(20_000), read_back(40_000));
+    assert!(twice < some * 5 / 2, "{some} bytes for 20,000 entries, {twice} for 40,000");
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,7 +17,7 @@ use super::choose::short;
 use super::error::{Error, Result};
 use super::group::{Shared, Snapshots, Taken};
 use crate::error::Error as EngineError;
-use crate::types::SnapshotMarker;
+use crate::types::{GroupId, SnapshotMarker};
 use crate::write::WriteBatch;
 
 /// Says the state of a state machine as it was when this was made: a copy, or a view that later changes do not
@@ -39,13 +39,20 @@ impl Snapshots {
     /// [`Error::Busy`], [`Error::MembersAhead`], [`Error::OutOfDate`]; the engine's `Compacted` and `Unavailable`;
     /// [`Error::Content`], [`Error::Overtaken`]; or catalog or engine fail. Whatever it is, the snapshots before are still
     /// there.
+    ///
+    /// # Panics
+    /// If `dump` does. The next snapshot can be taken all the same.
     pub fn take(&self, index: u64, metadata: &[u8], dump: Dump) -> Result<Taken> {
         let task = self.begin(index, metadata)?;
         let shared = self.shared();
-        let taken = task.run(shared, dump);
-        shared.ended(taken.clone());
+        let taken = catch_unwind(AssertUnwindSafe(|| task.run(shared, dump)));
+        let ended = match &taken {
+            Ok(taken) => taken.clone(),
+            Err(_) => Err(panicked(self.group())),
+        };
+        shared.ended(ended);
         shared.state().outcome = None;
-        taken
+        taken.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
     /// As [`Snapshots::take`], on a thread of its own; [`Snapshots::outcome`] says what became of it. If the options
@@ -60,8 +67,7 @@ impl Snapshots {
         let run = move || {
             // The state machine's panic must not leave others waiting for a snapshot that never comes.
             let taken = catch_unwind(AssertUnwindSafe(|| task.run(&shared, dump)));
-            let gone = |_| Err(Error::Thread { group, source: Arc::new(io::Error::other("it panicked")) });
-            shared.ended(taken.unwrap_or_else(gone));
+            shared.ended(taken.unwrap_or_else(|_| Err(panicked(group))));
         };
         if !self.shared().options.background {
             run();
@@ -172,6 +178,11 @@ impl Task {
         writer.finish()?;
         Ok(())
     }
+}
+
+/// What became of a snapshot whose dump panicked.
+fn panicked(group: GroupId) -> Error {
+    Error::Thread { group, source: Arc::new(io::Error::other("it panicked")) }
 }
 
 /// Reads `id` back from the medium.

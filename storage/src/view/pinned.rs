@@ -38,6 +38,11 @@ struct File {
     records: seawall_wal::Records,
     /// Entries still to be read.
     rest: usize,
+    /// How many of the range's entries come before its last one.
+    last: usize,
+    /// Where the entries still to be read lie, by offset, with their lengths; made once, when the log has let go of the
+    /// segment.
+    wanted: Option<HashMap<u32, u32>>,
     /// Payloads that were passed on the way to that of an entry of a lower index: copies lie where they were made.
     passed: HashMap<u32, Vec<u8>>,
 }
@@ -62,7 +67,7 @@ impl Pinned {
             wal.flush()?;
         }
         let mut files = BTreeMap::<u32, File>::new();
-        for place in &places {
+        for (at, place) in places.iter().enumerate() {
             let segment = place.at.segment;
             let lost = mutant("pinned_files_not_held");
             let open = || File {
@@ -71,9 +76,12 @@ impl Pinned {
                     Lsn::new(segment.saturating_add(u32::from(!lost)), 0),
                 ),
                 rest: 0,
+                last: at,
+                wanted: None,
                 passed: HashMap::new(),
             };
-            files.entry(segment).or_insert_with(open).rest += 1;
+            let file = files.entry(segment).or_insert_with(open);
+            (file.rest, file.last) = (file.rest + 1, at);
         }
         // From here on the files are held, and the log is free to go.
         drop(hold);
@@ -171,8 +179,10 @@ impl Pinned {
         let (group, from) = (self.group, usize::try_from(self.next - self.low).unwrap_or(usize::MAX));
         let Some(segment) = run.first().map(|place| place.at.segment) else { return Ok(Vec::new()) };
         let Some(file) = self.files.get_mut(&segment) else { return Ok(Vec::new()) };
-        let rest = self.places.iter().skip(from).filter(|(_, at)| at.segment == segment);
-        let wanted: HashMap<u32, u32> = rest.map(|(_, at)| (at.offset, at.length)).collect();
+        let wanted = file.wanted.get_or_insert_with(|| {
+            let rest = self.places.get(from..=file.last).unwrap_or_default().iter();
+            rest.filter(|(_, at)| at.segment == segment).map(|(_, at)| (at.offset, at.length)).collect()
+        });
         let mut entries = Vec::with_capacity(run.len());
         for place in run {
             let damaged =
