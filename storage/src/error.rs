@@ -10,6 +10,13 @@ use crate::pack::UnpackError;
 use crate::record::DecodeError;
 use crate::types::GroupId;
 
+impl Error {
+    /// Whether the disk is full: nothing was written, and the same call works once there is space.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Error::Log(seawall_wal::Error::NoSpace { .. }))
+    }
+}
+
 /// The result of the engine's calls.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
@@ -78,6 +85,23 @@ pub enum Error {
         group: GroupId,
         /// The index refused.
         index: u64,
+    },
+    /// An append would replace a committed entry by one of another term. A batch may repeat committed entries with the
+    /// terms that they have.
+    #[error(
+        "group {group}: entry {index} of term {term} would replace the committed entry of term {known}; the commit index is {commit}"
+    )]
+    Committed {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry refused.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// Term of the committed entry.
+        known: u64,
+        /// The group's commit index.
+        commit: u64,
     },
     /// A hard state goes back.
     #[error("group {group}: the hard state's {field} would go from {from} to {to}")]
@@ -188,6 +212,12 @@ pub enum Error {
     /// The engine was closed.
     #[error("the engine is closed")]
     Closed,
+    /// [`Engine::close`](crate::Engine::close) was called from inside a closure or a listener that the same engine is
+    /// calling on this thread: it would wait for itself.
+    #[error(
+        "the engine cannot be closed from inside a closure that it is calling: return from the closure first"
+    )]
+    InsideCall,
 
     // The operator must act: acknowledged data is missing or damaged. Nothing was changed.
     /// The hard state says that entries were committed which the log does not have.
@@ -213,6 +243,23 @@ pub enum Error {
         term: u64,
         /// Where its payload lies.
         at: Lsn,
+    },
+    /// The bytes of one entry cannot be read. In [`RewriteStats::stuck`](crate::RewriteStats::stuck) only; a read gives the
+    /// log's error.
+    #[error(
+        "group {group}: entry {index} of term {term} at {at} cannot be read, so its segment and all later ones stay until it is compacted, overwritten or readable: {source}"
+    )]
+    UnreadableEntry {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry.
+        index: u64,
+        /// Its term.
+        term: u64,
+        /// Where its payload lies.
+        at: Lsn,
+        /// Why.
+        source: seawall_wal::Error,
     },
     /// A compressed payload, which is what was written, cannot be decompressed.
     #[error("group {group}: entry {index} at {at}: {source}")]

@@ -1,48 +1,134 @@
-//! The engine's own thread, for work that nobody waits for.
-//! Place on the data's way: beside it. Invariants: sleeps until it is woken; keeps nothing alive: it ends
-//! when its owner is gone. Fails: a thread that cannot be had is an error of opening.
+//! Runs the engine's own thread, for work that nobody waits for.
+//!
+//! The thread sleeps until it is woken. [`Keeper::end`] waits for the step under way, so that whoever calls it knows that the
+//! thread does nothing any more. Starting the thread is the only thing that can fail.
 
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
-/// What is to come after a piece of work.
+use parking_lot::{Condvar, Mutex};
+
+/// What follows a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Next {
-    /// There is no more until the thread is woken.
+    /// Nothing until the thread is woken.
     Sleep,
-    /// There is more, after a pause.
+    /// Another step, after a pause.
     Again(Duration),
-    /// The owner is gone.
-    End,
 }
 
-/// Wakes the thread; dropping it ends the thread.
+/// The thread.
 #[derive(Debug)]
-pub(crate) struct Keeper(SyncSender<()>);
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    signal: Mutex<Signal>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Signal {
+    woken: bool,
+    ended: bool,
+}
 
 impl Keeper {
-    /// Starts a thread that, when woken, calls `step` as it says.
+    /// Starts a thread that, when woken, calls `step` as often as it says.
     pub(crate) fn spawn(step: impl Fn() -> Next + Send + 'static) -> std::io::Result<Keeper> {
-        // One signal is enough, however many pieces of work it stands for.
-        let (sender, receiver) = sync_channel(1);
-        std::thread::Builder::new().name("seawall-keeper".into()).spawn(move || {
-            while receiver.recv().is_ok() {
-                loop {
-                    match step() {
-                        // Others that want the processor have it even then.
-                        Next::Again(Duration::ZERO) => std::thread::yield_now(),
-                        Next::Again(pause) => std::thread::sleep(pause),
-                        Next::Sleep => break,
-                        Next::End => return,
-                    }
-                }
+        let shared = Arc::<Shared>::default();
+        let own = Arc::clone(&shared);
+        let run = move || {
+            while own.woken() {
+                while let Next::Again(pause) = step()
+                    && own.pause(pause)
+                {}
             }
-        })?;
-        Ok(Keeper(sender))
+        };
+        let thread = thread::Builder::new().name("seawall-keeper".into()).spawn(run)?;
+        Ok(Keeper { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Has it look; does not wait.
+    /// Makes the thread look whether there is something to do; does not wait.
     pub(crate) fn wake(&self) {
-        let _ = self.0.try_send(());
+        let mut signal = self.shared.signal.lock();
+        if !std::mem::replace(&mut signal.woken, true) {
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Ends the thread and waits for it, unless this is the thread: then it ends after the step under way.
+    pub(crate) fn end(&self) {
+        self.shared.signal.lock().ended = true;
+        self.shared.changed.notify_all();
+        let thread = self.thread.lock().take();
+        if let Some(thread) = thread.filter(|keeper| keeper.thread().id() != thread::current().id()) {
+            // A step that panicked has nothing left to say.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Sleeps until the thread is woken; `false` if it is to end.
+    fn woken(&self) -> bool {
+        let mut signal = self.signal.lock();
+        self.changed.wait_while(&mut signal, |signal| !signal.woken && !signal.ended);
+        signal.woken = false;
+        !signal.ended
+    }
+
+    /// Pauses; `false` if the thread is to end.
+    fn pause(&self, pause: Duration) -> bool {
+        if pause.is_zero() {
+            // Others that want the processor have it even then.
+            thread::yield_now();
+        }
+        let until = Instant::now() + pause;
+        let mut signal = self.signal.lock();
+        while !signal.ended && !self.changed.wait_until(&mut signal, until).timed_out() {}
+        !signal.ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn it_steps_when_it_is_woken_and_no_more_once_it_has_ended() {
+        let (sender, steps) = channel();
+        let keeper = Keeper::spawn(move || {
+            sender.send(()).unwrap();
+            Next::Sleep
+        })
+        .unwrap();
+        for _ in 0..3 {
+            keeper.wake();
+            steps.recv().unwrap();
+        }
+        keeper.end();
+        keeper.wake();
+        assert!(steps.recv().is_err(), "the thread has let go of what it used");
+        keeper.end();
+    }
+
+    #[test]
+    fn a_pause_does_not_hold_the_end_up() {
+        let (sender, steps) = channel();
+        let keeper = Keeper::spawn(move || {
+            sender.send(()).unwrap();
+            Next::Again(Duration::from_secs(3600))
+        })
+        .unwrap();
+        keeper.wake();
+        steps.recv().unwrap();
+        keeper.end();
+        assert!(steps.try_recv().is_err(), "one step");
     }
 }

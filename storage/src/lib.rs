@@ -71,6 +71,7 @@ mod record;
 mod error;
 
 mod group;
+mod listener;
 
 mod compact;
 pub mod look;
@@ -104,6 +105,7 @@ pub use cache::CacheStats;
 pub use compact::RestateStats;
 pub use engine::{BlockedBy, Blocker, Engine, Group, PinnedReader, ReaderStats, Report, Stats};
 pub use error::{Error, Fault};
+pub use listener::Listener;
 pub use options::{Options, OutOfRange};
 pub use pack::{CompressionStats, UnpackError};
 pub use record::DecodeError;

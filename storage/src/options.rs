@@ -22,7 +22,8 @@ pub struct Options {
     pub restate_groups_max: usize,
     /// Bytes that the log may be longer than twice the live entries in it, 0 to 2^40; beyond that the oldest
     /// segments' live entries are copied to its end, so that they can go: paced by what callers write, the faster
-    /// the longer the log is, and at full speed from twice as many bytes on. Default 256 MiB.
+    /// the longer the log is, and at full speed from twice as many bytes on. While the disk is full it counts as 0. Default
+    /// 256 MiB.
     pub slack_bytes: usize,
     /// When and how payloads are compressed; `None` leaves them as they are. Default: from 8 KiB on, at level 1.
     /// Without the feature `zstd` nothing is compressed.

@@ -1,8 +1,11 @@
-//! Copying what little lives in the oldest segment to the log's end, so that the segment can go.
-//! Place on the data's way: beside the writes, on the engine's own thread, a piece at a time. Invariants: a
-//! copy is enqueued only while the index still points at its source, and the group is held meanwhile, so it
-//! truncates nothing and revives nothing; the source goes only behind a durable record of its copies.
-//! Fails: with the log's error, or with the entry that does not check: that one stays where it is.
+//! Copies what lives in the oldest segment to the log's end, so that the segment can go.
+//!
+//! The engine's own thread does it, a piece at a time. Invariants: a copy is enqueued only while the index still points
+//! at its source, and the group is held meanwhile, so it truncates nothing and revives nothing; the source goes only after
+//! a record of its copies is durable. An entry that cannot be read stays where it is, is named, and keeps no other
+//! entry from being copied. Fails with the error of the log's `append`.
+
+use std::collections::HashSet;
 
 use parking_lot::Mutex;
 use seawall_wal::mutant::mutant;
@@ -23,19 +26,37 @@ const ENTRY_BYTES: usize = 128;
 /// Groups that are looked at for one record.
 const PIECE_GROUPS: usize = 64;
 
+/// Entries that one pass gives up on before it ends: a bad disk may take seconds for each.
+const UNREADABLE_MAX: usize = 1024;
+
 /// How far the work has come.
 #[derive(Debug, Default)]
 pub(crate) struct Rewrite {
     progress: Mutex<Progress>,
     /// Apart, so that who asks waits for no I/O.
-    stats: Mutex<RewriteStats>,
+    figures: Mutex<Figures>,
 }
 
+/// A pass looks once at each group that has entries in the oldest segment.
 #[derive(Debug, Default)]
 struct Progress {
     /// The segment that is being emptied, and its groups still to be looked at. No entry is ever added to it.
     segment: u32,
     groups: Vec<GroupId>,
+    /// Whether the pass found anything that can be copied.
+    copies: bool,
+    /// Entries that the pass could not read.
+    unreadable: HashSet<(GroupId, u64)>,
+    /// The segment that was being written when a pass ended that found nothing but unreadable entries. The next pass waits
+    /// for the next segment, or until the entry that is named is gone.
+    rests_in: u32,
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    entries: u64,
+    bytes: u64,
+    stuck: Option<Unreadable>,
 }
 
 /// Figures of the rewriting since the engine was opened.
@@ -45,8 +66,10 @@ pub struct RewriteStats {
     pub entries: u64,
     /// Bytes of payload that were copied.
     pub bytes: u64,
-    /// The segment that cannot be emptied, and the first entry in it that does not check: it stays until
-    /// that entry is compacted or overwritten.
+    /// The segment that cannot be emptied, and why: [`Error::DamagedEntry`] or [`Error::UnreadableEntry`] of the first entry
+    /// in it that cannot be read. The segment, and all later ones, stay until that entry is compacted, overwritten or
+    /// removed with its group, or can be read again: the engine tries once in each segment that the log enters. Everything
+    /// else is copied out of the segment all the same. `None` as soon as the entry is gone.
     pub stuck: Option<(u32, Error)>,
 }
 
@@ -61,9 +84,34 @@ struct Source {
 /// What is to be copied, by group.
 type Sources = Vec<(GroupId, Vec<Source>)>;
 
+/// An entry that is live and cannot be read.
+#[derive(Clone, Debug)]
+struct Unreadable {
+    group: GroupId,
+    index: u64,
+    at: Location,
+    error: Error,
+}
+
+impl Unreadable {
+    /// Whether the entry still lies where it could not be read.
+    fn still(&self, groups: &Groups) -> bool {
+        let now = groups.get(self.group).and_then(|cell| cell.read().location(self.index));
+        now == Some(self.at) || mutant("stuck_entry_never_forgotten")
+    }
+}
+
 impl Rewrite {
-    pub(crate) fn stats(&self) -> RewriteStats {
-        self.stats.lock().clone()
+    pub(crate) fn stats(&self, groups: &Groups) -> RewriteStats {
+        let stuck = self.stuck(groups).map(|entry| (entry.at.segment, entry.error));
+        let figures = self.figures.lock();
+        RewriteStats { entries: figures.entries, bytes: figures.bytes, stuck }
+    }
+
+    /// The entry that is named as the one that keeps its segment, if it still does.
+    fn stuck(&self, groups: &Groups) -> Option<Unreadable> {
+        let stuck = self.figures.lock().stuck.clone();
+        stuck.filter(|entry| entry.still(groups))
     }
 
     /// Bytes that the log is longer than twice what lives in it and `slack_bytes` more, which it has to be for
@@ -76,64 +124,84 @@ impl Rewrite {
         Some((segment, log_bytes.checked_sub(limit).filter(|excess| *excess > 0)?))
     }
 
-    /// How far the log is beyond where rewriting begins, in bytes.
+    /// How far the log is beyond where rewriting begins, in bytes; 0 if it does not begin.
     pub(crate) fn excess(wal: &Wal, pins: &Pins, slack_bytes: u64) -> u64 {
         Rewrite::due(wal, pins, slack_bytes).map_or(0, |(_, excess)| excess)
     }
 
     /// Copies one piece, if the log is longer than twice what lives in it and `slack_bytes` more. Returns the
-    /// bytes of payload copied, or `None` if there is nothing to do.
+    /// bytes of payload copied, or `None` if there is nothing to do. Calls `tell` when an entry is found that keeps its
+    /// segment because it cannot be read.
     ///
     /// The padding of groups that had a block to themselves is nothing that lives, so segments that are mostly
     /// padding count as what they are, and copies are dense.
     pub(crate) fn step(
         &self,
         wal: &Wal,
-        groups: &Groups,
-        pins: &Pins,
+        (groups, pins): (&Groups, &Pins),
         slack_bytes: u64,
+        tell: impl FnOnce(u32, &Error),
     ) -> Result<Option<u64>> {
         // One thread at a time; the others have nothing to wait for.
         let Some(mut progress) = self.progress.try_lock() else { return Ok(None) };
         let Some((segment, _)) = Rewrite::due(wal, pins, slack_bytes) else { return Ok(None) };
-        if self.stats.lock().stuck.as_ref().is_some_and(|(at, _)| *at == segment) {
-            return Ok(None);
+        if progress.segment != segment {
+            *progress = Progress { segment, ..Progress::default() };
         }
-        if progress.segment != segment || progress.groups.is_empty() {
-            progress.segment = segment;
+        if progress.groups.is_empty() {
+            if progress.rests_in == wal.active_segment() && self.stuck(groups).is_some() {
+                return Ok(None);
+            }
             progress.groups = groups.select(|state| state.entries_up_to(segment).next().is_some());
+            progress.unreadable.clear();
+            (progress.copies, progress.rests_in) = (false, 0);
         }
         let rest = progress.groups.len().saturating_sub(PIECE_GROUPS);
         let mut chosen = progress.groups.split_off(rest);
-        let (sources, damaged) = read(wal, groups, pins, segment, &mut chosen)?;
+        let (sources, first) = read(wal, groups, pins, segment, &mut chosen, &mut progress.unreadable);
         // Those that did not fit have their turn next.
         progress.groups.append(&mut chosen);
-        if sources.is_empty() {
-            // It stays whatever becomes of the others in it.
-            if let Some(error) = damaged {
-                self.stats.lock().stuck = Some((segment, error));
-                return Ok(None);
+        if let Some(first) = first {
+            self.name(first, groups, tell);
+            if progress.unreadable.len() >= UNREADABLE_MAX || mutant("damage_ends_the_rewriting") {
+                progress.groups.clear();
             }
-            return Ok((!progress.groups.is_empty()).then_some(0));
+        }
+        progress.copies |= !sources.is_empty();
+        if progress.groups.is_empty() && !progress.copies {
+            if !progress.unreadable.is_empty() {
+                progress.rests_in = wal.active_segment();
+            }
+            return Ok(None);
         }
         let (entries, bytes) = copy(wal, groups, pins, sources)?;
-        let mut stats = self.stats.lock();
-        stats.entries += entries;
-        stats.bytes += bytes;
+        let mut figures = self.figures.lock();
+        figures.entries += entries;
+        figures.bytes += bytes;
         Ok(Some(bytes))
+    }
+
+    /// Names `entry` as what keeps its segment, unless another one is named that still does.
+    fn name(&self, entry: Unreadable, groups: &Groups, tell: impl FnOnce(u32, &Error)) {
+        if self.stuck(groups).is_none() {
+            self.figures.lock().stuck = Some(entry.clone());
+            tell(entry.at.segment, &entry.error);
+        }
     }
 }
 
 /// Reads up to a piece of what the groups `chosen` have in segments up to `segment`, without holding any of
-/// them. Leaves those in `chosen` that have more.
+/// them. Leaves those in `chosen` that have more. What cannot be read is added to `unreadable`, whose entries are
+/// passed over; the first such entry is returned.
 fn read(
     wal: &Wal,
     groups: &Groups,
     pins: &Pins,
     segment: u32,
     chosen: &mut Vec<GroupId>,
-) -> Result<(Sources, Option<Error>)> {
-    let (mut found, mut damaged, mut bytes) = (Vec::new(), None, 0);
+    unreadable: &mut HashSet<(GroupId, u64)>,
+) -> (Sources, Option<Unreadable>) {
+    let (mut found, mut first, mut bytes) = (Vec::new(), None, 0);
     let budget = PIECE_BYTES.min(wal.record_bytes_max() / 4);
     let mut full = false;
     let mut later = Vec::new();
@@ -146,6 +214,9 @@ fn read(
         let mut places: Vec<(u64, u64, Location)> = Vec::new();
         let state = cell.read();
         for (index, term, at) in state.entries_up_to(segment) {
+            if unreadable.contains(&(group, index)) {
+                continue;
+            }
             let length = usize::try_from(at.length).unwrap_or(usize::MAX).saturating_add(ENTRY_BYTES);
             // One that is larger than a piece goes alone: it fitted into a record before.
             if bytes > 0 && length > budget.saturating_sub(bytes) {
@@ -163,20 +234,13 @@ fn read(
         }
         let mut sources = Vec::with_capacity(places.len());
         for (index, term, at) in places {
-            let mut payload = vec![0; usize::try_from(at.length).unwrap_or(usize::MAX)];
-            let from = Lsn::new(at.segment, at.offset);
-            match wal.read_at(from, &mut payload) {
-                _ if payload.is_empty() => {}
-                // Of a damaged place the checksum, below, tells what is sound.
-                Err(seawall_wal::Error::Corrupt { .. }) => wal.read_damaged_at(from, &mut payload)?,
-                read => read?,
+            match payload(wal, group, (index, term), at) {
+                Ok(payload) => sources.push(Source { index, term, at, payload }),
+                Err(error) => {
+                    unreadable.insert((group, index));
+                    first.get_or_insert(Unreadable { group, index, at, error });
+                }
             }
-            if crc_fast::crc32_iscsi(&payload) != at.crc && !mutant("moved_entry_unchecked") {
-                let at = Lsn::new(at.segment, at.offset);
-                damaged.get_or_insert(Error::DamagedEntry { group, index, term, at });
-                continue;
-            }
-            sources.push(Source { index, term, at, payload });
         }
         drop(hold);
         if !sources.is_empty() {
@@ -184,7 +248,24 @@ fn read(
         }
     }
     *chosen = later;
-    Ok((found, damaged))
+    (found, first)
+}
+
+/// What is stored of an entry at `at`.
+fn payload(wal: &Wal, group: GroupId, (index, term): (u64, u64), at: Location) -> Result<Vec<u8>> {
+    let mut payload = vec![0; usize::try_from(at.length).unwrap_or(usize::MAX)];
+    let (crc, at) = (at.crc, Lsn::new(at.segment, at.offset));
+    let read = match wal.read_at(at, &mut payload) {
+        _ if payload.is_empty() => Ok(()),
+        // Of a damaged place the checksum, below, tells what is sound.
+        Err(seawall_wal::Error::Corrupt { .. }) => wal.read_damaged_at(at, &mut payload),
+        read => read,
+    };
+    read.map_err(|source| Error::UnreadableEntry { group, index, term, at, source })?;
+    if crc_fast::crc32_iscsi(&payload) != crc && !mutant("moved_entry_unchecked") {
+        return Err(Error::DamagedEntry { group, index, term, at });
+    }
+    Ok(payload)
 }
 
 /// Enqueues copies of those of `sources` that are still where they were read. A group that is being written
@@ -271,9 +352,9 @@ mod tests {
         let log = Log::new();
         (1..=3).for_each(|index| log.append(index, false, b"first"));
         let segment = log.wal.active_segment();
-        let (sources, damaged) =
-            read(&log.wal, &log.groups, &log.pins, segment, &mut vec![7]).expect("readable");
-        assert!(damaged.is_none());
+        let (sources, unreadable) =
+            read(&log.wal, &log.groups, &log.pins, segment, &mut vec![7], &mut HashSet::new());
+        assert!(unreadable.is_none());
         // The same index and term once more: only the place tells.
         log.append(2, true, b"other");
         let (first, second) = (log.place(1), log.place(2));

@@ -109,7 +109,7 @@ fn damaged_payloads_are_listed_and_everything_else_works() {
     assert!(matches!(open(&disk, OpenMode::Strict), Err(Error::Log(seawall_wal::Error::Corrupt { .. }))));
     // What is overwritten or compacted is no longer missed.
     let (engine, _) = open(&disk, OpenMode::Degraded).unwrap();
-    append(&engine, 8, 30, 31, 2);
+    append(&engine, 8, 30, 31, 1);
     assert_eq!(engine.damaged(), fenced[..1]);
     read_all(&engine, 8, 31, &[]);
     let mut batch = WriteBatch::new();

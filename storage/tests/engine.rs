@@ -1,8 +1,9 @@
 //! The engine from outside: what is refused leaves no trace, the log's prefix is given back without help,
 //! groups share one log without disturbing each other.
 
-use std::sync::mpsc;
+use std::sync::mpsc::{self, channel};
 use std::thread;
+use std::time::Duration;
 
 use seawall::{Engine, EntryRef, Error, HardState, Options, WriteBatch};
 use tempfile::TempDir;
@@ -103,8 +104,8 @@ fn terms_that_decrease() {
     assert!(matches!(error, Error::TermDecreases { group: 7, index: 7, term: 8, before: 9 }), "{error}");
     let error = refused(|b| b.append(7, &[entry(4, 2)]));
     assert!(matches!(error, Error::TermDecreases { group: 7, index: 4, term: 2, before: 3 }), "{error}");
-    let error = refused(|b| b.append(7, &[entry(4, 9)]).append(7, &[entry(5, 8)]));
-    assert!(matches!(error, Error::TermDecreases { index: 5, before: 9, .. }), "in one batch: {error}");
+    let error = refused(|b| b.append(7, &[entry(5, 9)]).append(7, &[entry(6, 8)]));
+    assert!(matches!(error, Error::TermDecreases { index: 6, before: 9, .. }), "in one batch: {error}");
 }
 
 #[test]
@@ -125,13 +126,42 @@ fn a_hard_state_that_goes_back() {
 fn a_commit_beyond_the_log() {
     let error = refused(|b| b.hard_state(7, hard(5, 2, 6)));
     assert!(matches!(error, Error::CommitTooHigh { group: 7, commit: 6, last_index: 5 }), "{error}");
-    let error = refused(|b| b.hard_state(7, hard(5, 2, 5)).append(7, &[entry(4, 6)]));
+    let error = refused(|b| b.hard_state(7, hard(5, 2, 5)).append(7, &[entry(4, 4)]));
     assert!(matches!(error, Error::CommitTooHigh { group: 7, commit: 5, last_index: 4 }), "{error}");
     // The order inside the batch does not matter, its end does.
     let (_dir, engine) = prepared();
     let mut batch = WriteBatch::new();
     batch.hard_state(7, hard(5, 2, 6)).append(7, &[entry(6, 5)]);
     engine.write(&mut batch).expect("the entry is there after the batch");
+}
+
+#[test]
+fn committed_entries_of_another_term() {
+    let error = refused(|b| b.append(7, &[entry(4, 9)]));
+    assert!(
+        matches!(error, Error::Committed { group: 7, index: 4, term: 9, known: 4, commit: 4 }),
+        "{error}"
+    );
+    let error = refused(|b| {
+        b.append(7, &[entry(4, 4), entry(5, 6)]).hard_state(7, hard(5, 2, 5)).append(7, &[entry(5, 7)])
+    });
+    assert!(matches!(error, Error::Committed { index: 5, term: 7, known: 6, .. }), "in one batch: {error}");
+    // Cut off first, and then replaced.
+    let error =
+        refused(|b| b.hard_state(7, hard(5, 2, 5)).append(7, &[entry(4, 4)]).append(7, &[entry(5, 6)]));
+    assert!(matches!(error, Error::Committed { index: 5, term: 6, known: 5, commit: 5, .. }), "{error}");
+    // The same terms, what is not committed, and a group that begins anew may be written.
+    let accepted: [fn(&mut WriteBatch); 3] = [
+        |b| _ = b.append(7, &[entry(4, 4), entry(5, 5)]),
+        |b| _ = b.append(7, &[entry(4, 4), entry(5, 9)]),
+        |b| _ = b.remove_group(7).append(7, &[entry(1, 1), entry(2, 1), entry(3, 1), entry(4, 9)]),
+    ];
+    for build in accepted {
+        let (_dir, engine) = prepared();
+        let mut batch = WriteBatch::new();
+        build(&mut batch);
+        engine.write(&mut batch).expect("accepted");
+    }
 }
 
 #[test]
@@ -392,4 +422,62 @@ fn a_callback_may_write_read_and_close() {
         });
         assert_eq!(reopened.recv().expect("an answer").expect("the directory is free"), 19);
     }
+}
+
+/// All that a closure may do with the engine that calls it: nothing hangs, and closing is refused.
+#[test]
+fn an_engine_inside_of_its_own_closure() {
+    let (dir, engine) = prepared();
+    let (sender, done) = channel();
+    let all = engine.clone();
+    thread::spawn(move || {
+        let (engine, group) = (all.clone(), all.group(7));
+        let closer = all.clone();
+        let mut closing = None;
+        let read = group.entries_with(4, 6, None, |entry| {
+            assert!(matches!(engine.close(), Err(Error::InsideCall)));
+            let mut batch = WriteBatch::new();
+            let next = group.last_index() + 1;
+            batch.append(7, &[EntryRef { index: next, term: 5, payload: b"from inside" }]);
+            engine.write(&mut batch).expect("written").wait().expect("durable");
+            batch.hard_state(7, hard(5, 2, 5));
+            let written = engine.write_now(&mut batch).expect("accepted");
+            assert!(written.is_some());
+            engine.flush().expect("flushed");
+            assert_eq!(engine.stats().expect("open").groups, engine.groups().len());
+            assert!(engine.damaged().is_empty() && engine.entry_bytes_max().expect("open") > 0);
+            assert_eq!(group.entries(4, 6, None).expect("entries").len(), 2);
+            assert_eq!(group.pin(4, 6).expect("pinned").read(None).expect("entries").len(), 2);
+            let mut inner = 0;
+            let nested = group.entries_with(4, 5, None, |_| {
+                inner += 1;
+                matches!(engine.close(), Err(Error::InsideCall))
+            });
+            assert_eq!((nested.expect("entries").len(), inner), (1, 1));
+            assert!(matches!(engine.close(), Err(Error::InsideCall)), "still inside of the outer one");
+            // Another thread may wait to close meanwhile.
+            if entry.index == 4 {
+                let closer = closer.clone();
+                closing = Some(thread::spawn(move || closer.close()));
+            }
+            true
+        });
+        assert_eq!(read.expect("entries").len(), 2);
+        closing.expect("called").join().expect("no panic").expect("closed once the closure had returned");
+        assert!(matches!(engine.close(), Err(Error::Closed)));
+        sender.send(()).expect("the test waits");
+    });
+    done.recv_timeout(Duration::from_secs(60)).expect("it hangs, or a check above failed");
+    drop(engine);
+    let (engine, _) = Engine::open(dir.path(), &small()).expect("opened");
+    assert_eq!(engine.group(7).last_index(), 7);
+    // The thread is inside of one engine and may close another one.
+    let (_other_dir, other) = new();
+    engine
+        .group(7)
+        .entries_with(4, 5, None, |_| {
+            other.close().expect("another one");
+            true
+        })
+        .expect("entries");
 }

@@ -1,10 +1,14 @@
 //! Groups that hardly write do not keep the log: what lives in its oldest segments is copied to its end. What
 //! does not check is not copied, and stays an error (INV-5, INV-6, INV-8).
 
-use seawall::{Engine, EntryRef, Error, Options, WriteBatch};
-use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
+use seawall::{Engine, EntryRef, Error, Listener, Options, RewriteStats, WriteBatch};
+use seawall_wal::disk::sim::{
+    Call, CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimClock, SimDisk, SimOptions, SimRandom,
+};
 use seawall_wal::{Env, Threads};
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const SEGMENT: u32 = 48 << 10;
@@ -134,22 +138,58 @@ fn entries_that_moved_obey_what_comes_behind_them() {
     }
 }
 
+/// Remembers what it was told of segments that cannot be emptied.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<(u32, String)>>);
+
+impl seawall_wal::Listener for Told {}
+
+impl Listener for Told {
+    fn segment_stuck(&self, segment: u32, error: &Error) {
+        self.0.lock().unwrap().push((segment, error.to_string()));
+    }
+}
+
+impl Told {
+    fn of(engine: &Engine) -> Arc<Told> {
+        let told = Arc::<Told>::default();
+        engine.set_listener(Arc::clone(&told) as Arc<dyn Listener>).unwrap();
+        told
+    }
+}
+
+fn figures(engine: &Engine) -> RewriteStats {
+    engine.stats().unwrap().rewrite
+}
+
+/// The file and the offset at which `wanted` lies.
+fn find(disk: &SimDisk, wanted: &[u8]) -> (String, usize) {
+    let mut names = disk.names().into_iter().filter(|name| name.ends_with(".wal"));
+    let in_file = |name: String| {
+        let at = disk.read_file(&name).windows(wanted.len()).position(|bytes| bytes == wanted)?;
+        Some((name, at))
+    };
+    names.find_map(in_file).expect("the payload is on the disk")
+}
+
+fn damage(disk: &SimDisk, wanted: &[u8]) {
+    let (name, at) = find(disk, wanted);
+    disk.corrupt(&name, at + wanted.len() / 2, |bytes| bytes[0] ^= 1);
+}
+
+/// An engine with the entries of `fill`, opened so that they are about to be copied.
+fn filled(disk: &Arc<SimDisk>) -> Engine {
+    let engine = Engine::create_in(stepped(disk), &options(1 << 30)).unwrap();
+    fill(&engine);
+    engine.close().unwrap();
+    Engine::open_in(stepped(disk), &options(0)).unwrap().0
+}
+
 #[test]
 fn what_does_not_check_is_not_copied() {
     let disk = SimDisk::new(1, SimOptions::default());
-    let engine = Engine::create_in(stepped(&disk), &options(1 << 30)).unwrap();
-    fill(&engine);
-    engine.close().unwrap();
-    let (engine, _) = Engine::open_in(stepped(&disk), &options(0)).unwrap();
-    let wanted = payload(2, 3);
-    let mut names = disk.names().into_iter().filter(|name| name.ends_with(".wal"));
-    let (name, at) = names
-        .find_map(|name| {
-            let at = disk.read_file(&name).windows(wanted.len()).position(|bytes| bytes == wanted)?;
-            Some((name, at))
-        })
-        .expect("the payload is on the disk");
-    disk.corrupt(&name, at + 100, |bytes| bytes[0] ^= 1);
+    let engine = filled(&disk);
+    damage(&disk, &payload(2, 3));
     go_on(&engine, 1, 300);
     let stuck = engine.stats().unwrap().rewrite.stuck;
     assert!(matches!(stuck, Some((_, Error::DamagedEntry { group: 2, index: 3, .. }))), "{stuck:?}");
@@ -168,10 +208,7 @@ fn what_does_not_check_is_not_copied() {
 #[test]
 fn what_cannot_be_read_for_copying_does_not_keep_what_was_written_from_the_disk() {
     let disk = SimDisk::new(1, SimOptions::default());
-    let engine = Engine::create_in(stepped(&disk), &options(1 << 30)).unwrap();
-    fill(&engine);
-    engine.close().unwrap();
-    let (engine, _) = Engine::open_in(stepped(&disk), &options(0)).unwrap();
+    let engine = filled(&disk);
     disk.fail(FaultRule::forever(FaultOp::Read, 1, FaultError::Io));
     go_on(&engine, 1, 60);
     let mut batch = WriteBatch::new();
@@ -179,8 +216,122 @@ fn what_cannot_be_read_for_copying_does_not_keep_what_was_written_from_the_disk(
     let ticket = engine.write(&mut batch).unwrap();
     engine.flush().expect("copying is another matter");
     assert!(ticket.is_durable(), "durable");
+    let stuck = figures(&engine).stuck;
+    assert!(matches!(stuck, Some((1, Error::UnreadableEntry { .. }))), "{stuck:?}");
     disk.clear_faults();
     assert_whole(&engine, &[]);
+    // It can be read again, and is copied when the log enters the next segment.
+    go_on(&engine, 61, 200);
+    let stats = engine.stats().unwrap();
+    assert!(stats.rewrite.stuck.is_none() && stats.rewrite.entries >= 50, "{:?}", stats.rewrite);
+    assert!(stats.segments.1 - stats.segments.0 <= 8, "{stats:?}");
+    assert_whole(&engine, &[]);
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_is_named_and_keeps_no_other_entry() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    drop(filled(&disk));
+    let (name, at) = find(&disk, &payload(2, 3));
+    let block = u64::try_from(at / 4096 * 4096).unwrap();
+    let bad = Arc::new(AtomicBool::new(true));
+    let is_bad = Arc::clone(&bad);
+    let hook = move |call: Call<'_>| {
+        let hit =
+            call.op == CallOp::Read && call.name == name && (block..block + 4096).contains(&call.offset);
+        if hit && is_bad.load(Ordering::Relaxed) { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    };
+    let mut env = stepped(&disk);
+    bad.store(false, Ordering::Relaxed);
+    env.disk = HookDisk::new(env.disk, hook);
+    let (engine, _) = Engine::open_in(env, &options(0)).unwrap();
+    bad.store(true, Ordering::Relaxed);
+    let told = Told::of(&engine);
+    go_on(&engine, 1, 300);
+    let stats = engine.stats().unwrap();
+    let (segment, error) = stats.rewrite.stuck.expect("named");
+    assert!(matches!(error, Error::UnreadableEntry { group: 2, index: 3, term: 1, .. }), "{error}");
+    assert_eq!(*told.0.lock().unwrap(), [(segment, error.to_string())], "once");
+    let blocker = stats.blocker.unwrap();
+    assert_eq!((blocker.segment, blocker.entries), (segment, 1), "everything else was copied: {blocker:?}");
+    assert_eq!(stats.segments.0, segment, "what came before it is gone");
+    // The disk has come to its senses.
+    bad.store(false, Ordering::Relaxed);
+    go_on(&engine, 300, 400);
+    let stats = engine.stats().unwrap();
+    assert!(stats.rewrite.stuck.is_none() && stats.segments.1 - stats.segments.0 <= 8, "{stats:?}");
+    assert_whole(&engine, &[]);
+}
+
+#[test]
+fn a_segment_is_stuck_until_its_damaged_entry_is_gone() {
+    let goes: [fn(&mut WriteBatch); 4] = [
+        |batch| _ = batch.compact(2, 3),
+        |batch| _ = batch.append(2, &[EntryRef { index: 3, term: 1, payload: b"from a peer" }]),
+        |batch| _ = batch.remove_group(2),
+        |batch| _ = batch.set_start(2, 20, 9),
+    ];
+    for go in goes {
+        let disk = SimDisk::new(1, SimOptions::default());
+        let engine = filled(&disk);
+        damage(&disk, &payload(2, 3));
+        damage(&disk, &payload(4, 5));
+        let told = Told::of(&engine);
+        go_on(&engine, 1, 300);
+        let is_stuck_by = |group, index| {
+            let stuck = figures(&engine).stuck;
+            matches!(stuck, Some((_, Error::DamagedEntry { group: g, index: i, .. })) if (g, i) == (group, index))
+        };
+        assert!(is_stuck_by(2, 3), "{:?}", figures(&engine).stuck);
+        let mut batch = WriteBatch::new();
+        go(&mut batch);
+        engine.write(&mut batch).unwrap();
+        let stuck = figures(&engine).stuck;
+        assert!(!is_stuck_by(2, 3), "{stuck:?}");
+        // The next one is named in its place.
+        go_on(&engine, 300, 400);
+        assert!(is_stuck_by(4, 5), "{:?}", figures(&engine).stuck);
+        assert_eq!(told.0.lock().unwrap().len(), 2);
+        batch.compact(4, 5);
+        engine.write(&mut batch).unwrap();
+        assert!(figures(&engine).stuck.is_none());
+        go_on(&engine, 400, 500);
+        let stats = engine.stats().unwrap();
+        assert!(stats.rewrite.stuck.is_none() && stats.segments.1 - stats.segments.0 <= 8, "{stats:?}");
+    }
+}
+
+#[test]
+fn damage_in_many_groups_keeps_the_others_from_nothing() {
+    const MANY: u64 = 200;
+    let small = |group: u64| group.to_le_bytes().repeat(10);
+    // Whichever groups are looked at first, most of them have nothing that could be copied.
+    for sound in [1001, 1070, 1130, 1200] {
+        let disk = SimDisk::new(1, SimOptions::default());
+        let mut options = options(0);
+        options.log.segment_bytes = 128 << 10;
+        let never = Options { slack_bytes: 1 << 30, ..options.clone() };
+        let engine = Engine::create_in(stepped(&disk), &never).unwrap();
+        let mut batch = WriteBatch::new();
+        for group in 1001..=1000 + MANY {
+            batch.append(group, &[EntryRef { index: 1, term: 1, payload: &small(group) }]);
+            if group % 100 == 0 {
+                engine.write(&mut batch).unwrap().wait().unwrap();
+            }
+        }
+        engine.close().unwrap();
+        let (engine, _) = Engine::open_in(stepped(&disk), &options).unwrap();
+        (1001..=1000 + MANY).filter(|group| *group != sound).for_each(|group| damage(&disk, &small(group)));
+        go_on(&engine, 1, 300);
+        let (stats, blocker) = (figures(&engine), engine.stats().unwrap().blocker.unwrap());
+        assert!(matches!(stats.stuck, Some((_, Error::DamagedEntry { .. }))), "{stats:?}");
+        assert_eq!(
+            (blocker.segment, blocker.entries),
+            (1, MANY - 1),
+            "the sound one was copied: {blocker:?}"
+        );
+        assert_eq!(engine.group(sound).entries(1, 2, None).unwrap()[0].payload, small(sound));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Core;
+use super::owner::{Inside, Owner};
 use super::reader::PinnedReader;
 use crate::error::{Error, Result};
 use crate::group::GroupState;
@@ -18,7 +18,7 @@ use crate::view::{self, Maps, Wanted};
 /// One group of an engine: a cheap handle for reading. The group need not exist; then it is empty.
 #[derive(Clone)]
 pub struct Group {
-    pub(super) core: Arc<Core>,
+    pub(super) core: Arc<Owner>,
     pub(super) id: GroupId,
 }
 
@@ -106,16 +106,33 @@ impl Group {
     /// ends before `high - 1`, [`Error::Range`] if `low > high`; [`Error::DamagedEntry`] if a payload is
     /// not what was written, [`Error::Compressed`] if it cannot be decompressed; [`Error::Closed`]; or the log's error.
     pub fn entries(&self, low: u64, high: u64, max_bytes: Option<u64>) -> Result<Vec<Entry>> {
-        self.entries_with(low, high, max_bytes, |_| true)
+        self.read(low, high, max_bytes, |_| true)
     }
 
     /// As [`Group::entries`], with the caller's own measure on top: `more` sees each entry in turn, the
     /// first included, and ends the result before the entry it says no to; the first is always there.
     /// `max_bytes` bounds what is read for it.
     ///
+    /// `more` may use the engine: read and write any group, flush, make readers. It keeps the segments of these entries until
+    /// it returns, and with them the log's prefix. [`Engine::close`](super::Engine::close) from inside of it is
+    /// [`Error::InsideCall`]; one by another thread waits until `more` has returned, so `more` must not wait for that.
+    ///
     /// # Errors
     /// As [`Group::entries`].
     pub fn entries_with(
+        &self,
+        low: u64,
+        high: u64,
+        max_bytes: Option<u64>,
+        mut more: impl FnMut(&Entry) -> bool,
+    ) -> Result<Vec<Entry>> {
+        self.read(low, high, max_bytes, |entry| {
+            let _inside = Inside::of(&self.core);
+            more(entry)
+        })
+    }
+
+    fn read(
         &self,
         low: u64,
         high: u64,

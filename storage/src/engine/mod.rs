@@ -6,25 +6,28 @@
 #[cfg(feature = "raft-rs")]
 mod beside;
 mod group;
+mod owner;
 mod reader;
+mod upkeep;
 
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use seawall_wal::mutant::mutant;
 use seawall_wal::{Env, Lsn, OpenMode, Threads, Ticket, Wal};
 
 use crate::cache::{CacheStats, Tail};
-use crate::compact::{self, RestateStats, Sweep};
+use crate::compact::{RestateStats, Sweep};
 #[cfg(feature = "raft-rs")]
 use crate::errands::Errands;
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
-use crate::keeper::{Keeper, Next};
+use crate::keeper::Keeper;
+use crate::listener::Listener;
 use crate::options::Options;
 use crate::pace::Pace;
 use crate::pack::{CompressionStats, Packer};
@@ -33,18 +36,21 @@ use crate::rewrite::{Rewrite, RewriteStats};
 use crate::types::{FencedEntry, GroupId, Location};
 use crate::write::{self, Wait, WriteBatch};
 pub use group::Group;
+use owner::{Inside, Owner};
 pub use reader::{PinnedReader, ReaderStats};
 
 /// More than a record of one entry and one hard state has besides the payload, its share of the footer
 /// included: about 350 bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
-/// Many Raft groups on one durable log. Cloning gives another handle of the same engine.
+/// Many Raft groups on one durable log. Cloning gives another handle of the same engine; a [`Group`] and a
+/// [`PinnedReader`] are handles, too.
 ///
 /// Dropping the last handle without [`Engine::close`] is like a kill: what was not acknowledged may be
-/// lost.
+/// lost. The drop waits for work of the engine's own threads that is under way, and has released the directory when it
+/// returns, so that it can be opened again at once.
 #[derive(Clone)]
-pub struct Engine(Arc<Core>);
+pub struct Engine(Arc<Owner>);
 
 struct Core {
     /// `None` once closed; closing waits for the calls under way.
@@ -65,6 +71,9 @@ struct Core {
     keeper: OnceLock<Keeper>,
     /// The segment being written when the keeper was last woken.
     seen: AtomicU32,
+    /// A write found the disk full, and no payload was written since.
+    full: AtomicBool,
+    listener: OnceLock<Arc<dyn Listener>>,
     pace: Mutex<Pace>,
     #[cfg(feature = "raft-rs")]
     errands: Errands,
@@ -225,18 +234,22 @@ impl Engine {
             sealer,
             keeper: OnceLock::new(),
             seen: AtomicU32::new(0),
+            full: AtomicBool::new(false),
+            listener: OnceLock::new(),
             pace: Mutex::new(Pace::new()),
             #[cfg(feature = "raft-rs")]
             errands: Errands::new("seawall-errands", usize::from(threads == Threads::Spawned)),
             options: options.clone(),
         });
+        let engine = Engine(Owner::of_users(Arc::clone(&core)));
         if threads == Threads::Spawned {
-            let weak = Arc::downgrade(&core);
-            let step = move || weak.upgrade().map_or(Next::End, |core| core.keep().unwrap_or(Next::Sleep));
-            let keeper = Keeper::spawn(step).map_err(|source| Error::Thread { source: Arc::new(source) })?;
-            let _ = core.keeper.set(keeper);
+            let keeper = Keeper::spawn(move || core.keep());
+            let keeper = keeper.map_err(|source| Error::Thread { source: Arc::new(source) })?;
+            // Work may be due since before the open.
+            keeper.wake();
+            let _ = engine.0.keeper.set(keeper);
         }
-        Ok(Engine(core))
+        Ok(engine)
     }
 
     /// A handle of group `id`, whether it exists or not.
@@ -280,7 +293,6 @@ impl Engine {
         let core = &*self.0;
         let wal = core.wal_with_room()?;
         let ticket = core.write(&wal, batch, Wait::Yes)?;
-        core.sealer.gather();
         // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
         // ticket and the next write have it too.
         let _ = core.advance(&wal);
@@ -298,15 +310,7 @@ impl Engine {
         let wal = core.wal()?;
         match core.write(&wal, batch, Wait::No) {
             Ok(ticket) => {
-                core.sealer.gather();
-                // The keeper does what a writer does in `write`, which may wait.
-                match core.keeper.get() {
-                    Some(keeper) => {
-                        let (_, only_state) = core.pins.edge(|| wal.active_segment());
-                        core.wake(wal.active_segment(), only_state, keeper);
-                    }
-                    None => _ = core.advance(&wal),
-                }
+                core.advance_now(&wal);
                 Ok(Some(ticket))
             }
             Err(Error::Log(seawall_wal::Error::WouldWait)) => Ok(None),
@@ -377,10 +381,26 @@ impl Engine {
     /// log give [`Error::Closed`].
     ///
     /// # Errors
+    /// [`Error::InsideCall`] from inside of a closure or a listener that this engine is calling: nothing was done.
     /// [`Error::Closed`] if it was closed before, or the log's error.
     pub fn close(&self) -> Result<()> {
+        if Inside::is(&self.0) {
+            return Err(Error::InsideCall);
+        }
         let wal = self.0.wal.write().take();
         Ok(wal.ok_or(Error::Closed)?.close()?)
+    }
+
+    /// Tells `listener` of events of the engine and its log from now on; only the first one counts.
+    ///
+    /// # Errors
+    /// [`Error::Closed`].
+    pub fn set_listener(&self, listener: Arc<dyn Listener>) -> Result<()> {
+        let wal = self.0.wal()?;
+        if self.0.listener.set(Arc::clone(&listener)).is_ok() {
+            wal.set_listener(listener);
+        }
+        Ok(())
     }
 
     /// Figures of the engine and its log. Looks at every group if something keeps the log's prefix.
@@ -396,7 +416,7 @@ impl Engine {
             entries: core.pins.live_entries(),
             segments: (wal.first_segment(), wal.active_segment()),
             cache: core.tail.stats(),
-            rewrite: core.rewrite.stats(),
+            rewrite: core.rewrite.stats(&core.groups),
             restate: core.sweep.stats(),
             compression: core.packer.stats(),
             blocker: core.blocker(&wal),
@@ -426,42 +446,21 @@ impl Core {
         }
     }
 
-    fn advance(&self, wal: &Wal) -> Result<()> {
-        match self.keeper.get() {
-            Some(keeper) => {
-                let (floor, only_state) = self.pins.edge(|| wal.active_segment());
-                compact::release_only(wal, floor, &self.sweep)?;
-                self.wake(wal.active_segment(), only_state, keeper);
-            }
-            None => {
-                compact::advance(
-                    wal,
-                    &self.groups,
-                    &self.pins,
-                    &self.sweep,
-                    self.options.restate_groups_max,
-                )?;
-                self.rewrite.step(wal, &self.groups, &self.pins, self.options.slack_bytes as u64)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Wakes the keeper if there may be something to do: `active` is the segment being written, and
-    /// `only_state` one that only small state keeps.
-    fn wake(&self, active: u32, only_state: Option<u32>, keeper: &Keeper) {
-        // Entries are copied at most once per segment, small state whenever nothing else is left.
-        // Asked before it is written: all writers come here.
-        let moved = self.seen.load(Ordering::Relaxed) != active
-            && self.seen.swap(active, Ordering::Relaxed) != active;
-        if moved || only_state.is_some() {
-            keeper.wake();
-        }
-    }
-
     fn write(&self, wal: &Wal, batch: &mut WriteBatch, wait: Wait) -> Result<Ticket> {
-        let memory = (&self.tail, &self.packer);
-        write::write(wal, &self.groups, &self.pins, memory, self.options.meta_bytes_max, batch, wait)
+        let (memory, payload) = ((&self.tail, &self.packer), batch.has_payload());
+        let max = self.options.meta_bytes_max;
+        let written = write::write(wal, &self.groups, &self.pins, memory, max, batch, wait);
+        match &written {
+            Ok(_) => {
+                self.sealer.gather();
+                if payload && self.full.load(Ordering::Relaxed) {
+                    self.full.store(false, Ordering::Relaxed);
+                }
+            }
+            Err(error) if error.is_no_space() => self.found_full(wal),
+            Err(_) => {}
+        }
+        written
     }
 
     /// What keeps the oldest segment.
@@ -489,22 +488,6 @@ impl Core {
             states: positive(count.states),
             by: by_entry().or_else(by_state).unwrap_or(BlockedBy::Call),
         })
-    }
-
-    /// One piece of the work that nobody waits for: rewriting, small state, and the release of what they freed.
-    fn keep(&self) -> Result<Next> {
-        let (wal, slack) = (self.wal()?, self.options.slack_bytes as u64);
-        let copied = self.rewrite.step(&wal, &self.groups, &self.pins, slack)?;
-        let groups_max = self.options.restate_groups_max;
-        let repeated = compact::advance(&wal, &self.groups, &self.pins, &self.sweep, groups_max)?;
-        // Groups that are busy are likely to write their state themselves; their writes wake this again.
-        let repeated = repeated.filter(|bytes| *bytes > 0);
-        if copied.is_none() && repeated.is_none() {
-            return Ok(Next::Sleep);
-        }
-        let (piece, total) = (copied.unwrap_or(0) + repeated.unwrap_or(0), wal.stats().record_bytes);
-        let excess = Rewrite::excess(&wal, &self.pins, slack);
-        Ok(Next::Again(self.pace.lock().pause(Instant::now(), total, piece, excess, slack)))
     }
 }
 

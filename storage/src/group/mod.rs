@@ -15,7 +15,7 @@ mod states;
 mod terms;
 
 pub(crate) use map::{Groups, Locked};
-pub(crate) use pins::{Hold, Pins, Uses};
+pub(crate) use pins::{Edge, Hold, Pins, Uses};
 pub(crate) use publish::{Append, apply, publish};
 pub(crate) use sealer::{FooterSealer, footer_bytes};
 pub(crate) use small::hard_state_back;

@@ -69,8 +69,23 @@ impl Uses {
 #[derive(Debug, Default)]
 struct Table {
     counts: BTreeMap<u32, Count>,
+    /// Sum of the counts' bytes.
+    bytes: i64,
+    /// Whether anything died since that was asked last.
+    freed: bool,
     /// Reads and writes under way, by the lowest segment they touch.
     holds: BTreeMap<u32, u32>,
+}
+
+/// Where the log could be cut off, as [`Pins::edge`] says it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Edge {
+    /// The lowest segment that must stay.
+    pub(crate) floor: u32,
+    /// The lowest segment, if it is sealed and only small state keeps it.
+    pub(crate) only_state: Option<u32>,
+    /// Whether entries or small state died since the last look.
+    pub(crate) freed: bool,
 }
 
 /// The counts of all segments, shared by readers and writers.
@@ -119,6 +134,8 @@ impl Table {
             count.entries += change.entries;
             count.bytes += change.bytes;
             count.states += change.states;
+            self.bytes += change.bytes;
+            self.freed |= change.entries < 0 || change.states < 0;
             if *count == Count::default() {
                 self.counts.remove(segment);
             }
@@ -166,11 +183,12 @@ impl Pins {
         table.only_state(active())
     }
 
-    /// [`Pins::floor`] and [`Pins::only_state`] in one look.
-    pub(crate) fn edge(&self, active: impl FnOnce() -> u32) -> (u32, Option<u32>) {
-        let table = self.0.lock();
+    /// [`Pins::floor`] and [`Pins::only_state`] in one look, and whether anything died since the last look.
+    pub(crate) fn edge(&self, active: impl FnOnce() -> u32) -> Edge {
+        let mut table = self.0.lock();
         let active = active();
-        (table.floor(active), table.only_state(active))
+        let (floor, only_state) = (table.floor(active), table.only_state(active));
+        Edge { floor, only_state, freed: std::mem::take(&mut table.freed) }
     }
 
     /// The lowest segment that has to stay although it is not the one being written, and what it holds.
@@ -194,13 +212,12 @@ impl Pins {
         self.0.lock().counts.iter().map(|(segment, count)| (*segment, *count)).collect()
     }
 
-    /// The lowest segment if it is sealed, nobody reads it and it holds entries; and what all segments hold
-    /// in bytes.
+    /// The lowest segment if it is sealed and holds entries; and what all segments hold in bytes.
     pub(crate) fn movable(&self, active: impl FnOnce() -> u32) -> Option<(u32, u64)> {
         let table = self.0.lock();
         let (segment, count) = table.counts.first_key_value()?;
-        let bytes: i64 = table.counts.values().map(|count| count.bytes).sum();
-        (count.entries > 0 && *segment < active()).then_some((*segment, u64::try_from(bytes).unwrap_or(0)))
+        let bytes = u64::try_from(table.bytes).unwrap_or(0);
+        (count.entries > 0 && *segment < active()).then_some((*segment, bytes))
     }
 
     /// Live entries of all segments.

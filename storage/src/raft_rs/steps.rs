@@ -171,7 +171,10 @@ impl<H: Host> Pump<H> {
     /// # Errors
     /// [`Error::NotApplied`], [`Error::NotCovered`]; the engine's `Compacted` if they are gone; or what stopped the pump.
     pub fn compact(&mut self, index: u64) -> Result<()> {
-        self.steppable()?;
+        // Not as before a step: a Ready that found the disk full does not keep it from being freed.
+        self.running()?;
+        let result = self.land().and_then(|_| self.check_ends());
+        self.latched(result)?;
         if index > self.applied {
             return Err(Error::NotApplied { index, applied: self.applied });
         }

@@ -50,7 +50,10 @@ impl WriteBatch {
     /// Appends entries, which must follow each other. At or below the group's last index, the log is cut
     /// off before the first of them.
     ///
-    /// Refused on write: a gap, an index at or below the compaction point, terms that decrease.
+    /// Refused on write: a gap, an index at or below the compaction point, terms that decrease; and
+    /// [`Error::Committed`], where an entry at or below the group's commit index would get another term than the committed
+    /// one has. The same terms are accepted, so that a peer's copies can replace damaged payloads. The commit index is that of
+    /// the group's hard state: the engine cannot protect the entries of those who write none.
     pub fn append(&mut self, group: GroupId, entries: &[EntryRef<'_>]) -> &mut WriteBatch {
         let mut before: Option<EntryRef<'_>> = None;
         for entry in entries {
@@ -213,6 +216,11 @@ impl WriteBatch {
 
     pub(super) fn smalls(&self) -> &[Small] {
         &self.smalls
+    }
+
+    /// Whether the record has parts: then a full disk leaves it no room that is kept for control records.
+    pub(crate) fn has_payload(&self) -> bool {
+        self.record.part_count() > 0
     }
 
     pub(super) fn is_sync(&self) -> bool {

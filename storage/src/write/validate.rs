@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::RwLockReadGuard;
+use seawall_wal::mutant::mutant;
 
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Locked, hard_state_back};
@@ -172,10 +173,27 @@ impl<'a> Staged<'a> {
             return Err(Error::IndexRange { group, index: last });
         }
         self.beyond_snapshot(first)?;
+        self.beside_committed(first, last, term)?;
         self.cut(first);
         self.runs.push((first, term));
         self.last = last;
         Ok(first < expected)
+    }
+
+    /// What is committed keeps its term: entries `first..=last` of `term` replace none of another one, neither in the log
+    /// before the batch nor earlier in the batch.
+    fn beside_committed(&self, first: u64, last: u64, term: u64) -> Result<()> {
+        let (group, commit) = (self.group, self.hard.commit);
+        if mutant("committed_entries_replaced") {
+            return Ok(());
+        }
+        for index in first..=last.min(commit) {
+            let before = || self.base.term(index).filter(|_| !self.removed);
+            if let Some(known) = self.term(index).or_else(before).filter(|known| *known != term) {
+                return Err(Error::Committed { group, index, term, known, commit });
+            }
+        }
+        Ok(())
     }
 
     fn mark(&mut self, marker: SnapshotMarker) -> Result<Op> {

@@ -1,9 +1,13 @@
 //! A disk that fails or is full, entries that cannot be read, a state machine that fails, mistakes of callers.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use raft::SnapshotStatus;
 use raft::eraftpb::MessageType;
 use seawall::raft_rs::{AppendFault, Error, GroupStorage, Outcome, Pump, PumpOptions};
-use seawall::{ConfState, Engine, EntryRef, HardState, WriteBatch};
+use seawall::{ConfState, Engine, EntryRef, HardState, Options, WriteBatch};
+use seawall_wal::disk::SystemClock;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
 use seawall_wal::{Env, Threads};
 
@@ -88,6 +92,41 @@ fn a_full_disk_holds_the_pump_up_and_no_more() {
     settle(&engine, &mut pump);
     assert_eq!(engine.group(GROUP).last_index(), next);
     assert_eq!(pump.host_mut().take().last(), Some(&(ACK, next)));
+}
+
+/// A node fills the disk that it shares with a group that hardly writes; once its log is compacted, it goes on by itself:
+/// its pump refuses ticks meanwhile, so that it writes nothing that could help.
+#[test]
+fn a_full_disk_with_a_slow_group_lets_the_pump_go_on_once_its_log_is_compacted() {
+    for bytes in [3000, 11_000, 18_000, 21_000] {
+        let disk = SimDisk::new(1, SimOptions { capacity_bytes: Some(1 << 20), ..SimOptions::default() });
+        let env = Env { threads: Threads::Spawned, clock: Arc::new(SystemClock::new()), ..env(&disk) };
+        let mut options = Options { slack_bytes: 256 << 10, ..options() };
+        options.log.segment_bytes = 64 << 10;
+        let engine = Engine::create_in(env, &options).unwrap();
+        let mut batch = WriteBatch::new();
+        batch.append(9, &[EntryRef { index: 1, term: 1, payload: &vec![7; bytes] }]);
+        engine.write(&mut batch).unwrap().wait().unwrap();
+        let conf = ConfState { voters: vec![1], ..ConfState::default() };
+        GroupStorage::new(&engine, GROUP).bootstrap(&conf).unwrap();
+        let mut pump = pump(&engine, 0).unwrap();
+        pump.campaign().unwrap();
+        for round in 0..3 {
+            while !pump.wait(Duration::from_secs(1)).unwrap().is_stalled() {
+                let proposed = pump.propose(vec![], vec![7; bytes]);
+                assert!(proposed.is_ok() || proposed.is_err_and(|error| error.is_no_space()));
+            }
+            assert!(pump.tick().unwrap().is_stalled());
+            pump.compact(pump.applied()).expect("a full disk does not keep it from being freed");
+            let end = Instant::now() + Duration::from_secs(60);
+            // It tries again and again, as its owner's loop does; the engine has to do the rest.
+            while pump.poll().unwrap().is_stalled() {
+                assert!(Instant::now() < end, "{bytes} B, round {round}: {:?}", engine.stats().unwrap());
+                std::thread::yield_now();
+            }
+        }
+        assert_eq!(engine.group(9).entries(1, 2, None).unwrap()[0].payload, vec![7; bytes]);
+    }
 }
 
 #[test]

@@ -1,0 +1,82 @@
+//! Who holds an engine, and which threads are inside of it.
+
+use std::cell::RefCell;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use seawall_wal::mutant::mutant;
+
+use super::Core;
+
+/// A hold on the core. When the users' last one goes, the engine has ended when its drop returns: the log is dropped, its
+/// threads have ended and the directory is unlocked.
+pub(super) struct Owner {
+    core: Arc<Core>,
+    /// Whether the hold is the users'. The engine's own threads have holds, too, which may live a little longer.
+    of_users: bool,
+}
+
+impl Owner {
+    /// The users' hold on `core`, of which there is one, shared by all handles.
+    pub(super) fn of_users(core: Arc<Core>) -> Arc<Owner> {
+        Arc::new(Owner { core, of_users: true })
+    }
+
+    /// A hold for the time of a call by one of the engine's own threads.
+    #[cfg(feature = "raft-rs")]
+    pub(super) fn of_the_engine(core: Arc<Core>) -> Arc<Owner> {
+        Arc::new(Owner { core, of_users: false })
+    }
+
+    #[cfg(feature = "raft-rs")]
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}
+
+impl Deref for Owner {
+    type Target = Core;
+
+    fn deref(&self) -> &Core {
+        &self.core
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if self.of_users && !mutant("dropped_engine_not_waited_for") {
+            self.core.end();
+        }
+    }
+}
+
+thread_local! {
+    /// The cores whose calls this thread is inside of while it runs a user's code, by address.
+    static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Marks the thread as being inside of a call of one core.
+pub(super) struct Inside(());
+
+impl Inside {
+    pub(super) fn of(core: &Core) -> Inside {
+        INSIDE.with_borrow_mut(|inside| inside.push(address(core)));
+        Inside(())
+    }
+
+    /// Whether the thread is inside of a call of `core`.
+    pub(super) fn is(core: &Core) -> bool {
+        // While a thread ends it is inside of nothing.
+        INSIDE.try_with(|inside| inside.borrow().contains(&address(core))).unwrap_or(false)
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.with_borrow_mut(Vec::pop);
+    }
+}
+
+fn address(core: &Core) -> usize {
+    std::ptr::from_ref(core).addr()
+}

@@ -1,0 +1,137 @@
+//! The engine's own work on its log: emptying the oldest segments and giving them back.
+//!
+//! A thread of the engine does it where there is one; a stepped engine does a piece of it after each write. It may have
+//! become due when a segment was entered, when something died (compaction, removal, overwriting), when the disk was found
+//! full, and after an open.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use seawall_wal::Wal;
+use seawall_wal::mutant::mutant;
+
+use super::Core;
+use super::owner::Inside;
+use crate::compact;
+use crate::error::{Error, Result};
+use crate::group::Edge;
+use crate::keeper::{Keeper, Next};
+use crate::rewrite::Rewrite;
+
+/// How long the thread waits for space before it tries again: as long as the log does.
+const FULL_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long it leaves groups alone that are all being written.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
+impl Core {
+    /// After a write that may wait: gives back what is free, and has the rest done.
+    pub(super) fn advance(&self, wal: &Wal) -> Result<()> {
+        match self.keeper.get() {
+            Some(keeper) => {
+                let edge = self.pins.edge(|| wal.active_segment());
+                compact::release_only(wal, edge.floor, &self.sweep)?;
+                self.wake_if_due(wal, edge, keeper);
+            }
+            None => _ = self.step(wal)?,
+        }
+        Ok(())
+    }
+
+    /// After a write that must not wait: the thread does it all.
+    pub(super) fn advance_now(&self, wal: &Wal) {
+        match self.keeper.get() {
+            Some(keeper) => {
+                let edge = self.pins.edge(|| wal.active_segment());
+                if edge.floor > wal.first_segment() && edge.freed {
+                    keeper.wake();
+                }
+                self.wake_if_due(wal, edge, keeper);
+            }
+            // An error of the log stays; the next write meets the same.
+            None => _ = self.step(wal),
+        }
+    }
+
+    /// The disk was found full: from now on the log is rewritten without slack, until there is room for a payload again.
+    pub(super) fn found_full(&self, wal: &Wal) {
+        if mutant("full_disk_wakes_nobody") {
+            return;
+        }
+        self.full.store(true, Ordering::Relaxed);
+        match self.keeper.get() {
+            Some(keeper) => keeper.wake(),
+            None => _ = self.step(wal),
+        }
+    }
+
+    fn wake_if_due(&self, wal: &Wal, edge: Edge, keeper: &Keeper) {
+        // Read before it is written: all writers come here.
+        let active = wal.active_segment();
+        let entered = self.seen.load(Ordering::Relaxed) != active
+            && self.seen.swap(active, Ordering::Relaxed) != active;
+        let due = || {
+            let freed = edge.freed && !mutant("compaction_wakes_nobody");
+            freed && Rewrite::excess(wal, &self.pins, self.slack_bytes()) > 0
+        };
+        if entered || edge.only_state.is_some() || due() {
+            keeper.wake();
+        }
+    }
+
+    fn slack_bytes(&self) -> u64 {
+        if self.full.load(Ordering::Relaxed) { 0 } else { self.options.slack_bytes as u64 }
+    }
+
+    /// One piece of the work: repeats small state, gives back what is free, copies entries. Returns the bytes of copies and
+    /// of small state; `None` where there was nothing to do.
+    fn step(&self, wal: &Wal) -> Result<(Option<u64>, Option<u64>)> {
+        let tell = |segment, error: &Error| {
+            if let Some(listener) = self.listener.get() {
+                let _inside = Inside::of(self);
+                listener.segment_stuck(segment, error);
+            }
+        };
+        let groups_max = self.options.restate_groups_max;
+        let repeated = compact::advance(wal, &self.groups, &self.pins, &self.sweep, groups_max);
+        let copied = self.rewrite.step(wal, (&self.groups, &self.pins), self.slack_bytes(), tell);
+        // An error of one keeps nothing of the other from being done.
+        Ok((copied?, repeated?))
+    }
+
+    /// One piece of the work, on the engine's thread.
+    pub(super) fn keep(&self) -> Next {
+        let Ok(wal) = self.wal() else { return Next::Sleep };
+        let (copied, repeated) = match self.step(&wal) {
+            Ok(done) => done,
+            Err(error) if error.is_no_space() => {
+                self.full.store(true, Ordering::Relaxed);
+                return Next::Again(FULL_PAUSE);
+            }
+            // The log has failed: every write says so.
+            Err(_) => return Next::Sleep,
+        };
+        // Groups that are busy are likely to write their state themselves; their writes wake this again.
+        let repeated = repeated.filter(|bytes| *bytes > 0);
+        if copied.is_none() && repeated.is_none() {
+            return Next::Sleep;
+        }
+        let (piece, total) = (copied.unwrap_or(0) + repeated.unwrap_or(0), wal.stats().record_bytes);
+        let slack = self.slack_bytes();
+        let excess = Rewrite::excess(&wal, &self.pins, slack);
+        let pause = self.pace.lock().pause(Instant::now(), total, piece, excess, slack);
+        Next::Again(if piece == 0 { pause.max(BUSY_PAUSE) } else { pause })
+    }
+
+    /// Ends the engine: its thread first, then the log. Waits for the calls under way.
+    pub(super) fn end(&self) {
+        if let Some(keeper) = self.keeper.get() {
+            keeper.end();
+        }
+        // A listener that drops the last handle is inside of a call that it would wait for; the log goes after that call.
+        if !Inside::is(self) {
+            let wal = self.wal.write().take();
+            drop(wal);
+        }
+    }
+}
