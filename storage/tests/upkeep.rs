@@ -265,6 +265,40 @@ fn a_full_disk_is_freed_after_a_reopen() {
     }
 }
 
+/// A log of 20 segments that holds an entry of a slow group in its first one and nothing else.
+fn long_and_dead(engine: &Engine) {
+    try_append(engine, SLOW, 3000).unwrap();
+    while engine.stats().unwrap().segments.1 < 20 {
+        try_append(engine, WRITER, 7000).unwrap();
+    }
+    let mut batch = WriteBatch::new();
+    batch.compact(WRITER, engine.group(WRITER).last_index());
+    engine.write(&mut batch).unwrap();
+}
+
+#[test]
+fn a_compaction_alone_has_the_log_rewritten() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    let calls = Arc::new(Calls::default());
+    let engine = Engine::create_in(calls.env(&disk), &options(64 << 10, 256 << 10)).unwrap();
+    long_and_dead(&engine);
+    // Nobody writes any more.
+    let free = || (engine.stats().unwrap().segments.0 > 1).then_some(());
+    calls.until(free, || format!("{:?}", engine.stats().unwrap()));
+}
+
+#[test]
+fn an_open_alone_has_the_log_rewritten() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    let engine = Engine::create_in(stepped(&disk), &options(64 << 10, 1 << 30)).unwrap();
+    long_and_dead(&engine);
+    engine.close().unwrap();
+    let calls = Arc::new(Calls::default());
+    let (engine, _) = Engine::open_in(calls.env(&disk), &options(64 << 10, 256 << 10)).unwrap();
+    let free = || (engine.stats().unwrap().segments.0 > 1).then_some(());
+    calls.until(free, || format!("{:?}", engine.stats().unwrap()));
+}
+
 /// Holds the engine's thread up in a read of a file until it is let through.
 #[derive(Default)]
 struct Gate {

@@ -246,7 +246,9 @@ impl Engine {
             let keeper = Keeper::spawn(move || core.keep());
             let keeper = keeper.map_err(|source| Error::Thread { source: Arc::new(source) })?;
             // Work may be due since before the open.
-            keeper.wake();
+            if !mutant("open_wakes_nobody") {
+                keeper.wake();
+            }
             let _ = engine.0.keeper.set(keeper);
         }
         Ok(engine)
@@ -384,7 +386,7 @@ impl Engine {
     /// [`Error::InsideCall`] from inside of a closure or a listener that this engine is calling: nothing was done.
     /// [`Error::Closed`] if it was closed before, or the log's error.
     pub fn close(&self) -> Result<()> {
-        if Inside::is(&self.0) {
+        if Inside::is(&self.0) && !mutant("close_waits_for_its_own_call") {
             return Err(Error::InsideCall);
         }
         let wal = self.0.wal.write().take();

@@ -4,6 +4,7 @@
 //! become due when a segment was entered, when something died (compaction, removal, overwriting), when the disk was found
 //! full, and after an open.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,11 @@ impl Core {
         let tell = |segment, error: &Error| {
             if let Some(listener) = self.listener.get() {
                 let _inside = Inside::of(self);
-                listener.segment_stuck(segment, error);
+                // Its panic must not end the thread, nor must one of what it panicked with.
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| listener.segment_stuck(segment, error)))
+                {
+                    std::mem::forget(panic);
+                }
             }
         };
         let groups_max = self.options.restate_groups_max;
