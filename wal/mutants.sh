@@ -3,6 +3,7 @@
 # first the tests on the simulated disk that crash or break it, then all others.
 #
 #   wal/mutants.sh [name ..]            all bugs but those below the simulated disk (`posix_`), or those named
+#   wal/mutants.sh --list               the names of all bugs, one per line, and builds nothing
 #
 #   PROGRAMS="storage/raft_rs_pump .." wal/mutants.sh name ..   and no other test programs
 #
@@ -10,6 +11,11 @@
 # command that every test program is started with.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
+
+planted() {
+    grep -rhoE 'mutant\("[a-z_0-9]+"\)' wal/src storage/src snap/src --include=*.rs | cut -d '"' -f 2 | grep -v '^name$' | sort -u
+}
+[ "${1:-}" = --list ] && { planted; exit; }
 
 simulation="wal/model storage/model wal/kill_points wal/live_reads wal/faults wal/attack_disk wal/attack_pipeline
     wal/promises wal/corruption wal/modes wal/incarnations storage/rot storage/degraded storage/rewrite storage/small_state storage/pinned storage/compression wal/wordings wal/crash_states wal/reach
@@ -54,8 +60,7 @@ finds() {
 
 others="$(cut -f 1 <<<"$programs" | grep -vxF "$(tr -s ' ' '\n' <<<"$simulation")")"
 names="$*"
-[ -n "$names" ] || names="$(grep -rhoE 'mutant\("[a-z_]+"\)' wal/src storage/src snap/src --include=*.rs | grep -v '"name"' |
-    cut -d '"' -f 2 | grep -v '^posix_' | sort -u)"
+[ -n "$names" ] || names="$(planted | grep -v '^posix_')"
 
 # A test that fails without a bug would find them all.
 export SEAWALL_MUTANT=""

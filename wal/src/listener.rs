@@ -5,8 +5,9 @@ use std::fmt;
 
 /// Told about the life of segments and of the log itself.
 ///
-/// Called on the thread that caused the event, without locks of the log held, at most once per event;
-/// a slow listener slows that thread. Must not call into the log.
+/// Called on the thread that caused the event, at most once per event. The thread does not hold the lock that appends
+/// take, but `segment_released` is called under the lock of the thread that prepares segments. So a slow listener slows the
+/// thread that calls it, and appends that need the next segment. Must not call into the log.
 pub trait Listener: Send + Sync + fmt::Debug {
     /// Appends go to segment `sequence` from now on.
     fn segment_opened(&self, sequence: u32) {
