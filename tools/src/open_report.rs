@@ -17,13 +17,14 @@ pub fn mode_name(mode: OpenMode) -> &'static str {
     }
 }
 
-/// `no_group`, `group_record`, `group_padding`, `group_count`, `header`, `missing`, `suspect`.
+/// `no_group`, `group_record`, `group_padding`, `group_count`, `group_unchecked`, `header`, `missing`, `suspect`.
 pub fn kind_name(what: DamageKind) -> &'static str {
     match what {
         DamageKind::NoGroup => "no_group",
         DamageKind::Group(GroupFault::Record(..)) => "group_record",
         DamageKind::Group(GroupFault::Padding(_)) => "group_padding",
         DamageKind::Group(GroupFault::Count) => "group_count",
+        DamageKind::Group(GroupFault::Unchecked) => "group_unchecked",
         DamageKind::Header(_) => "header",
         DamageKind::Missing => "missing",
         DamageKind::Suspect => "suspect",
@@ -38,6 +39,9 @@ pub fn fault_text(fault: GroupFault) -> String {
         }
         GroupFault::Padding(at) => format!("byte {at} of the group is padding and not zero"),
         GroupFault::Count => "the group holds other records than its header says".to_owned(),
+        GroupFault::Unchecked => {
+            "the group claims bytes that too many other groups claim, and was not checked".to_owned()
+        }
     }
 }
 

@@ -138,6 +138,9 @@ impl fmt::Display for DamageKind {
             DamageKind::Group(GroupFault::Count) => {
                 f.write_str("acknowledged group holds other records than its header says")
             }
+            DamageKind::Group(GroupFault::Unchecked) => f.write_str(
+                "acknowledged group claims bytes that too many other groups claim, and was not checked",
+            ),
             DamageKind::Header(fault) => write!(f, "segment header does not check ({fault:?})"),
             DamageKind::Missing => f.write_str("segment file is missing"),
             DamageKind::Suspect => f.write_str("bytes that no torn write can have left"),

@@ -37,7 +37,8 @@ impl Fences {
             return None;
         }
         let end = at.as_u64().saturating_add(len.max(1) as u64);
-        self.0.iter().find(|fence| fence.to > at && fence.from.as_u64() < end).copied()
+        let first = self.0.get(self.0.partition_point(|fence| fence.to <= at));
+        first.filter(|fence| fence.from.as_u64() < end).copied()
     }
 
     /// Forgets those below segment `first`, which is the lowest that can be read.

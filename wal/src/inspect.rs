@@ -9,7 +9,7 @@ use crate::env::Threads;
 use crate::error::Error;
 use crate::facts::{Damage, Head, SegmentFacts};
 use crate::frame::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
-use crate::frame::{GroupHeader, Identity, RecordFault, RecordRef, SegmentHeader, record_at};
+use crate::frame::{GroupHeader, Identity, RecordRef, SegmentHeader, record_at};
 use crate::options::{OpenMode, Suspect};
 use crate::scan::Group;
 use crate::segment::file_name;
@@ -159,7 +159,7 @@ pub fn visit_remnants(
     let file = disk.open(&name, Access::Read).map_err(io)?;
     let mut bytes = AlignedBuf::zeroed(length);
     read_exact_medium(&*file, &mut bytes, u64::from(from), length).map_err(io)?;
-    // Checksums of what turns out to be no record; bounded, since a payload may imitate headers.
+    // Checksums of what turns out to be no record; bounded, since bytes may imitate headers, and those may check.
     let mut budget = length.saturating_mul(16);
     let mut at = 0;
     while at + RECORD_HEADER_BYTES <= length {
@@ -170,23 +170,23 @@ pub fn visit_remnants(
                 at = (at + record.len()).next_multiple_of(RECORD_ALIGN as usize);
                 continue;
             }
-            Err(RecordFault::Checksum) => match budget.checked_sub(claimed(&bytes[at..])) {
+            Err(_) => match budget.checked_sub(claimed(&bytes[at..])) {
                 Some(left) => budget = left,
                 None => return Ok(false),
             },
-            Err(_) => {}
         }
         at += RECORD_ALIGN as usize;
     }
     Ok(end.saturating_sub(from) <= REMNANT_BYTES_MAX)
 }
 
-/// Bytes that checking the record header at the start of `bytes` covers.
+/// Bytes that were checksummed to find out that the start of `bytes` is no record: none if its lengths do not fit.
 fn claimed(bytes: &[u8]) -> usize {
-    RawRecordHeader::ref_from_prefix(bytes).map_or(0, |(raw, _)| {
-        let table = (raw.part_count.get() as usize).saturating_mul(PART_BYTES);
-        table.saturating_add(raw.meta_bytes.get() as usize)
-    })
+    let Ok((raw, _)) = RawRecordHeader::ref_from_prefix(bytes) else { return 0 };
+    let table = (raw.part_count.get() as usize).saturating_mul(PART_BYTES);
+    let head = RECORD_HEADER_BYTES.saturating_add(raw.meta_bytes.get() as usize).saturating_add(table);
+    let length = raw.length.get() as usize;
+    if head <= length && length <= bytes.len() { head } else { 0 }
 }
 
 /// The file's length, which was checked to fit.

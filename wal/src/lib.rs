@@ -79,6 +79,7 @@ mod mapped;
 #[doc(hidden)]
 pub mod mutant;
 mod options;
+mod pieces;
 mod pipeline;
 mod queue;
 mod read;

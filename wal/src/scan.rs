@@ -3,18 +3,39 @@
 //! One scanner serves recovery, inspection and verification. Every block is looked at, so heads behind a gap are
 //! found; or, for an open, every block in which a group can be (`docs/decisions/0017-how-far-open-reads.md`).
 //! Reading is from the medium. Fails only if the medium does.
+//!
+//! # Claims
+//!
+//! A head claims the bytes up to its group's end. Behind a group that is not valid the next *block* is looked at, so
+//! several heads can claim the same bytes. The groups that a log writes to a segment lie end to end, and their number is
+//! never used again, so no claims of heads that it wrote overlap, whatever a crash or rot leaves of them: only bytes that
+//! somebody made can do that. Checking every claim of such a segment takes time that grows with the square of its length.
+//! So claims that overlap failed ones are checked up to a budget. From the first claim that exceeds it, the scan reads the
+//! header at every block and checks no group any more: each head is [`GroupFault::Unchecked`], which counts as not valid
+//! (INV-9). A scan therefore checks no more than three times the bytes of the file: those of valid groups, those of groups
+//! that fail, and the budget.
+//!
+//! No log is judged more mildly for that (INV-5). The first group of a segment that is not valid was checked, as were all
+//! groups before it, because nothing was spent on them; so the log's end, and what is suspect there, are what a full check
+//! says. The watermark is the maximum over all heads, and the list of heads only gets longer: those within unchecked
+//! groups are in it too. Strict mode asks for nothing else behind the first group that is not valid; degraded mode refuses
+//! where it meets an unchecked group.
 
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::facts::{Extent, Head, SegmentFacts};
 use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
-use crate::frame::{GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
+use crate::frame::{GroupFault, GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
 use crate::mutant::mutant;
+use crate::pieces::Pieces;
 use crate::types::{GroupKind, Lsn, Prior, is_zeros, len32};
 use crate::window::Window;
 use std::io;
 
 /// Distance of the blocks that are looked at where no group can be, in bytes.
 const SAMPLE_EVERY_BYTES: u32 = 4 << 20;
+
+/// Longest group that is held in memory before it is checked, in bytes.
+const HELD_BYTES: u32 = 4 << 20;
 
 /// A valid group with its bytes, while a scan or a visit holds them.
 #[derive(Debug)]
@@ -59,12 +80,24 @@ pub(crate) fn scan_with(
     bounded: bool,
     each: &mut dyn FnMut(&Group<'_>),
 ) -> io::Result<SegmentFacts> {
+    Ok(scan_counted(file, sequence, uuid, block_bytes, bounded, each)?.0)
+}
+
+/// As [`scan_with`], with the number of bytes that were checked.
+fn scan_counted(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+    bounded: bool,
+    each: &mut dyn FnMut(&Group<'_>),
+) -> io::Result<(SegmentFacts, u64)> {
     let mut facts = SegmentFacts::unreadable(sequence);
     let header = match read_header(file, sequence, uuid, block_bytes)? {
         Ok(header) => header,
         Err(fault) => {
             facts.header = Err(fault);
-            return Ok(facts);
+            return Ok((facts, 0));
         }
     };
     facts.header = Ok(header);
@@ -72,6 +105,7 @@ pub(crate) fn scan_with(
     // The header's length equals the file's and was checked to fit 32 bits.
     let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
     let mut window = Window::whole(file_bytes);
+    let mut claims = Claims::of(&header, file_bytes);
     let mut at = block_bytes;
     let mut reach = Reach::of(&header).filter(|_| bounded);
     while at < file_bytes {
@@ -95,7 +129,7 @@ pub(crate) fn scan_with(
             at += block_bytes;
             continue;
         };
-        let head = check_group(&mut window, file, &group, header, each)?;
+        let head = claims.check(&mut window, file, &group, each)?;
         if let Some(near) = &mut reach {
             near.meet(&head);
         }
@@ -103,7 +137,7 @@ pub(crate) fn scan_with(
         facts.zeros_from = at;
         facts.heads.push(head);
     }
-    Ok(facts)
+    Ok((facts, claims.checked))
 }
 
 /// How far groups can be behind those that were found; the argument is in decision 17.
@@ -200,38 +234,82 @@ pub(crate) fn read_header(
     }))
 }
 
-/// Reads all of a group of the segment with `header` and checks it.
-fn check_group(
-    window: &mut Window,
-    file: &dyn DiskFile,
-    group: &GroupHeader,
+/// The claims of a segment's heads that were checked so far.
+#[derive(Debug)]
+struct Claims {
     header: SegmentHeader,
-    each: &mut dyn FnMut(&Group<'_>),
-) -> io::Result<Head> {
-    let (salt, file_bytes) = (header.salt, window.end());
-    let mut head = Head::of(group, header.block_bytes);
-    let (offset, end) = (head.offset, head.end);
-    if end > file_bytes {
-        head.fault = Some(crate::frame::GroupFault::Count);
-        return Ok(head);
+    file_bytes: u32,
+    /// End of the furthest claim that was checked and is not valid.
+    failed_to: u32,
+    /// Bytes below that which may be checked once more; `None` when no group is checked any more.
+    budget: Option<u64>,
+    /// Bytes of all claims that were checked.
+    checked: u64,
+}
+
+impl Claims {
+    fn of(header: &SegmentHeader, file_bytes: u32) -> Claims {
+        let budget = if mutant("claims_checked_without_a_budget") { u64::MAX } else { u64::from(file_bytes) };
+        Claims { header: *header, file_bytes, failed_to: 0, budget: Some(budget), checked: 0 }
     }
-    let bytes = window.range(file, offset, end - offset)?;
-    head.fault = group.check(salt, bytes).err();
-    if head.fault.is_some() {
-        // Padding is zeros whether it was written or not: only a sector that holds some of the records is
-        // evidence.
-        let body = GROUP_HEADER_BYTES.saturating_add(group.body_bytes as usize).min(bytes.len());
-        head.zero_sector = bytes
-            .chunks_exact(SECTOR_BYTES as usize)
-            .take(body.div_ceil(SECTOR_BYTES as usize))
-            .any(is_zeros);
-    } else if group.kind == GroupKind::Data {
-        head.footer_bytes = footer_bytes(group, salt, bytes);
+
+    /// Checks a group of the segment, and hands it to `each` if it is valid.
+    fn check(
+        &mut self,
+        window: &mut Window,
+        file: &dyn DiskFile,
+        group: &GroupHeader,
+        each: &mut dyn FnMut(&Group<'_>),
+    ) -> io::Result<Head> {
+        let SegmentHeader { salt, block_bytes, .. } = self.header;
+        let mut head = Head::of(group, block_bytes);
+        let (offset, end) = (head.offset, head.end);
+        if end > self.file_bytes {
+            head.fault = Some(GroupFault::Count);
+            return Ok(head);
+        }
+        let again = u64::from(self.failed_to.min(end).saturating_sub(offset));
+        let left = self.budget.and_then(|budget| budget.checked_sub(again));
+        if left.is_none() {
+            head.fault = Some(GroupFault::Unchecked);
+            self.budget = None;
+            return Ok(head);
+        }
+        self.checked += u64::from(end - offset);
+        if end - offset > HELD_BYTES {
+            let mut pieces = Pieces::new(file, (group.lsn.segment(), salt), block_bytes, self.file_bytes);
+            head.fault = pieces.check(group, end)?.err();
+            if head.fault.is_some() {
+                head.zero_sector = pieces.zero_sector(offset, body_end(group))?;
+            }
+        }
+        if head.fault.is_none() {
+            let bytes = window.range(file, offset, end - offset)?;
+            // Checked again if it was checked in pieces: the medium may say something else each time.
+            head.fault = group.check(salt, bytes).err();
+            if head.fault.is_some() {
+                let body = (body_end(group) - offset) as usize;
+                let sectors = bytes.chunks_exact(SECTOR_BYTES as usize);
+                head.zero_sector = sectors.take(body.div_ceil(SECTOR_BYTES as usize)).any(is_zeros);
+            } else {
+                if group.kind == GroupKind::Data {
+                    head.footer_bytes = footer_bytes(group, salt, bytes);
+                }
+                each(&Group { head: &head, header: group, salt, bytes });
+            }
+        }
+        if head.fault.is_some() {
+            self.budget = left;
+            self.failed_to = self.failed_to.max(end);
+        }
+        Ok(head)
     }
-    if head.fault.is_none() {
-        each(&Group { head: &head, header: group, salt, bytes });
-    }
-    Ok(head)
+}
+
+/// End of a group's records. Padding behind them is zeros whether it was written or not: only a sector that holds some of
+/// the records is evidence.
+fn body_end(group: &GroupHeader) -> u32 {
+    group.lsn.offset().saturating_add(len32(GROUP_HEADER_BYTES)).saturating_add(group.body_bytes)
 }
 
 /// What the records of a valid group add to their segment's footer.
@@ -255,3 +333,7 @@ pub(crate) fn records<'a>(
         Some(record)
     })
 }
+
+#[cfg(test)]
+#[path = "scan/claim_tests.rs"]
+mod tests;

@@ -37,11 +37,6 @@ impl Window {
         self.ahead_to = offset.min(self.end);
     }
 
-    /// Where the view ends.
-    pub(crate) fn end(&self) -> u32 {
-        self.end
-    }
-
     /// The bytes `[offset, offset + length)` of `file`, block-aligned and below the end.
     pub(crate) fn range(&mut self, file: &dyn DiskFile, offset: u32, length: u32) -> io::Result<&[u8]> {
         let inside = offset >= self.start

@@ -104,12 +104,17 @@ fn smalls(wal: &Wal, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
     if footer.ops().filter(|op| op.conf.is_some() || op.op.op.is_small()).count() > SMALLS_MAX {
         return None;
     }
+    // Each was written once: together they are no longer than the segment.
+    let mut left = end.offset();
     for FooterOp { op, conf } in footer.ops() {
         if let Some(at) = conf {
+            left = left.checked_sub(at.length)?;
             let conf = decode_conf_state(&part(wal, at, end)?).ok()?;
             smalls.push(Small::Conf(Arc::new(conf)));
         } else if op.op.is_small() {
-            smalls.push(Small::Meta(Bytes::from(part(wal, places.next()?, end)?)));
+            let at = places.next()?;
+            left = left.checked_sub(at.length)?;
+            smalls.push(Small::Meta(Bytes::from(part(wal, at, end)?)));
         } else if let Some(skipped) = usize::try_from(op.op.places()).ok()?.checked_sub(1) {
             places.nth(skipped)?;
         }

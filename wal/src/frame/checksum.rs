@@ -15,11 +15,30 @@ pub fn crc(bytes: &[u8]) -> u32 {
 
 /// CRC-32C of `pieces`, one behind the other.
 pub fn crc_of<const N: usize>(pieces: [&[u8]; N]) -> u32 {
-    let mut digest = Digest::new(CrcAlgorithm::Crc32Iscsi);
-    pieces.iter().for_each(|piece| digest.update(piece));
+    let mut sum = Sum::new();
+    pieces.iter().for_each(|piece| sum.update(piece));
+    sum.value()
+}
+
+/// CRC-32C of bytes that come in pieces.
+pub struct Sum(Digest);
+
+impl Sum {
+    /// Of no bytes.
+    pub fn new() -> Sum {
+        Sum(Digest::new(CrcAlgorithm::Crc32Iscsi))
+    }
+
+    /// Adds the bytes that follow.
+    pub fn update(&mut self, piece: &[u8]) {
+        self.0.update(piece);
+    }
+
+    /// The checksum of all bytes so far.
     #[expect(clippy::cast_possible_truncation, reason = "of a checksum of 32 bits the rest is 0")]
-    let sum = digest.finalize() as u32;
-    sum
+    pub fn value(&self) -> u32 {
+        self.0.finalize() as u32
+    }
 }
 
 /// What is mixed into the checksum of bytes at `lsn` in a segment with `salt`: the low half of the

@@ -40,6 +40,9 @@ pub enum GroupFault {
     Padding(u32),
     /// Records end elsewhere than the header says, or their number differs.
     Count,
+    /// The bytes that the header claims are claimed by other groups too, and checking all of those claims would take
+    /// more than a few passes over the segment. No log writes such a segment, and no crash leaves one.
+    Unchecked,
 }
 
 /// Whether `block` starts with a group header whose checksum is right for `lsn` and `salt`.

@@ -8,7 +8,7 @@ use crate::disk::sim::{SimDisk, SimOptions};
 use crate::disk::{Access, Disk};
 use crate::facts::SegmentFacts;
 use crate::frame::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RawGroupHeader, SECTOR_BYTES};
-use crate::frame::{Identity, PartInfo, SegmentHeader, checksum, is_head};
+use crate::frame::{GroupFault, GroupHeader, Identity, PartInfo, SegmentHeader, checksum, is_head};
 use crate::inspect::{Inspection, inspect_with, visit_groups, visit_records, visit_remnants};
 use crate::options::{Options, Suspect};
 use crate::records::Record;
@@ -199,6 +199,13 @@ fn check_facts(facts: &SegmentFacts, identity: &Identity, bytes: &[u8]) {
     while at < len32(bytes.len()) {
         let head = heads.next_if(|h| h.offset == at);
         assert_eq!(head.is_some(), head_at(at), "a head at {at}");
+        if let Some(head) = head.filter(|head| head.fault != Some(GroupFault::Unchecked)) {
+            let group = GroupHeader::decode(block_at(at), header.salt, Lsn::new(facts.sequence, at));
+            let claim = bytes.get(at as usize..head.end as usize);
+            let valid =
+                group.zip(claim).is_some_and(|(group, claim)| group.check(header.salt, claim).is_ok());
+            assert_eq!(head.fault.is_none(), valid, "a valid group at {at}");
+        }
         let odd = head.is_none() && block_at(at)[..SECTOR_BYTES as usize].iter().any(|&b| b != 0);
         assert_eq!(strange.next_if_eq(&&at).is_some(), odd, "a strange block at {at}");
         at = head.filter(|h| h.fault.is_none()).map_or(at + BLOCK, |h| h.end);

@@ -59,8 +59,7 @@ impl Facts<'_> {
                     at = head.end;
                     continue;
                 }
-                let next = self.heads(segment).iter().map(|h| h.offset).find(|&o| o > at);
-                let to = next.unwrap_or(limit).min(limit);
+                let to = self.next_head(segment, at, limit).unwrap_or(limit);
                 let what = head.and_then(|h| h.fault).map_or(DamageKind::NoGroup, DamageKind::Group);
                 found.push(Damage { from: Lsn::new(segment, at), to: Lsn::new(segment, to), what });
                 at = to;

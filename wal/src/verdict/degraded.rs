@@ -17,7 +17,7 @@
 //! 3. *The end is certain.* The walk ends at the first position at or above W that holds no valid group, as
 //!    strict mode's does, and the last thing that it passed was a valid group. So the end e is the end of a
 //!    group, W <= e, and what is appended takes e as its `previous_end`. Damage that reaches the end is refused:
-//!    nothing shows what followed it.
+//!    nothing shows what followed it. So is a group that the scan left unchecked: it may be a valid one.
 //!
 //! The damage stays what it was: fenced bytes are never written, the segment that holds them gets no further
 //! group and no footer, and every later group carries a watermark beyond them. A strict open goes on refusing
@@ -25,6 +25,7 @@
 
 use super::{Facts, Links, Verdict, Walk, gather};
 use crate::facts::{Damage, DamageKind, SegmentFacts};
+use crate::frame::GroupFault;
 use crate::mutant::mutant;
 use crate::options::Suspect;
 use crate::types::Lsn;
@@ -69,6 +70,9 @@ impl Facts<'_> {
                     (at, proven) = (head.end, true);
                     continue;
                 }
+                if self.is_unchecked(walk.x) {
+                    return None;
+                }
                 if self.watermark <= walk.x {
                     break 'chain;
                 }
@@ -79,6 +83,13 @@ impl Facts<'_> {
             walk.x = Lsn::new(segment, at);
         }
         (proven && self.watermark <= walk.x).then_some(walk)
+    }
+
+    /// Whether nobody knows if the group at `x` is valid.
+    fn is_unchecked(&self, x: Lsn) -> bool {
+        let head = self.head_at(x.segment(), x.offset());
+        let unchecked = head.is_some_and(|head| head.fault == Some(GroupFault::Unchecked));
+        unchecked && !mutant("unchecked_taken_for_torn")
     }
 
     /// Where the log goes on behind the damaged group at `at`, at most at `bound`; `left` says that this is

@@ -253,3 +253,25 @@ fn the_policy_about_suspect_bytes_holds_in_every_mode() {
         assert_eq!(verdict.dropped[0].why, DropReason::Suspect);
     }
 }
+
+/// A group that the scan left unchecked may be a valid one: nobody may go on as if it were torn, or damaged.
+#[test]
+fn unchecked_groups_are_not_taken_for_torn_ones() {
+    let with = |groups: &str, unchecked: u32| {
+        let mut facts = log("oooo", "oooo", groups);
+        let head = facts[2].heads.iter_mut().find(|head| head.offset == unchecked * BLOCK).unwrap();
+        (head.fault, head.zero_sector) = (Some(GroupFault::Unchecked), false);
+        facts
+    };
+    // Group 4 knew that group 3 was durable: damage that can be fenced, but for what is behind it.
+    let fenced = |facts: &[SegmentFacts]| decide_as(OpenMode::Degraded, facts, BLOCK, Suspect::Refuse);
+    let torn = log("oooo", "oooo", "oxoox");
+    assert_eq!(fenced(&torn).unwrap().end, at(3, 5), "the last group is torn");
+    let facts = with("oxoox", 5);
+    assert!(decide(&facts, BLOCK, Suspect::Refuse).is_err());
+    assert!(fenced(&facts).is_err(), "the last group may be whole");
+    assert!(fenced(&with("oxoox", 2)).is_err(), "the damaged group may be whole");
+    // Salvage serves what it knows to be valid, and writes nothing.
+    let salvaged = decide_as(OpenMode::Salvage, &facts, BLOCK, Suspect::Refuse).unwrap();
+    assert!(salvaged.next.read_only && salvaged.end >= at(3, 5));
+}

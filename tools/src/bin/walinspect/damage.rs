@@ -33,7 +33,7 @@ pub(crate) struct Place {
     /// Bytes; absent if a whole segment is concerned.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
-    /// `no_group`, `group_record`, `group_padding`, `group_count`, `header`, `missing`, `suspect`.
+    /// `no_group`, `group_record`, `group_padding`, `group_count`, `group_unchecked`, `header`, `missing`, `suspect`.
     kind: &'static str,
     /// The same in words.
     reason: String,
@@ -138,11 +138,16 @@ impl Place {
     }
 }
 
-/// Where the damaged bytes end: a damaged group may reach beyond what is known to be acknowledged.
+/// Where the damaged bytes end: a damaged group may reach beyond what is known to be acknowledged, but not beyond the
+/// next head, whose bytes are another place's.
 fn end_of(facts: &SegmentFacts, damage: &Damage) -> u32 {
     let to = if damage.to.segment() > damage.from.segment() { u32::MAX } else { damage.to.offset() };
-    let head = facts.heads.iter().find(|h| h.offset == damage.from.offset());
-    head.map_or(to, |head| head.end.max(to))
+    let at = facts.heads.partition_point(|head| head.offset < damage.from.offset());
+    let Some(head) = facts.heads.get(at).filter(|head| head.offset == damage.from.offset()) else {
+        return to;
+    };
+    let next = facts.heads.get(at + 1).map_or(u32::MAX, |next| next.offset);
+    head.end.min(next).max(to)
 }
 
 impl Remnant {
@@ -174,7 +179,8 @@ impl Remnant {
 /// The entries whose payloads are among `bad_parts`.
 fn damaged_entries(ops: &[OpLine], bad_parts: &[u32]) -> Vec<Entry> {
     let entry = |part: usize| {
-        let op = ops.iter().find(|op| op.parts.contains(&part))?;
+        // Their parts follow each other.
+        let op = ops.get(ops.partition_point(|op| op.parts.end <= part))?;
         let (What::Entries { first, term, .. } | What::Moved { first, term, .. }) = op.what else {
             return None;
         };
@@ -207,13 +213,15 @@ impl OtherFault {
 /// All of them: torn groups that are or were dropped, and whatever rotted in released segments.
 pub(crate) fn other_faults(look: &Look) -> Vec<OtherFault> {
     let judge = look.judge();
-    let damage = look.found.verdict.as_ref().err().map_or(&[][..], Vec::as_slice);
+    let mut damage = look.found.verdict.as_ref().err().map_or_else(Vec::new, Vec::clone);
+    damage.sort_unstable_by_key(|d| d.to);
     let mut found = Vec::new();
     for facts in &look.found.segments {
         for head in &facts.heads {
             let Some(fault) = head.fault else { continue };
             let lsn = Lsn::new(facts.sequence, head.offset);
-            if damage.iter().any(|d| d.from <= lsn && lsn < d.to) {
+            // No place lies within another.
+            if damage.get(damage.partition_point(|d| d.to <= lsn)).is_some_and(|d| d.from <= lsn) {
                 continue;
             }
             found.push(OtherFault {

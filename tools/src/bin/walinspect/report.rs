@@ -174,9 +174,9 @@ fn why(look: &Look, dropped: &Dropped, pending: bool) -> &'static str {
         DropReason::Void if !pending => "void",
         DropReason::Void => {
             let segment = look.found.segments.iter().find(|s| s.sequence == dropped.from.segment());
-            let mut heads = segment.into_iter().flat_map(|s| &s.heads);
-            let head = heads.find(|h| h.offset == dropped.from.offset());
-            if head.is_some_and(|h| h.fault.is_some()) { "torn" } else { "behind_torn" }
+            let heads = segment.map_or(&[][..], |s| &s.heads);
+            let head = heads.binary_search_by_key(&dropped.from.offset(), |h| h.offset).map(|at| &heads[at]);
+            if head.is_ok_and(|h| h.fault.is_some()) { "torn" } else { "behind_torn" }
         }
     }
 }
