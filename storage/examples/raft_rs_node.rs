@@ -59,7 +59,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let engine = open(dir)?;
 
     // The state machine keeps nothing, so it applies the log from the start: `applied` is 0.
-    let config = raft::Config { max_size_per_msg: 1 << 20, ..raft::Config::new(NODE) };
+    let config = raft::Config {
+        max_size_per_msg: 1 << 20,
+        // How much of it is in memory at a time.
+        max_committed_size_per_ready: 1 << 20,
+        ..raft::Config::new(NODE)
+    };
     let host = Numbers { applied: Vec::new(), acks: None };
     let mut pump = Pump::new(&engine, GROUP, &config, host, PumpOptions::default())?;
 

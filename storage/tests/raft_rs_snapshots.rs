@@ -246,6 +246,43 @@ fn a_record_that_is_too_small_for_all_of_it_has_the_snapshot_in_the_first() {
     assert_eq!(node.engine.group(GROUP).last_index(), 60);
 }
 
+/// The snapshot is in the log, and the entries behind it are not: the second try must not begin with the snapshot, which
+/// is out of date then.
+#[test]
+fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
+    /// So many that they do not fit into the segments that are ready.
+    const LAST: u64 = 440;
+    let (leaders, pieces) = snapshot(40, 3);
+    let disks = [SimDisk::new(1, SimOptions::default()), sim(2)];
+    // With threads: one of them tries again when there is space.
+    let mut node = Node::open(disks, lazy(), Threads::Spawned);
+    node.pump.step(leaders).unwrap();
+    let again = node.fetch(&pieces);
+    node.pump.step(again).unwrap();
+    let mut large = appends(3, 3, 41, LAST, LAST);
+    large.mut_entries().iter_mut().for_each(|entry| entry.data = vec![7; 8000].into());
+    node.pump.step(large).unwrap();
+    node.disks[0].set_capacity(Some(0));
+    assert!(node.pump.poll().unwrap().is_stalled());
+    let group = node.engine.group(GROUP);
+    assert_eq!(group.compaction_point(), (40, 3), "the snapshot is in the log");
+    assert!((40..LAST).contains(&group.last_index()), "{} is the last entry", group.last_index());
+    assert!(node.pump.poll().unwrap().is_stalled());
+    node.disks[0].set_capacity(None);
+    while node.pump.wait(std::time::Duration::from_millis(5)).unwrap().is_stalled() {}
+    for _ in 0..400 {
+        node.engine.flush().unwrap();
+        _ = node.pump.wait(std::time::Duration::from_millis(5)).unwrap();
+        if node.pump.applied() == LAST {
+            break;
+        }
+    }
+    assert_eq!((node.pump.applied(), &node.pump.host().restored[..]), (LAST, &[40][..]));
+    assert_eq!(node.pump.host().applied, (41..=LAST).collect::<Vec<_>>());
+    let node = node.crash();
+    assert_eq!(node.engine.group(GROUP).last_index(), LAST);
+}
+
 #[test]
 fn of_several_in_flight_the_newest_is_restored() {
     let mut node = Node::new(lazy());

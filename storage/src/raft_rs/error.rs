@@ -72,6 +72,17 @@ pub enum Error {
     /// `readys_max` of [`PumpOptions`](super::PumpOptions) is 0.
     #[error("option readys_max is 0; it must be at least 1")]
     NoReadys,
+    /// `entry_bytes_max` of [`PumpOptions`](super::PumpOptions) is more than a record of this log can hold.
+    #[error(
+        "option entry_bytes_max is {value}; a record of this log holds at most {max}: make its segments larger, or agree \
+         on less in the whole group"
+    )]
+    EntryLimit {
+        /// The option's value.
+        value: usize,
+        /// Bytes of context and data that a record can hold.
+        max: usize,
+    },
     /// Compaction beyond what is applied.
     #[error("index {index} is not applied yet, {applied} is")]
     NotApplied {

@@ -8,7 +8,7 @@ use std::fmt;
 use raft::eraftpb::{ConfState, Entry, Message};
 use raft::{ReadState, SoftState};
 
-use crate::raft_rs::error::HostError;
+use crate::raft_rs::error::{Error, HostError};
 use crate::raft_rs::signal::Wake;
 use crate::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
 use crate::snapshots::{Dump, Error as SnapshotsError, Snapshots, Taken};
@@ -62,6 +62,12 @@ pub trait Host {
     /// after a while. The core's logger has the reason.
     fn snapshot_refused(&mut self, _from: u64, _snapshot: SnapshotId) {}
 
+    /// An append of `from` was dropped, which sends it again and again: an entry of it is larger than a record of this
+    /// node's log can be, or the message is damaged. This node falls behind, and the group runs on with the others. It
+    /// catches up once its log has larger segments, or from a snapshot beyond that entry. See
+    /// [`PumpOptions::entry_bytes_max`].
+    fn append_refused(&mut self, _from: u64, _why: &Error) {}
+
     /// What became of a snapshot that was taken. A failure stops nothing: it is tried again when the next is due.
     fn snapshot_taken(&mut self, _outcome: &std::result::Result<Taken, SnapshotsError>) {}
 
@@ -84,6 +90,11 @@ pub struct PumpOptions {
     /// calls the pump reads them. With [`Threads::Stepped`](seawall_wal::Threads::Stepped) there is no thread:
     /// [`Pump::wait`](super::Pump::wait) reads.
     pub fetch_beside: bool,
+    /// Most bytes of an entry that may be proposed here, its context included; by default what a record of this node's log
+    /// can hold ([`Pump::entry_bytes_max`](super::Pump::entry_bytes_max)). A group whose nodes have segments of different
+    /// sizes must agree on what the smallest log can hold, since a node cannot store an entry that is larger:
+    /// give the same number on all nodes. A node whose log cannot hold it does not start.
+    pub entry_bytes_max: Option<usize>,
     /// The group's snapshots, whose [`Snapshots::open`] said where `Config::applied` is; none by default: then
     /// none are taken, sent or installed.
     pub snapshots: Option<Snapshots>,
@@ -94,7 +105,14 @@ pub struct PumpOptions {
 
 impl Default for PumpOptions {
     fn default() -> PumpOptions {
-        PumpOptions { readys_max: 256, wake: None, fetch_beside: true, snapshots: None, logger: None }
+        PumpOptions {
+            readys_max: 256,
+            wake: None,
+            fetch_beside: true,
+            entry_bytes_max: None,
+            snapshots: None,
+            logger: None,
+        }
     }
 }
 

@@ -27,13 +27,13 @@ impl<H: Host> Pump<H> {
                 let judged = self.judge_heartbeat(message);
                 self.latched(judged)
             }
-            MessageType::MsgAppend => judge_append(message),
+            MessageType::MsgAppend => self.judge_append(message),
             MessageType::MsgPropose | MessageType::MsgReadIndex if message.get_entries().is_empty() => {
                 Err(raft::Error::ProposalDropped.into())
             }
             MessageType::MsgPropose => {
                 let mut entries = message.get_entries().iter();
-                entries.try_for_each(|entry| self.check_size(entry.context.len(), entry.data.len()))
+                entries.try_for_each(|entry| self.check_proposal(entry.context.len(), entry.data.len()))
             }
             _ => Ok(()),
         }
@@ -54,11 +54,34 @@ impl<H: Host> Pump<H> {
         Err(Error::LostEntries { group, from, commit, last_index })
     }
 
-    /// Refuses an entry that no record of this log can hold.
-    pub(super) fn check_size(&self, context: usize, data: usize) -> Result<()> {
+    /// The entries of an append follow each other, and a record of this log can hold each. Otherwise the message is dropped
+    /// and the host hears of it: the leader sends it again and again.
+    fn judge_append(&mut self, message: &Message) -> Result<()> {
         let max = self.store.engine().entry_bytes_max()?;
+        let large = || {
+            let mut entries = message.get_entries().iter();
+            entries.try_for_each(|entry| {
+                self.check_size(entry.index, entry.context.len(), entry.data.len(), max)
+            })
+        };
+        let judged = in_order(message)
+            .and_then(|()| if mutant("entry_beyond_a_record_stepped") { Ok(()) } else { large() });
+        if let Err(why) = &judged {
+            self.stats.appends_refused += 1;
+            self.host.append_refused(message.from, why);
+        }
+        judged
+    }
+
+    /// Refuses a proposal above what the group has agreed on, or above what a record of this log can hold.
+    pub(super) fn check_proposal(&self, context: usize, data: usize) -> Result<()> {
+        let index = self.node.raft.raft_log.last_index() + 1;
+        self.check_size(index, context, data, self.entry_bytes_max()?.saturating_add(codec::OVERHEAD_BYTES))
+    }
+
+    fn check_size(&self, index: u64, context: usize, data: usize, max: usize) -> Result<()> {
+        let group = self.store.group().id();
         let bytes = context.saturating_add(data).saturating_add(codec::OVERHEAD_BYTES);
-        let (group, index) = (self.store.group().id(), self.node.raft.raft_log.last_index() + 1);
         if bytes > max {
             return Err(EngineError::EntryTooLarge { group, index, bytes, max }.into());
         }
@@ -68,7 +91,7 @@ impl<H: Host> Pump<H> {
 
 /// The entries of an append follow each other from the one behind which they belong, and none is of a later term than
 /// the message. The core takes that for granted: it panics otherwise, or has the log write what it refuses.
-fn judge_append(message: &Message) -> Result<()> {
+fn in_order(message: &Message) -> Result<()> {
     let from = message.from;
     let (mut index, mut term) = (message.index, message.log_term);
     for entry in message.get_entries() {

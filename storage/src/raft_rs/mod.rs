@@ -24,7 +24,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
 //! GroupStorage::new(&engine, 1).bootstrap(&ConfState { voters: vec![1], ..ConfState::default() })?;
-//! let config = raft::Config { max_size_per_msg: 1 << 20, ..raft::Config::new(1) };
+//! let limits = raft::Config { max_size_per_msg: 1 << 20, max_committed_size_per_ready: 1 << 20, ..Default::default() };
+//! let config = raft::Config { id: 1, ..limits };
 //! let mut pump = Pump::new(&engine, 1, &config, Node, PumpOptions::default())?;
 //! pump.campaign()?;
 //! pump.propose(vec![], b"set x = 1".to_vec())?;
@@ -46,6 +47,11 @@
 //! **A full disk.** Nothing is lost, and the pump does not stop: [`Pump::poll`], [`Pump::wait`] and [`Pump::tick`] return
 //! [`Outcome::Stalled`], and go on when there is room. An `Err` of these three means that the pump has stopped for good:
 //! end the loop then, and only then. An `Err` of another call concerns that call; [`Pump::stopped`] tells.
+//!
+//! **Large entries.** A record of the log holds an entry of [`Pump::entry_bytes_max`] bytes, which depends on the size of the
+//! segments. A node whose log cannot hold a peer's entry refuses it ([`Host::append_refused`]) and falls behind, until its log
+//! has larger segments or a snapshot covers the entry. So a group with different logs agrees on the smallest number:
+//! [`PumpOptions::entry_bytes_max`].
 //!
 //! **Peers that are behind.** Entries that memory no longer has are read by a thread of the engine, one for all its
 //! groups, while the pump goes on ([`PumpOptions::fetch_beside`]); a read that ended wakes it as a durable Ready does.

@@ -52,4 +52,6 @@ pub struct PumpStats {
     pub ticks_missed: u64,
     /// Calls that found the disk full.
     pub stalls: u64,
+    /// Appends of peers that were dropped ([`Host::append_refused`](super::Host::append_refused)).
+    pub appends_refused: u64,
 }

@@ -15,6 +15,7 @@ use seawall_wal::mutant::mutant;
 
 use crate::engine::Engine;
 use crate::error::Error as EngineError;
+use crate::raft_rs::codec;
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::fetch::Fetches;
 use crate::raft_rs::flight::Flight;
@@ -28,6 +29,9 @@ use crate::snapshots::Snapshots;
 use crate::snapshots::snap::{Pin, SnapshotId};
 use crate::types::{GroupId, HardState};
 use crate::write::WriteBatch;
+
+/// Bytes of committed entries in a Ready, where the core's config has no limit: it reads them into memory.
+const COMMITTED_BYTES_MAX: u64 = 8 << 20;
 
 /// How often a pump that waits for room in the log tries again: as often as the log does.
 const RETRY: Duration = Duration::from_millis(100);
@@ -44,6 +48,8 @@ pub struct Pump<H: Host> {
     fetches: Option<Arc<Fetches>>,
     pub(super) batch: WriteBatch,
     readys_max: usize,
+    /// What the group has agreed on.
+    entry_bytes_max: Option<usize>,
     pub(super) applied: u64,
     /// Membership changes up to this entry are in the members that the core started with.
     pub(super) conf_index: u64,
@@ -54,6 +60,8 @@ pub struct Pump<H: Host> {
     pub(super) installing: VecDeque<(u64, Pin)>,
     /// A Ready that found the disk full: it comes before everything else.
     stalled: Option<Ready>,
+    /// What the log has of it.
+    part: Part,
     /// Entries that are to be applied next.
     pub(super) committed: Vec<Entry>,
     /// Members that the core has and that found the disk full; the first of `committed` made them.
@@ -64,13 +72,26 @@ pub struct Pump<H: Host> {
     stopped: Option<Error>,
 }
 
+/// What the log has of a Ready that needs several records.
+#[derive(Default)]
+struct Part {
+    /// The snapshot.
+    installed: bool,
+    /// So many entries.
+    entries: usize,
+}
+
 impl<H: Host> Pump<H> {
     /// A node on group `group`; `config.applied` is the last index that the state machine has, and 0 for
     /// one that starts empty and gets the whole log again.
     ///
+    /// Where `config.max_committed_size_per_ready` is without a limit, which is the core's default, it is set to 8 MiB: a
+    /// node that starts would read all of its log that is not applied into memory. [`Host::apply`] gets no more than that
+    /// in one call.
+    ///
     /// # Errors
     /// [`Error::NoMembers`]; [`Error::Applied`] if log and state machine do not fit together;
-    /// [`Error::Core`] for an invalid `config`; [`Error::NoReadys`]; snapshots of another group; or the engine's error.
+    /// [`Error::Core`] for an invalid `config`; [`Error::NoReadys`], [`Error::EntryLimit`]; snapshots of another group; or the engine's error.
     pub fn new(
         engine: &Engine,
         group: GroupId,
@@ -92,6 +113,17 @@ impl<H: Host> Pump<H> {
         if options.readys_max == 0 {
             return Err(Error::NoReadys);
         }
+        if let Some(value) = options.entry_bytes_max {
+            let max = engine.entry_bytes_max()?.saturating_sub(codec::OVERHEAD_BYTES);
+            if value > max {
+                return Err(Error::EntryLimit { value, max });
+            }
+        }
+        let mut config = config.clone();
+        if config.max_committed_size_per_ready == raft::NO_LIMIT && !mutant("the_whole_log_in_one_ready") {
+            config.max_committed_size_per_ready = COMMITTED_BYTES_MAX;
+        }
+        let config = &config;
         let conf_index = store.group().conf_state().ok_or(Error::NoMembers { group })?.index;
         let (point, last_index) = (store.group().compaction_point().0, store.group().last_index());
         let applied = config.applied;
@@ -115,12 +147,14 @@ impl<H: Host> Pump<H> {
             fetches,
             batch,
             readys_max: options.readys_max,
+            entry_bytes_max: options.entry_bytes_max,
             applied,
             conf_index,
             snapshots: options.snapshots,
             incoming: None,
             installing: VecDeque::new(),
             stalled: None,
+            part: Part::default(),
             committed: Vec::new(),
             changing: None,
             reports: Vec::new(),
@@ -172,12 +206,19 @@ impl<H: Host> Pump<H> {
         progress |= self.finish()?;
         self.check_ends()?;
         progress |= self.deliver()?;
+        progress |= self.take_all()?;
+        self.take_snapshot();
+        Ok(progress)
+    }
+
+    /// Takes the Readys that the core has; says whether there were any.
+    pub(super) fn take_all(&mut self) -> Result<bool> {
+        let mut progress = false;
         while self.may_take() {
             self.take()?;
             self.land()?;
             progress = true;
         }
-        self.take_snapshot();
         Ok(progress)
     }
 
@@ -269,8 +310,54 @@ impl<H: Host> Pump<H> {
     }
 
     /// Writes snapshot, entries and hard state as one record, or as several if no record can hold them: then the
-    /// snapshot, term and vote go first, the commit index last.
+    /// snapshot, term and vote go first, the commit index last. After a full disk it goes on behind what it has written.
     fn write_record(
+        &mut self,
+        installs: Option<SnapshotId>,
+        entries: &[Entry],
+        hard: Option<HardState>,
+        must_sync: bool,
+    ) -> Result<Option<Ticket>> {
+        let mut first = None;
+        let mut count = entries.len().saturating_sub(self.part.entries);
+        loop {
+            let rest = entries.get(self.part.entries..).unwrap_or_default();
+            let part = rest.get(..count).unwrap_or(rest);
+            let whole = part.len() == rest.len();
+            let commit = self.store.group().hard_state().commit;
+            let hard = if whole { hard } else { hard.map(|hard| HardState { commit, ..hard }) };
+            let installs = installs.filter(|_| !self.part.installed);
+            match self.write_part(installs, part, hard, must_sync) {
+                Ok(ticket) if whole => {
+                    self.part = Part::default();
+                    return Ok(if mutant("durable_with_the_first_record") {
+                        first.or(ticket)
+                    } else {
+                        ticket
+                    });
+                }
+                Ok(ticket) => {
+                    first = first.or(ticket);
+                    self.part.installed |= installs.is_some();
+                    self.part.entries += part.len();
+                    count = rest.len() - part.len();
+                }
+                Err(Error::Engine(EngineError::BatchTooLarge { .. }))
+                    if part.len() > 1 || (installs.is_some() && !part.is_empty()) =>
+                {
+                    count = part.len() / 2;
+                }
+                Err(error) => {
+                    if mutant("install_written_again_after_a_full_disk") {
+                        self.part.installed = false;
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn write_part(
         &mut self,
         installs: Option<SnapshotId>,
         entries: &[Entry],
@@ -291,18 +378,7 @@ impl<H: Host> Pump<H> {
         if must_sync {
             self.batch.sync();
         }
-        match self.store.engine().write(&mut self.batch) {
-            Ok(ticket) => Ok(Some(ticket)),
-            Err(EngineError::BatchTooLarge { .. }) if entries.len() > 1 => {
-                let (front, back) = entries.split_at(entries.len() / 2);
-                let commit = self.store.group().hard_state().commit;
-                let before = hard.map(|hard| HardState { commit, ..hard });
-                let first = self.write_record(installs, front, before, must_sync)?;
-                let last = self.write_record(None, back, hard, must_sync)?;
-                Ok(if mutant("durable_with_the_first_record") { first } else { last })
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(Some(self.store.engine().write(&mut self.batch)?))
     }
 
     fn send(&mut self, messages: Vec<Message>) {
@@ -375,6 +451,17 @@ impl<H: Host> Pump<H> {
     /// The last index that the state machine was given.
     pub fn applied(&self) -> u64 {
         self.applied
+    }
+
+    /// Bytes of context and data that an entry proposed here may have: what the group has agreed on
+    /// ([`PumpOptions::entry_bytes_max`]), or else what a record of this log can hold, which depends on the size of
+    /// its segments. Nodes can tell each other theirs, and agree on the smallest.
+    ///
+    /// # Errors
+    /// The engine is closed.
+    pub fn entry_bytes_max(&self) -> Result<usize> {
+        let max = self.store.engine().entry_bytes_max()?.saturating_sub(codec::OVERHEAD_BYTES);
+        Ok(self.entry_bytes_max.map_or(max, |agreed| agreed.min(max)))
     }
 
     /// Figures of this pump.

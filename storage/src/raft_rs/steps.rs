@@ -24,7 +24,7 @@ impl<H: Host> Pump<H> {
     /// ([`Error::is_no_space`]): nothing was proposed, and the pump runs on. Or what stopped the pump.
     pub fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> Result<()> {
         self.steppable()?;
-        self.check_size(context.len(), data.len())?;
+        self.check_proposal(context.len(), data.len())?;
         let result = self.node.propose(context, data);
         self.stepped(result)
     }
@@ -36,7 +36,7 @@ impl<H: Host> Pump<H> {
     pub fn propose_conf_change(&mut self, context: Vec<u8>, change: ConfChangeV2) -> Result<()> {
         self.steppable()?;
         let bytes = usize::try_from(change.compute_size()).unwrap_or(usize::MAX);
-        self.check_size(context.len(), bytes)?;
+        self.check_proposal(context.len(), bytes)?;
         let result = self.node.propose_conf_change(context, change);
         self.stepped(result)
     }
@@ -46,8 +46,8 @@ impl<H: Host> Pump<H> {
     /// [`Host::snapshot_offered`].
     ///
     /// # Errors
-    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Append`], [`Error::Core`]: the message
-    /// is dropped, and nothing stops. [`Error::LostEntries`] stops the pump. Or as [`Pump::propose`].
+    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Append`], [`Error::Core`], and the
+    /// engine's `EntryTooLarge` for an entry that no record of this log can hold: the message is dropped, and nothing stops. [`Error::LostEntries`] stops the pump. Or as [`Pump::propose`].
     pub fn step(&mut self, message: Message) -> Result<()> {
         self.steppable()?;
         self.judge(&message)?;
@@ -102,13 +102,16 @@ impl<H: Host> Pump<H> {
         Ok(Outcome::of(worked))
     }
 
-    /// Starts an election. The only voter of a group cannot while entries are in flight, and no node while it installs
+    /// Starts an election, after everything that is committed was applied. The only voter of a group cannot while entries are in flight, and no node while it installs
     /// a snapshot.
     ///
     /// # Errors
     /// As [`Pump::propose`].
     pub fn campaign(&mut self) -> Result<()> {
         self.steppable()?;
+        // A core that starts an election reads all entries that it has not been told to be applied, in one piece.
+        let taken = self.take_all();
+        self.latched(taken)?;
         if self.cannot_campaign() {
             return Err(raft::Error::ProposalDropped.into());
         }

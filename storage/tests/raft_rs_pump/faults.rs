@@ -242,6 +242,7 @@ fn appends_that_no_core_sends_are_dropped() {
             other => panic!("{expected:?}: {other:?}"),
         }
     }
+    assert_eq!((pump.stats().appends_refused, pump.host().refused.len()), (5, 5));
     // Others that make the core panic.
     for kind in [MessageType::MsgPropose, MessageType::MsgReadIndex] {
         assert!(matches!(pump.step(message(kind, 2, 0)), Err(Error::Core(_))));
@@ -252,4 +253,60 @@ fn appends_that_no_core_sends_are_dropped() {
     pump.step(appends(2, 2, 3, 4, 10)).unwrap();
     settle(&engine, &mut pump);
     assert_eq!(engine.group(GROUP).last_index(), 4);
+}
+
+/// Logs with segments of different sizes hold entries of different sizes.
+#[test]
+fn an_entry_of_a_peer_that_no_record_can_hold_is_refused_and_stops_nothing() {
+    let (_disk, engine, mut pump) = start(&[1, 2, 3]);
+    let max = pump.entry_bytes_max().unwrap();
+    let append = |first, bytes| appends(1, 1.min(first - 1), first, first, bytes);
+    pump.step(append(1, max)).unwrap();
+    settle(&engine, &mut pump);
+    for n in 1..=3 {
+        let refused = pump.step(append(2, max + 1)).unwrap_err();
+        let expected = max + 1 + 8;
+        assert!(
+            matches!(refused, Error::Engine(seawall::Error::EntryTooLarge { group: GROUP, index: 2, bytes, .. })
+                if bytes == expected),
+            "{refused}"
+        );
+        assert_eq!(pump.stats().appends_refused, n);
+        assert_eq!(pump.host().refused.last(), Some(&(2, refused.to_string())));
+        // It runs on: ticks, answers, votes.
+        _ = pump.tick().unwrap();
+        pump.step(message(MessageType::MsgHeartbeat, 2, 1)).unwrap();
+        settle(&engine, &mut pump);
+    }
+    assert_eq!(pump.host_mut().take().len(), 1 + 3, "the first append and the heartbeats were answered");
+    pump.step(append(2, max)).unwrap();
+    settle(&engine, &mut pump);
+    assert_eq!(engine.group(GROUP).last_index(), 2);
+}
+
+#[test]
+fn a_group_agrees_on_the_size_of_entries() {
+    let (_disk, engine, pump) = start(&[1]);
+    let max = pump.entry_bytes_max().unwrap();
+    drop(pump);
+    let config = raft::Config { max_size_per_msg: 1 << 20, ..raft::Config::new(1) };
+    let open = |bytes| {
+        let options = PumpOptions { entry_bytes_max: Some(bytes), ..PumpOptions::default() };
+        Pump::new(&engine, GROUP, &config, Node::default(), options)
+    };
+    // A node that could not store what the others propose says so at its start.
+    let refused = open(max + 1).map(drop);
+    assert!(
+        matches!(refused, Err(Error::EntryLimit { value, max: holds }) if (value, holds) == (max + 1, max)),
+        "{refused:?}"
+    );
+    let mut pump = open(1000).unwrap();
+    assert_eq!(pump.entry_bytes_max().unwrap(), 1000);
+    pump.campaign().unwrap();
+    let large = pump.propose(vec![0; 1], vec![0; 1000]);
+    assert!(matches!(large, Err(Error::Engine(seawall::Error::EntryTooLarge { .. }))), "{large:?}");
+    pump.propose(vec![0; 1], vec![0; 999]).unwrap();
+    settle(&engine, &mut pump);
+    assert_eq!(pump.applied(), 2);
+    assert_eq!(open(max).unwrap().entry_bytes_max().unwrap(), max);
 }

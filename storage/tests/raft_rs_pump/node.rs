@@ -15,7 +15,11 @@ pub const GROUP: u64 = 1;
 pub struct Node {
     pub sent: Vec<Message>,
     pub applied: Vec<Entry>,
+    /// Bytes of data that each call brought.
+    pub bytes: Vec<usize>,
     pub members: Vec<u64>,
+    /// Appends that were refused, by sender.
+    pub refused: Vec<(u64, String)>,
     pub fail: bool,
 }
 
@@ -29,11 +33,16 @@ impl Host for Node {
             return Err("no".into());
         }
         self.applied.extend_from_slice(entries);
+        self.bytes.push(entries.iter().map(|entry| entry.data.len()).sum());
         Ok(())
     }
 
     fn members_changed(&mut self, index: u64, _: &raft::eraftpb::ConfState) {
         self.members.push(index);
+    }
+
+    fn append_refused(&mut self, from: u64, why: &Error) {
+        self.refused.push((from, why.to_string()));
     }
 }
 

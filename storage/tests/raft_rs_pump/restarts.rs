@@ -2,8 +2,8 @@
 
 use raft::Config;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Message, MessageType};
-use seawall::Engine;
 use seawall::raft_rs::{Error, Pump, PumpOptions};
+use seawall::{Engine, EntryRef, HardState, WriteBatch};
 
 use crate::node::{ACK, GROUP, Node, appends, message, reopen, settle, start};
 
@@ -192,4 +192,40 @@ fn members_are_durable_when_the_state_machine_hears_of_them() {
     let (engine, pump) = reopen(&disk, 2);
     pump.unwrap();
     assert_eq!(engine.group(GROUP).conf_state().unwrap().index, 2);
+}
+
+/// The core's default has no limit, and it reads what it gives out into memory: the whole log of a node that starts.
+#[test]
+fn a_start_does_not_read_the_whole_log_at_once() {
+    const ENTRIES: u64 = 400;
+    let (_disk, engine, pump) = start(&[1]);
+    drop(pump);
+    let payload = [&[0, 0][..], &vec![7; 60_000]].concat();
+    let mut batch = WriteBatch::new();
+    for index in 1..=ENTRIES {
+        batch.append(GROUP, &[EntryRef { index, term: 1, payload: &payload }]);
+        engine.write(&mut batch).unwrap();
+    }
+    batch.hard_state(GROUP, HardState { term: 1, vote: 1, commit: ENTRIES });
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    let all = ENTRIES * 60_000;
+    for campaigns in [false, true] {
+        let config = Config { max_size_per_msg: 1 << 20, ..Config::new(1) };
+        assert_eq!(config.max_committed_size_per_ready, raft::NO_LIMIT);
+        let mut pump = Pump::new(&engine, GROUP, &config, Node::default(), PumpOptions::default()).unwrap();
+        if campaigns {
+            // An election reads what is not applied without any limit: it comes after that.
+            pump.campaign().unwrap();
+        } else {
+            _ = pump.poll().unwrap();
+        }
+        assert_eq!(pump.applied(), ENTRIES);
+        let largest = pump.host().bytes.iter().max().copied().unwrap();
+        assert!(largest <= 8 << 20 && largest > 4 << 20, "{largest} of {all} bytes in one Ready");
+    }
+    // A limit that was chosen counts.
+    let config = Config { max_committed_size_per_ready: 100_000, ..Config::new(1) };
+    let mut pump = Pump::new(&engine, GROUP, &config, Node::default(), PumpOptions::default()).unwrap();
+    _ = pump.poll().unwrap();
+    assert_eq!((pump.applied(), pump.host().bytes.iter().max()), (ENTRIES, Some(&60_000)));
 }
