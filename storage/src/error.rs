@@ -8,7 +8,7 @@ use seawall_wal::Lsn;
 use crate::options::OutOfRange;
 use crate::pack::UnpackError;
 use crate::record::DecodeError;
-use crate::types::GroupId;
+use crate::types::{GroupId, Owner};
 
 impl Error {
     /// Whether the disk is full: nothing was written, and the same call works once there is space.
@@ -208,6 +208,31 @@ pub enum Error {
     Thread {
         /// What the system said.
         source: std::sync::Arc<std::io::Error>,
+    },
+    /// The log is another's: of another node, for instance. Nothing was written.
+    #[error("this is the log of {stored}, and not of {given}: open the directory of {given}")]
+    OtherOwner {
+        /// Whose log it is.
+        stored: Box<Owner>,
+        /// Whose it should be.
+        given: Box<Owner>,
+    },
+    /// A later version of this crate has written whose log it is.
+    #[error("it cannot be read whose log this is: a later version has written it; use that version")]
+    OwnerUnreadable,
+    /// The user's bytes of an owner are too many.
+    #[error("an owner has {bytes} bytes of the user's, at most {max} are allowed")]
+    OwnerTooLarge {
+        /// Bytes given.
+        bytes: usize,
+        /// Bytes allowed.
+        max: usize,
+    },
+    /// The engine keeps its own state in this group.
+    #[error("group {group} is the engine's own: take another number")]
+    GroupReserved {
+        /// The group.
+        group: GroupId,
     },
     /// The engine was closed.
     #[error("the engine is closed")]

@@ -64,6 +64,7 @@ mod cache;
 mod errands;
 mod keeper;
 mod options;
+mod ownership;
 mod pace;
 mod pack;
 mod record;
@@ -111,5 +112,7 @@ pub use pack::{CompressionStats, UnpackError};
 pub use record::DecodeError;
 pub use rewrite::RewriteStats;
 pub use seawall_wal::{Bell, Lsn, Notify, Ticket};
-pub use types::{Compression, ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState, SnapshotMarker};
+pub use types::{
+    Compression, ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState, Owner, SnapshotMarker,
+};
 pub use write::WriteBatch;

@@ -5,9 +5,10 @@
 
 use std::ops::Range;
 
+use crate::ownership::OWNER_GROUP;
 use crate::record::{DecodeError, GroupOp, Op, decode};
 pub use crate::types::MetaKey;
-use crate::types::{GroupId, HardState, SnapshotMarker};
+use crate::types::{GroupId, HardState, Owner, SnapshotMarker};
 
 /// One operation of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -93,6 +94,16 @@ impl What {
             What::RemoveMeta(_) => "remove_meta",
         }
     }
+}
+
+/// Whether `group` is no user's, but the engine's own: its metadata says whose log it is ([`decode_owner`]).
+pub fn is_owner_group(group: GroupId) -> bool {
+    group == OWNER_GROUP
+}
+
+/// Whose log it is, as the bytes of that value say; `None` if they are of a later version.
+pub fn decode_owner(value: &[u8]) -> Option<Owner> {
+    Owner::decode(value)
 }
 
 /// The operations of the record whose `meta` bytes these are and which has `parts` parts.

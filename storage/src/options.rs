@@ -3,7 +3,7 @@
 //! Invariants: every limit states its reason and is checked before anything is opened.
 //! Fails: with the name, the value and the range of the option that is out of range.
 
-use crate::types::Compression;
+use crate::types::{Compression, Owner};
 
 /// Options of an engine. `Default` suits a server disk.
 ///
@@ -39,6 +39,9 @@ pub struct Options {
     /// mapped, so after such an end its entries are read as without this option. A payload that is kept
     /// keeps its segment's file. Default off.
     pub map_sealed: bool,
+    /// Whose log it is. A new log, or one that does not say whose it is, says so from then on; opening the log of another
+    /// is [`Error::OtherOwner`](crate::Error::OtherOwner). `None`, the default: nothing is compared or written.
+    pub owner: Option<Owner>,
     /// Bytes of the newest payloads, over all groups, that are kept in memory so that reading them takes no
     /// call; 0 to 2^40, 0 keeps none. Default 64 MiB.
     pub cache_bytes: usize,
@@ -53,6 +56,7 @@ impl Default for Options {
             compression: Some(Compression { from_bytes: 8 << 10, level: 1 }),
             meta_bytes_max: 64 << 10,
             map_sealed: false,
+            owner: None,
             cache_bytes: 64 << 20,
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The number of a Raft group; any value is allowed.
+/// The number of a Raft group; any value but 2^64 - 1, which is the engine's own.
 pub type GroupId = u64;
 
 /// The largest index an entry may have: the one after it must still be a number.
@@ -92,6 +92,28 @@ impl ConfState {
     pub fn has(&self, id: u64) -> bool {
         // The next learners are voters of the outgoing configuration.
         self.voters.contains(&id) || self.learners.contains(&id) || self.voters_outgoing.contains(&id)
+    }
+}
+
+/// Whose log it is. Set once, and compared by those who know whose it should be: see
+/// [`Options::owner`](crate::Options::owner) and [`Engine::set_owner`](crate::Engine::set_owner).
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Owner {
+    /// The cluster; any number, the same on all its nodes.
+    pub cluster: u64,
+    /// The node in the cluster.
+    pub node: u64,
+    /// Whatever else tells it from others, 1024 bytes at most: a name, a UUID.
+    pub user: Vec<u8>,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "node {} of cluster {}", self.node, self.cluster)?;
+        if !self.user.is_empty() {
+            write!(f, " (\"{}\")", self.user.escape_ascii())?;
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use seawall::{Engine, EntryRef, Error, HardState, Options, SnapshotMarker, WriteBatch};
+use seawall::{Engine, EntryRef, Error, HardState, Options, Owner, SnapshotMarker, WriteBatch};
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Env, Threads};
 
@@ -265,4 +265,73 @@ fn metadata_goes_with_its_key_or_its_group() {
     let (engine, report) = Engine::open_in(stepped(&disk), &options()).unwrap();
     assert!(engine.stats().unwrap().segments.0 > segment, "{:?}", report.log.by_footer);
     assert_eq!((engine.groups(), engine.group(GROUP).metas()), (vec![GROUP, 100], new));
+}
+
+fn owner(cluster: u64, node: u64, user: &[u8]) -> Owner {
+    Owner { cluster, node, user: user.to_vec() }
+}
+
+fn owned(owner: Option<Owner>) -> Options {
+    Options { owner, meta_bytes_max: 0, ..options() }
+}
+
+#[test]
+fn a_log_is_its_owners_and_nobody_elses() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    let mine = owner(7, 1, b"rack 4");
+    let engine = Engine::create_in(stepped(&disk), &owned(Some(mine.clone()))).unwrap();
+    assert_eq!(engine.owner().unwrap(), Some(mine.clone()));
+    drop(engine);
+    // Durable when the call returned.
+    disk.crash();
+    for other in [owner(7, 2, b"rack 4"), owner(8, 1, b"rack 4"), owner(7, 1, b""), owner(7, 1, b"rack 44")] {
+        let error = Engine::open_in(stepped(&disk), &owned(Some(other.clone()))).map(drop).unwrap_err();
+        let Error::OtherOwner { stored, given } = &error else { panic!("{error}") };
+        assert_eq!((&**stored, &**given), (&mine, &other));
+        assert!(
+            error.to_string().contains(&mine.to_string()) && error.to_string().contains(&other.to_string())
+        );
+    }
+    let (engine, report) = Engine::open_in(stepped(&disk), &owned(Some(mine.clone()))).unwrap();
+    assert_eq!((report.groups, report.entries), (0, 0));
+    engine.set_owner(&mine).unwrap();
+    assert!(matches!(engine.set_owner(&owner(7, 2, b"rack 4")), Err(Error::OtherOwner { .. })));
+    let large = engine.set_owner(&owner(7, 1, &[0; 1025]));
+    assert!(matches!(large, Err(Error::OwnerTooLarge { bytes: 1025, max: 1024 })), "{large:?}");
+    drop(engine);
+    // Who does not say whose it should be opens it, and sees whose it is.
+    let (engine, _) = Engine::open_in(stepped(&disk), &owned(None)).unwrap();
+    assert_eq!(engine.owner().unwrap(), Some(mine));
+}
+
+#[test]
+fn an_owner_is_no_group_and_outlives_the_segments_that_had_it() {
+    let (disk, engine) = new();
+    assert_eq!(engine.owner().unwrap(), None);
+    drop(engine);
+    // A log of nobody becomes somebody's.
+    let mine = owner(7, 1, &[9; 1024]);
+    let (engine, _) = Engine::open_in(stepped(&disk), &owned(Some(mine.clone()))).unwrap();
+    for _ in 0..3 {
+        go_on(&engine, GROUP);
+    }
+    assert_eq!((engine.groups(), engine.stats().unwrap().groups), (vec![GROUP], 1));
+    assert_eq!(engine.owner().unwrap(), Some(mine.clone()));
+    engine.close().unwrap();
+    let (engine, report) = Engine::open_in(stepped(&disk), &owned(None)).unwrap();
+    assert_eq!((engine.owner().unwrap(), report.groups), (Some(mine.clone()), 1));
+    // Nobody else writes there, and no batch takes it away.
+    let builds: [fn(&mut WriteBatch); 3] = [
+        |batch| _ = batch.remove_group(u64::MAX),
+        |batch| _ = batch.remove_meta(u64::MAX, b"owner"),
+        |batch| _ = batch.append(u64::MAX, &[EntryRef { index: 1, term: 1, payload: b"" }]),
+    ];
+    for build in builds {
+        let mut batch = WriteBatch::new();
+        build(&mut batch);
+        let error = engine.write(&mut batch).expect_err("refused");
+        assert!(matches!(error, Error::GroupReserved { group: u64::MAX }), "{error}");
+        assert!(matches!(engine.write_now(&mut batch), Err(Error::GroupReserved { .. })));
+    }
+    assert_eq!(engine.owner().unwrap(), Some(mine));
 }

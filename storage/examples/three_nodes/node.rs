@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, Wake, raft};
 use seawall::snapshots::snap::{self, Catalog, Offer, SnapshotReader};
 use seawall::snapshots::{Dump, SnapshotOptions, Snapshots};
-use seawall::{ConfState, Engine, Group, Options};
+use seawall::{ConfState, Engine, Group, Options, Owner};
 
 use raft::eraftpb::{Entry, Message, MessageType};
 
@@ -133,7 +133,9 @@ pub(crate) fn run(
     net: &Arc<Net>,
     events: &Receiver<Event>,
 ) -> net::Outcome<Ended> {
-    let options = Options::default();
+    // The directory of another node is refused.
+    let owner = Some(Owner { cluster: 1, node: at as u64 + 1, user: Vec::new() });
+    let options = Options { owner, ..Options::default() };
     let engine = if dir.exists() { Engine::open(dir, &options)?.0 } else { Engine::create(dir, &options)? };
     let store = GroupStorage::new(&engine, GROUP);
     if store.group().conf_state().is_none() {

@@ -9,6 +9,7 @@ mod group;
 mod owner;
 mod reader;
 mod upkeep;
+mod whose;
 
 use std::fmt;
 use std::path::Path;
@@ -29,6 +30,7 @@ use crate::group::{FooterSealer, GroupState, Groups, Pins};
 use crate::keeper::Keeper;
 use crate::listener::Listener;
 use crate::options::Options;
+use crate::ownership::OWNER_GROUP;
 use crate::pace::Pace;
 use crate::pack::{CompressionStats, Packer};
 use crate::restore::{self, Fenced, Found, Restored};
@@ -75,6 +77,8 @@ struct Core {
     full: AtomicBool,
     listener: OnceLock<Arc<dyn Listener>>,
     pace: Mutex<Pace>,
+    /// Held while it is said whose log it is.
+    whose: Mutex<()>,
     #[cfg(feature = "raft-rs")]
     errands: Errands,
     options: Options,
@@ -172,7 +176,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::CommitBeyondLog`], [`Error::Damage`] and [`Error::Record`] if acknowledged data is missing
-    /// or cannot be understood; in another than strict mode [`Error::Unaccounted`],
+    /// or cannot be understood; [`Error::OtherOwner`] if it is not the log of [`Options::owner`]; in another than strict mode [`Error::Unaccounted`],
     /// [`Error::DamagedConfState`] and [`Error::DamagedMeta`] if more is damaged than payloads; [`Error::Option`]; or the log's error. On an error nothing was changed by
     /// the engine.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
@@ -201,15 +205,26 @@ impl Engine {
         let (wal, log) = Wal::open_with(env, &options.log, Box::new(sealer.clone()))?;
         let seen = (log.mode != OpenMode::Salvage).then_some(&sealer);
         let restored = restore::restore(&wal, &log.by_footer, threads, seen)?;
+        if let Some(owner) = &options.owner {
+            whose::compare(&restored.groups, owner)?;
+        }
         let Found { records, groups, entries } = restored.found;
+        let groups = groups - u64::from(restored.groups.get(OWNER_GROUP).is_some());
         let engine = Engine::start(wal, threads, restored, sealer, options)?;
+        if let Some(owner) = options.owner.as_ref().filter(|_| log.mode != OpenMode::Salvage) {
+            engine.set_owner(owner)?;
+        }
         Ok((engine, Report { log, records, groups, entries }))
     }
 
     fn fresh(wal: Wal, threads: Threads, options: &Options) -> Result<Engine> {
         let sealer = FooterSealer::default();
         wal.set_sealer(Box::new(sealer.clone()))?;
-        Engine::start(wal, threads, Restored::default(), sealer, options)
+        let engine = Engine::start(wal, threads, Restored::default(), sealer, options)?;
+        if let Some(owner) = &options.owner {
+            engine.set_owner(owner)?;
+        }
+        Ok(engine)
     }
 
     fn start(
@@ -237,6 +252,7 @@ impl Engine {
             full: AtomicBool::new(false),
             listener: OnceLock::new(),
             pace: Mutex::new(Pace::new()),
+            whose: Mutex::new(()),
             #[cfg(feature = "raft-rs")]
             errands: Errands::new("seawall-errands", usize::from(threads == Threads::Spawned)),
             options: options.clone(),
@@ -261,7 +277,7 @@ impl Engine {
 
     /// Numbers of the groups that exist, ascending.
     pub fn groups(&self) -> Vec<GroupId> {
-        self.0.groups.ids()
+        self.0.users_groups()
     }
 
     /// Entries whose payloads are damaged, by group and index: their indexes and terms are right, reading one
@@ -414,7 +430,7 @@ impl Engine {
         let wal = core.wal()?;
         Ok(Stats {
             log: wal.stats(),
-            groups: core.groups.ids().len(),
+            groups: core.users_groups().len(),
             entries: core.pins.live_entries(),
             segments: (wal.first_segment(), wal.active_segment()),
             cache: core.tail.stats(),
@@ -446,6 +462,13 @@ impl Core {
                 }
             }
         }
+    }
+
+    /// The groups without the one that says whose log it is.
+    fn users_groups(&self) -> Vec<GroupId> {
+        let mut groups = self.groups.ids();
+        groups.retain(|group| *group != OWNER_GROUP);
+        groups
     }
 
     fn write(&self, wal: &Wal, batch: &mut WriteBatch, wait: Wait) -> Result<Ticket> {

@@ -12,6 +12,7 @@ use crate::raft_rs::error::{Error, HostError};
 use crate::raft_rs::signal::Wake;
 use crate::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
 use crate::snapshots::{Dump, Error as SnapshotsError, Snapshots, Taken};
+use crate::types::Owner;
 
 /// What a pump drives: the network and the state machine. Called on the thread that calls the pump.
 pub trait Host {
@@ -95,6 +96,11 @@ pub struct PumpOptions {
     /// sizes must agree on what the smallest log can hold, since a node cannot store an entry that is larger:
     /// give the same number on all nodes. A node whose log cannot hold it does not start.
     pub entry_bytes_max: Option<usize>,
+    /// Whose log the engine's is, for the pump to compare, and to say where the log does not say it
+    /// ([`Engine::set_owner`](crate::Engine::set_owner)). By default the pump compares the core's id with the node of the
+    /// log's owner, if it has one: give the owner if the ids of the cores are not the node's, as where each group
+    /// has its own.
+    pub owner: Option<Owner>,
     /// The group's snapshots, whose [`Snapshots::open`] said where `Config::applied` is; none by default: then
     /// none are taken, sent or installed.
     pub snapshots: Option<Snapshots>,
@@ -110,6 +116,7 @@ impl Default for PumpOptions {
             wake: None,
             fetch_beside: true,
             entry_bytes_max: None,
+            owner: None,
             snapshots: None,
             logger: None,
         }

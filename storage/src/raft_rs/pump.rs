@@ -27,7 +27,7 @@ use crate::raft_rs::storage::{GroupStorage, hard_state};
 use crate::raft_rs::warnings;
 use crate::snapshots::Snapshots;
 use crate::snapshots::snap::{Pin, SnapshotId};
-use crate::types::{GroupId, HardState};
+use crate::types::{GroupId, HardState, Owner};
 use crate::write::WriteBatch;
 
 /// Bytes of committed entries in a Ready, where the core's config has no limit: it reads them into memory.
@@ -91,7 +91,7 @@ impl<H: Host> Pump<H> {
     ///
     /// # Errors
     /// [`Error::NoMembers`]; [`Error::Applied`] if log and state machine do not fit together;
-    /// [`Error::Core`] for an invalid `config`; [`Error::NoReadys`], [`Error::EntryLimit`]; snapshots of another group; or the engine's error.
+    /// the engine's `OtherOwner` if the log is another node's; [`Error::Core`] for an invalid `config`; [`Error::NoReadys`], [`Error::EntryLimit`]; snapshots of another group; or the engine's error.
     pub fn new(
         engine: &Engine,
         group: GroupId,
@@ -124,6 +124,7 @@ impl<H: Host> Pump<H> {
             config.max_committed_size_per_ready = COMMITTED_BYTES_MAX;
         }
         let config = &config;
+        check_owner(engine, config.id, options.owner.as_ref())?;
         let conf_index = store.group().conf_state().ok_or(Error::NoMembers { group })?.index;
         let (point, last_index) = (store.group().compaction_point().0, store.group().last_index());
         let applied = config.applied;
@@ -482,6 +483,18 @@ impl<H: Host> Pump<H> {
     /// The host; what is in flight may still become durable, but none of its messages leaves.
     pub fn into_host(self) -> H {
         self.host
+    }
+}
+
+/// The log is this node's.
+fn check_owner(engine: &Engine, id: u64, given: Option<&Owner>) -> Result<()> {
+    match (given, engine.owner()?) {
+        (Some(given), _) => Ok(engine.set_owner(given)?),
+        (None, Some(stored)) if stored.node != id && !mutant("pump_of_another_node") => {
+            let given = Owner { node: id, ..stored.clone() };
+            Err(EngineError::OtherOwner { stored: Box::new(stored), given: Box::new(given) }.into())
+        }
+        (None, _) => Ok(()),
     }
 }
 

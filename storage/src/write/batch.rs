@@ -12,10 +12,11 @@ use seawall_wal::Batch;
 use super::first_larger;
 use super::packed::Packed;
 use crate::error::{Error, Result};
+use crate::ownership::{OWNER_GROUP, owner_key};
 use crate::pack::Packer;
 use crate::record::{GroupOp, Op, encode_conf_state};
 use crate::types::{
-    ConfState, EntryRef, GroupId, HardState, INDEX_MAX, MetaKey, Point, Small, SnapshotMarker,
+    ConfState, EntryRef, GroupId, HardState, INDEX_MAX, MetaKey, Owner, Point, Small, SnapshotMarker,
 };
 
 /// One atomic write: after a crash all of it is there or none.
@@ -179,7 +180,18 @@ impl WriteBatch {
         self.fault = None;
     }
 
+    /// Says whose log it is; the only operation on the group for that.
+    pub(crate) fn put_owner(&mut self, owner: &Owner) {
+        let (value, Some(key)) = (owner.encode(), owner_key()) else { return };
+        self.record.push_part(&value);
+        self.smalls.push(Small::Meta(Bytes::from(value)));
+        self.ops.push(GroupOp { group: OWNER_GROUP, op: Op::Meta { key, removes: false } });
+    }
+
     fn push(&mut self, group: GroupId, op: Op) -> &mut WriteBatch {
+        if group == OWNER_GROUP {
+            self.refuse(Error::GroupReserved { group });
+        }
         self.ops.push(GroupOp { group, op });
         self
     }

@@ -2,6 +2,7 @@
 
 use raft::Config;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Message, MessageType};
+use seawall::Owner;
 use seawall::raft_rs::{Error, Pump, PumpOptions};
 use seawall::{Engine, EntryRef, HardState, WriteBatch};
 
@@ -228,4 +229,30 @@ fn a_start_does_not_read_the_whole_log_at_once() {
     let mut pump = Pump::new(&engine, GROUP, &config, Node::default(), PumpOptions::default()).unwrap();
     _ = pump.poll().unwrap();
     assert_eq!((pump.applied(), pump.host().bytes.iter().max()), (ENTRIES, Some(&60_000)));
+}
+
+#[test]
+fn a_node_does_not_start_on_the_log_of_another() {
+    let (_disk, engine, pump) = start(&[1, 2, 3]);
+    drop(pump);
+    let config = |id| Config { max_size_per_msg: 1 << 20, ..Config::new(id) };
+    let open = |id, owner| {
+        let options = PumpOptions { owner, ..PumpOptions::default() };
+        Pump::new(&engine, GROUP, &config(id), Node::default(), options).map(drop)
+    };
+    let owner = |cluster, node| Some(Owner { cluster, node, user: b"blue".to_vec() });
+    let other = |result: Result<(), Error>| {
+        let Err(Error::Engine(seawall::Error::OtherOwner { stored, given })) = result else { return None };
+        Some(((stored.cluster, stored.node), (given.cluster, given.node)))
+    };
+    // The log does not say whose it is, so nobody notices.
+    open(2, None).unwrap();
+    open(1, owner(7, 1)).unwrap();
+    assert_eq!(engine.owner().unwrap(), owner(7, 1));
+    open(1, None).unwrap();
+    assert_eq!(other(open(2, None)), Some(((7, 1), (7, 2))));
+    assert_eq!(other(open(2, owner(7, 2))), Some(((7, 1), (7, 2))));
+    assert_eq!(other(open(1, owner(8, 1))), Some(((7, 1), (8, 1))));
+    // Where cores have ids of their own, the owner is what counts.
+    open(2, owner(7, 1)).unwrap();
 }

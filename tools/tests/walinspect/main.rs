@@ -45,6 +45,20 @@ fn a_closed_log_is_sound() {
 }
 
 #[test]
+fn whose_log_it_is_is_shown_and_is_no_group() {
+    let log = engine_log();
+    assert_eq!(log.json("verify", &[], 0).get("owner"), None);
+    let owner = seawall::Owner { cluster: 7, node: 2, user: b"rack 4".to_vec() };
+    let options = seawall::Options { owner: Some(owner), ..engine_options() };
+    let (engine, _) = seawall::Engine::open(log.dir(), &options).unwrap();
+    engine.close().unwrap();
+    let verify = log.json("verify", &[], 0);
+    assert_eq!(verify["owner"], "node 2 of cluster 7 (\"rack 4\")");
+    assert_eq!(verify["raft_groups"], 2);
+    assert!(text(&log.inspect("verify", &[], 0).stdout).contains("log of node 2 of cluster 7"));
+}
+
+#[test]
 fn records_are_shown_with_what_the_engine_put_in_them() {
     let log = engine_log_with_small_state();
     let all = log.json("records", &[], 0);

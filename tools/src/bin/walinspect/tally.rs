@@ -4,7 +4,7 @@
 //! counted for itself, since several are scanned at a time; then they are put together in order. Bounded by
 //! the number of Raft groups and of their runs of entries, not by the log. Pure counting; nothing fails.
 
-use seawall::look::{What, decode_record};
+use seawall::look::{What, decode_owner, decode_record, is_owner_group};
 use seawall_wal::Lsn;
 use seawall_wal::look::{Group, GroupKind, RecordRef};
 use serde::Serialize;
@@ -90,6 +90,8 @@ pub(crate) struct Tally {
     pub(crate) counts: Counts,
     pub(crate) raft: BTreeMap<u64, RaftGroup>,
     pub(crate) jumps: Vec<Jump>,
+    /// Whose log it is.
+    pub(crate) owner: Option<String>,
 }
 
 /// Sums over one segment under way.
@@ -98,6 +100,7 @@ pub(crate) struct SegmentTally {
     counts: Counts,
     /// What happened to each Raft group, in order; entries that follow each other are one event.
     events: BTreeMap<u64, Vec<Event>>,
+    owner: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +134,12 @@ impl SegmentTally {
             return;
         };
         for op in ops {
+            if is_owner_group(op.group) {
+                let value = record.parts().nth(op.parts.start).map(|(_, bytes)| bytes);
+                let owner = value.and_then(decode_owner).map(|owner| owner.to_string());
+                self.owner = Some(owner.unwrap_or_else(|| "not readable: of a later version".into()));
+                continue;
+            }
             let (entries, at) = (op.parts.len() as u64, record.lsn());
             let events = self.events.entry(op.group).or_default();
             if let What::Entries { first, last, term, .. } = op.what {
@@ -163,6 +172,7 @@ impl Tally {
     /// Adds the next segment.
     pub(crate) fn add(&mut self, segment: SegmentTally) {
         self.counts.add(&segment.counts);
+        self.owner = segment.owner.or(self.owner.take());
         for (group, events) in segment.events {
             events.iter().for_each(|event| self.add_event(group, event));
         }

@@ -22,6 +22,9 @@ struct Verify<'a> {
     /// Groups that do not check outside of the damaged places.
     other_faults: Vec<OtherFault>,
     counts: &'a Counts,
+    /// Whose log it is; only if it says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a str>,
     /// Number of Raft groups.
     raft_groups: usize,
     /// The first of them, by number.
@@ -36,6 +39,7 @@ pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<
         common: Common::new("verify", look, damage),
         other_faults: other_faults(look),
         counts: &look.tally.counts,
+        owner: look.tally.owner.as_deref(),
         raft_groups: look.tally.raft.len(),
         raft: look.tally.raft.values().take(RAFT_GROUPS_MAX).copied().collect(),
     };
@@ -57,6 +61,9 @@ impl Verify<'_> {
             "{} groups, {} records, {} entries",
             counts.groups, counts.records, counts.entries_written
         )?;
+        if let Some(owner) = self.owner {
+            writeln!(out, "log of {owner}")?;
+        }
         if counts.other_records > 0 {
             writeln!(out, "{} records are not the engine's", counts.other_records)?;
         }
