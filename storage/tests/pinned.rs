@@ -1,6 +1,8 @@
 //! Pinned readers read what was there when they were made, whatever became of it, and keep the log from nothing;
 //! and what does keep it is named (INV-6, INV-8).
 
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 use seawall::{
@@ -255,4 +257,79 @@ fn small_state_that_keeps_the_log_is_named() {
     }
     go_on(&engine, 30);
     assert!(segments(&engine).0 > at, "{:?}", engine.stats().unwrap().blocker);
+}
+
+/// A log of 2,000 segments in a process that may have 256 descriptors: made, written, opened again, read here and there,
+/// and read as it was by a pinned reader while all of it is compacted and its files are used again.
+#[test]
+fn two_thousand_segments_below_a_limit_of_256() {
+    const DIR: &str = "SEAWALL_TWO_THOUSAND_SEGMENTS";
+    if let Some(dir) = std::env::var_os(DIR) {
+        return two_thousand_segments(Path::new(&dir));
+    }
+    // Where syncs cost nothing, if there is such a place: there are thousands.
+    let memory = Path::new("/dev/shm");
+    let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let script =
+        "ulimit -n 256 && exec \"$0\" --exact two_thousand_segments_below_a_limit_of_256 --nocapture";
+    let mut shell = Command::new("sh");
+    shell.args(["-c", script]).arg(std::env::current_exe().unwrap()).env(DIR, dir.path());
+    assert!(shell.status().unwrap().success());
+}
+
+fn two_thousand_segments(dir: &Path) {
+    const ENTRIES: u64 = 2000;
+    let mut options =
+        Options { slack_bytes: 1 << 40, cache_bytes: 0, compression: None, ..Options::default() };
+    options.log.segment_bytes = 24 << 10;
+    // One is as much as a segment of this size takes.
+    let payload = |index: u64| index.to_le_bytes().repeat(9000 / 8);
+    let write = |engine: &Engine, group, index| {
+        let mut batch = WriteBatch::new();
+        batch.append(group, &[EntryRef { index, term: 1, payload: &payload(index) }]);
+        if group == FAST && index > 1 {
+            batch.compact(FAST, index - 1);
+        }
+        batch.sync();
+        engine.write(&mut batch).unwrap()
+    };
+    let check = |engine: &Engine| {
+        for index in (0..ENTRIES).map(|i| i * 7919 % ENTRIES + 1) {
+            let entries = engine.group(SLOW).entries(index, index + 1, None).unwrap();
+            assert_eq!(entries[0].payload, payload(index), "entry {index}");
+        }
+    };
+    let dir = &dir.join("log");
+    let files = || std::fs::read_dir(dir).unwrap().count();
+    let engine = Engine::create(dir, &options).unwrap();
+    for index in 1..=ENTRIES {
+        write(&engine, SLOW, index);
+    }
+    engine.flush().unwrap();
+    let (first, active) = segments(&engine);
+    assert!(u64::from(active - first) >= ENTRIES - 1, "{first} to {active}");
+    check(&engine);
+    engine.close().unwrap();
+
+    let (engine, _) = Engine::open(dir, &options).unwrap();
+    check(&engine);
+    let mut reader = engine.group(SLOW).pin(1, ENTRIES + 1).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.compact(SLOW, ENTRIES);
+    engine.write(&mut batch).unwrap();
+    let mut read = Vec::new();
+    for index in 1..=500 {
+        write(&engine, FAST, index).wait().unwrap();
+        read.extend(reader.read(Some(9000 * 3)).unwrap());
+    }
+    assert!(segments(&engine).0 > active, "all of it is compacted");
+    assert!(read.len() < 2000 && read.len() > 1000, "{}", read.len());
+    read.extend(read_all(&mut reader, None));
+    assert_eq!(read.iter().map(|entry| entry.index).collect::<Vec<_>>(), (1..=ENTRIES).collect::<Vec<_>>());
+    assert!(read.iter().all(|entry| entry.payload == payload(entry.index)));
+    drop(reader);
+    engine.close().unwrap();
+    assert!(files() < 100, "{} files are left", files());
+    let (engine, _) = Engine::open(dir, &options).unwrap();
+    assert_eq!(engine.group(FAST).entries(500, 501, None).unwrap()[0].payload, payload(500));
 }

@@ -4,7 +4,7 @@
 //! acknowledged before `IDENTITY` has its name; and a directory with that name has its segments, so that
 //! one without them has lost them. Fails if anything of a log is there already.
 
-use crate::directory::{IDENTITY, IDENTITY_NEW, failed, list, write_identity};
+use crate::directory::{IDENTITY, IDENTITY_NEW, failed, failed_to_open, list, write_identity};
 use crate::disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 use crate::error::Error;
 use crate::frame::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
@@ -71,7 +71,7 @@ pub(crate) fn finish(disk: &dyn Disk) -> Result<(), Error> {
 /// Whether a segment holds a group behind the mark that a creation may have left.
 fn has_groups(disk: &dyn Disk, sequence: u32) -> Result<bool, Error> {
     let name = file_name(sequence);
-    let io = |e| failed(disk, "read", &name, e);
+    let io = |e| failed_to_open(disk, "read", &name, e);
     let file = disk.open(&name, Access::Read).map_err(io)?;
     let block = disk.block_size();
     if file.len().map_err(io)? < u64::from(block) * 3 {

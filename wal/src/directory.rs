@@ -75,7 +75,7 @@ pub(crate) fn list(disk: &dyn Disk) -> Result<Names, Error> {
 
 /// Reads and checks the identity file.
 pub(crate) fn read_identity(disk: &dyn Disk) -> Result<Identity, Error> {
-    let io = |e| failed(disk, "read", IDENTITY, e);
+    let io = |e| failed_to_open(disk, "read", IDENTITY, e);
     let file = disk.open(IDENTITY, Access::Read).map_err(io)?;
     let len = usize::try_from(file.len().map_err(io)?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; len.min(BLOCK_BYTES_MAX as usize)];
@@ -106,13 +106,18 @@ pub(crate) fn check_blocks(disk: &dyn Disk, identity: &Identity) -> Result<(), E
 
 /// Writes the identity under its temporary name and makes its content durable.
 pub(crate) fn write_identity(disk: &dyn Disk, identity: &Identity) -> Result<(), Error> {
-    let io = |e| failed(disk, "write", IDENTITY_NEW, e);
+    let io = |e| failed_to_open(disk, "write", IDENTITY_NEW, e);
     let file: Arc<dyn DiskFile> = disk.open(IDENTITY_NEW, Access::Create).map_err(io)?;
     let mut block = AlignedBuf::new();
     block.extend(&identity.encode());
     block.resize(block.len().max(identity.block_bytes as usize));
     write_all_at(&*file, &block, 0, false).map_err(io)?;
     file.sync().map_err(io)
+}
+
+/// As [`failed`], for a call that opens `file` first.
+pub(crate) fn failed_to_open(disk: &dyn Disk, action: &'static str, file: &str, e: io::Error) -> Error {
+    Error::open(action, disk.location(), file, e)
 }
 
 /// An [`Error::Io`] about `file` of this directory.

@@ -67,6 +67,6 @@ pub(crate) fn open_failed(dir: &Path, e: io::Error) -> Error {
     match e.kind() {
         io::ErrorKind::NotADirectory => Error::NotADirectory { path },
         io::ErrorKind::NotFound => Error::NotALog { path, found: "no such directory" },
-        _ => Error::io("open", path, "", e),
+        _ => Error::open("open", path, "", e),
     }
 }

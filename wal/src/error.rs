@@ -1,5 +1,6 @@
 //! The one error type, sorted by who must act. Cloneable, since one failure answers every waiter.
 
+use crate::disk::no_descriptors;
 use crate::facts::Damage;
 use crate::frame::IdentityFault;
 use crate::options::OutOfRange;
@@ -135,6 +136,17 @@ pub enum Error {
         /// The directory.
         path: String,
     },
+    /// A file could not be opened: the process or the system has no file descriptor left (EMFILE, ENFILE). Nothing
+    /// was enqueued or changed; the call may be repeated when there are some.
+    #[error(
+        "{path}/{file}: no file descriptor left; close others or raise the limit (ulimit -n), then try again"
+    )]
+    NoDescriptors {
+        /// The directory.
+        path: String,
+        /// The file in it.
+        file: String,
+    },
 
     // Whoever can restore the data:
     /// The identity file is damaged.
@@ -176,6 +188,25 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the log goes on all the same, and the call may be repeated: there was no room on the disk or no file
+    /// descriptor. Nothing was enqueued.
+    pub fn is_back_pressure(&self) -> bool {
+        matches!(self, Error::NoSpace { .. } | Error::NoDescriptors { .. })
+    }
+
+    /// A file that could not be opened, or could not be read because it had to be opened first.
+    pub(crate) fn open(
+        action: &'static str,
+        path: impl Into<String>,
+        file: impl Into<String>,
+        source: io::Error,
+    ) -> Error {
+        if no_descriptors(&source) {
+            return Error::NoDescriptors { path: path.into(), file: file.into() };
+        }
+        Error::io(action, path, file, source)
+    }
+
     /// A failed system call.
     pub(crate) fn io(
         action: &'static str,

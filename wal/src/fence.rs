@@ -63,8 +63,8 @@ pub(crate) fn records_within(
         return Ok(false);
     };
     let mut bytes = AlignedBuf::zeroed(usize::try_from(length).unwrap_or(0));
-    read_exact_at(&*segment.file, &mut bytes, u64::from(damage.from.offset()))
-        .map_err(|e| Error::io("read", location, file_name(segment.sequence), e))?;
+    read_exact_at(&segment.file, &mut bytes, u64::from(damage.from.offset()))
+        .map_err(|e| Error::open("read", location, file_name(segment.sequence), e))?;
     let Some(header) = GroupHeader::decode(&bytes, segment.salt, damage.from) else { return Ok(false) };
     if header.kind != GroupKind::Data {
         // A mark has no records, and what is in a footer stands in the records before it.

@@ -3,7 +3,7 @@
 //! Takes no lock, writes nothing, discards nothing (INV-10). On a log that is being written the end may look
 //! torn. Fails only if the directory holds no log or the medium cannot be read.
 
-use crate::directory::{failed, list, read_identity};
+use crate::directory::{failed_to_open, list, read_identity};
 use crate::disk::{Access, AlignedBuf, Disk, read_exact_medium};
 use crate::env::Threads;
 use crate::error::Error;
@@ -17,7 +17,6 @@ use crate::survey::{Files, Surveyed};
 use crate::types::{Lsn, len32};
 use crate::verdict::Verdict;
 use crate::window::Window;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use zerocopy::FromBytes;
 
@@ -69,17 +68,12 @@ fn look<T>(
         return Err(Error::NotALog { path: disk.location(), found });
     }
     let identity = read_identity(disk)?;
-    let mut files = BTreeMap::new();
-    for &sequence in &names.segments {
-        let name = file_name(sequence);
-        let file = disk.open(&name, Access::Read).map_err(|e| failed(disk, "open", &name, e))?;
-        files.insert(sequence, file);
-    }
     let threads = Threads::Spawned.readers();
     let ((segments, verdict), more) = survey(&Files {
         disk,
         identity: &identity,
-        files: &files,
+        numbers: &names.segments,
+        access: Access::Read,
         unopened: Vec::new(),
         mode: OpenMode::Strict,
         threads,
@@ -98,7 +92,7 @@ pub fn visit_groups(
 ) -> Result<(), Error> {
     let Ok(header) = facts.header else { return Ok(()) };
     let name = file_name(facts.sequence);
-    let io = |e| failed(disk, "read", &name, e);
+    let io = |e| failed_to_open(disk, "read", &name, e);
     let file = disk.open(&name, Access::Read).map_err(io)?;
     let mut window = Window::whole(length_of(&header));
     for head in facts.heads.iter().filter(|h| h.end > from && h.offset < to) {
@@ -155,7 +149,7 @@ pub fn visit_remnants(
         return Ok(true);
     }
     let name = file_name(facts.sequence);
-    let io = |e| failed(disk, "read", &name, e);
+    let io = |e| failed_to_open(disk, "read", &name, e);
     let file = disk.open(&name, Access::Read).map_err(io)?;
     let mut bytes = AlignedBuf::zeroed(length);
     read_exact_medium(&*file, &mut bytes, u64::from(from), length).map_err(io)?;

@@ -63,6 +63,7 @@
 
 mod commit;
 mod create;
+mod descriptors;
 mod directory;
 pub mod disk;
 mod env;

@@ -77,6 +77,10 @@ pub struct Options {
     /// of them are done; inside of a callback it never blocks, and fails at twice the number.
     /// 1 to 16,777,216. Default 65,536.
     pub answers_max: u32,
+    /// File descriptors that sealed segments share, 8 to 1,000,000: a segment beyond it is opened again when it is read. A
+    /// segment takes 1, or 2 on ext4 and xfs and wherever direct reads work. The log holds others besides:
+    /// `docs/durability.md` has the sum. Default 64.
+    pub descriptors: u32,
     /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 32.
     pub in_flight: u32,
     /// Bytes of groups written and not yet durable at which no further group is written, a block to 64 MiB, in whole
@@ -111,6 +115,7 @@ impl Default for Options {
             group_bytes: 1 << 20,
             queue_bytes: 64 << 20,
             answers_max: 65_536,
+            descriptors: 64,
             in_flight: 32,
             in_flight_bytes: 2 << 20,
             patience_us: 1000,
@@ -154,6 +159,7 @@ impl Options {
             ("group_bytes", self.group_bytes, 4096, 64 << 20),
             ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
             ("answers_max", self.answers_max, 1, 1 << 24),
+            ("descriptors", self.descriptors, 8, 1_000_000),
             ("in_flight", self.in_flight, 1, 64),
             ("in_flight_bytes", self.in_flight_bytes, 4096, 64 << 20),
             ("patience_us", self.patience_us, 0, 10_000),

@@ -6,13 +6,14 @@
 //! seeded scheduler can cut it anywhere. A full disk, or a quota that is used up, is reported to the shelf and tried
 //! again (INV-8).
 
-use crate::directory::failed;
+use crate::descriptors::{Descriptors, Key, SegmentFile};
+use crate::directory::{failed, failed_to_open};
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, is_no_room, write_all_at};
 use crate::error::Error;
 use crate::frame::{Identity, SegmentHeader};
 use crate::mutant::mutant;
 use crate::options::Options;
-use crate::segment::{SEQUENCE_MAX, Segment, file_name, spare_name};
+use crate::segment::{OpenSegment, SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::shelf::Shelf;
 use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::Prior;
@@ -27,7 +28,7 @@ const ZERO_BYTES: u32 = 1 << 20;
 /// A spare on its way: the segment, and the name that its file has until it is a spare.
 #[derive(Debug)]
 struct Making {
-    segment: Arc<Segment>,
+    segment: OpenSegment,
     name: String,
     stage: Stage,
 }
@@ -58,9 +59,13 @@ pub(crate) enum Progress {
     Stepped,
     /// Nothing to do until the shelf changes from this version.
     Idle(u64),
-    /// Nothing to do unless the log stays idle for a while: then released files can be zeroed.
+    /// Nothing to do unless the log stays idle for a while, or a reader lets go of a released segment: then released
+    /// files can be zeroed, or removed.
     Lull(u64),
-    /// There is no room; try again later, or when the shelf changes from this version.
+    /// No spare is made before groups that wait for the disk are durable; nothing to do until the shelf changes from
+    /// this version.
+    Behind(u64),
+    /// There is no room, or no file descriptor; try again later, or when the shelf changes from this version.
     Full(u64),
 }
 
@@ -68,6 +73,7 @@ pub(crate) enum Progress {
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     disk: Arc<dyn Disk>,
+    descriptors: Arc<Descriptors>,
     random: Arc<dyn Random>,
     shelf: Arc<Shelf>,
     uuid: [u8; 16],
@@ -75,6 +81,8 @@ pub(crate) struct Pipeline {
     segment_bytes: u32,
     reach_blocks: u16,
     spares: usize,
+    /// Segments that the log has left and not made durable yet at which no spare is made: each is open.
+    left_max: usize,
     making: Option<Making>,
     /// Released files kept for reuse, at most as many as spares are wanted.
     retired: VecDeque<Retired>,
@@ -100,6 +108,7 @@ pub(crate) struct PipelineStart {
     pub(crate) segment_bytes: u32,
     pub(crate) reach_blocks: u16,
     pub(crate) spares: usize,
+    pub(crate) left_max: usize,
     /// Segment files that exist.
     pub(crate) files: BTreeSet<u32>,
     /// Number of the first spare to make.
@@ -116,6 +125,7 @@ impl PipelineStart {
             segment_bytes: options.segment_bytes / block_bytes * block_bytes,
             reach_blocks: u16::try_from((options.in_flight_bytes / block_bytes).max(1)).unwrap_or(u16::MAX),
             spares: options.spares as usize,
+            left_max: (options.descriptors as usize / 4).max(2),
             next: files.last().map_or(1, |top| top + 1),
             files,
         }
@@ -124,13 +134,14 @@ impl PipelineStart {
 
 impl Pipeline {
     pub(crate) fn new(
-        disk: Arc<dyn Disk>,
+        descriptors: Arc<Descriptors>,
         random: Arc<dyn Random>,
         shelf: Arc<Shelf>,
         start: PipelineStart,
     ) -> Pipeline {
         Pipeline {
-            disk,
+            disk: Arc::clone(descriptors.disk()),
+            descriptors,
             random,
             shelf,
             uuid: start.uuid,
@@ -138,6 +149,7 @@ impl Pipeline {
             segment_bytes: start.segment_bytes,
             reach_blocks: start.reach_blocks,
             spares: start.spares,
+            left_max: start.left_max,
             making: None,
             retired: VecDeque::new(),
             doomed: Vec::new(),
@@ -149,21 +161,31 @@ impl Pipeline {
         }
     }
 
-    /// Does the most urgent operation. An error latches the log; that there is no room does not.
+    /// Does the most urgent operation. An error latches the log; that there is no room does not, nor that there is no
+    /// file descriptor.
     pub(crate) fn step(&mut self) -> Result<Progress, Error> {
-        let wanted = self.shelf.wanted();
+        let mut wanted = self.shelf.wanted();
+        wanted.sealed.drain(..).for_each(|segment| segment.file.seal());
+        let behind = wanted.left >= self.left_max && wanted.ready < 3;
         let result = if let Some(name) = self.doomed.pop() {
             self.remove(name)
         } else if let Some(&lowest) = self.files.first()
             && lowest < wanted.release_below
         {
             self.retire(lowest)
-        } else if wanted.ready < 3 || (wanted.ready < self.spares && wanted.unwritten.is_empty()) {
+        } else if let Some(segment) = self.shelf.let_go() {
+            self.shelf.tell(|l| l.segment_released(segment.sequence));
+            self.remove(file_name(segment.sequence))
+        } else if !behind && (wanted.ready < 3 || (wanted.ready < self.spares && wanted.unwritten.is_empty()))
+        {
             self.make(wanted.release_below)
         } else if let Some(segment) = wanted.unwritten.first() {
             return self.write_zeros(segment);
+        } else if behind {
+            return Ok(Progress::Behind(wanted.version));
         } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
-            return Ok(Progress::Idle(wanted.version));
+            let idle = if wanted.lingering { Progress::Lull } else { Progress::Idle };
+            return Ok(idle(wanted.version));
         } else if std::mem::replace(&mut self.activity, self.shelf.activity()) != self.activity {
             return Ok(Progress::Lull(wanted.version));
         } else {
@@ -177,6 +199,13 @@ impl Pipeline {
                 self.shelf.note_no_room();
                 self.shelf.set_failure(self.no_space());
                 // The segments that there are have their space, so they are made ready all the same.
+                match wanted.unwritten.first() {
+                    Some(segment) => self.write_zeros(segment),
+                    None => Ok(Progress::Full(self.shelf.version())),
+                }
+            }
+            Err(error @ Error::NoDescriptors { .. }) => {
+                self.shelf.set_failure(error);
                 match wanted.unwritten.first() {
                     Some(segment) => self.write_zeros(segment),
                     None => Ok(Progress::Full(self.shelf.version())),
@@ -220,7 +249,7 @@ impl Pipeline {
         let io = |action: &'static str| failure(disk, action, &making.name);
         Ok(Some(match making.stage {
             Stage::Created => {
-                segment.file.allocate(u64::from(self.segment_bytes)).map_err(io("allocate"))?;
+                segment.pinned.allocate(u64::from(self.segment_bytes)).map_err(io("allocate"))?;
                 Stage::Allocated
             }
             Stage::Allocated => {
@@ -232,7 +261,7 @@ impl Pipeline {
             }
             Stage::Headed if mutant("spare_not_synced_before_its_name") => Stage::Synced,
             Stage::Headed => {
-                let synced = segment.file.sync();
+                let synced = segment.pinned.sync();
                 if !mutant("failed_sync_of_a_spare_ignored") {
                     synced.map_err(io("sync"))?;
                 }
@@ -258,18 +287,22 @@ impl Pipeline {
             return Err(failed(&*self.disk, "create", &spare_name(self.next), e));
         }
         let zeroed = self.retired.iter().position(|r| r.zeroed_to == self.segment_bytes);
-        let segment = |file, written_to, prior| {
-            Arc::new(Segment {
-                sequence: self.next,
-                salt: if mutant("same_salt") { 7 } else { self.random.next_u64() },
+        let segment = |file: Arc<dyn DiskFile>, written_to, prior| {
+            let (uuid, block_bytes, sequence) = (self.uuid, self.block_bytes, self.next);
+            let salt = if mutant("same_salt") { 7 } else { self.random.next_u64() };
+            let key = Key { uuid, sequence, salt, block_bytes };
+            let segment = Segment {
+                sequence,
+                salt,
                 prior,
                 reach_blocks: self.reach_blocks,
                 file_bytes: self.segment_bytes,
-                file,
+                file: SegmentFile::opened(&self.descriptors, file_name(sequence), key, &file, false),
                 written_to: AtomicU32::new(written_to),
                 map: LazyMap::default(),
                 left: AtomicBool::new(false),
-            })
+            };
+            OpenSegment { segment: Arc::new(segment), pinned: file }
         };
         if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {
             let zeros = zeroed.is_some() || mutant("stale_spare_taken_for_zeros");
@@ -278,13 +311,14 @@ impl Pipeline {
             return Ok(Making { segment, name: file_name(retired.sequence), stage: Stage::Allocated });
         }
         let name = spare_name(self.next);
-        let file = self.disk.open(&name, Access::Create).map_err(failure(&*self.disk, "create", &name))?;
+        let file = self.descriptors.open(&name, Access::Create);
+        let file = file.map_err(|e| failed_to_open(&*self.disk, "create", &name, e))?;
         Ok(Making { segment: segment(file, 0, Prior::Zeros), name, stage: Stage::Created })
     }
 
     /// The header; in a new file also the first zeros behind it, so that a fresh log can be appended to
     /// at once. A file that is used again keeps its old name until the header is durable.
-    fn write_header(&self, segment: &Segment, first_live: u32) -> io::Result<()> {
+    fn write_header(&self, segment: &OpenSegment, first_live: u32) -> io::Result<()> {
         let header = SegmentHeader {
             uuid: self.uuid,
             sequence: segment.sequence,
@@ -299,7 +333,7 @@ impl Pipeline {
         let len = if fresh { ZERO_BYTES.min(segment.file_bytes) } else { self.block_bytes };
         let mut bytes = AlignedBuf::zeroed(len as usize);
         header.encode(&mut bytes[..self.block_bytes as usize]);
-        write_all_at(&*segment.file, &bytes, 0, false)?;
+        write_all_at(&*segment.pinned, &bytes, 0, false)?;
         self.shelf.note_prepared(u64::from(len));
         if fresh {
             segment.written_to.store(len, Ordering::Release);
@@ -308,12 +342,21 @@ impl Pipeline {
     }
 
     /// Writes the next zeros of a segment. Where its blocks have no space of their own, the disk may be
-    /// full for that, too.
+    /// full for that, too; and there may be no descriptor to open it with.
     fn write_zeros(&mut self, segment: &Segment) -> Result<Progress, Error> {
         let name = file_name(segment.sequence);
         let file = match self.zeroing.take() {
             Some((sequence, file)) if sequence == segment.sequence => file,
-            _ => self.disk.open(&name, Access::Write).map_err(failure(&*self.disk, "open", &name))?,
+            _ => match self.descriptors.open(&name, Access::Write) {
+                Ok(file) => file,
+                Err(e) => match failed_to_open(&*self.disk, "open", &name, e) {
+                    error @ Error::NoDescriptors { .. } => {
+                        self.shelf.set_unwritable(error);
+                        return Ok(Progress::Full(self.shelf.version()));
+                    }
+                    error => return Err(error),
+                },
+            },
         };
         let from = segment.written_to.load(Ordering::Acquire);
         let Some(end) = self.zero(&*file, from, segment.file_bytes, &name)? else {
@@ -376,14 +419,17 @@ impl Pipeline {
         Ok(Some(from + len))
     }
 
-    /// Keeps a released file for reuse if it fits and nobody can see it change; else removes it.
+    /// Keeps a released file for reuse if it fits and nobody can see it change; else removes it. One that a reader
+    /// holds keeps its name until then: it may have to be opened again to be read.
     fn retire(&mut self, sequence: u32) -> Result<(), Error> {
         let name = file_name(sequence);
         self.files.remove(&sequence);
-        let unread = self.shelf.forget(sequence);
+        if !self.shelf.forget(sequence) {
+            return Ok(());
+        }
         self.shelf.tell(|l| l.segment_released(sequence));
-        if unread && self.retired.len() < self.spares {
-            let file = self.disk.open(&name, Access::Write).ok().filter(|file| {
+        if self.retired.len() < self.spares {
+            let file = self.descriptors.open(&name, Access::Write).ok().filter(|file| {
                 let fits = file.len().is_ok_and(|len| len == u64::from(self.segment_bytes));
                 let written = || file.written_end(0).is_ok_and(|end| end == u64::from(self.segment_bytes));
                 let links = if mutant("linked_file_recycled") { Ok(1) } else { file.links() };
@@ -408,6 +454,14 @@ impl Pipeline {
                 self.doomed.push(name);
                 Err(error)
             }
+        }
+    }
+
+    /// The log ends: readers keep released segments by their open files and maps alone, as the next open may use a
+    /// file again that has a name.
+    pub(crate) fn end(&self) {
+        for segment in self.shelf.lingering() {
+            let _ = self.disk.remove(&file_name(segment.sequence));
         }
     }
 

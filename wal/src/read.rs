@@ -99,6 +99,6 @@ pub(crate) fn read_range(segment: &Segment, location: &str, at: Lsn, out: &mut [
         return Err(Error::NotInLog { lsn: at });
     }
     segment.map.note_read(out.len());
-    read_exact_at(&*segment.file, out, u64::from(at.offset()))
-        .map_err(|e| Error::io("read", location, file_name(segment.sequence), e))
+    read_exact_at(&segment.file, out, u64::from(at.offset()))
+        .map_err(|e| Error::open("read", location, file_name(segment.sequence), e))
 }

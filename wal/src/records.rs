@@ -195,13 +195,13 @@ impl Records {
         let (at, limit) = (*at, *limit);
         let lsn = Lsn::new(segment.sequence, at);
         let damaged = |to: u32, what| self.damaged(lsn, Lsn::new(segment.sequence, to), what);
-        let failed = |e| Error::io("read", &self.location, file_name(segment.sequence), e);
-        let first = window.range(&*segment.file, at, self.block_bytes).map_err(failed)?;
+        let failed = |e| Error::open("read", &self.location, file_name(segment.sequence), e);
+        let first = window.range(&segment.file, at, self.block_bytes).map_err(failed)?;
         let header = GroupHeader::decode(first, segment.salt, lsn)
             .ok_or_else(|| damaged(limit, DamageKind::NoGroup))?;
         let length = header.disk_bytes(self.block_bytes).filter(|&n| n <= limit - at);
         let length = length.ok_or_else(|| damaged(limit, DamageKind::Group(GroupFault::Count)))?;
-        let bytes = window.range(&*segment.file, at, length).map_err(failed)?;
+        let bytes = window.range(&segment.file, at, length).map_err(failed)?;
         let check = header.check(segment.salt, bytes);
         check.map_err(|fault| damaged(at + length, DamageKind::Group(fault)))?;
         Ok((header, Arc::from(bytes)))

@@ -4,17 +4,18 @@
 //! and those only when the verdict is in; on refusal nothing at all. INV-3: everything found was synced
 //! before it was read. Fails with every damaged place.
 
-use crate::directory::{IDENTITY, Names, check_blocks, failed, list, read_identity};
-use crate::disk::{Access, Clock, Disk, DiskFile, LazyMap};
+use crate::descriptors::{Descriptors, Key, SegmentFile};
+use crate::directory::{IDENTITY, Names, check_blocks, failed, failed_to_open, list, read_identity};
+use crate::disk::{Access, Clock, Disk, FileId, LazyMap, no_descriptors};
 use crate::error::Error;
 use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
 use crate::frame::layout::FORMAT_VERSION;
-use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN};
+use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN, SegmentHeader};
 use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::scan::untouched;
 use crate::sealer::Sealer;
-use crate::segment::{Segment, file_name};
+use crate::segment::{OpenSegment, Segment, file_name};
 use crate::survey::{Files, Surveyed};
 use crate::sync::{AtomicBool, AtomicU32, share_out};
 use crate::types::Lsn;
@@ -79,8 +80,10 @@ pub struct Took {
 pub(crate) struct Recovered {
     pub(crate) identity: Identity,
     pub(crate) verdict: Verdict,
-    /// All segment files from the first live one on, open.
+    /// All segments from the first live one on.
     pub(crate) segments: BTreeMap<u32, Arc<Segment>>,
+    /// Those of them that the log goes on in, and the spares behind it.
+    pub(crate) open: BTreeMap<u32, OpenSegment>,
     /// Numbers of all segment files, also dead ones.
     pub(crate) files: Vec<u32>,
     /// The sealer has seen all records of the segment in which the log goes on.
@@ -88,18 +91,24 @@ pub(crate) struct Recovered {
     pub(crate) report: Report,
 }
 
-/// Finds the end of the log in `disk`, which the caller has locked, on up to `readers` threads; of the log
-/// that is being created with the identity `fresh`, its start. Shows `sealer` the records of the segment in which the
-/// log goes on, if they were read.
+/// Which file each segment's is.
+type Ids = BTreeMap<u32, Option<FileId>>;
+
+/// Segments by number, and those of them that are open.
+type Live = (BTreeMap<u32, Arc<Segment>>, BTreeMap<u32, OpenSegment>);
+
+/// Finds the end of the log on the disk of `descriptors`, whose directory the caller has locked, on up to `readers`
+/// threads; of the log that is being created with the identity `fresh`, its start. Shows `sealer` the records of the
+/// segment in which the log goes on, if they were read.
 pub(crate) fn recover(
-    disk: &dyn Disk,
+    descriptors: &Arc<Descriptors>,
     clock: &dyn Clock,
     options: &Options,
     readers: usize,
     fresh: Option<Identity>,
     sealer: Option<&mut (dyn Sealer + 'static)>,
 ) -> Result<Recovered, Error> {
-    let begin = clock.now_ns();
+    let (begin, disk) = (clock.now_ns(), &**descriptors.disk());
     let identity = fresh.map_or_else(|| read_identity(disk), Ok)?;
     let unknown = identity.read_only_compatible & !READ_ONLY_COMPATIBLE_KNOWN;
     if unknown != 0 {
@@ -111,15 +120,17 @@ pub(crate) fn recover(
     if !salvage {
         check_blocks(disk, &identity)?;
     }
-    let files = if salvage { open_to_read(disk, &names) } else { open_and_sync(disk, &names, readers)? };
+    let ids = if salvage { ids_to_read(disk, &names)? } else { sync_all(disk, &names, readers)? };
     let synced = clock.now_ns();
     let mut seen = sealer.is_some().then(BTreeMap::new);
     let (facts, verdict) = match fresh {
-        Some(_) => survey_fresh(disk, &files, &identity)?,
+        Some(_) => survey_fresh(disk, &names.segments, &identity)?,
         None => {
-            let unopened = names.segments.iter().filter(|n| !files.contains_key(n)).copied().collect();
-            let (mode, threads) = (options.mode, readers);
-            let files = Files { disk, identity: &identity, files: &files, unopened, mode, threads };
+            let numbers: Vec<u32> = ids.keys().copied().collect();
+            let unopened = names.segments.iter().filter(|n| !ids.contains_key(n)).copied().collect();
+            let access = if salvage { Access::Read } else { Access::Write };
+            let (identity, numbers, mode, threads) = (&identity, &numbers[..], options.mode, readers);
+            let files = Files { disk, identity, numbers, access, unopened, mode, threads };
             if options.verify_on_open || options.mode != OpenMode::Strict {
                 files.survey_all(options.suspect, &|_| (), &|(), _| {})?.0
             } else {
@@ -138,16 +149,16 @@ pub(crate) fn recover(
     let shown = seen.is_some() || !goes_on;
     if mutant("recovery_cuts_the_torn_end") {
         let end = verdict.end;
-        if let Some(file) = files.get(&end.segment()) {
+        if let Ok(file) = disk.open(&file_name(end.segment()), Access::Write) {
             let zeros = crate::disk::AlignedBuf::zeroed(identity.block_bytes as usize);
-            let _ = crate::disk::write_all_at(&**file, &zeros, u64::from(end.offset()), false);
+            let _ = crate::disk::write_all_at(&*file, &zeros, u64::from(end.offset()), false);
         }
     }
     let removed = if salvage { Vec::new() } else { names.unfinished.clone() };
     for name in &removed {
         disk.remove(name).map_err(|e| failed(disk, "remove", name, e))?;
     }
-    let segments = open_live(disk, &verdict, &facts, files)?;
+    let (segments, open) = live(descriptors, &identity, &verdict, &facts, &ids)?;
     let report = Report {
         uuid: identity.uuid,
         first_live: verdict.first_live,
@@ -164,7 +175,7 @@ pub(crate) fn recover(
         foreign: names.foreign.clone(),
         took: Took { sync: since(begin, synced), scan: since(synced, scanned), ..Took::default() },
     };
-    Ok(Recovered { identity, verdict, segments, files: names.segments, shown, report })
+    Ok(Recovered { identity, verdict, segments, open, files: names.segments, shown, report })
 }
 
 fn since(from_ns: u64, to_ns: u64) -> Duration {
@@ -172,54 +183,53 @@ fn since(from_ns: u64, to_ns: u64) -> Duration {
 }
 
 /// Makes what is there durable before it is believed: a killed process may have left it in the page
-/// cache only, and a failed sync may have left pages that the device never got.
-fn open_and_sync(
-    disk: &dyn Disk,
-    names: &Names,
-    readers: usize,
-) -> Result<BTreeMap<u32, Arc<dyn DiskFile>>, Error> {
-    let mut files = BTreeMap::new();
-    for &sequence in &names.segments {
+/// cache only, and a failed sync may have left pages that the device never got. Each file is open for its sync alone.
+fn sync_all(disk: &dyn Disk, names: &Names, readers: usize) -> Result<Ids, Error> {
+    // Each waits for a flush of the device, which those under way at a time share.
+    let threads = if readers == 1 { 1 } else { SYNCS };
+    let sync = |i: usize| {
+        let sequence = names.segments[i];
         let name = file_name(sequence);
-        let file = disk.open(&name, Access::Write).map_err(|e| failed(disk, "open", &name, e))?;
-        files.insert(sequence, file);
-    }
-    if !mutant("files_not_synced_at_open") {
-        // Each waits for a flush of the device, which those under way at a time share.
-        let all: Vec<_> = files.iter().collect();
-        let threads = if readers == 1 { 1 } else { SYNCS };
-        let sync = |i: usize| {
-            let (sequence, file): (&u32, &Arc<dyn DiskFile>) = all[i];
-            file.sync().map_err(|e| failed(disk, "sync", &file_name(*sequence), e))
-        };
-        share_out(threads, all.len(), &sync).into_iter().collect::<Result<(), Error>>()?;
-    }
+        let file = disk.open(&name, Access::Write).map_err(|e| failed_to_open(disk, "open", &name, e))?;
+        if !mutant("files_not_synced_at_open") {
+            file.sync().map_err(|e| failed(disk, "sync", &name, e))?;
+        }
+        file.distrust_cache();
+        Ok((sequence, file.id()))
+    };
+    let ids = share_out(threads, names.segments.len(), &sync).into_iter().collect::<Result<Ids, Error>>()?;
     if !mutant("directory_not_synced_at_open") {
         disk.sync().map_err(|e| failed(disk, "sync", "", e))?;
     }
-    files.values().for_each(|f| f.distrust_cache());
-    Ok(files)
+    Ok(ids)
 }
 
 /// Made a moment ago, by this process: there is nothing to look for.
-fn survey_fresh(
-    disk: &dyn Disk,
-    files: &BTreeMap<u32, Arc<dyn DiskFile>>,
-    identity: &Identity,
-) -> Result<Surveyed, Error> {
-    let mut facts = Vec::with_capacity(files.len());
-    for (&sequence, file) in files {
-        let found = untouched(&**file, sequence, &identity.uuid, identity.block_bytes);
-        facts.push(found.map_err(|e| failed(disk, "read", &file_name(sequence), e))?);
+fn survey_fresh(disk: &dyn Disk, numbers: &[u32], identity: &Identity) -> Result<Surveyed, Error> {
+    let mut facts = Vec::with_capacity(numbers.len());
+    for &sequence in numbers {
+        let name = file_name(sequence);
+        let file = disk.open(&name, Access::Write).map_err(|e| failed_to_open(disk, "open", &name, e))?;
+        let found = untouched(&*file, sequence, &identity.uuid, identity.block_bytes);
+        facts.push(found.map_err(|e| failed(disk, "read", &name, e))?);
     }
     let verdict = decide_fresh(&facts, identity.block_bytes);
     Ok((facts, verdict))
 }
 
-/// Opens what can be opened, and changes nothing: what was written and not synced may be seen.
-fn open_to_read(disk: &dyn Disk, names: &Names) -> BTreeMap<u32, Arc<dyn DiskFile>> {
-    let open = |&n: &u32| Some((n, disk.open(&file_name(n), Access::Read).ok()?));
-    names.segments.iter().filter_map(open).collect()
+/// Finds what can be opened, and changes nothing: what was written and not synced may be seen.
+fn ids_to_read(disk: &dyn Disk, names: &Names) -> Result<Ids, Error> {
+    let mut ids = Ids::new();
+    for &sequence in &names.segments {
+        let name = file_name(sequence);
+        match disk.open(&name, Access::Read) {
+            Ok(file) => _ = ids.insert(sequence, file.id()),
+            // Not a fault of the file.
+            Err(e) if no_descriptors(&e) => return Err(failed_to_open(disk, "open", &name, e)),
+            Err(_) => {}
+        }
+    }
+    Ok(ids)
 }
 
 /// The error that names a refusal best.
@@ -233,42 +243,50 @@ fn refusal(path: String, damage: &[Damage]) -> Error {
     Error::Corrupt { path, damage: damage.into() }
 }
 
-/// Keeps the segments from the first live one on.
-fn open_live(
-    disk: &dyn Disk,
+/// The segments from the first live one on, and those of them that are written to from now on, which are opened.
+fn live(
+    descriptors: &Arc<Descriptors>,
+    identity: &Identity,
     verdict: &Verdict,
     facts: &[SegmentFacts],
-    mut files: BTreeMap<u32, Arc<dyn DiskFile>>,
-) -> Result<BTreeMap<u32, Arc<Segment>>, Error> {
-    let mut segments = BTreeMap::new();
+    ids: &Ids,
+) -> Result<Live, Error> {
+    let (disk, next) = (&**descriptors.disk(), verdict.next.at);
+    let (mut segments, mut open) = (BTreeMap::new(), BTreeMap::new());
     for found in facts.iter().filter(|f| f.sequence >= verdict.first_live) {
-        let (Ok(header), Some(file)) = (found.header, files.remove(&found.sequence)) else { continue };
-        let next = verdict.next.at;
-        let written_to = if verdict.next.read_only {
-            header.file_bytes
-        } else if found.sequence >= next.segment() {
-            let name = file_name(found.sequence);
-            // From the end of the kept log on: a copy may have turned zeros inside of groups into holes,
-            // and what lies before a hole is not written again.
-            let from = if found.sequence == next.segment() { next.offset() } else { 0 };
-            file.written_end(u64::from(from)).map_err(|e| failed(disk, "examine", &name, e))?
-        } else {
-            header.file_bytes
+        let (Ok(header), Some(id)) = (found.header, ids.get(&found.sequence)) else { continue };
+        let SegmentHeader { sequence, salt, block_bytes, .. } = header;
+        let (name, key) = (file_name(sequence), Key { uuid: identity.uuid, sequence, salt, block_bytes });
+        let segment = |file, written_to: u64| {
+            let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
+            let written_to = u32::try_from(written_to).unwrap_or(u32::MAX) & !(block_bytes - 1);
+            Arc::new(Segment {
+                sequence,
+                salt,
+                prior: header.prior,
+                reach_blocks: header.reach_blocks,
+                file_bytes,
+                file,
+                written_to: AtomicU32::new(written_to),
+                map: LazyMap::default(),
+                left: AtomicBool::new(false),
+            })
         };
-        let segment = Segment {
-            sequence: header.sequence,
-            salt: header.salt,
-            prior: header.prior,
-            reach_blocks: header.reach_blocks,
-            file_bytes: u32::try_from(header.file_bytes).unwrap_or(u32::MAX),
-            file,
-            written_to: AtomicU32::new(
-                u32::try_from(written_to).unwrap_or(u32::MAX) & !(header.block_bytes - 1),
-            ),
-            map: LazyMap::default(),
-            left: AtomicBool::new(false),
-        };
-        segments.insert(found.sequence, Arc::new(segment));
+        if verdict.next.read_only || sequence < next.segment() {
+            let file = SegmentFile::closed(descriptors, name, key, *id);
+            segments.insert(sequence, segment(file, header.file_bytes));
+            continue;
+        }
+        let pinned = disk.open(&name, Access::Write).map_err(|e| failed_to_open(disk, "open", &name, e))?;
+        pinned.distrust_cache();
+        // From the end of the kept log on: a copy may have turned zeros inside of groups into holes,
+        // and what lies before a hole is not written again.
+        let from = if sequence == next.segment() { next.offset() } else { 0 };
+        let written_to =
+            pinned.written_end(u64::from(from)).map_err(|e| failed(disk, "examine", &name, e))?;
+        let segment = segment(SegmentFile::opened(descriptors, name, key, &pinned, true), written_to);
+        segments.insert(sequence, Arc::clone(&segment));
+        open.insert(sequence, OpenSegment { segment, pinned });
     }
-    Ok(segments)
+    Ok((segments, open))
 }

@@ -1,15 +1,33 @@
-//! Segment files: their names and numbers, and one that is open.
+//! Segment files: their names and numbers, and one that is in use.
 
+use crate::descriptors::SegmentFile;
 use crate::disk::{DiskFile, LazyMap, Map};
 use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::Prior;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Highest number of a segment: leaves numbers for the next ones without an overflow.
 pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 3;
 
-/// One segment file that is open.
+/// A segment that is written to, or will be. Its file is open as long as this lives.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenSegment {
+    pub(crate) segment: Arc<Segment>,
+    /// The file, for writers.
+    pub(crate) pinned: Arc<dyn DiskFile>,
+}
+
+impl Deref for OpenSegment {
+    type Target = Segment;
+
+    fn deref(&self) -> &Segment {
+        &self.segment
+    }
+}
+
+/// One segment file.
 #[derive(Debug)]
 pub(crate) struct Segment {
     /// Its number.
@@ -22,8 +40,8 @@ pub(crate) struct Segment {
     pub(crate) reach_blocks: u16,
     /// Length of the file.
     pub(crate) file_bytes: u32,
-    /// The open file.
-    pub(crate) file: Arc<dyn DiskFile>,
+    /// The file, for readers.
+    pub(crate) file: SegmentFile,
     /// Blocks below this offset are written, so that writing them again changes no metadata.
     pub(crate) written_to: AtomicU32,
     /// All of it as memory, once it is read often.
@@ -55,7 +73,7 @@ impl Segment {
         if self.written_to.load(Ordering::Acquire) < self.file_bytes {
             return None;
         }
-        self.map.get(&*self.file, u64::from(self.file_bytes))
+        self.map.get(&self.file, u64::from(self.file_bytes))
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::mutant::mutant;
-use crate::segment::Segment;
+use crate::segment::{OpenSegment, Segment};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex};
 use crate::types::Prior;
 use std::collections::VecDeque;
@@ -21,11 +21,17 @@ pub(crate) const KEPT_SPARES: usize = 2;
 
 #[derive(Debug, Default)]
 struct Inner {
-    ready: VecDeque<Arc<Segment>>,
-    in_use: Option<Arc<Segment>>,
+    ready: VecDeque<OpenSegment>,
+    in_use: Option<OpenSegment>,
+    /// Segments that the log has left, until they are durable to their end.
+    left: Vec<Arc<Segment>>,
+    /// Segments below are durable to their end.
+    seal_below: u32,
     release_below: u32,
     /// Segments that the readers' table let go of.
     retired: Vec<Arc<Segment>>,
+    /// Released segments that readers have not let go of; their files keep their names.
+    lingering: Vec<Arc<Segment>>,
     failure: Option<Error>,
     /// Why blocks of a segment cannot be written.
     unwritable: Option<Error>,
@@ -56,7 +62,13 @@ pub(crate) struct Shelf {
 #[derive(Debug)]
 pub(crate) struct Wanted {
     /// Segments that need their blocks written, most urgent first.
-    pub(crate) unwritten: Vec<Arc<Segment>>,
+    pub(crate) unwritten: Vec<OpenSegment>,
+    /// Segments that are durable to their end since they were last asked for.
+    pub(crate) sealed: Vec<Arc<Segment>>,
+    /// Segments that the log has left and that are not durable to their end, as far as is known.
+    pub(crate) left: usize,
+    /// Readers hold segments that were released.
+    pub(crate) lingering: bool,
     /// Number of spares ready.
     pub(crate) ready: usize,
     /// Files below this number may go.
@@ -67,7 +79,7 @@ pub(crate) struct Wanted {
 
 impl Shelf {
     /// Puts a spare down; numbers ascend.
-    pub(crate) fn put(&self, segment: Arc<Segment>) {
+    pub(crate) fn put(&self, segment: OpenSegment) {
         let mut inner = self.inner.lock();
         inner.ready.push_back(segment);
         inner.failure = None;
@@ -77,14 +89,15 @@ impl Shelf {
 
     /// Takes the next spare if `keep` more stay behind it, at least one: a segment is used only when its
     /// successor cannot be missing.
-    pub(crate) fn take(&self, keep: usize) -> Option<Arc<Segment>> {
+    pub(crate) fn take(&self, keep: usize) -> Option<OpenSegment> {
         let mut inner = self.inner.lock();
         let successor = if mutant("last_spare_is_used") { 0 } else { keep.max(1) };
         if inner.ready.len() <= successor {
             return None;
         }
         let segment = inner.ready.pop_front();
-        inner.in_use.clone_from(&segment);
+        let left = std::mem::replace(&mut inner.in_use, segment.clone());
+        inner.left.extend(left.map(|left| left.segment));
         self.note_scarce(&inner);
         self.bump(&mut inner);
         segment
@@ -95,14 +108,33 @@ impl Shelf {
         self.inner.lock().retired.extend(segments);
     }
 
-    /// Lets go of segment `sequence`; says whether no reader holds it any more.
+    /// Lets go of segment `sequence`; says whether no reader holds it any more. [`Shelf::let_go`] has it when the last
+    /// one does not.
     pub(crate) fn forget(&self, sequence: u32) -> bool {
         let mut inner = self.inner.lock();
-        if mutant("recycled_under_a_reader") {
-            return true;
-        }
         let Some(i) = inner.retired.iter().position(|s| s.sequence == sequence) else { return true };
-        Arc::strong_count(&inner.retired.swap_remove(i)) == 1
+        let segment = inner.retired.swap_remove(i);
+        let unread = Arc::strong_count(&segment) == 1 || mutant("recycled_under_a_reader");
+        if !unread {
+            inner.lingering.push(segment);
+            return false;
+        }
+        drop(inner);
+        // Closes its file, so not under the lock.
+        drop(segment);
+        true
+    }
+
+    /// A released segment that [`Shelf::forget`] found in use and that nobody reads any more.
+    pub(crate) fn let_go(&self) -> Option<Arc<Segment>> {
+        let mut inner = self.inner.lock();
+        let i = inner.lingering.iter().position(|s| Arc::strong_count(s) == 1)?;
+        Some(inner.lingering.swap_remove(i))
+    }
+
+    /// Takes all released segments that readers hold.
+    pub(crate) fn lingering(&self) -> Vec<Arc<Segment>> {
+        std::mem::take(&mut self.inner.lock().lingering)
     }
 
     /// Counts writes issued: the pipeline looks whether the log is idle.
@@ -116,7 +148,7 @@ impl Shelf {
     }
 
     /// Says which segment is being appended to.
-    pub(crate) fn set_in_use(&self, segment: Arc<Segment>) {
+    pub(crate) fn set_in_use(&self, segment: OpenSegment) {
         self.inner.lock().in_use = Some(segment);
     }
 
@@ -178,6 +210,13 @@ impl Shelf {
         }
     }
 
+    /// Segments below `sequence` are durable to their end, so their files may be closed.
+    pub(crate) fn seal_below(&self, sequence: u32) {
+        let mut inner = self.inner.lock();
+        inner.seal_below = inner.seal_below.max(sequence);
+        self.bump(&mut inner);
+    }
+
     /// Blocks of `segment` below `offset` are written now.
     pub(crate) fn written(&self, segment: &Segment, offset: u32) {
         segment.written_to.store(offset, Ordering::Release);
@@ -228,7 +267,10 @@ impl Shelf {
 
     /// What there is to do.
     pub(crate) fn wanted(&self) -> Wanted {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
+        let below = inner.seal_below;
+        let sealed = inner.left.extract_if(.., |segment| segment.sequence < below).collect();
+        let inner = inner;
         let unwritten = inner
             .in_use
             .iter()
@@ -238,6 +280,9 @@ impl Shelf {
             .collect();
         Wanted {
             unwritten,
+            sealed,
+            left: inner.left.len(),
+            lingering: !inner.lingering.is_empty(),
             ready: inner.ready.len(),
             release_below: inner.release_below,
             version: self.version(),

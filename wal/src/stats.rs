@@ -104,6 +104,9 @@ pub struct Stats {
     pub no_room: u64,
     /// Released files that were removed because writing zeros to them failed, instead of being used again.
     pub released_given_up: u64,
+    /// Sealed segments that were opened to be read: many if reads go to more of them than
+    /// [`Options::descriptors`](crate::Options::descriptors) is for.
+    pub reopened: u64,
     /// Marks enqueued.
     pub marks: u64,
     /// Segments entered.
@@ -162,6 +165,7 @@ impl Stats {
             ("seawall_pipeline_bytes_total", self.pipeline_bytes),
             ("seawall_no_room_total", self.no_room),
             ("seawall_released_given_up_total", self.released_given_up),
+            ("seawall_reopened_total", self.reopened),
             ("seawall_rotations_total", self.rotations),
             ("seawall_rotations_waited_total", self.rotations_waited),
             ("seawall_appends_waited_total", self.appends_waited),

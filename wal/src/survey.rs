@@ -5,8 +5,8 @@
 //! is read, so a refusal names every damaged place, and nothing is ever judged more mildly because of a footer. Segments are read side by
 //! side, on as many threads as the caller has. Fails only if the medium does.
 
-use crate::directory::failed;
-use crate::disk::{Disk, DiskFile};
+use crate::directory::{failed, failed_to_open};
+use crate::disk::{Access, Disk, DiskFile};
 use crate::error::Error;
 use crate::facts::{Damage, Extent, Head, SegmentFacts};
 use crate::footer::{Place, head_at, locate};
@@ -26,11 +26,14 @@ use std::sync::Arc;
 /// Bytes of segment files that are worth a thread of their own.
 const THREAD_BYTES: u64 = 8 << 20;
 
-/// The open segment files of one log.
+/// The segment files of one log. Each is opened when it is read, and closed then: no more are open than are read at a time.
 pub(crate) struct Files<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) identity: &'a Identity,
-    pub(crate) files: &'a BTreeMap<u32, Arc<dyn DiskFile>>,
+    /// Numbers of the segments, ascending.
+    pub(crate) numbers: &'a [u32],
+    /// How they are opened.
+    pub(crate) access: Access,
     /// Segments whose files could not be opened; none unless the log is opened to be salvaged.
     pub(crate) unopened: Vec<u32>,
     /// What is made of damage; a file that cannot be read is an error unless it is salvaged.
@@ -81,8 +84,8 @@ impl Files<'_> {
         start: &(impl Fn(u32) -> V + Sync),
         see: &(impl Fn(&mut V, &Group<'_>) + Sync),
     ) -> Result<(Surveyed, Vec<V>), Error> {
-        let all: Vec<u32> = self.files.keys().copied().collect();
-        let (mut facts, seen): (Vec<_>, Vec<_>) = self.scan(&all, false, start, see)?.into_iter().unzip();
+        let all = self.numbers;
+        let (mut facts, seen): (Vec<_>, Vec<_>) = self.scan(all, false, start, see)?.into_iter().unzip();
         facts.extend(self.unopened.iter().map(|&sequence| SegmentFacts::unreadable(sequence)));
         facts.sort_unstable_by_key(|s| s.sequence);
         let verdict = decide_as(self.mode, &facts, self.identity.block_bytes, policy);
@@ -112,8 +115,8 @@ impl Files<'_> {
     /// The ends of every segment that another one's first group says has been left and that has a footer
     /// there; of all others as much as can hold groups.
     fn ends(&self, seen: Option<&mut BTreeMap<u32, Seen>>) -> Result<Vec<SegmentFacts>, Error> {
-        let all: Vec<u32> = self.files.keys().copied().collect();
-        let starts = self.each(&all, &|sequence, file| self.start(sequence, file))?;
+        let all = self.numbers;
+        let starts = self.each(all, &|sequence, file| self.start(sequence, file))?;
         // Who links to a segment with its end; several do if a recovery dropped the first to follow.
         let mut links: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (_, first) in starts.iter().rev() {
@@ -134,7 +137,7 @@ impl Files<'_> {
         })?;
         let mut facts: Vec<SegmentFacts> = sealed.into_iter().flatten().collect();
         let done: Vec<u32> = facts.iter().map(|s| s.sequence).collect();
-        let rest: Vec<u32> = all.into_iter().filter(|n| done.binary_search(n).is_err()).collect();
+        let rest: Vec<u32> = all.iter().copied().filter(|n| done.binary_search(n).is_err()).collect();
         let last = |n: u32| (seen.is_some() && !links.contains_key(&n)).then(Seen::default);
         let add =
             |seen: &mut Option<Seen>, group: &Group<'_>| seen.iter_mut().for_each(|s| s.add(group.records()));
@@ -160,14 +163,21 @@ impl Files<'_> {
         numbers: &[u32],
         read: &(impl Fn(u32, &dyn DiskFile) -> io::Result<T> + Sync),
     ) -> Result<Vec<T>, Error> {
-        let files: Vec<_> = numbers.iter().filter_map(|n| Some((*n, self.files.get(n)?))).collect();
-        let bytes: u64 = files.iter().map(|(_, file)| file.len().unwrap_or(0)).sum();
+        let Some(&first) = numbers.first() else { return Ok(Vec::new()) };
+        // They are about equally long.
+        let bytes = self.open(first)?.len().unwrap_or(0).saturating_mul(numbers.len() as u64);
         let worth = usize::try_from(bytes / THREAD_BYTES).unwrap_or(usize::MAX).max(1);
         let read = |i: usize| {
-            let (sequence, file) = files[i];
-            read(sequence, &**file).map_err(|e| failed(self.disk, "read", &file_name(sequence), e))
+            let sequence = numbers[i];
+            read(sequence, &*self.open(sequence)?)
+                .map_err(|e| failed(self.disk, "read", &file_name(sequence), e))
         };
-        share_out(self.threads.min(worth), files.len(), &read).into_iter().collect()
+        share_out(self.threads.min(worth), numbers.len(), &read).into_iter().collect()
+    }
+
+    fn open(&self, sequence: u32) -> Result<Arc<dyn DiskFile>, Error> {
+        let name = file_name(sequence);
+        self.disk.open(&name, self.access).map_err(|e| failed_to_open(self.disk, "open", &name, e))
     }
 }
 

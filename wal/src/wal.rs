@@ -5,6 +5,7 @@ mod reading;
 mod salvage;
 
 use crate::commit::{Blocked, Log, Placed, Ticket};
+use crate::descriptors::Descriptors;
 use crate::disk::{Disk, Mode};
 use crate::env::Env;
 use crate::error::Error;
@@ -42,6 +43,7 @@ pub struct Wal {
     entered: AtomicU32,
     pipeline: Arc<Mutex<Pipeline>>,
     shelf: Arc<Shelf>,
+    descriptors: Arc<Descriptors>,
     env: Env,
     options: Options,
     block_bytes: u32,
@@ -70,6 +72,7 @@ impl Wal {
             let _ = self.log.core().unlock();
         }
         let joined = self.workers.join();
+        self.pipeline.lock().end();
         // Not joined: a callback may take for ever, and this may be one.
         self.log.end_delivery();
         // Not before: what the pipeline writes, names and removes must not land in another's log.
@@ -91,8 +94,8 @@ impl Wal {
     /// ([`Options::answers_max`]; never inside of a callback), or the next segment not ready.
     ///
     /// # Errors
-    /// [`Error::RecordTooLarge`], [`Error::NoSpace`] and, inside of a callback, [`Error::AnswersFull`] leave no
-    /// trace; [`Error::Latched`] and [`Error::Closed`] end the log's use.
+    /// [`Error::RecordTooLarge`], [`Error::NoSpace`], [`Error::NoDescriptors`] and, inside of a callback,
+    /// [`Error::AnswersFull`] leave no trace; [`Error::Latched`] and [`Error::Closed`] end the log's use.
     pub fn append(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
         if self.log.answers_closed() {
             while let Some(full) = self.answers_full()? {
@@ -292,8 +295,15 @@ impl Wal {
     fn wait_for_pipeline(&self, version: u64) -> Result<(), Error> {
         if self.workers.none() {
             return match self.pipeline.lock().step() {
-                Ok(Progress::Full(_)) => Err(Error::NoSpace { path: self.location.clone() }),
-                Ok(_) => Ok(()),
+                Ok(Progress::Full(_)) => {
+                    let failure = self.shelf.failure().or_else(|| self.shelf.unwritable());
+                    Err(failure.unwrap_or_else(|| Error::NoSpace { path: self.location.clone() }))
+                }
+                Ok(Progress::Behind(_)) => {
+                    self.log.wait_for_space();
+                    Ok(())
+                }
+                Ok(Progress::Stepped | Progress::Idle(_) | Progress::Lull(_)) => Ok(()),
                 Err(error) => {
                     self.log.latch(error.clone());
                     Err(error)
@@ -355,6 +365,7 @@ impl Wal {
             pipeline_bytes,
             no_room,
             released_given_up,
+            reopened: self.descriptors.reopened(),
             strategy,
             backend,
             ..stats

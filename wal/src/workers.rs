@@ -127,7 +127,7 @@ fn prepare(log: &Log, shelf: &Shelf, pipeline: &Mutex<Pipeline>) {
         let progress = pipeline.lock().step();
         let go_on = match progress {
             Ok(Progress::Stepped) => true,
-            Ok(Progress::Idle(version)) => shelf.sleep(version, None),
+            Ok(Progress::Idle(version) | Progress::Behind(version)) => shelf.sleep(version, None),
             Ok(Progress::Lull(version)) => shelf.sleep(version, Some(LULL)),
             Ok(Progress::Full(version)) => shelf.sleep(version, Some(Duration::from_millis(100))),
             Err(error) => {

@@ -114,8 +114,8 @@ fn history_of(wal: &Wal, records: u64) -> End {
         loop {
             match end.answers.append(wal, id, bytes, class) {
                 Ok(()) => break,
-                // A full disk that has space again.
-                Err(Error::NoSpace { .. }) if tries < 20 => tries += 1,
+                // A full disk that has space again, or a process that has descriptors again.
+                Err(error) if error.is_back_pressure() && tries < 20 => tries += 1,
                 Err(error) => {
                     end.error = Some(error);
                     break;

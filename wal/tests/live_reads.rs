@@ -54,8 +54,11 @@ fn a_reader_keeps_what_is_released_meanwhile() {
         stepper.idle();
         stepper.prepare().unwrap();
     }
-    assert!(wal.first_segment() > 2 && !disk.names().contains(&"00000001.wal".to_owned()));
+    // Its file may have to be opened again, so it keeps its name.
+    assert!(wal.first_segment() > 2 && disk.exists("00000001.wal"));
     let rest: Vec<u64> =
         reader.map(|record| u64::from_le_bytes(record.unwrap().meta().try_into().unwrap())).collect();
     assert_eq!(rest, (1..25).collect::<Vec<_>>());
+    while stepper.prepare().unwrap() {}
+    assert!(!disk.exists("00000001.wal"), "nobody reads it any more");
 }

@@ -97,10 +97,10 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the disk was full: nothing was written, and a core that is started again on the same engine
-    /// goes on once there is space.
+    /// Whether the disk was full, or the process had no file descriptor left: nothing was written, and a core that is
+    /// started again on the same engine goes on once there is space, or a descriptor.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Error::Engine(EngineError::Log(seawall_wal::Error::NoSpace { .. })))
+        matches!(self, Error::Engine(EngineError::Log(error)) if error.is_back_pressure())
     }
 }
 

@@ -194,9 +194,10 @@ pub enum AppendFault {
 }
 
 impl Error {
-    /// Whether the disk was full. Nothing is lost: the same call works again once there is space.
+    /// Whether the disk was full, or the process had no file descriptor left. Nothing is lost: the same call works again
+    /// once there is space, or a descriptor.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Error::Engine(EngineError::Log(seawall_wal::Error::NoSpace { .. })))
+        matches!(self, Error::Engine(EngineError::Log(error)) if error.is_back_pressure())
     }
 }
 

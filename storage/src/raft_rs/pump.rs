@@ -216,9 +216,12 @@ impl<H: Host> Pump<H> {
     pub(super) fn take_all(&mut self) -> Result<bool> {
         let mut progress = false;
         while self.may_take() {
-            self.take()?;
+            let whole = self.take()?;
             self.land()?;
-            progress = true;
+            progress |= whole;
+            if !whole {
+                break;
+            }
         }
         Ok(progress)
     }
@@ -257,15 +260,18 @@ impl<H: Host> Pump<H> {
         self.flight.len() < self.readys_max && self.node.has_ready()
     }
 
-    fn take(&mut self) -> Result<()> {
-        let mut ready = self.node.ready();
+    /// Takes a Ready; says whether it has all that it should have. It has not if there was no file descriptor to read
+    /// committed entries with: then the rest is for a later call.
+    fn take(&mut self) -> Result<bool> {
+        let (mut ready, hindered) = self.store.for_ready(|| self.node.ready());
         // Before anything leaves: the core may have asked for an entry that could not be read.
         self.check_store()?;
         if let Some(role) = ready.ss() {
             self.host.role_changed(role);
         }
         self.send(ready.take_messages());
-        self.write(ready)
+        self.write(ready)?;
+        Ok(!hindered)
     }
 
     /// Everything of one Ready behind its immediate messages, in the order that the core asks for. A

@@ -26,6 +26,8 @@ pub struct GroupStorage {
     engine: Engine,
     group: Group,
     fault: Arc<Mutex<Option<Error>>>,
+    /// A read for a Ready found no file descriptor; `None` while no Ready is being made.
+    hindered: Arc<Mutex<Option<bool>>>,
     snapshots: Option<Snapshots>,
     fetches: Option<Arc<Fetches>>,
 }
@@ -37,6 +39,7 @@ impl GroupStorage {
             engine: engine.clone(),
             group: engine.group(id),
             fault: Arc::default(),
+            hindered: Arc::default(),
             snapshots: None,
             fetches: None,
         }
@@ -134,6 +137,25 @@ impl GroupStorage {
         self.fault.lock().clone()
     }
 
+    /// What `make` makes of the core, a Ready; and whether it lacks committed entries that could not be read for want of
+    /// a file descriptor. The core gives them with a later Ready.
+    pub(super) fn for_ready<T>(&self, make: impl FnOnce() -> T) -> (T, bool) {
+        *self.hindered.lock() = Some(false);
+        let ready = make();
+        (ready, self.hindered.lock().take().unwrap_or(false))
+    }
+
+    /// A read found no file descriptor. Says whether the core can do without what it asked for: it can wait, or it
+    /// makes a Ready, which has fewer entries then.
+    fn hinder(&self, waits: bool) -> bool {
+        let mut hindered = self.hindered.lock();
+        let ready = hindered.is_some();
+        if ready && !waits {
+            *hindered = Some(true);
+        }
+        waits || ready
+    }
+
     /// Keeps what the core could not be told.
     pub(super) fn failed(&self, error: Error) {
         self.fault.lock().get_or_insert(error);
@@ -173,7 +195,9 @@ impl Storage for GroupStorage {
             Err(Error::Engine(EngineError::Compacted { .. })) => Err(StorageError::Compacted.into()),
             Err(Error::Engine(EngineError::Unavailable { .. })) => Err(StorageError::Unavailable.into()),
             Err(error) => {
-                self.failed(error);
+                if !(error.is_no_space() && self.hinder(waits)) {
+                    self.failed(error);
+                }
                 // The core panics at any error where it cannot wait; "limit reached" it takes anywhere.
                 if waits { Err(StorageError::LogTemporarilyUnavailable.into()) } else { Ok(Vec::new()) }
             }

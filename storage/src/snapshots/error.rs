@@ -128,11 +128,11 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a disk was full, the catalog's or the log's.
+    /// Whether a disk was full, the catalog's or the log's, or the log had no file descriptor.
     pub fn is_full(&self) -> bool {
         match self {
             Error::Catalog(error) => error.is_full(),
-            Error::Engine(EngineError::Log(seawall_wal::Error::NoSpace { .. })) => true,
+            Error::Engine(EngineError::Log(error)) => error.is_back_pressure(),
             _ => false,
         }
     }

@@ -1,7 +1,7 @@
 //! A reader of a range of one group as it was when the reader was made.
 //! Place on the data's way: log -> checksum -> caller, past the index, which goes on. Invariants: every segment that
-//! has an entry still to be read is held open, so that its file is unlinked rather than used again when the log lets
-//! go of it; nothing else is held. Fails: as a read does; an error leaves the reader where it was.
+//! has an entry still to be read is held, so that its file is kept when the log releases it, and removed rather than
+//! used again once nobody holds it; nothing else is held. Fails: as a read does; an error leaves the reader where it was.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

@@ -1,14 +1,16 @@
 //! A disk that fails or is full, entries that cannot be read, a state machine that fails, mistakes of callers.
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use raft::SnapshotStatus;
 use raft::eraftpb::MessageType;
+use raft::{GetEntriesContext, SnapshotStatus, Storage, StorageError};
 use seawall::raft_rs::{AppendFault, Error, GroupStorage, Outcome, Pump, PumpOptions};
 use seawall::{ConfState, Engine, EntryRef, HardState, Options, WriteBatch};
 use seawall_wal::disk::SystemClock;
-use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
+use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use seawall_wal::{Env, Threads};
 
 use crate::node::{ACK, GROUP, Node, appends, env, message, options, pump, settle, start};
@@ -159,6 +161,48 @@ fn an_entry_that_cannot_be_read_stops_the_pump_without_a_panic() {
     let mut by_campaign = pump_of(&engine);
     assert!(matches!(by_campaign.campaign(), Err(Error::Entry { index: 1, .. })));
     assert_eq!(by_campaign.host_mut().take(), []);
+}
+
+/// Files of sealed segments that cannot be opened for want of a descriptor: what the core asks for comes later.
+#[test]
+fn a_pump_without_descriptors_goes_on_when_there_are_some() {
+    const EMFILE: i32 = 24;
+    let disk = SimDisk::new(1, SimOptions::default());
+    let none = Arc::new(AtomicBool::new(false));
+    let short = Arc::clone(&none);
+    let hooked = HookDisk::new(disk.process(), move |call| match call.op {
+        CallOp::Open if short.load(Ordering::Relaxed) => Err(io::Error::from_raw_os_error(EMFILE)),
+        _ => Ok(()),
+    });
+    let mut options = options();
+    (options.log.segment_bytes, options.log.descriptors, options.cache_bytes) = (64 << 10, 8, 0);
+    let engine = Engine::create_in(Env { disk: hooked, ..env(&disk) }, &options).unwrap();
+    let conf = ConfState { voters: vec![1], ..ConfState::default() };
+    GroupStorage::new(&engine, GROUP).bootstrap(&conf).unwrap();
+    let mut first = pump_of(&engine);
+    first.campaign().unwrap();
+    settle(&engine, &mut first);
+    while engine.stats().unwrap().segments.1 < 20 {
+        first.propose(vec![], vec![7; 5000]).unwrap();
+        settle(&engine, &mut first);
+    }
+    let last = first.applied();
+    drop(first);
+
+    // A state machine that starts anew needs all of them.
+    let mut pump = pump_of(&engine);
+    let store = GroupStorage::new(&engine, GROUP);
+    let ask = |waits| store.entries(1, last + 1, None, GetEntriesContext::empty(waits));
+    none.store(true, Ordering::Relaxed);
+    for _ in 0..3 {
+        assert!(pump.poll().unwrap().is_idle(), "nothing can be done");
+        assert_eq!(ask(true).unwrap_err(), StorageError::LogTemporarilyUnavailable.into());
+    }
+    assert_eq!((pump.applied(), store.fault().is_none()), (0, true));
+    none.store(false, Ordering::Relaxed);
+    settle(&engine, &mut pump);
+    assert_eq!(pump.applied(), last);
+    assert_eq!(ask(true).unwrap().len() as u64, last);
 }
 
 fn pump_of(engine: &Engine) -> Pump<Node> {

@@ -11,6 +11,7 @@ use seawall_wal::{Class, Lsn, Wal};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
@@ -56,6 +57,23 @@ fn whose_log_it_is_is_shown_and_is_no_group() {
     assert_eq!(verify["owner"], "node 2 of cluster 7 (\"rack 4\")");
     assert_eq!(verify["raft_groups"], 2);
     assert!(text(&log.inspect("verify", &[], 0).stdout).contains("log of node 2 of cluster 7"));
+}
+
+#[test]
+fn a_log_of_more_segments_than_descriptors_is_looked_at() {
+    let log = Log::new();
+    let wal = log.create();
+    (1..=80).for_each(|fill| _ = append(&wal, fill, 40_000));
+    wal.close().unwrap();
+    for command in ["summary", "records", "verify", "report"] {
+        let output = Command::new("sh")
+            .args(["-c", "ulimit -n 40 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_walinspect"), command])
+            .arg(log.dir())
+            .output()
+            .unwrap();
+        let shown = format!("{}{}", text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{command}: {shown}");
+    }
 }
 
 #[test]

@@ -11,7 +11,6 @@ use crate::mutant::mutant;
 use crate::queue::Group;
 use crate::shelf::KEPT_SPARES;
 use crate::types::{Class, GroupKind, Lsn, len32, round_up};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Core {
@@ -124,7 +123,7 @@ impl Core {
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
         let buf = self.pool.take();
-        Group::start(ordinal, Arc::clone(&self.segment), self.offset, kind, self.previous_end, buf)
+        Group::start(ordinal, self.segment.clone(), self.offset, kind, self.previous_end, buf)
     }
 
     /// The group being filled takes no more records.
@@ -160,11 +159,11 @@ impl Core {
         if self.offset > self.limits.block_bytes || mutant("previous_end_in_an_empty_segment") {
             self.previous_end = Lsn::new(self.segment.sequence, self.offset);
         }
-        self.segment = Arc::clone(&next);
+        self.segment = next.clone();
         self.active.store(next.sequence, Ordering::Release);
         self.offset = self.limits.block_bytes;
         self.footer_bytes = 0;
-        self.entered.push((self.previous_end, next));
+        self.entered.push((self.previous_end, next.segment));
         self.stats.rotations += 1;
         self.rotation_waits = false;
         Ok(())

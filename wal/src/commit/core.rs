@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::mutant::mutant;
 use crate::queue::{Flight, Group, Pool};
 use crate::sealer::Sealer;
-use crate::segment::Segment;
+use crate::segment::{OpenSegment, Segment};
 use crate::shelf::Shelf;
 use crate::stats::Stats;
 use crate::sync::AtomicU32;
@@ -63,7 +63,7 @@ pub(crate) struct Placed {
 /// Where a log goes on after recovery.
 #[derive(Debug)]
 pub(crate) struct Start {
-    pub(crate) segment: Arc<Segment>,
+    pub(crate) segment: OpenSegment,
     pub(crate) offset: u32,
     pub(crate) previous_end: Lsn,
     pub(crate) watermark: Lsn,
@@ -80,7 +80,7 @@ pub(crate) struct Core {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shelf: Arc<Shelf>,
     /// Segment and offset of the next group to be started.
-    pub(super) segment: Arc<Segment>,
+    pub(super) segment: OpenSegment,
     /// Mirror of the segment's number, for who asks without the lock.
     pub(super) active: Arc<AtomicU32>,
     pub(super) offset: u32,
@@ -260,7 +260,7 @@ impl Core {
     }
 
     /// The segment being appended to.
-    pub(crate) fn segment(&self) -> &Arc<Segment> {
+    pub(crate) fn segment(&self) -> &OpenSegment {
         &self.segment
     }
 

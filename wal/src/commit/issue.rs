@@ -48,7 +48,7 @@ impl Core {
         if !self.limits.durable_writes
             && let Some(group) = self.flight.start_sync()
         {
-            let (file, sequence) = (Arc::clone(&group.segment.file), group.segment.sequence);
+            let (file, sequence) = (Arc::clone(&group.segment.pinned), group.segment.sequence);
             return Some(Io { file, sequence, op: Op::Sync, driven: false, _lock: self.lock.clone() });
         }
         if !self.may_write() {
@@ -67,7 +67,7 @@ impl Core {
         group.issued_ns = self.clock.now_ns();
         group.alone = self.flight.writing() == 0;
         let io = Io {
-            file: Arc::clone(&group.segment.file),
+            file: Arc::clone(&group.segment.pinned),
             sequence: group.segment.sequence,
             op: Op::Write {
                 ordinal: group.ordinal,
@@ -128,6 +128,9 @@ impl Core {
                 wake.durable.start = group.ordinal;
             }
             wake.durable.end = group.ordinal + 1;
+            if end.segment() > self.watermark.segment() {
+                self.shelf.seal_below(end.segment());
+            }
             self.watermark = end;
             if mutant("watermark_is_the_next_groups_start")
                 && let Some(next) = self.flight.groups().chain(&self.queued).next()

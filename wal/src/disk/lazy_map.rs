@@ -1,6 +1,6 @@
 //! The map of a file, made once it is worth it.
 
-use super::{DiskFile, Map, read_exact_at};
+use super::{DiskFile, Map, no_descriptors, read_exact_at};
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -36,7 +36,14 @@ impl LazyMap {
         if !worth || self.claimed.swap(true, Ordering::AcqRel) {
             return None;
         }
-        self.map.get_or_init(|| map_read(file, file_bytes).unwrap_or(None)).as_ref()
+        match map_read(file, file_bytes) {
+            // Nothing of the file: the next one may have more luck.
+            Err(e) if no_descriptors(&e) => {
+                self.claimed.store(false, Ordering::Release);
+                None
+            }
+            made => self.map.get_or_init(|| made.unwrap_or(None)).as_ref(),
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub use posix::PosixDisk;
 pub use ring::{Ended, Ring, RingOp, RingWaker};
 
 use crate::mutant::mutant;
+use rustix::io::Errno;
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -78,7 +79,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// All names in the directory, in no particular order.
     fn list(&self) -> io::Result<Vec<(String, NameKind)>>;
 
-    /// Opens a regular file; never follows a symbolic link.
+    /// Opens a regular file; never follows a symbolic link. A creation that fails leaves no file.
     fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Gives `from` the name `to`, replacing what had it. Durable after [`Disk::sync`].
@@ -116,6 +117,15 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
 /// A held directory lock; dropping it releases the directory.
 pub trait DiskLock: Send + Sync + fmt::Debug {}
+
+/// What tells one file of a machine from every other one that exists at the same time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId {
+    /// The device that the file is on.
+    pub device: u64,
+    /// Its inode there.
+    pub inode: u64,
+}
 
 /// One open file.
 ///
@@ -177,6 +187,16 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Says that nobody will write to the file any more, so that reading ahead, in large pages, is welcome; advisory.
     fn expect_reads(&self) {}
 
+    /// Which file it is, whatever its name; `None` if the disk cannot tell.
+    fn id(&self) -> Option<FileId> {
+        None
+    }
+
+    /// Descriptors that it keeps open.
+    fn descriptors(&self) -> u32 {
+        1
+    }
+
     /// What the kernel knows the file by, in the log's write mode; for a [`Ring`] of the same disk.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
@@ -191,6 +211,11 @@ pub fn is_no_room(error: &io::Error) -> bool {
         io::ErrorKind::QuotaExceeded => !mutant("quota_is_no_full_disk"),
         _ => false,
     }
+}
+
+/// Whether a file could not be opened because the process (EMFILE) or the system (ENFILE) has no descriptor left.
+pub fn no_descriptors(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// Smallest and largest unit of direct I/O, in bytes: where a read that was cut short goes on.

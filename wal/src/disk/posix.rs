@@ -7,7 +7,10 @@
 
 use super::buffer::ALIGNMENT;
 use super::uring::Uring;
-use super::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Map, Mode, NameKind, Ring, lock, unit};
+use super::{
+    Access, AlignedBuf, Disk, DiskFile, DiskLock, FileId, Map, Mode, NameKind, Ring, lock, no_descriptors,
+    unit,
+};
 use crate::mutant::mutant;
 use rustix::fs::{
     self, Advice, AtFlags, FallocateFlags, FileType, IFlags, Mode as Permissions, OFlags, SeekFrom,
@@ -116,6 +119,32 @@ impl PosixDisk {
         }
         Ok(fd)
     }
+
+    /// The file `name`, which is open as `main`, with the other descriptors that it is read through.
+    fn views(&self, name: &str, main: OwnedFd) -> io::Result<PosixFile> {
+        let stat = fs::fstat(&main)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let is_direct = fs::fcntl_getfl(&main)?.contains(OFlags::DIRECT);
+        let cached = if is_direct { Some(self.openat(name, OFlags::RDONLY)?) } else { None };
+        // What is written through the page cache is still recovered from the medium, where that works.
+        let medium = if is_direct || !matches!(self.file_system, EXT4_MAGIC | XFS_MAGIC) {
+            None
+        } else {
+            match self.openat(name, OFlags::RDONLY | OFlags::DIRECT) {
+                Err(e) if no_descriptors(&e) => return Err(e),
+                opened => opened.ok(),
+            }
+        };
+        if let Some(cached) = &cached {
+            // Read-ahead would fill the cache with blocks that are about to be written past it.
+            let _ = fs::fadvise(cached, 0, None, Advice::Random);
+        }
+        let id = FileId { device: stat.st_dev, inode: stat.st_ino };
+        let copies_on_write = self.file_system == BTRFS_MAGIC;
+        Ok(PosixFile { main, cached, medium, copies_on_write, id, doubt: Doubt::default() })
+    }
 }
 
 /// The mode that the directory's hint names; none if there is none that can be understood.
@@ -190,30 +219,19 @@ impl Disk for PosixDisk {
         };
         let main = match access {
             // A reader takes the medium's view where it can and falls back silently: it writes nothing.
-            Access::Read => self
-                .openat(name, OFlags::RDONLY | OFlags::DIRECT)
-                .or_else(|_| self.openat(name, OFlags::RDONLY))?,
+            Access::Read => match self.openat(name, OFlags::RDONLY | OFlags::DIRECT) {
+                Err(e) if !no_descriptors(&e) => self.openat(name, OFlags::RDONLY)?,
+                opened => opened?,
+            },
             Access::Write => self.openat(name, OFlags::RDWR | direct)?,
             Access::Create => self.openat(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | direct)?,
         };
-        let stat = fs::fstat(&main)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        let opened = self.views(name, main);
+        if opened.is_err() && access == Access::Create {
+            // Else the next try would find it.
+            let _ = self.remove(name);
         }
-        let is_direct = fs::fcntl_getfl(&main)?.contains(OFlags::DIRECT);
-        let cached = if is_direct { Some(self.openat(name, OFlags::RDONLY)?) } else { None };
-        // What is written through the page cache is still recovered from the medium, where that works.
-        let medium = if is_direct || !matches!(self.file_system, EXT4_MAGIC | XFS_MAGIC) {
-            None
-        } else {
-            self.openat(name, OFlags::RDONLY | OFlags::DIRECT).ok()
-        };
-        if let Some(cached) = &cached {
-            // Read-ahead would fill the cache with blocks that are about to be written past it.
-            let _ = fs::fadvise(cached, 0, None, Advice::Random);
-        }
-        let copies_on_write = self.file_system == BTRFS_MAGIC;
-        Ok(Arc::new(PosixFile { main, cached, medium, copies_on_write, doubt: Doubt::default() }))
+        Ok(Arc::new(opened?))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
@@ -261,6 +279,7 @@ struct PosixFile {
     medium: Option<OwnedFd>,
     /// The file system writes every block to a new place unless the file says otherwise.
     copies_on_write: bool,
+    id: FileId,
     doubt: Doubt,
 }
 
@@ -352,6 +371,14 @@ impl DiskFile for PosixFile {
             return Ok(());
         }
         Ok(fs::fdatasync(&self.main)?)
+    }
+
+    fn id(&self) -> Option<FileId> {
+        Some(self.id)
+    }
+
+    fn descriptors(&self) -> u32 {
+        1 + u32::from(self.cached.is_some()) + u32::from(self.medium.is_some())
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -6,7 +6,7 @@
 use crate::disk::AlignedBuf;
 use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
 use crate::frame::{Batch, GroupHeader};
-use crate::segment::Segment;
+use crate::segment::OpenSegment;
 use crate::types::{Class, GroupKind, Lsn, len32};
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ pub(crate) struct Group {
     /// Counts all groups of this process; tickets name their group by it.
     pub(crate) ordinal: u64,
     /// Where it goes.
-    pub(crate) segment: Arc<Segment>,
+    pub(crate) segment: OpenSegment,
     /// Offset of its first byte.
     pub(crate) start: u32,
     /// What it is for.
@@ -48,7 +48,7 @@ impl Group {
     /// An empty group at `start` of `segment`.
     pub(crate) fn start(
         ordinal: u64,
-        segment: Arc<Segment>,
+        segment: OpenSegment,
         start: u32,
         kind: GroupKind,
         previous_end: Lsn,

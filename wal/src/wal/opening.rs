@@ -6,7 +6,8 @@
 use super::{Wal, locked, table};
 use crate::commit::{Core, Limits, Log, Start};
 use crate::create;
-use crate::directory::{IDENTITY, LOCK, failed, list};
+use crate::descriptors::Descriptors;
+use crate::directory::{IDENTITY, LOCK, failed_to_open, list};
 use crate::disk::{Disk, DiskLock, Mode, PosixDisk, is_no_room};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
@@ -16,7 +17,7 @@ use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::recover::{Recovered, Report, recover};
 use crate::sealer::Sealer;
-use crate::segment::{Segment, file_name};
+use crate::segment::{OpenSegment, file_name};
 use crate::shelf::Shelf;
 use crate::sync::{AtomicU32, Mutex, RwLock};
 use crate::workers::Workers;
@@ -62,11 +63,11 @@ impl Wal {
         let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart::new(&identity, options, BTreeSet::new());
-        let mut pipeline =
-            Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
+        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
+        let mut pipeline = Pipeline::new(descriptors, Arc::clone(&env.random), Arc::clone(&shelf), start);
         while shelf.ready() < 2 {
             if let Progress::Full(_) = pipeline.step()? {
-                return Err(Error::NoSpace { path: disk.location() });
+                return Err(shelf.failure().unwrap_or(Error::NoSpace { path: disk.location() }));
             }
         }
         // The mark comes before the name: a log in which no segment holds a group has lost them.
@@ -117,29 +118,30 @@ impl Wal {
     ) -> Result<(Wal, Report), Error> {
         let begin = env.clock.now_ns();
         let readers = env.threads.readers();
-        let Recovered { identity, verdict, segments, files, shown, mut report } =
-            recover(&*env.disk, &*env.clock, options, readers, fresh, sealer.as_deref_mut())?;
+        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
+        let Recovered { identity, verdict, segments, open, files, shown, mut report } =
+            recover(&descriptors, &*env.clock, options, readers, fresh, sealer.as_deref_mut())?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart::new(&identity, options, files.into_iter().collect());
         let mut pipeline =
-            Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
+            Pipeline::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
         let mut table = table(&verdict, &segments);
         // A log that starts over says so with its mark; until that is durable its files stay.
         if !verdict.end.is_zero() || mutant("new_start_not_marked_before_removal") {
             shelf.release_below(verdict.first_live);
         }
         let next = verdict.next.at.segment();
-        let in_use = segments.get(&next);
-        for (_, spare) in segments.range(next + 1..) {
-            shelf.put(Arc::clone(spare));
+        let in_use = open.get(&next);
+        for (_, spare) in open.range(next + 1..) {
+            shelf.put(spare.clone());
         }
         let segment = match in_use {
-            Some(segment) => Arc::clone(segment),
+            Some(segment) => segment.clone(),
             None => take_first(&mut pipeline, &shelf)?,
         };
-        shelf.set_in_use(Arc::clone(&segment));
-        table.insert(Arc::clone(&segment), None);
+        shelf.set_in_use(segment.clone());
+        table.insert(Arc::clone(&segment.segment), None);
         // A group may be issued only when the next file is durable in the directory.
         fill_shelf(&mut pipeline, &shelf, 1)?;
         let limits = Limits {
@@ -175,6 +177,7 @@ impl Wal {
             table: RwLock::new(table),
             pipeline: Arc::new(Mutex::new(pipeline)),
             shelf,
+            descriptors,
             block_bytes: identity.block_bytes,
             location: env.disk.location(),
             options: options.clone(),
@@ -217,7 +220,7 @@ fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
 
 fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
     let holder = format!("process {}\n", std::process::id());
-    let lock = disk.lock(LOCK, &holder).map_err(|e| failed(disk, "lock", LOCK, e))?;
+    let lock = disk.lock(LOCK, &holder).map_err(|e| failed_to_open(disk, "lock", LOCK, e))?;
     lock.map(Arc::from).map_err(|holder| locked(disk, holder))
 }
 
@@ -244,7 +247,7 @@ fn fill_shelf(pipeline: &mut Pipeline, shelf: &Shelf, count: usize) -> Result<()
 }
 
 /// The first spare, made if need be.
-fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<Arc<Segment>, Error> {
+fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<OpenSegment, Error> {
     loop {
         fill_shelf(pipeline, shelf, 2)?;
         if let Some(segment) = shelf.take(1) {

@@ -53,9 +53,9 @@ impl Wal {
             block_bytes: self.block_bytes,
             file_bytes: u64::from(segment.file_bytes),
         };
-        let found = find(&*segment.file, place, end, used);
+        let found = find(&segment.file, place, end, used);
         let name = || file_name(segment.sequence);
-        found.map_err(|e| Error::io("read", &self.location, name(), e))
+        found.map_err(|e| Error::open("read", &self.location, name(), e))
     }
 
     /// Fills `out` with the bytes at `at`, which an append or a record named; from memory if they are not

@@ -3,14 +3,16 @@
 
 use super::{Wal, locked, table};
 use crate::commit::{Core, Limits, Log, Start};
-use crate::directory::{LOCK, failed};
-use crate::disk::{DiskLock, Mode};
+use crate::descriptors::Descriptors;
+use crate::directory::{LOCK, failed, failed_to_open};
+use crate::disk::{Access, DiskLock, Mode};
 use crate::env::{Env, Threads};
 use crate::error::Error;
 use crate::mutant::mutant;
 use crate::options::Options;
 use crate::pipeline::{Pipeline, PipelineStart};
 use crate::recover::{Recovered, Report, recover};
+use crate::segment::{OpenSegment, file_name};
 use crate::shelf::Shelf;
 use crate::sync::{AtomicU32, Mutex, RwLock};
 use crate::types::Lsn;
@@ -27,8 +29,9 @@ impl Wal {
         // Without a lock if there is none to be had: a copy, or a directory that cannot be written.
         let lock = disk.lock_for_reading(LOCK).map_err(|e| failed(disk, "lock", LOCK, e))?;
         let lock = lock.map_err(|holder| locked(disk, holder))?.map(Arc::<dyn DiskLock>::from);
+        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
         let Recovered { identity, verdict, segments, mut report, .. } =
-            recover(disk, &*env.clock, options, env.threads.readers(), None, None)?;
+            recover(&descriptors, &*env.clock, options, env.threads.readers(), None, None)?;
         report.locked = lock.is_some();
         let Some((_, segment)) = segments.last_key_value() else {
             return Err(Error::Corrupt { path: disk.location(), damage: verdict.damaged.into() });
@@ -36,15 +39,14 @@ impl Wal {
         if mutant("salvage_writes_a_mark") {
             let mut block = crate::disk::AlignedBuf::zeroed(identity.block_bytes as usize);
             block[..].fill(1);
-            let name = crate::segment::file_name(segment.sequence);
-            if let Ok(file) = disk.open(&name, crate::disk::Access::Write) {
+            if let Ok(file) = disk.open(&file_name(segment.sequence), Access::Write) {
                 let _ = crate::disk::write_all_at(&*file, &block, u64::from(verdict.end.offset()), false);
             }
         }
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart::new(&identity, options, BTreeSet::new());
         let pipeline =
-            Pipeline::new(Arc::clone(&env.disk), Arc::clone(&env.random), Arc::clone(&shelf), start);
+            Pipeline::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
         let limits = Limits {
             location: disk.location(),
             block_bytes: identity.block_bytes,
@@ -57,8 +59,12 @@ impl Wal {
             spawned: env.threads == Threads::Spawned,
             durable_writes: disk.mode() == Mode::Direct,
         };
+        // Nothing is written to it.
+        let name = file_name(segment.sequence);
+        let pinned =
+            descriptors.open(&name, Access::Read).map_err(|e| failed_to_open(disk, "open", &name, e))?;
         let start = Start {
-            segment: Arc::clone(segment),
+            segment: OpenSegment { segment: Arc::clone(segment), pinned },
             offset: segment.file_bytes,
             previous_end: Lsn::ZERO,
             watermark: verdict.end,
@@ -76,6 +82,7 @@ impl Wal {
             entered: AtomicU32::new(u32::MAX),
             pipeline: Arc::new(Mutex::new(pipeline)),
             shelf,
+            descriptors,
             block_bytes: identity.block_bytes,
             location: disk.location(),
             options: options.clone(),

@@ -7,7 +7,7 @@
 use super::fault::{FaultOp, Outcome, full, not_writable, tears};
 use super::inode::SECTOR;
 use super::{Shared, state::State};
-use crate::disk::{AlignedBuf, DiskFile, Mode};
+use crate::disk::{AlignedBuf, DiskFile, FileId, Mode};
 use parking_lot::MutexGuard;
 use std::fmt;
 use std::io;
@@ -176,6 +176,10 @@ impl DiskFile for SimFile {
                 Err(error)
             }
         }
+    }
+
+    fn id(&self) -> Option<FileId> {
+        Some(FileId { device: 0, inode: self.inode })
     }
 
     /// Clean pages are read from the device again, so in buffered mode what a failed sync lost now shows.

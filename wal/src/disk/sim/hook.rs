@@ -3,7 +3,7 @@
 //! Place: between the log and a simulated or a real disk. The hook may note the call, hold up the thread that makes it,
 //! or fail it; it is called without a lock. Fails with what the hook says, or as the disk below does.
 
-use crate::disk::{Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind};
+use crate::disk::{Access, AlignedBuf, Disk, DiskFile, DiskLock, FileId, Mode, NameKind};
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -208,6 +208,14 @@ impl DiskFile for HookFile {
     fn distrust_cache(&self) {
         let _ = self.ask(CallOp::Other);
         self.inner.distrust_cache();
+    }
+
+    fn id(&self) -> Option<FileId> {
+        self.inner.id()
+    }
+
+    fn descriptors(&self) -> u32 {
+        self.inner.descriptors()
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
