@@ -69,6 +69,9 @@ pub enum Error {
         /// The group.
         group: GroupId,
     },
+    /// A proposal to a pump that was told to stop: propose it to the next leader.
+    #[error("this node is being stopped: propose to another member")]
+    Stopping,
     /// `readys_max` of [`PumpOptions`](super::PumpOptions) is 0.
     #[error("option readys_max is 0; it must be at least 1")]
     NoReadys,

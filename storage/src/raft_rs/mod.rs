@@ -53,6 +53,10 @@
 //! has larger segments or a snapshot covers the entry. So a group with different logs agrees on the smallest number:
 //! [`PumpOptions::entry_bytes_max`].
 //!
+//! **The end.** [`Pump::stop`] hands the leadership to another member and ends with [`Outcome::Ended`] when everything in
+//! flight is durable, or after a number of ticks. A pump that is dropped without it ends as by a kill, and its group waits for
+//! an election.
+//!
 //! **Peers that are behind.** Entries that memory no longer has are read by a thread of the engine, one for all its
 //! groups, while the pump goes on ([`PumpOptions::fetch_beside`]); a read that ended wakes it as a durable Ready does.
 //!
@@ -77,13 +81,14 @@ mod read;
 mod signal;
 mod snapshot;
 mod steps;
+mod stop;
 mod storage;
 mod warnings;
 
 pub use codec::CodecError;
 pub use error::{AppendFault, Error, HostError, SnapshotFault};
 pub use host::{Host, PumpOptions};
-pub use outcome::{Outcome, PumpStats};
+pub use outcome::{End, Outcome, PumpStats};
 pub use pump::Pump;
 pub use raft;
 pub use signal::Wake;

@@ -1,12 +1,12 @@
 //! What a call of the pump's loop came to, and figures of a running pump.
-//! Place on the data's way: returned to the user's loop. Invariants: none of these outcomes is an end; a pump that
-//! stopped says so with an error. Nothing here fails.
+//! Place on the data's way: returned to the user's loop. Invariants: a full disk is no end; a pump that
+//! stopped without being told to says so with an error. Nothing here fails.
 
 use crate::raft_rs::error::Error;
 
 /// What a call of [`Pump::poll`](super::Pump::poll), [`Pump::wait`](super::Pump::wait) or
-/// [`Pump::tick`](super::Pump::tick) came to. The pump runs on after each of them: only an `Err` of these three calls
-/// means that it has stopped.
+/// [`Pump::tick`](super::Pump::tick) came to. The pump runs on after each of them but [`Outcome::Ended`], which comes after
+/// [`Pump::stop`](super::Pump::stop) alone: else only an `Err` of these three calls means that it has stopped.
 #[derive(Clone, Debug)]
 #[must_use = "the disk may be full: the pump runs on, and somebody should know"]
 pub enum Outcome {
@@ -19,6 +19,20 @@ pub enum Outcome {
     /// ticks ([`PumpStats::ticks_missed`]). Each later call tries again, so a loop that ticks goes on by itself; do not
     /// end it.
     Stalled(Error),
+    /// The pump has stopped in order, after [`Pump::stop`](super::Pump::stop): end the loop.
+    Ended(End),
+}
+
+/// How a pump stopped that was told to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct End {
+    /// Whether this node still leads other voters, since none of them took over in time: they elect another leader when
+    /// they notice.
+    pub leads: bool,
+    /// Whether everything was durable, sent and applied. Otherwise the time was over before that: what is missing is as
+    /// after a kill, so nothing that was acknowledged.
+    pub drained: bool,
 }
 
 impl Outcome {

@@ -23,6 +23,7 @@ use crate::raft_rs::host::{Host, PumpOptions};
 use crate::raft_rs::offered;
 use crate::raft_rs::outcome::{Outcome, PumpStats};
 use crate::raft_rs::signal::Signal;
+use crate::raft_rs::stop::Stopping;
 use crate::raft_rs::storage::{GroupStorage, hard_state};
 use crate::raft_rs::warnings;
 use crate::snapshots::Snapshots;
@@ -69,6 +70,7 @@ pub struct Pump<H: Host> {
     /// What became of snapshots that were sent, the last of each peer; the core is told as soon as it can be.
     pub(super) reports: Vec<(u64, SnapshotStatus)>,
     pub(super) stats: PumpStats,
+    pub(super) stopping: Option<Stopping>,
     stopped: Option<Error>,
 }
 
@@ -160,6 +162,7 @@ impl<H: Host> Pump<H> {
             changing: None,
             reports: Vec::new(),
             stats: PumpStats::default(),
+            stopping: None,
             stopped: None,
         })
     }
@@ -174,7 +177,12 @@ impl<H: Host> Pump<H> {
     pub fn poll(&mut self) -> Result<Outcome> {
         self.running()?;
         let result = self.drive();
-        match self.latched(result) {
+        let result = self.latched(result);
+        self.running()?;
+        if let Some(end) = self.ended() {
+            return Ok(Outcome::Ended(end));
+        }
+        match result {
             // The only error that does not stop a pump here.
             Err(full) if self.running().is_ok() => Ok(Outcome::Stalled(full)),
             result => result.map(Outcome::of),
@@ -207,8 +215,11 @@ impl<H: Host> Pump<H> {
         progress |= self.finish()?;
         self.check_ends()?;
         progress |= self.deliver()?;
+        self.hand_over();
         progress |= self.take_all()?;
-        self.take_snapshot();
+        if self.stopping.is_none() {
+            self.take_snapshot();
+        }
         Ok(progress)
     }
 
@@ -431,6 +442,12 @@ impl<H: Host> Pump<H> {
             Ok(_) => {}
         }
         result
+    }
+
+    /// Whether there is nothing to be done, nor in flight.
+    pub(super) fn at_rest(&self) -> bool {
+        let nothing_in_flight = self.flight.len() == 0 && self.installing.is_empty();
+        nothing_in_flight && !self.is_stalled() && self.committed.is_empty() && !self.node.has_ready()
     }
 
     /// Whether a full disk left something to be written again.

@@ -24,6 +24,7 @@ impl<H: Host> Pump<H> {
     /// ([`Error::is_no_space`]): nothing was proposed, and the pump runs on. Or what stopped the pump.
     pub fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> Result<()> {
         self.steppable()?;
+        self.proposable()?;
         self.check_proposal(context.len(), data.len())?;
         let result = self.node.propose(context, data);
         self.stepped(result)
@@ -35,6 +36,7 @@ impl<H: Host> Pump<H> {
     /// As [`Pump::propose`].
     pub fn propose_conf_change(&mut self, context: Vec<u8>, change: ConfChangeV2) -> Result<()> {
         self.steppable()?;
+        self.proposable()?;
         let bytes = usize::try_from(change.compute_size()).unwrap_or(usize::MAX);
         self.check_proposal(context.len(), bytes)?;
         let result = self.node.propose_conf_change(context, change);
@@ -85,6 +87,7 @@ impl<H: Host> Pump<H> {
     /// # Errors
     /// What stopped the pump, now or earlier.
     pub fn tick(&mut self) -> Result<Outcome> {
+        self.count_down();
         match self.steppable() {
             // The only error that does not stop a pump here.
             Err(full) if self.running().is_ok() => {
@@ -194,6 +197,10 @@ impl<H: Host> Pump<H> {
         Ok(())
     }
 
+    fn proposable(&self) -> Result<()> {
+        if self.stopping.is_some() { Err(Error::Stopping) } else { Ok(()) }
+    }
+
     /// Before any step: what is durable is told the core, no Ready is half done, and reports that waited are given.
     fn steppable(&mut self) -> Result<()> {
         self.running()?;
@@ -234,6 +241,7 @@ impl<H: Host> Pump<H> {
     /// Whether an election now would make the core panic: of the only voter of a group, or while a snapshot is not
     /// durable, when the core looks for changes of the members in entries that the log has no more.
     fn cannot_campaign(&self) -> bool {
-        !self.installing.is_empty() || self.elects_itself_unsettled()
+        let stops = self.stopping.is_some() && self.node.raft.state != StateRole::Leader;
+        stops || !self.installing.is_empty() || self.elects_itself_unsettled()
     }
 }

@@ -5,3 +5,4 @@ mod faults;
 mod node;
 mod order;
 mod restarts;
+mod stop;
