@@ -57,6 +57,11 @@ impl Errands {
         self.shared.changed.notify_one();
     }
 
+    /// Errands that no thread has begun.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.state.lock().list.len()
+    }
+
     /// Does the oldest errand here if no threads do them; says whether there was one.
     pub(crate) fn step(&self) -> bool {
         if self.threads_max > 0 {

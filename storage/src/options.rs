@@ -39,6 +39,9 @@ pub struct Options {
     /// mapped, so after such an end its entries are read as without this option. A payload that is kept
     /// keeps its segment's file. Default off.
     pub map_sealed: bool,
+    /// Threads that take snapshots in the background, for all groups together, 1 to 64; default 2. They are started when
+    /// the first snapshot is taken. Each needs up to 24 MiB while it takes one. Groups wait for their turn.
+    pub snapshot_threads: usize,
     /// Whose log it is. A new log, or one that does not say whose it is, says so from then on; opening the log of another
     /// is [`Error::OtherOwner`](crate::Error::OtherOwner). `None`, the default: nothing is compared or written.
     pub owner: Option<Owner>,
@@ -56,6 +59,7 @@ impl Default for Options {
             compression: Some(Compression { from_bytes: 8 << 10, level: 1 }),
             meta_bytes_max: 64 << 10,
             map_sealed: false,
+            snapshot_threads: 2,
             owner: None,
             cache_bytes: 64 << 20,
         }
@@ -87,6 +91,7 @@ impl Options {
             ("restate_groups_max", self.restate_groups_max, 1, 1024),
             ("slack_bytes", self.slack_bytes, 0, 1 << 40),
             ("meta_bytes_max", self.meta_bytes_max, 0, 1 << 20),
+            ("snapshot_threads", self.snapshot_threads, 1, 64),
             ("cache_bytes", self.cache_bytes, 0, 1 << 40),
         ];
         for (name, value, min, max) in ranges {

@@ -370,3 +370,66 @@ fn one_is_taken_in_the_background_and_cancelled_when_nobody_wants_it() {
     let left = std::fs::read_dir(dir.path().join("snapshots")).unwrap().count();
     assert_eq!(left, 2, "LOCK and one snapshot");
 }
+
+/// A thousand groups in one process: their snapshots wait for each other, and not each for a thread of its own.
+#[test]
+fn snapshots_of_a_thousand_groups_share_two_threads() {
+    const GROUPS: u64 = 1000;
+    let disk = sim(2);
+    let log = SimDisk::new(1, SimOptions::default());
+    let (clock, random) = (Arc::new(SystemClock::new()), Arc::new(SimRandom::new(1)));
+    let env = Env { disk: log.process(), clock, random, threads: Threads::Stepped };
+    let engine = Engine::create_in(env, &Options::default()).unwrap();
+    let (catalog, _) = Catalog::open(disk.process(), &SETUP.catalog()).unwrap();
+    let mut batch = WriteBatch::new();
+    for group in 1..=GROUPS {
+        batch.append(group, &[EntryRef { index: 1, term: 1, payload: b"x" }]);
+        batch.hard_state(group, seawall::HardState { term: 1, vote: 1, commit: 1 });
+    }
+    engine.write(&mut batch).unwrap().wait().unwrap();
+    let options = SnapshotOptions { background: true, entries: 1, ..SETUP.snapshots() };
+    let open = |group| Snapshots::open(&engine, group, &catalog, options, 0).unwrap().0;
+    let groups: Vec<Snapshots> = (1..=GROUPS).map(open).collect();
+    assert!(groups[0].due(1));
+    // Each dump waits until the gate is opened; they say on which thread they are.
+    let gate = Arc::new((std::sync::Mutex::new(false), std::sync::Condvar::new()));
+    let threads = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
+    let (began, begun) = std::sync::mpsc::channel();
+    for group in &groups {
+        let (gate, threads, began) = (Arc::clone(&gate), Arc::clone(&threads), began.clone());
+        let dump: seawall::snapshots::Dump = Box::new(move |to| {
+            threads.lock().unwrap().insert(std::thread::current().id());
+            let _ = began.send(());
+            drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());
+            to.write_all(b"state")
+        });
+        group.start(1, b"", dump).unwrap();
+    }
+    // Both threads are in a dump; those who would come next are not even asked for theirs.
+    (0..2).for_each(|_| begun.recv().unwrap());
+    let snapshot_threads = || {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+        let name =
+            |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+        tasks.map(|task| name(task.unwrap())).filter(|name| name.trim() == "seawall-snap").count()
+    };
+    // Other tests of this program may take snapshots meanwhile, two at a time.
+    assert!((2..10).contains(&snapshot_threads()), "{} threads", snapshot_threads());
+    let late = open(GROUPS);
+    assert!(!late.due(1));
+    // Nobody wants the last ones any more: dropping them waits for none of the others.
+    let mut groups = groups;
+    groups.truncate(900);
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    for group in &groups {
+        group.wait();
+        assert_eq!(group.outcome().expect("it has ended").expect("taken").id.group, group.group());
+    }
+    assert_eq!(threads.lock().unwrap().len(), 2);
+    assert_eq!(catalog.snapshots(900).len() + catalog.snapshots(901).len(), 1);
+    // The threads find that nobody wants the others.
+    while !late.due(1) {
+        std::thread::yield_now();
+    }
+}

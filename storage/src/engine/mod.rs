@@ -3,7 +3,7 @@
 //! -> index published -> written -> durable -> ticket. All methods may be called from any thread.
 //! Fails: each method says how; after the log's first failed write every call that writes fails (INV-7).
 
-#[cfg(feature = "raft-rs")]
+#[cfg(feature = "snapshots")]
 mod beside;
 mod group;
 mod owner;
@@ -23,7 +23,7 @@ use seawall_wal::{Env, Lsn, OpenMode, Threads, Ticket, Wal};
 
 use crate::cache::{CacheStats, Tail};
 use crate::compact::{RestateStats, Sweep};
-#[cfg(feature = "raft-rs")]
+#[cfg(feature = "snapshots")]
 use crate::errands::Errands;
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
@@ -81,6 +81,8 @@ struct Core {
     whose: Mutex<()>,
     #[cfg(feature = "raft-rs")]
     errands: Errands,
+    #[cfg(feature = "snapshots")]
+    snapshots: Errands,
     options: Options,
 }
 
@@ -255,6 +257,8 @@ impl Engine {
             whose: Mutex::new(()),
             #[cfg(feature = "raft-rs")]
             errands: Errands::new("seawall-errands", usize::from(threads == Threads::Spawned)),
+            #[cfg(feature = "snapshots")]
+            snapshots: Errands::new("seawall-snap", options.snapshot_threads),
             options: options.clone(),
         });
         let engine = Engine(Owner::of_users(Arc::clone(&core)));

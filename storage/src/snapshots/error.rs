@@ -84,7 +84,7 @@ pub enum Error {
         /// What it said.
         source: Arc<io::Error>,
     },
-    /// A thread cannot be had, or ended early.
+    /// What took the snapshot in the background ended early: the state machine panicked.
     #[error("group {group}: no thread: {source}")]
     Thread {
         /// The group.

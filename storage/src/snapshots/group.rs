@@ -6,7 +6,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 
 use parking_lot::{Mutex, MutexGuard};
 use seawall_snap::{Catalog, Offer, Pin, SnapshotId, SnapshotReader};
@@ -14,6 +13,7 @@ use seawall_wal::mutant::mutant;
 
 use super::choose::releasable;
 use super::error::{Error, Result};
+use super::job::Job;
 use super::options::SnapshotOptions;
 use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
@@ -23,13 +23,14 @@ use crate::write::WriteBatch;
 
 /// The snapshots of one group. Cloning gives another handle of the same; shared by threads.
 ///
-/// Dropping the last handle cancels a snapshot that is being taken in the background, and waits for its thread.
+/// Dropping the last handle cancels a snapshot that is being taken in the background, and waits until that has ended.
 #[derive(Clone)]
 pub struct Snapshots(Arc<Handle>);
 
 struct Handle {
     shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// What is taken in the background. Not with what the background has a share of: that would keep itself alive.
+    job: Arc<Job>,
 }
 
 /// What the background has a share of.
@@ -87,16 +88,15 @@ impl Served {
 
 impl Snapshots {
     pub(super) fn new(shared: Shared) -> Snapshots {
-        Snapshots(Arc::new(Handle { shared: Arc::new(shared), thread: Mutex::default() }))
+        Snapshots(Arc::new(Handle { shared: Arc::new(shared), job: Arc::default() }))
     }
 
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.0.shared
     }
 
-    /// Where the thread of a snapshot that is being taken is kept.
-    pub(super) fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
-        self.0.thread.lock()
+    pub(super) fn job(&self) -> &Arc<Job> {
+        &self.0.job
     }
 
     /// The group's number.
@@ -149,7 +149,8 @@ impl Snapshots {
     }
 
     /// Whether it is time to take a snapshot at `applied`, the index up to which the state machine is: enough was
-    /// applied, or a follower waits for one. Never while one is being taken. From memory.
+    /// applied, or a follower waits for one. Never while one is being taken, nor while those of other groups wait for a thread
+    /// ([`Options::snapshot_threads`](crate::Options::snapshot_threads)). From memory.
     pub fn due(&self, applied: u64) -> bool {
         let shared = self.shared();
         // If that is damaged, the state machine is behind it for a while.
@@ -157,6 +158,10 @@ impl Snapshots {
         let state = shared.state();
         let newest = state.served.as_ref().map_or(0, Served::index);
         if state.taking || applied <= newest || applied < marked {
+            return false;
+        }
+        // A state that waits for a thread would lie in memory.
+        if shared.options.background && shared.engine.snapshots_waiting() > 0 {
             return false;
         }
         let enough = applied.saturating_sub(state.base) >= shared.options.entries
@@ -313,10 +318,7 @@ impl Shared {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.shared.cancelled.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.get_mut().take() {
-            // A panic of it was the state machine's, and has been printed.
-            let _ = thread.join();
-        }
+        self.job.end();
     }
 }
 

@@ -54,6 +54,7 @@ mod choose;
 mod error;
 mod group;
 mod install;
+mod job;
 mod open;
 mod options;
 mod take;

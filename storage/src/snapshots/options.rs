@@ -21,8 +21,8 @@ pub struct SnapshotOptions {
     pub catch_up_entries: u64,
     /// Bytes of payload, as they are stored, that these may have together (64 MiB): there are fewer if they have more.
     pub catch_up_bytes: u64,
-    /// Whether a snapshot is taken by a thread of its own (yes), or by the thread that asks for it, as a simulated
-    /// disk wants it.
+    /// Whether a snapshot is taken by one of the engine's threads for snapshots (yes), or by the thread that asks for it, as
+    /// a simulated disk wants it.
     pub background: bool,
 }
 

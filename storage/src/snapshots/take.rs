@@ -55,12 +55,13 @@ impl Snapshots {
         taken.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// As [`Snapshots::take`], on a thread of its own; [`Snapshots::outcome`] says what became of it. If the options
-    /// say so, on the calling thread after all.
+    /// As [`Snapshots::take`], on one of the engine's threads for snapshots, of which there are few for all groups
+    /// ([`Options::snapshot_threads`](crate::Options::snapshot_threads)): it waits for its turn. [`Snapshots::outcome`] says
+    /// what became of it. If the options say so, or no thread can be had, on the calling thread after all.
     ///
     /// # Errors
     /// What [`Snapshots::take`] finds out at once: [`Error::Busy`], [`Error::MembersAhead`], [`Error::OutOfDate`], an index
-    /// that the log does not have; [`Error::Thread`].
+    /// that the log does not have.
     pub fn start(&self, index: u64, metadata: &[u8], dump: Dump) -> Result<()> {
         let task = self.begin(index, metadata)?;
         let (shared, group) = (Arc::clone(self.shared()), self.group());
@@ -73,21 +74,11 @@ impl Snapshots {
             run();
             return Ok(());
         }
-        let mut thread = self.thread();
-        // The one before has ended.
-        if let Some(before) = thread.take() {
-            let _ = before.join();
-        }
-        let started = std::thread::Builder::new().name("seawall-snapshot".into()).spawn(run);
-        match started {
-            Ok(started) => *thread = Some(started),
-            Err(source) => {
-                let error = Error::Thread { group, source: Arc::new(source) };
-                self.shared().ended(Err(error.clone()));
-                self.shared().state().outcome = None;
-                return Err(error);
-            }
-        }
+        let job = Arc::clone(self.job());
+        // The one before may have told of its end and not quite have ended.
+        job.wait();
+        job.put(Box::new(run));
+        self.shared().engine.run_snapshot(move || job.run());
         Ok(())
     }
 
@@ -103,10 +94,7 @@ impl Snapshots {
 
     /// Waits for the snapshot that is being taken in the background, if there is one.
     pub fn wait(&self) {
-        let thread = self.thread().take();
-        if let Some(thread) = thread {
-            let _ = thread.join();
-        }
+        self.job().wait();
     }
 
     fn begin(&self, index: u64, metadata: &[u8]) -> Result<Task> {
