@@ -177,6 +177,25 @@ fn first_ack_times_creation_and_opening() {
 }
 
 #[test]
+fn completions_are_heard_of_in_three_ways() {
+    let dir = TempDir::new().unwrap();
+    let json = dir.path().join("out.json");
+    let data = dir.path().join("data");
+    let short = ["--seconds", "0.06", "--rounds", "1", "--segment-bytes", "1MiB", "--json", path(&json)];
+    let output = walbench(&[&["callback", "--dir", path(&data)], short.as_slice()].concat());
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert!(!data.exists());
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    assert_eq!(rows.len(), 6, "{report}");
+    for (i, row) in rows.iter().enumerate() {
+        assert_eq!(row["what"], ["log", "engine"][i / 3], "{row}");
+        assert_eq!(row["way"], ["tickets", "closures", "wait_past"][i % 3], "{row}");
+        assert!(row["ops_s"].as_f64().unwrap() > 0.0 && row["over_tickets"].as_f64().unwrap() > 0.0, "{row}");
+    }
+}
+
+#[test]
 fn device_writes_are_counted_or_refused_where_nothing_counts_them() {
     let dir = TempDir::new().unwrap();
     let json = dir.path().join("out.json");

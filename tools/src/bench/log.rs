@@ -5,7 +5,7 @@
 
 use super::load::Target;
 use anyhow::{Context, Result, ensure};
-use seawall_wal::{Batch, Class, Options, Stats, Ticket, Wal};
+use seawall_wal::{Batch, Class, Lsn, Options, Stats, Ticket, Wal};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -87,6 +87,11 @@ impl Log {
             self.wal.release(segment).context("release segments of the log")?;
         }
         Ok(ticket)
+    }
+
+    /// Waits until the append at `lsn` is durable; returns the end of what is.
+    pub fn wait_past(&self, lsn: Lsn) -> Result<Lsn> {
+        self.wal.wait_past(lsn, Duration::MAX).context("durable append to the log")
     }
 
     /// Makes everything appended durable.

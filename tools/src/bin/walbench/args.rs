@@ -190,11 +190,7 @@ impl RunArgs {
 
     /// Refuses values that cannot be measured with, with the reason.
     pub(crate) fn check(&self) -> Result<()> {
-        ensure!(
-            self.seconds > 0.0 && self.seconds <= SECONDS_MAX,
-            "--seconds is {}, must be more than 0 and at most {SECONDS_MAX}",
-            self.seconds
-        );
+        check_seconds(self.seconds)?;
         check_range("--rounds", self.rounds, ROUNDS_MAX)?;
         check_range("--in-flight", self.in_flight, IN_FLIGHT_MAX)?;
         for &threads in &self.threads {
@@ -228,6 +224,12 @@ pub(crate) fn check_segment(segment: u32, bytes: usize) -> Result<()> {
 /// Refuses a payload that is empty or too large.
 pub(crate) fn check_bytes(bytes: usize) -> Result<()> {
     check_range("--bytes", bytes, BYTES_MAX)
+}
+
+pub(crate) fn check_seconds(seconds: f64) -> Result<()> {
+    let sane = seconds > 0.0 && seconds <= SECONDS_MAX;
+    ensure!(sane, "--seconds is {seconds}, must be more than 0 and at most {SECONDS_MAX}");
+    Ok(())
 }
 
 pub(crate) fn check_range(option: &str, value: usize, max: usize) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use crate::args::RunArgs;
 use crate::calibrate::CalibrateArgs;
+use crate::callback::CallbackArgs;
 use crate::device_writes::DeviceWritesArgs;
 use crate::first_ack::FirstAckArgs;
 use crate::open::OpenArgs;
@@ -28,6 +29,8 @@ pub(crate) enum Command {
     Open(OpenArgs),
     /// Count what the device is asked to do for a durable append.
     DeviceWrites(DeviceWritesArgs),
+    /// Measure what it costs to hear of completions one by one.
+    Callback(CallbackArgs),
     /// Measure which strategy, backend and depth suit a device, and say why.
     Calibrate(CalibrateArgs),
 }

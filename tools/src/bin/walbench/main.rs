@@ -3,11 +3,12 @@
 //! Three things are measured in one run, interleaved: raw durable writes (the *floor*), a group commit
 //! without a log around it (*bare*), and the log. The files follow a run: `cli`, `args` → `run` (what, in which
 //! order) → `summary` → `report`; where, who appends and to what is in `seawall_tools::bench`. Smaller commands
-//! stand beside it: `first_ack`, `open`, `device_writes` and `calibrate`.
+//! stand beside it: `first_ack`, `open`, `device_writes`, `callback` and `calibrate`.
 //! Every failure is one message on stderr and exit code 1; usage errors are exit code 2.
 
 mod args;
 mod calibrate;
+mod callback;
 mod cli;
 mod counters;
 mod device_writes;
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         Command::Open(args) => open::bench(&args),
         Command::DeviceWrites(args) => device_writes::bench(&args),
         Command::Calibrate(args) => calibrate::bench(&args),
+        Command::Callback(args) => callback::bench(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
