@@ -126,7 +126,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         true => Engine::open(dir, &Options::default())?.0,
         false => Engine::create(dir, &Options::default())?,
     };
-    let logs = Logs::new(&engine, LogOptions::default()); // one per engine
+    let logs = Logs::new(&engine, LogOptions::default())?; // one per engine
     let store: LogStore<Types> = LogStore::open(&logs, 1)?; // one per group
 
     let config = Config { snapshot_policy: SnapshotPolicy::Never, ..Config::default() }.validate()?;

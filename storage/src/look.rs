@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use crate::ownership::OWNER_GROUP;
 use crate::record::{DecodeError, GroupOp, Op, decode};
-pub use crate::types::MetaKey;
 use crate::types::{GroupId, HardState, Owner, SnapshotMarker};
+pub use crate::types::{MetaKey, OPENRAFT_STATE_GROUPS};
 
 /// One operation of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -9,7 +9,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 /// The number of a Raft group; any value but 2^64 - 1, which is the engine's own.
+///
+/// With the openraft adapters groups have numbers below 2^63 - 1: group *n* + 2^63 holds the vote and the purged log id of
+/// group *n*.
 pub type GroupId = u64;
+
+/// Where the numbers of the groups begin in which the openraft adapters keep votes: 2^63.
+///
+/// The engine treats these groups like all others. Whether a group from here on is such a one its number alone does not
+/// say: a program that uses the engine without the adapters may give a group any number.
+pub const OPENRAFT_STATE_GROUPS: GroupId = 1 << 63;
 
 /// The largest index an entry may have: the one after it must still be a number.
 pub(crate) const INDEX_MAX: u64 = u64::MAX - 1;

@@ -80,7 +80,8 @@ impl Line for Line09 {
     }
 
     async fn start(id: u64, engine: &Engine, net: Net<Core>, applied: Shared<Self>) -> Result<Core, String> {
-        let logs = Logs::new(engine, LogOptions { threads: 0, read_bytes_max: 300 });
+        let options = LogOptions { threads: 0, read_bytes_max: 300 };
+        let logs = Logs::new(engine, options).map_err(|e| e.to_string())?;
         let store: LogStore<Types> = LogStore::open(&logs, 7).map_err(|e: Error| e.to_string())?;
         // This line draws its timeout once, when it starts; so it is drawn here, from the seed.
         let election_ms = ELECTION_MS.start + net.rng.below(ELECTION_MS.end - ELECTION_MS.start);

@@ -71,7 +71,7 @@ async fn a_node_goes_on_where_it_was() {
             0 => Engine::create(dir.path(), &options).unwrap(),
             _ => Engine::open(dir.path(), &options).unwrap().0,
         };
-        let logs = Logs::new(&engine, LogOptions::default());
+        let logs = Logs::new(&engine, LogOptions::default()).unwrap();
         let config = Config { snapshot_policy: SnapshotPolicy::Never, ..Config::default() };
         let config = Arc::new(config.validate().unwrap());
         let mut nodes = Vec::new();

@@ -87,7 +87,8 @@ impl Line for Line10 {
     }
 
     async fn start(id: u64, engine: &Engine, net: Net<Core>, applied: Shared<Self>) -> Result<Core, String> {
-        let logs = Logs::new(engine, LogOptions { threads: 0, read_bytes_max: 300 });
+        let options = LogOptions { threads: 0, read_bytes_max: 300 };
+        let logs = Logs::new(engine, options).map_err(|e| e.to_string())?;
         let store: LogStore<Types> = LogStore::open(&logs, 7).map_err(|e: Error| e.to_string())?;
         let config = Config {
             heartbeat_interval: HEARTBEAT_MS,

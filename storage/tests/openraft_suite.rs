@@ -31,7 +31,7 @@ impl StoreBuilder<TypeConfig, LogStore<TypeConfig>, Machine<TypeConfig>, (Engine
         options.log.segment_bytes = 1 << 20;
         let engine = Engine::create(dir.path(), &options).unwrap();
         // Reads are cut to almost nothing, so that the cases see what that does.
-        let logs = Logs::new(&engine, LogOptions { read_bytes_max: 100, ..LogOptions::default() });
+        let logs = Logs::new(&engine, LogOptions { read_bytes_max: 100, ..LogOptions::default() }).unwrap();
         let store = LogStore::open(&logs, 7).unwrap();
         Ok(((engine, dir), store, Machine::new(Arc::default())))
     }

@@ -83,6 +83,9 @@ struct Core {
     errands: Errands,
     #[cfg(feature = "snapshots")]
     snapshots: Errands,
+    /// Whether there are openraft logs on this engine.
+    #[cfg(any(feature = "openraft", feature = "openraft-09"))]
+    openraft: AtomicBool,
     options: Options,
 }
 
@@ -259,6 +262,8 @@ impl Engine {
             errands: Errands::new("seawall-errands", usize::from(threads == Threads::Spawned)),
             #[cfg(feature = "snapshots")]
             snapshots: Errands::new("seawall-snap", options.snapshot_threads),
+            #[cfg(any(feature = "openraft", feature = "openraft-09"))]
+            openraft: AtomicBool::new(false),
             options: options.clone(),
         });
         let engine = Engine(Owner::of_users(Arc::clone(&core)));
@@ -280,8 +285,23 @@ impl Engine {
     }
 
     /// Numbers of the groups that exist, ascending.
+    ///
+    /// Every number is an ordinary group to the engine. The openraft adapters keep the vote and the purged log id of group
+    /// *n* in a group of their own, numbered *n* + 2^63 ([`GroupId`]): it is in this list too.
     pub fn groups(&self) -> Vec<GroupId> {
         self.0.users_groups()
+    }
+
+    /// Takes the right to make the openraft logs of this engine; `false` if somebody has it.
+    #[cfg(any(feature = "openraft", feature = "openraft-09"))]
+    pub(crate) fn take_openraft(&self) -> bool {
+        !self.0.openraft.swap(true, Ordering::AcqRel) || mutant("openraft_logs_twice")
+    }
+
+    /// Gives that right back.
+    #[cfg(any(feature = "openraft", feature = "openraft-09"))]
+    pub(crate) fn return_openraft(&self) {
+        self.0.openraft.store(false, Ordering::Release);
     }
 
     /// Entries whose payloads are damaged, by group and index: their indexes and terms are right, reading one

@@ -11,7 +11,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
-//! let logs = Logs::new(&engine, LogOptions::default()); // one per engine
+//! let logs = Logs::new(&engine, LogOptions::default())?; // one per engine
 //! let store: LogStore<TypeConfig> = LogStore::open(&logs, 7)?; // one per group, for `Raft::new`
 //! # Ok(())
 //! # }
@@ -31,6 +31,13 @@
 //! first failed write every call and callback gets the error (INV-7), and the core stops; open the engine again.
 //! A full disk is an error too ([`Error::is_no_space`]), but of that call only: nothing was written, and a new core
 //! on a new store of the same engine goes on when there is space.
+//!
+//! **Groups.** A group has a number below 2^63 - 1, and its vote and purged log id are in a group of their own, with that number
+//! plus 2^63 ([`OPENRAFT_STATE_GROUPS`](crate::look::OPENRAFT_STATE_GROUPS)): [`Engine::groups`](crate::Engine::groups) lists both, and `walinspect` names the
+//! second as the vote of the first.
+//!
+//! **Abandoned calls.** A call whose future was polled once and is dropped before it is ready is carried out all the same, in its
+//! place in the order of the calls.
 //!
 //! **Snapshots** are the state machine's: `purge` is called when there is one, and frees the log behind it.
 

@@ -3,7 +3,7 @@
 //! Invariants: what `append` was given can be read when it returns; its callback comes when it is durable, in
 //! order, and always; votes are durable when `save_vote` returns. Fails: for good, as the core expects.
 //!
-//! Types, threads, stopping and snapshots are as the module `openraft` of this crate says for 0.10, and so are the bytes in
+//! Types, threads, groups, stopping and snapshots are as the module `openraft` of this crate says for 0.10, and so are the bytes in
 //! the log. They are not interchangeable all the same: `openraft` changed what it calls the parts of an entry.
 //!
 //! ```no_run
@@ -15,7 +15,7 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
-//! let logs = Logs::new(&engine, LogOptions::default()); // one per engine
+//! let logs = Logs::new(&engine, LogOptions::default())?; // one per engine
 //! let store: LogStore<TypeConfig> = LogStore::open(&logs, 7)?; // one per group, for `Raft::new`
 //! # Ok(())
 //! # }

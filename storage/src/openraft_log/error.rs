@@ -17,12 +17,17 @@ pub(crate) type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     // The caller:
-    /// The group's number is 2^63 or above: those hold votes.
-    #[error("group {group}: numbers from 2^63 on are not for logs")]
+    /// The group's number is 2^63 - 1 or above: those from 2^63 on hold votes, and the vote of 2^63 - 1 would be in the
+    /// engine's own group.
+    #[error("group {group}: a log has a number below 2^63 - 1, since those from 2^63 on are for votes")]
     GroupNumber {
         /// The number.
         group: GroupId,
     },
+    /// The engine has a `Logs` already: it may be cloned, and a second one is not made before the first, its clones and
+    /// their stores are dropped.
+    #[error("this engine has openraft logs already; clone that `Logs`, or drop it and its stores first")]
+    LogsExist,
     /// The group's store is open: there is one writer at a time.
     #[error("group {group} is open already")]
     AlreadyOpen {
@@ -122,7 +127,7 @@ impl From<Error> for io::Error {
             Error::GroupNumber { .. } | Error::IndexRange { .. } | Error::Encode { .. } => {
                 io::ErrorKind::InvalidInput
             }
-            Error::AlreadyOpen { .. } => io::ErrorKind::ResourceBusy,
+            Error::LogsExist | Error::AlreadyOpen { .. } => io::ErrorKind::ResourceBusy,
             Error::Dropped | Error::Engine(_) => io::ErrorKind::Other,
         };
         io::Error::new(kind, error)

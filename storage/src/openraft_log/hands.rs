@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-use crate::errands::Errands;
+use crate::errands::{Errand, Errands};
 use crate::openraft_log::error::{Error, Result};
 
 /// Who does what may wait, each piece with an answer to await.
@@ -27,12 +27,25 @@ impl Hands {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Answer<T> {
-        let slot = Arc::new(Mutex::new(Slot { result: None, waker: None }));
-        let promise = Promise(Some(Arc::clone(&slot)));
-        self.0.give(Box::new(move || promise.keep(work())));
-        while self.0.step() {}
-        Answer(slot)
+        let (errand, answer) = errand(work);
+        self.give(errand);
+        answer
     }
+
+    /// Does `errand` on one of the threads. Several threads may do several errands at a time.
+    pub(super) fn give(&self, errand: Errand) {
+        self.0.give(errand);
+        while self.0.step() {}
+    }
+}
+
+/// `work` as an errand, and its answer.
+pub(super) fn errand<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> (Errand, Answer<T>) {
+    let slot = Arc::new(Mutex::new(Slot { result: None, waker: None }));
+    let promise = Promise(Some(Arc::clone(&slot)));
+    (Box::new(move || promise.keep(work())), Answer(slot))
 }
 
 struct Slot<T> {

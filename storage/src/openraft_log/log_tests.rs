@@ -1,7 +1,8 @@
 //! What neither suite asks: reopening, the order and the number of callbacks, failure, shutting down.
 
 use futures_lite::future::block_on;
-use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule};
+use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimRandom};
+use seawall_wal::{Env, Threads};
 
 use super::test_line::*;
 use super::*;
@@ -181,9 +182,9 @@ fn shutting_down_answers_everyone() {
 #[test]
 fn a_full_queue_holds_nobody_up_but_the_threads() {
     let disk = disk(1);
-    let (engine, _, log) = open(&disk, 1).unwrap();
-    drop(log);
-    let logs = Logs::new(&engine, LogOptions { threads: 1, ..LogOptions::default() });
+    let (engine, logs, log) = open(&disk, 1).unwrap();
+    drop((logs, log));
+    let logs = Logs::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
     let mut log: LogWrites<Line> = LogWrites::open(&logs, GROUP).unwrap();
     // The first entry of a group goes to a thread, since the group does not exist.
     let answers = Answers::default();
@@ -193,6 +194,101 @@ fn a_full_queue_holds_nobody_up_but_the_threads() {
     assert_eq!(entries(&log).len(), 2);
     engine.flush().unwrap();
     assert_eq!(answers.seen(), [(0, true), (1, true)]);
+}
+
+/// A log whose only thread is busy until the sender is dropped, on an engine whose queue is small.
+fn with_a_busy_thread() -> (Engine, Logs, LogWrites<Line>, std::sync::mpsc::Sender<()>) {
+    let disk = disk(2);
+    let mut options = options();
+    options.log.queue_bytes = 64 << 10;
+    let env = Env {
+        disk: disk.process(),
+        clock: std::sync::Arc::new(SimClock::new()),
+        random: std::sync::Arc::new(SimRandom::new(2)),
+        threads: Threads::Stepped,
+    };
+    let engine = Engine::create_in(env, &options).unwrap();
+    let logs = Logs::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
+    let mut log: LogWrites<Line> = LogWrites::open(&logs, GROUP).unwrap();
+    block_on(log.append(vec![entry(1, 1, 0)], Box::new(|_| {}))).unwrap();
+    let mut vote = Box::pin(log.save_vote((1, 1, true)));
+    assert!(poll(&mut vote).is_none(), "nothing is durable yet");
+    block_on(logs.hands().run(|| Ok(()))).unwrap();
+    drive(&engine, vote).unwrap();
+    let (gate, opened) = std::sync::mpsc::channel::<()>();
+    drop(logs.hands().run(move || Ok(_ = opened.recv())));
+    (engine, logs, log, gate)
+}
+
+/// Fills the log's queue, so that a call has to wait; a flush empties it.
+fn fill_the_queue(engine: &Engine) {
+    let mut index = engine.group(1).last_index();
+    if index == 0 {
+        let mut batch = WriteBatch::new();
+        batch.append(1, &[EntryRef { index: 1, term: 1, payload: b"" }]);
+        engine.write(&mut batch).unwrap();
+        index = 1;
+    }
+    loop {
+        let (mut batch, payload) = (WriteBatch::new(), vec![0; 10_000]);
+        index += 1;
+        batch.append(1, &[EntryRef { index, term: 1, payload: &payload }]);
+        if engine.write_now(&mut batch).unwrap().is_none() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_call_that_was_abandoned_in_the_queue_is_not_overtaken() {
+    // Votes: the later one must be the one that stays.
+    let (engine, logs, mut log, gate) = with_a_busy_thread();
+    fill_the_queue(&engine);
+    assert!(once(log.save_vote((2, 1, true))).is_none(), "it waits for the thread");
+    engine.flush().unwrap();
+    let mut second = Box::pin(log.save_vote((3, 1, true)));
+    assert!(poll(&mut second).is_none(), "nothing is durable yet");
+    drop(gate);
+    block_on(logs.hands().run(|| Ok(()))).unwrap();
+    drive(&engine, second).unwrap();
+    assert_eq!(log.reads().vote(), Some((3, 1, true)));
+
+    // Entries: appended in the order of the calls, and found by what comes behind them.
+    let (engine, logs, mut log, gate) = with_a_busy_thread();
+    let answers = Answers::default();
+    fill_the_queue(&engine);
+    assert!(once(log.append(vec![entry(1, 1, 1)], answers.callback(1))).is_none());
+    engine.flush().unwrap();
+    assert!(once(log.append(vec![entry(1, 1, 2)], answers.callback(2))).is_none());
+    assert!(once(log.append(vec![entry(1, 1, 3)], answers.callback(3))).is_none());
+    assert!(once(log.truncate(2)).is_none(), "there will be something to truncate");
+    assert!(once(log.save_committed(Some(1))).is_none());
+    assert!(once(log.purge(id(1, 1, 0))).is_none());
+    drop(gate);
+    block_on(logs.hands().run(|| Ok(()))).unwrap();
+    engine.flush().unwrap();
+    assert_eq!(answers.seen(), [(1, true), (2, true), (3, true)]);
+    assert_eq!(entries(&log), [entry(1, 1, 1)]);
+    assert_eq!(log.reads().committed(), Some(id(1, 1, 1)));
+    assert_eq!(log.reads().ends().purged, Some(id(1, 1, 0)));
+}
+
+#[test]
+fn an_engine_has_its_logs_once() {
+    let disk = disk(1);
+    let (engine, logs, log) = open(&disk, 1).unwrap();
+    let again = || Logs::new(&engine, LogOptions::default()).map(drop);
+    assert!(matches!(again(), Err(Error::LogsExist)));
+    let clone = logs.clone();
+    drop(logs);
+    assert!(matches!(again(), Err(Error::LogsExist)), "a clone is there");
+    drop(clone);
+    assert!(matches!(again(), Err(Error::LogsExist)), "a store is there");
+    drop(log);
+    again().unwrap();
+    again().unwrap();
+    // Of another engine, whenever.
+    let (_other, ..) = open(&super::test_line::disk(2), 2).unwrap();
 }
 
 #[test]
@@ -210,8 +306,8 @@ fn an_append_larger_than_a_record_becomes_several() {
     assert_eq!(entries(&log), (0..20).map(large).collect::<Vec<_>>());
     let some = once(log.reads().some_entries(3, 19)).unwrap().unwrap();
     assert_eq!(some, (3..19).map(large).collect::<Vec<_>>(), "the default is a mebibyte");
-    let few = Logs::new(&engine, LogOptions { threads: 0, read_bytes_max: 50_000 });
     drop(log);
+    let few = Logs::new(&engine, LogOptions { threads: 0, read_bytes_max: 50_000 }).unwrap();
     let log: LogWrites<Line> = LogWrites::open(&few, GROUP).unwrap();
     let some = |low, high| once(log.reads().some_entries(low, high)).unwrap().unwrap().len();
     assert_eq!((some(3, 19), some(19, 99), some(5, 5), some(30, 40)), (2, 1, 0, 0));
@@ -224,6 +320,8 @@ fn one_writer_per_group_and_numbers_that_are_for_logs() {
     let again = |group| LogWrites::<Line>::open(&logs, group).map(|_| ());
     assert!(matches!(again(GROUP), Err(Error::AlreadyOpen { group: GROUP })));
     assert!(matches!(again(GROUP | 1 << 63), Err(Error::GroupNumber { .. })));
+    assert!(matches!(again((1 << 63) - 1), Err(Error::GroupNumber { .. })));
+    again((1 << 63) - 2).unwrap();
     again(GROUP + 1).unwrap();
     drop(log);
     again(GROUP).unwrap();

@@ -1,6 +1,6 @@
 //! The openraft logs of one engine: what they share.
-//! Place on the data's way: opened once per engine; each store takes a handle. Invariants: one writer per
-//! group at a time. Fails: not by itself.
+//! Place on the data's way: made once per engine; each store takes a handle. Invariants: one writer per
+//! group at a time. Fails: for a second one of an engine, and for a group that is open.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -11,10 +11,7 @@ use parking_lot::Mutex;
 use crate::engine::Engine;
 use crate::openraft_log::error::{Error, Result};
 use crate::openraft_log::hands::Hands;
-use crate::types::GroupId;
-
-/// Groups from here on hold votes.
-const STATE_GROUPS: GroupId = 1 << 63;
+use crate::types::{GroupId, OPENRAFT_STATE_GROUPS};
 
 /// Options of the logs of one engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,10 +45,17 @@ struct Shared {
 }
 
 impl Logs {
-    /// The logs of `engine`. To be made once per engine: it knows which groups are open.
-    pub fn new(engine: &Engine, options: LogOptions) -> Logs {
+    /// The logs of `engine`. There is one `Logs` per engine at a time, with all its clones, because it knows which groups
+    /// are open: with two of them a group could get two writers.
+    ///
+    /// # Errors
+    /// [`Error::LogsExist`] as long as another `Logs` of this engine, or a store that was opened with it, is there.
+    pub fn new(engine: &Engine, options: LogOptions) -> Result<Logs> {
+        if !engine.take_openraft() {
+            return Err(Error::LogsExist);
+        }
         let (hands, open) = (Hands::new(options.threads), Mutex::default());
-        Logs(Arc::new(Shared { engine: engine.clone(), hands, options, open }))
+        Ok(Logs(Arc::new(Shared { engine: engine.clone(), hands, options, open })))
     }
 
     /// The engine.
@@ -69,13 +73,20 @@ impl Logs {
 
     /// Takes the right to write group `group`, and says where its vote is.
     pub(super) fn lease(&self, group: GroupId) -> Result<Lease> {
-        if group >= STATE_GROUPS {
+        // The vote of the last number below would be in the engine's own group.
+        if group >= OPENRAFT_STATE_GROUPS - 1 {
             return Err(Error::GroupNumber { group });
         }
         if !self.0.open.lock().insert(group) {
             return Err(Error::AlreadyOpen { group });
         }
         Ok(Lease { logs: self.clone(), group })
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.engine.return_openraft();
     }
 }
 
@@ -93,7 +104,7 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn state_group(&self) -> GroupId {
-        self.group | STATE_GROUPS
+        self.group | OPENRAFT_STATE_GROUPS
     }
 }
 

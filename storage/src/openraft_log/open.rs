@@ -3,6 +3,7 @@
 //! Invariants: memory never says what the engine has not accepted. Fails: if what is stored does not fit
 //! together, or is not this application's.
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Group;
+use crate::errands::Errand;
 use crate::error::Error as EngineError;
 use crate::openraft_log::codec::decode;
 use crate::openraft_log::error::{Error, Result};
@@ -34,8 +36,11 @@ pub(super) struct Core<T: Types> {
     pub(super) logs: Logs,
     pub(super) log: Group,
     pub(super) state: Group,
-    /// One write at a time; held while one waits, but never by who must not.
+    /// One write at a time. A thread may wait while it holds this; a caller never waits for it.
     pub(super) order: Mutex<()>,
+    /// Writes that wait for a thread, in the order of their calls. The first is taken by a thread that holds `order`,
+    /// whichever thread that is.
+    pub(super) waiting: Mutex<VecDeque<Errand>>,
     pub(super) memory: RwLock<Memory<T>>,
 }
 
@@ -76,7 +81,8 @@ impl<T: Types> Core<T> {
             runs.push(Run { first: *first, epoch: *epoch, leader: leader::<T>(&log, *first, end)? });
         }
         let memory = RwLock::new(Memory { stored, leaders: Leaders::new(runs) });
-        Ok(Arc::new(Core { logs: logs.clone(), log, state, order: Mutex::new(()), memory }))
+        let (logs, order, waiting) = (logs.clone(), Mutex::new(()), Mutex::default());
+        Ok(Arc::new(Core { logs, log, state, order, waiting, memory }))
     }
 
     pub(super) fn ends(&self) -> Ends<T::Leader> {

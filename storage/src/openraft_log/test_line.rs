@@ -67,7 +67,7 @@ pub(super) fn open(disk: &Arc<SimDisk>, seed: u64) -> Result<(Engine, Logs, LogW
         true => Engine::open_in(env, &options())?.0,
         false => Engine::create_in(env, &options())?,
     };
-    let logs = Logs::new(&engine, LogOptions { threads: 0, ..LogOptions::default() });
+    let logs = Logs::new(&engine, LogOptions { threads: 0, ..LogOptions::default() })?;
     let log = LogWrites::open(&logs, GROUP)?;
     Ok((engine, logs, log))
 }
@@ -75,6 +75,14 @@ pub(super) fn open(disk: &Arc<SimDisk>, seed: u64) -> Result<(Engine, Logs, LogW
 /// What `future` gives when it is polled once.
 pub(super) fn once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}
+
+/// What `future` gives when it is polled once more.
+pub(super) fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
+    match std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
         Poll::Pending => None,
     }

@@ -1,24 +1,27 @@
 //! Writing: appends, votes, the committed index, truncation and purging.
 //! Place on the data's way: core -> encoded -> batch -> engine; the ticket's answer goes back as the callback.
-//! Invariants: writes of a group reach the log in the order of the calls (INV-2), also the one that had to wait;
-//! what is answered with `Ok` is on the medium (INV-1). Fails: with the engine's error, and then nothing of the
+//! Invariants: writes of a group reach the log in the order of the calls (INV-2), also those that had to wait, and also
+//! if a caller abandons a call that waits: a call that was begun is carried out. What a call finds in the log is looked
+//! up when its turn comes; what is answered with `Ok` is on the medium (INV-1). Fails: with the engine's error, and then nothing of the
 //! call is in the log, except that an append of more than a record may have its first records there.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use seawall_wal::Ticket;
+use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
 use crate::openraft_log::codec::encode;
 use crate::openraft_log::error::{Error, Result};
+use crate::openraft_log::hands::errand;
 use crate::openraft_log::id::Id;
 use crate::openraft_log::leaders::Run;
 use crate::openraft_log::logs::{Lease, Logs};
 use crate::openraft_log::open::{Core, Memory, Stored, Types};
 use crate::openraft_log::read::LogReads;
 use crate::openraft_log::turns::{Callback, Turns};
-use crate::types::{EntryRef, GroupId, HardState};
+use crate::types::{Entry, EntryRef, GroupId, HardState};
 use crate::write::WriteBatch;
 
 /// What an entry takes of a record besides its payload, at most: its checksum and its share of the footer.
@@ -67,19 +70,16 @@ impl<T: Types> LogWrites<T> {
     /// behind the end of the log, or goes back, is left out.
     pub(crate) async fn save_committed(&mut self, index: Option<u64>) -> Result<()> {
         let Some(index) = index else { return Ok(()) };
-        let core = &self.core;
-        let (commit, last) = (index.saturating_add(1), core.log.last_index());
-        if commit.min(last) <= core.log.hard_state().commit {
-            return Ok(());
-        }
         self.perform(move |core, write| {
+            let commit = index.saturating_add(1).min(core.log.last_index());
+            if commit <= core.log.hard_state().commit {
+                return Ok(Some(()));
+            }
             let mut batch = WriteBatch::new();
-            let commit = commit.min(core.log.last_index()).max(core.log.hard_state().commit);
             batch.hard_state(core.log.id(), HardState { commit, ..HardState::default() });
-            Ok(write(&mut batch)?)
+            Ok(write(&mut batch)?.map(|_| ()))
         })
-        .await?;
-        Ok(())
+        .await
     }
 
     /// Appends `entries`, which can be read when this returns. `callback` is called once, on any thread, when
@@ -121,32 +121,32 @@ impl<T: Types> LogWrites<T> {
     /// Removes the entries from `index` on.
     pub(crate) async fn truncate(&mut self, index: u64) -> Result<()> {
         let index = index.saturating_add(1);
-        if index > self.core.log.last_index() {
-            return Ok(());
-        }
-        // The last entry that stays is written again: an append cuts off what was behind its place.
-        let last = match index.checked_sub(2) {
-            Some(last) => self.reads().entries(last..=last).await?.pop(),
-            None => None,
-        };
-        let kept = match last {
-            Some(entry) => Some(self.core.encode_one(&entry)?),
-            None => None,
-        };
-        self.perform(move |core, write| core.truncate(kept.as_ref(), write)).await?;
-        Ok(())
+        // The last entry that stays is read and written again, which may wait.
+        self.perform_on_a_thread(move |core, write| {
+            if index > core.log.last_index() {
+                return Ok(Some(()));
+            }
+            let kept = match index.checked_sub(1) {
+                Some(last) if last >= core.log.first_index() => core.log.entries(last, index, None)?.pop(),
+                _ => None,
+            };
+            Ok(core.truncate(kept.as_ref(), write)?.map(|_| ()))
+        })
+        .await
     }
 
     /// Removes the entries up to `id`, which may lie behind the end of the log. Does not wait: a purge that is
     /// lost in a crash was not needed, and what is written later is durable only behind it.
     pub(crate) async fn purge(&mut self, id: Id<T::Leader>) -> Result<()> {
-        let purged = self.core.memory.read().stored.purged.as_ref().map(|purged| purged.index);
-        if purged.is_some_and(|purged| id.index <= purged) {
-            return Ok(());
-        }
         self.core.engine_index(id.index)?;
-        self.perform(move |core, write| core.purge(&id, write)).await?;
-        Ok(())
+        self.perform(move |core, write| {
+            let purged = core.memory.read().stored.purged.as_ref().map(|purged| purged.index);
+            if purged.is_some_and(|purged| id.index <= purged) {
+                return Ok(Some(()));
+            }
+            Ok(core.purge(&id, write)?.map(|_| ()))
+        })
+        .await
     }
 
     /// Does `work` here if it need not wait, else on a thread. It is called again after it said `None`.
@@ -155,24 +155,44 @@ impl<T: Types> LogWrites<T> {
         mut work: impl FnMut(&Core<T>, Write<'_>) -> Result<Option<R>> + Send + 'static,
     ) -> Result<R> {
         let engine = self.core.logs.engine();
-        // Nobody else has the order, unless a call before this one was abandoned while it waited.
+        // A call before this one may be waiting, abandoned: then this one waits behind it.
         if let Some(_order) = self.core.order.try_lock()
+            && (self.core.waiting.lock().is_empty() || mutant("openraft_call_overtakes_an_abandoned_one"))
             && let Some(result) = work(&self.core, &|batch| engine.write_now(batch))?
         {
             return Ok(result);
         }
+        self.perform_on_a_thread(work).await
+    }
+
+    /// Does `work` on a thread, behind all earlier calls.
+    async fn perform_on_a_thread<R: Send + 'static>(
+        &self,
+        mut work: impl FnMut(&Core<T>, Write<'_>) -> Result<Option<R>> + Send + 'static,
+    ) -> Result<R> {
         let (core, lease) = (Arc::clone(&self.core), Arc::clone(&self.lease));
-        let waits = move || {
+        let (errand, answer) = errand(move || {
             let _lease = lease;
-            let _order = core.order.lock();
             let engine = core.logs.engine();
             work(&core, &|batch| engine.write(batch).map(Some))?.ok_or(Error::Dropped)
-        };
-        self.core.logs.hands().run(waits).await
+        });
+        self.core.waiting.lock().push_back(errand);
+        let core = Arc::clone(&self.core);
+        self.core.logs.hands().give(Box::new(move || core.perform_next()));
+        answer.await
     }
 }
 
 impl<T: Types> Core<T> {
+    /// Does the first of the writes that wait.
+    fn perform_next(&self) {
+        let _order = self.order.lock();
+        let next = self.waiting.lock().pop_front();
+        if let Some(errand) = next {
+            errand();
+        }
+    }
+
     /// The engine's index of the core's `index`.
     fn engine_index(&self, index: u64) -> Result<u64> {
         // Two less than the largest number: the one behind it must be an index of the engine too.
@@ -190,13 +210,9 @@ impl<T: Types> Core<T> {
     /// `entries` as the records that they need: more than one if they are larger than a record can be.
     fn encode(&self, entries: &[T::Entry]) -> Result<VecDeque<Vec<Encoded<T::Leader>>>> {
         let bytes_max = self.logs.engine().entry_bytes_max()? / 2;
-        let point = self.log.compaction_point().0;
         let (mut records, mut bytes) = (VecDeque::from([Vec::new()]), 0usize);
         for entry in entries {
             let entry = self.encode_one(entry)?;
-            if entry.index <= point {
-                continue;
-            }
             let size = entry.payload.len().saturating_add(ENTRY_OVERHEAD_BYTES);
             if bytes > 0 && bytes.saturating_add(size) > bytes_max {
                 records.push_back(Vec::new());
@@ -229,6 +245,8 @@ impl<T: Types> Core<T> {
 
     fn append_record(&self, record: &[Encoded<T::Leader>], write: Write<'_>) -> Result<Option<Ticket>> {
         let (group, mut batch) = (self.log.id(), WriteBatch::new());
+        let point = self.log.compaction_point().0;
+        let record = &record[record.partition_point(|entry| entry.index <= point)..];
         let Some(first) = record.first().map(|entry| entry.index) else {
             // Nothing to append, but the answer has its place in the order.
             batch.hard_state(group, self.log.hard_state()).sync();
@@ -279,14 +297,14 @@ impl<T: Types> Core<T> {
     }
 
     /// Ends the log behind `kept`, its last entry then, or behind what was purged.
-    fn truncate(&self, kept: Option<&Encoded<T::Leader>>, write: Write<'_>) -> Result<Option<Ticket>> {
+    fn truncate(&self, kept: Option<&Entry>, write: Write<'_>) -> Result<Option<Ticket>> {
         let (group, mut batch) = (self.log.id(), WriteBatch::new());
         let hard = self.log.hard_state();
         let end = match kept {
             Some(entry) => {
-                let term = self.log.term(entry.index)?;
-                batch.append(group, &[EntryRef { index: entry.index, term, payload: &entry.payload }]);
-                entry.index + 1
+                let Entry { index, term, payload } = entry;
+                batch.append(group, &[EntryRef { index: *index, term: *term, payload }]);
+                index + 1
             }
             None => {
                 // No entry is left to be written again: the group goes, and what must stay comes back.

@@ -6,7 +6,8 @@
 mod log;
 
 use log::*;
-use seawall::Engine;
+use seawall::look::OPENRAFT_STATE_GROUPS;
+use seawall::{Engine, EntryRef, WriteBatch};
 use seawall_wal::{Class, Lsn, Wal};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -73,6 +74,25 @@ fn a_log_of_more_segments_than_descriptors_is_looked_at() {
             .unwrap();
         let shown = format!("{}{}", text(&output.stdout), text(&output.stderr));
         assert_eq!(output.status.code(), Some(0), "{command}: {shown}");
+    }
+}
+
+#[test]
+fn a_group_that_holds_a_vote_is_named_so() {
+    let log = Log::new();
+    let engine = Engine::create(log.dir(), &engine_options()).unwrap();
+    for group in [7, OPENRAFT_STATE_GROUPS + 7] {
+        let mut batch = WriteBatch::new();
+        batch.append(group, &[EntryRef { index: 1, term: 1, payload: b"vote" }]);
+        engine.write(&mut batch).unwrap();
+    }
+    engine.close().unwrap();
+    let verify = log.json("verify", &[], 0);
+    assert_eq!((&verify["raft"][0]["vote_of"], &verify["raft"][1]["vote_of"]), (&Value::Null, &7.into()));
+    for command in ["verify", "records"] {
+        let text = text(&log.inspect(command, &[], 0).stdout);
+        let name = "group 9223372036854775815 (openraft: the vote of group 7)";
+        assert!(text.contains(name) && text.contains("group 7"), "{text}");
     }
 }
 

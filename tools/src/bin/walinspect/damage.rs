@@ -7,7 +7,7 @@
 use crate::failure::Failure;
 use crate::judge::State;
 use crate::look::Look;
-use crate::ops::Op;
+use crate::ops::{Op, named};
 use seawall::look::{OpLine, What, decode_record};
 use seawall_tools::open_report::{fault_text, kind_name};
 use seawall_wal::look::{Damage, SegmentFacts, file_name, visit_remnants};
@@ -131,7 +131,8 @@ impl Place {
         for Missing { group, first, last } in &self.missing {
             writeln!(
                 out,
-                "    group {group}: entries {first}..={last} are missing between the records around it"
+                "    {}: entries {first}..={last} are missing between the records around it",
+                named(*group)
             )?;
         }
         Ok(())
@@ -170,7 +171,7 @@ impl Remnant {
             parts => writeln!(out, "    record {lsn}: damaged in part {parts:?}")?,
         }
         for Entry { group, index, term } in &self.damaged_entries {
-            writeln!(out, "      group {group}: entry {index} of term {term} is damaged")?;
+            writeln!(out, "      {}: entry {index} of term {term} is damaged", named(*group))?;
         }
         self.ops.iter().flatten().try_for_each(|op| writeln!(out, "      it says: {op}"))
     }

@@ -2,7 +2,7 @@
 //!
 //! Place: between `seawall::look`, which decodes a record, and what is shown of it. Nothing fails.
 
-use seawall::look::{OpLine, What};
+use seawall::look::{OPENRAFT_STATE_GROUPS, OpLine, What, is_owner_group};
 use serde::Serialize;
 use std::fmt;
 
@@ -83,9 +83,23 @@ impl Op {
     }
 }
 
+/// The group whose vote group `number` holds if the openraft adapters wrote it. Nothing but the number says so: a program
+/// without the adapters may use such numbers for its own groups.
+pub(crate) fn vote_of(number: u64) -> Option<u64> {
+    number.checked_sub(OPENRAFT_STATE_GROUPS).filter(|_| !is_owner_group(number))
+}
+
+/// A group for people.
+pub(crate) fn named(number: u64) -> String {
+    match vote_of(number) {
+        Some(group) => format!("group {number} (openraft: the vote of group {group})"),
+        None => format!("group {number}"),
+    }
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "group {} {}", self.group, self.kind)?;
+        write!(f, "{} {}", named(self.group), self.kind)?;
         if let (Some(first), Some(last)) = (self.first, self.last) {
             write!(f, " {first}..={last}")?;
         }

@@ -4,6 +4,7 @@
 //! counted for itself, since several are scanned at a time; then they are put together in order. Bounded by
 //! the number of Raft groups and of their runs of entries, not by the log. Pure counting; nothing fails.
 
+use crate::ops::vote_of;
 use seawall::look::{What, decode_owner, decode_record, is_owner_group};
 use seawall_wal::Lsn;
 use seawall_wal::look::{Group, GroupKind, RecordRef};
@@ -61,6 +62,9 @@ impl Counts {
 pub(crate) struct RaftGroup {
     /// Its number.
     pub(crate) group: u64,
+    /// The group whose vote it holds, if the openraft adapter wrote it: told by its number alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) vote_of: Option<u64>,
     /// Index of its last entry, or of the point behind which it starts.
     pub(crate) last_index: u64,
     /// Term of that entry.
@@ -183,7 +187,11 @@ impl Tally {
             self.raft.remove(&group);
             return;
         }
-        let of = self.raft.entry(group).or_insert(RaftGroup { group, ..RaftGroup::default() });
+        let of = self.raft.entry(group).or_insert_with(|| RaftGroup {
+            group,
+            vote_of: vote_of(group),
+            ..RaftGroup::default()
+        });
         match event.what {
             What::Entries { first, last, term, .. } => {
                 let next = of.last_index.saturating_add(1);

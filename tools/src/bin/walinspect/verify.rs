@@ -7,6 +7,7 @@ use crate::args::Target;
 use crate::damage::{OtherFault, Place, other_faults};
 use crate::failure::Failure;
 use crate::look::Look;
+use crate::ops::named;
 use crate::report::{Common, section, write_json};
 use crate::tally::{Counts, RaftGroup};
 use serde::Serialize;
@@ -73,7 +74,8 @@ impl Verify<'_> {
             let RaftGroup { group, last_index, last_term, entries_written, .. } = group;
             writeln!(
                 out,
-                "  group {group}: last index {last_index} of term {last_term}, {entries_written} entries"
+                "  {}: last index {last_index} of term {last_term}, {entries_written} entries",
+                named(*group)
             )
         })?;
         if self.raft_groups > self.raft.len() {
