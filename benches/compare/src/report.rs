@@ -19,9 +19,14 @@ const OTHERS_MAX: f64 = 0.25;
 const COLUMNS: usize = FIXED + Variant::COUNT;
 
 const LEGEND: &str = "\
-raw        durable writes of the same blocks into written files: one thread; in row 5 as many as are in flight
-bare       a group commit without a log: one buffer, one durable write per group
+raw        durable writes of the same blocks into written files. One thread: the floor of a lone append. In row 5 as many threads
+           as appends are in flight, each with a flush of its own: no floor, since a log may gather records for one flush
+bare       a group commit without a log: one buffer, one durable write per group, one group at a time
 gathered   the caller collects what is in flight in one batch of raft-engine and writes it with one call
+index      raft-engine and raft-log keep an index of entries in memory; Seawall's log, okaywal and bare keep none.
+           With an index of its own Seawall's engine is compared with raft-engine by seawall-compare-engine
+row 6      Seawall's appends are in its own memory until the sync, raft-engine's in the page cache: after kill -9 before the
+           sync the first are gone and the others are there
 syncs      calls that made something durable, per append: writes with RWF_DSYNC, or syncs, as the engine counts
 flushes    flushes of the device per append, as the kernel counts them for the whole disk
 others     share of the processors that others used meanwhile, threads of the kernel included

@@ -9,6 +9,7 @@ use seawall_wal::disk::{Disk, PosixDisk};
 use serde::Serialize;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -42,6 +43,13 @@ pub struct Machine {
     pub block_bytes: u32,
     /// Of Seawall and its tools.
     pub version: &'static str,
+    /// Commit of the source tree that the program was built from, as Git has it when the program starts: `cargo run`
+    /// builds what is in the tree first. Absent without Git, or where the tree is not there any more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// Whether files of the tree differ from that commit; those that Git does not know are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dirty: Option<bool>,
     /// Of the payload bytes.
     pub seed: u64,
     /// Start of the run, UTC.
@@ -52,6 +60,17 @@ impl Machine {
     /// Whether files there live in memory only.
     pub fn in_memory(&self) -> bool {
         matches!(self.file_system.as_deref(), Some("tmpfs" | "ramfs"))
+    }
+
+    /// What was measured, as tables show it.
+    pub fn source(&self) -> String {
+        let Some(commit) = &self.commit else { return "commit unknown".to_owned() };
+        let state = match self.dirty {
+            Some(true) => ", with changes that are not committed",
+            Some(false) => "",
+            None => ", with or without changes",
+        };
+        format!("commit {commit}{state}")
     }
 }
 
@@ -73,9 +92,19 @@ pub fn describe(dir: &Path, seed: u64) -> Result<Machine> {
         fua: queue(&device, "fua").map(|text| text != "0"),
         block_bytes: disk.block_size(),
         version: env!("CARGO_PKG_VERSION"),
+        commit: git(&["rev-parse", "HEAD"]).filter(|commit| !commit.is_empty()),
+        dirty: git(&["status", "--porcelain", "--untracked-files=no"]).map(|changes| !changes.is_empty()),
         seed,
         date: utc(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
     })
+}
+
+/// What Git says of the source tree; `None` if it fails.
+fn git(arguments: &[&str]) -> Option<String> {
+    let tree = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new("git").arg("-C").arg(tree).args(arguments).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| text.trim().to_owned())
 }
 
 fn line(path: &str) -> Option<String> {
@@ -115,6 +144,23 @@ fn find_mount(mountinfo: &str, device: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_source_says_whether_it_was_changed() {
+        let mut machine = describe(&std::env::temp_dir(), 1).unwrap();
+        if let Some(commit) = &machine.commit {
+            assert!(commit.len() >= 40 && commit.chars().all(|c| c.is_ascii_hexdigit()), "{commit}");
+            assert!(machine.dirty.is_some());
+        }
+        (machine.commit, machine.dirty) = (Some("c0ffee".to_owned()), Some(true));
+        assert_eq!(machine.source(), "commit c0ffee, with changes that are not committed");
+        machine.dirty = Some(false);
+        assert_eq!(machine.source(), "commit c0ffee");
+        let json = serde_json::to_value(&machine).unwrap();
+        assert_eq!((&json["commit"], &json["dirty"]), (&"c0ffee".into(), &false.into()));
+        machine.commit = None;
+        assert_eq!(machine.source(), "commit unknown");
+    }
 
     #[test]
     fn mounts_are_found_by_their_device() {

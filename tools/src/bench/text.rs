@@ -42,6 +42,7 @@ pub fn setting(title: &str, machine: &Machine, dir: &Path, segment_bytes: u32) -
             or_unknown(&machine.write_cache),
             machine.block_bytes
         ),
+        format!("source    {}", machine.source()),
         format!("segments  {} MiB", f64::from(segment_bytes) / MIB),
     ];
     format!("{}\n\n", lines.join("\n"))

@@ -181,6 +181,8 @@ mod tests {
             fua: None,
             block_bytes: 4096,
             version: "0",
+            commit: None,
+            dirty: None,
             seed: 1,
             date: String::new(),
         }
