@@ -1,6 +1,8 @@
 //! Snapshots through the pump, on simulated disks that do nothing until they are told to: what is passed to the core,
 //! what leaves when, what the state machine gets when, and what a crash or a full disk in the middle leaves.
 
+#[path = "raft_rs_snapshots/members.rs"]
+mod members;
 #[path = "snapshots/support.rs"]
 mod support;
 
@@ -110,7 +112,8 @@ impl Node {
         if let Some(mut reader) = start.reader {
             machine.restore(&mut reader).unwrap();
         }
-        let config = Config { applied: start.applied, max_size_per_msg: 1 << 20, ..Config::new(1) };
+        let applied = start.applied;
+        let config = Config { applied, max_size_per_msg: 1 << 20, check_quorum: true, ..Config::new(1) };
         let options = PumpOptions { snapshots: Some(snapshots.clone()), ..PumpOptions::default() };
         let pump = Pump::new(&engine, GROUP, &config, machine, options).unwrap();
         Node { disks, engine, snapshots, pump }
@@ -401,47 +404,6 @@ fn a_message_that_is_not_sound_is_refused_before_the_core_sees_it() {
     assert!(matches!(fault, Err(Error::SnapshotMessage { fault: SnapshotFault::Members, .. })), "{fault:?}");
     node.pump.step(again).unwrap();
     assert_eq!(node.flush().restored, [40]);
-}
-
-/// The core would drop it without a word, and the leader wait.
-#[test]
-fn a_snapshot_without_this_node_is_not_fetched_and_the_host_is_told() {
-    let mut node = Node::new(lazy());
-    let mut others = snapshot(40, 3).0;
-    others.mut_snapshot().mut_metadata().mut_conf_state().voters = vec![2, 3];
-    let old = Message { term: 2, ..others.clone() };
-    node.pump.step(appends(3, 0, 1, 1, 0)).unwrap();
-    node.pump.step(others).unwrap();
-    node.flush();
-    assert_eq!(std::mem::take(&mut node.pump.host_mut().refused), [(2, id(40, 3))]);
-    assert!(node.pump.host().offered.is_empty() && node.pump.host().restored.is_empty());
-    // What nobody waits for any more, or is here, is not told.
-    assert!(matches!(node.pump.step(old), Err(Error::SnapshotMessage { .. })));
-    node.pump.step(appends(3, 3, 2, 50, 50)).unwrap();
-    node.flush();
-    node.pump.step(snapshot(40, 3).0).unwrap();
-    assert!(node.pump.host().refused.is_empty());
-}
-
-/// A peer that joined later would drop what was taken before, and one that has missed a change must not go on with the
-/// members from before it.
-#[test]
-fn no_snapshot_from_before_the_newest_change_of_the_members_is_served() {
-    let node = SETUP.open(&sim(0)).unwrap();
-    node.append(10, 1, 10).unwrap();
-    node.take(10).unwrap();
-    let store = GroupStorage::new(&node.engine, GROUP).with_snapshots(node.snapshots.clone());
-    let served = |to| raft::Storage::snapshot(&store, 0, to).ok().map(|found| found.get_metadata().index);
-    assert_eq!([1, 2, 3, 4].map(served), [Some(10), Some(10), Some(10), None]);
-    node.append(12, 1, 12).unwrap();
-    let conf = eraftpb::ConfState { voters: vec![1, 2, 3], learners: vec![4], ..Default::default() };
-    let mut batch = seawall::WriteBatch::new();
-    store.set_conf_state(&mut batch, 11, &conf);
-    node.engine.write(&mut batch).unwrap().wait().unwrap();
-    assert_eq!([1, 2, 3, 4].map(served), [None; 4]);
-    assert!(!node.snapshots.due(10) && node.snapshots.due(11), "one is due");
-    node.take(12).unwrap();
-    assert_eq!([1, 2, 3, 4, 5].map(served), [Some(12), Some(12), Some(12), Some(12), None]);
 }
 
 #[test]

@@ -4,7 +4,8 @@
 //! made them. Fails: as the state machine or the log does, for good; a full disk leaves the rest for the next call.
 
 use protobuf::Message as _;
-use raft::eraftpb::{ConfChange, ConfChangeV2, ConfState, Entry, EntryType};
+use raft::StateRole;
+use raft::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeV2, ConfState, Entry, EntryType};
 use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
@@ -40,12 +41,13 @@ impl<H: Host> Pump<H> {
             return Ok(());
         }
         let changed = match self.changing.take() {
-            Some(conf) => Ok(conf),
+            Some(conf) => Ok(Some(conf)),
             None => self.change_core(entry),
         };
         self.check_store()?;
         let conf = match changed {
-            Ok(conf) => conf,
+            Ok(Some(conf)) => conf,
+            Ok(None) => return Ok(()),
             Err(why) => {
                 self.host.change_refused(entry.index, &why);
                 return Ok(());
@@ -68,13 +70,34 @@ impl<H: Host> Pump<H> {
         Ok(())
     }
 
-    fn change_core(&mut self, entry: &Entry) -> raft::Result<ConfState> {
-        if entry.entry_type == EntryType::EntryConfChange {
-            let change = ConfChange::parse_from_bytes(&entry.data).map_err(raft::Error::from)?;
-            self.node.apply_conf_change(&change)
-        } else {
-            let change = ConfChangeV2::parse_from_bytes(&entry.data).map_err(raft::Error::from)?;
-            self.node.apply_conf_change(&change)
+    /// The members that the core has behind `entry`; `None` if the host does not allow the change. The core need not be
+    /// told: it counts the change as no longer pending when the entry is applied.
+    fn change_core(&mut self, entry: &Entry) -> raft::Result<Option<ConfState>> {
+        let change = change_of(entry)?;
+        let refused = !change.leave_joint() && !self.host.allow_change(entry.index, &change);
+        if refused && !mutant("verdict_of_the_host_ignored") {
+            return Ok(None);
         }
+        let members = self.node.apply_conf_change(&change)?;
+        let raft = &mut self.node.raft;
+        // The core would lead on, and panic when it next counts what it has itself. Every other voter has the change, or
+        // hears of it from one that has.
+        if raft.state == StateRole::Leader && !raft.promotable() && !mutant("removed_leader_leads_on") {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
+        Ok(Some(members))
     }
+}
+
+/// What `entry` changes, in the newer of the core's two forms.
+fn change_of(entry: &Entry) -> raft::Result<ConfChangeV2> {
+    if entry.entry_type == EntryType::EntryConfChangeV2 {
+        return Ok(ConfChangeV2::parse_from_bytes(&entry.data)?);
+    }
+    let mut old = ConfChange::parse_from_bytes(&entry.data)?;
+    let mut single = ConfChangeSingle { node_id: old.node_id, ..ConfChangeSingle::default() };
+    single.set_change_type(old.get_change_type());
+    let mut change = ConfChangeV2 { context: old.take_context(), ..ConfChangeV2::default() };
+    change.mut_changes().push(single);
+    Ok(change)
 }

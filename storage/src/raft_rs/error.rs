@@ -63,8 +63,9 @@ pub enum Error {
         /// What is in the way.
         reason: &'static str,
     },
-    /// The group has no members: [`GroupStorage::bootstrap`](super::GroupStorage::bootstrap) it first.
-    #[error("group {group} has no members")]
+    /// The group has no members: [`GroupStorage::bootstrap`](super::GroupStorage::bootstrap) it, or
+    /// [`GroupStorage::join`](super::GroupStorage::join) one that others have.
+    #[error("group {group} has no members: bootstrap it, or let this node join it")]
     NoMembers {
         /// The group.
         group: GroupId,
@@ -72,6 +73,13 @@ pub enum Error {
     /// A proposal to a pump that was told to stop: propose it to the next leader.
     #[error("this node is being stopped: propose to another member")]
     Stopping,
+    /// A node that joins gets the members with a snapshot, and
+    /// [`PumpOptions::snapshots`](super::PumpOptions::snapshots) are none.
+    #[error("a node that joins group {group} gets the members with a snapshot: give the pump snapshots")]
+    JoinNeedsSnapshots {
+        /// The group.
+        group: GroupId,
+    },
     /// `readys_max` of [`PumpOptions`](super::PumpOptions) is 0.
     #[error("option readys_max is 0; it must be at least 1")]
     NoReadys,

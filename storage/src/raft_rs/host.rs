@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use raft::eraftpb::{ConfState, Entry, Message};
+use raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message};
 use raft::{ReadState, SoftState};
 
 use crate::raft_rs::error::{Error, HostError};
@@ -26,11 +26,22 @@ pub trait Host {
     /// Whatever keeps the state machine from going on: it stops the pump.
     fn apply(&mut self, entries: &[Entry]) -> std::result::Result<(), HostError>;
 
+    /// Whether entry `index`, which is applied next, may change the members as `change` says; yes by default. If not, the
+    /// members stay as they are, and the entry is applied like any other.
+    ///
+    /// Every node of the group is asked, and one that restarts may be asked again, so the answer must depend on `change`
+    /// and on the state behind entry `index` - 1 alone: nodes that answer differently have different members. Not asked
+    /// about leaving a joint configuration, which completes a change that was allowed, nor about a change that the log's
+    /// members or a restored snapshot have already.
+    fn allow_change(&mut self, _index: u64, _change: &ConfChangeV2) -> bool {
+        true
+    }
+
     /// Entry `index`, which is applied next, made `conf` the members; durable already.
     fn members_changed(&mut self, _index: u64, _conf: &ConfState) {}
 
-    /// Entry `index`, which is applied next, would change the members in a way that is not allowed. It is
-    /// left out, here as on every node.
+    /// Entry `index`, which is applied next, would change the members in a way that the core does not allow. The members
+    /// stay as they are, here as on every node.
     fn change_refused(&mut self, _index: u64, _why: &raft::Error) {}
 
     /// The node's role, or the leader it knows, changed.
@@ -55,7 +66,8 @@ pub trait Host {
     /// The leader offers a snapshot that this node needs and does not have: `message` is dropped. Have the pieces of
     /// `offer` sent by `message.from` ([`snap::Export`](crate::snapshots::snap::Export)) and received by
     /// [`Snapshots::receive`], on another thread; then step the message again. The leader sends nothing else until
-    /// then, or until its [`Pump::report_snapshot`](super::Pump::report_snapshot) is told that it failed.
+    /// then, or until its [`Pump::report_snapshot`](super::Pump::report_snapshot) is told that it failed. It repeats an offer
+    /// of which it hears nothing, with a newer snapshot perhaps; ignore what comes while you fetch.
     fn snapshot_offered(&mut self, _offer: &Offer, _message: Message) {}
 
     /// The core refused a snapshot that `from` offered: this node is not among its members, for instance. Tell `from`, whose

@@ -5,6 +5,7 @@
 //!
 //! A node is made of three things: an [`Engine`](crate::Engine), the members it starts with
 //! ([`GroupStorage::bootstrap`], once), and a [`Host`], which is the user's network and state machine.
+//! A node that is added to a running group starts with [`GroupStorage::join`] instead.
 //! `examples/raft_rs_node.rs` and `examples/three_nodes.rs` are there to be copied.
 //!
 //! ```no_run
@@ -73,8 +74,10 @@ mod error;
 mod fetch;
 mod flight;
 mod host;
+mod join;
 mod judge;
 mod offered;
+mod offers;
 mod outcome;
 mod pump;
 mod read;

@@ -15,8 +15,8 @@ pub enum Outcome {
     /// There is nothing to do until a write becomes durable, a read ends, or the core is given something.
     Idle,
     /// The log has no room, so a Ready or a change of the members could not be written. The error says where. Nothing is
-    /// lost. Until there is room the pump steps nothing into its core, so the node neither votes nor leads nor counts
-    /// ticks ([`PumpStats::ticks_missed`]). Each later call tries again, so a loop that ticks goes on by itself; do not
+    /// lost. Until there is room the pump steps nothing into its core, so the node neither votes nor leads; ticks are
+    /// given to the core later ([`PumpStats::ticks_missed`]). Each later call tries again, so a loop that ticks goes on by itself; do not
     /// end it.
     Stalled(Error),
     /// The pump has stopped in order, after [`Pump::stop`](super::Pump::stop): end the loop.
@@ -62,7 +62,8 @@ impl Outcome {
 pub struct PumpStats {
     /// Ticks that the core was given.
     pub ticks: u64,
-    /// Ticks that the core was not given, since the disk was full. The core's clock stood still meanwhile.
+    /// Ticks that the core was not given at their time, since the disk was full. When there is room they are made up for, as far
+    /// as two election timeouts.
     pub ticks_missed: u64,
     /// Calls that found the disk full.
     pub stalls: u64,

@@ -20,7 +20,9 @@ use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::fetch::Fetches;
 use crate::raft_rs::flight::Flight;
 use crate::raft_rs::host::{Host, PumpOptions};
+use crate::raft_rs::join::JOIN_INDEX_MIN;
 use crate::raft_rs::offered;
+use crate::raft_rs::offers::Offers;
 use crate::raft_rs::outcome::{Outcome, PumpStats};
 use crate::raft_rs::signal::Signal;
 use crate::raft_rs::stop::Stopping;
@@ -71,6 +73,9 @@ pub struct Pump<H: Host> {
     pub(super) reports: Vec<(u64, SnapshotStatus)>,
     pub(super) stats: PumpStats,
     pub(super) stopping: Option<Stopping>,
+    /// Ticks that came while the disk was full and nothing could be stepped.
+    pub(super) late_ticks: usize,
+    pub(super) offers: Offers,
     stopped: Option<Error>,
 }
 
@@ -92,7 +97,7 @@ impl<H: Host> Pump<H> {
     /// in one call.
     ///
     /// # Errors
-    /// [`Error::NoMembers`]; [`Error::Applied`] if log and state machine do not fit together;
+    /// [`Error::NoMembers`]; [`Error::JoinNeedsSnapshots`]; [`Error::Applied`] if log and state machine do not fit together;
     /// the engine's `OtherOwner` if the log is another node's; [`Error::Core`] for an invalid `config`; [`Error::NoReadys`], [`Error::EntryLimit`]; snapshots of another group; or the engine's error.
     pub fn new(
         engine: &Engine,
@@ -127,7 +132,11 @@ impl<H: Host> Pump<H> {
         }
         let config = &config;
         check_owner(engine, config.id, options.owner.as_ref())?;
-        let conf_index = store.group().conf_state().ok_or(Error::NoMembers { group })?.index;
+        let members = store.group().conf_state().ok_or(Error::NoMembers { group })?;
+        let (conf_index, joins) = (members.index, members.voters.is_empty());
+        if joins && options.snapshots.is_none() {
+            return Err(Error::JoinNeedsSnapshots { group });
+        }
         let (point, last_index) = (store.group().compaction_point().0, store.group().last_index());
         let applied = config.applied;
         if applied < point || applied > last_index {
@@ -141,7 +150,11 @@ impl<H: Host> Pump<H> {
             engine.write(&mut batch)?;
         }
         let logger = options.logger.unwrap_or_else(|| warnings::logger(group, config.id));
-        let node = RawNode::new(config, store.clone(), &logger)?;
+        let mut node = RawNode::new(config, store.clone(), &logger)?;
+        if joins && !mutant("joiner_takes_entries") {
+            // From now until a snapshot is restored the core takes no entries, and asks its leader for one.
+            node.raft.pending_request_snapshot = JOIN_INDEX_MIN;
+        }
         Ok(Pump {
             node,
             store,
@@ -163,6 +176,8 @@ impl<H: Host> Pump<H> {
             reports: Vec::new(),
             stats: PumpStats::default(),
             stopping: None,
+            late_ticks: 0,
+            offers: Offers::default(),
             stopped: None,
         })
     }

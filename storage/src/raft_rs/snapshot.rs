@@ -3,6 +3,8 @@
 //! was verified, so a Ready with one can be written at once; what a message says is checked before the core, which
 //! would panic, sees it (INV-9). Fails: with a refusal, which stops nothing; or with what stops the pump.
 
+use std::collections::BTreeSet;
+
 use raft::eraftpb::{self, Message};
 use seawall_wal::mutant::mutant;
 
@@ -32,13 +34,14 @@ fn sound(conf: &eraftpb::ConfState) -> bool {
     };
     let (voters, learners) = (&conf.voters[..], &conf.learners[..]);
     let (outgoing, next) = (&conf.voters_outgoing[..], &conf.learners_next[..]);
-    let apart = |list: &[u64], other: &[u64]| list.iter().all(|member| !other.contains(member));
+    let set = |list: &[u64]| list.iter().copied().collect::<BTreeSet<u64>>();
+    let apart = |list: &[u64], other: &[u64]| set(list).is_disjoint(&set(other));
     !voters.is_empty()
         && [voters, learners, outgoing, next].into_iter().all(once)
         && apart(learners, voters)
         && apart(learners, outgoing)
         && apart(next, voters)
-        && next.iter().all(|member| outgoing.contains(member))
+        && set(next).is_subset(&set(outgoing))
         && (!outgoing.is_empty() || !conf.auto_leave)
 }
 

@@ -30,7 +30,8 @@ impl<H: Host> Pump<H> {
         self.stepped(result)
     }
 
-    /// Proposes a change of the members.
+    /// Proposes a change of the members. A node that it removes steps down if it leads, and must not be stopped for good
+    /// before the others have applied the change: until then they may need its vote.
     ///
     /// # Errors
     /// As [`Pump::propose`].
@@ -72,6 +73,7 @@ impl<H: Host> Pump<H> {
                 return Ok(());
             }
             MessageType::MsgTimeoutNow if self.cannot_campaign() => return Ok(()),
+            MessageType::MsgAppendResponse if !self.heed_request(&message) => return Ok(()),
             _ => {}
         }
         let result = self.node.step(message);
@@ -82,7 +84,9 @@ impl<H: Host> Pump<H> {
     }
 
     /// The core's clock ticks. Call it at equal intervals: [`Config::election_tick`](raft::Config::election_tick) counts
-    /// them. While the disk is full the core does not tick; such a call tries to go on, as [`Pump::poll`] does.
+    /// them. A node that must not campaign now ages all the same, so that a follower's lease for its leader ends. While the
+    /// disk is full the core cannot be called; such a call tries to go on, as [`Pump::poll`] does, and the tick is made up for
+    /// later: a leader that heard of no quorum meanwhile steps down before it answers anything.
     ///
     /// # Errors
     /// What stopped the pump, now or earlier.
@@ -92,21 +96,34 @@ impl<H: Host> Pump<H> {
             // The only error that does not stop a pump here.
             Err(full) if self.running().is_ok() => {
                 self.stats.ticks_missed += 1;
+                // Twice: the first check of the quorum counts those that were heard of before the disk was full.
+                let most = 2 * self.node.raft.election_timeout();
+                self.late_ticks = most.min(self.late_ticks + 1);
                 return Ok(Outcome::Stalled(full));
             }
             steppable => steppable?,
         }
-        let mut worked = false;
-        if !self.cannot_campaign() {
-            worked = self.node.tick();
-        }
+        let worked = if self.cannot_campaign() { self.age() } else { self.node.tick() };
+        self.repeat_offers();
         self.stats.ticks += 1;
         self.stepped(Ok(()))?;
         Ok(Outcome::of(worked))
     }
 
-    /// Starts an election, after everything that is committed was applied. The only voter of a group cannot while entries are in flight, and no node while it installs
-    /// a snapshot.
+    /// A tick for a node that must not campaign: a leader's is the core's own. Whether there may be a Ready now.
+    fn age(&mut self) -> bool {
+        let raft = &mut self.node.raft;
+        if raft.state == StateRole::Leader {
+            return raft.tick();
+        }
+        if !mutant("clock_stops_while_a_snapshot_is_installed") {
+            raft.election_elapsed += 1;
+        }
+        false
+    }
+
+    /// Starts an election, after everything that is committed was applied. The only voter of a group cannot while entries
+    /// are in flight, a node that is no voter never can, and no node while it installs a snapshot.
     ///
     /// # Errors
     /// As [`Pump::propose`].
@@ -156,8 +173,8 @@ impl<H: Host> Pump<H> {
     }
 
     /// Says what became of a snapshot that was sent to `peer`: that it did not arrive, or that fetching it failed.
-    /// The core sends that peer nothing else meanwhile; it hears of success from the peer itself. While the disk is full
-    /// the report waits.
+    /// The core sends that peer nothing else meanwhile; it hears of success from the peer itself. An offer of which
+    /// nothing is heard is repeated after 10 to 20 election timeouts. While the disk is full the report waits.
     ///
     /// # Errors
     /// What stopped the pump, now or earlier.
@@ -201,13 +218,19 @@ impl<H: Host> Pump<H> {
         if self.stopping.is_some() { Err(Error::Stopping) } else { Ok(()) }
     }
 
-    /// Before any step: what is durable is told the core, no Ready is half done, and reports that waited are given.
+    /// Before any step: what is durable is told the core, no Ready is half done, late ticks and reports that waited are
+    /// given.
     fn steppable(&mut self) -> Result<()> {
         self.running()?;
         let result = self.land().and_then(|_| self.finish()).and_then(|_| self.check_ends());
         self.latched(result)?;
-        if self.reports.is_empty() {
+        if self.late_ticks == 0 && self.reports.is_empty() {
             return Ok(());
+        }
+        for _ in 0..std::mem::take(&mut self.late_ticks) {
+            if !mutant("ticks_on_a_full_disk_forgotten") {
+                self.age();
+            }
         }
         for (peer, status) in std::mem::take(&mut self.reports) {
             self.node.report_snapshot(peer, status);
@@ -239,9 +262,11 @@ impl<H: Host> Pump<H> {
     }
 
     /// Whether an election now would make the core panic: of the only voter of a group, or while a snapshot is not
-    /// durable, when the core looks for changes of the members in entries that the log has no more.
+    /// durable, when the core looks for changes of the members in entries that the log has no more. Or whether this node
+    /// is no voter, which the core does not ask when it is told to campaign: one without members would elect itself.
     fn cannot_campaign(&self) -> bool {
         let stops = self.stopping.is_some() && self.node.raft.state != StateRole::Leader;
-        stops || !self.installing.is_empty() || self.elects_itself_unsettled()
+        let voter = self.node.raft.promotable() || mutant("joiner_campaigns");
+        stops || !voter || !self.installing.is_empty() || self.elects_itself_unsettled()
     }
 }

@@ -62,7 +62,8 @@ impl GroupStorage {
     }
 
     /// Makes `conf` the members of a group that has none; they are durable when this returns. To be done
-    /// once, with the same members, on every node of the group: also on one that joins later.
+    /// once, with the same members, on every node that the group starts with. A node that is added later
+    /// [joins](GroupStorage::join).
     ///
     /// # Errors
     /// [`Error::Bootstrap`] if the group has members or entries, or if `conf` has no voter, a member 0,
@@ -73,14 +74,13 @@ impl GroupStorage {
         members.sort_unstable();
         let twice = members.windows(2).any(|pair| pair.first() == pair.last());
         let joint = !conf.voters_outgoing.is_empty() || !conf.learners_next.is_empty() || conf.auto_leave;
-        let reason = match () {
-            () if self.group.conf_state().is_some() => "it has members",
-            () if self.group.last_index() > 0 => "it has entries",
-            () if conf.voters.is_empty() => "no voter is given",
-            () if members.contains(&0) => "0 is not a member's id",
-            () if twice => "a member is given twice",
-            () if joint => "the members given are a joint configuration",
-            () => {
+        let reason = match self.in_use() {
+            Some(reason) => reason,
+            None if conf.voters.is_empty() => "no voter is given",
+            None if members.contains(&0) => "0 is not a member's id",
+            None if twice => "a member is given twice",
+            None if joint => "the members given are a joint configuration",
+            None => {
                 let mut batch = WriteBatch::new();
                 batch.conf_state(group, &ConfState { index: 0, ..conf.clone() });
                 self.engine.write(&mut batch)?.wait().map_err(EngineError::Log)?;
@@ -88,6 +88,16 @@ impl GroupStorage {
             }
         };
         Err(Error::Bootstrap { group, reason })
+    }
+
+    /// Why this group cannot be started here: it was already.
+    pub(super) fn in_use(&self) -> Option<&'static str> {
+        match self.group.conf_state() {
+            Some(members) if members.voters.is_empty() => Some("this node joins it"),
+            Some(_) => Some("it has members"),
+            None if self.group.last_index() > 0 => Some("it has entries"),
+            None => None,
+        }
     }
 
     /// Adds `entries` to `batch`, as the core means it: those at or below the compaction point are left

@@ -2,9 +2,9 @@
 
 use std::io::Read;
 
-use raft::eraftpb::{Entry, Message};
+use raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message};
 use seawall::raft_rs::{Host, HostError};
-use seawall::snapshots::snap::{Offer, SnapshotReader};
+use seawall::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
 use seawall::snapshots::{Dump, Taken};
 
 pub struct Rng(pub u64);
@@ -73,6 +73,13 @@ pub struct Machine {
     pub restored: Vec<State>,
     pub offered: Vec<(Offer, Message)>,
     pub taken: u64,
+    /// Snapshots that the core refused, with their senders.
+    pub refused: Vec<u64>,
+    /// What it said of changes of the members, and those that were made.
+    pub verdicts: Vec<(u64, bool)>,
+    pub members: Vec<(u64, ConfState)>,
+    /// Whether it allows every change.
+    pub lenient: bool,
 }
 
 impl Host for Machine {
@@ -100,6 +107,23 @@ impl Host for Machine {
 
     fn snapshot_offered(&mut self, offer: &Offer, message: Message) {
         self.offered.push((*offer, message));
+    }
+
+    fn snapshot_refused(&mut self, from: u64, _: SnapshotId) {
+        self.refused.push(from);
+    }
+
+    /// One of four is refused, by the state behind the entry before.
+    fn allow_change(&mut self, index: u64, _: &ConfChangeV2) -> bool {
+        assert_eq!(index, self.state.index + 1, "what comes before it is applied");
+        let allowed = self.lenient || !self.state.hash.is_multiple_of(4);
+        self.verdicts.push((index, allowed));
+        allowed
+    }
+
+    fn members_changed(&mut self, index: u64, conf: &ConfState) {
+        assert_eq!(index, self.state.index + 1, "what comes before it is applied");
+        self.members.push((index, conf.clone()));
     }
 
     fn snapshot_taken(&mut self, outcome: &Result<Taken, seawall::snapshots::Error>) {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use raft::eraftpb::MessageType;
-use raft::{GetEntriesContext, SnapshotStatus, Storage, StorageError};
+use raft::{GetEntriesContext, SnapshotStatus, StateRole, Storage, StorageError};
 use seawall::raft_rs::{AppendFault, Error, GroupStorage, Outcome, Pump, PumpOptions};
 use seawall::{ConfState, Engine, EntryRef, HardState, Options, WriteBatch};
 use seawall_wal::disk::SystemClock;
@@ -129,6 +129,46 @@ fn a_full_disk_with_a_slow_group_lets_the_pump_go_on_once_its_log_is_compacted()
         }
         assert_eq!(engine.group(9).entries(1, 2, None).unwrap()[0].payload, vec![7; bytes]);
     }
+}
+
+/// Else it would still answer reads that rest on a lease when the disk has space again and others have elected a leader.
+#[test]
+fn a_leader_steps_down_after_its_disk_was_full_for_long() {
+    let disk = SimDisk::new(1, SimOptions::default());
+    let env = Env { threads: Threads::Spawned, ..env(&disk) };
+    let engine = Engine::create_in(env, &options()).unwrap();
+    let conf = ConfState { voters: vec![1, 2, 3], ..ConfState::default() };
+    GroupStorage::new(&engine, GROUP).bootstrap(&conf).unwrap();
+    let lease = raft::ReadOnlyOption::LeaseBased;
+    let config = raft::Config {
+        check_quorum: true,
+        read_only_option: lease,
+        max_size_per_msg: 1 << 20,
+        ..raft::Config::new(1)
+    };
+    let mut pump = Pump::new(&engine, GROUP, &config, Node::default(), PumpOptions::default()).unwrap();
+    pump.campaign().unwrap();
+    settle(&engine, &mut pump);
+    pump.step(message(MessageType::MsgRequestVoteResponse, 2, 1)).unwrap();
+    settle(&engine, &mut pump);
+    let mut acknowledged = message(MessageType::MsgAppendResponse, 2, 1);
+    acknowledged.index = 1;
+    pump.step(acknowledged).unwrap();
+    settle(&engine, &mut pump);
+    assert_eq!((pump.raft().state, pump.applied()), (StateRole::Leader, 1));
+    disk.set_capacity(Some(0));
+    while !pump.propose(vec![], vec![7; 100_000]).and_then(|()| pump.poll()).unwrap().is_stalled() {}
+    for _ in 0..50 {
+        assert!(pump.tick().unwrap().is_stalled());
+    }
+    disk.set_capacity(None);
+    while pump.poll().unwrap().is_stalled() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    pump.read_index(b"read".to_vec()).unwrap();
+    assert_eq!(pump.raft().state, StateRole::Follower);
+    settle(&engine, &mut pump);
+    assert!(pump.host().reads.is_empty());
 }
 
 #[test]

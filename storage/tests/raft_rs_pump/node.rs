@@ -20,7 +20,10 @@ pub struct Node {
     pub members: Vec<u64>,
     /// Appends that were refused, by sender.
     pub refused: Vec<(u64, String)>,
+    pub reads: Vec<raft::ReadState>,
     pub fail: bool,
+    pub judged: Vec<u64>,
+    pub refuse_changes: bool,
 }
 
 impl Host for Node {
@@ -35,6 +38,15 @@ impl Host for Node {
         self.applied.extend_from_slice(entries);
         self.bytes.push(entries.iter().map(|entry| entry.data.len()).sum());
         Ok(())
+    }
+
+    fn allow_change(&mut self, index: u64, _: &raft::eraftpb::ConfChangeV2) -> bool {
+        self.judged.push(index);
+        !self.refuse_changes
+    }
+
+    fn read_states(&mut self, states: Vec<raft::ReadState>) {
+        self.reads.extend(states);
     }
 
     fn members_changed(&mut self, index: u64, _: &raft::eraftpb::ConfState) {

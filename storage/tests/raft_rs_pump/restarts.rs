@@ -37,6 +37,41 @@ fn joint(kind: ConfChangeType, id: u64) -> ConfChangeV2 {
     change
 }
 
+/// The members stay as they are, and the core does not take the change for pending: the next one is made.
+#[test]
+fn a_change_that_the_state_machine_refuses_is_not_made() {
+    let (disk, engine, mut pump) = start(&[1]);
+    pump.campaign().unwrap();
+    settle(&engine, &mut pump);
+    pump.host_mut().refuse_changes = true;
+    pump.propose_conf_change(vec![], joint(ConfChangeType::AddLearnerNode, 2)).unwrap();
+    settle(&engine, &mut pump);
+    let host = pump.host();
+    assert_eq!((&host.judged[..], &host.members[..], host.applied.len()), (&[2][..], &[][..], 2));
+    assert_eq!(engine.group(GROUP).conf_state().unwrap().index, 0);
+    assert!(pump.raft().prs().conf().learners().is_empty());
+    drop((pump, engine));
+    disk.crash();
+    // It is asked again if the entry is applied again.
+    let (engine, pump) = reopen(&disk, 0);
+    let mut pump = pump.unwrap();
+    pump.host_mut().refuse_changes = true;
+    settle(&engine, &mut pump);
+    assert_eq!((&pump.host().judged[..], &pump.host().members[..]), (&[2][..], &[][..]));
+    pump.campaign().unwrap();
+    settle(&engine, &mut pump);
+    pump.host_mut().refuse_changes = false;
+    pump.propose_conf_change(vec![], joint(ConfChangeType::AddLearnerNode, 3)).unwrap();
+    settle(&engine, &mut pump);
+    assert_eq!(pump.host().members, [4]);
+    // A joint configuration is left without asking: that was decided before.
+    pump.host_mut().refuse_changes = true;
+    pump.propose_conf_change(vec![], ConfChangeV2::default()).unwrap();
+    settle(&engine, &mut pump);
+    assert_eq!((&pump.host().judged[..], &pump.host().members[..]), (&[2, 4][..], &[4, 5][..]));
+    assert_eq!(engine.group(GROUP).conf_state().unwrap().learners, [3]);
+}
+
 #[test]
 fn members_survive_a_restart_whatever_the_state_machine_remembers() {
     let (disk, engine, mut pump) = start(&[1]);
