@@ -1,8 +1,9 @@
 //! The directory of snapshots: what is there, which one serves, what may go.
 //!
 //! Place: the top; composes writers, readers, exports and receivers over one shelf. Invariants: what is listed has its
-//! name durably (INV-3); a damaged file is set aside and never deleted, and with one known no older snapshot is
-//! offered unless the caller says that the log covers the gap; names that are not the catalog's are left alone. Fails
+//! name durably (INV-3); a damaged file is set aside, and deleted only when newer snapshots have replaced it or
+//! there are too many; with a newer one known no older snapshot is offered unless the caller says that the log covers
+//! the gap; names that are not the catalog's are left alone. Fails
 //! with file and reason.
 
 use crate::error::{Error, Site};
@@ -98,15 +99,17 @@ impl Catalog {
                 Kind::Published(id) => state.add(id),
                 Kind::Writing(_) => found.removed.push(name),
                 Kind::Receiving(id, tag) => {
-                    state.parts.insert((id, tag));
+                    state.parts.push((id, tag));
                     found.unfinished.push(name);
                 }
-                Kind::Damaged(id) => {
+                Kind::Damaged(id, _) => {
                     state.damaged.insert(id);
                     found.damaged.push(name);
                 }
             }
         }
+        // Which was received last is not known: the newest, perhaps.
+        state.parts.sort_unstable();
         for names in [&mut found.removed, &mut found.unfinished, &mut found.damaged, &mut found.foreign] {
             names.sort_unstable();
         }
@@ -235,7 +238,9 @@ impl Catalog {
         self.reader(id)?.verify(watch)
     }
 
-    /// Sets a snapshot aside (`.damaged`) that turned out damaged when it was read. Returns its file's name.
+    /// Sets a snapshot aside (`.damaged`) that turned out damaged when it was read. Returns its file's name. Of the damaged
+    /// files of a group the newest [`Options::keep`] and two more stay, until [`Catalog::retain`] finds as many newer
+    /// verified snapshots as a sound one would need to go.
     ///
     /// # Errors
     /// [`Error::Unknown`]; or the disk fails.
@@ -252,7 +257,8 @@ impl Catalog {
     }
 
     /// Removes the snapshots of a group that have [`Options::keep`] newer verified ones and are not pinned, and
-    /// transfers that are not newer than the newest verified one. Returns the snapshots removed, oldest first. To be
+    /// transfers that are not newer than the newest verified one, and damaged files that as many newer verified ones have
+    /// replaced. Returns the snapshots removed, oldest first. To be
     /// called after [`Catalog::verify`].
     ///
     /// # Errors
@@ -276,8 +282,9 @@ impl Catalog {
         Export::open(self.shelf.pin(id)?)
     }
 
-    /// Receives a snapshot, from where an earlier receiver of the same offer stopped. Other unfinished transfers to
-    /// the group are removed: one file per group, no larger than was offered.
+    /// Receives a snapshot, from where an earlier receiver of the same offer stopped. Of other unfinished transfers to
+    /// the group the one received last stays, so that two senders which take turns come to an end: two files per group,
+    /// each no larger than was offered.
     ///
     /// # Errors
     /// [`Error::Exists`]; [`Error::Busy`] if a transfer to the group is running; [`Error::Offer`]; or the disk fails.
@@ -290,7 +297,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Busy`] if one is running; or the disk fails.
     pub fn discard_unfinished(&self, group: u64) -> Result<(), Error> {
-        let parts: Vec<_> = self.shelf.state().parts.iter().copied().collect();
+        let parts = self.shelf.state().parts.clone();
         for (id, tag) in parts.into_iter().filter(|(id, _)| id.group == group) {
             let _held = self.shelf.occupy(id, true)?;
             self.shelf.remove_part(id, tag)?;

@@ -220,12 +220,15 @@ pub enum OfferFault {
         /// Most that is accepted.
         max: u64,
     },
-    /// Larger than what is free.
-    #[error("{bytes} bytes, and {free} are free")]
+    /// Larger than what transfers may use of the free space.
+    #[error(
+        "{bytes} bytes are to be written and {free} may be: free space less receive_spare_bytes and other transfers"
+    )]
     NoSpace {
         /// Bytes still to be written.
         bytes: u64,
-        /// Bytes that are free.
+        /// Bytes that are free, less [`Options::receive_spare_bytes`](crate::Options::receive_spare_bytes) and what other
+        /// transfers under way still have to write.
         free: u64,
     },
 }

@@ -21,8 +21,16 @@ pub(crate) enum Kind {
     Writing(SnapshotId),
     /// One being received, with the tag of its transfer: taken up again after a crash.
     Receiving(SnapshotId, u64),
-    /// One that was damaged.
-    Damaged(SnapshotId),
+    /// One that was damaged, and its number among the damaged ones of that snapshot.
+    Damaged(SnapshotId, u32),
+}
+
+impl Kind {
+    /// Whether it is a snapshot of `group`.
+    pub(crate) fn of_group(&self, group: u64) -> bool {
+        let (Kind::Published(id) | Kind::Writing(id) | Kind::Receiving(id, _) | Kind::Damaged(id, _)) = self;
+        id.group == group
+    }
 }
 
 fn stem(id: SnapshotId) -> String {
@@ -61,12 +69,12 @@ pub(crate) fn parse(name: &str) -> Option<Kind> {
     match suffix {
         "snap" => return Some(Kind::Published(id)),
         "new" => return Some(Kind::Writing(id)),
-        "snap.damaged" => return Some(Kind::Damaged(id)),
+        "snap.damaged" => return Some(Kind::Damaged(id, 0)),
         _ => {}
     }
     if let Some(n) = suffix.strip_prefix("snap.damaged.") {
         let n: u32 = n.parse().ok()?;
-        return (n > 0 && damaged(id, n) == name).then_some(Kind::Damaged(id));
+        return (n > 0 && damaged(id, n) == name).then_some(Kind::Damaged(id, n));
     }
     let tag = number(suffix.strip_suffix(".part")?)?;
     Some(Kind::Receiving(id, tag))
@@ -90,8 +98,8 @@ mod tests {
             (published(id), Kind::Published(id)),
             (writing(id), Kind::Writing(id)),
             (receiving(id, 9), Kind::Receiving(id, 9)),
-            (damaged(id, 0), Kind::Damaged(id)),
-            (damaged(id, 12), Kind::Damaged(id)),
+            (damaged(id, 0), Kind::Damaged(id, 0)),
+            (damaged(id, 12), Kind::Damaged(id, 12)),
         ] {
             assert_eq!(parse(&name), Some(kind), "{name}");
             for other in [name.to_uppercase(), format!("{name}x"), format!(" {name}"), name[1..].to_owned()] {
@@ -101,7 +109,7 @@ mod tests {
         for other in ["", ".", "LOCK", "x.snap", "00000001.wal", "..", "-.snap"] {
             assert_eq!(parse(other), None, "{other}");
         }
-        assert_eq!(parse(&(damaged(id, 1) + "0")), Some(Kind::Damaged(id)));
+        assert_eq!(parse(&(damaged(id, 1) + "0")), Some(Kind::Damaged(id, 10)));
         assert_eq!(parse(&(damaged(id, 0) + ".01")), None);
     }
 

@@ -26,8 +26,12 @@ pub struct Options {
     /// Bytes after which a file being written is synced, 64 KiB or more (8 MiB): bounds the dirty pages, and
     /// lets the device work while the rest is compressed. Better no more than what is on its way.
     pub sync_bytes: u64,
-    /// Largest file that is accepted from a sender, in bytes (no limit beyond the free space).
+    /// Largest file that is accepted from a sender, in bytes (no limit but [`Options::receive_spare_bytes`]).
     pub receive_bytes_max: u64,
+    /// Bytes that transfers leave free on the file system, for a log on the same one (256 MiB: four of its segments by
+    /// default). A larger snapshot is refused before anything of it is written. What all transfers under way still have
+    /// to write counts as used.
+    pub receive_spare_bytes: u64,
 }
 
 impl Default for Options {
@@ -41,6 +45,7 @@ impl Default for Options {
             chunk_bytes: 1 << 20,
             sync_bytes: 8 << 20,
             receive_bytes_max: u64::MAX,
+            receive_spare_bytes: 256 << 20,
         }
     }
 }

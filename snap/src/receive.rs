@@ -125,8 +125,8 @@ impl Checked {
 }
 
 impl Receiver {
-    /// Begins the transfer, or takes it up. Other transfers to the group that nobody receives are given up.
-    pub(crate) fn begin(reservation: Reservation, offer: &Offer) -> Result<Receiver, Error> {
+    /// Begins the transfer, or takes it up. Of other transfers to the group all but the last are given up.
+    pub(crate) fn begin(mut reservation: Reservation, offer: &Offer) -> Result<Receiver, Error> {
         let shelf = Arc::clone(reservation.shelf());
         let refused = |fault| Error::Offer { path: shelf.path(), id: offer.id, fault };
         let max = shelf.options.receive_bytes_max;
@@ -134,8 +134,10 @@ impl Receiver {
             return Err(refused(OfferFault::TooLarge { bytes: offer.file_bytes, max }));
         }
         let own = (offer.id, offer.tag);
-        let parts: Vec<_> = shelf.state().parts.iter().copied().collect();
-        for (id, tag) in parts.iter().filter(|part| part.0.group == offer.id.group && **part != own) {
+        let parts = shelf.state().parts.clone();
+        let others = parts.iter().filter(|part| part.0.group == offer.id.group && **part != own);
+        let last = usize::from(!mutant("other_transfers_given_up"));
+        for (id, tag) in others.rev().skip(last) {
             shelf.remove_part(*id, *tag)?;
         }
 
@@ -149,20 +151,22 @@ impl Receiver {
         };
         let bytes = offer.file_bytes.saturating_sub(existing);
         let free = shelf.disk.free_bytes().map_err(|e| Error::io("examine", shelf.path(), e))?;
-        if bytes > free {
-            return Err(refused(OfferFault::NoSpace { bytes, free }));
-        }
+        reservation.promise(bytes, free).map_err(|free| refused(OfferFault::NoSpace { bytes, free }))?;
 
         let sync_bytes = shelf.options.sync_bytes;
         let sink = match there {
             Some(file) => {
+                let mut state = shelf.state();
+                state.parts.retain(|part| *part != own);
+                state.parts.push(own);
+                drop(state);
                 let medium = Medium::new(Arc::clone(&file), shelf.disk.block_size());
                 take_up(&*file, medium, &site, existing, offer, &mut checked)?;
                 Sink::resume(file, site.clone(), checked.offset, sync_bytes)
             }
             None => {
                 let sink = Sink::create(&*shelf.disk, &name, sync_bytes)?;
-                shelf.state().parts.insert(own);
+                shelf.state().parts.push(own);
                 // Without its name the file would not be found after a power cut.
                 shelf.disk.sync().map_err(|e| Error::io("sync", shelf.path(), e))?;
                 sink
@@ -202,7 +206,9 @@ impl Receiver {
         }
         self.checked.take(&self.offer, &piece.bytes).map_err(refused)?;
         let Some(sink) = &mut self.sink else { return Err(self.site.helper()) };
-        sink.write(&piece.bytes).inspect_err(|error| self.fail(error))
+        sink.write(&piece.bytes).inspect_err(|error| self.fail(error))?;
+        self.reservation.written(piece.bytes.len() as u64);
+        Ok(())
     }
 
     /// Publishes the snapshot: when this returns it is durable under its name, and listed.
@@ -235,7 +241,7 @@ impl Receiver {
         }
         let (id, shelf) = (self.offer.id, self.reservation.shelf());
         shelf.publish(&self.name, id)?;
-        shelf.state().parts.remove(&(id, self.offer.tag));
+        shelf.state().parts.retain(|part| *part != (id, self.offer.tag));
         let (raw_bytes, file_bytes) = (trailer.raw_bytes, self.offer.file_bytes);
         Ok(Published { id, raw_bytes, file_bytes, digest: trailer.digest })
     }

@@ -7,7 +7,7 @@
 //! Locking: the state's lock is never held during I/O. What is being removed or set aside is not listed meanwhile.
 
 use crate::error::{Error, Place};
-use crate::name;
+use crate::name::{self, Kind};
 use crate::options::Options;
 use crate::retention::{Known, floor, replaced};
 use crate::types::SnapshotId;
@@ -16,6 +16,10 @@ use seawall_wal::mutant::mutant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Damaged files of a group that are kept, beyond [`Options::keep`], while nothing newer is verified: so those that a group
+/// has at once stay when all of them turn out damaged.
+const DAMAGED_BEYOND_KEEP: usize = 2;
 
 /// A directory of snapshots.
 #[derive(Debug)]
@@ -32,8 +36,10 @@ pub(crate) struct State {
     pub(crate) published: BTreeMap<SnapshotId, Entry>,
     /// Those that were set aside, now or in an earlier life.
     pub(crate) damaged: BTreeSet<SnapshotId>,
-    /// Transfers with a file, by snapshot and tag.
-    pub(crate) parts: BTreeSet<(SnapshotId, u64)>,
+    /// Transfers with a file, by snapshot and tag; those that were received last come last.
+    pub(crate) parts: Vec<(SnapshotId, u64)>,
+    /// Bytes that receivers still have to write.
+    promised: u64,
     /// Written or received at the moment, and groups that are received.
     busy: BTreeSet<SnapshotId>,
     receiving: BTreeSet<u64>,
@@ -53,6 +59,8 @@ pub(crate) struct Reservation {
     shelf: Arc<Shelf>,
     id: SnapshotId,
     receiving: bool,
+    /// Bytes that are still to be written.
+    promised: u64,
 }
 
 /// Keeps a snapshot from being removed by retention, until it is dropped.
@@ -117,7 +125,7 @@ impl Shelf {
         if receiving {
             state.receiving.insert(id.group);
         }
-        Ok(Reservation { shelf: Arc::clone(self), id, receiving })
+        Ok(Reservation { shelf: Arc::clone(self), id, receiving, promised: 0 })
     }
 
     /// Gives the synced file `from` the name of the published snapshot `id`. If that name cannot be made
@@ -170,6 +178,7 @@ impl Shelf {
             Ok(name) => {
                 self.state().damaged.insert(id);
                 self.disk.sync().map_err(self.io("sync", ""))?;
+                self.prune_damaged(id.group)?;
                 Ok(name)
             }
             Err(error) => {
@@ -193,7 +202,7 @@ impl Shelf {
         Ok(to)
     }
 
-    /// Removes what newer verified snapshots of the group have replaced, transfers included. Returns the
+    /// Removes what newer verified snapshots of the group have replaced, transfers and damaged files included. Returns the
     /// snapshots removed, oldest first.
     pub(crate) fn retain(&self, group: u64) -> Result<Vec<SnapshotId>, Error> {
         let keep = self.options.keep as usize;
@@ -228,6 +237,7 @@ impl Shelf {
         for &(id, tag) in &parts {
             self.remove_part(id, tag)?;
         }
+        self.prune_damaged(group)?;
         if !removed.is_empty() || !parts.is_empty() {
             self.disk.sync().map_err(self.io("sync", ""))?;
         }
@@ -259,7 +269,42 @@ impl Shelf {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(self.io("remove", &name)(e)),
             _ => {}
         }
-        self.state().parts.remove(&(id, tag));
+        self.state().parts.retain(|part| *part != (id, tag));
+        Ok(())
+    }
+
+    /// Removes damaged files of a group: those that as many newer verified snapshots have replaced as a sound one, and of
+    /// the others all but the newest few, which is more than a group can have in one piece.
+    fn prune_damaged(&self, group: u64) -> Result<(), Error> {
+        let keep = self.options.keep as usize;
+        let replaced = {
+            let state = self.state();
+            if state.damaged.range(of_group(group)).next().is_none() || mutant("damaged_files_pile_up") {
+                return Ok(());
+            }
+            floor(&state.known(group), keep - 1)
+        };
+        let mut files = Vec::new();
+        for (name, _) in self.disk.list().map_err(self.io("list", ""))? {
+            if let Some(Kind::Damaged(id, n)) = name::parse(&name).filter(|kind| kind.of_group(group)) {
+                files.push((id, n, name));
+            }
+        }
+        files.sort_unstable();
+        let many = files.len().saturating_sub(keep + DAMAGED_BEYOND_KEEP);
+        let goes = |at: usize, id: SnapshotId| at < many || replaced.is_some_and(|replaced| id < replaced);
+        let mut kept = BTreeSet::new();
+        for (at, (id, _, name)) in files.iter().enumerate() {
+            if goes(at, *id) {
+                match self.disk.remove(name) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(self.io("remove", name)(e)),
+                    _ => {}
+                }
+            } else {
+                kept.insert(*id);
+            }
+        }
+        self.state().damaged.retain(|id| id.group != group || kept.contains(id));
         Ok(())
     }
 }
@@ -295,6 +340,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let mut state = self.shelf.state();
         state.busy.remove(&self.id);
+        state.promised -= self.promised;
         if self.receiving {
             state.receiving.remove(&self.id.group);
         }
@@ -308,6 +354,29 @@ impl Reservation {
 
     pub(crate) fn id(&self) -> SnapshotId {
         self.id
+    }
+
+    /// Takes `bytes` of the free space for this transfer.
+    ///
+    /// # Errors
+    /// What may be used, if that is less.
+    pub(crate) fn promise(&mut self, bytes: u64, free: u64) -> Result<(), u64> {
+        let mut state = self.shelf.state();
+        let taken = state.promised.saturating_add(self.shelf.options.receive_spare_bytes);
+        let free = if mutant("transfers_take_all_space") { free } else { free.saturating_sub(taken) };
+        if bytes > free {
+            return Err(free);
+        }
+        state.promised += bytes;
+        self.promised += bytes;
+        Ok(())
+    }
+
+    /// Of what was promised, `bytes` are written.
+    pub(crate) fn written(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.promised);
+        self.promised -= bytes;
+        self.shelf.state().promised -= bytes;
     }
 }
 

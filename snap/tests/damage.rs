@@ -220,6 +220,30 @@ fn nothing_serves_where_all_are_damaged() {
     assert_eq!(files(&disk).1.len(), 2);
 }
 
+/// A disk on which nothing stays sound does not fill up with what was set aside, and what is left goes when it has been
+/// replaced.
+#[test]
+fn damaged_files_do_not_pile_up() {
+    let disk = sim(1);
+    let catalog = open(&disk);
+    for index in 1..=10 {
+        write(&catalog, index).unwrap();
+        disk.corrupt(&file(index), 60, |bytes| bytes[0] ^= 1);
+        assert!(verify(&catalog, index).is_err());
+        catalog.set_aside(id(index)).unwrap();
+    }
+    // Two are kept, and so are as many damaged ones and two more: the newest.
+    assert_eq!(files(&disk).1, [7, 8, 9, 10].map(|index| file(index) + ".damaged"));
+    drop(catalog);
+    let catalog = open(&disk);
+    let error = catalog.newest(GROUP, |_| true, &mut on).unwrap_err();
+    assert!(matches!(error, Error::NoneLeft { damaged, .. } if damaged == id(10)), "{error}");
+    settle(&catalog, 11).unwrap();
+    assert_eq!(files(&disk).1.len(), 4, "one newer one may turn out damaged");
+    settle(&catalog, 12).unwrap();
+    assert_eq!(files(&disk), (vec![11, 12], vec![]));
+}
+
 #[test]
 fn a_snapshot_of_another_version_is_refused_and_stays() {
     let disk = disk_with_small();

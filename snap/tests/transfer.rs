@@ -4,7 +4,7 @@
 
 mod support;
 
-use seawall_snap::{Catalog, Error, Offer, OfferFault, Options, Piece, PieceFault};
+use seawall_snap::{Catalog, Error, Offer, OfferFault, Options, Piece, PieceFault, SnapshotId};
 use seawall_wal::disk::sim::SimDisk;
 use std::sync::Arc;
 use support::*;
@@ -185,7 +185,27 @@ fn too_much_too_soon_and_twice() {
     let error = catalog.receive(&offer).unwrap_err();
     assert!(matches!(error, Error::Offer { fault: OfferFault::TooLarge { .. }, .. }), "{error}");
     drop(catalog);
-    let catalog = open(&disk);
+    // A log on the same disk has the rest.
+    let spare = Options { receive_spare_bytes: 100_000, ..options() };
+    let (catalog, _) = Catalog::open(disk.process(), &spare).unwrap();
+    for (capacity, enough) in [(99_999, false), (100_000 + offer.file_bytes() - 1, false), (1 << 20, true)] {
+        disk.set_capacity(Some(capacity));
+        assert_eq!(catalog.receive(&offer).is_ok(), enough, "{capacity}");
+    }
+    // Of two groups' transfers the second finds what the first leaves, whatever that has written.
+    disk.set_capacity(Some(100_000 + 2 * offer.file_bytes() - 1));
+    let other = snapshot_of(GROUP + 1);
+    let mut receiver = catalog.receive(&offer).unwrap();
+    for piece in &good {
+        let error = catalog.receive(&other).unwrap_err();
+        assert!(matches!(error, Error::Offer { fault: OfferFault::NoSpace { .. }, .. }), "{error}");
+        receiver.accept(piece).unwrap();
+    }
+    receiver.discard().unwrap();
+    catalog.receive(&other).unwrap().discard().unwrap();
+    drop(catalog);
+    let none = Options { receive_spare_bytes: 0, ..options() };
+    let (catalog, _) = Catalog::open(disk.process(), &none).unwrap();
     disk.set_capacity(Some(4096));
     let error = catalog.receive(&offer).unwrap_err();
     assert!(matches!(error, Error::Offer { fault: OfferFault::NoSpace { .. }, .. }), "{error}");
@@ -210,12 +230,56 @@ fn too_much_too_soon_and_twice() {
     receiver.accept(&good[0]).unwrap();
     let error = receiver.finish().unwrap_err();
     assert!(matches!(error, Error::Piece { fault: PieceFault::Incomplete, .. }), "{error}");
-    // What is there is kept, until another transfer to the group begins.
+    // What is there is kept while another transfer to the group runs.
     assert_eq!(files(&disk).1.len(), 1);
     let receiver = catalog.receive(source.export(id(10)).unwrap().offer()).unwrap();
-    assert_eq!(files(&disk).1.len(), 1);
+    assert_eq!(files(&disk).1.len(), 2);
     receiver.discard().unwrap();
+    assert_eq!(files(&disk).1.len(), 1);
+    catalog.discard_unfinished(GROUP).unwrap();
     assert_eq!(files(&disk).1.len(), 0);
+}
+
+/// An offer of a snapshot of another group, as large as those of `sender`.
+fn snapshot_of(group: u64) -> Offer {
+    let catalog = open(&sim(1));
+    let other = SnapshotId { group, ..id(20) };
+    let mut writer = catalog.write(other, b"conf", &20u64.to_le_bytes()).unwrap();
+    writer.append(&content(20, LEN)).unwrap();
+    writer.finish().unwrap();
+    *catalog.export(other).unwrap().offer()
+}
+
+/// As after each change of the leader, when each sends a snapshot of its own and is cut off.
+#[test]
+fn senders_that_take_turns_come_to_an_end() {
+    let (_, source) = sender();
+    let disk = sim(2);
+    let catalog = open(&disk);
+    let mut received = Vec::new();
+    for turn in 0..10 {
+        for index in [10, 20].into_iter().filter(|index| !catalog.snapshots(GROUP).contains(&id(*index))) {
+            let mut receiver = catalog.receive(&offer(&source, index)).unwrap();
+            let next = pieces(&source, index, receiver.next());
+            receiver.accept(&next[0]).unwrap();
+            if next.len() == 1 {
+                receiver.finish().unwrap();
+                received.push((turn, index));
+            }
+        }
+        assert!(files(&disk).1.len() <= 2);
+    }
+    assert_eq!(received, [(4, 10), (4, 20)]);
+    // Of three the one received longest ago goes.
+    for index in [30, 40, 50] {
+        write(&source, index).unwrap();
+        let mut receiver = catalog.receive(&offer(&source, index)).unwrap();
+        receiver.accept(&pieces(&source, index, 0)[0]).unwrap();
+    }
+    let parts = files(&disk).1;
+    assert!(
+        parts.len() == 2 && !parts.iter().any(|name| name.starts_with(file(30).trim_end_matches(".snap")))
+    );
 }
 
 #[test]
