@@ -298,8 +298,15 @@ pub enum Error {
         /// Why.
         source: UnpackError,
     },
-    /// A damaged place held records of which too little is left to say which groups they were for. Only in
-    /// degraded and salvage mode; a strict open refuses before.
+    /// Damaged places took more than payloads of entries: restore the node from a peer, or read what is left in
+    /// salvage mode. Only in degraded and salvage mode; a strict open refuses before.
+    #[error("more is lost than payloads of entries: {}", describe(.all))]
+    Lost {
+        /// Everything that is lost, in log order: each is [`Error::Unaccounted`], [`Error::DamagedConfState`] or
+        /// [`Error::DamagedMeta`].
+        all: std::sync::Arc<[Error]>,
+    },
+    /// A damaged place held records of which too little is left to say which groups they were for.
     #[error(
         "the log is damaged from {from} to {to} ({what}), and it is not known which groups that concerns"
     )]
@@ -311,7 +318,7 @@ pub enum Error {
         /// What is wrong with it.
         what: seawall_wal::DamageKind,
     },
-    /// A conf state lies in a damaged place and does not check. Only in degraded and salvage mode.
+    /// A conf state lies in a damaged place and does not check.
     #[error("group {group}: the conf state in the record at {at} is damaged")]
     DamagedConfState {
         /// The group.
@@ -319,7 +326,7 @@ pub enum Error {
         /// The record.
         at: Lsn,
     },
-    /// A metadata value lies in a damaged place and does not check. Only in degraded and salvage mode.
+    /// A metadata value lies in a damaged place and does not check.
     #[error("group {group}: the metadata value \"{}\" in the record at {at} is damaged", key.escape_ascii())]
     DamagedMeta {
         /// The group.
@@ -352,6 +359,15 @@ pub enum Error {
     /// An error of the log.
     #[error(transparent)]
     Log(#[from] seawall_wal::Error),
+}
+
+/// The first few of `all`, and how many more there are.
+fn describe(all: &[Error]) -> String {
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = all.iter().take(SHOWN).map(Error::to_string).collect();
+    let more = all.len().saturating_sub(SHOWN);
+    let tail = if more > 0 { format!("; and {more} more") } else { String::new() };
+    shown.join("; ") + &tail
 }
 
 /// What does not fit in the records of a group.

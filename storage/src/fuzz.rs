@@ -104,16 +104,16 @@ pub fn engine_replay(data: &[u8]) {
 pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
     let fork = disk.fork(1);
     let sealer = FooterSealer::default();
-    let (wal, report) =
-        Wal::open_with(env(&fork), &options.log, Box::new(sealer.clone())).expect("nothing rotted");
-    let by_index = restore(&wal, &report.by_footer, Threads::Stepped, Some(&sealer)).map(rendered);
-    let by_record = restore(&wal, &[], Threads::Stepped, None).map(rendered);
+    let log = Wal::prepare(env(&fork), &options.log, Some(&mut sealer.clone())).expect("nothing rotted");
+    let by_footer = &log.report().by_footer;
+    let by_index = restore(&log, by_footer, Threads::Stepped, Some(&sealer)).map(rendered);
+    let by_record = restore(&log, &[], Threads::Stepped, None).map(rendered);
     match (by_index, by_record) {
         (Ok(by_index), Ok(by_record)) => assert_eq!(by_index, by_record, "index and records"),
         (Err(by_index), Err(by_record)) => assert_eq!(by_index.to_string(), by_record.to_string()),
         (by_index, by_record) => panic!("by index {by_index:?}, by record {by_record:?}"),
     }
-    report.by_footer.len()
+    by_footer.len()
 }
 
 /// Everything that a replay made, as text: one line for each group, then the segments.

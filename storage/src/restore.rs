@@ -1,8 +1,9 @@
 //! Rebuilding the groups when an engine is opened.
 //! Place on the data's way: log -> records in order -> `group::apply`, the function the write path uses; of
 //! segments that the log took on their footer's word, their index instead of the records (`footers`).
-//! Invariants: nothing is clamped or guessed: what does not fit together is an error that names the group.
-//! Fails: with the record that cannot be read, the group that has a hole, or the commit that lacks entries.
+//! Invariants: nothing is clamped or guessed: what does not fit together is an error that names the group. The log is
+//! only prepared: nothing was written to it, so a refusal leaves it as it was found.
+//! Fails: with every damaged place, the group that has a hole, or the commit that lacks entries.
 
 mod footers;
 
@@ -13,7 +14,7 @@ use bytes::Bytes;
 use footers::Footers;
 use seawall_wal::look::RecordRef;
 use seawall_wal::mutant::mutant;
-use seawall_wal::{Class, Damage, Lsn, PartInfo, Threads, Wal};
+use seawall_wal::{Class, Damage, Lsn, OpenMode, PartInfo, Prepared, Threads};
 
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins, Settled, States, Uses, apply};
@@ -64,42 +65,97 @@ impl States for Replay {
 /// Entries whose payloads do not check, with the places of those.
 pub(crate) type Fenced = Vec<(FencedEntry, Location)>;
 
+/// Replays a log for an engine; `sealer` has seen the records of the segment in use.
+///
+/// # Errors
+/// [`Error::Lost`] with everything that a fenced place has taken and that the groups cannot do without;
+/// the log's `Corrupt` with every damaged place, whichever of them the replay came to first (INV-5).
+pub(crate) fn open(log: &Prepared, threads: Threads, sealer: &FooterSealer) -> Result<Restored> {
+    let (by_footer, writable) = (&log.report().by_footer, log.report().mode != OpenMode::Salvage);
+    let lost = lost(log)?;
+    if !lost.is_empty() {
+        return Err(Error::Lost { all: lost.into() });
+    }
+    restore(log, by_footer, threads, writable.then_some(sealer)).map_err(|error| every_place(log, error))
+}
+
+/// The error with every damaged place if it is about one. What the replay would have met behind that place is left
+/// out: holes and terms that do not fit follow from the damage.
+fn every_place(log: &Prepared, error: Error) -> Error {
+    let Error::Log(seawall_wal::Error::Corrupt { path, damage }) = error else { return error };
+    // If the medium fails now, the place that is known is named at least.
+    let all = log.every_damage(&damage).map_or(damage, Arc::from);
+    seawall_wal::Error::Corrupt { path, damage: all }.into()
+}
+
+/// What damaged places have taken that is more than payloads of entries, in log order.
+fn lost(log: &Prepared) -> Result<Vec<Error>> {
+    let (mut lost, mut ops) = (Vec::new(), Vec::new());
+    for damage in log.damaged() {
+        let mut each = |record: &RecordRef<'_>, bad: &[u32]| {
+            if bad.is_empty() || decode(record.meta(), record.part_count(), &mut ops).is_err() {
+                return; // the replay says what it cannot read
+            }
+            lost.extend(lost_parts(&ops, record.lsn(), bad));
+        };
+        let accounted = log.damaged_records(&damage, &mut each)? || mutant("fenced_records_guessed");
+        if !accounted {
+            let Damage { from, to, what } = damage;
+            lost.push(Error::Unaccounted { from, to, what });
+        }
+    }
+    Ok(lost)
+}
+
+/// The small state of the record at `at` that lies in the parts `bad`, which do not check.
+fn lost_parts(ops: &[GroupOp], at: Lsn, bad: &[u32]) -> impl Iterator<Item = Error> {
+    let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
+    small_parts(ops).filter(move |(part, _)| is_bad(*part)).map(move |(_, GroupOp { group, op })| match op {
+        Op::Meta { key, .. } => Error::DamagedMeta { group, key: key.as_bytes().into(), at },
+        _ => Error::DamagedConfState { group, at },
+    })
+}
+
 /// Replays every kept segment, those of `by_footer`, which ascend, from their index.
 ///
 /// If the log has lost its prefix to releases, the first records of a group may speak of entries that are
 /// gone; `GroupState::settle` says why the holes must all be closed at the end, and checks it.
 ///
 /// In a damaged place, which only a log has that was opened in spite of it, every record must still say what it
-/// did: then nothing but payloads is missing, and indexes and terms are what they were (INV-5).
+/// did: then nothing but payloads is missing, and indexes and terms are what they were (INV-5). [`lost`] has checked it.
 ///
 /// `sealer` has seen the records of the segment in use: they are replayed from its index. Without one they are read.
 pub(crate) fn restore(
-    wal: &Wal,
+    log: &Prepared,
     by_footer: &[u32],
     threads: Threads,
     sealer: Option<&FooterSealer>,
 ) -> Result<Restored> {
-    let mut restoring = Restoring::new(wal.first_segment() > FIRST_SEGMENT);
+    let mut restoring = Restoring::new(log.first_segment() > FIRST_SEGMENT);
     let mut from = Lsn::ZERO;
     thread::scope(|scope| {
-        let footers = Footers::of(scope, wal, by_footer, threads);
+        let footers = Footers::of(scope, log, by_footer, threads);
         for &segment in by_footer {
-            restoring.records(wal, from, Lsn::new(segment, 0))?;
+            restoring.records(log, from, Lsn::new(segment, 0))?;
             from = Lsn::new(segment, 0);
             let Some(footer) = footers.next(segment)? else { continue };
-            if restoring.index(wal, footer.index(), footer.lsn())? {
+            if restoring.index(log, footer.index(), footer.lsn())? {
                 from = Lsn::new(segment.saturating_add(1), 0);
             }
             footers.done(footer);
         }
         Result::Ok(())
     })?;
-    let end = wal.durable();
-    let active = Lsn::new(wal.active_segment(), 0).max(from);
-    restoring.records(wal, from, active)?;
-    let seen = sealer.filter(|_| active < end).map(FooterSealer::written);
-    if !seen.map_or(Ok(false), |index| restoring.index(wal, &index, end))? {
-        restoring.records(wal, active, end)?;
+    let (end, active) = (log.end(), Lsn::new(log.active_segment(), 0).max(from));
+    if let Some(sealer) = sealer.filter(|_| active < end) {
+        restoring.records(log, from, active)?;
+        from = active;
+        if restoring.index(log, &sealer.written(), end)? {
+            from = end;
+        }
+    }
+    if from < end {
+        restoring.records(log, from, end)?;
     }
     restoring.finish(end)
 }
@@ -138,20 +194,20 @@ impl Restoring {
     }
 
     /// Replays a segment up to `end` from its `index`, or not at all: see [`footers::replay`].
-    fn index(&mut self, wal: &Wal, index: &[u8], end: Lsn) -> Result<bool> {
-        footers::replay(wal, index, end, &mut self.replay, &self.pins, &mut self.found)
+    fn index(&mut self, log: &Prepared, index: &[u8], end: Lsn) -> Result<bool> {
+        footers::replay(log, index, end, &mut self.replay, &self.pins, &mut self.found)
     }
 
     /// Replays the records from `from` up to `to`.
-    fn records(&mut self, wal: &Wal, from: Lsn, to: Lsn) -> Result<()> {
-        for record in wal.records_between(from, to) {
+    fn records(&mut self, log: &Prepared, from: Lsn, to: Lsn) -> Result<()> {
+        for record in log.records_between(from, to) {
             match record {
                 Ok(record) => {
                     let (at, class, meta) = (record.lsn(), record.class(), record.meta());
                     self.record(at, class, meta, &mut record.parts(), record.part_count(), &[])?;
                 }
                 Err(seawall_wal::Error::Corrupt { path, damage }) => match damage[..] {
-                    [damage] if wal.damaged().contains(&damage) => self.damaged(wal, &damage)?,
+                    [damage] if log.damaged().contains(&damage) => self.damaged(log, &damage)?,
                     _ => return Err(seawall_wal::Error::Corrupt { path, damage }.into()),
                 },
                 Err(error) => return Err(error.into()),
@@ -179,18 +235,17 @@ impl Restoring {
         locations.clear();
         smalls.clear();
         let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
+        if let Some(lost) = lost_parts(ops, at, bad).next() {
+            return Err(lost);
+        }
         let mut small_parts = small_parts(ops);
         let mut next_small = small_parts.next();
         for (part, (info, bytes)) in parts.enumerate() {
             let (segment, offset, length, crc) = (at.segment(), info.offset, info.length, info.crc);
             locations.push(Location::plain(segment, offset, length, crc));
-            if let Some((_, GroupOp { group, op })) = next_small.filter(|small| small.0 == part) {
+            if let Some((_, GroupOp { op, .. })) = next_small.filter(|small| small.0 == part) {
                 smalls.push(match op {
-                    Op::Meta { key, .. } if is_bad(part) => {
-                        return Err(Error::DamagedMeta { group, key: key.as_bytes().into(), at });
-                    }
                     Op::Meta { .. } => Small::Meta(Bytes::copy_from_slice(bytes)),
-                    _ if is_bad(part) => return Err(Error::DamagedConfState { group, at }),
                     _ => Small::Conf(Arc::new(decode_conf_state(bytes).map_err(unreadable)?)),
                 });
                 next_small = small_parts.next();
@@ -210,7 +265,7 @@ impl Restoring {
     }
 
     /// Applies what is left of the records in a damaged place, if that is all of them.
-    fn damaged(&mut self, wal: &Wal, damage: &Damage) -> Result<()> {
+    fn damaged(&mut self, log: &Prepared, damage: &Damage) -> Result<()> {
         let mut applied = Ok(());
         let mut each = |record: &RecordRef<'_>, bad: &[u32]| {
             if applied.is_ok() {
@@ -218,11 +273,8 @@ impl Restoring {
                 applied = self.record(at, class, meta, &mut record.parts(), record.part_count(), bad);
             }
         };
-        let accounted = wal.damaged_records(damage, &mut each)? || mutant("fenced_records_guessed");
-        if accounted {
-            return applied;
-        }
-        Err(Error::Unaccounted { from: damage.from, to: damage.to, what: damage.what })
+        log.damaged_records(damage, &mut each)?;
+        applied
     }
 
     fn finish(mut self, end: Lsn) -> Result<Restored> {

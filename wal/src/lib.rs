@@ -99,6 +99,7 @@ mod sync;
 mod trust;
 mod types;
 mod verdict;
+mod view;
 mod wal;
 mod window;
 mod workers;
@@ -119,7 +120,7 @@ pub use recover::{Report, Took};
 pub use sealer::Sealer;
 pub use stats::{Histogram, Stats};
 pub use types::{Class, Lsn};
-pub use wal::{AnswersFull, Wal};
+pub use wal::{AnswersFull, Prepared, Wal};
 
 /// Looking at a log without changing it: for tools, tests and fuzzers.
 pub mod look {

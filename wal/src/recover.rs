@@ -1,8 +1,7 @@
-//! Opening a log: sync, read from the medium, decide, and hand over what the write side starts with.
+//! Recovery: sync the files, read them from the medium, decide, and hand over what the write side starts with.
 //!
-//! The steps stand in order in [`recover`]. It changes nothing but left-over names of unfinished spares,
-//! and those only when the verdict is in; on refusal nothing at all. INV-3: everything found was synced
-//! before it was read. Fails with every damaged place.
+//! The steps stand in order in [`recover`]. It writes nothing: no byte and no name changes. INV-3: everything
+//! found was synced before it was read. Fails with every damaged place.
 
 use crate::descriptors::{Descriptors, Key, SegmentFile};
 use crate::directory::{IDENTITY, Names, check_blocks, failed, failed_to_open, list, read_identity};
@@ -55,7 +54,7 @@ pub struct Report {
     /// Whether the directory is locked: only a log that is opened for reading may do without, where the file system
     /// locks no directories, and there is no `LOCK` file or it cannot be read. Then another process may be writing.
     pub locked: bool,
-    /// Names of unfinished spares that were removed.
+    /// Names of unfinished spares that the start of the log removed.
     pub removed: Vec<String>,
     /// Names that are not the log's; left alone.
     pub foreign: Vec<String>,
@@ -86,6 +85,8 @@ pub(crate) struct Recovered {
     pub(crate) open: BTreeMap<u32, OpenSegment>,
     /// Numbers of all segment files, also dead ones.
     pub(crate) files: Vec<u32>,
+    /// Names of unfinished spares, which the start of the log removes.
+    pub(crate) unfinished: Vec<String>,
     /// The sealer has seen all records of the segment in which the log goes on.
     pub(crate) shown: bool,
     pub(crate) report: Report,
@@ -154,10 +155,6 @@ pub(crate) fn recover(
             let _ = crate::disk::write_all_at(&*file, &zeros, u64::from(end.offset()), false);
         }
     }
-    let removed = if salvage { Vec::new() } else { names.unfinished.clone() };
-    for name in &removed {
-        disk.remove(name).map_err(|e| failed(disk, "remove", name, e))?;
-    }
     let (segments, open) = live(descriptors, &identity, &verdict, &facts, &ids)?;
     let report = Report {
         uuid: identity.uuid,
@@ -171,11 +168,12 @@ pub(crate) fn recover(
         damaged: verdict.damaged.clone(),
         mode: options.mode,
         locked: true,
-        removed,
+        removed: Vec::new(),
         foreign: names.foreign.clone(),
         took: Took { sync: since(begin, synced), scan: since(synced, scanned), ..Took::default() },
     };
-    Ok(Recovered { identity, verdict, segments, open, files: names.segments, shown, report })
+    let Names { segments: files, unfinished, .. } = names;
+    Ok(Recovered { identity, verdict, segments, open, files, unfinished, shown, report })
 }
 
 fn since(from_ns: u64, to_ns: u64) -> Duration {

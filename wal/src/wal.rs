@@ -1,6 +1,7 @@
 //! The log as its users see it: composition of the floors below, and no mechanism of its own.
 
 mod opening;
+mod prepared;
 mod reading;
 mod salvage;
 
@@ -9,23 +10,20 @@ use crate::descriptors::Descriptors;
 use crate::disk::{Disk, Mode};
 use crate::env::Env;
 use crate::error::Error;
-use crate::fence::Fences;
 use crate::frame::Batch;
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
 use crate::listener::Listener;
 use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, Progress};
-use crate::read::Table;
 use crate::sealer::Sealer;
-use crate::segment::Segment;
 use crate::shelf::Shelf;
 use crate::stats::Stats;
-use crate::sync::{AtomicU32, Mutex, RwLock};
+use crate::sync::{AtomicU32, Mutex};
 use crate::types::{Class, Lsn, len32};
-use crate::verdict::Verdict;
+use crate::view::LogView;
 use crate::workers::Workers;
-use std::collections::BTreeMap;
+pub use prepared::Prepared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,7 +36,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Wal {
     log: Arc<Log>,
-    table: RwLock<Table>,
+    view: LogView,
     /// Highest segment in the table.
     entered: AtomicU32,
     pipeline: Arc<Mutex<Pipeline>>,
@@ -46,8 +44,6 @@ pub struct Wal {
     descriptors: Arc<Descriptors>,
     env: Env,
     options: Options,
-    block_bytes: u32,
-    location: String,
     workers: Workers,
 }
 
@@ -170,18 +166,18 @@ impl Wal {
     /// Largest [`Batch::encoded_len`] plus footer share that a segment of this log can hold, in bytes.
     pub fn record_bytes_max(&self) -> usize {
         // The segment's header, a mark, and what rounding up the group and the footer may cost.
-        let blocks = 3 * self.block_bytes;
+        let blocks = 3 * self.view.block_bytes;
         let headers = 2 * GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + FOOTER_TAIL_BYTES;
-        let segment_bytes = self.options.segment_bytes / self.block_bytes * self.block_bytes;
+        let segment_bytes = self.options.segment_bytes / self.view.block_bytes * self.view.block_bytes;
         // And the marks before a record and a footer that are longer than the segment's reach.
         let long = segment_bytes.saturating_sub(blocks) > self.options.in_flight_bytes;
-        let blocks = if long { blocks + 2 * self.block_bytes } else { blocks };
+        let blocks = if long { blocks + 2 * self.view.block_bytes } else { blocks };
         segment_bytes.saturating_sub(blocks + len32(headers)) as usize
     }
 
     /// Length of a new segment file, in bytes.
     pub fn segment_bytes(&self) -> u64 {
-        u64::from(self.options.segment_bytes / self.block_bytes * self.block_bytes)
+        u64::from(self.options.segment_bytes / self.view.block_bytes * self.view.block_bytes)
     }
 
     /// Makes everything enqueued so far durable, lazy records included; returns the durable end. Callbacks of
@@ -244,7 +240,7 @@ impl Wal {
         self.enter_segments(Lsn::new(segment, 0));
         // Out of the readers' reach first: once the release is durable the files are used again.
         // In one step, so that no other release can be durable before the shelf knows who may still read.
-        let mut table = self.table.write();
+        let mut table = self.view.table.write();
         let released = table.release(segment);
         self.shelf.retire(released);
         drop(table);
@@ -297,7 +293,7 @@ impl Wal {
             return match self.pipeline.lock().step() {
                 Ok(Progress::Full(_)) => {
                     let failure = self.shelf.failure().or_else(|| self.shelf.unwritable());
-                    Err(failure.unwrap_or_else(|| Error::NoSpace { path: self.location.clone() }))
+                    Err(failure.unwrap_or_else(|| Error::NoSpace { path: self.view.location.clone() }))
                 }
                 Ok(Progress::Behind(_)) => {
                     self.log.wait_for_space();
@@ -319,7 +315,7 @@ impl Wal {
         if self.entered.load(Ordering::Acquire) >= lsn.segment() {
             return;
         }
-        let mut table = self.table.write();
+        let mut table = self.view.table.write();
         let entered: Vec<_> = self.log.core().entered.drain(..).collect();
         for (previous_end, segment) in &entered {
             table.enter(*previous_end, Arc::clone(segment));
@@ -339,7 +335,7 @@ impl Wal {
 
     /// Lowest segment that readers can still reach.
     pub fn first_segment(&self) -> u32 {
-        self.table.read().first().unwrap_or_else(|| self.active_segment())
+        self.view.table.read().first().unwrap_or_else(|| self.active_segment())
     }
 
     /// The segment that the next record goes to, at the earliest.
@@ -410,15 +406,4 @@ impl Drop for Wal {
 fn locked(disk: &dyn Disk, holder: String) -> Error {
     let holder = if holder.is_empty() { "another process".into() } else { holder };
     Error::Locked { path: disk.location(), holder }
-}
-
-/// The kept log, for readers.
-fn table(verdict: &Verdict, segments: &BTreeMap<u32, Arc<Segment>>) -> Table {
-    let mut table = Table::new(Fences::new(verdict.damaged.clone()));
-    for kept in &verdict.kept {
-        if let Some(segment) = segments.get(&kept.segment) {
-            table.insert(Arc::clone(segment), Some(kept.end));
-        }
-    }
-    table
 }

@@ -151,3 +151,33 @@ fn a_run_cut_at_every_operation() {
         }
     }
 }
+
+/// A power cut at every operation of the half of an open that writes: the log is the same to the next open.
+#[test]
+fn a_start_cut_at_every_operation() {
+    for mode in [Mode::Direct, Mode::Buffered] {
+        let disk = disk(5, mode);
+        let wal = Wal::create_in(stepped(&disk), &options()).unwrap();
+        let acknowledged: Vec<u64> = (0..30).collect();
+        for &id in &acknowledged {
+            wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
+        }
+        drop(wal.append(&record(30, 3000), Class::Sync).unwrap());
+        drop(wal);
+        disk.crash();
+        disk.write_file("000000ff.new", &[1; 4096]);
+        for nth in 1.. {
+            let copy = disk.fork(nth);
+            let prepared = Wal::prepare(stepped(&copy), &options(), None).unwrap();
+            copy.crash_after(nth);
+            let started = prepared.start(None).map(drop);
+            let cut = copy.crash_reached();
+            assert_eq!(started.is_err(), cut, "{mode:?} {nth}: {started:?}");
+            survives(&copy, &acknowledged, &format!("{mode:?} {nth}"));
+            if !cut {
+                assert!(nth > 2, "a start takes more operations");
+                break;
+            }
+        }
+    }
+}

@@ -4,7 +4,7 @@
 
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::look::{GroupKind, Head, inspect};
-use seawall_wal::{Class, Error, Lsn, OpenMode, Options, Report, Suspect, Wal};
+use seawall_wal::{Class, Env, Error, Lsn, OpenMode, Options, Report, Suspect, Wal};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -349,4 +349,27 @@ fn salvage_and_the_lock() {
     drop(wal);
     assert!(!dir.join("LOCK").exists());
     drop(Wal::open(&dir, &strict).unwrap());
+}
+
+/// Between its two halves an open holds the lock and has changed nothing, a spare that was not finished included.
+#[test]
+fn a_prepared_log_is_locked_and_as_it_was() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("log");
+    let strict = options(OpenMode::Strict, Suspect::Refuse);
+    fill_log(Wal::create(&dir, &strict).unwrap());
+    fs::write(dir.join("000000ff.new"), [1; BLOCK]).unwrap();
+    let before = (&*dir).files();
+    let prepare = || Wal::prepare(Env::posix(&dir, &strict).unwrap(), &strict, None);
+    let prepared = prepare().unwrap();
+    assert_eq!(prepared.records(Lsn::ZERO).count() as u64, RECORDS);
+    assert!(matches!(prepare(), Err(Error::Locked { .. })));
+    drop(prepared);
+    assert!(before == (&*dir).files(), "a log that was not started has changed");
+    let (wal, report) = prepare().unwrap().start(None).unwrap();
+    assert_eq!(
+        (harness::ids(&wal).len() as u64, &*report.removed),
+        (RECORDS, &["000000ff.new".to_owned()][..])
+    );
+    assert!(!dir.join("000000ff.new").exists());
 }

@@ -180,10 +180,10 @@ impl Engine {
     /// Opens the engine in `dir`. What it then shows is durable (INV-3).
     ///
     /// # Errors
-    /// [`Error::CommitBeyondLog`], [`Error::Damage`] and [`Error::Record`] if acknowledged data is missing
-    /// or cannot be understood; [`Error::OtherOwner`] if it is not the log of [`Options::owner`]; in another than strict mode [`Error::Unaccounted`],
-    /// [`Error::DamagedConfState`] and [`Error::DamagedMeta`] if more is damaged than payloads; [`Error::Option`]; or the log's error. On an error nothing was changed by
-    /// the engine.
+    /// The log's `Corrupt` with every damaged place; in another than strict mode [`Error::Lost`] if more is damaged
+    /// than payloads of entries; [`Error::CommitBeyondLog`], [`Error::Damage`] and [`Error::Record`] if acknowledged
+    /// data is missing or cannot be understood; [`Error::OtherOwner`] if it is not the log of [`Options::owner`]. None
+    /// of these has changed anything in the directory but the lock file. [`Error::Option`]; or another error of the log.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
         Engine::open_in(Env::posix(dir.as_ref(), &options.log)?, options)
@@ -207,14 +207,15 @@ impl Engine {
         options.check()?;
         let threads = env.threads;
         let sealer = FooterSealer::default();
-        let (wal, log) = Wal::open_with(env, &options.log, Box::new(sealer.clone()))?;
-        let seen = (log.mode != OpenMode::Salvage).then_some(&sealer);
-        let restored = restore::restore(&wal, &log.by_footer, threads, seen)?;
+        let prepared = Wal::prepare(env, &options.log, Some(&mut sealer.clone()))?;
+        let restored = restore::open(&prepared, threads, &sealer)?;
         if let Some(owner) = &options.owner {
             whose::compare(&restored.groups, owner)?;
         }
         let Found { records, groups, entries } = restored.found;
         let groups = groups - u64::from(restored.groups.get(OWNER_GROUP).is_some());
+        // Nothing was written so far: what the replay refuses is left as it was found.
+        let (wal, log) = prepared.start(Some(Box::new(sealer.clone())))?;
         let engine = Engine::start(wal, threads, restored, sealer, options)?;
         if let Some(owner) = options.owner.as_ref().filter(|_| log.mode != OpenMode::Salvage) {
             engine.set_owner(owner)?;

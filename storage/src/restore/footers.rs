@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::thread::{Builder, Scope};
 
 use bytes::Bytes;
-use seawall_wal::{Lsn, Threads, Wal};
+use seawall_wal::{Lsn, Prepared, Threads};
 
 use super::{Found, Replay};
 use crate::error::{Error, Result};
@@ -32,13 +32,13 @@ type Read = std::result::Result<Option<seawall_wal::Footer>, seawall_wal::Error>
 /// The footers of segments in order; if there may be threads, one reads them while others are replayed.
 pub(super) enum Footers<'a> {
     Ahead { read: Receiver<Read>, used: Sender<seawall_wal::Footer> },
-    AsWanted { wal: &'a Wal },
+    AsWanted { log: &'a Prepared },
 }
 
 impl<'a> Footers<'a> {
     pub(super) fn of<'scope>(
         scope: &'scope Scope<'scope, '_>,
-        wal: &'a Wal,
+        log: &'a Prepared,
         segments: &'scope [u32],
         threads: Threads,
     ) -> Footers<'a>
@@ -49,7 +49,7 @@ impl<'a> Footers<'a> {
         let (used, done) = channel();
         let reader = move || {
             for segment in segments {
-                let footer = wal.footer_into(*segment, done.try_recv().ok());
+                let footer = log.footer_into(*segment, done.try_recv().ok());
                 if sender.send(footer).is_err() {
                     return; // the replay has failed
                 }
@@ -59,14 +59,14 @@ impl<'a> Footers<'a> {
         if threads == Threads::Spawned && spawn().is_ok() {
             return Footers::Ahead { read, used };
         }
-        Footers::AsWanted { wal }
+        Footers::AsWanted { log }
     }
 
     /// The footer of `segment`, the next in order.
     pub(super) fn next(&self, segment: u32) -> Read {
         match self {
             Footers::Ahead { read, .. } => read.recv().unwrap_or(Ok(None)),
-            Footers::AsWanted { wal } => wal.footer(segment),
+            Footers::AsWanted { log } => log.footer(segment),
         }
     }
 
@@ -82,7 +82,7 @@ impl<'a> Footers<'a> {
 /// records must be read: the index is not of this version, or a conf state or metadata value that it names
 /// does not check; or there are so many of them that the records are read sooner.
 pub(super) fn replay(
-    wal: &Wal,
+    log: &Prepared,
     index: &[u8],
     end: Lsn,
     replay: &mut Replay,
@@ -90,7 +90,7 @@ pub(super) fn replay(
     found: &mut Found,
 ) -> Result<bool> {
     let Some(footer) = Footer::decode(index, end.segment()) else { return Ok(false) };
-    let Some(smalls) = smalls(wal, &footer, end) else { return Ok(false) };
+    let Some(smalls) = smalls(log, &footer, end) else { return Ok(false) };
     let mut uses = Uses::default();
     apply(&footer, &smalls, replay, end, &mut uses)?;
     pins.settle(&uses);
@@ -99,7 +99,7 @@ pub(super) fn replay(
 }
 
 /// What the operations on small state say, in their order; none if one does not check, or if there are too many.
-fn smalls(wal: &Wal, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
+fn smalls(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
     let (mut places, mut smalls) = (footer.locations(), Vec::new());
     if footer.ops().filter(|op| op.conf.is_some() || op.op.op.is_small()).count() > SMALLS_MAX {
         return None;
@@ -109,12 +109,12 @@ fn smalls(wal: &Wal, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
     for FooterOp { op, conf } in footer.ops() {
         if let Some(at) = conf {
             left = left.checked_sub(at.length)?;
-            let conf = decode_conf_state(&part(wal, at, end)?).ok()?;
+            let conf = decode_conf_state(&part(log, at, end)?).ok()?;
             smalls.push(Small::Conf(Arc::new(conf)));
         } else if op.op.is_small() {
             let at = places.next()?;
             left = left.checked_sub(at.length)?;
-            smalls.push(Small::Meta(Bytes::from(part(wal, at, end)?)));
+            smalls.push(Small::Meta(Bytes::from(part(log, at, end)?)));
         } else if let Some(skipped) = usize::try_from(op.op.places()).ok()?.checked_sub(1) {
             places.nth(skipped)?;
         }
@@ -123,12 +123,12 @@ fn smalls(wal: &Wal, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
 }
 
 /// The part at `at`, below `end`, if it can be read and checks.
-fn part(wal: &Wal, at: Location, end: Lsn) -> Option<Vec<u8>> {
+fn part(log: &Prepared, at: Location, end: Lsn) -> Option<Vec<u8>> {
     // Before anything is allocated: it lies in the segment, before its footer.
     at.offset.checked_add(at.length).filter(|&behind| behind <= end.offset())?;
     let mut bytes = vec![0; usize::try_from(at.length).ok()?];
     if !bytes.is_empty() {
-        wal.read_at(Lsn::new(at.segment, at.offset), &mut bytes).ok()?;
+        log.read_at(Lsn::new(at.segment, at.offset), &mut bytes).ok()?;
     }
     (crc_fast::crc32_iscsi(&bytes) == at.crc).then_some(bytes)
 }

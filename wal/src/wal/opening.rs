@@ -1,25 +1,26 @@
-//! Making a log, and opening one: what is found and what the floors below make of it are put together.
+//! Creating a log, preparing one, and starting it.
 //!
-//! Place on the data's way: once, before all records. Invariants: what open returns is covered by a durable mark
-//! (INV-3); threads are started last. On refusal nothing was changed.
+//! An open is two steps. [`Wal::prepare`] locks, syncs, reads and decides, and writes nothing. [`Prepared::start`] does
+//! all the writing: it removes unfinished spares, fills the shelf, makes a mark durable that covers what was
+//! found (INV-3), and starts the threads last.
 
-use super::{Wal, locked, table};
+use super::Wal;
+use super::prepared::{Prepared, exclusive, remove};
 use crate::commit::{Core, Limits, Log, Start};
 use crate::create;
 use crate::descriptors::Descriptors;
-use crate::directory::{IDENTITY, LOCK, failed_to_open, list};
-use crate::disk::{Disk, DiskLock, Mode, PosixDisk, is_no_room};
+use crate::directory::{IDENTITY, list};
+use crate::disk::{Disk, Mode, PosixDisk, is_no_room};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
-use crate::frame::Identity;
 use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
-use crate::recover::{Recovered, Report, recover};
+use crate::recover::Report;
 use crate::sealer::Sealer;
 use crate::segment::{OpenSegment, file_name};
 use crate::shelf::Shelf;
-use crate::sync::{AtomicU32, Mutex, RwLock};
+use crate::sync::{AtomicU32, Mutex};
 use crate::workers::Workers;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -59,7 +60,7 @@ impl Wal {
         options.check_blocks(disk.block_size()).map_err(Error::OptionOutOfRange)?;
         // Looked at before the lock is taken too, so that a refusal leaves no LOCK file behind.
         refuse_existing(disk)?;
-        let lock = lock(disk)?;
+        let lock = exclusive(disk)?;
         let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart::new(&identity, options, BTreeSet::new());
@@ -71,14 +72,14 @@ impl Wal {
             }
         }
         // The mark comes before the name: a log in which no segment holds a group has lost them.
-        let (wal, _) = Wal::start(env, options, lock, Some(identity), None)?;
+        let (wal, _) = Prepared::find(env, options, Some(lock), Some(identity), None)?.begin(true, None)?;
         create::finish(&*wal.env.disk)?;
         wal.spawn()
     }
 
     /// As [`Wal::open`], on any disk.
     pub fn open_in(env: Env, options: &Options) -> Result<(Wal, Report), Error> {
-        Wal::open_sealed_by(env, options, None)
+        Wal::prepare(env, options, None)?.start(None)
     }
 
     /// As [`Wal::open_in`], and installs what makes the footers. It is shown the records of the segment in use, as far
@@ -86,47 +87,86 @@ impl Wal {
     ///
     /// # Errors
     /// As [`Wal::open`].
-    pub fn open_with(env: Env, options: &Options, sealer: Box<dyn Sealer>) -> Result<(Wal, Report), Error> {
-        Wal::open_sealed_by(env, options, Some(sealer))
-    }
-
-    fn open_sealed_by(
+    pub fn open_with(
         env: Env,
         options: &Options,
-        sealer: Option<Box<dyn Sealer>>,
+        mut sealer: Box<dyn Sealer>,
     ) -> Result<(Wal, Report), Error> {
+        let prepared = Wal::prepare(env, options, Some(&mut *sealer))?;
+        prepared.start(Some(sealer))
+    }
+
+    /// The first half of an open: locks the directory, makes what is there durable, reads it and decides. No byte and
+    /// no name changes but the lock file's, whatever the outcome. Dropping what is returned unlocks the directory.
+    ///
+    /// `sealer` is shown the records of the segment in use, unless the log is opened for reading.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn prepare(
+        env: Env,
+        options: &Options,
+        sealer: Option<&mut (dyn Sealer + 'static)>,
+    ) -> Result<Prepared, Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         let names = list(&*env.disk)?;
         if let Some(found) = names.instead_of_log() {
             return Err(Error::NotALog { path: env.disk.location(), found });
         }
-        if options.mode == OpenMode::Salvage {
-            return Wal::salvage(env, options);
+        Prepared::lock(env, options, sealer)
+    }
+
+    fn spawn(mut self) -> Result<Wal, Error> {
+        if self.env.threads == Threads::Stepped {
+            return Ok(self);
         }
-        let lock = lock(&*env.disk)?;
-        let (wal, report) = Wal::start(env, options, lock, None, sealer)?;
+        self.workers.flush(&self.log, &self.env, &self.options)?;
+        self.workers.prepare(&self.log, &self.shelf, &self.pipeline, &self.env)?;
+        Ok(self)
+    }
+}
+
+impl Prepared {
+    /// The second half of an open, which writes: removes unfinished spares, makes the spares that are missing,
+    /// covers the end of the log with a durable mark, and starts the threads. A log that was prepared in
+    /// [`OpenMode::Salvage`] takes no write: for it nothing of this is done.
+    ///
+    /// `sealer` makes the footers; it must be the one that was shown the records by [`Wal::prepare`].
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NoSpace`]. The directory is unlocked then, and the log can be opened again.
+    pub fn start(self, sealer: Option<Box<dyn Sealer>>) -> Result<(Wal, Report), Error> {
+        if !self.writable() {
+            return self.for_reading();
+        }
+        let (wal, report) = self.begin(false, sealer)?;
         Ok((wal.spawn()?, report))
     }
 
-    /// Recovers the log and makes its new start durable; starts no threads.
-    fn start(
-        env: Env,
-        options: &Options,
-        lock: Arc<dyn DiskLock>,
-        fresh: Option<Identity>,
-        mut sealer: Option<Box<dyn Sealer>>,
-    ) -> Result<(Wal, Report), Error> {
-        let begin = env.clock.now_ns();
-        let readers = env.threads.readers();
-        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
-        let Recovered { identity, verdict, segments, open, files, shown, mut report } =
-            recover(&descriptors, &*env.clock, options, readers, fresh, sealer.as_deref_mut())?;
-        options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
+    /// Makes the new start of the log durable; starts no threads. `fresh` says that the log is being created.
+    fn begin(mut self, fresh: bool, sealer: Option<Box<dyn Sealer>>) -> Result<(Wal, Report), Error> {
+        for name in std::mem::take(&mut self.unfinished) {
+            remove(&*self.env.disk, &name)?;
+            self.report.removed.push(name);
+        }
+        let begin_ns = self.begin_ns;
+        let Prepared {
+            env,
+            options,
+            descriptors,
+            lock,
+            identity,
+            verdict,
+            open,
+            files,
+            view,
+            mut report,
+            ..
+        } = self;
         let shelf = Arc::new(Shelf::default());
-        let start = PipelineStart::new(&identity, options, files.into_iter().collect());
+        let start = PipelineStart::new(&identity, &options, files.into_iter().collect());
         let mut pipeline =
             Pipeline::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
-        let mut table = table(&verdict, &segments);
         // A log that starts over says so with its mark; until that is durable its files stay.
         if !verdict.end.is_zero() || mutant("new_start_not_marked_before_removal") {
             shelf.release_below(verdict.first_live);
@@ -141,7 +181,7 @@ impl Wal {
             None => take_first(&mut pipeline, &shelf)?,
         };
         shelf.set_in_use(segment.clone());
-        table.insert(Arc::clone(&segment.segment), None);
+        view.table.write().insert(Arc::clone(&segment.segment), None);
         // A group may be issued only when the next file is durable in the directory.
         fill_shelf(&mut pipeline, &shelf, 1)?;
         let limits = Limits {
@@ -168,42 +208,29 @@ impl Wal {
                 first_live: verdict.first_live,
                 footer_bytes: verdict.next.footer_bytes,
                 marked: !verdict.next.mark,
-                lock: Some(lock),
+                lock,
             },
         );
         let wal = Wal {
             log: Arc::new(Log::new(core)),
             entered: AtomicU32::new(next),
-            table: RwLock::new(table),
+            view,
             pipeline: Arc::new(Mutex::new(pipeline)),
             shelf,
             descriptors,
-            block_bytes: identity.block_bytes,
-            location: env.disk.location(),
-            options: options.clone(),
+            options,
             env,
             workers: Workers::default(),
         };
-        match sealer {
-            Some(sealer) if shown => wal.log.core().set_sealer(sealer),
-            Some(sealer) => wal.set_sealer(sealer)?,
-            None => {}
+        if let Some(sealer) = sealer {
+            wal.log.core().set_sealer(sealer);
         }
         // What open returns is exposed from here on, so a mark that covers it is durable first.
-        if !mutant("no_mark_at_open") || fresh.is_some() {
+        if !mutant("no_mark_at_open") || fresh {
             wal.mark().map_err(|e| no_room(&wal.env, e))?;
         }
-        report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin));
+        report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin_ns));
         Ok((wal, report))
-    }
-
-    fn spawn(mut self) -> Result<Wal, Error> {
-        if self.env.threads == Threads::Stepped {
-            return Ok(self);
-        }
-        self.workers.flush(&self.log, &self.env, &self.options)?;
-        self.workers.prepare(&self.log, &self.shelf, &self.pipeline, &self.env)?;
-        Ok(self)
     }
 }
 
@@ -216,12 +243,6 @@ fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
         _ => return Ok(()),
     };
     Err(Error::AlreadyALog { path: disk.location(), found })
-}
-
-fn lock(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
-    let holder = format!("process {}\n", std::process::id());
-    let lock = disk.lock(LOCK, &holder).map_err(|e| failed_to_open(disk, "lock", LOCK, e))?;
-    lock.map(Arc::from).map_err(|holder| locked(disk, holder))
 }
 
 /// A mark that found no room, where blocks take new space when they are written again: the log is as it was.

@@ -3,29 +3,27 @@
 use super::Wal;
 use crate::error::Error;
 use crate::facts::Damage;
-use crate::fence::{Fences, records_within};
-use crate::footer::{Footer, Place, find};
+use crate::fence::Fences;
+use crate::footer::Footer;
 use crate::frame::RecordRef;
 use crate::mapped::Mapped;
-use crate::read::{damaged, read_range};
 use crate::records::Records;
-use crate::segment::file_name;
 use crate::types::Lsn;
+use crate::view::Fence;
 
 impl Wal {
     /// The durable records from `from` on, in log order; those that become durable later are not seen.
     pub fn records(&self, from: Lsn) -> Records {
         let durable = self.log.durable();
         self.enter_segments(durable);
-        Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, durable)
+        self.view.records(from, durable)
     }
 
     /// As [`Wal::records`], but those before `to` alone; nothing at or behind it is read.
     pub fn records_between(&self, from: Lsn, to: Lsn) -> Records {
         let durable = self.log.durable();
         self.enter_segments(durable);
-        let to = durable.min(to);
-        Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, to)
+        self.view.records(from, durable.min(to))
     }
 
     /// The footer of `segment`, read from the medium and checked. `None` while the segment is not sealed and
@@ -45,17 +43,7 @@ impl Wal {
     pub fn footer_into(&self, segment: u32, used: Option<Footer>) -> Result<Option<Footer>, Error> {
         let durable = self.log.durable();
         self.enter_segments(durable);
-        let sealed = self.table.read().sealed(segment, durable);
-        let Some((segment, end)) = sealed else { return Ok(None) };
-        let place = Place {
-            sequence: segment.sequence,
-            salt: segment.salt,
-            block_bytes: self.block_bytes,
-            file_bytes: u64::from(segment.file_bytes),
-        };
-        let found = find(&segment.file, place, end, used);
-        let name = || file_name(segment.sequence);
-        found.map_err(|e| Error::open("read", &self.location, name(), e))
+        self.view.footer(segment, durable, used)
     }
 
     /// Fills `out` with the bytes at `at`, which an append or a record named; from memory if they are not
@@ -74,12 +62,7 @@ impl Wal {
         self.read(at, out, |_, _, _| None)
     }
 
-    fn read(
-        &self,
-        at: Lsn,
-        out: &mut [u8],
-        fence: impl Fn(&Fences, Lsn, usize) -> Option<Damage>,
-    ) -> Result<(), Error> {
+    fn read(&self, at: Lsn, out: &mut [u8], fence: Fence) -> Result<(), Error> {
         let durable = self.log.durable();
         if at >= durable {
             let core = self.log.core();
@@ -89,22 +72,11 @@ impl Wal {
             let beyond = at >= core.watermark();
             drop(core);
             if beyond {
-                let fence = fence(&self.table.read().fences, at, out.len());
-                return Err(fence.map_or(Error::NotInLog { lsn: at }, |fence| damaged(&self.location, fence)));
+                return Err(self.view.beyond(at, out.len(), fence));
             }
         }
         self.enter_segments(at);
-        let table = self.table.read();
-        let (fence, segment) = (fence(&table.fences, at, out.len()), table.get(at.segment()));
-        drop(table);
-        if let Some(fence) = fence {
-            return Err(damaged(&self.location, fence));
-        }
-        let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
-        if at.segment() < durable.segment() {
-            segment.leave();
-        }
-        read_range(&segment, &self.location, at, out)
+        self.view.read(at, out, durable, fence)
     }
 
     /// The file of a sealed segment as memory, so that its bytes need not be copied: offsets are those that
@@ -118,14 +90,13 @@ impl Wal {
     pub fn mapped(&self, segment: u32) -> Option<Mapped> {
         let durable = self.log.durable();
         self.enter_segments(durable);
-        let segment = self.table.read().whole(segment, durable)?;
-        Mapped::of(segment)
+        self.view.mapped(segment, durable)
     }
 
     /// Damaged places of the log, ascending; empty unless [`Options::mode`](crate::Options::mode) had it opened in spite of them.
     /// Reading them is [`Error::Corrupt`], which names the place. A place is gone when its segment is released.
     pub fn damaged(&self) -> Vec<Damage> {
-        self.table.read().fences.list().to_vec()
+        self.view.damaged()
     }
 
     /// Hands what is left of the records of the damaged place `damage`, one of [`Wal::damaged`], to `each`: those
@@ -140,7 +111,6 @@ impl Wal {
         damage: &Damage,
         each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
     ) -> Result<bool, Error> {
-        let segment = self.table.read().get(damage.from.segment());
-        segment.map_or(Ok(false), |segment| records_within(&segment, &self.location, damage, each))
+        self.view.damaged_records(damage, each)
     }
 }

@@ -1,50 +1,41 @@
 //! Opening a log to read what is left of it: no write is taken, no mark made, no thread started, and no byte of
-//! the directory changes (INV-10). Composition only, like its parent.
+//! the directory changes (INV-10).
 
-use super::{Wal, locked, table};
+use super::Wal;
+use super::prepared::{Prepared, overwrite};
 use crate::commit::{Core, Limits, Log, Start};
-use crate::descriptors::Descriptors;
-use crate::directory::{LOCK, failed, failed_to_open};
-use crate::disk::{Access, DiskLock, Mode};
-use crate::env::{Env, Threads};
+use crate::directory::failed_to_open;
+use crate::disk::{Access, Mode};
+use crate::env::Threads;
 use crate::error::Error;
 use crate::mutant::mutant;
-use crate::options::Options;
 use crate::pipeline::{Pipeline, PipelineStart};
-use crate::recover::{Recovered, Report, recover};
+use crate::recover::Report;
 use crate::segment::{OpenSegment, file_name};
 use crate::shelf::Shelf;
-use crate::sync::{AtomicU32, Mutex, RwLock};
+use crate::sync::{AtomicU32, Mutex};
 use crate::types::Lsn;
 use crate::workers::Workers;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-impl Wal {
-    /// Opens whatever can be read. The state machine of the write side is there and stopped, with
+impl Prepared {
+    /// The log as a [`Wal`] that takes no write. The state machine of the write side is there and stopped, with
     /// [`Error::ReadOnly`] as the reason.
-    pub(super) fn salvage(env: Env, options: &Options) -> Result<(Wal, Report), Error> {
-        let (begin, disk) = (env.clock.now_ns(), &*env.disk);
-        // Without a lock if there is none to be had: a copy, or a directory that cannot be written.
-        let lock = disk.lock_for_reading(LOCK).map_err(|e| failed(disk, "lock", LOCK, e))?;
-        let lock = lock.map_err(|holder| locked(disk, holder))?.map(Arc::<dyn DiskLock>::from);
-        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
-        let Recovered { identity, verdict, segments, mut report, .. } =
-            recover(&descriptors, &*env.clock, options, env.threads.readers(), None, None)?;
-        report.locked = lock.is_some();
+    pub(super) fn for_reading(self) -> Result<(Wal, Report), Error> {
+        let took = self.since_begin();
+        let Prepared {
+            env, options, descriptors, lock, identity, verdict, segments, view, mut report, ..
+        } = self;
+        let disk = &*env.disk;
         let Some((_, segment)) = segments.last_key_value() else {
             return Err(Error::Corrupt { path: disk.location(), damage: verdict.damaged.into() });
         };
         if mutant("salvage_writes_a_mark") {
-            let mut block = crate::disk::AlignedBuf::zeroed(identity.block_bytes as usize);
-            block[..].fill(1);
-            if let Ok(file) = disk.open(&file_name(segment.sequence), Access::Write) {
-                let _ = crate::disk::write_all_at(&*file, &block, u64::from(verdict.end.offset()), false);
-            }
+            overwrite(disk, identity.block_bytes, Lsn::new(segment.sequence, verdict.end.offset()));
         }
         let shelf = Arc::new(Shelf::default());
-        let start = PipelineStart::new(&identity, options, BTreeSet::new());
+        let start = PipelineStart::new(&identity, &options, BTreeSet::new());
         let pipeline =
             Pipeline::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
         let limits = Limits {
@@ -75,17 +66,15 @@ impl Wal {
         };
         let log = Log::new(Core::new(limits, Arc::clone(&env.clock), Arc::clone(&shelf), start));
         log.latch(Error::ReadOnly);
-        report.took.total = Duration::from_nanos(env.clock.now_ns().saturating_sub(begin));
+        report.took.total = took;
         let wal = Wal {
             log: Arc::new(log),
-            table: RwLock::new(table(&verdict, &segments)),
+            view,
             entered: AtomicU32::new(u32::MAX),
             pipeline: Arc::new(Mutex::new(pipeline)),
             shelf,
             descriptors,
-            block_bytes: identity.block_bytes,
-            location: disk.location(),
-            options: options.clone(),
+            options,
             workers: Workers::default(),
             env,
         };

@@ -222,6 +222,7 @@ impl Log {
             }
             Err(_) => "error",
         };
+        copy.prepares(what);
         let mut modes = ("-", "-");
         let open = match due {
             Due::Refusal(_) | Due::AnyRefusal => {

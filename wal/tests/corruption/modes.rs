@@ -2,9 +2,10 @@
 //! were written.
 
 use super::log::Log;
-use crate::harness::{fill, record};
+use crate::harness::{counting_changes, fill, record};
 use seawall_wal::{Class, Damage, Error, Lsn, OpenMode, Options, Suspect, Wal};
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
 /// Bytes of a group before its first record.
 const HEADER: u64 = 64;
@@ -54,6 +55,23 @@ fn complete(what: &str, items: &[Item], log: &Log, listed: &dyn Fn(Lsn) -> bool)
 impl Log {
     fn open_as(&self, mode: OpenMode, suspect: Suspect) -> Result<(Wal, seawall_wal::Report), Error> {
         Wal::open_in(self.disk.env(), &Options { mode, suspect, ..self.kind.options() })
+    }
+
+    /// Whatever the first half of an open concludes, it changes no byte and no name.
+    #[track_caller]
+    pub fn prepares(&self, what: &str) {
+        let before = self.disk.files();
+        // The other modes read everything anyway.
+        let strict = [false, true].map(|verify| (OpenMode::Strict, verify));
+        for (mode, verify_on_open) in
+            strict.into_iter().chain([OpenMode::Degraded, OpenMode::Salvage].map(|m| (m, false)))
+        {
+            let (env, changes) = counting_changes(self.disk.env());
+            let options = Options { mode, verify_on_open, ..self.kind.options() };
+            drop(Wal::prepare(env, &options, None));
+            assert_eq!(changes.load(Ordering::Relaxed), 0, "{what}: {mode:?} changed something");
+        }
+        assert!(before == self.disk.files(), "{what}: files differ");
     }
 
     /// Opens a damaged log, which strict mode refuses, in the other modes. Returns what they say.

@@ -3,10 +3,10 @@
 
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
-use seawall_wal::disk::sim::{SimDisk, SimRandom};
+use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimRandom};
 use seawall_wal::disk::{Clock, Disk, SystemClock};
 use seawall_wal::{Batch, Env, Error, Lsn, Options, Threads, Wal};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -54,6 +54,19 @@ pub fn stepped(disk: &Arc<SimDisk>) -> Env {
 
 pub fn spawned(disk: &Arc<SimDisk>) -> Env {
     env(disk.process(), Threads::Spawned)
+}
+
+/// `env`, and how often its disk was told to change a byte or a name.
+pub fn counting_changes(env: Env) -> (Env, Arc<AtomicU64>) {
+    let changes = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&changes);
+    let disk = HookDisk::new(Arc::clone(&env.disk), move |call| {
+        if matches!(call.op, CallOp::Write | CallOp::Allocate | CallOp::Rename | CallOp::Remove) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    });
+    (Env { disk, ..env }, changes)
 }
 
 /// Small segments, so that a few records fill several.

@@ -1,0 +1,276 @@
+//! A log that was read and judged, and to which nothing has been written yet.
+//!
+//! [`Wal::prepare`](crate::Wal::prepare) makes one; [`Prepared::start`] makes a log of it. In between its user can read all of the log and
+//! refuse it: until the start no byte and no name in the directory has changed, except for the lock file.
+
+use super::locked;
+use crate::descriptors::Descriptors;
+use crate::directory::{LOCK, failed, failed_to_open};
+use crate::disk::{Access, Disk, DiskLock};
+use crate::env::Env;
+use crate::error::Error;
+use crate::facts::Damage;
+use crate::fence::Fences;
+use crate::footer::Footer;
+use crate::frame::{Identity, RecordRef};
+use crate::mutant::mutant;
+use crate::options::{OpenMode, Options};
+use crate::read::Table;
+use crate::records::Records;
+use crate::recover::{Recovered, Report, recover};
+use crate::sealer::Sealer;
+use crate::segment::{OpenSegment, Segment};
+use crate::survey::Files;
+use crate::types::Lsn;
+use crate::verdict::Verdict;
+use crate::view::LogView;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A log that [`Wal::prepare`](crate::Wal::prepare) has locked, synced, read and judged. It can be read, and nothing was written to it.
+///
+/// Dropping it unlocks the directory and leaves the log as it was found. Do not tell anybody outside of the process what
+/// it shows: the mark that keeps the end of the log from being lost with one damaged block is written by
+/// [`Prepared::start`].
+pub struct Prepared {
+    pub(super) env: Env,
+    pub(super) options: Options,
+    /// None if the log is opened for reading and cannot be locked.
+    pub(super) lock: Option<Arc<dyn DiskLock>>,
+    pub(super) identity: Identity,
+    pub(super) verdict: Verdict,
+    pub(super) descriptors: Arc<Descriptors>,
+    /// The segments from the first live one on.
+    pub(super) segments: BTreeMap<u32, Arc<Segment>>,
+    /// Those of them that are written to from now on.
+    pub(super) open: BTreeMap<u32, OpenSegment>,
+    /// Numbers of all segment files.
+    pub(super) files: Vec<u32>,
+    pub(super) unfinished: Vec<String>,
+    pub(super) view: LogView,
+    pub(super) report: Report,
+    pub(super) begin_ns: u64,
+}
+
+impl Prepared {
+    /// Reads and judges the log of `env`; takes the lock that its mode asks for.
+    pub(super) fn lock(
+        env: Env,
+        options: &Options,
+        sealer: Option<&mut (dyn Sealer + 'static)>,
+    ) -> Result<Prepared, Error> {
+        let disk = &*env.disk;
+        let lock = if options.mode == OpenMode::Salvage {
+            // Without a lock if there is none to be had: a copy, or a directory that cannot be written.
+            let lock = disk.lock_for_reading(LOCK).map_err(|e| failed(disk, "lock", LOCK, e))?;
+            lock.map_err(|holder| locked(disk, holder))?.map(Arc::from)
+        } else {
+            Some(exclusive(disk)?)
+        };
+        Prepared::find(env, options, lock, None, sealer)
+    }
+
+    /// As [`Prepared::lock`], with the lock taken; of a log that is being created, with its identity `fresh`.
+    pub(super) fn find(
+        env: Env,
+        options: &Options,
+        lock: Option<Arc<dyn DiskLock>>,
+        fresh: Option<Identity>,
+        mut sealer: Option<&mut (dyn Sealer + 'static)>,
+    ) -> Result<Prepared, Error> {
+        let begin_ns = env.clock.now_ns();
+        let readers = env.threads.readers();
+        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
+        let Recovered { identity, verdict, segments, open, files, unfinished, shown, mut report } =
+            recover(&descriptors, &*env.clock, options, readers, fresh, sealer.as_deref_mut())?;
+        options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
+        report.locked = lock.is_some();
+        if mutant("unfinished_removed_by_prepare") {
+            unfinished.iter().try_for_each(|name| remove(&*env.disk, name))?;
+        }
+        if mutant("mark_written_by_prepare") {
+            overwrite(&*env.disk, identity.block_bytes, verdict.next.at);
+        }
+        let view = LogView::new(table(&verdict, &segments), env.disk.location(), identity.block_bytes);
+        let (options, from) = (options.clone(), verdict.next.at.segment());
+        let mut prepared = Prepared {
+            env,
+            options,
+            lock,
+            identity,
+            verdict,
+            descriptors,
+            segments,
+            open,
+            files,
+            unfinished,
+            view,
+            report,
+            begin_ns,
+        };
+        if let Some(sealer) = sealer.filter(|_| !shown && prepared.writable()) {
+            for record in prepared.records_between(Lsn::new(from, 0), prepared.end()) {
+                let record = record?;
+                sealer.record(record.lsn(), record.meta(), &mut record.parts().map(|(info, _)| info));
+            }
+        }
+        prepared.report.took.total = prepared.since_begin();
+        Ok(prepared)
+    }
+
+    pub(super) fn writable(&self) -> bool {
+        self.options.mode != OpenMode::Salvage
+    }
+
+    /// How long ago the log began to be opened.
+    pub(super) fn since_begin(&self) -> Duration {
+        Duration::from_nanos(self.env.clock.now_ns().saturating_sub(self.begin_ns))
+    }
+
+    /// What was found. Its `removed` is empty and its `took.total` ends with the verdict: [`Prepared::start`]
+    /// returns the report of the whole.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// End of the kept log; zero if it is empty.
+    pub fn end(&self) -> Lsn {
+        self.verdict.end
+    }
+
+    /// Lowest segment that holds records, or the one in which the log goes on if none does.
+    pub fn first_segment(&self) -> u32 {
+        self.view.table.read().first().unwrap_or_else(|| self.active_segment())
+    }
+
+    /// The segment in which the log goes on.
+    pub fn active_segment(&self) -> u32 {
+        self.verdict.next.at.segment()
+    }
+
+    /// As [`Wal::records`](crate::Wal::records).
+    pub fn records(&self, from: Lsn) -> Records {
+        self.view.records(from, self.end())
+    }
+
+    /// As [`Wal::records_between`](crate::Wal::records_between).
+    pub fn records_between(&self, from: Lsn, to: Lsn) -> Records {
+        self.view.records(from, self.end().min(to))
+    }
+
+    /// As [`Wal::footer`](crate::Wal::footer).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn footer(&self, segment: u32) -> Result<Option<Footer>, Error> {
+        self.footer_into(segment, None)
+    }
+
+    /// As [`Wal::footer_into`](crate::Wal::footer_into).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn footer_into(&self, segment: u32, used: Option<Footer>) -> Result<Option<Footer>, Error> {
+        self.view.footer(segment, self.end(), used)
+    }
+
+    /// As [`Wal::read_at`](crate::Wal::read_at).
+    ///
+    /// # Errors
+    /// As [`Wal::read_at`](crate::Wal::read_at).
+    pub fn read_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        if at >= self.end() {
+            return Err(self.view.beyond(at, out.len(), Fences::over));
+        }
+        self.view.read(at, out, self.end(), Fences::over)
+    }
+
+    /// As [`Wal::damaged`](crate::Wal::damaged).
+    pub fn damaged(&self) -> Vec<Damage> {
+        self.view.damaged()
+    }
+
+    /// As [`Wal::damaged_records`](crate::Wal::damaged_records).
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn damaged_records(
+        &self,
+        damage: &Damage,
+        each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
+    ) -> Result<bool, Error> {
+        self.view.damaged_records(damage, each)
+    }
+
+    /// Reads every block of the log and returns every damaged place, ascending: those of `found`, which a reader met
+    /// in a segment that the open had taken on its footer's word, and all others.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn every_damage(&self, found: &[Damage]) -> Result<Vec<Damage>, Error> {
+        let mut damage = found.to_vec();
+        if mutant("first_damaged_place_only") {
+            return Ok(damage);
+        }
+        let numbers: Vec<u32> = self.segments.keys().copied().collect();
+        let files = Files {
+            disk: &*self.env.disk,
+            identity: &self.identity,
+            numbers: &numbers,
+            access: if self.writable() { Access::Write } else { Access::Read },
+            unopened: Vec::new(),
+            mode: OpenMode::Strict,
+            threads: self.env.threads.readers(),
+        };
+        let ((_, verdict), _) = files.survey_all(self.options.suspect, &|_| (), &|(), _| {})?;
+        damage.extend(verdict.err().into_iter().flatten());
+        damage.sort_unstable_by_key(|place| (place.from, std::cmp::Reverse(place.to)));
+        let mut end = Lsn::ZERO;
+        damage.retain(|place| {
+            let within = place.to <= end;
+            end = end.max(place.to);
+            !within
+        });
+        Ok(damage)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prepared").field("report", &self.report).finish_non_exhaustive()
+    }
+}
+
+/// Locks the directory for this process alone.
+pub(super) fn exclusive(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
+    let holder = format!("process {}\n", std::process::id());
+    let lock = disk.lock(LOCK, &holder).map_err(|e| failed_to_open(disk, "lock", LOCK, e))?;
+    lock.map(Arc::from).map_err(|holder| locked(disk, holder))
+}
+
+pub(super) fn remove(disk: &dyn Disk, name: &str) -> Result<(), Error> {
+    disk.remove(name).map_err(|e| failed(disk, "remove", name, e))
+}
+
+/// What nobody may do before the log is started, on purpose: see `mutant`.
+pub(super) fn overwrite(disk: &dyn Disk, block_bytes: u32, at: Lsn) {
+    let mut block = crate::disk::AlignedBuf::zeroed(block_bytes as usize);
+    block[..].fill(1);
+    let name = crate::segment::file_name(at.segment());
+    if let Ok(file) = disk.open(&name, crate::disk::Access::Write) {
+        let _ = crate::disk::write_all_at(&*file, &block, u64::from(at.offset()), false);
+    }
+}
+
+/// The kept log, for readers.
+fn table(verdict: &Verdict, segments: &BTreeMap<u32, Arc<Segment>>) -> Table {
+    let mut table = Table::new(Fences::new(verdict.damaged.clone()));
+    for kept in &verdict.kept {
+        if let Some(segment) = segments.get(&kept.segment) {
+            table.insert(Arc::clone(segment), Some(kept.end));
+        }
+    }
+    table
+}
