@@ -286,6 +286,37 @@ fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
     assert_eq!(node.engine.group(GROUP).last_index(), LAST);
 }
 
+/// A snapshot has the members already that entries before it made: the core is not told of those again.
+#[test]
+fn a_snapshot_takes_the_place_of_changes_of_the_members_that_wait() {
+    let (leaders, pieces) = snapshot(40, 3);
+    let mut node = Node::new(lazy());
+    let mut append = appends(2, 0, 1, 5, 0);
+    for at in [1, 2] {
+        let mut change = eraftpb::ConfChange { node_id: 10 + at as u64, ..Default::default() };
+        change.set_change_type(eraftpb::ConfChangeType::AddLearnerNode);
+        let entry = &mut append.mut_entries()[at];
+        entry.set_entry_type(eraftpb::EntryType::EntryConfChange);
+        entry.data = protobuf::Message::write_to_bytes(&change).unwrap().into();
+    }
+    node.pump.step(append).unwrap();
+    node.flush();
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 2);
+    heartbeat.commit = 5;
+    node.pump.step(heartbeat).unwrap();
+    // The first change is on its way to the disk, and the second waits for it.
+    assert_eq!((node.poll().applied.clone(), node.pump.in_flight()), (vec![1], 1));
+    node.pump.step(leaders).unwrap();
+    let again = node.fetch(&pieces);
+    node.pump.step(again).unwrap();
+    node.flush();
+    node.flush();
+    assert_eq!((&node.pump.host().restored[..], &node.pump.host().applied[..]), (&[40][..], &[1][..]));
+    let conf = node.engine.group(GROUP).conf_state().unwrap();
+    assert_eq!((node.pump.applied(), conf.learners.len()), (40, 0));
+    assert_eq!(node.pump.raft().prs().conf().learners().iter().count(), 0);
+}
+
 #[test]
 fn of_several_in_flight_the_newest_is_restored() {
     let mut node = Node::new(lazy());

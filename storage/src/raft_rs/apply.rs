@@ -6,6 +6,7 @@
 use protobuf::Message as _;
 use raft::StateRole;
 use raft::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeV2, ConfState, Entry, EntryType};
+use seawall_wal::Ticket;
 use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
@@ -14,13 +15,13 @@ use crate::raft_rs::host::Host;
 use crate::raft_rs::pump::Pump;
 
 impl<H: Host> Pump<H> {
-    /// Applies what is committed.
+    /// Applies what is committed, up to a change of the members that is not durable yet.
     pub(super) fn apply(&mut self) -> Result<()> {
         let normal = |entry: &&Entry| entry.entry_type == EntryType::EntryNormal;
         while let Some(first) = self.committed.first() {
             let count = self.committed.iter().take_while(normal).count().max(1);
-            if !normal(&first) {
-                self.change_members(&first.clone())?;
+            if !normal(&first) && !self.change_members(&first.clone())? {
+                return Ok(());
             }
             let now: Vec<Entry> = self.committed.drain(..count).collect();
             self.host.apply(&now).map_err(|error| Error::Host(error.into()))?;
@@ -35,10 +36,14 @@ impl<H: Host> Pump<H> {
     }
 
     /// The members that `entry` makes are durable before the state machine hears of it: one that persists
-    /// its applied index is never ahead of them.
-    fn change_members(&mut self, entry: &Entry) -> Result<()> {
+    /// its applied index is never ahead of them. Says whether `entry` can be applied now; otherwise the members are on
+    /// their way into the log, and nobody waits for them here.
+    fn change_members(&mut self, entry: &Entry) -> Result<bool> {
         if entry.index <= self.conf_index {
-            return Ok(());
+            return Ok(true);
+        }
+        if let Some((conf, ticket)) = self.settling.take() {
+            return self.settle(entry.index, conf, ticket);
         }
         let changed = match self.changing.take() {
             Some(conf) => Ok(Some(conf)),
@@ -47,27 +52,39 @@ impl<H: Host> Pump<H> {
         self.check_store()?;
         let conf = match changed {
             Ok(Some(conf)) => conf,
-            Ok(None) => return Ok(()),
+            Ok(None) => return Ok(true),
             Err(why) => {
                 self.host.change_refused(entry.index, &why);
-                return Ok(());
+                return Ok(true);
             }
         };
         self.batch.clear();
         self.store.set_conf_state(&mut self.batch, entry.index, &conf);
         match self.store.engine().write(&mut self.batch) {
-            Ok(ticket) if !mutant("members_not_durable_when_applied") => {
-                ticket.wait().map_err(EngineError::Log)?;
+            Ok(ticket) => {
+                self.flight.expect(&ticket);
+                self.settle(entry.index, conf, ticket)
             }
-            Ok(_) => {}
             Err(error) => {
                 self.changing = Some(conf);
-                return Err(error.into());
+                Err(error.into())
             }
-        };
-        self.conf_index = entry.index;
-        self.host.members_changed(entry.index, &conf);
-        Ok(())
+        }
+    }
+
+    /// Tells the state machine of the members that entry `index` made, once they are durable; says whether they are.
+    fn settle(&mut self, index: u64, conf: ConfState, ticket: Ticket) -> Result<bool> {
+        match ticket.outcome() {
+            None if !mutant("members_not_durable_when_applied") => {
+                self.settling = Some((conf, ticket));
+                return Ok(false);
+            }
+            Some(Err(error)) => return Err(EngineError::Log(error).into()),
+            _ => {}
+        }
+        self.conf_index = index;
+        self.host.members_changed(index, &conf);
+        Ok(true)
     }
 
     /// The members that the core has behind `entry`; `None` if the host does not allow the change. The core need not be

@@ -47,6 +47,11 @@ impl Flight {
         if overtakes { self.queue.push_front(ready) } else { self.queue.push_back(ready) }
     }
 
+    /// Wakes the owner also when `ticket`, which is no Ready's, is durable.
+    pub(super) fn expect(&self, ticket: &Ticket) {
+        self.signal.expect(ticket);
+    }
+
     /// Takes the Readys that are durable: the number of the last, and their messages in order.
     ///
     /// # Errors
@@ -73,12 +78,12 @@ impl Flight {
         Ok(landed)
     }
 
-    /// Blocks until the oldest Ready can land, the log failed, a read ended, or `timeout` is over.
-    pub(super) fn wait(&self, timeout: Duration) {
+    /// Blocks until the oldest Ready can land, `other` is durable, the log failed, a read ended, or `timeout` is over.
+    pub(super) fn wait(&self, timeout: Duration, other: Option<&Ticket>) {
         let oldest = self.queue.front().map(|ready| &ready.ticket);
-        self.signal.wait(timeout, || match oldest {
-            Some(ticket) => ticket.as_ref().is_none_or(|ticket| ticket.outcome().is_some()),
-            None => false,
+        let done = |ticket: &Ticket| ticket.outcome().is_some();
+        self.signal.wait(timeout, || {
+            other.is_some_and(done) || oldest.is_some_and(|ticket| ticket.as_ref().is_none_or(done))
         });
     }
 

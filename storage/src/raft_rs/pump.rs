@@ -47,7 +47,7 @@ pub struct Pump<H: Host> {
     pub(super) node: RawNode<GroupStorage>,
     pub(super) store: GroupStorage,
     pub(super) host: H,
-    flight: Flight,
+    pub(super) flight: Flight,
     fetches: Option<Arc<Fetches>>,
     pub(super) batch: WriteBatch,
     readys_max: usize,
@@ -69,6 +69,8 @@ pub struct Pump<H: Host> {
     pub(super) committed: Vec<Entry>,
     /// Members that the core has and that found the disk full; the first of `committed` made them.
     pub(super) changing: Option<raft::eraftpb::ConfState>,
+    /// Members that are in the log and not durable yet; the first of `committed` made them.
+    pub(super) settling: Option<(raft::eraftpb::ConfState, Ticket)>,
     /// What became of snapshots that were sent, the last of each peer; the core is told as soon as it can be.
     pub(super) reports: Vec<(u64, SnapshotStatus)>,
     pub(super) stats: PumpStats,
@@ -173,6 +175,7 @@ impl<H: Host> Pump<H> {
             part: Part::default(),
             committed: Vec::new(),
             changing: None,
+            settling: None,
             reports: Vec::new(),
             stats: PumpStats::default(),
             stopping: None,
@@ -184,8 +187,8 @@ impl<H: Host> Pump<H> {
 
     // ---- the loop --------------------------------------------------------------------------------
 
-    /// Does everything that can be done without waiting; says whether there was anything. The one wait in
-    /// it: an applied membership change is durable before the state machine hears of it.
+    /// Does everything that can be done without waiting; says whether there was anything. Waits for nothing but room in
+    /// the log's queue.
     ///
     /// # Errors
     /// What stopped the pump for good, now or earlier. A full disk does not: it is [`Outcome::Stalled`].
@@ -217,8 +220,8 @@ impl<H: Host> Pump<H> {
             while fetches.under_way() && self.store.engine().step_beside() {}
             fetches.under_way()
         });
-        if reading || self.flight.len() > 0 {
-            self.flight.wait(timeout);
+        if reading || self.in_flight() > 0 {
+            self.flight.wait(timeout, self.settling.as_ref().map(|(_, ticket)| ticket));
         } else if self.is_stalled() {
             std::thread::sleep(timeout.min(RETRY));
         }
@@ -272,18 +275,21 @@ impl<H: Host> Pump<H> {
         Ok(delivered)
     }
 
-    /// What a full disk interrupted; says whether there was something.
+    /// What a full disk or a change of the members interrupted; says whether something was done.
     pub(super) fn finish(&mut self) -> Result<bool> {
-        let interrupted = self.stalled.is_some() || !self.committed.is_empty();
-        match self.stalled.take() {
+        let (stalled, before) = (self.stalled.take(), self.committed.len());
+        let interrupted = stalled.is_some();
+        match stalled {
             Some(ready) => self.write(ready)?,
             None => self.apply()?,
         }
-        Ok(interrupted)
+        Ok(interrupted || self.committed.len() < before)
     }
 
     fn may_take(&self) -> bool {
-        self.flight.len() < self.readys_max && self.node.has_ready()
+        // What is to be applied comes before what is behind it.
+        let applies = self.committed.is_empty();
+        applies && self.flight.len() < self.readys_max && self.node.has_ready()
     }
 
     /// Takes a Ready; says whether it has all that it should have. It has not if there was no file descriptor to read
@@ -513,9 +519,9 @@ impl<H: Host> Pump<H> {
         self.stopped.as_ref()
     }
 
-    /// Readys that are not durable yet.
+    /// Readys that are not durable yet, and a change of the members that is not.
     pub fn in_flight(&self) -> usize {
-        self.flight.len()
+        self.flight.len() + usize::from(self.settling.is_some())
     }
 
     /// The host; what is in flight may still become durable, but none of its messages leaves.

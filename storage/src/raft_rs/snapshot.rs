@@ -104,6 +104,14 @@ impl<H: Host> Pump<H> {
             self.incoming.take_if(|pin| pin.id() == id);
             self.host.snapshot_refused(from, id);
         }
+        if self.node.raft.raft_log.unstable.snapshot.is_some()
+            && !mutant("changes_from_before_a_snapshot_applied")
+        {
+            // The state machine gets them with the snapshot. The core has the snapshot's members now, and must not be told
+            // of changes before it.
+            self.committed.clear();
+            self.settling = None;
+        }
     }
 
     /// The state machine gets the newest of the snapshots that Readys up to `number` brought, which are durable.

@@ -5,7 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use raft::eraftpb::{ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, MessageType};
+use protobuf::Message as _;
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, EntryType, Message, MessageType,
+};
 use raft::{Config, StateRole};
 use seawall::raft_rs::{Error, GroupStorage, Pump, PumpOptions, Wake};
 use seawall::{ConfState, Engine};
@@ -176,7 +179,7 @@ fn a_ready_is_given_back_before_its_changes_of_members_are_applied() {
     // The next Ready has this entry, and the change to be applied.
     pump.propose(vec![], b"beside it".to_vec()).unwrap();
     _ = pump.poll().unwrap();
-    assert_eq!(pump.host().members, [2]);
+    assert_eq!(engine.group(GROUP).conf_state().unwrap().index, 2, "the core has the change");
     settle(&engine, &mut pump);
     assert_eq!((pump.applied(), &pump.host().members[..]), (4, &[2, 4][..]));
 }
@@ -213,4 +216,51 @@ fn a_pump_is_woken_although_a_callback_blocks() {
         }
         drop(go);
     }
+}
+
+/// Entries 1 to 5 of leader 2, of which `changes` add a learner each.
+fn with_changes(changes: &[u64]) -> Message {
+    let mut append = appends(1, 0, 1, 5, 10);
+    for &at in changes {
+        let single = ConfChangeSingle { node_id: 10 + at, ..ConfChangeSingle::default() };
+        let mut change = ConfChangeV2::default();
+        change.mut_changes().push(single);
+        change.mut_changes()[0].set_change_type(ConfChangeType::AddLearnerNode);
+        let entry = &mut append.mut_entries()[usize::try_from(at - 1).unwrap()];
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        entry.data = change.write_to_bytes().unwrap().into();
+    }
+    append
+}
+
+#[test]
+fn a_poll_does_not_wait_until_a_change_of_the_members_is_durable() {
+    let (_disk, engine, mut pump) = start(&[1, 2, 3]);
+    pump.step(with_changes(&[2, 4])).unwrap();
+    _ = pump.poll().unwrap();
+    engine.flush().unwrap();
+    _ = pump.poll().unwrap();
+    pump.host_mut().take();
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 1);
+    heartbeat.commit = 5;
+    pump.step(heartbeat).unwrap();
+    // Each change is a write that is waited for, and what is behind it waits with it; the pump does not.
+    for (applied, members, in_flight) in [(1, &[][..], 1), (3, &[2][..], 1), (5, &[2, 4][..], 0)] {
+        assert!(pump.poll().unwrap().is_worked());
+        assert_eq!(
+            (pump.applied(), &pump.host().members[..], pump.in_flight()),
+            (applied, members, in_flight)
+        );
+        // Nothing is to be done meanwhile, and what comes is stepped.
+        assert!(in_flight == 0 || pump.poll().unwrap().is_idle());
+        assert!(pump.wait(std::time::Duration::ZERO).unwrap().is_idle());
+        pump.step(message(MessageType::MsgHeartbeat, 2, 1)).unwrap();
+        assert_eq!(engine.group(GROUP).conf_state().unwrap().index, if applied == 1 { 2 } else { 4 });
+        engine.flush().unwrap();
+    }
+    settle(&engine, &mut pump);
+    let mut learners: Vec<u64> = pump.raft().prs().conf().learners().iter().copied().collect();
+    learners.sort_unstable();
+    assert_eq!(learners, [12, 14]);
+    assert_eq!(pump.host_mut().take().len(), 4, "each heartbeat was answered");
 }

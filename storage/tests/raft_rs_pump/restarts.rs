@@ -222,6 +222,9 @@ fn members_are_durable_when_the_state_machine_hears_of_them() {
     _ = pump.poll().unwrap();
     engine.flush().unwrap();
     _ = pump.poll().unwrap();
+    assert_eq!((&pump.host().members[..], pump.in_flight()), (&[][..], 1));
+    engine.flush().unwrap();
+    _ = pump.poll().unwrap();
     assert_eq!(pump.host().members, [2]);
     drop((pump, engine));
     disk.crash();
