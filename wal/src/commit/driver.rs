@@ -102,7 +102,9 @@ impl Drop for Rail {
             self.broken |= waited.is_err();
         }
         if self.broken && !mutant("unlocked_though_the_kernel_may_write") {
-            std::mem::forget(std::mem::take(&mut self.under_way));
+            let leaked = std::mem::take(&mut self.under_way);
+            leaked.iter().flatten().for_each(|(io, _)| io.never_ends());
+            std::mem::forget(leaked);
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) struct Held {
     freed: Arc<Freed>,
 }
 
-/// Says when the lock is given up.
+/// Says when the lock is given up, or will be kept for good.
 #[derive(Debug, Default)]
 pub(crate) struct Freed {
     done: Mutex<bool>,
@@ -28,18 +28,27 @@ impl Held {
     pub(super) fn freed(&self) -> Arc<Freed> {
         Arc::clone(&self.freed)
     }
+
+    /// Says that the lock is kept until the process ends, so that nobody waits for it to be given up.
+    pub(super) fn keep(&self) {
+        self.freed.finish();
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         self.lock = None;
-        *self.freed.done.lock() = true;
-        self.freed.changed.notify_all();
+        self.freed.finish();
     }
 }
 
 impl Freed {
-    /// Blocks until the lock is given up.
+    fn finish(&self) {
+        *self.done.lock() = true;
+        self.changed.notify_all();
+    }
+
+    /// Blocks until the lock is given up, or will be kept for good.
     pub(crate) fn wait(&self) {
         let mut done = self.done.lock();
         while !*done {

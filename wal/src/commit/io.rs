@@ -16,7 +16,7 @@ pub(crate) struct Io {
     /// It is the driver's.
     pub(super) driven: bool,
     /// Keeps the directory locked until the operation has ended, whatever becomes of the log.
-    pub(super) _lock: Option<Arc<Held>>,
+    pub(super) lock: Option<Arc<Held>>,
 }
 
 /// What it does.
@@ -40,6 +40,13 @@ impl Io {
             }
             Op::Sync if mutant("failed_sync_retried") => self.file.sync().or_else(|_| self.file.sync()),
             Op::Sync => self.file.sync(),
+        }
+    }
+
+    /// Says that it will be leaked: the directory stays locked, and closing the log does not wait for it.
+    pub(super) fn never_ends(&self) {
+        if let Some(lock) = &self.lock {
+            lock.keep();
         }
     }
 

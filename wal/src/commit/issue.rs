@@ -49,7 +49,7 @@ impl Core {
             && let Some(group) = self.flight.start_sync()
         {
             let (file, sequence) = (Arc::clone(&group.segment.pinned), group.segment.sequence);
-            return Some(Io { file, sequence, op: Op::Sync, driven: false, _lock: self.lock.clone() });
+            return Some(Io { file, sequence, op: Op::Sync, driven: false, lock: self.lock.clone() });
         }
         if !self.may_write() {
             return None;
@@ -76,7 +76,7 @@ impl Core {
                 durable: self.limits.durable_writes,
             },
             driven: false,
-            _lock: self.lock.clone(),
+            lock: self.lock.clone(),
         };
         self.pace.issue(self.flight.records().saturating_add(group.record_count));
         self.flight.issue(group);
