@@ -13,7 +13,7 @@ use clap::Args;
 use hdrhistogram::Histogram;
 use parking_lot::Mutex;
 use seawall::raft_rs::raft::eraftpb::{Entry, Message};
-use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, raft};
+use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome as Driven, Pump, PumpOptions, raft};
 use seawall::{ConfState, Engine};
 use seawall_compare::bar::Bar;
 use seawall_tools::bench::floor::Floor;
@@ -208,9 +208,9 @@ impl Node {
 }
 
 /// A node that waits for room measures nothing.
-fn not_full(outcome: Outcome) -> Result<()> {
+fn not_full(outcome: Driven) -> Result<()> {
     match outcome {
-        Outcome::Stalled(full) => Err(full.into()),
+        Driven::Stalled(full) => Err(full.into()),
         _ => Ok(()),
     }
 }
