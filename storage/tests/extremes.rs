@@ -48,7 +48,10 @@ fn reopened(dir: &TempDir, engine: Engine, segment_bytes: u32) -> Engine {
 #[test]
 fn the_last_index_and_term_that_there_are() {
     let (dir, engine) = new(1 << 20);
-    let (mut batch, last, group) = (WriteBatch::new(), u64::MAX - 1, u64::MAX);
+    let (mut batch, last, group) = (WriteBatch::new(), u64::MAX - 1, u64::MAX - 1);
+    batch.append(u64::MAX, &[entry(1, 1)]);
+    assert!(matches!(engine.write(&mut batch), Err(Error::GroupReserved { group: u64::MAX })));
+    batch.clear();
     batch
         .set_start(group, last - 2, u64::MAX)
         .append(group, &[entry(last - 1, u64::MAX), entry(last, u64::MAX)]);
