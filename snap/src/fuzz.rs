@@ -10,7 +10,9 @@ use crate::format::{
     BODY_BYTES_MAX, CHUNK_HEADER_BYTES, CHUNK_LIMIT_MAX, CHUNK_LIMIT_MIN, CHUNK_MAGIC, ChunkHeader, Fault,
     HEADER_BYTES, Header, SNAPSHOT_MAGIC, TRAILER_BYTES, TRAILER_MAGIC, Trailer, VERSION, encode_opening,
 };
+use crate::name::Kind;
 use crate::options::Options;
+use crate::shelf::DAMAGED_BEYOND_KEEP;
 use crate::types::SnapshotId;
 use crate::wire::{Offer, Piece};
 use seawall_wal::disk::Mode;
@@ -235,13 +237,20 @@ pub fn catalog(data: &[u8]) {
         let refused = served.is_none();
         assert!(refused || served.map(self::name).as_ref() >= Some(name), "a sound newer one is there");
     }
-    // Nothing is lost but what a writer had left, and nothing that is not the catalog's has changed.
-    let mut after: Vec<Vec<u8>> = all(&disk).into_values().collect();
-    for (name, bytes) in &before {
-        if !name.ends_with(".new") {
-            let at = after.iter().position(|found| found == bytes);
-            after.swap_remove(at.unwrap_or_else(|| panic!("{name} is gone")));
-        }
+    // Nothing is lost but what a writer had left, and the oldest damaged files where there are too many; nothing that is
+    // not the catalog's has changed. Sound files come first, since a damaged one may hold the same bytes.
+    let after = all(&disk);
+    let damaged_most = Options::default().keep as usize + DAMAGED_BEYOND_KEEP;
+    let is_damaged = |name: &&String| matches!(crate::name::parse(name), Some(Kind::Damaged(..)));
+    let too_many = after.keys().filter(is_damaged).count() >= damaged_most;
+    let mut after: Vec<Vec<u8>> = after.into_values().collect();
+    let is_sound = |file: &(&String, &Vec<u8>)| files().iter().any(|(name, bytes)| (name, bytes) == *file);
+    let (sound, others): (Vec<_>, Vec<_>) = before.iter().partition(is_sound);
+    for (name, bytes) in sound.iter().chain(&others).filter(|(name, _)| !name.ends_with(".new")) {
+        let at = after.iter().position(|found| found == *bytes);
+        let may_go = || too_many && !is_sound(&(name, bytes)) && crate::name::parse(name).is_some();
+        assert!(at.is_some() || may_go(), "{name} is gone");
+        at.map(|at| after.swap_remove(at));
     }
     assert_eq!(serve(&open(&disk).expect("a sound disk")), served, "another one after a reopen");
 }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Damaged files of a group that are kept, beyond [`Options::keep`], while nothing newer is verified: so those that a group
 /// has at once stay when all of them turn out damaged.
-const DAMAGED_BEYOND_KEEP: usize = 2;
+pub(crate) const DAMAGED_BEYOND_KEEP: usize = 2;
 
 /// A directory of snapshots.
 #[derive(Debug)]
