@@ -4,7 +4,7 @@
 //! as they are printed, durations whole microseconds. Nothing fails.
 
 use seawall_wal::look::{DropReason, Dropped, GroupFault, file_name};
-use seawall_wal::{Damage, DamageKind, Error, Lsn, OpenMode, Report};
+use seawall_wal::{Damage, DamageKind, Error, Lsn, OpenMode, Report, Witness};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub fn report(report: &Report) -> Value {
         "groups": report.groups,
         "end": (!report.end.is_zero()).then(|| report.end.to_string()),
         "watermark": report.watermark.to_string(),
+        "closed_at": closed_at(&report.witness),
+        "closed_fault": closed_fault(&report.witness),
         "dropped": list(false),
         "void": list(true),
         "damage": damage(&report.damaged),
@@ -71,6 +73,22 @@ pub fn report(report: &Report) -> Value {
             "total_us": micros(report.took.total),
         },
     })
+}
+
+/// Where the log ended at its last clean close; `None` if nothing says it.
+pub fn closed_at(witness: &Witness) -> Option<String> {
+    match witness {
+        Witness::End(end) => Some(end.to_string()),
+        Witness::Absent | Witness::Damaged(_) => None,
+    }
+}
+
+/// Why the file of that close is not used; `None` if it is, or if there is none.
+pub fn closed_fault(witness: &Witness) -> Option<String> {
+    match witness {
+        Witness::Damaged(fault) => Some(fault.to_string()),
+        Witness::Absent | Witness::End(_) => None,
+    }
 }
 
 /// Every damaged place that `error` names, also one that stopped the log; an empty list if it names none.

@@ -5,8 +5,9 @@
 
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, NameKind, read_exact_at, write_all_at};
 use crate::error::Error;
+use crate::facts::Witness;
 use crate::frame::layout::{BLOCK_BYTES_MAX, FORMAT_VERSION};
-use crate::frame::{Identity, IdentityFault};
+use crate::frame::{Closed, ClosedFault, Identity, IdentityFault};
 use crate::mutant::mutant;
 use crate::segment::parse_name;
 use std::io;
@@ -17,6 +18,9 @@ pub(crate) const LOCK: &str = "LOCK";
 const HINT: &str = crate::disk::HINT;
 pub(crate) const IDENTITY: &str = "IDENTITY";
 pub(crate) const IDENTITY_NEW: &str = "IDENTITY.new";
+/// Where the log ended when it was closed, and the name of that file until it is durable.
+const CLOSED: &str = "CLOSED";
+const CLOSED_NEW: &str = "CLOSED.new";
 
 /// The names found, sorted by what they are.
 #[derive(Debug, Default)]
@@ -28,6 +32,8 @@ pub(crate) struct Names {
     /// Whether there is an identity, and one that never got its name.
     pub(crate) identity: bool,
     pub(crate) identity_new: bool,
+    /// Whether a close has said where the log ended.
+    pub(crate) closed: bool,
     /// Names that are not the log's; left alone.
     pub(crate) foreign: Vec<String>,
 }
@@ -52,9 +58,10 @@ pub(crate) fn list(disk: &dyn Disk) -> Result<Names, Error> {
     let mut names = Names::default();
     for (name, kind) in disk.list().map_err(|e| failed(disk, "list", "", e))? {
         let segment = parse_name(&name, "wal");
-        let unfinished = parse_name(&name, "new").is_some();
-        let ours =
-            segment.is_some() || unfinished || [LOCK, HINT, IDENTITY, IDENTITY_NEW].contains(&name.as_str());
+        let unfinished = parse_name(&name, "new").is_some() || name == CLOSED_NEW;
+        let ours = segment.is_some()
+            || unfinished
+            || [LOCK, HINT, IDENTITY, IDENTITY_NEW, CLOSED].contains(&name.as_str());
         if ours && kind != NameKind::File {
             return Err(Error::NotAFile { path: disk.location(), file: name });
         }
@@ -63,6 +70,7 @@ pub(crate) fn list(disk: &dyn Disk) -> Result<Names, Error> {
             (None, LOCK | HINT) => {}
             (None, IDENTITY) => names.identity = true,
             (None, IDENTITY_NEW) => names.identity_new = true,
+            (None, CLOSED) => names.closed = true,
             (None, _) if unfinished => names.unfinished.push(name),
             (None, _) => names.foreign.push(name),
         }
@@ -102,6 +110,40 @@ pub(crate) fn check_blocks(disk: &dyn Disk, identity: &Identity) -> Result<(), E
         return Err(Error::BlockSize { path: disk.location(), log, disk: least });
     }
     Ok(())
+}
+
+/// What the file of a clean close says of the log `uuid`, if there is one.
+pub(crate) fn read_closed(disk: &dyn Disk, names: &Names, uuid: &[u8; 16]) -> Witness {
+    if !names.closed {
+        return Witness::Absent;
+    }
+    let read = || {
+        let file = disk.open(CLOSED, Access::Read)?;
+        let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+        // One byte more than there may be, so that a longer file is seen to be one.
+        let mut bytes = vec![0; len.min(BLOCK_BYTES_MAX as usize + 1)];
+        read_exact_at(&*file, &mut bytes, 0)?;
+        io::Result::Ok(bytes)
+    };
+    match read().map_err(|_| ClosedFault::Unreadable).and_then(|bytes| Closed::decode(&bytes)) {
+        Ok(closed) if closed.uuid == *uuid => Witness::End(closed.end),
+        Ok(_) => Witness::Damaged(ClosedFault::Foreign),
+        Err(fault) => Witness::Damaged(fault),
+    }
+}
+
+/// Says durably where the log ended; what was said before stays until then.
+pub(crate) fn write_closed(disk: &dyn Disk, closed: &Closed, block_bytes: u32) -> io::Result<()> {
+    let file: Arc<dyn DiskFile> = disk.open(CLOSED_NEW, Access::Create)?;
+    let mut block = AlignedBuf::new();
+    block.extend(&closed.encode());
+    block.resize(block.len().max(block_bytes as usize));
+    write_all_at(&*file, &block, 0, false)?;
+    if !mutant("witness_named_before_it_is_durable") {
+        file.sync()?;
+    }
+    disk.rename(CLOSED_NEW, CLOSED)?;
+    disk.sync()
 }
 
 /// Writes the identity under its temporary name and makes its content durable.

@@ -3,7 +3,7 @@
 //! Between the scanner, which reads bytes and decides nothing, and the verdict, which decides and reads
 //! no bytes. The damage list is what a refusal names.
 
-use crate::frame::{GroupFault, GroupHeader, HeaderFault, SegmentHeader};
+use crate::frame::{ClosedFault, GroupFault, GroupHeader, HeaderFault, SegmentHeader};
 use crate::types::{GroupKind, Lsn};
 use std::fmt;
 
@@ -144,6 +144,27 @@ impl fmt::Display for DamageKind {
             DamageKind::Header(fault) => write!(f, "segment header does not check ({fault:?})"),
             DamageKind::Missing => f.write_str("segment file is missing"),
             DamageKind::Suspect => f.write_str("bytes that no torn write can have left"),
+        }
+    }
+}
+
+/// What the file of a clean close says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Witness {
+    /// There is none: the log was never closed.
+    Absent,
+    /// Everything below this position was durable at a close.
+    End(Lsn),
+    /// There is one, and it is not believed. The log is judged without it, and the next close replaces it.
+    Damaged(ClosedFault),
+}
+
+impl Witness {
+    /// A position below which everything was durable; zero if nothing is known.
+    pub fn durable(&self) -> Lsn {
+        match self {
+            Witness::End(end) => *end,
+            Witness::Absent | Witness::Damaged(_) => Lsn::ZERO,
         }
     }
 }

@@ -3,11 +3,11 @@
 //! Takes no lock, writes nothing, discards nothing (INV-10). On a log that is being written the end may look
 //! torn. Fails only if the directory holds no log or the medium cannot be read.
 
-use crate::directory::{failed_to_open, list, read_identity};
+use crate::directory::{failed_to_open, list, read_closed, read_identity};
 use crate::disk::{Access, AlignedBuf, Disk, read_exact_medium};
 use crate::env::Threads;
 use crate::error::Error;
-use crate::facts::{Damage, Head, SegmentFacts};
+use crate::facts::{Damage, Head, SegmentFacts, Witness};
 use crate::frame::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
 use crate::frame::{GroupHeader, Identity, RecordRef, SegmentHeader, record_at};
 use crate::options::{OpenMode, Suspect};
@@ -28,6 +28,8 @@ const REMNANT_BYTES_MAX: u32 = 64 << 20;
 pub struct Inspection {
     /// Who it is.
     pub identity: Identity,
+    /// What the file of a clean close says.
+    pub witness: Witness,
     /// Every segment file, ascending.
     pub segments: Vec<SegmentFacts>,
     /// What open would conclude, or every damaged place.
@@ -68,6 +70,7 @@ fn look<T>(
         return Err(Error::NotALog { path: disk.location(), found });
     }
     let identity = read_identity(disk)?;
+    let witness = read_closed(disk, &names, &identity.uuid);
     let threads = Threads::Spawned.readers();
     let ((segments, verdict), more) = survey(&Files {
         disk,
@@ -75,11 +78,12 @@ fn look<T>(
         numbers: &names.segments,
         access: Access::Read,
         unopened: Vec::new(),
+        closed: witness.durable(),
         mode: OpenMode::Strict,
         threads,
     })?;
     let (unfinished, foreign) = (names.unfinished, names.foreign);
-    Ok((Inspection { identity, segments, verdict, unfinished, foreign }, more))
+    Ok((Inspection { identity, witness, segments, verdict, unfinished, foreign }, more))
 }
 
 /// Hands every head of a scanned segment that reaches into the bytes `[from, to)` to `each`, with its

@@ -107,8 +107,9 @@ mod workers;
 pub use commit::{Bell, Notify, Ticket};
 pub use env::{Env, Threads};
 pub use error::Error;
-pub use facts::{Damage, DamageKind};
+pub use facts::{Damage, DamageKind, Witness};
 pub use footer::Footer;
+pub use frame::ClosedFault;
 pub use frame::{Batch, PartInfo};
 pub use listener::Listener;
 #[cfg(feature = "tracing")]
@@ -127,8 +128,8 @@ pub mod look {
     pub use crate::directory::SEGMENTS_WITHOUT_IDENTITY;
     pub use crate::facts::{Damage, DamageKind, DropReason, Dropped, Extent, Head, SegmentFacts};
     pub use crate::frame::{
-        FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault, RecordFault, RecordRef,
-        SegmentHeader, layout, read_tail,
+        Closed, FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault, RecordFault,
+        RecordRef, SegmentHeader, layout, read_tail,
     };
     pub use crate::inspect::{
         Inspection, inspect, inspect_as_open, inspect_with, visit_groups, visit_records, visit_remnants,
@@ -136,5 +137,5 @@ pub mod look {
     pub use crate::scan::Group;
     pub use crate::segment::file_name;
     pub use crate::types::{GroupKind, Prior};
-    pub use crate::verdict::{Continue, Kept, Verdict, decide, decide_as};
+    pub use crate::verdict::{Continue, Kept, Verdict, decide, decide_as, decide_closed};
 }

@@ -4,10 +4,12 @@
 //! found was synced before it was read. Fails with every damaged place.
 
 use crate::descriptors::{Descriptors, Key, SegmentFile};
-use crate::directory::{IDENTITY, Names, check_blocks, failed, failed_to_open, list, read_identity};
+use crate::directory::{
+    IDENTITY, Names, check_blocks, failed, failed_to_open, list, read_closed, read_identity,
+};
 use crate::disk::{Access, Clock, Disk, FileId, LazyMap, no_descriptors};
 use crate::error::Error;
-use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts};
+use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts, Witness};
 use crate::frame::layout::FORMAT_VERSION;
 use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN, SegmentHeader};
 use crate::mutant::mutant;
@@ -42,7 +44,9 @@ pub struct Report {
     pub by_footer: Vec<u32>,
     /// End of the kept log; zero if it is empty.
     pub end: Lsn,
-    /// Largest watermark found: everything below it was known durable.
+    /// What the file of a clean close says.
+    pub witness: Witness,
+    /// Largest watermark found, or the end of the last clean close: everything below it was known durable.
     pub watermark: Lsn,
     /// What was there and is not kept; none of it was acknowledged.
     pub dropped: Vec<Dropped>,
@@ -123,6 +127,7 @@ pub(crate) fn recover(
     }
     let ids = if salvage { ids_to_read(disk, &names)? } else { sync_all(disk, &names, readers)? };
     let synced = clock.now_ns();
+    let witness = read_closed(disk, &names, &identity.uuid);
     let mut seen = sealer.is_some().then(BTreeMap::new);
     let (facts, verdict) = match fresh {
         Some(_) => survey_fresh(disk, &names.segments, &identity)?,
@@ -131,7 +136,8 @@ pub(crate) fn recover(
             let unopened = names.segments.iter().filter(|n| !ids.contains_key(n)).copied().collect();
             let access = if salvage { Access::Read } else { Access::Write };
             let (identity, numbers, mode, threads) = (&identity, &numbers[..], options.mode, readers);
-            let files = Files { disk, identity, numbers, access, unopened, mode, threads };
+            let closed = witness.durable();
+            let files = Files { disk, identity, numbers, access, unopened, closed, mode, threads };
             if options.verify_on_open || options.mode != OpenMode::Strict {
                 files.survey_all(options.suspect, &|_| (), &|(), _| {})?.0
             } else {
@@ -163,6 +169,7 @@ pub(crate) fn recover(
         groups: verdict.kept.iter().filter_map(|k| k.groups).map(u64::from).sum(),
         by_footer: verdict.kept.iter().filter(|k| k.groups.is_none()).map(|k| k.segment).collect(),
         end: verdict.end,
+        witness,
         watermark: verdict.watermark,
         dropped: verdict.dropped.clone(),
         damaged: verdict.damaged.clone(),

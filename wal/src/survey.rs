@@ -18,7 +18,7 @@ use crate::segment::file_name;
 use crate::sync::share_out;
 use crate::trust::unproven;
 use crate::types::Lsn;
-use crate::verdict::{Verdict, decide, decide_as};
+use crate::verdict::{Verdict, decide_closed};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub(crate) struct Files<'a> {
     pub(crate) access: Access,
     /// Segments whose files could not be opened; none unless the log is opened to be salvaged.
     pub(crate) unopened: Vec<u32>,
+    /// What the file of a clean close says was durable.
+    pub(crate) closed: Lsn,
     /// What is made of damage; a file that cannot be read is an error unless it is salvaged.
     pub(crate) mode: OpenMode,
     /// Threads that may read.
@@ -61,7 +63,7 @@ impl Files<'_> {
         loop {
             let mut whole = unproven(&facts, block_bytes);
             if whole.is_empty() {
-                let verdict = decide(&facts, block_bytes, policy);
+                let verdict = decide_closed(OpenMode::Strict, &facts, block_bytes, policy, self.closed);
                 let left = facts.iter().filter(|s| s.extent != Extent::Whole).map(|s| s.sequence);
                 whole = if verdict.is_err() { left.collect() } else { Vec::new() };
                 if whole.is_empty() {
@@ -88,7 +90,8 @@ impl Files<'_> {
         let (mut facts, seen): (Vec<_>, Vec<_>) = self.scan(all, false, start, see)?.into_iter().unzip();
         facts.extend(self.unopened.iter().map(|&sequence| SegmentFacts::unreadable(sequence)));
         facts.sort_unstable_by_key(|s| s.sequence);
-        let verdict = decide_as(self.mode, &facts, self.identity.block_bytes, policy);
+        let block_bytes = self.identity.block_bytes;
+        let verdict = decide_closed(self.mode, &facts, block_bytes, policy, self.closed);
         Ok(((facts, verdict), seen))
     }
 

@@ -5,7 +5,8 @@
 //! Every group carries a *watermark*: the end of the last group known durable when it was issued. The
 //! largest watermark W of any head anywhere, even of a torn, dropped or unreachable one, bounds what was
 //! acknowledged from below: bytes under W reached the medium, so if they do not check now, they rotted.
-//! Bytes at or above W may be the trace of a write that a crash cut short. So:
+//! Bytes at or above W may be the trace of a write that a crash cut short. The end that a clean close wrote down
+//! bounds it as well, and counts as one more watermark. So:
 //!
 //! 1. Follow `previous_end` from the highest touched segment down. That is the *chain*; segments that it
 //!    skips, and bytes at or above a `previous_end`, were dropped by an earlier recovery and are void.
@@ -93,7 +94,7 @@ pub struct Verdict {
 struct Facts<'a> {
     segments: BTreeMap<u32, &'a SegmentFacts>,
     low: u32,
-    /// Largest watermark over all heads.
+    /// Largest watermark over all heads, and the end of the last clean close.
     watermark: Lsn,
     /// Highest segment with a head, 0 if none has.
     touched: u32,
@@ -119,7 +120,17 @@ struct Walk {
 
 /// Decides over `segments`, in any order. `Err` names every damaged place.
 pub fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
-    let facts = gather(segments, block_bytes)?;
+    strict(segments, block_bytes, policy, Lsn::ZERO)
+}
+
+/// [`decide`]; everything below `closed` was durable, as the file of a clean close says.
+fn strict(
+    segments: &[SegmentFacts],
+    block_bytes: u32,
+    policy: Suspect,
+    closed: Lsn,
+) -> Result<Verdict, Vec<Damage>> {
+    let facts = gather(segments, block_bytes, closed)?;
     if facts.touched == 0 {
         if facts.low > facts.first_live {
             return Err(facts.gap(facts.first_live));
@@ -162,25 +173,36 @@ pub fn decide_as(
     block_bytes: u32,
     policy: Suspect,
 ) -> Result<Verdict, Vec<Damage>> {
-    let damage = match decide(segments, block_bytes, policy) {
+    decide_closed(mode, segments, block_bytes, policy, Lsn::ZERO)
+}
+
+/// As [`decide_as`], of a log of which everything below `closed` was durable: what the file of a clean close says.
+pub fn decide_closed(
+    mode: OpenMode,
+    segments: &[SegmentFacts],
+    block_bytes: u32,
+    policy: Suspect,
+    closed: Lsn,
+) -> Result<Verdict, Vec<Damage>> {
+    let damage = match strict(segments, block_bytes, policy, closed) {
         Ok(verdict) => return Ok(verdict),
         Err(damage) => damage,
     };
-    let fenced = || degraded::decide(segments, block_bytes, policy);
+    let fenced = || degraded::decide(segments, block_bytes, policy, closed);
     let verdict = match mode {
         OpenMode::Strict => None,
         OpenMode::Degraded => fenced(),
-        OpenMode::Salvage => fenced().or_else(|| salvage::decide(segments, block_bytes, policy)),
+        OpenMode::Salvage => fenced().or_else(|| salvage::decide(segments, block_bytes, policy, closed)),
     };
     verdict.ok_or(damage)
 }
 
 /// As [`decide`], over the untouched segments of a log that is being created.
 pub(crate) fn decide_fresh(segments: &[SegmentFacts], block_bytes: u32) -> Result<Verdict, Vec<Damage>> {
-    gather(segments, block_bytes)?.nothing_kept(Suspect::Refuse)
+    gather(segments, block_bytes, Lsn::ZERO)?.nothing_kept(Suspect::Refuse)
 }
 
-fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<Damage>> {
+fn gather(segments: &[SegmentFacts], block_bytes: u32, closed: Lsn) -> Result<Facts<'_>, Vec<Damage>> {
     let by_number: BTreeMap<u32, &SegmentFacts> = segments.iter().map(|s| (s.sequence, s)).collect();
     let Some((&top, newest)) = by_number.last_key_value() else {
         return Err(vec![missing(1, 1)]);
@@ -199,11 +221,16 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32) -> Result<Facts<'_>, Vec<
     while low > 1 && sound(low - 1) {
         low -= 1;
     }
-    Ok(facts_of(by_number, low, top, block_bytes))
+    Ok(facts_of(by_number, (low, top), block_bytes, closed))
 }
 
 /// What is to be known of the segments from `low` to `top`.
-fn facts_of(by_number: BTreeMap<u32, &SegmentFacts>, low: u32, top: u32, block_bytes: u32) -> Facts<'_> {
+fn facts_of(
+    by_number: BTreeMap<u32, &SegmentFacts>,
+    (low, top): (u32, u32),
+    block_bytes: u32,
+    closed: Lsn,
+) -> Facts<'_> {
     let remains =
         |s: &SegmentFacts| s.header.is_ok_and(|h| h.prior == Prior::Zeros) && s.zeros_from > block_bytes;
     let touches = |h: &Head| h.fault.is_none() || !mutant("touched_by_valid_groups_only");
@@ -216,7 +243,8 @@ fn facts_of(by_number: BTreeMap<u32, &SegmentFacts>, low: u32, top: u32, block_b
             .filter(|(n, _)| !mutant("watermark_of_the_last_segment_only") || *n == top)
             .map(|(_, h)| h.watermark)
             .max()
-            .unwrap_or(Lsn::ZERO),
+            .unwrap_or(Lsn::ZERO)
+            .max(if mutant("witness_unread") { Lsn::ZERO } else { closed }),
         touched: heads().filter(|(_, h)| touches(h)).map(|(n, _)| n).max().unwrap_or(0),
         used: in_reach()
             .filter(|s| s.heads.iter().any(touches) || remains(s))

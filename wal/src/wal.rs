@@ -7,11 +7,12 @@ mod salvage;
 
 use crate::commit::{Blocked, Log, Placed, Ticket};
 use crate::descriptors::Descriptors;
+use crate::directory::write_closed;
 use crate::disk::{Disk, Mode};
 use crate::env::Env;
 use crate::error::Error;
-use crate::frame::Batch;
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
+use crate::frame::{Batch, Closed};
 use crate::listener::Listener;
 use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
@@ -45,20 +46,39 @@ pub struct Wal {
     env: Env,
     options: Options,
     workers: Workers,
+    /// Whose log it is, and what the file of a clean close says of its end.
+    closed: Closed,
 }
 
 impl Wal {
     // ---- close -----------------------------------------------------------------------------------
 
-    /// Makes everything durable, ends the log with a mark, and unlocks the directory.
+    /// Makes everything durable, ends the log with a mark, writes its end to the file `CLOSED`, where there is room for
+    /// it, and unlocks the directory.
     ///
     /// # Errors
     /// The failure that stopped the log, if one did; the directory is unlocked all the same.
     pub fn close(mut self) -> Result<(), Error> {
         let nothing = mutant("close_writes_nothing") || self.options.mode == OpenMode::Salvage;
+        if mutant("witness_of_what_is_not_durable") && !nothing {
+            let (last, _) = self.log.core().want_all();
+            self.bear_witness(Lsn::new(last.segment(), last.offset() + self.view.block_bytes));
+        }
         let result = if nothing { Ok(()) } else { self.flush().and_then(|_| self.mark()) };
+        if result.is_ok() && !nothing {
+            self.bear_witness(self.log.durable());
+        }
         self.stop();
         result
+    }
+
+    /// Writes down where the log ends, all of which is durable. If that fails, on a full disk for example, what an
+    /// earlier close wrote stays, which is still true; the close has done what it promises.
+    fn bear_witness(&self, end: Lsn) {
+        let closed = Closed { end, ..self.closed };
+        if closed.end > self.closed.end {
+            let _ = write_closed(&*self.env.disk, &closed, self.view.block_bytes);
+        }
     }
 
     fn stop(&mut self) {

@@ -6,6 +6,7 @@ mod replay;
 
 use replay::{Seed, replay};
 use seawall_wal::disk::{Random, sim::SimRandom};
+use seawall_wal::look::Closed;
 use seawall_wal::{Batch, Class, Lsn, fuzz};
 
 /// Flags in the first byte of the formats' inputs: checksums are made right; of parts, too; built from choices.
@@ -88,6 +89,20 @@ fn footer_corpus() {
         ("tail-beyond", input(REPAIR, 0, &[0xFF; 16])),
     ];
     replay("footer", &seeds, 40_000, fuzz::footer);
+}
+
+#[test]
+fn closed_corpus() {
+    let whole = Closed { uuid: [7; 16], end: Lsn::new(3, 8192) }.encode();
+    let seeds: [Seed; 6] = [
+        ("empty", vec![]),
+        ("as-written", input(0, 300, &whole)),
+        ("of-a-larger-block", input(BUILT, 40_000, &[&whole[..], &[0]].concat())),
+        ("repaired", input(REPAIR | BUILT, 8, &noise(12, 40))),
+        ("more-behind", input(REPAIR | BUILT, 8, &noise(13, 80))),
+        ("cut", input(0, 0, &whole[..64])),
+    ];
+    replay("closed", &seeds, 20_000, fuzz::closed);
 }
 
 #[test]

@@ -14,8 +14,8 @@ use harness::ids;
 use logs::{BLOCK, Log, Place};
 use seawall_wal::disk::Random;
 use seawall_wal::disk::sim::SimRandom;
-use seawall_wal::look::{Damage, DamageKind, SegmentFacts, decide, inspect};
-use seawall_wal::{Error, Lsn, Suspect};
+use seawall_wal::look::{Damage, DamageKind, SegmentFacts, decide, decide_closed, inspect};
+use seawall_wal::{Error, Lsn, OpenMode, Suspect};
 use std::collections::BTreeMap;
 
 /// One flip in so many is also tried with the real `open`.
@@ -71,11 +71,22 @@ fn flip_all(log: &Log) -> Tally {
 }
 
 impl Log {
-    /// Holds what is decided about `facts`, in which a bit at `lsn` was flipped, to what must be.
+    /// Holds what is decided about `facts`, in which a bit at `lsn` was flipped, to what must be: with what the
+    /// file of the close says, and without it.
     #[track_caller]
     fn judge(&self, facts: &[SegmentFacts], place: Place, lsn: Lsn) -> &'static str {
         let decided = |policy| decide(facts, BLOCK, policy);
         let covers = |damage: &[Damage]| damage.iter().any(|d| d.from <= lsn && lsn < d.to);
+        for policy in [Suspect::Refuse, Suspect::Drop] {
+            match (place, decide_closed(OpenMode::Strict, facts, BLOCK, policy, self.closed)) {
+                (Place::Header | Place::Known | Place::Last | Place::LastStale, Err(damage)) => {
+                    assert!(covers(&damage), "{lsn}: {damage:?}");
+                }
+                (Place::Behind, found) => assert_eq!(found.is_err(), policy == Suspect::Refuse, "{lsn}"),
+                (Place::Unused(_), Ok(verdict)) => assert_eq!(verdict.end, self.closed, "{lsn}"),
+                (place, found) => panic!("{lsn} of a closed log is {place:?}: {found:?}"),
+            }
+        }
         match (place, decided(Suspect::Refuse)) {
             (Place::Header | Place::Known, Err(damage)) => {
                 assert!(covers(&damage), "{lsn}: {damage:?}");
@@ -90,7 +101,11 @@ impl Log {
                 // Told to drop what is suspect, it drops a mark or nothing, and says so.
                 let lenient = decided(Suspect::Drop).expect("nothing that was acknowledged");
                 assert!(self.same_records(facts, &lenient) && !lenient.dropped.is_empty(), "{lsn}");
-                if place == Place::Last { "the last mark: suspect" } else { "right behind: suspect" }
+                if place == Place::Last {
+                    "the last mark: refused, without CLOSED suspect"
+                } else {
+                    "right behind: suspect"
+                }
             }
             (Place::Unused(what), Ok(verdict)) => {
                 assert!(verdict.kept == self.verdict.kept && verdict.end == self.verdict.end, "{lsn}");
@@ -101,7 +116,7 @@ impl Log {
             (Place::LastStale, Ok(verdict)) => {
                 assert!(self.same_records(facts, &verdict), "{lsn}");
                 assert!(verdict.end == self.verdict.watermark && verdict.next.at >= verdict.end, "{lsn}");
-                "the last mark in a file used again: dropped"
+                "the last mark in a file used again: refused, without CLOSED dropped"
             }
             (place, found) => panic!("{lsn} is {place:?}: {found:?}"),
         }

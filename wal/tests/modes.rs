@@ -2,9 +2,9 @@
 //! simulated disk and in a real directory. Whatever refuses or only reads leaves every byte and name as it was
 //! (INV-5, INV-10).
 
-use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::look::{GroupKind, Head, inspect};
-use seawall_wal::{Class, Env, Error, Lsn, OpenMode, Options, Report, Suspect, Wal};
+use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
+use seawall_wal::look::{Closed, GroupKind, Head, inspect};
+use seawall_wal::{Class, ClosedFault, Env, Error, Lsn, OpenMode, Options, Report, Suspect, Wal, Witness};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -126,7 +126,7 @@ fn group(medium: &dyn Medium, places: &Places, n: usize, f: impl FnOnce(&mut [u8
     change(medium, segment, |bytes| f(&mut bytes[head.offset as usize..head.end as usize]));
 }
 
-const ROWS: [Row; 13] = [
+const ROWS: [Row; 15] = [
     ("a payload", |m, p| group(m, p, 20, |b| b[2000] ^= 1), [Refused, Fenced, ReadOnly, Fenced, ReadOnly]),
     (
         "a group's header",
@@ -178,10 +178,26 @@ const ROWS: [Row; 13] = [
         |m, p| m.remove(&name(p.live[2])),
         [Refused, Refused, ReadOnly, Refused, ReadOnly],
     ),
-    // Nothing says that the last mark was durable.
+    // The file of the close says that the last mark was durable, and nothing else does.
+    (
+        "the last mark",
+        |m, p| change(m, p.mark.0, |b| b[p.mark.1 as usize + 20] ^= 1),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "the last record and the last mark",
+        |m, p| {
+            let (segment, head) = p.groups[39];
+            change(m, segment, |b| b[head.offset as usize..p.mark.1 as usize + BLOCK].fill(0));
+        },
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
     (
         "suspect bytes at the end",
-        |m, p| change(m, p.mark.0, |b| b[p.mark.1 as usize + 20] ^= 1),
+        |m, p| {
+            change(m, p.mark.0, |b| b[p.mark.1 as usize + 20] ^= 1);
+            m.remove("CLOSED");
+        },
         [Refused, Refused, ReadOnly, Dropped, Dropped],
     ),
     (
@@ -372,4 +388,145 @@ fn a_prepared_log_is_locked_and_as_it_was() {
         (RECORDS, &["000000ff.new".to_owned()][..])
     );
     assert!(!dir.join("000000ff.new").exists());
+}
+
+/// The end that a clean close wrote down is one more watermark: zeros over any blocks of the last segment, the last groups with
+/// their mark included, are refused or harm nothing. Without that file some of them open as a shorter log.
+#[test]
+fn zeros_over_the_end_of_a_closed_log_are_refused() {
+    let disk = SimDisk::new(5, SimOptions::default());
+    fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, Suspect::Refuse)).unwrap());
+    disk.kill();
+    let (tail, mark) = Places::of(&*disk).mark;
+    let (first, behind) = (1, mark as usize / BLOCK + 1);
+    let mut shorter = 0;
+    for (from, to) in (first..behind).flat_map(|from| (from + 1..=behind).map(move |to| (from, to))) {
+        for witness in [true, false] {
+            let copy = disk.fork(1);
+            copy.corrupt(&name(tail), from * BLOCK, |bytes| bytes[..(to - from) * BLOCK].fill(0));
+            if !witness {
+                copy.remove_file("CLOSED");
+            }
+            for verify_on_open in [false, true] {
+                let strict = Options { verify_on_open, ..options(OpenMode::Strict, Suspect::Refuse) };
+                match copy.open(&strict) {
+                    Ok((wal, report)) => {
+                        let kept = harness::ids(&wal).len() as u64;
+                        assert_eq!(report.witness != Witness::Absent, witness);
+                        assert!(
+                            kept == RECORDS || !witness,
+                            "zeros over {from}..{to}: {kept} records are left"
+                        );
+                        shorter += u64::from(kept < RECORDS);
+                    }
+                    Err(Error::Corrupt { damage, .. }) => assert!(!damage.is_empty()),
+                    Err(error) => panic!("zeros over {from}..{to}: {error}"),
+                }
+                copy.kill();
+            }
+        }
+    }
+    assert!(shorter > 0, "the file is of no use");
+}
+
+/// A file of a clean close that is damaged, another log's, or old refuses nothing; it is reported, and the next close
+/// replaces it.
+#[test]
+fn a_damaged_or_old_witness_refuses_nothing() {
+    let strict = options(OpenMode::Strict, Suspect::Refuse);
+    let disk = SimDisk::new(5, SimOptions::default());
+    fill_log(Wal::create_in(stepped(&disk), &strict).unwrap());
+    disk.kill();
+    let (wal, report) = disk.open(&strict).unwrap();
+    let end = wal.durable();
+    assert_eq!((report.witness, report.removed.len()), (Witness::End(end), 0));
+    let old = disk.read_file("CLOSED");
+    wal.append(&record(RECORDS, 3900), Class::Sync).unwrap().wait().unwrap();
+    wal.close().unwrap();
+    disk.kill();
+    let bytes = disk.read_file("CLOSED");
+    assert!(bytes != old);
+    let foreign = Closed { uuid: [9; 16], ..Closed::decode(&bytes).unwrap() }.encode().to_vec();
+    let mut flipped = bytes.clone();
+    flipped[33] ^= 1;
+    let cases = [
+        (old, Witness::End(end)),
+        (foreign, Witness::Damaged(ClosedFault::Foreign)),
+        (flipped, Witness::Damaged(ClosedFault::Checksum)),
+        (bytes[..100].to_vec(), Witness::Damaged(ClosedFault::Size)),
+        (vec![0; BLOCK], Witness::Damaged(ClosedFault::Magic)),
+    ];
+    for (file, expected) in cases {
+        let copy = disk.fork(1);
+        copy.write_file("CLOSED", &file);
+        assert_eq!(inspect(&*copy).unwrap().witness, expected);
+        for mode in [OpenMode::Salvage, OpenMode::Degraded, OpenMode::Strict] {
+            let (wal, report) = copy.open(&options(mode, Suspect::Refuse)).unwrap();
+            assert_eq!((report.witness, harness::ids(&wal).len() as u64), (expected, RECORDS + 1));
+            if mode == OpenMode::Strict {
+                wal.close().unwrap();
+            } else {
+                drop(wal);
+            }
+            copy.kill();
+        }
+        assert_eq!(copy.read_file("CLOSED"), bytes, "{expected:?}: not replaced");
+    }
+}
+
+/// A close that cannot write the file has closed the log, and what an earlier close wrote stays.
+#[test]
+fn a_close_without_room_for_the_witness_succeeds() {
+    let strict = options(OpenMode::Strict, Suspect::Refuse);
+    for error in [FaultError::Full, FaultError::Io] {
+        for (op, file) in [
+            (FaultOp::Create, "CLOSED.new"),
+            (FaultOp::Write, "CLOSED.new"),
+            (FaultOp::Sync, "CLOSED.new"),
+            (FaultOp::Rename, "CLOSED.new"),
+        ] {
+            let disk = SimDisk::new(5, SimOptions::default());
+            fill_log(Wal::create_in(stepped(&disk), &strict).unwrap());
+            disk.kill();
+            let (wal, report) = disk.open(&strict).unwrap();
+            let before = report.witness;
+            wal.append(&record(RECORDS, 3900), Class::Sync).unwrap().wait().unwrap();
+            disk.fail(FaultRule::once(op, 1, error).on(file));
+            wal.close().unwrap_or_else(|e| panic!("{op:?} {error:?}: {e}"));
+            disk.clear_faults();
+            disk.crash();
+            let (wal, report) = disk.open(&strict).unwrap();
+            assert_eq!((report.witness, harness::ids(&wal).len() as u64), (before, RECORDS + 1), "{op:?}");
+        }
+    }
+}
+
+/// A power cut at every operation of a close, which has a record to write first: nothing that was acknowledged is lost, and
+/// nothing is refused.
+#[test]
+fn a_close_cut_at_every_operation() {
+    let strict = options(OpenMode::Strict, Suspect::Refuse);
+    for nth in 1.. {
+        for seed in 0..4 {
+            let disk = SimDisk::new(seed, SimOptions::default());
+            fill_log(Wal::create_in(stepped(&disk), &strict).unwrap());
+            disk.kill();
+            let (wal, _) = disk.open(&strict).unwrap();
+            wal.append(&record(RECORDS, 3900), Class::Sync).unwrap().wait().unwrap();
+            drop(wal.append(&record(RECORDS + 1, 3900), Class::Lazy).unwrap());
+            disk.crash_after(nth);
+            let _ = wal.close();
+            let cut = disk.crash_reached();
+            disk.crash();
+            let (wal, report) = disk.open(&strict).unwrap_or_else(|e| panic!("{nth} {seed}: {e}"));
+            let kept = harness::ids(&wal).len() as u64;
+            assert!((RECORDS + 1..=RECORDS + 2).contains(&kept), "{nth} {seed}: {kept}");
+            assert!(matches!(report.witness, Witness::End(_)), "{nth} {seed}: {:?}", report.witness);
+            if !cut {
+                assert_eq!((kept, report.witness), (RECORDS + 2, Witness::End(report.end)));
+                assert!(nth > 4, "a close takes more operations");
+                return;
+            }
+        }
+    }
 }

@@ -380,6 +380,28 @@ fn other_files_are_shown_and_do_no_harm() {
 }
 
 #[test]
+fn the_file_of_a_clean_close_is_shown() {
+    let log = engine_log();
+    let path = log.dir().join("CLOSED");
+    let summary = log.json("summary", &[], 0);
+    assert_eq!(summary["closed_at"], summary["end"]);
+    assert_eq!((&summary["closed_at"], &summary["closed_fault"]), (&summary["watermark"], &Value::Null));
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[32] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let verify = log.json("verify", &[], 0);
+    assert_eq!(verify["closed_at"], Value::Null);
+    assert!(verify["closed_fault"].as_str().unwrap().contains("checksum"), "{verify}");
+    assert!(text(&log.inspect("summary", &[], 0).stdout).contains("CLOSED is not used"));
+    for mode in log.json("report", &[], 0)["modes"].as_array().unwrap() {
+        assert_eq!(mode["report"]["closed_fault"], verify["closed_fault"], "{mode}");
+    }
+    fs::remove_file(path).unwrap();
+    let summary = log.json("summary", &[], 0);
+    assert_eq!((&summary["closed_at"], &summary["closed_fault"]), (&Value::Null, &Value::Null));
+}
+
+#[test]
 fn a_log_in_use_is_never_taken_for_damaged() {
     let log = Log::new();
     let wal = log.create();

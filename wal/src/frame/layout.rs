@@ -23,6 +23,8 @@ pub const RECORD_ALIGN: u32 = 8;
 
 /// First bytes of the identity file.
 pub const IDENTITY_MAGIC: [u8; 8] = *b"SEAWALID";
+/// First bytes of the file of a clean close.
+pub const CLOSED_MAGIC: [u8; 8] = *b"SEAWALCL";
 /// First bytes of every segment file.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"SEAWALSG";
 /// First bytes of every group.
@@ -42,6 +44,19 @@ pub(crate) struct RawIdentity {
     pub(crate) read_only_compatible: U64,
     pub(crate) created_ms: U64,
     pub(crate) reserved: U32,
+    pub(crate) crc: U32,
+}
+
+/// File `CLOSED`: where the log ended when it was closed.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct RawClosed {
+    pub(crate) magic: [u8; 8],
+    pub(crate) version: U32,
+    pub(crate) reserved: U32,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) end: U64,
+    pub(crate) reserved2: U32,
     pub(crate) crc: U32,
 }
 
@@ -117,6 +132,8 @@ pub(crate) struct RawFooterTail {
 /// Sizes of the structures, in bytes.
 pub const IDENTITY_BYTES: usize = size_of::<RawIdentity>();
 /// See [`IDENTITY_BYTES`].
+pub const CLOSED_BYTES: usize = size_of::<RawClosed>();
+/// See [`IDENTITY_BYTES`].
 pub const SEGMENT_HEADER_BYTES: usize = size_of::<RawSegmentHeader>();
 /// See [`IDENTITY_BYTES`].
 pub const GROUP_HEADER_BYTES: usize = size_of::<RawGroupHeader>();
@@ -128,6 +145,7 @@ pub const PART_BYTES: usize = size_of::<RawPart>();
 pub const FOOTER_TAIL_BYTES: usize = size_of::<RawFooterTail>();
 
 const _: () = assert!(IDENTITY_BYTES == 64 && std::mem::offset_of!(RawIdentity, crc) == 60);
+const _: () = assert!(CLOSED_BYTES == 48 && std::mem::offset_of!(RawClosed, crc) == 44);
 const _: () = assert!(SEGMENT_HEADER_BYTES == 64 && std::mem::offset_of!(RawSegmentHeader, crc) == 60);
 const _: () = assert!(GROUP_HEADER_BYTES == 64 && std::mem::offset_of!(RawGroupHeader, crc) == 60);
 const _: () = assert!(RECORD_HEADER_BYTES == 24 && std::mem::offset_of!(RawRecordHeader, crc) == 0);
@@ -170,6 +188,8 @@ macro_rules! fields {
 fields! {
     "Identity", RawIdentity:
         magic version block_bytes uuid incompatible read_only_compatible created_ms reserved crc;
+    "Closed", RawClosed:
+        magic version reserved uuid end reserved2 crc;
     "Segment header", RawSegmentHeader:
         magic version block_bytes uuid salt sequence first_live file_bytes prior reserved reach_blocks crc;
     "Group header", RawGroupHeader:

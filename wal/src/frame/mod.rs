@@ -5,6 +5,7 @@
 //! `docs/format.md` holds the same tables; a test compares the two.
 
 pub(crate) mod checksum;
+mod closed;
 mod footer;
 mod group;
 mod identity;
@@ -12,6 +13,7 @@ pub mod layout;
 mod record;
 mod segment;
 
+pub use closed::{Closed, ClosedFault};
 pub use footer::{FooterTail, close_footer, read_tail, tail_bytes};
 pub use group::{GroupFault, GroupHeader, is_head};
 pub use identity::{Identity, IdentityFault, READ_ONLY_COMPATIBLE_KNOWN};

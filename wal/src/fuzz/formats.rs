@@ -1,12 +1,15 @@
-//! The structures in memory: record, group, footer. Any bytes decode to a value or to a refusal (INV-9);
+//! The structures in memory: record, group, footer, and the file of a clean close. Any bytes decode to a value or to a refusal (INV-9);
 //! what decodes encodes to the same bytes; no flipped bit goes unnoticed.
 
 use super::Choices;
-use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES};
+use crate::frame::layout::{
+    CLOSED_BYTES, FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES,
+};
+use crate::frame::layout::{CLOSED_MAGIC, FORMAT_VERSION, IDENTITY_FILE_BYTES};
 use crate::frame::layout::{PART_BYTES, RawFooterTail, RawGroupHeader, RawPart, RawRecordHeader};
 use crate::frame::{
-    Batch, GroupHeader, RecordFault, RecordRef, checksum, close_footer, is_head, read_tail, record_at,
-    tail_bytes,
+    Batch, Closed, GroupHeader, RecordFault, RecordRef, checksum, close_footer, is_head, read_tail,
+    record_at, tail_bytes,
 };
 use crate::scan::records;
 use crate::types::{Class, GroupKind, Lsn, len32};
@@ -152,6 +155,31 @@ pub fn footer(data: &[u8]) {
     bytes[byte] ^= 1 << (bit % 8);
     assert!(read_tail(&bytes[tail..], SALT, end).is_none(), "bit {} of byte {byte}", bit % 8);
     assert!(header.check(SALT, &bytes).is_err());
+}
+
+/// The file of a clean close: flags, the bit to flip, then the file.
+pub fn closed(data: &[u8]) {
+    let Some((flags, bit, body)) = opening(data) else { return };
+    let mut file = body.to_vec();
+    if flags & BUILT != 0 {
+        // A short input makes a whole file.
+        file.resize(file.len().max(IDENTITY_FILE_BYTES).next_power_of_two(), 0);
+    }
+    if flags & REPAIR != 0
+        && let Some(head) = file.get_mut(..CLOSED_BYTES)
+    {
+        head[..8].copy_from_slice(&CLOSED_MAGIC);
+        head[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        let sum = checksum::crc(&head[..CLOSED_BYTES - 4]);
+        head[CLOSED_BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
+    }
+    let Ok(found) = Closed::decode(&file) else { return };
+    assert_eq!(Closed::decode(&found.encode()), Ok(found));
+    let byte = usize::from(bit) / 8 % file.len();
+    file[byte] ^= 1 << (bit % 8);
+    assert!(Closed::decode(&file).is_err(), "bit {} of byte {byte} flipped unnoticed", bit % 8);
+    file.pop();
+    assert!(Closed::decode(&file).is_err(), "cut short");
 }
 
 /// Flags, a bit's number, and the rest.

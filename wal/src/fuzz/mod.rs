@@ -17,7 +17,7 @@ mod segment;
 mod tally;
 
 pub use choices::Choices;
-pub use formats::{footer, group, record};
+pub use formats::{closed, footer, group, record};
 pub use recovery::recovery;
 pub use segment::segment;
 

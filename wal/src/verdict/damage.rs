@@ -65,6 +65,11 @@ impl Facts<'_> {
                 at = to;
             }
         }
+        // Only the file of a clean close says that there was more than the segments that hold groups.
+        if self.watermark.segment() > self.touched {
+            let from = Lsn::new(self.touched.saturating_add(1), self.block_bytes).max(x);
+            found.push(Damage { from, to: self.watermark, what: DamageKind::NoGroup });
+        }
         if found.is_empty() {
             found.push(Damage { from: x, to: self.watermark, what: DamageKind::NoGroup });
         }

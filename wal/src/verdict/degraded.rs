@@ -31,8 +31,13 @@ use crate::options::Suspect;
 use crate::types::Lsn;
 
 /// Decides over a log that strict mode refuses; `None` if some damage cannot be fenced.
-pub(super) fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> Option<Verdict> {
-    let facts = gather(segments, block_bytes).ok()?;
+pub(super) fn decide(
+    segments: &[SegmentFacts],
+    block_bytes: u32,
+    policy: Suspect,
+    closed: Lsn,
+) -> Option<Verdict> {
+    let facts = gather(segments, block_bytes, closed).ok()?;
     let mut below = facts.touched.checked_add(1)?;
     loop {
         let top = facts.touched_below(below)?;

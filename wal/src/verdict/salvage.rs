@@ -23,12 +23,17 @@ use crate::types::Lsn;
 use std::collections::BTreeMap;
 
 /// Decides over a log that no other mode opens; `None` if it holds no group at all.
-pub(super) fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> Option<Verdict> {
+pub(super) fn decide(
+    segments: &[SegmentFacts],
+    block_bytes: u32,
+    policy: Suspect,
+    closed: Lsn,
+) -> Option<Verdict> {
     let sound = |s: &&SegmentFacts| s.header.is_ok() && s.sequence <= SEQUENCE_MAX;
     let sound: BTreeMap<u32, &SegmentFacts> =
         segments.iter().filter(sound).map(|s| (s.sequence, s)).collect();
     let (&low, &top) = (sound.first_key_value()?.0, sound.last_key_value()?.0);
-    let facts = facts_of(sound, low, top, block_bytes);
+    let facts = facts_of(sound, (low, top), block_bytes, closed);
     let mut walk = facts.walk_pieces(facts.pieces());
     let live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(facts.first_live);
     walk.kept.retain(|&(segment, _)| segment >= live);

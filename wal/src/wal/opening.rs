@@ -13,6 +13,7 @@ use crate::directory::{IDENTITY, list};
 use crate::disk::{Disk, Mode, PosixDisk, is_no_room};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
+use crate::frame::Closed;
 use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
@@ -221,6 +222,7 @@ impl Prepared {
             options,
             env,
             workers: Workers::default(),
+            closed: Closed { uuid: identity.uuid, end: report.witness.durable() },
         };
         if let Some(sealer) = sealer {
             wal.log.core().set_sealer(sealer);

@@ -221,6 +221,7 @@ impl Prepared {
             numbers: &numbers,
             access: if self.writable() { Access::Write } else { Access::Read },
             unopened: Vec::new(),
+            closed: self.report.witness.durable(),
             mode: OpenMode::Strict,
             threads: self.env.threads.readers(),
         };

@@ -8,6 +8,7 @@ use crate::directory::failed_to_open;
 use crate::disk::{Access, Mode};
 use crate::env::Threads;
 use crate::error::Error;
+use crate::frame::Closed;
 use crate::mutant::mutant;
 use crate::pipeline::{Pipeline, PipelineStart};
 use crate::recover::Report;
@@ -76,6 +77,7 @@ impl Prepared {
             descriptors,
             options,
             workers: Workers::default(),
+            closed: Closed { uuid: identity.uuid, end: report.witness.durable() },
             env,
         };
         Ok((wal, report))

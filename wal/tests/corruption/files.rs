@@ -1,13 +1,15 @@
-//! Rows 6 to 9, 15 and 18: whole files, and their headers.
+//! Rows 6 to 9, 15, 18 and 19: whole files, and their headers.
 
 use super::log::{BLOCK, Due, Log, Logs, name};
 use super::media::Place;
 use super::table::Table;
 use crate::harness::{ids, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
-use seawall_wal::look::SegmentHeader;
+use seawall_wal::look::{Closed, SegmentHeader};
 use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
 use std::sync::Arc;
+
+const BLOCK_BYTES: u32 = 4096;
 
 /// Lengths to which a segment is cut: a crash cannot shorten a preallocated file.
 pub fn rows_6_and_7_a_file_is_cut_short_or_gone(logs: &Logs, table: &mut Table) {
@@ -137,6 +139,53 @@ pub fn row_15_the_header_of_a_segment(logs: &Logs, table: &mut Table) {
             log.case(table, (15, "a sound header with another salt"), "", &damage, Due::AnyRefusal);
         }
     }
+}
+
+/// The file of a clean close refuses nothing by itself; it says where the log ended.
+pub fn row_19_the_file_of_a_clean_close(logs: &Logs, table: &mut Table) {
+    let log = logs.closed();
+    let whole = Due::Kept(200, &[]);
+    let bytes = log.disk.read_file("CLOSED");
+    for at in [0, 8, 12, 16, 31, 32, 39, 40, 44, 47, 48, 4095] {
+        let bit = |log: &Log| log.disk.corrupt("CLOSED", at, |b| b[0] ^= 0x10);
+        log.case(table, (19, "a bit of CLOSED"), &format!("byte {at}"), &bit, whole);
+    }
+    for len in [0, 48, 4095, 4097, 8192] {
+        let cut = |log: &Log| log.disk.truncate("CLOSED", len);
+        log.case(table, (19, "CLOSED of another length"), &format!("{len}"), &cut, whole);
+    }
+    let gone = |log: &Log| log.disk.remove_file("CLOSED");
+    log.case(table, (19, "CLOSED deleted"), "", &gone, whole);
+    let closed = Closed::decode(&bytes).unwrap();
+    let put = |file: Closed| move |log: &Log| log.disk.write_file("CLOSED", &file.encode());
+    let foreign = put(Closed { uuid: [1; 16], end: Lsn::new(u32::MAX, u32::MAX) });
+    log.case(table, (19, "CLOSED of another log"), "", &foreign, whole);
+    // As the close before left it; the log that was killed has such a one in every row.
+    let stale = Closed::decode(&logs.killed().disk.read_file("CLOSED")).unwrap();
+    assert!(stale.end < closed.end);
+    log.case(table, (19, "CLOSED of the close before"), "", &put(stale), whole);
+    let (end, next) = (closed.end, Lsn::new(closed.end.segment() + 1, BLOCK_BYTES));
+    for (what, beyond, at) in [
+        ("by a block", Lsn::new(end.segment(), end.offset() + BLOCK_BYTES), end),
+        ("in the next segment", Lsn::new(next.segment(), 2 * BLOCK_BYTES), next),
+        ("as far as can be", Lsn::new(u32::MAX, u32::MAX), next),
+    ] {
+        let newer = put(Closed { end: beyond, ..closed });
+        log.case(table, (19, "CLOSED beyond the log"), what, &newer, Due::Refusal(at));
+    }
+    // What it is for: without it nothing shows that there was more.
+    let zeros = |log: &Log| {
+        let (last, to) = (log.lsn(199), end.offset() as usize);
+        let file = name(last.segment());
+        log.disk.corrupt(&file, last.offset() as usize, |b| b[..to - last.offset() as usize].fill(0));
+    };
+    let row = (19, "zeros over the last group and the mark");
+    log.case(table, row, "", &zeros, Due::Refusal(log.lsn(199)));
+    let both = |log: &Log| {
+        zeros(log);
+        gone(log);
+    };
+    log.case(table, (19, "the same, and CLOSED deleted"), "", &both, Due::Kept(199, &[]));
 }
 
 pub fn row_18_no_log_is_taken_for_an_empty_one(logs: &Logs, table: &mut Table) {

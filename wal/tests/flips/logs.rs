@@ -3,9 +3,9 @@
 
 use crate::harness::{ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::look::{GroupKind, Head, Prior, SegmentFacts, Verdict, inspect};
+use seawall_wal::look::{GroupKind, Head, Prior, SegmentFacts, Verdict, decide, inspect};
 use seawall_wal::step::Stepper;
-use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Wal};
+use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Suspect, Wal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -28,7 +28,7 @@ pub enum Place {
     Header,
     /// A group below the largest watermark.
     Known,
-    /// The mark that ends the log: nothing says that it was durable.
+    /// The mark that ends the log: only the file of the close says that it was durable.
     Last,
     /// The same in a file that is used again: a torn write there may have left any bytes.
     LastStale,
@@ -41,7 +41,7 @@ pub enum Place {
 impl Place {
     /// Whether open refuses a log with a flipped bit there.
     pub fn refused(self) -> bool {
-        !matches!(self, Place::Unused(_) | Place::LastStale)
+        !matches!(self, Place::Unused(_))
     }
 }
 
@@ -51,7 +51,9 @@ pub struct Log {
     pub disk: Arc<SimDisk>,
     pub options: Options,
     pub facts: Vec<SegmentFacts>,
+    /// What is decided without the file of the close, and the end that it names.
     pub verdict: Verdict,
+    pub closed: Lsn,
     pub ids: Vec<u64>,
 }
 
@@ -128,8 +130,10 @@ impl Log {
     fn of(name: &'static str, disk: Arc<SimDisk>, options: Options) -> Log {
         disk.kill();
         let found = inspect(&*disk).unwrap();
-        let verdict = found.verdict.unwrap();
-        let mut log = Log { name, disk, options, facts: found.segments, verdict, ids: Vec::new() };
+        let verdict = decide(&found.segments, BLOCK, Suspect::Refuse).unwrap();
+        let closed = found.witness.durable();
+        assert_eq!(verdict.end, closed);
+        let mut log = Log { name, disk, options, facts: found.segments, verdict, closed, ids: Vec::new() };
         log.ids = ids(&log.open_on(&log.disk.fork(0), true).unwrap());
         log
     }

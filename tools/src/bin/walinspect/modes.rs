@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::look::Look;
 use crate::report::{Common, section, write_json};
 use seawall_tools::open_report;
-use seawall_wal::look::{Verdict, decide_as};
+use seawall_wal::look::{Verdict, decide_closed};
 use seawall_wal::{OpenMode, Report, Suspect, Took};
 use serde::Serialize;
 use serde_json::Value;
@@ -56,7 +56,13 @@ pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<
 impl Mode {
     fn of(look: &Look, mode: OpenMode) -> Mode {
         let found = &look.found;
-        let verdict = decide_as(mode, &found.segments, found.identity.block_bytes, Suspect::Refuse);
+        let verdict = decide_closed(
+            mode,
+            &found.segments,
+            found.identity.block_bytes,
+            Suspect::Refuse,
+            found.witness.durable(),
+        );
         let opens = verdict.is_ok();
         let report = verdict.ok().map(|verdict| report(look, mode, verdict));
         let damaged = report.iter().flat_map(|report| &report.damaged).map(Place::new).collect();
@@ -91,6 +97,7 @@ fn report(look: &Look, mode: OpenMode, verdict: Verdict) -> Report {
         groups: verdict.kept.iter().filter_map(|k| k.groups).map(u64::from).sum(),
         by_footer: Vec::new(),
         end: verdict.end,
+        witness: found.witness,
         watermark: verdict.watermark,
         dropped: verdict.dropped,
         damaged: verdict.damaged,

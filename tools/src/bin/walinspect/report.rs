@@ -5,6 +5,7 @@
 
 use crate::damage::Place;
 use crate::look::{Look, Outcome};
+use seawall_tools::open_report::{closed_at, closed_fault};
 use seawall_tools::utc;
 use seawall_wal::Lsn;
 use seawall_wal::look::{DropReason, Dropped, file_name};
@@ -38,6 +39,10 @@ pub(crate) struct Common {
     void: Vec<Range>,
     /// Bytes without a group header behind the end; the next open passes over them.
     remains: Vec<Range>,
+    /// End of the log at its last clean close; `null` if nothing says it.
+    closed_at: Option<String>,
+    /// Why the file of that close is not used; `null` if it is, or if there is none.
+    closed_fault: Option<String>,
     /// Spares that were not finished; the next open removes them.
     unfinished: Vec<String>,
     /// Names that are not the log's.
@@ -96,7 +101,14 @@ impl Common {
             being_written: look.being_written,
             uuid: uuid(&found.identity.uuid),
             end: verdict.map(|v| v.end).filter(|end| !end.is_zero()).map(|end| end.to_string()),
-            watermark: heads().map(|h| h.watermark).max().unwrap_or(Lsn::ZERO).to_string(),
+            watermark: heads()
+                .map(|h| h.watermark)
+                .chain([found.witness.durable()])
+                .max()
+                .unwrap_or(Lsn::ZERO)
+                .to_string(),
+            closed_at: closed_at(&found.witness),
+            closed_fault: closed_fault(&found.witness),
             first_live: verdict.map(|v| v.first_live),
             damage,
             dropped,
@@ -128,6 +140,12 @@ impl Common {
             (self.first_live, self.end.as_deref().unwrap_or("nowhere, it is empty"))
         {
             writeln!(out, "from segment {first_live}, ends at {end}")?;
+        }
+        if let Some(end) = &self.closed_at {
+            writeln!(out, "ended at {end} when it was last closed")?;
+        }
+        if let Some(fault) = &self.closed_fault {
+            writeln!(out, "CLOSED is not used, {fault}; the next close replaces it")?;
         }
         writeln!(out, "known durable below {}", self.watermark)
     }
