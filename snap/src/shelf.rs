@@ -359,7 +359,7 @@ impl Reservation {
     /// Takes `bytes` of the free space for this transfer.
     ///
     /// # Errors
-    /// What may be used, if that is less.
+    /// The space that a transfer may use, if that is less.
     pub(crate) fn promise(&mut self, bytes: u64, free: u64) -> Result<(), u64> {
         let mut state = self.shelf.state();
         let taken = state.promised.saturating_add(self.shelf.options.receive_spare_bytes);

@@ -230,7 +230,7 @@ fn too_much_too_soon_and_twice() {
     receiver.accept(&good[0]).unwrap();
     let error = receiver.finish().unwrap_err();
     assert!(matches!(error, Error::Piece { fault: PieceFault::Incomplete, .. }), "{error}");
-    // What is there is kept while another transfer to the group runs.
+    // The catalog keeps the first part while another transfer to the group runs.
     assert_eq!(files(&disk).1.len(), 1);
     let receiver = catalog.receive(source.export(id(10)).unwrap().offer()).unwrap();
     assert_eq!(files(&disk).1.len(), 2);

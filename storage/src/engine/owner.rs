@@ -1,4 +1,4 @@
-//! Who holds an engine, and which threads are inside of it.
+//! Ends an engine with its last handle, and knows which threads are inside of a closure that the engine calls.
 
 use std::cell::RefCell;
 use std::ops::Deref;
