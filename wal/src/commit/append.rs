@@ -7,7 +7,6 @@
 use super::core::{Blocked, Core, Placed};
 use crate::error::Error;
 use crate::frame::{Batch, close_footer, tail_bytes};
-use crate::mutant::mutant;
 use crate::queue::Group;
 use crate::shelf::KEPT_SPARES;
 use crate::types::{Class, GroupKind, Lsn, len32, round_up};
@@ -27,7 +26,7 @@ impl Core {
         // Records without payload, and those that may wait, are what frees space: they may use the last
         // spare that a full disk leaves, and have it for themselves.
         let control = class == Class::Lazy || batch.part_count() == 0;
-        if self.reserved && !control && self.shelf.is_scarce() && !mutant("payload_in_the_last_spare") {
+        if self.reserved && !control && self.shelf.is_scarce() {
             return Err(self.shelf.failure().map_or(Blocked::Pipeline, Blocked::Failed));
         }
         self.make_room(bytes, batch.footer_bytes(), if control { 1 } else { KEPT_SPARES })?;
@@ -81,7 +80,7 @@ impl Core {
     /// since open looks no further for it.
     fn next_start(&self, len: usize) -> u32 {
         let (block, next) = (self.limits.block_bytes, self.next_offset());
-        let long = len > self.segment.reach_bytes(block) as usize && !mutant("long_group_not_announced");
+        let long = len > self.segment.reach_bytes(block) as usize;
         if long { next.saturating_add(block) } else { next }
     }
 
@@ -113,7 +112,7 @@ impl Core {
     /// Whether the blocks of the segment below `end` are written: those behind may be overwritten with
     /// zeros at any moment.
     fn check_written(&self, end: u32) -> Result<(), Blocked> {
-        if end <= self.segment.written_to.load(Ordering::Acquire) || mutant("blocks_not_written_before") {
+        if end <= self.segment.written_to.load(Ordering::Acquire) {
             return Ok(());
         }
         Err(self.shelf.unwritable().map_or(Blocked::Pipeline, Blocked::Failed))
@@ -156,7 +155,7 @@ impl Core {
         self.close_filling();
         self.put_footer();
         // The end of the log, which is not in a segment that stayed empty.
-        if self.offset > self.limits.block_bytes || mutant("previous_end_in_an_empty_segment") {
+        if self.offset > self.limits.block_bytes {
             self.previous_end = Lsn::new(self.segment.sequence, self.offset);
         }
         self.segment = next.clone();
@@ -173,7 +172,7 @@ impl Core {
     fn footer_room(&self, index_bytes: u32) -> u32 {
         let block = self.limits.block_bytes;
         let bytes = tail_bytes(index_bytes, block).unwrap_or(u32::MAX);
-        let long = bytes > self.segment.reach_bytes(block) && !mutant("long_footer_not_announced");
+        let long = bytes > self.segment.reach_bytes(block);
         if long { bytes.saturating_add(block) } else { bytes }
     }
 

@@ -11,7 +11,6 @@ use super::pace::Pace;
 use super::waiters::Waiters;
 use crate::disk::{Clock, DiskLock};
 use crate::error::Error;
-use crate::mutant::mutant;
 use crate::queue::{Flight, Group, Pool};
 use crate::sealer::Sealer;
 use crate::segment::{OpenSegment, Segment};
@@ -282,9 +281,6 @@ impl Core {
         let segment = segment.min(self.segment.sequence);
         if segment > self.first_live {
             self.first_live = segment;
-            if mutant("recycled_before_the_release_is_durable") {
-                self.shelf.release_below(segment);
-            }
             // Somebody has to carry it: on a full disk no record may come until the files are gone.
             self.marked = false;
         }

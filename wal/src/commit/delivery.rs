@@ -10,7 +10,6 @@
 use super::log::Log;
 use super::waiters::{Answer, User};
 use crate::error::Error;
-use crate::mutant::mutant;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
 use std::collections::VecDeque;
@@ -69,7 +68,7 @@ impl Delivery {
             room: Condvar::default(),
             closed: AtomicBool::new(false),
             max: max as usize,
-            spawned: spawned && !mutant("delivered_inline"),
+            spawned,
         }
     }
 
@@ -100,7 +99,7 @@ impl Delivery {
                 return false;
             }
         }
-        if outbox.count >= self.max && !mutant("answers_not_bounded") {
+        if outbox.count >= self.max {
             outbox.closed = true;
             self.closed.store(true, Ordering::Relaxed);
         }
@@ -141,9 +140,6 @@ impl Delivery {
     /// Has the answers given: by the thread, or here.
     pub(super) fn deliver(&self) {
         if self.spawned {
-            if mutant("waker_run_inline") {
-                self.wake_tasks();
-            }
             self.due.notify_all();
             return;
         }
@@ -182,24 +178,13 @@ impl Delivery {
             User::Task(waker) => waker.wake(),
             User::Call(call) => call(result),
         }));
-        if let Err(panic) = called
-            && !mutant("panic_payload_dropped")
-        {
+        if let Err(panic) = called {
             // Dropping it runs code of the caller once more, which may panic again.
             std::mem::forget(panic);
         }
         let mut outbox = self.outbox.lock();
         self.give_back(&mut outbox);
         outbox
-    }
-
-    fn wake_tasks(&self) {
-        let mut outbox = self.outbox.lock();
-        while matches!(outbox.answers.front(), Some((User::Task(_), _)))
-            && let Some(answer) = outbox.answers.pop_front()
-        {
-            outbox = self.call(outbox, answer);
-        }
     }
 
     /// Whether this thread is in a callback or waker of the log.
@@ -224,7 +209,7 @@ impl Delivery {
         if !outbox.closed || outbox.stopped {
             return Ok(false);
         }
-        if outbox.caller != Some(thread::current().id()) || mutant("append_in_a_callback_waits_for_room") {
+        if outbox.caller != Some(thread::current().id()) {
             return Ok(true);
         }
         match outbox.count {

@@ -11,7 +11,6 @@ use super::io::Io;
 use super::log::Log;
 use crate::disk::{Ended, Ring};
 use crate::error::Error;
-use crate::mutant::mutant;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -72,16 +71,13 @@ impl Rail {
             Ok(n) => done.saturating_add(n),
             Err(e) if len > 0 && e.kind() == io::ErrorKind::Interrupted => done,
             // The kernel could not do it without waiting. The ring would say so again at once, so this thread waits.
-            Err(e)
-                if len > 0 && e.kind() == io::ErrorKind::WouldBlock && !mutant("again_tried_in_the_ring") =>
-            {
+            Err(e) if len > 0 && e.kind() == io::ErrorKind::WouldBlock => {
                 let result = io.execute_from(done);
                 return Some((io, result));
             }
-            Err(e) if len > 0 && e.kind() == io::ErrorKind::WouldBlock => done,
             Err(e) => return Some((io, Err(e))),
         };
-        if done >= len || mutant("short_write_in_the_ring_not_continued") {
+        if done >= len {
             return Some((io, Ok(())));
         }
         self.start(io, done).err().map(|(io, e)| (io, Err(e)))
@@ -101,7 +97,7 @@ impl Drop for Rail {
             }
             self.broken |= waited.is_err();
         }
-        if self.broken && !mutant("unlocked_though_the_kernel_may_write") {
+        if self.broken {
             let leaked = std::mem::take(&mut self.under_way);
             leaked.iter().flatten().for_each(|(io, _)| io.never_ends());
             std::mem::forget(leaked);

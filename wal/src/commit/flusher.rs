@@ -8,7 +8,6 @@
 use super::core::Blocked;
 use super::driver::Rail;
 use super::log::Log;
-use crate::mutant::mutant;
 use std::time::Duration;
 
 /// How often the flusher looks while records come in: the longest that a ticket nobody waits for waits.
@@ -53,10 +52,7 @@ impl Log {
         if patrol.lazy.map(|(group, _)| group) != lazy {
             patrol.lazy = lazy.map(|group| (group, now_ns));
         }
-        let by_quiet = mutant("lazy_records_wait_for_quiet");
-        let since_ns =
-            patrol.lazy.map(|(_, since_ns)| if by_quiet { patrol.quiet_since_ns } else { since_ns });
-        if since_ns.is_some_and(|since_ns| now_ns.saturating_sub(since_ns) >= idle_ns) {
+        if patrol.lazy.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) >= idle_ns) {
             core.want_all();
             patrol.group = core.next_wanted();
         }

@@ -3,7 +3,6 @@
 
 use super::held::Held;
 use crate::disk::{AlignedBuf, DiskFile, RingOp, write_all_at};
-use crate::mutant::mutant;
 use std::io;
 use std::sync::Arc;
 
@@ -38,7 +37,6 @@ impl Io {
             Op::Write { buf, offset, durable, .. } => {
                 write_all_at(&*self.file, &buf[done..], u64::from(*offset) + done as u64, *durable)
             }
-            Op::Sync if mutant("failed_sync_retried") => self.file.sync().or_else(|_| self.file.sync()),
             Op::Sync => self.file.sync(),
         }
     }

@@ -8,7 +8,6 @@ use super::held::Freed;
 use super::io::{Io, Op};
 use super::waiters::Due;
 use crate::error::Error;
-use crate::mutant::mutant;
 use crate::queue::Group;
 use crate::segment::file_name;
 use crate::types::Lsn;
@@ -58,12 +57,7 @@ impl Core {
             self.close_filling();
         }
         let mut group = self.queued.pop_front()?;
-        let ahead = mutant("watermark_ahead_of_durability");
-        group.seal(if ahead { group.lsn() } else { self.watermark }, self.clock.wall_ms());
-        if mutant("release_carried_by_an_earlier_group") {
-            group.first_live = self.first_live;
-            group.seal(self.watermark, self.clock.wall_ms());
-        }
+        group.seal(self.watermark, self.clock.wall_ms());
         group.issued_ns = self.clock.now_ns();
         group.alone = self.flight.writing() == 0;
         let io = Io {
@@ -90,13 +84,7 @@ impl Core {
         if io.driven {
             self.driven = Driven::Yes;
         }
-        let ignored = match io.op {
-            Op::Write { .. } => mutant("failed_write_ignored"),
-            Op::Sync => mutant("failed_sync_ignored"),
-        };
-        if let Err(e) = result
-            && !ignored
-        {
+        if let Err(e) = result {
             let action = match io.op {
                 Op::Write { .. } => "write",
                 Op::Sync => "sync",
@@ -108,7 +96,7 @@ impl Core {
             Op::Write { ordinal, durable, buf, .. } => {
                 // The pool takes the buffer back once nobody else holds it.
                 drop(buf);
-                self.flight.written(ordinal, durable || mutant("acknowledged_before_the_sync"));
+                self.flight.written(ordinal, durable);
             }
             Op::Sync => self.flight.synced(),
         }
@@ -132,16 +120,9 @@ impl Core {
                 self.shelf.seal_below(end.segment());
             }
             self.watermark = end;
-            if mutant("watermark_is_the_next_groups_start")
-                && let Some(next) = self.flight.groups().chain(&self.queued).next()
-            {
-                self.watermark = next.lsn();
-            }
             wake.watermark = Some(end);
             // Before callbacks run: one that appends must not wait for itself.
-            if self.waiters.is_empty() || !mutant("bytes_freed_after_the_call") {
-                self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
-            }
+            self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
             if group.first_live > self.first_live_durable {
                 self.first_live_durable = group.first_live;
                 self.shelf.release_below(group.first_live);
@@ -203,9 +184,8 @@ impl Core {
     fn out_of_reach(&self) -> bool {
         let Some(next) = self.queued.front().or(self.filling.as_ref()) else { return false };
         let reach = u64::from(next.segment.reach_bytes(self.limits.block_bytes));
-        let unbounded = || mutant("written_beyond_the_reach");
         let long = next.len() as u64 > reach;
-        self.flight.len() > 0 && (long || self.flight.bytes() > reach) && !unbounded()
+        self.flight.len() > 0 && (long || self.flight.bytes() > reach)
     }
 
     /// Whether others are likely to append soon to the group that would be written now.

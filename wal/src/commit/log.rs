@@ -13,7 +13,6 @@ use super::word::{ALL, Word};
 use crate::disk::{Clock, RingWaker};
 use crate::error::Error;
 use crate::frame::Batch;
-use crate::mutant::mutant;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard};
 use crate::types::{Class, Lsn};
 use std::ops::Range;
@@ -224,7 +223,6 @@ impl Log {
         if !self.delivery.reserve(self) {
             return Some(call);
         }
-        let call = if mutant("bytes_freed_after_the_call") { self.freeing(call) } else { call };
         let mut core = self.core.lock();
         match Self::decided(&core, lsn) {
             Some(result) => {
@@ -239,14 +237,6 @@ impl Log {
             }
         }
         None
-    }
-
-    fn freeing(self: &Arc<Log>, call: Callback) -> Callback {
-        let log = Arc::clone(self);
-        Box::new(move |result| {
-            call(result);
-            log.core().queued_bytes = 0;
-        })
     }
 
     /// Has `notify` delivered when `lsn` is durable, or at once.
@@ -266,8 +256,7 @@ impl Log {
             return Polled::Ready(result);
         }
         // In a callback nobody else would call the waker, and without a thread neither.
-        let in_call = self.delivery.in_call() && !mutant("future_polled_in_a_callback_waits_for_its_waker");
-        if in_call || !self.delivery.reserve(self) {
+        if self.delivery.in_call() || !self.delivery.reserve(self) {
             self.want(group);
             return Polled::Ready(self.wait(lsn, group, None).map(|()| lsn));
         }

@@ -2,7 +2,6 @@
 //! durable prefix. The watermark is the end of the last group of that prefix, never the start of the next.
 
 use super::group::Group;
-use crate::mutant::mutant;
 use crate::types::Lsn;
 use std::collections::VecDeque;
 
@@ -78,8 +77,7 @@ impl Flight {
         let first = self.groups.iter().position(|(_, s)| *s == State::Written)?;
         let sequence = self.groups[first].0.segment.sequence;
         for (group, state) in self.groups.range_mut(first..) {
-            let covered = group.segment.sequence == sequence || mutant("sync_covers_other_segments");
-            if *state == State::Written && covered {
+            if *state == State::Written && group.segment.sequence == sequence {
                 *state = State::Syncing;
             }
         }
@@ -90,19 +88,13 @@ impl Flight {
     /// The running sync completed.
     pub(crate) fn synced(&mut self) {
         self.syncing = false;
-        let too_late = |s: State| s == State::Written && mutant("sync_covers_later_writes");
-        for (_, state) in self.groups.iter_mut().filter(|(_, s)| *s == State::Syncing || too_late(*s)) {
+        for (_, state) in self.groups.iter_mut().filter(|(_, s)| *s == State::Syncing) {
             *state = State::Durable;
         }
     }
 
     /// Takes the next group off the front if it is durable.
     pub(crate) fn pop_durable(&mut self) -> Option<(Group, Lsn)> {
-        if mutant("acknowledged_out_of_order")
-            && let Some(i) = self.groups.iter().position(|(_, s)| *s == State::Durable)
-        {
-            self.groups.swap(0, i);
-        }
         match self.groups.front() {
             Some((_, State::Durable)) => {
                 let (group, _) = self.groups.pop_front()?;
