@@ -4,7 +4,6 @@
 //! directory alone is not enough either: some file systems (NFS) refuse to lock one. There the file is the only lock.
 
 use super::DiskLock;
-use crate::mutant::mutant;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;
@@ -81,9 +80,6 @@ fn lock_directory(
     directory: impl AsFd,
     operation: FlockOperation,
 ) -> io::Result<Result<Option<OwnedFd>, ()>> {
-    if mutant("only_the_lock_file_is_locked") {
-        return Ok(Ok(None));
-    }
     // A lock belongs to an opening of the directory, and each lock needs its own.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let own = fs::openat(directory, ".", flags, Mode::empty())?;

@@ -25,7 +25,6 @@ pub(crate) use posix::HINT;
 pub use posix::PosixDisk;
 pub use ring::{Ended, Ring, RingOp, RingWaker};
 
-use crate::mutant::mutant;
 use rustix::io::Errno;
 use std::fmt;
 use std::io;
@@ -206,11 +205,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
 /// Whether a call failed for lack of room: the file system is full, or a quota is used up. What failed so may succeed
 /// once there is room; a sync that did may have lost data all the same.
 pub fn is_no_room(error: &io::Error) -> bool {
-    match error.kind() {
-        io::ErrorKind::StorageFull => true,
-        io::ErrorKind::QuotaExceeded => !mutant("quota_is_no_full_disk"),
-        _ => false,
-    }
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Whether a file could not be opened because the process (EMFILE) or the system (ENFILE) has no descriptor left.
@@ -280,7 +275,6 @@ pub fn write_all_at(file: &dyn DiskFile, buf: &[u8], offset: u64, durable: bool)
     while done < buf.len() {
         match file.write_at(&buf[done..], offset + done as u64, durable) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(_) if mutant("short_write_not_continued") => return Ok(()),
             Ok(n) => done += n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),

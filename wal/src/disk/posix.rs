@@ -11,7 +11,6 @@ use super::{
     Access, AlignedBuf, Disk, DiskFile, DiskLock, FileId, Map, Mode, NameKind, Ring, lock, no_descriptors,
     unit,
 };
-use crate::mutant::mutant;
 use rustix::fs::{
     self, Advice, AtFlags, FallocateFlags, FileType, IFlags, Mode as Permissions, OFlags, SeekFrom,
 };
@@ -114,9 +113,7 @@ impl PosixDisk {
         let fd = retry_on_intr(|| fs::openat(&self.dir, name, flags, permissions))?;
         // The open must not wait for the other end of a pipe. But where a write would have to wait, io_uring ends it
         // with EAGAIN if the file says so.
-        if !mutant("files_refuse_to_wait") {
-            fs::fcntl_setfl(&fd, fs::fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
-        }
+        fs::fcntl_setfl(&fd, fs::fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
         Ok(fd)
     }
 
@@ -358,7 +355,7 @@ impl DiskFile for PosixFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        if durable && !mutant("posix_write_not_forced") {
+        if durable {
             let flags = ReadWriteFlags::DSYNC;
             Ok(rustix::io::pwritev2(&self.main, &[IoSlice::new(buf)], offset, flags)?)
         } else {
@@ -367,9 +364,6 @@ impl DiskFile for PosixFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if mutant("posix_sync_does_nothing") {
-            return Ok(());
-        }
         Ok(fs::fdatasync(&self.main)?)
     }
 
