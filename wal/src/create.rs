@@ -9,7 +9,6 @@ use crate::disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 use crate::error::Error;
 use crate::frame::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
 use crate::frame::{Identity, SegmentHeader, is_head};
-use crate::mutant::mutant;
 use crate::segment::file_name;
 use crate::types::Lsn;
 
@@ -55,10 +54,6 @@ pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Resul
     let identity = Identity { uuid, block_bytes, read_only_compatible: 0, created_ms: wall_ms };
     write_identity(disk, &identity)?;
     sync()?;
-    if mutant("identity_named_first") {
-        finish(disk)?;
-        write_identity(disk, &identity)?;
-    }
     Ok(identity)
 }
 

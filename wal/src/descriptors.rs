@@ -7,7 +7,6 @@
 
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, FileId, Map, no_descriptors, read_exact_at};
 use crate::frame::SegmentHeader;
-use crate::mutant::mutant;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
 use std::collections::VecDeque;
 use std::fmt;
@@ -211,11 +210,10 @@ impl SegmentFile {
         let file = self.descriptors.open(&self.name, Access::Read)?;
         self.descriptors.reopened.fetch_add(1, Ordering::Relaxed);
         let replaced = || io::Error::new(io::ErrorKind::InvalidData, "another file has taken its name");
-        let compare = !mutant("reopened_without_comparing");
-        if compare && file.id() != self.id {
+        if file.id() != self.id {
             return Err(replaced());
         }
-        if self.slot.doubted.load(Ordering::Acquire) && !mutant("doubt_lost_with_the_descriptor") {
+        if self.slot.doubted.load(Ordering::Acquire) {
             file.distrust_cache();
         }
         file.expect_reads();
@@ -225,7 +223,7 @@ impl SegmentFile {
         let same = |header: SegmentHeader| {
             (header.uuid, header.sequence, header.salt) == (self.key.uuid, self.key.sequence, self.key.salt)
         };
-        if compare && !SegmentHeader::decode(&block).is_ok_and(same) {
+        if !SegmentHeader::decode(&block).is_ok_and(same) {
             return Err(replaced());
         }
         self.slot.doubted.store(false, Ordering::Release);

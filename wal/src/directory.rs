@@ -8,7 +8,6 @@ use crate::error::Error;
 use crate::facts::Witness;
 use crate::frame::layout::{BLOCK_BYTES_MAX, FORMAT_VERSION};
 use crate::frame::{Closed, ClosedFault, Identity, IdentityFault};
-use crate::mutant::mutant;
 use crate::segment::parse_name;
 use std::io;
 use std::sync::Arc;
@@ -106,7 +105,7 @@ pub(crate) fn read_identity(disk: &dyn Disk) -> Result<Identity, Error> {
 /// Refuses a disk that cannot write a block of the log without touching its neighbours (INV-4).
 pub(crate) fn check_blocks(disk: &dyn Disk, identity: &Identity) -> Result<(), Error> {
     let (log, least) = (identity.block_bytes, disk.block_size());
-    if log < least && !mutant("blocks_of_log_and_disk_not_compared") {
+    if log < least {
         return Err(Error::BlockSize { path: disk.location(), log, disk: least });
     }
     Ok(())
@@ -139,9 +138,7 @@ pub(crate) fn write_closed(disk: &dyn Disk, closed: &Closed, block_bytes: u32) -
     block.extend(&closed.encode());
     block.resize(block.len().max(block_bytes as usize));
     write_all_at(&*file, &block, 0, false)?;
-    if !mutant("witness_named_before_it_is_durable") {
-        file.sync()?;
-    }
+    file.sync()?;
     disk.rename(CLOSED_NEW, CLOSED)?;
     disk.sync()
 }

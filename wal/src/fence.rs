@@ -9,7 +9,6 @@ use crate::error::Error;
 use crate::facts::{Damage, DamageKind};
 use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
 use crate::frame::{GroupHeader, RecordRef, record_at};
-use crate::mutant::mutant;
 use crate::segment::{Segment, file_name};
 use crate::types::{GroupKind, Lsn};
 
@@ -33,9 +32,6 @@ impl Fences {
 
     /// The first one that has a byte of the `len` bytes at `at`.
     pub(crate) fn over(&self, at: Lsn, len: usize) -> Option<Damage> {
-        if mutant("fence_read_unchecked") {
-            return None;
-        }
         let end = at.as_u64().saturating_add(len.max(1) as u64);
         let first = self.0.get(self.0.partition_point(|fence| fence.to <= at));
         first.filter(|fence| fence.from.as_u64() < end).copied()

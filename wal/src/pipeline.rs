@@ -11,7 +11,6 @@ use crate::directory::{failed, failed_to_open};
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, is_no_room, write_all_at};
 use crate::error::Error;
 use crate::frame::{Identity, SegmentHeader};
-use crate::mutant::mutant;
 use crate::options::Options;
 use crate::segment::{OpenSegment, SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::shelf::Shelf;
@@ -253,26 +252,17 @@ impl Pipeline {
                 Stage::Allocated
             }
             Stage::Allocated => {
-                if mutant("named_before_its_header") {
-                    disk.rename(&making.name, &file_name(segment.sequence)).map_err(io("rename"))?;
-                }
                 self.write_header(segment, first_live).map_err(io("write"))?;
                 Stage::Headed
             }
-            Stage::Headed if mutant("spare_not_synced_before_its_name") => Stage::Synced,
             Stage::Headed => {
-                let synced = segment.pinned.sync();
-                if !mutant("failed_sync_of_a_spare_ignored") {
-                    synced.map_err(io("sync"))?;
-                }
+                segment.pinned.sync().map_err(io("sync"))?;
                 Stage::Synced
             }
-            Stage::Synced if mutant("named_before_its_header") => Stage::Named,
             Stage::Synced => {
                 disk.rename(&making.name, &file_name(segment.sequence)).map_err(io("rename"))?;
                 Stage::Named
             }
-            Stage::Named if mutant("name_of_a_spare_not_synced") => return Ok(None),
             Stage::Named => {
                 disk.sync().map_err(io("sync the directory of"))?;
                 return Ok(None);
@@ -289,7 +279,7 @@ impl Pipeline {
         let zeroed = self.retired.iter().position(|r| r.zeroed_to == self.segment_bytes);
         let segment = |file: Arc<dyn DiskFile>, written_to, prior| {
             let (uuid, block_bytes, sequence) = (self.uuid, self.block_bytes, self.next);
-            let salt = if mutant("same_salt") { 7 } else { self.random.next_u64() };
+            let salt = self.random.next_u64();
             let key = Key { uuid, sequence, salt, block_bytes };
             let segment = Segment {
                 sequence,
@@ -305,8 +295,7 @@ impl Pipeline {
             OpenSegment { segment: Arc::new(segment), pinned: file }
         };
         if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {
-            let zeros = zeroed.is_some() || mutant("stale_spare_taken_for_zeros");
-            let prior = if zeros { Prior::Zeros } else { Prior::Stale };
+            let prior = if zeroed.is_some() { Prior::Zeros } else { Prior::Stale };
             let segment = segment(retired.file, self.segment_bytes, prior);
             return Ok(Making { segment, name: file_name(retired.sequence), stage: Stage::Allocated });
         }
@@ -382,16 +371,13 @@ impl Pipeline {
         let Some(i) = self.retired.iter().position(|r| r.zeroed_to < self.segment_bytes) else { return };
         let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
         let name = file_name(self.retired[i].sequence);
-        let header_first = !mutant("header_zeroed_with_the_rest");
-        let to = if from == 0 && header_first { self.block_bytes } else { self.segment_bytes };
+        let to = if from == 0 { self.block_bytes } else { self.segment_bytes };
         let result = self.zero(&*file, from, to, &name);
         if matches!(result, Ok(None)) {
             self.shelf.note_no_room();
         }
         match result {
             Ok(Some(end)) => self.retired[i].zeroed_to = end,
-            Ok(None) if mutant("zeros_without_room_tried_at_once") => {}
-            Err(_) if mutant("zeros_synced_again_after_a_failure") => {}
             Ok(None) | Err(_) => {
                 self.retired.remove(i);
                 self.doomed.push(name);
@@ -413,7 +399,7 @@ impl Pipeline {
             Err(e) => return Err(failed(&*self.disk, "write zeros to", name, e)),
         }
         self.shelf.note_prepared(u64::from(len));
-        if from + len == to && !mutant("zeros_not_synced") {
+        if from + len == to {
             file.sync().map_err(failure(&*self.disk, "sync", name))?;
         }
         Ok(Some(from + len))
@@ -432,8 +418,7 @@ impl Pipeline {
             let file = self.descriptors.open(&name, Access::Write).ok().filter(|file| {
                 let fits = file.len().is_ok_and(|len| len == u64::from(self.segment_bytes));
                 let written = || file.written_end(0).is_ok_and(|end| end == u64::from(self.segment_bytes));
-                let links = if mutant("linked_file_recycled") { Ok(1) } else { file.links() };
-                fits && links.is_ok_and(|n| n == 1) && written()
+                fits && file.links().is_ok_and(|n| n == 1) && written()
             });
             if let Some(file) = file {
                 self.retired.push_back(Retired { sequence, file, zeroed_to: 0 });

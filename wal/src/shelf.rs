@@ -6,7 +6,6 @@
 
 use crate::error::Error;
 use crate::listener::Listener;
-use crate::mutant::mutant;
 use crate::segment::{OpenSegment, Segment};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex};
 use crate::types::Prior;
@@ -91,8 +90,7 @@ impl Shelf {
     /// successor cannot be missing.
     pub(crate) fn take(&self, keep: usize) -> Option<OpenSegment> {
         let mut inner = self.inner.lock();
-        let successor = if mutant("last_spare_is_used") { 0 } else { keep.max(1) };
-        if inner.ready.len() <= successor {
+        if inner.ready.len() <= keep.max(1) {
             return None;
         }
         let segment = inner.ready.pop_front();
@@ -114,8 +112,7 @@ impl Shelf {
         let mut inner = self.inner.lock();
         let Some(i) = inner.retired.iter().position(|s| s.sequence == sequence) else { return true };
         let segment = inner.retired.swap_remove(i);
-        let unread = Arc::strong_count(&segment) == 1 || mutant("recycled_under_a_reader");
-        if !unread {
+        if Arc::strong_count(&segment) > 1 {
             inner.lingering.push(segment);
             return false;
         }
