@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::facts::{Damage, DamageKind, Dropped, SegmentFacts, Witness};
 use crate::frame::layout::FORMAT_VERSION;
 use crate::frame::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN, SegmentHeader};
-use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::scan::untouched;
 use crate::sealer::Sealer;
@@ -154,13 +153,6 @@ pub(crate) fn recover(
         seen.show(sealer, verdict.end);
     }
     let shown = seen.is_some() || !goes_on;
-    if mutant("recovery_cuts_the_torn_end") {
-        let end = verdict.end;
-        if let Ok(file) = disk.open(&file_name(end.segment()), Access::Write) {
-            let zeros = crate::disk::AlignedBuf::zeroed(identity.block_bytes as usize);
-            let _ = crate::disk::write_all_at(&*file, &zeros, u64::from(end.offset()), false);
-        }
-    }
     let (segments, open) = live(descriptors, &identity, &verdict, &facts, &ids)?;
     let report = Report {
         uuid: identity.uuid,
@@ -196,16 +188,12 @@ fn sync_all(disk: &dyn Disk, names: &Names, readers: usize) -> Result<Ids, Error
         let sequence = names.segments[i];
         let name = file_name(sequence);
         let file = disk.open(&name, Access::Write).map_err(|e| failed_to_open(disk, "open", &name, e))?;
-        if !mutant("files_not_synced_at_open") {
-            file.sync().map_err(|e| failed(disk, "sync", &name, e))?;
-        }
+        file.sync().map_err(|e| failed(disk, "sync", &name, e))?;
         file.distrust_cache();
         Ok((sequence, file.id()))
     };
     let ids = share_out(threads, names.segments.len(), &sync).into_iter().collect::<Result<Ids, Error>>()?;
-    if !mutant("directory_not_synced_at_open") {
-        disk.sync().map_err(|e| failed(disk, "sync", "", e))?;
-    }
+    disk.sync().map_err(|e| failed(disk, "sync", "", e))?;
     Ok(ids)
 }
 

@@ -25,7 +25,6 @@ use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::facts::{Extent, Head, SegmentFacts};
 use crate::frame::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::frame::{GroupFault, GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
-use crate::mutant::mutant;
 use crate::pieces::Pieces;
 use crate::types::{GroupKind, Lsn, Prior, is_zeros, len32};
 use crate::window::Window;
@@ -156,8 +155,7 @@ impl Reach {
     /// Of a segment whose blocks were zeros and whose header promises one.
     fn of(header: &SegmentHeader) -> Option<Reach> {
         let block_bytes = header.block_bytes;
-        let twice = if mutant("read_as_far_as_the_reach_once") { 1 } else { 2 };
-        let stretch = (twice * u32::from(header.reach_blocks) + 1).saturating_mul(block_bytes);
+        let stretch = (2 * u32::from(header.reach_blocks) + 1).saturating_mul(block_bytes);
         let reach = Reach { stretch, block_bytes, end: block_bytes, announced: false };
         (header.reach_blocks > 0 && header.prior == Prior::Zeros).then_some(reach)
     }
@@ -169,7 +167,7 @@ impl Reach {
 
     fn meet(&mut self, head: &Head) {
         self.end = self.end.max(head.end);
-        self.announced = head.kind == GroupKind::Announcement && !mutant("announcement_not_heeded");
+        self.announced = head.kind == GroupKind::Announcement;
     }
 
     /// Whether no group can be at `at` or behind it, given that only zeros were found from `zeros_from` on.
@@ -223,9 +221,7 @@ pub(crate) fn read_header(
             Err(HeaderFault::Sequence(header.sequence))
         } else if header.block_bytes != block_bytes || header.first_live > sequence {
             Err(HeaderFault::Field)
-        } else if (header.file_bytes != len && !mutant("length_of_a_file_unchecked"))
-            || u32::try_from(len).is_err()
-            || len % u64::from(block_bytes) != 0
+        } else if header.file_bytes != len || u32::try_from(len).is_err() || len % u64::from(block_bytes) != 0
         {
             Err(HeaderFault::Length(len))
         } else {
@@ -249,8 +245,7 @@ struct Claims {
 
 impl Claims {
     fn of(header: &SegmentHeader, file_bytes: u32) -> Claims {
-        let budget = if mutant("claims_checked_without_a_budget") { u64::MAX } else { u64::from(file_bytes) };
-        Claims { header: *header, file_bytes, failed_to: 0, budget: Some(budget), checked: 0 }
+        Claims { header: *header, file_bytes, failed_to: 0, budget: Some(u64::from(file_bytes)), checked: 0 }
     }
 
     /// Checks a group of the segment, and hands it to `each` if it is valid.

@@ -24,7 +24,6 @@
 //! damaged places.
 
 use crate::facts::{Extent, Head, SegmentFacts};
-use crate::mutant::mutant;
 use crate::types::Lsn;
 use std::collections::BTreeMap;
 
@@ -43,12 +42,11 @@ pub(crate) fn unproven(segments: &[SegmentFacts], block_bytes: u32) -> Vec<u32> 
     let mut above = by_number.values().rev().find(|s| !s.heads.is_empty()).copied();
     while let Some(link) = above.and_then(first).map(|h: Head| h.previous_end) {
         let below = by_number.get(&link.segment()).copied();
-        if let Some(footer) = below.and_then(SegmentFacts::sealing_footer) {
-            let ends = footer.end == link.offset() || mutant("footer_trusted_at_another_end");
-            let known = watermark >= link || mutant("footer_trusted_above_the_watermark");
-            if ends && known {
-                unproven.remove(&link.segment());
-            }
+        if let Some(footer) = below.and_then(SegmentFacts::sealing_footer)
+            && footer.end == link.offset()
+            && watermark >= link
+        {
+            unproven.remove(&link.segment());
         }
         // Links go down: others are no heads.
         above = below;

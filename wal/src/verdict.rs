@@ -30,10 +30,9 @@ mod salvage;
 
 use crate::facts::{Damage, DamageKind, Dropped, Head, SegmentFacts};
 use crate::frame::HeaderFault;
-use crate::mutant::mutant;
 use crate::options::{OpenMode, Suspect};
 use crate::segment::SEQUENCE_MAX;
-use crate::types::{GroupKind, Lsn, Prior};
+use crate::types::{Lsn, Prior};
 use damage::{bad_header, missing};
 use std::collections::BTreeMap;
 
@@ -208,9 +207,7 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32, closed: Lsn) -> Result<Fa
         return Err(vec![missing(1, 1)]);
     };
     // A header is durable before the file has its name, so a bad one is never a half-made spare.
-    if let Err(fault) = newest.header
-        && !mutant("bad_header_taken_for_unused")
-    {
+    if let Err(fault) = newest.header {
         return Err(vec![bad_header(top, fault, block_bytes)]);
     }
     if top > SEQUENCE_MAX {
@@ -221,36 +218,20 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32, closed: Lsn) -> Result<Fa
     while low > 1 && sound(low - 1) {
         low -= 1;
     }
-    Ok(facts_of(by_number, (low, top), block_bytes, closed))
+    Ok(facts_of(by_number, low, block_bytes, closed))
 }
 
-/// What is to be known of the segments from `low` to `top`.
-fn facts_of(
-    by_number: BTreeMap<u32, &SegmentFacts>,
-    (low, top): (u32, u32),
-    block_bytes: u32,
-    closed: Lsn,
-) -> Facts<'_> {
+/// What is to be known of the segments from `low` on.
+fn facts_of(by_number: BTreeMap<u32, &SegmentFacts>, low: u32, block_bytes: u32, closed: Lsn) -> Facts<'_> {
     let remains =
         |s: &SegmentFacts| s.header.is_ok_and(|h| h.prior == Prior::Zeros) && s.zeros_from > block_bytes;
-    let touches = |h: &Head| h.fault.is_none() || !mutant("touched_by_valid_groups_only");
     let in_reach = || by_number.range(low..).map(|(_, s)| *s);
     let heads = || in_reach().flat_map(|s| s.heads.iter().map(move |h| (s.sequence, h)));
     Facts {
         low,
-        watermark: heads()
-            .filter(|(_, h)| !mutant("watermark_of_valid_groups_only") || h.fault.is_none())
-            .filter(|(n, _)| !mutant("watermark_of_the_last_segment_only") || *n == top)
-            .map(|(_, h)| h.watermark)
-            .max()
-            .unwrap_or(Lsn::ZERO)
-            .max(if mutant("witness_unread") { Lsn::ZERO } else { closed }),
-        touched: heads().filter(|(_, h)| touches(h)).map(|(n, _)| n).max().unwrap_or(0),
-        used: in_reach()
-            .filter(|s| s.heads.iter().any(touches) || remains(s))
-            .map(|s| s.sequence)
-            .max()
-            .unwrap_or(0),
+        watermark: heads().map(|(_, h)| h.watermark).max().unwrap_or(Lsn::ZERO).max(closed),
+        touched: heads().map(|(n, _)| n).max().unwrap_or(0),
+        used: in_reach().filter(|s| !s.heads.is_empty() || remains(s)).map(|s| s.sequence).max().unwrap_or(0),
         first_live: in_reach().filter_map(|s| s.header.ok()).map(|h| h.first_live).max().unwrap_or(1).max(1),
         segments: by_number,
         block_bytes,
@@ -309,8 +290,7 @@ impl Facts<'_> {
                 return Ok(chain);
             }
             segment = link.segment();
-            let limit = if mutant("previous_end_no_limit") { u32::MAX } else { link.offset() };
-            chain.push((segment, limit));
+            chain.push((segment, link.offset()));
         }
     }
 
@@ -322,7 +302,7 @@ impl Facts<'_> {
             let mut at = self.block_bytes;
             let sealed = self.segments.get(&segment).and_then(|s| s.sealing_footer());
             if let Some(footer) = sealed
-                && (footer.end == limit || mutant("footer_trusted_at_another_end"))
+                && footer.end == limit
             {
                 kept.extend(self.heads(segment).iter().map(|head| (segment, *head)));
                 at = footer.end;
@@ -342,45 +322,22 @@ impl Facts<'_> {
 
     /// The valid group at `at`, if it ends within `limit`.
     fn valid(&self, segment: u32, at: u32, limit: u32) -> Option<&Head> {
-        let whole = |head: &&Head| head.fault.is_none() || self.vouched(segment);
-        self.head_at(segment, at).filter(|head| whole(head) && head.end <= limit)
-    }
-
-    /// Never: a footer alone proves nothing about the groups before it, as `trust` has it.
-    fn vouched(&self, segment: u32) -> bool {
-        mutant("footer_vouches_for_its_segment")
-            && self.heads(segment).last().is_some_and(|h| h.kind == GroupKind::Footer && h.fault.is_none())
+        self.head_at(segment, at).filter(|head| head.fault.is_none() && head.end <= limit)
     }
 
     fn conclude(&self, mut walk: Walk, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
-        let mut watermark = self.watermark;
-        if mutant("watermark_of_the_chain") {
-            watermark = walk
-                .chain
-                .iter()
-                .flat_map(|(s, _)| self.heads(*s))
-                .map(|h| h.watermark)
-                .max()
-                .unwrap_or(Lsn::ZERO);
-        }
-        if watermark > walk.x && !mutant("watermark_of_the_prefix") {
+        if self.watermark > walk.x {
             return Err(self.damage(&walk.chain, walk.x));
         }
         // The group that is missing may have been the first of the next segment, and nothing be behind it.
         let next = Lsn::new(walk.x.segment().saturating_add(1), self.block_bytes);
         let mut suspect = None;
-        let places =
-            if mutant("only_group_of_a_segment_not_suspected") { [walk.x; 2] } else { [walk.x, next] };
-        for place in places {
+        for place in [walk.x, next] {
             if self.check_suspect(place, policy)? {
                 suspect = suspect.or(Some(place));
             }
         }
-        let mut first_live =
-            walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(self.first_live);
-        if mutant("first_live_of_headers_only") {
-            first_live = self.first_live;
-        }
+        let first_live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(self.first_live);
         if walk.kept.is_empty() {
             return if self.low > first_live {
                 Err(self.gap(first_live))
@@ -390,8 +347,7 @@ impl Facts<'_> {
         }
         let lowest = walk.chain[0].0;
         let link = self.link(lowest).unwrap_or(Lsn::ZERO);
-        let reaches = mutant("lowest_link_unchecked");
-        if !(reaches || link.is_zero() || link.segment() < first_live) {
+        if !link.is_zero() && link.segment() >= first_live {
             return Err(self.gap(link.segment()));
         }
         walk.kept.retain(|&(segment, _)| segment >= first_live);

@@ -5,7 +5,6 @@
 use super::Facts;
 use crate::facts::{Damage, DamageKind, SegmentFacts};
 use crate::frame::HeaderFault;
-use crate::mutant::mutant;
 use crate::options::Suspect;
 use crate::types::{Lsn, Prior};
 use std::collections::BTreeMap;
@@ -16,9 +15,6 @@ impl Facts<'_> {
     pub(super) fn check_suspect(&self, x: Lsn, policy: Suspect) -> Result<bool, Vec<Damage>> {
         let Some(facts) = self.segments.get(&x.segment()) else { return Ok(false) };
         if !facts.header.is_ok_and(|h| h.prior == Prior::Zeros) {
-            return Ok(false);
-        }
-        if mutant("suspect_taken_for_torn") {
             return Ok(false);
         }
         let suspect = match self.head_at(x.segment(), x.offset()) {

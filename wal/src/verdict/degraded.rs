@@ -26,7 +26,6 @@
 use super::{Facts, Links, Verdict, Walk, gather};
 use crate::facts::{Damage, DamageKind, SegmentFacts};
 use crate::frame::GroupFault;
-use crate::mutant::mutant;
 use crate::options::Suspect;
 use crate::types::Lsn;
 
@@ -83,7 +82,7 @@ impl Facts<'_> {
                 }
                 let to = Lsn::new(segment, self.goes_on(segment, at, bound, left)?);
                 walk.fences.push(Damage { from: walk.x, to, what: self.fault_at(walk.x) });
-                (at, proven) = (to.offset(), mutant("degraded_end_unproven"));
+                (at, proven) = (to.offset(), false);
             }
             walk.x = Lsn::new(segment, at);
         }
@@ -93,8 +92,7 @@ impl Facts<'_> {
     /// Whether nobody knows if the group at `x` is valid.
     fn is_unchecked(&self, x: Lsn) -> bool {
         let head = self.head_at(x.segment(), x.offset());
-        let unchecked = head.is_some_and(|head| head.fault == Some(GroupFault::Unchecked));
-        unchecked && !mutant("unchecked_taken_for_torn")
+        head.is_some_and(|head| head.fault == Some(GroupFault::Unchecked))
     }
 
     /// Where the log goes on behind the damaged group at `at`, at most at `bound`; `left` says that this is

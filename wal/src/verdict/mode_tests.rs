@@ -4,6 +4,7 @@
 use super::*;
 use crate::facts::{DropReason, Extent};
 use crate::frame::{GroupFault, SegmentHeader};
+use crate::types::GroupKind;
 
 const BLOCK: u32 = 4096;
 const BLOCKS: u32 = 10;

@@ -4,7 +4,6 @@
 
 use super::{Continue, Facts, Kept, Verdict, Walk};
 use crate::facts::{DropReason, Dropped, Extent, Head};
-use crate::mutant::mutant;
 use crate::types::{GroupKind, Lsn, Prior};
 use std::collections::BTreeMap;
 
@@ -12,9 +11,7 @@ impl Facts<'_> {
     /// Right behind the end if nothing that looks like a group follows, else above all that was touched.
     pub(super) fn continue_behind(&self, end: Lsn, last: &Head, walk: &Walk) -> Continue {
         let (segment, offset) = (end.segment(), end.offset());
-        let behind = mutant("continued_before_a_dropped_group");
-        let follows =
-            !behind && self.used > segment || self.heads(segment).iter().any(|h| h.offset >= offset);
+        let follows = self.used > segment || self.heads(segment).iter().any(|h| h.offset >= offset);
         let facts = self.segments.get(&segment);
         // Remains of a torn write without its head would make the next tear look suspect.
         let clean = facts.is_some_and(|s| match s.header {
@@ -24,32 +21,21 @@ impl Facts<'_> {
             }
             Err(_) => false,
         });
-        let clean = clean || mutant("continued_in_a_torn_block");
         // A footer written over damage would have the segment look whole to who reads no more than that.
         let damaged = walk.fences.iter().any(|fence| fence.from.segment() == segment);
-        let clean = clean && (!damaged || mutant("damaged_segment_goes_on"));
-        if !follows && clean && last.kind != GroupKind::Footer {
+        if !follows && clean && !damaged && last.kind != GroupKind::Footer {
             let here = walk.kept.iter().filter(|(s, _)| *s == segment);
             return Continue {
                 at: end,
                 previous_end: self.link(segment).unwrap_or(Lsn::ZERO),
                 // An announcement is written beside other groups, which it does not cover.
-                mark: last.kind != GroupKind::Mark
-                    && !(mutant("announcement_taken_for_a_mark") && last.kind.is_mark()),
+                mark: last.kind != GroupKind::Mark,
                 footer_bytes: here.fold(0, |sum, (_, h)| sum.saturating_add(h.footer_bytes)),
                 read_only: false,
             };
         }
-        let used = if mutant("continued_in_the_next_number") { segment } else { self.used.max(segment) };
-        let mut next = used + 1;
-        if mutant("continued_in_the_first_untouched_number") {
-            next = (segment + 1..next).find(|n| self.heads(*n).is_empty()).unwrap_or(next);
-        }
-        let mut previous_end = end;
-        if mutant("previous_end_of_the_number_below") {
-            previous_end = self.heads(next - 1).last().map_or(end, |h| Lsn::new(next - 1, h.end));
-        }
-        Continue::in_new(Lsn::new(next, self.block_bytes), previous_end)
+        let next = self.used.max(segment) + 1;
+        Continue::in_new(Lsn::new(next, self.block_bytes), end)
     }
 
     /// An empty log: it starts above everything touched, and says that nothing below is live.

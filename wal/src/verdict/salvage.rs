@@ -32,8 +32,8 @@ pub(super) fn decide(
     let sound = |s: &&SegmentFacts| s.header.is_ok() && s.sequence <= SEQUENCE_MAX;
     let sound: BTreeMap<u32, &SegmentFacts> =
         segments.iter().filter(sound).map(|s| (s.sequence, s)).collect();
-    let (&low, &top) = (sound.first_key_value()?.0, sound.last_key_value()?.0);
-    let facts = facts_of(sound, (low, top), block_bytes, closed);
+    let (&low, _) = sound.first_key_value()?;
+    let facts = facts_of(sound, low, block_bytes, closed);
     let mut walk = facts.walk_pieces(facts.pieces());
     let live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(facts.first_live);
     walk.kept.retain(|&(segment, _)| segment >= live);
