@@ -14,7 +14,6 @@ use crate::error::Error;
 use crate::frame::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
 use crate::frame::{Batch, Closed};
 use crate::listener::Listener;
-use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, Progress};
 use crate::sealer::Sealer;
@@ -59,13 +58,9 @@ impl Wal {
     /// # Errors
     /// The failure that stopped the log, if one did; the directory is unlocked all the same.
     pub fn close(mut self) -> Result<(), Error> {
-        let nothing = mutant("close_writes_nothing") || self.options.mode == OpenMode::Salvage;
-        if mutant("witness_of_what_is_not_durable") && !nothing {
-            let (last, _) = self.log.core().want_all();
-            self.bear_witness(Lsn::new(last.segment(), last.offset() + self.view.block_bytes));
-        }
-        let result = if nothing { Ok(()) } else { self.flush().and_then(|_| self.mark()) };
-        if result.is_ok() && !nothing {
+        let writable = self.options.mode != OpenMode::Salvage;
+        let result = if writable { self.flush().and_then(|_| self.mark()) } else { Ok(()) };
+        if writable && result.is_ok() {
             self.bear_witness(self.log.durable());
         }
         self.stop();
@@ -84,9 +79,6 @@ impl Wal {
     fn stop(&mut self) {
         self.log.latch(Error::Closed);
         self.shelf.stop();
-        if mutant("unlocked_before_its_threads_end") {
-            let _ = self.log.core().unlock();
-        }
         let joined = self.workers.join();
         self.pipeline.lock().end();
         // Not joined: a callback may take for ever, and this may be one.
@@ -94,10 +86,7 @@ impl Wal {
         // Not before: what the pipeline writes, names and removes must not land in another's log.
         let freed = self.log.core().unlock();
         // Threads that wait for tickets may still write; of a stepped log the caller has the operations.
-        if joined
-            && let Some(freed) = freed
-            && !mutant("locked_by_a_write_after_the_end")
-        {
+        if joined && let Some(freed) = freed {
             freed.wait();
         }
     }

@@ -6,7 +6,6 @@
 use super::checksum::{crc, seed};
 use super::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RECORD_ALIGN, RawGroupHeader};
 use super::record::{RecordFault, record_at};
-use crate::mutant::mutant;
 use crate::types::{GroupKind, Lsn, is_zeros, round_up};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -136,9 +135,6 @@ impl GroupHeader {
         }
         if at != end {
             return Err(GroupFault::Count);
-        }
-        if mutant("padding_unchecked") {
-            return Ok(());
         }
         check_zeros(group, end, group.len())
     }

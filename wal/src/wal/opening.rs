@@ -5,16 +5,15 @@
 //! found (INV-3), and starts the threads last.
 
 use super::Wal;
-use super::prepared::{Prepared, exclusive, remove};
+use super::prepared::{Prepared, exclusive};
 use crate::commit::{Core, Limits, Log, Start};
 use crate::create;
 use crate::descriptors::Descriptors;
-use crate::directory::{IDENTITY, list};
+use crate::directory::{IDENTITY, failed, list};
 use crate::disk::{Disk, Mode, PosixDisk, is_no_room};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
 use crate::frame::Closed;
-use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::pipeline::{Pipeline, PipelineStart, Progress};
 use crate::recover::Report;
@@ -73,7 +72,7 @@ impl Wal {
             }
         }
         // The mark comes before the name: a log in which no segment holds a group has lost them.
-        let (wal, _) = Prepared::find(env, options, Some(lock), Some(identity), None)?.begin(true, None)?;
+        let (wal, _) = Prepared::find(env, options, Some(lock), Some(identity), None)?.begin(None)?;
         create::finish(&*wal.env.disk)?;
         wal.spawn()
     }
@@ -140,14 +139,15 @@ impl Prepared {
         if !self.writable() {
             return self.for_reading();
         }
-        let (wal, report) = self.begin(false, sealer)?;
+        let (wal, report) = self.begin(sealer)?;
         Ok((wal.spawn()?, report))
     }
 
-    /// Makes the new start of the log durable; starts no threads. `fresh` says that the log is being created.
-    fn begin(mut self, fresh: bool, sealer: Option<Box<dyn Sealer>>) -> Result<(Wal, Report), Error> {
+    /// Makes the new start of the log durable; starts no threads.
+    fn begin(mut self, sealer: Option<Box<dyn Sealer>>) -> Result<(Wal, Report), Error> {
         for name in std::mem::take(&mut self.unfinished) {
-            remove(&*self.env.disk, &name)?;
+            let disk = &*self.env.disk;
+            disk.remove(&name).map_err(|e| failed(disk, "remove", &name, e))?;
             self.report.removed.push(name);
         }
         let begin_ns = self.begin_ns;
@@ -169,7 +169,7 @@ impl Prepared {
         let mut pipeline =
             Pipeline::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
         // A log that starts over says so with its mark; until that is durable its files stay.
-        if !verdict.end.is_zero() || mutant("new_start_not_marked_before_removal") {
+        if !verdict.end.is_zero() {
             shelf.release_below(verdict.first_live);
         }
         let next = verdict.next.at.segment();
@@ -228,9 +228,7 @@ impl Prepared {
             wal.log.core().set_sealer(sealer);
         }
         // What open returns is exposed from here on, so a mark that covers it is durable first.
-        if !mutant("no_mark_at_open") || fresh {
-            wal.mark().map_err(|e| no_room(&wal.env, e))?;
-        }
+        wal.mark().map_err(|e| no_room(&wal.env, e))?;
         report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin_ns));
         Ok((wal, report))
     }

@@ -13,7 +13,6 @@ use crate::facts::Damage;
 use crate::fence::Fences;
 use crate::footer::Footer;
 use crate::frame::{Identity, RecordRef};
-use crate::mutant::mutant;
 use crate::options::{OpenMode, Options};
 use crate::read::Table;
 use crate::records::Records;
@@ -87,12 +86,6 @@ impl Prepared {
             recover(&descriptors, &*env.clock, options, readers, fresh, sealer.as_deref_mut())?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         report.locked = lock.is_some();
-        if mutant("unfinished_removed_by_prepare") {
-            unfinished.iter().try_for_each(|name| remove(&*env.disk, name))?;
-        }
-        if mutant("mark_written_by_prepare") {
-            overwrite(&*env.disk, identity.block_bytes, verdict.next.at);
-        }
         let view = LogView::new(table(&verdict, &segments), env.disk.location(), identity.block_bytes);
         let (options, from) = (options.clone(), verdict.next.at.segment());
         let mut prepared = Prepared {
@@ -211,9 +204,6 @@ impl Prepared {
     /// [`Error::Io`].
     pub fn every_damage(&self, found: &[Damage]) -> Result<Vec<Damage>, Error> {
         let mut damage = found.to_vec();
-        if mutant("first_damaged_place_only") {
-            return Ok(damage);
-        }
         let numbers: Vec<u32> = self.segments.keys().copied().collect();
         let files = Files {
             disk: &*self.env.disk,
@@ -249,20 +239,6 @@ pub(super) fn exclusive(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
     let holder = format!("process {}\n", std::process::id());
     let lock = disk.lock(LOCK, &holder).map_err(|e| failed_to_open(disk, "lock", LOCK, e))?;
     lock.map(Arc::from).map_err(|holder| locked(disk, holder))
-}
-
-pub(super) fn remove(disk: &dyn Disk, name: &str) -> Result<(), Error> {
-    disk.remove(name).map_err(|e| failed(disk, "remove", name, e))
-}
-
-/// What nobody may do before the log is started, on purpose: see `mutant`.
-pub(super) fn overwrite(disk: &dyn Disk, block_bytes: u32, at: Lsn) {
-    let mut block = crate::disk::AlignedBuf::zeroed(block_bytes as usize);
-    block[..].fill(1);
-    let name = crate::segment::file_name(at.segment());
-    if let Ok(file) = disk.open(&name, crate::disk::Access::Write) {
-        let _ = crate::disk::write_all_at(&*file, &block, u64::from(at.offset()), false);
-    }
 }
 
 /// The kept log, for readers.

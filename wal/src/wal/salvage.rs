@@ -2,14 +2,13 @@
 //! the directory changes (INV-10).
 
 use super::Wal;
-use super::prepared::{Prepared, overwrite};
+use super::prepared::Prepared;
 use crate::commit::{Core, Limits, Log, Start};
 use crate::directory::failed_to_open;
 use crate::disk::{Access, Mode};
 use crate::env::Threads;
 use crate::error::Error;
 use crate::frame::Closed;
-use crate::mutant::mutant;
 use crate::pipeline::{Pipeline, PipelineStart};
 use crate::recover::Report;
 use crate::segment::{OpenSegment, file_name};
@@ -32,9 +31,6 @@ impl Prepared {
         let Some((_, segment)) = segments.last_key_value() else {
             return Err(Error::Corrupt { path: disk.location(), damage: verdict.damaged.into() });
         };
-        if mutant("salvage_writes_a_mark") {
-            overwrite(disk, identity.block_bytes, Lsn::new(segment.sequence, verdict.end.offset()));
-        }
         let shelf = Arc::new(Shelf::default());
         let start = PipelineStart::new(&identity, &options, BTreeSet::new());
         let pipeline =
