@@ -1,0 +1,88 @@
+//! The copy of the workspace that the bugs are planted in.
+
+use crate::entry::{Bug, PACKAGES};
+use crate::plant::{CHOICE, Planted, plant};
+use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The workspace that this program was built in.
+pub fn workspace() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).map_or_else(|| own.to_owned(), Path::to_owned)
+}
+
+/// The changed files of the packages, by path from the root.
+pub fn planted_files(root: &Path, bugs: &[Bug]) -> Result<BTreeMap<String, String>> {
+    let mut by_file: BTreeMap<&str, Vec<Planted<'_>>> = BTreeMap::new();
+    for bug in bugs {
+        for edit in &bug.edits {
+            by_file.entry(&edit.file).or_default().push(Planted {
+                bug: &bug.name,
+                function: &edit.function,
+                find: &edit.find,
+                replace: &edit.replace,
+            });
+        }
+    }
+    let mut changed = BTreeMap::new();
+    for (file, edits) in by_file {
+        let source = fs::read_to_string(root.join(file)).with_context(|| file.to_owned())?;
+        let text = plant(&source, &edits).with_context(|| file.to_owned())?;
+        syn::parse_file(&text).with_context(|| format!("{file} with its bugs"))?;
+        changed.insert(file.to_owned(), text);
+    }
+    for package in PACKAGES {
+        let file = format!("{package}/src/lib.rs");
+        let text = match changed.remove(&file) {
+            Some(text) => text,
+            None => fs::read_to_string(root.join(&file)).with_context(|| file.clone())?,
+        };
+        // What is planted may leave a value unused; that is no reason to refuse the copy.
+        changed.insert(file, format!("#![allow(warnings)]\n{text}{CHOICE}"));
+    }
+    Ok(changed)
+}
+
+/// Brings the copy in `to` up to date. Files that are right already keep their time, so that cargo builds what has
+/// changed and no more.
+pub fn copy(root: &Path, bugs: &[Bug], to: &Path) -> Result<()> {
+    let changed = planted_files(root, bugs)?;
+    let listed = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root)
+        .output()
+        .context("git")?;
+    if !listed.status.success() {
+        bail!("git ls-files: {}", String::from_utf8_lossy(&listed.stderr));
+    }
+    let mut kept = BTreeSet::new();
+    for name in String::from_utf8(listed.stdout)?.split('\0').filter(|name| !name.is_empty()) {
+        let Ok(mut bytes) = fs::read(root.join(name)) else { continue };
+        if let Some(text) = changed.get(name) {
+            bytes = text.clone().into_bytes();
+        }
+        let path = to.join(name);
+        if fs::read(&path).ok().as_deref() != Some(&bytes) {
+            fs::create_dir_all(path.parent().context("a folder")?)?;
+            fs::write(&path, bytes).with_context(|| path.display().to_string())?;
+        }
+        kept.insert(path);
+    }
+    remove_others(to, &kept)
+}
+
+/// Files of an earlier copy that are gone from the workspace.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            remove_others(&path, kept)?;
+        } else if !kept.contains(&path) {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}

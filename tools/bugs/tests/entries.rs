@@ -1,0 +1,40 @@
+//! The entries of this workspace: every bug can be planted, and the tests that must find it exist.
+
+use seawall_bugs::entry::{self, Bug, PACKAGES};
+use seawall_bugs::tree;
+use std::path::Path;
+
+fn bugs() -> Vec<Bug> {
+    entry::read_all(&tree::workspace()).expect("entries")
+}
+
+#[test]
+fn the_text_of_every_bug_is_where_the_entry_says() {
+    let bugs = bugs();
+    let planted = tree::planted_files(&tree::workspace(), &bugs).expect("planted");
+    for bug in &bugs {
+        let choice = format!("crate::planted({:?})", bug.name);
+        for edit in &bug.edits {
+            assert!(planted[&edit.file].contains(&choice), "{}: not in {}", bug.name, edit.file);
+        }
+    }
+}
+
+#[test]
+fn found_by_names_test_programs_that_exist() {
+    let root = tree::workspace();
+    for bug in bugs() {
+        for program in &bug.found_by {
+            assert!(exists(&root, program), "{}: no test program {program}", bug.name);
+        }
+    }
+}
+
+/// Whether `program` is the unit tests of a package or one of its integration tests.
+fn exists(root: &Path, program: &str) -> bool {
+    let Some((package, name)) = program.split_once('/') else { return false };
+    let tests = root.join(package).join("tests");
+    let file = tests.join(format!("{name}.rs"));
+    PACKAGES.contains(&package)
+        && (name == "lib" || file.is_file() || tests.join(name).join("main.rs").is_file())
+}
