@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Wal};
 
 use crate::error::Result;
@@ -97,7 +96,7 @@ fn release(wal: &Wal, floor: u32, progress: &mut Progress) -> Result<()> {
         return Ok(());
     }
     if floor > wal.first_segment() {
-        wal.release(if mutant("one_segment_too_many_released") { floor + 1 } else { floor })?;
+        wal.release(floor)?;
     }
     progress.released = floor;
     Ok(())
@@ -126,8 +125,6 @@ fn restate(
                 break;
             }
             match op {
-                Op::Meta { .. } if mutant("metadata_not_repeated") => continue,
-                Op::Snapshot(_) if mutant("snapshot_marker_not_repeated") => continue,
                 Op::ConfState => {
                     let Some(conf) = state.conf() else { continue };
                     record.push_part(&encode_conf_state(conf));

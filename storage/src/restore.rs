@@ -13,8 +13,7 @@ use std::thread;
 use bytes::Bytes;
 use footers::Footers;
 use seawall_wal::look::RecordRef;
-use seawall_wal::mutant::mutant;
-use seawall_wal::{Class, Damage, Lsn, OpenMode, PartInfo, Prepared, Threads};
+use seawall_wal::{Damage, Lsn, OpenMode, PartInfo, Prepared, Threads};
 
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins, Settled, States, Uses, apply};
@@ -98,7 +97,7 @@ fn lost(log: &Prepared) -> Result<Vec<Error>> {
             }
             lost.extend(lost_parts(&ops, record.lsn(), bad));
         };
-        let accounted = log.damaged_records(&damage, &mut each)? || mutant("fenced_records_guessed");
+        let accounted = log.damaged_records(&damage, &mut each)?;
         if !accounted {
             let Damage { from, to, what } = damage;
             lost.push(Error::Unaccounted { from, to, what });
@@ -203,8 +202,8 @@ impl Restoring {
         for record in log.records_between(from, to) {
             match record {
                 Ok(record) => {
-                    let (at, class, meta) = (record.lsn(), record.class(), record.meta());
-                    self.record(at, class, meta, &mut record.parts(), record.part_count(), &[])?;
+                    let (at, meta) = (record.lsn(), record.meta());
+                    self.record(at, meta, &mut record.parts(), record.part_count(), &[])?;
                 }
                 Err(seawall_wal::Error::Corrupt { path, damage }) => match damage[..] {
                     [damage] if log.damaged().contains(&damage) => self.damaged(log, &damage)?,
@@ -220,15 +219,11 @@ impl Restoring {
     fn record(
         &mut self,
         at: Lsn,
-        class: Class,
         meta: &[u8],
         parts: &mut dyn Iterator<Item = (PartInfo, &[u8])>,
         part_count: usize,
         bad: &[u32],
     ) -> Result<()> {
-        if class == Class::Lazy && mutant("lazy_records_not_replayed") {
-            return Ok(());
-        }
         let Restoring { ops, locations, smalls, .. } = self;
         let unreadable = |source| Error::Record { at, source };
         decode(meta, part_count, ops).map_err(unreadable)?;
@@ -254,9 +249,6 @@ impl Restoring {
         drop(small_parts);
         let entries = entry_parts(ops).filter(|(part, _)| !bad.is_empty() && is_bad(*part));
         self.fenced.extend(entries.filter_map(|(part, entry)| Some((entry, *locations.get(part)?))));
-        if mutant("operations_replayed_backwards") {
-            ops.reverse();
-        }
         let mut uses = Uses::default();
         apply(&mut self.replay, at, ops, locations, smalls, &mut uses)?;
         self.pins.settle(&uses);
@@ -269,8 +261,8 @@ impl Restoring {
         let mut applied = Ok(());
         let mut each = |record: &RecordRef<'_>, bad: &[u32]| {
             if applied.is_ok() {
-                let (at, class, meta) = (record.lsn(), record.class(), record.meta());
-                applied = self.record(at, class, meta, &mut record.parts(), record.part_count(), bad);
+                let (at, meta) = (record.lsn(), record.meta());
+                applied = self.record(at, meta, &mut record.parts(), record.part_count(), bad);
             }
         };
         log.damaged_records(damage, &mut each)?;

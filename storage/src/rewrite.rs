@@ -8,7 +8,6 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Lsn, Wal};
 
 use crate::error::{Error, Result};
@@ -97,7 +96,7 @@ impl Unreadable {
     /// Whether the entry still lies where it could not be read.
     fn still(&self, groups: &Groups) -> bool {
         let now = groups.get(self.group).and_then(|cell| cell.read().location(self.index));
-        now == Some(self.at) || mutant("stuck_entry_never_forgotten")
+        now == Some(self.at)
     }
 }
 
@@ -163,7 +162,7 @@ impl Rewrite {
         progress.groups.append(&mut chosen);
         if let Some(first) = first {
             self.name(first, groups, tell);
-            if progress.unreadable.len() >= UNREADABLE_MAX || mutant("damage_ends_the_rewriting") {
+            if progress.unreadable.len() >= UNREADABLE_MAX {
                 progress.groups.clear();
             }
         }
@@ -262,7 +261,7 @@ fn payload(wal: &Wal, group: GroupId, (index, term): (u64, u64), at: Location) -
         read => read,
     };
     read.map_err(|source| Error::UnreadableEntry { group, index, term, at, source })?;
-    if crc_fast::crc32_iscsi(&payload) != crc && !mutant("moved_entry_unchecked") {
+    if crc_fast::crc32_iscsi(&payload) != crc {
         return Err(Error::DamagedEntry { group, index, term, at });
     }
     Ok(payload)
@@ -279,7 +278,7 @@ fn copy(wal: &Wal, groups: &Groups, pins: &Pins, sources: Sources) -> Result<(u6
         for Source { index, term, at, payload } in sources {
             let (index, term) = (*index, *term);
             let owned = state.location(index) == Some(*at) && state.term(index) == Some(term);
-            if !owned && !mutant("moved_entry_not_owned") {
+            if !owned {
                 continue;
             }
             record.push_part(payload);

@@ -18,7 +18,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
-use seawall_wal::mutant::mutant;
 use seawall_wal::{Env, Lsn, OpenMode, Threads, Ticket, Wal};
 
 use crate::cache::{CacheStats, Tail};
@@ -272,9 +271,7 @@ impl Engine {
             let keeper = Keeper::spawn(move || core.keep());
             let keeper = keeper.map_err(|source| Error::Thread { source: Arc::new(source) })?;
             // Work may be due since before the open.
-            if !mutant("open_wakes_nobody") {
-                keeper.wake();
-            }
+            keeper.wake();
             let _ = engine.0.keeper.set(keeper);
         }
         Ok(engine)
@@ -296,7 +293,7 @@ impl Engine {
     /// Takes the right to make the openraft logs of this engine; `false` if somebody has it.
     #[cfg(any(feature = "openraft", feature = "openraft-09"))]
     pub(crate) fn take_openraft(&self) -> bool {
-        !self.0.openraft.swap(true, Ordering::AcqRel) || mutant("openraft_logs_twice")
+        !self.0.openraft.swap(true, Ordering::AcqRel)
     }
 
     /// Gives that right back.
@@ -427,7 +424,7 @@ impl Engine {
     /// [`Error::InsideCall`] from inside of a closure or a listener that this engine is calling: nothing was done.
     /// [`Error::Closed`] if it was closed before, or the log's error.
     pub fn close(&self) -> Result<()> {
-        if Inside::is(&self.0) && !mutant("close_waits_for_its_own_call") {
+        if Inside::is(&self.0) {
             return Err(Error::InsideCall);
         }
         let wal = self.0.wal.write().take();
@@ -479,7 +476,7 @@ impl Core {
     fn wal_with_room(&self) -> Result<MappedRwLockReadGuard<'_, Wal>> {
         loop {
             let wal = self.wal()?;
-            match wal.answers_full()?.filter(|_| !mutant("room_awaited_under_locks")) {
+            match wal.answers_full()? {
                 None => return Ok(wal),
                 Some(full) => {
                     drop(wal);

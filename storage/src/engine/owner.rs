@@ -4,8 +4,6 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use seawall_wal::mutant::mutant;
-
 use super::Core;
 
 /// A hold on the core. When the users' last one goes, the engine has ended when its drop returns: the log is dropped, its
@@ -44,7 +42,7 @@ impl Deref for Owner {
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        if self.of_users && !mutant("dropped_engine_not_waited_for") {
+        if self.of_users {
             self.core.end();
         }
     }

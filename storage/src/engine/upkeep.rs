@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use seawall_wal::Wal;
-use seawall_wal::mutant::mutant;
 
 use super::Core;
 use super::owner::Inside;
@@ -56,9 +55,6 @@ impl Core {
 
     /// The disk was found full: from now on the log is rewritten without slack, until there is room for a payload again.
     pub(super) fn found_full(&self, wal: &Wal) {
-        if mutant("full_disk_wakes_nobody") {
-            return;
-        }
         self.full.store(true, Ordering::Relaxed);
         match self.keeper.get() {
             Some(keeper) => keeper.wake(),
@@ -71,10 +67,7 @@ impl Core {
         let active = wal.active_segment();
         let entered = self.seen.load(Ordering::Relaxed) != active
             && self.seen.swap(active, Ordering::Relaxed) != active;
-        let due = || {
-            let freed = edge.freed && !mutant("compaction_wakes_nobody");
-            freed && Rewrite::excess(wal, &self.pins, self.slack_bytes()) > 0
-        };
+        let due = || edge.freed && Rewrite::excess(wal, &self.pins, self.slack_bytes()) > 0;
         if entered || edge.only_state.is_some() || due() {
             keeper.wake();
         }

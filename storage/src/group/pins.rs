@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-use seawall_wal::mutant::mutant;
 
 use crate::types::Location;
 
@@ -143,8 +142,7 @@ impl Table {
     }
 
     fn floor(&self, active: u32) -> u32 {
-        let small = |count: &Count| count.entries == 0 && mutant("small_state_released");
-        let counted = self.counts.iter().find(|(_, c)| !small(c)).map_or(u32::MAX, |(segment, _)| *segment);
+        let counted = self.counts.keys().next().copied().unwrap_or(u32::MAX);
         let held = self.holds.keys().next().copied().unwrap_or(u32::MAX);
         active.min(counted).min(held)
     }

@@ -3,7 +3,6 @@
 //! Invariants: the write path and replay go through `apply`, so what a reopened engine knows is what the
 //! running one knew. Fails: in the write path only if the log does; in replay with the damage it met.
 
-use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Lsn, Ticket, Wal};
 
 use super::map::Locked;
@@ -56,12 +55,7 @@ pub(crate) fn publish(
 ) -> Result<Ticket> {
     // Until its entries are counted, the record's segment must not look free.
     let hold = pins.hold(|| wal.active_segment());
-    let appended = append(wal, record, class);
-    if appended.is_err() && mutant("refused_batch_published") {
-        let (at, mut uses) = (wal.durable(), Uses::default());
-        let _ = apply(&mut locked.write(), at, ops, &locations(at, record), smalls, &mut uses);
-    }
-    let ticket = appended?;
+    let ticket = append(wal, record, class)?;
     let lsn = ticket.lsn();
     let locations = locations(lsn, record);
     let mut uses = Uses::default();

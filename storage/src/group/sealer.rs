@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, PartInfo, Sealer};
 use zerocopy::IntoBytes;
 
@@ -108,7 +107,6 @@ impl Lines {
             Op::ConfState => self.conf = parts.first().copied(),
             Op::Compact(_) | Op::Start(_) => self.log.push(*op),
             Op::Snapshot(marker) => _ = keep(&mut self.snapshots, marker, ()),
-            Op::Meta { removes: true, .. } if mutant("removal_left_out_of_the_index") => {}
             Op::Meta { key, .. } => {
                 self.metas.insert(key, parts.first().map(|part| FooterPlace::from(*part)));
             }
@@ -187,11 +185,6 @@ impl Index {
             let count = usize::try_from(op.parts()).unwrap_or(usize::MAX).min(parts.len());
             let (own, rest) = parts.split_at(count);
             parts = rest;
-            if mutant("truncation_left_out_of_the_index")
-                && let Op::Entries { truncates: true, .. } = op
-            {
-                continue;
-            }
             self.groups.entry(*group).or_default().add(op, own);
         }
     }

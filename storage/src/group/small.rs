@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seawall_wal::mutant::mutant;
 
 use super::pins::Uses;
 use crate::error::Fault;
@@ -134,9 +133,6 @@ impl SmallState {
     /// The group is gone, and this with it.
     pub(super) fn clear(&mut self, uses: &mut Uses) {
         let old = std::mem::take(self);
-        if mutant("removed_group_keeps_its_segments") {
-            return;
-        }
         let snapshots = old.snapshots.iter().map(|(_, at)| *at);
         let metas = old.metas.values().map(|(_, at)| *at);
         [old.hard_at, old.conf_at].into_iter().chain(snapshots).chain(metas).for_each(|at| uses.state(at, 0));

@@ -7,7 +7,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seawall_wal::mutant::mutant;
 
 use super::index::LogIndex;
 use super::moved::Moved;
@@ -188,9 +187,7 @@ impl GroupState {
                 if point.index <= self.point.index || point.index > INDEX_MAX {
                     return Err(self.point_fault(point.index));
                 }
-                if !mutant("start_leaves_old_entries") {
-                    self.clear(point.index.saturating_add(1), uses);
-                }
+                self.clear(point.index.saturating_add(1), uses);
                 self.point = point;
                 self.end = End::Known;
                 uses.state(self.point_at, segment);
@@ -199,9 +196,7 @@ impl GroupState {
             Op::Remove => {
                 self.clear(0, uses);
                 self.small.clear(uses);
-                if !mutant("removed_group_keeps_its_segments") {
-                    uses.state(self.point_at, 0);
-                }
+                uses.state(self.point_at, 0);
                 *self = GroupState::default();
             }
         }
@@ -231,9 +226,7 @@ impl GroupState {
         }
         if first < expected {
             self.log.truncate(first, |location| uses.entries(&[location], -1));
-            if !mutant("terms_not_truncated") {
-                self.terms.truncate(first);
-            }
+            self.terms.truncate(first);
         }
         if self.log.is_empty() {
             self.log.restart(first);
@@ -386,7 +379,7 @@ impl GroupState {
 
 /// Places of payloads that are compressed, or not.
 fn marked(locations: &[Location], packed: bool) -> Cow<'_, [Location]> {
-    if packed && !mutant("compression_forgotten") {
+    if packed {
         locations.iter().map(|at| Location { packed, ..*at }).collect()
     } else {
         Cow::Borrowed(locations)

@@ -9,7 +9,6 @@ mod pinned;
 use std::ops::Range;
 
 use bytes::Bytes;
-use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, Wal};
 
 use crate::cache::Tail;
@@ -206,7 +205,7 @@ impl Place {
     }
 
     fn checks(&self, stored: &[u8]) -> bool {
-        crc_fast::crc32_iscsi(stored) == self.at.crc || mutant("payload_unchecked_when_read")
+        crc_fast::crc32_iscsi(stored) == self.at.crc
     }
 
     fn damaged(&self, group: GroupId) -> Error {

@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seawall_wal::mutant::mutant;
 use seawall_wal::{Lsn, Wal};
 
 use super::{Place, Wanted, from_log, select};
@@ -69,12 +68,8 @@ impl Pinned {
         let mut files = BTreeMap::<u32, File>::new();
         for (at, place) in places.iter().enumerate() {
             let segment = place.at.segment;
-            let lost = mutant("pinned_files_not_held");
             let open = || File {
-                records: wal.records_between(
-                    Lsn::new(segment, 0),
-                    Lsn::new(segment.saturating_add(u32::from(!lost)), 0),
-                ),
+                records: wal.records_between(Lsn::new(segment, 0), Lsn::new(segment.saturating_add(1), 0)),
                 rest: 0,
                 last: at,
                 wanted: None,

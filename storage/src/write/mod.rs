@@ -9,7 +9,6 @@ mod validate;
 
 pub use batch::WriteBatch;
 
-use seawall_wal::mutant::mutant;
 use seawall_wal::{Batch, Class, Ticket, Wal};
 
 use crate::cache::Tail;
@@ -43,7 +42,6 @@ pub(crate) fn write(
     let packed = batch.pack(packer);
     let ids = batch.groups();
     let (locked, append): (_, Append) = match wait {
-        Wait::Yes if mutant("room_awaited_under_locks") => (groups.lock(&ids), Wal::append),
         Wait::Yes => (groups.lock(&ids), Wal::append_admitted),
         Wait::No => (groups.lock_now(ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::append_now),
     };
@@ -51,12 +49,7 @@ pub(crate) fn write(
     let (ops, urgent) = validate::validate(&locked, ops, batch.smalls(), meta_bytes_max)?;
     let class = if urgent || batch.is_sync() { Class::Sync } else { Class::Lazy };
     let record = batch.record_mut();
-    if mutant("last_operation_forgotten") && ops.len() > 1 && ops.last().is_some_and(|op| op.op.parts() == 0)
-    {
-        encode(&ops[..ops.len() - 1], record.meta());
-    } else {
-        encode(&ops, record.meta());
-    }
+    encode(&ops, record.meta());
     let footer = footer_bytes(&ops);
     record.set_footer_bytes(u32::try_from(footer).unwrap_or(u32::MAX));
     let (bytes, max) = (record.encoded_len().saturating_add(footer), wal.record_bytes_max());

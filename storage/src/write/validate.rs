@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use parking_lot::RwLockReadGuard;
-use seawall_wal::mutant::mutant;
 
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Locked, hard_state_back};
@@ -184,9 +183,6 @@ impl<'a> Staged<'a> {
     /// before the batch nor earlier in the batch.
     fn beside_committed(&self, first: u64, last: u64, term: u64) -> Result<()> {
         let (group, commit) = (self.group, self.hard.commit);
-        if mutant("committed_entries_replaced") {
-            return Ok(());
-        }
         for index in first..=last.min(commit) {
             let before = || self.base.term(index).filter(|_| !self.removed);
             if let Some(known) = self.term(index).or_else(before).filter(|known| *known != term) {
