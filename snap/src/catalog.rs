@@ -17,7 +17,6 @@ use crate::types::{Progress, SnapshotId};
 use crate::wire::Offer;
 use crate::writer::SnapshotWriter;
 use seawall_wal::disk::{Disk, Mode, NameKind, PosixDisk};
-use seawall_wal::mutant::mutant;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -117,9 +116,7 @@ impl Catalog {
             disk.remove(name).map_err(io("remove", name))?;
         }
         // A process may have been killed between a rename and its sync: what is listed is durable.
-        if !mutant("names_found_not_synced") {
-            disk.sync().map_err(io("sync", ""))?;
-        }
+        disk.sync().map_err(io("sync", ""))?;
         Ok((Catalog { shelf: Arc::new(Shelf::new(disk, *options, state, lock)) }, found))
     }
 
@@ -172,11 +169,7 @@ impl Catalog {
         let mut set_aside = Vec::new();
         loop {
             let newest = self.shelf.known(group).last().map(|known| known.id);
-            let damaged = self
-                .shelf
-                .state()
-                .newest_damaged(group)
-                .filter(|id| Some(*id) > newest && !mutant("gap_not_asked_for"));
+            let damaged = self.shelf.state().newest_damaged(group).filter(|id| Some(*id) > newest);
             let path = || self.shelf.path();
             let id = match (newest, damaged) {
                 (None, None) => return Ok(None),

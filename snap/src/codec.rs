@@ -5,7 +5,6 @@
 //! chunk limit, and needs no window beyond it (INV-9). Fails with a small reason.
 
 use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
-use seawall_wal::mutant::mutant;
 use std::fmt;
 use std::io;
 use zstd::bulk::{Compressor, Decompressor};
@@ -61,9 +60,7 @@ impl Decoder {
         stored: &[u8],
         raw: &mut Vec<u8>,
     ) -> Result<bool, Fault> {
-        if !mutant("stored_bytes_unchecked") {
-            chunk.check_stored(stored)?;
-        }
+        chunk.check_stored(stored)?;
         if !chunk.zstd {
             return Ok(false);
         }

@@ -19,7 +19,6 @@ use crate::snapshot::{check_counts, file_bytes};
 use crate::types::{Progress, Published};
 use crate::wire::{Offer, Piece};
 use seawall_wal::disk::{Access, DiskFile};
-use seawall_wal::mutant::mutant;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -118,9 +117,10 @@ impl Checked {
         if self.raw_bytes != offer.trailer.raw_bytes || self.offset != end {
             return Err(Fault::Counts.into());
         }
-        let right = mutant("received_digest_not_compared")
-            || *self.digest.finalize().as_bytes() == offer.trailer.digest;
-        if right { Ok(()) } else { Err(Fault::Digest.into()) }
+        if *self.digest.finalize().as_bytes() != offer.trailer.digest {
+            return Err(Fault::Digest.into());
+        }
+        Ok(())
     }
 }
 
@@ -136,8 +136,7 @@ impl Receiver {
         let own = (offer.id, offer.tag);
         let parts = shelf.state().parts.clone();
         let others = parts.iter().filter(|part| part.0.group == offer.id.group && **part != own);
-        let last = usize::from(!mutant("other_transfers_given_up"));
-        for (id, tag) in others.rev().skip(last) {
+        for (id, tag) in others.rev().skip(1) {
             shelf.remove_part(*id, *tag)?;
         }
 
@@ -226,11 +225,7 @@ impl Receiver {
         }
         let trailer = self.offer.trailer;
         let Some(mut sink) = self.sink.take() else { return Err(self.site.helper()) };
-        let written =
-            sink.write(&trailer.encode()).and_then(|()| match mutant("received_snapshot_not_synced") {
-                true => sink.len(),
-                false => sink.sync().and_then(|()| sink.len()),
-            });
+        let written = sink.write(&trailer.encode()).and_then(|()| sink.sync()).and_then(|()| sink.len());
         let len = written.inspect_err(|error| self.fail(error))?;
         drop(sink);
         if len != self.offer.file_bytes {

@@ -4,7 +4,6 @@
 //! verified, so damage that nobody has looked for cannot take the last good one. Nothing here fails.
 
 use crate::types::SnapshotId;
-use seawall_wal::mutant::mutant;
 
 /// What is known of a published snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,7 +23,7 @@ pub(crate) fn replaced(known: &[Known], keep: usize) -> Vec<SnapshotId> {
         if newer >= keep && !snapshot.pinned {
             gone.push(snapshot.id);
         }
-        newer += usize::from(snapshot.verified || mutant("unverified_snapshots_count"));
+        newer += usize::from(snapshot.verified);
     }
     gone.reverse();
     gone

@@ -12,7 +12,6 @@ use crate::options::Options;
 use crate::retention::{Known, floor, replaced};
 use crate::types::SnapshotId;
 use seawall_wal::disk::{Disk, DiskLock};
-use seawall_wal::mutant::mutant;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -133,9 +132,7 @@ impl Shelf {
     pub(crate) fn publish(&self, from: &str, id: SnapshotId) -> Result<(), Error> {
         let name = name::published(id);
         self.disk.rename(from, &name).map_err(self.io("rename", from))?;
-        if !mutant("snapshot_name_not_synced")
-            && let Err(e) = self.disk.sync()
-        {
+        if let Err(e) = self.disk.sync() {
             // After a crash it may be there all the same, complete.
             let _ = self.disk.remove(&name);
             return Err(self.io("sync", "")(e));
@@ -194,10 +191,6 @@ impl Shelf {
         let free = |name: &String| names.iter().all(|(taken, _)| taken != name);
         let to = (0..=u32::MAX).map(|n| name::damaged(id, n)).find(free);
         let to = to.ok_or_else(|| self.io("rename", &from)(io::ErrorKind::AlreadyExists.into()))?;
-        if mutant("damaged_snapshot_deleted") {
-            self.disk.remove(&from).map_err(self.io("remove", &from))?;
-            return Ok(to);
-        }
         self.disk.rename(&from, &to).map_err(self.io("rename", &from))?;
         Ok(to)
     }
@@ -279,7 +272,7 @@ impl Shelf {
         let keep = self.options.keep as usize;
         let replaced = {
             let state = self.state();
-            if state.damaged.range(of_group(group)).next().is_none() || mutant("damaged_files_pile_up") {
+            if state.damaged.range(of_group(group)).next().is_none() {
                 return Ok(());
             }
             floor(&state.known(group), keep - 1)
@@ -320,7 +313,7 @@ impl State {
         let known = |(&id, entry): (&SnapshotId, &Entry)| Known {
             id,
             verified: entry.verified,
-            pinned: Arc::strong_count(&entry.pins) > 1 && !mutant("pins_ignored"),
+            pinned: Arc::strong_count(&entry.pins) > 1,
         };
         self.published.range(of_group).map(known).collect()
     }
@@ -363,7 +356,7 @@ impl Reservation {
     pub(crate) fn promise(&mut self, bytes: u64, free: u64) -> Result<(), u64> {
         let mut state = self.shelf.state();
         let taken = state.promised.saturating_add(self.shelf.options.receive_spare_bytes);
-        let free = if mutant("transfers_take_all_space") { free } else { free.saturating_sub(taken) };
+        let free = free.saturating_sub(taken);
         if bytes > free {
             return Err(free);
         }

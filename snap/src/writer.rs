@@ -17,7 +17,6 @@ use crate::options::depth;
 use crate::shelf::Reservation;
 use crate::sink::Sink;
 use crate::types::{Progress, Published, SnapshotId};
-use seawall_wal::mutant::mutant;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
@@ -226,9 +225,7 @@ impl SnapshotWriter {
             digest: *self.digest.finalize().as_bytes(),
         };
         sink.write(&trailer.encode())?;
-        if !mutant("snapshot_named_before_its_sync") {
-            sink.sync()?;
-        }
+        sink.sync()?;
         let id = self.header.id;
         self.reservation.shelf().publish(&self.temporary, id)?;
         let (file_bytes, digest) = (sink.offset(), trailer.digest);
@@ -238,9 +235,6 @@ impl SnapshotWriter {
     /// Stops the helpers, closes the file and removes it. What cannot be removed now goes at the next open.
     fn discard(&mut self) {
         self.way = None;
-        if mutant("given_up_snapshot_stays") {
-            return;
-        }
         let _ = self.reservation.shelf().disk.remove(&self.temporary);
     }
 }
