@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use seawall_wal::Ticket;
-use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
 use crate::openraft_log::codec::encode;
@@ -157,7 +156,7 @@ impl<T: Types> LogWrites<T> {
         let engine = self.core.logs.engine();
         // A call before this one may be waiting, abandoned: then this one waits behind it.
         if let Some(_order) = self.core.order.try_lock()
-            && (self.core.waiting.lock().is_empty() || mutant("openraft_call_overtakes_an_abandoned_one"))
+            && self.core.waiting.lock().is_empty()
             && let Some(result) = work(&self.core, &|batch| engine.write_now(batch))?
         {
             return Ok(result);

@@ -7,7 +7,6 @@ use protobuf::Message as _;
 use raft::StateRole;
 use raft::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeV2, ConfState, Entry, EntryType};
 use seawall_wal::Ticket;
-use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
 use crate::raft_rs::error::{Error, Result};
@@ -75,12 +74,12 @@ impl<H: Host> Pump<H> {
     /// Tells the state machine of the members that entry `index` made, once they are durable; says whether they are.
     fn settle(&mut self, index: u64, conf: ConfState, ticket: Ticket) -> Result<bool> {
         match ticket.outcome() {
-            None if !mutant("members_not_durable_when_applied") => {
+            None => {
                 self.settling = Some((conf, ticket));
                 return Ok(false);
             }
             Some(Err(error)) => return Err(EngineError::Log(error).into()),
-            _ => {}
+            Some(Ok(_)) => {}
         }
         self.conf_index = index;
         self.host.members_changed(index, &conf);
@@ -91,15 +90,14 @@ impl<H: Host> Pump<H> {
     /// told: it counts the change as no longer pending when the entry is applied.
     fn change_core(&mut self, entry: &Entry) -> raft::Result<Option<ConfState>> {
         let change = change_of(entry)?;
-        let refused = !change.leave_joint() && !self.host.allow_change(entry.index, &change);
-        if refused && !mutant("verdict_of_the_host_ignored") {
+        if !change.leave_joint() && !self.host.allow_change(entry.index, &change) {
             return Ok(None);
         }
         let members = self.node.apply_conf_change(&change)?;
         let raft = &mut self.node.raft;
         // The core would lead on, and panic when it next counts what it has itself. Every other voter has the change, or
         // hears of it from one that has.
-        if raft.state == StateRole::Leader && !raft.promotable() && !mutant("removed_leader_leads_on") {
+        if raft.state == StateRole::Leader && !raft.promotable() {
             raft.become_follower(raft.term, raft::INVALID_ID);
         }
         Ok(Some(members))

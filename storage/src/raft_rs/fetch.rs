@@ -14,7 +14,6 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use raft::GetEntriesContext;
 use raft::eraftpb::Entry;
-use seawall_wal::mutant::mutant;
 
 use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
@@ -78,7 +77,7 @@ impl Fetches {
     ) -> Result<Option<Vec<Entry>>> {
         let Range { start: low, end: high } = range;
         // First, since the core asks with every proposal.
-        if self.state.lock().serves(&context) && !mutant("a_read_for_each_question") {
+        if self.state.lock().serves(&context) {
             return Ok(None);
         }
         let bytes = limit.unwrap_or(u64::MAX).min(READ_BYTES_MAX);
@@ -151,8 +150,7 @@ impl State {
     /// What was read of a range, as far as it is in the log as it was; `None` if nothing of it is.
     fn delivered(&self, group: &Group, low: u64, high: u64, bytes: u64) -> Option<Result<Vec<Entry>>> {
         let still = |entry: &&Entry| {
-            let same = group.term(entry.index).is_ok_and(|term| term == entry.term);
-            entry.index < high && (same || mutant("fetched_entries_not_compared"))
+            entry.index < high && group.term(entry.index).is_ok_and(|term| term == entry.term)
         };
         self.delivered.iter().find_map(|(from, found)| match found {
             Ok(entries) => {
@@ -163,7 +161,7 @@ impl State {
             }
             // Compacted or cut off since they were asked for, so this is another question.
             Err(Error::Engine(EngineError::Compacted { .. } | EngineError::Unavailable { .. })) => None,
-            Err(error) => (*from == low && !mutant("failed_read_forgotten")).then(|| Err(error.clone())),
+            Err(error) => (*from == low).then(|| Err(error.clone())),
         })
     }
 }

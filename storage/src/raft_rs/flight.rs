@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use raft::eraftpb::Message;
 use seawall_wal::Ticket;
-use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
 use crate::raft_rs::signal::Signal;
@@ -42,9 +41,7 @@ impl Flight {
         if let Some(ticket) = &ticket {
             self.signal.expect(ticket);
         }
-        let overtakes = ticket.is_none() && mutant("ready_without_a_write_overtakes");
-        let ready = Flying { number, ticket, kept };
-        if overtakes { self.queue.push_front(ready) } else { self.queue.push_back(ready) }
+        self.queue.push_back(Flying { number, ticket, kept });
     }
 
     /// Wakes the owner also when `ticket`, which is no Ready's, is durable.
@@ -61,13 +58,9 @@ impl Flight {
         for ready in &self.queue {
             match ready.ticket.as_ref().map(Ticket::outcome) {
                 None | Some(Some(Ok(_))) => durable += 1,
-                Some(Some(Err(_))) if mutant("failure_taken_for_durable") => durable += 1,
                 Some(Some(Err(error))) => return Err(EngineError::Log(error)),
                 Some(None) => break,
             }
-        }
-        if mutant("readys_land_one_early") && durable > 0 {
-            durable = self.queue.len().min(durable + 1);
         }
         let mut landed: Option<(u64, Vec<Message>)> = None;
         for mut ready in self.queue.drain(..durable) {

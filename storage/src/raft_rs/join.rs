@@ -5,7 +5,6 @@
 //! that is restored. A crash before the snapshot is durable leaves a node that joins.
 
 use raft::eraftpb::Message;
-use seawall_wal::mutant::mutant;
 
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::host::Host;
@@ -47,7 +46,7 @@ impl<H: Host> Pump<H> {
     /// the answer is to be dropped: it asks for what its sender has had since.
     pub(super) fn heed_request(&mut self, message: &Message) -> bool {
         let raft = &mut self.node.raft;
-        if message.term != raft.term || mutant("request_for_a_snapshot_not_forgotten") {
+        if message.term != raft.term {
             return true;
         }
         let Some(progress) = raft.mut_prs().get_mut(message.from) else { return true };

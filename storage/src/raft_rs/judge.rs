@@ -5,7 +5,6 @@
 
 use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
-use seawall_wal::mutant::mutant;
 
 use crate::error::Error as EngineError;
 use crate::raft_rs::codec;
@@ -48,7 +47,7 @@ impl<H: Host> Pump<H> {
         let (commit, last_index) = (message.commit, raft.raft_log.last_index());
         let heeded =
             message.term > raft.term || (message.term == raft.term && raft.state != StateRole::Leader);
-        if !heeded || commit <= last_index || mutant("commit_beyond_the_end_stepped") {
+        if !heeded || commit <= last_index {
             return Ok(());
         }
         let (group, from) = (self.store.group().id(), message.from);
@@ -59,14 +58,12 @@ impl<H: Host> Pump<H> {
     /// and the host hears of it: the leader sends it again and again.
     fn judge_append(&mut self, message: &Message) -> Result<()> {
         let max = self.store.engine().entry_bytes_max()?;
-        let large = || {
+        let judged = in_order(message).and_then(|()| {
             let mut entries = message.get_entries().iter();
             entries.try_for_each(|entry| {
                 self.check_size(entry.index, entry.context.len(), entry.data.len(), max)
             })
-        };
-        let judged = in_order(message)
-            .and_then(|()| if mutant("entry_beyond_a_record_stepped") { Ok(()) } else { large() });
+        });
         if let Err(why) = &judged {
             self.stats.appends_refused += 1;
             self.host.append_refused(message.from, why);

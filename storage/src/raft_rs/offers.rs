@@ -4,7 +4,6 @@
 //! it can all be lost without anybody noticing, and an offer costs nothing.
 
 use raft::{ProgressState, SnapshotStatus, StateRole};
-use seawall_wal::mutant::mutant;
 
 use crate::raft_rs::host::Host;
 use crate::raft_rs::pump::Pump;
@@ -25,7 +24,7 @@ impl<H: Host> Pump<H> {
     pub(super) fn repeat_offers(&mut self) {
         let raft = &self.node.raft;
         self.offers.ticks += 1;
-        if self.offers.ticks < PATIENCE * raft.election_timeout() || mutant("unanswered_offer_not_repeated") {
+        if self.offers.ticks < PATIENCE * raft.election_timeout() {
             return;
         }
         self.offers.ticks = 0;

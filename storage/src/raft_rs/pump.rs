@@ -11,7 +11,6 @@ use std::time::Duration;
 use raft::eraftpb::{Entry, Message};
 use raft::{Config, Raft, RawNode, Ready, SnapshotStatus};
 use seawall_wal::Ticket;
-use seawall_wal::mutant::mutant;
 
 use crate::engine::Engine;
 use crate::error::Error as EngineError;
@@ -129,7 +128,7 @@ impl<H: Host> Pump<H> {
             }
         }
         let mut config = config.clone();
-        if config.max_committed_size_per_ready == raft::NO_LIMIT && !mutant("the_whole_log_in_one_ready") {
+        if config.max_committed_size_per_ready == raft::NO_LIMIT {
             config.max_committed_size_per_ready = COMMITTED_BYTES_MAX;
         }
         let config = &config;
@@ -147,13 +146,13 @@ impl<H: Host> Pump<H> {
         let mut batch = WriteBatch::new();
         let hard = store.group().hard_state();
         // The commit index rides along with later writes, so a crash can leave it behind what was applied.
-        if hard.commit < applied && !mutant("commit_left_behind_what_is_applied") {
+        if hard.commit < applied {
             batch.hard_state(group, HardState { commit: applied, ..hard });
             engine.write(&mut batch)?;
         }
         let logger = options.logger.unwrap_or_else(|| warnings::logger(group, config.id));
         let mut node = RawNode::new(config, store.clone(), &logger)?;
-        if joins && !mutant("joiner_takes_entries") {
+        if joins {
             // From now until a snapshot is restored the core takes no entries, and asks its leader for one.
             node.raft.pending_request_snapshot = JOIN_INDEX_MIN;
         }
@@ -259,8 +258,7 @@ impl<H: Host> Pump<H> {
     /// messages leave that rest on it.
     pub(super) fn land(&mut self) -> Result<bool> {
         let Some((number, kept)) = self.flight.land()? else { return Ok(false) };
-        let told = if mutant("messages_leave_before_the_core_knows") { number - 1 } else { number };
-        self.node.on_persist_ready(told);
+        self.node.on_persist_ready(number);
         self.check_store()?;
         self.restore(number)?;
         self.send(kept);
@@ -313,10 +311,9 @@ impl<H: Host> Pump<H> {
         let snapshot = ready.snapshot().get_metadata();
         let installs = (snapshot.index > 0).then(|| offered::id(self.store.group().id(), snapshot));
         let ticket = match self.write_record(installs, ready.entries(), hard, ready.must_sync()) {
-            Ok(_) if mutant("vote_taken_for_durable") && ready.entries().is_empty() => None,
             Ok(ticket) => ticket.filter(|_| ready.must_sync()),
             Err(error) => {
-                self.stalled = Some(ready).filter(|_| !mutant("ready_lost_on_a_full_disk"));
+                self.stalled = Some(ready);
                 return Err(error);
             }
         };
@@ -324,24 +321,12 @@ impl<H: Host> Pump<H> {
             let pin = self.incoming.take();
             self.installing.extend(pin.map(|pin| (ready.number(), pin)));
         }
-        let (number, mut kept) = (ready.number(), ready.take_persisted_messages());
-        if mutant("messages_released_by_must_sync") && !ready.must_sync() {
-            self.send(std::mem::take(&mut kept));
-        }
+        let (number, kept) = (ready.number(), ready.take_persisted_messages());
         self.flight.depart(number, ticket, kept);
         let states = ready.take_read_states();
         self.committed = ready.take_committed_entries();
         // Applying a membership change steps the core, so the Ready is given back before.
-        if mutant("applied_before_the_ready_is_given_back") {
-            self.apply()?;
-        }
         self.node.advance_append_async(ready);
-        if mutant("core_told_before_it_is_durable") {
-            self.node.on_persist_ready(number);
-        }
-        if mutant("snapshot_restored_before_it_is_durable") {
-            self.restore(number)?;
-        }
         if !states.is_empty() {
             self.host.read_states(states);
         }
@@ -357,26 +342,20 @@ impl<H: Host> Pump<H> {
         hard: Option<HardState>,
         must_sync: bool,
     ) -> Result<Option<Ticket>> {
-        let mut first = None;
         let mut count = entries.len().saturating_sub(self.part.entries);
         loop {
             let rest = entries.get(self.part.entries..).unwrap_or_default();
             let part = rest.get(..count).unwrap_or(rest);
             let whole = part.len() == rest.len();
             let commit = self.store.group().hard_state().commit;
-            let hard = if whole { hard } else { hard.map(|hard| HardState { commit, ..hard }) };
+            let state = if whole { hard } else { hard.map(|hard| HardState { commit, ..hard }) };
             let installs = installs.filter(|_| !self.part.installed);
-            match self.write_part(installs, part, hard, must_sync) {
+            match self.write_part(installs, part, state, must_sync) {
                 Ok(ticket) if whole => {
                     self.part = Part::default();
-                    return Ok(if mutant("durable_with_the_first_record") {
-                        first.or(ticket)
-                    } else {
-                        ticket
-                    });
+                    return Ok(ticket);
                 }
-                Ok(ticket) => {
-                    first = first.or(ticket);
+                Ok(_) => {
                     self.part.installed |= installs.is_some();
                     self.part.entries += part.len();
                     count = rest.len() - part.len();
@@ -386,12 +365,7 @@ impl<H: Host> Pump<H> {
                 {
                     count = part.len() / 2;
                 }
-                Err(error) => {
-                    if mutant("install_written_again_after_a_full_disk") {
-                        self.part.installed = false;
-                    }
-                    return Err(error);
-                }
+                Err(error) => return Err(error),
             }
         }
     }
@@ -408,7 +382,7 @@ impl<H: Host> Pump<H> {
             self.incoming = Some(snapshots.add_install(id, &mut self.batch)?);
         }
         self.store.append(&mut self.batch, entries);
-        if let Some(hard) = hard.filter(|_| must_sync || !mutant("commit_index_not_written")) {
+        if let Some(hard) = hard {
             self.batch.hard_state(self.store.group().id(), hard);
         }
         if self.batch.is_empty() {
@@ -534,7 +508,7 @@ impl<H: Host> Pump<H> {
 fn check_owner(engine: &Engine, id: u64, given: Option<&Owner>) -> Result<()> {
     match (given, engine.owner()?) {
         (Some(given), _) => Ok(engine.set_owner(given)?),
-        (None, Some(stored)) if stored.node != id && !mutant("pump_of_another_node") => {
+        (None, Some(stored)) if stored.node != id => {
             let given = Owner { node: id, ..stored.clone() };
             Err(EngineError::OtherOwner { stored: Box::new(stored), given: Box::new(given) }.into())
         }

@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 
 use raft::eraftpb::{self, Message};
-use seawall_wal::mutant::mutant;
 
 use crate::raft_rs::error::{Error, Result, SnapshotFault};
 use crate::raft_rs::host::Host;
@@ -85,7 +84,7 @@ impl<H: Host> Pump<H> {
         if offer.id() != id {
             return refused(SnapshotFault::Another);
         }
-        if !snapshots.has(&offer)? && !mutant("snapshot_stepped_before_it_is_here") {
+        if !snapshots.has(&offer)? {
             return Ok(Snapshot::Fetch(offer));
         }
         let reader = snapshots.catalog().reader(id).map_err(SnapshotsError::from)?;
@@ -100,13 +99,11 @@ impl<H: Host> Pump<H> {
 
     /// After the core was given the snapshot `id` of `from`: tells the host if the core dropped it.
     pub(super) fn check_restored(&mut self, from: u64, id: SnapshotId) {
-        if self.node.raft.raft_log.committed < id.index && !mutant("refused_snapshot_not_told") {
+        if self.node.raft.raft_log.committed < id.index {
             self.incoming.take_if(|pin| pin.id() == id);
             self.host.snapshot_refused(from, id);
         }
-        if self.node.raft.raft_log.unstable.snapshot.is_some()
-            && !mutant("changes_from_before_a_snapshot_applied")
-        {
+        if self.node.raft.raft_log.unstable.snapshot.is_some() {
             // The state machine gets them with the snapshot. The core has the snapshot's members now, and must not be told
             // of changes before it.
             self.committed.clear();

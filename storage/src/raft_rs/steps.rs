@@ -6,7 +6,6 @@
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeV2, Message, MessageType};
 use raft::{SnapshotStatus, StateRole};
-use seawall_wal::mutant::mutant;
 
 use crate::raft_rs::error::{Error, Result};
 use crate::raft_rs::host::Host;
@@ -116,9 +115,7 @@ impl<H: Host> Pump<H> {
         if raft.state == StateRole::Leader {
             return raft.tick();
         }
-        if !mutant("clock_stops_while_a_snapshot_is_installed") {
-            raft.election_elapsed += 1;
-        }
+        raft.election_elapsed += 1;
         false
     }
 
@@ -228,9 +225,7 @@ impl<H: Host> Pump<H> {
             return Ok(());
         }
         for _ in 0..std::mem::take(&mut self.late_ticks) {
-            if !mutant("ticks_on_a_full_disk_forgotten") {
-                self.age();
-            }
+            self.age();
         }
         for (peer, status) in std::mem::take(&mut self.reports) {
             self.node.report_snapshot(peer, status);
@@ -249,9 +244,6 @@ impl<H: Host> Pump<H> {
     /// request leaves only when it is.
     fn unsettled(&self) -> bool {
         let raft = &self.node.raft;
-        if mutant("messages_leave_before_the_core_knows") || mutant("elected_while_entries_are_in_flight") {
-            return false;
-        }
         raft.state != StateRole::Leader && raft.raft_log.persisted < raft.raft_log.last_index()
     }
 
@@ -266,7 +258,7 @@ impl<H: Host> Pump<H> {
     /// is no voter, which the core does not ask when it is told to campaign: one without members would elect itself.
     fn cannot_campaign(&self) -> bool {
         let stops = self.stopping.is_some() && self.node.raft.state != StateRole::Leader;
-        let voter = self.node.raft.promotable() || mutant("joiner_campaigns");
+        let voter = self.node.raft.promotable();
         stops || !voter || !self.installing.is_empty() || self.elects_itself_unsettled()
     }
 }

@@ -1,7 +1,6 @@
 //! Stops a pump in order: another member leads, and everything in flight is durable, before the loop ends.
 
 use raft::StateRole;
-use seawall_wal::mutant::mutant;
 
 use crate::raft_rs::error::Result;
 use crate::raft_rs::host::Host;
@@ -68,7 +67,7 @@ impl<H: Host> Pump<H> {
         let stopping = self.stopping.as_ref()?;
         let raft = &self.node.raft;
         let alone = raft.prs().conf().voters().ids().iter().all(|id| id == raft.id);
-        let leads = raft.state == StateRole::Leader && !alone && !mutant("stops_while_it_leads");
+        let leads = raft.state == StateRole::Leader && !alone;
         let drained = self.at_rest();
         (stopping.ticks_left == 0 || (drained && !leads)).then_some(End { leads, drained })
     }

@@ -8,7 +8,6 @@
 //! own entry tells as much as a marker does; the log remembers only two of those.
 
 use seawall_snap::SnapshotId;
-use seawall_wal::mutant::mutant;
 
 use crate::types::SnapshotMarker;
 
@@ -30,16 +29,14 @@ pub(super) fn named(
     term: impl Fn(u64) -> Option<u64>,
 ) -> Option<Content> {
     let newest = markers.first()?;
-    if id.index < point && !mutant("snapshot_before_a_gap_served") {
+    if id.index < point {
         return None;
     }
     match markers.iter().find(|marker| marker.index == id.index) {
         Some(marker) if marker.term != id.term => None,
         Some(SnapshotMarker { digest: 0, .. }) => Some(Content::Any),
         Some(marker) => Some(Content::Digest(marker.digest)),
-        None if id.index > newest.index && mutant("unnamed_snapshot_served") => Some(Content::Any),
-        None if id.index > newest.index => None,
-        None => (term(id.index) == Some(id.term)).then_some(Content::Any),
+        None => (id.index <= newest.index && term(id.index) == Some(id.term)).then_some(Content::Any),
     }
 }
 
@@ -55,7 +52,6 @@ pub(super) fn releasable(
     behind: usize,
     catch_up: impl Fn(u64) -> u64,
 ) -> Option<u64> {
-    let behind = if mutant("log_released_to_the_newest_snapshot") { 0 } else { behind };
     let mut verified = markers.iter().filter(|(_, verified)| *verified).map(|(index, _)| *index);
     let newest = markers.first()?.0;
     let floor = verified.nth(behind)?;

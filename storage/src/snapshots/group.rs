@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use seawall_snap::{Catalog, Offer, Pin, SnapshotId, SnapshotReader};
-use seawall_wal::mutant::mutant;
 
 use super::choose::releasable;
 use super::error::{Error, Result};
@@ -125,9 +124,6 @@ impl Snapshots {
     /// members, nor one whose members do not have `peer`: a Raft core drops such a snapshot, and its leader waits for an
     /// answer that never comes.
     pub fn serve_to(&self, peer: u64, index: u64) -> Option<Served> {
-        if mutant("snapshot_without_the_peer_served") {
-            return self.serve(index);
-        }
         let changed = self.shared().group.conf_state().map_or(0, |members| members.index);
         let member = |served: &Served| served.members.as_ref().is_some_and(|members| members.has(peer));
         self.serve_if(index.max(changed), member)

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use seawall_snap::{
     Error as SnapError, Offer, Piece, Pin, Progress, Published, Receiver, SnapshotId, SnapshotReader,
 };
-use seawall_wal::mutant::mutant;
 
 use super::choose::short;
 use super::error::{Error, Result};
@@ -98,9 +97,7 @@ impl Snapshots {
         if let Some(members) = shared.members(&reader)? {
             batch.conf_state(id.group, &members);
         }
-        if !mutant("installed_without_a_marker") {
-            batch.snapshot_marker(id.group, marker);
-        }
+        batch.snapshot_marker(id.group, marker);
         Ok(reader.pin())
     }
 

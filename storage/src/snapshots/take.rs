@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use seawall_snap::{Error as SnapError, SnapshotId};
-use seawall_wal::mutant::mutant;
 
 use super::choose::short;
 use super::error::{Error, Result};
@@ -120,15 +119,10 @@ impl Snapshots {
 impl Task {
     fn run(self, shared: &Shared, dump: Dump) -> Result<Taken> {
         let id = self.id;
-        if mutant("marker_before_its_snapshot") {
-            mark(shared, SnapshotMarker { index: id.index, term: id.term, digest: 0 })?;
-        }
         self.write(shared, dump)?;
         // From before the log names it: whatever else is verified, it does not go.
         let _pin = shared.catalog.pin(id)?;
-        if !mutant("marker_before_verification") {
-            verify_or_set_aside(shared, id)?;
-        }
+        verify_or_set_aside(shared, id)?;
         let digest = short(&shared.catalog.reader(id)?.stated().digest);
         mark(shared, SnapshotMarker { index: id.index, term: id.term, digest })?;
         shared.named(id)?;
