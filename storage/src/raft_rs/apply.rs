@@ -105,7 +105,7 @@ impl<H: Host> Pump<H> {
 }
 
 /// What `entry` changes, in the newer of the core's two forms.
-fn change_of(entry: &Entry) -> raft::Result<ConfChangeV2> {
+pub(super) fn change_of(entry: &Entry) -> raft::Result<ConfChangeV2> {
     if entry.entry_type == EntryType::EntryConfChangeV2 {
         return Ok(ConfChangeV2::parse_from_bytes(&entry.data)?);
     }

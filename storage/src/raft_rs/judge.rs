@@ -30,8 +30,8 @@ impl<H: Host> Pump<H> {
             MessageType::MsgPropose | MessageType::MsgReadIndex if message.get_entries().is_empty() => {
                 Err(raft::Error::ProposalDropped.into())
             }
-            MessageType::MsgPropose if self.stopping.is_some() => Err(Error::Stopping),
             MessageType::MsgPropose => {
+                self.proposable()?;
                 let mut entries = message.get_entries().iter();
                 entries.try_for_each(|entry| self.check_proposal(entry.context.len(), entry.data.len()))
             }

@@ -76,6 +76,7 @@ mod flight;
 mod host;
 mod join;
 mod judge;
+mod leaving;
 mod offered;
 mod offers;
 mod outcome;

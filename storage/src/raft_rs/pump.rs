@@ -20,6 +20,7 @@ use crate::raft_rs::fetch::Fetches;
 use crate::raft_rs::flight::Flight;
 use crate::raft_rs::host::{Host, PumpOptions};
 use crate::raft_rs::join::JOIN_INDEX_MIN;
+use crate::raft_rs::leaving::Leaving;
 use crate::raft_rs::offered;
 use crate::raft_rs::offers::Offers;
 use crate::raft_rs::outcome::{Outcome, PumpStats};
@@ -77,6 +78,7 @@ pub struct Pump<H: Host> {
     /// Ticks that came while the disk was full and nothing could be stepped.
     pub(super) late_ticks: usize,
     pub(super) offers: Offers,
+    pub(super) leaving: Leaving,
     stopped: Option<Error>,
 }
 
@@ -180,6 +182,7 @@ impl<H: Host> Pump<H> {
             stopping: None,
             late_ticks: 0,
             offers: Offers::default(),
+            leaving: Leaving::default(),
             stopped: None,
         })
     }

@@ -19,7 +19,8 @@ impl<H: Host> Pump<H> {
     /// Proposes an entry.
     ///
     /// # Errors
-    /// [`Error::Core`] if it was dropped, for want of a leader; the engine's `EntryTooLarge`; a full disk
+    /// [`Error::Core`] if it was dropped, for want of a leader, or because a change in the log is about to take this leader's
+    /// vote: propose it again, to the next leader; the engine's `EntryTooLarge`; a full disk
     /// ([`Error::is_no_space`]): nothing was proposed, and the pump runs on. Or what stopped the pump.
     pub fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> Result<()> {
         self.steppable()?;
@@ -211,8 +212,15 @@ impl<H: Host> Pump<H> {
         Ok(())
     }
 
-    fn proposable(&self) -> Result<()> {
-        if self.stopping.is_some() { Err(Error::Stopping) } else { Ok(()) }
+    /// Refuses proposals of a node that stops, and of a leader that is about to lose its vote.
+    pub(super) fn proposable(&mut self) -> Result<()> {
+        if self.stopping.is_some() {
+            return Err(Error::Stopping);
+        }
+        let checked = self.check_leaving();
+        let fault = self.check_store();
+        self.latched(fault)?;
+        checked
     }
 
     /// Before any step: what is durable is told the core, no Ready is half done, late ticks and reports that waited are
