@@ -87,7 +87,7 @@ pub struct Run {
     pub rng: Rng,
     pub setup: Setup,
     pub nodes: Vec<Node>,
-    network: Vec<Message>,
+    pub network: Vec<Message>,
     /// Offers of snapshots are lost, and nobody hears of it.
     pub no_snapshots: bool,
     /// Term and data of every index that was applied anywhere.
@@ -419,7 +419,7 @@ impl Run {
         self.pass_on(message);
     }
 
-    fn pass_on(&mut self, message: Message) {
+    pub fn pass_on(&mut self, message: Message) {
         if self.no_snapshots && message.get_msg_type() == MessageType::MsgSnapshot {
             return;
         }

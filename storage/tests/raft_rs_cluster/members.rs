@@ -117,6 +117,11 @@ impl Run {
             if (self.history.len() as u64) < until {
                 (0..5).for_each(|_| self.ask_a_leader(false));
             }
+            // Two voters whose timeouts are equal may split every vote.
+            if self.leader().is_none() && self.rng.chance(5) {
+                let at = self.rng.pick(self.setup.nodes);
+                self.with(at, |_, pump| pump.campaign());
+            }
             self.round();
             let members = self.only_members_run();
             if self.applied(&members).iter().all(|applied| *applied >= until) {
@@ -173,9 +178,14 @@ impl Run {
 
 /// Three nodes that have applied 40 entries; a snapshot after each `every`.
 fn three(seed: u64, every: u64) -> Run {
+    group(seed, every, 3, 4)
+}
+
+/// A group of `founders` that have applied 40 entries, with room for `nodes`.
+fn group(seed: u64, every: u64, founders: usize, nodes: usize) -> Run {
     let setup = Setup {
-        founders: 3,
-        nodes: 4,
+        founders,
+        nodes,
         snapshots: true,
         every: Some(every),
         fetch_beside: true,
@@ -185,7 +195,7 @@ fn three(seed: u64, every: u64) -> Run {
         lenient: true,
     };
     let mut run = Run::new(seed, |_| setup);
-    (0..3).for_each(|at| run.start(at).unwrap());
+    (0..founders).for_each(|at| run.start(at).unwrap());
     run.go_on(40);
     run
 }
@@ -236,6 +246,51 @@ fn a_node_that_joins_elects_nobody() {
         run.no_snapshots = false;
         run.go_on_within(300, 10);
         assert_eq!(run.alive(4).pump.raft().prs().conf().voters().ids().len(), 4);
+    }
+}
+
+/// A leader loses its vote by a change that the other voter has, and does not know to be committed. The other voter needs the
+/// leader's vote, so the leader's log must not go on after the change.
+#[test]
+fn a_leader_that_loses_its_vote_leaves_one_who_can_be_elected() {
+    for (seed, kind) in (0..8).zip([RemoveNode, AddLearnerNode].into_iter().cycle()) {
+        let mut run = group(seed, 1 << 40, 2, 2);
+        let leader = run.leader().expect("somebody leads");
+        let (id, other) = (leader as u64 + 1, 1 - leader);
+        // Nothing is in flight.
+        (0..100).for_each(|_| run.round());
+        run.network.clear();
+        run.with(leader, |_, pump| pump.propose_conf_change(vec![], change(&[(kind, id)])));
+        run.with(leader, |engine, _| engine.flush().map_err(Error::from));
+        let mut network = std::mem::take(&mut run.network);
+        // These are lost on their way, if they are sent at all.
+        for _ in 0..3 {
+            let data = run.data();
+            run.with(leader, |_, pump| pump.propose(vec![], data));
+            run.with(leader, |engine, _| engine.flush().map_err(Error::from));
+        }
+        run.network.clear();
+        while run.alive(leader + 1).pump.raft().promotable() {
+            assert!(!network.is_empty(), "{}", run.standing());
+            for message in std::mem::take(&mut network) {
+                run.pass_on(message);
+            }
+            for at in 0..2 {
+                run.with(at, |engine, _| engine.flush().map_err(Error::from));
+            }
+            network = std::mem::take(&mut run.network);
+        }
+        let last = |id| run.alive(id).pump.raft().raft_log.last_index();
+        assert_eq!(last(leader + 1), last(other + 1), "{}", run.standing());
+        // The other one does not hear that the change is committed.
+        run.network.clear();
+        for round in 0.. {
+            run.round();
+            if run.alive(other + 1).pump.raft().state == StateRole::Leader {
+                break;
+            }
+            assert!(round < 300, "nobody is elected:{}", run.standing());
+        }
     }
 }
 
