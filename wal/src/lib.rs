@@ -77,8 +77,6 @@ pub mod fuzz;
 mod inspect;
 mod listener;
 mod mapped;
-#[doc(hidden)]
-pub mod mutant;
 mod options;
 mod pieces;
 mod pipeline;

@@ -62,10 +62,9 @@ fn main() -> Result<()> {
             println!("{} bugs in {} files", bugs.len(), files.len());
             if !text_only {
                 make_copy()?;
-                let arguments =
-                    ["check", "--quiet", "-p", "seawall-wal", "-p", "seawall-snap", "-p", "seawall"];
-                // The dependencies were built for the workspace itself.
-                run_cargo(&copy, &root.join("target"), &[&arguments[..], &["--all-features"]].concat())?;
+                // As clippy checks the workspace itself, so that the dependencies are there.
+                let arguments = ["check", "--quiet", "--workspace", "--all-targets"];
+                run_cargo(&copy, &root.join("target"), &arguments)?;
             }
         }
         Action::Cargo { arguments } => {
