@@ -4,7 +4,7 @@
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seawall_wal::disk::PosixDisk;
-use seawall_wal::look::inspect;
+use seawall_wal::inspect::inspect;
 use seawall_wal::{Batch, Class, Lsn, Options, Wal};
 use std::hint::black_box;
 use std::thread;

@@ -1,4 +1,4 @@
 //! A compressed payload of an entry.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall::fuzz::engine_payload(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall::testing::fuzz::engine_payload(data));

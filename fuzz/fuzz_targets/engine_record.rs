@@ -1,4 +1,4 @@
 //! What the engine puts into a record, and its conf states.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall::fuzz::engine_record(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall::testing::fuzz::engine_record(data));

@@ -1,4 +1,4 @@
 //! Records that decode, in any order, replayed by an engine.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall::fuzz::engine_replay(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall::testing::fuzz::engine_replay(data));

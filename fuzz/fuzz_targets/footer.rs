@@ -1,4 +1,4 @@
 //! The footer of a sealed segment.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_wal::fuzz::footer(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_wal::testing::fuzz::footer(data));

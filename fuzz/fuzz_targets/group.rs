@@ -1,4 +1,4 @@
 //! One group of the log.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_wal::fuzz::group(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_wal::testing::fuzz::group(data));

@@ -1,4 +1,4 @@
 //! Operations, crashes and failures against the reference model.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_wal::fuzz::operations(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_wal::testing::fuzz::operations(data));

@@ -1,4 +1,4 @@
 //! The bytes of a snapshot.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_snap::fuzz::snapshot_format(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| seawall_snap::testing::fuzz::snapshot_format(data));

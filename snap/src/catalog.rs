@@ -6,16 +6,16 @@
 //! the gap; names that are not the catalog's are left alone. Fails
 //! with file and reason.
 
+use crate::directory::store::{Pin, SetAside, Shelf, State};
 use crate::error::{Error, Site};
-use crate::export::Export;
-use crate::name::{self, Kind};
+use crate::format::name::{self, Kind};
+use crate::format::wire::Offer;
 use crate::options::Options;
-use crate::reader::SnapshotReader;
-use crate::receive::Receiver;
-use crate::shelf::{Pin, SetAside, Shelf, State};
+use crate::read::SnapshotReader;
+use crate::transfer::export::Export;
+use crate::transfer::receive::Receiver;
 use crate::types::{Progress, SnapshotId};
-use crate::wire::Offer;
-use crate::writer::SnapshotWriter;
+use crate::write::SnapshotWriter;
 use seawall_wal::disk::{Disk, Mode, NameKind, PosixDisk};
 use std::ops::ControlFlow;
 use std::path::Path;

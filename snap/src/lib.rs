@@ -50,43 +50,34 @@
 //!
 //! # Features
 //!
-//! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
+//! - `fuzz`: the module `testing::fuzz`, what the fuzz targets run. For tests of this crate. Off by default.
 //!
 //! Modules stand on floors and import only from floors below; `ARCHITECTURE.md` has the table, `docs/format.md` the
 //! bytes, `docs/decisions/0012-snapshots.md` the reasons.
 
 mod catalog;
-mod codec;
+mod directory;
 mod error;
-mod export;
 pub mod format;
-mod frames;
-#[cfg(feature = "fuzz")]
-pub mod fuzz;
-mod lane;
-mod name;
 mod options;
-mod reader;
-mod receive;
-mod retention;
-mod shelf;
-mod sink;
-mod snapshot;
+mod ordered_pool;
+mod read;
 #[cfg(test)]
 #[path = "../../wal/tests/format/tables.rs"]
 mod tables;
+#[cfg(feature = "fuzz")]
+pub mod testing;
+mod transfer;
 mod types;
-mod unpack;
-mod wire;
-mod writer;
+mod write;
 
 pub use catalog::{Catalog, Found, Newest};
+pub use directory::store::{Pin, SetAside};
 pub use error::{Error, OfferFault, PieceFault, Place};
-pub use export::{Export, Pieces};
+pub use format::wire::{Offer, Piece};
 pub use options::Options;
-pub use reader::SnapshotReader;
-pub use receive::Receiver;
-pub use shelf::{Pin, SetAside};
+pub use read::SnapshotReader;
+pub use transfer::export::{Export, Pieces};
+pub use transfer::receive::Receiver;
 pub use types::{Progress, Published, SnapshotId};
-pub use wire::{Offer, Piece};
-pub use writer::SnapshotWriter;
+pub use write::SnapshotWriter;

@@ -7,7 +7,7 @@ mod replay;
 use replay::{Seed, replay};
 use seawall_snap::SnapshotId;
 use seawall_snap::format::{ChunkHeader, Header, Trailer, encode_opening};
-use seawall_snap::fuzz;
+use seawall_snap::testing::fuzz;
 
 /// First bytes of an input: what follows, and whether its checksums are made right.
 const OPENING: u8 = 0;

@@ -5,9 +5,9 @@
 
 use seawall_wal::Lsn;
 
+use crate::compression::UnpackError;
+use crate::format::DecodeError;
 use crate::options::OutOfRange;
-use crate::pack::UnpackError;
-use crate::record::DecodeError;
 use crate::types::{GroupId, Owner};
 
 impl Error {

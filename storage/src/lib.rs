@@ -47,70 +47,49 @@
 //! - `snapshots`: the module `snapshots`, which joins a group with a directory of snapshots. Off by default.
 //! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group; with `snapshots`. Off by default.
 //! - `zstd`: compresses the payloads of entries. On by default; a build without it refuses to read what is compressed.
-//! - `conformance`: the module `conformance`, a suite that holds any store to what Raft cores ask for. Off by default.
+//! - `conformance`: the module `testing::conformance`, a suite that holds any store to what Raft cores ask for. Off by default.
 //! - `openraft`, `openraft-09`: the modules `openraft` and `openraft_09`, log stores for the two lines of that crate. Off
 //!   by default.
-//! - `fuzz`: what the fuzz targets run. For tests of this crate. Off by default.
+//! - `fuzz`: the module `testing::fuzz`, what the fuzz targets run. For tests of this crate. Off by default.
 //!
-//! # Modules
-//!
-//! Modules stand on floors and import only from floors below: types; record, options, cache, keeper, errands, pace, pack; error; group; write,
-//! restore, view, compact, rewrite; engine; snapshots; adapters. `ARCHITECTURE.md` has the table and a reading order.
+//! `ARCHITECTURE.md` describes the rooms of the crate and what each may import.
 
-mod types;
-
-mod cache;
-#[cfg(any(feature = "openraft", feature = "openraft-09", feature = "raft-rs"))]
-mod errands;
-mod keeper;
-mod options;
-mod ownership;
-mod pace;
-mod pack;
-mod record;
-
-mod error;
-
-mod group;
-mod listener;
-
-mod compact;
-pub mod look;
-mod restore;
-mod rewrite;
-mod view;
-mod write;
-
+mod adapters;
+mod compression;
 mod engine;
-
-#[cfg(feature = "conformance")]
-pub mod conformance;
-
-#[cfg(feature = "fuzz")]
-pub mod fuzz;
-
+mod error;
+mod format;
+mod group;
+pub mod inspect;
+mod listener;
+mod options;
+mod owner;
+mod read;
+mod reclaim;
+mod recovery;
 #[cfg(feature = "snapshots")]
 pub mod snapshots;
+#[cfg(any(feature = "conformance", feature = "fuzz"))]
+pub mod testing;
+mod threads;
+mod types;
+mod write;
 
-#[cfg(any(feature = "openraft", feature = "openraft-09"))]
-mod openraft_log;
-
-#[cfg(feature = "openraft")]
-pub mod openraft;
 #[cfg(feature = "openraft-09")]
-pub mod openraft_09;
+pub use adapters::openraft::v0_9 as openraft_09;
+#[cfg(feature = "openraft")]
+pub use adapters::openraft::v0_10 as openraft;
 #[cfg(feature = "raft-rs")]
-pub mod raft_rs;
-
-pub use cache::CacheStats;
-pub use compact::RestateStats;
+pub use adapters::raft_rs;
+pub use compression::{CompressionStats, UnpackError};
 pub use engine::{BlockedBy, Blocker, Engine, Group, PinnedReader, ReaderStats, Report, Stats};
 pub use error::{Error, Fault};
+pub use format::DecodeError;
 pub use listener::Listener;
 pub use options::{Options, OutOfRange};
-pub use pack::{CompressionStats, UnpackError};
-pub use record::DecodeError;
-pub use rewrite::RewriteStats;
+pub use read::entry_cache::CacheStats;
+pub use reclaim::release::RestateStats;
+pub use reclaim::rewrite::RewriteStats;
 pub use seawall_wal::{Bell, Lsn, Notify, Ticket};
 pub use types::{
     Compression, ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState, Owner, SnapshotMarker,

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use raft::{GetEntriesContext, Storage, StorageError};
-use seawall::conformance::{Refusal, Store, check};
 use seawall::raft_rs::GroupStorage;
+use seawall::testing::conformance::{Refusal, Store, check};
 use seawall::{ConfState, Engine, Entry, EntryRef, Error, Group, HardState, Options, WriteBatch};
 use tempfile::TempDir;
 

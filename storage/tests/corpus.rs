@@ -5,7 +5,7 @@
 mod replay;
 
 use replay::{Seed, replay};
-use seawall::fuzz;
+use seawall::testing::fuzz;
 
 /// The bytes of `meta` with these operations: kind, flags, count, group, and three words.
 fn meta(ops: &[(u8, u8, u32, [u64; 4])]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 //! index and term, everything else is as it was; what is not accounted for is refused, by name.
 
 use seawall::{
-    ConfState, Engine, EntryRef, Error, FencedEntry, HardState, Options, Report, WriteBatch, look,
+    ConfState, Engine, EntryRef, Error, FencedEntry, HardState, Options, Report, WriteBatch, inspect,
 };
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Damage, Env, Lsn, OpenMode, Threads, Wal};
@@ -370,8 +370,8 @@ fn what_an_engine_refuses_can_be_read_below_it() {
     for record in wal.records(Lsn::ZERO) {
         match record {
             Ok(record) => {
-                for line in look::decode_record(record.meta(), record.part_count()).unwrap() {
-                    let look::What::Entries { first, .. } = line.what else { continue };
+                for line in inspect::decode_record(record.meta(), record.part_count()).unwrap() {
+                    let inspect::What::Entries { first, .. } = line.what else { continue };
                     for (index, (_, bytes)) in (first..).zip(record.parts().skip(line.parts.start)) {
                         assert_eq!(bytes, payload(line.group, index));
                         entries.insert((line.group, index));

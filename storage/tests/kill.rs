@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use seawall_wal::disk::{PosixDisk, Random, SystemRandom};
-use seawall_wal::look::inspect;
+use seawall_wal::inspect::inspect;
 use tempfile::TempDir;
 
 const KILLS: u64 = 50;

@@ -3,7 +3,7 @@
 //! Field names are an interface, listed in `tools/README.md`; they are only ever added to. Positions are strings
 //! as they are printed, durations whole microseconds. Nothing fails.
 
-use seawall_wal::look::{DropReason, Dropped, GroupFault, file_name};
+use seawall_wal::inspect::{DropReason, Dropped, GroupFault, file_name};
 use seawall_wal::{Damage, DamageKind, Error, Lsn, OpenMode, Report, Witness};
 use serde_json::{Value, json};
 use std::time::Duration;

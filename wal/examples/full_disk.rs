@@ -165,7 +165,7 @@ fn shared(dir: &Path) -> Result<(), Box<dyn std::error::Error>> {
     }
     fs::create_dir(&copy)?;
     for sequence in 1..filled.wal.active_segment() {
-        let name = seawall_wal::look::file_name(sequence);
+        let name = seawall_wal::inspect::file_name(sequence);
         let args = [Path::new("--reflink=always"), &log.join(&name), &copy.join(&name)];
         assert!(std::process::Command::new("cp").args(args).status()?.success(), "no shared blocks here");
     }

@@ -1,8 +1,8 @@
 //! The one error type, sorted by who must act. Cloneable, since one failure answers every waiter.
 
+use crate::damage::Damage;
 use crate::disk::no_descriptors;
-use crate::facts::Damage;
-use crate::frame::IdentityFault;
+use crate::format::IdentityFault;
 use crate::options::OutOfRange;
 use crate::types::Lsn;
 use std::io;

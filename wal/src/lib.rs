@@ -50,90 +50,67 @@
 //!
 //! # Features
 //!
-//! - `sim`: the simulated disk, clock and random numbers (`disk::sim`), `step`, which drives a log on one
-//!   thread, and `fuzz`, what the fuzz targets run. For tests, of this crate and of what is built on it. Off
-//!   by default.
+//! - `sim`: the simulated disk, clock and random numbers (`disk::sim`), and `testing`: a log driven step by step on one
+//!   thread, and the code of the fuzz targets. For tests of this crate and of crates built on it. Off by default.
+//! - `metrics`: publishes [`Stats`] through the `metrics` facade. Off by default.
+//! - `tracing`: a [`Listener`] that emits events through `tracing`. Off by default.
 //!
 //! # Modules
 //!
-//! [`disk`] is the seam to the medium: traits with written contracts, the POSIX implementation, the
-//! simulated one. [`look`] reads a log without changing it. Everything else is behind [`Wal`]. Inside, modules
-//! stand on floors and import only from floors below; `ARCHITECTURE.md` has the table and a reading order,
-//! `docs/format.md` the bytes, `docs/durability.md` the promises one by one (`INV-1` to `INV-10`).
+//! [`disk`] has the traits of the storage device and their implementations: POSIX, io_uring, simulated. [`inspect`] reads a
+//! log without changing it. Everything else is behind [`Wal`]. `ARCHITECTURE.md` describes the rooms of the crate,
+//! `docs/format.md` the bytes on disk, and `docs/durability.md` the promises (`INV-1` to `INV-10`).
 
 mod commit;
-mod create;
-mod descriptors;
-mod directory;
+mod damage;
 pub mod disk;
 mod env;
 mod error;
-mod facts;
-mod fence;
-mod footer;
-mod frame;
-#[cfg(feature = "sim")]
-pub mod fuzz;
-mod inspect;
+mod format;
 mod listener;
-mod mapped;
 mod options;
-mod pieces;
-mod pipeline;
-mod queue;
 mod read;
-mod records;
-mod recover;
-mod scan;
-mod sealer;
-mod seen;
+mod recovery;
 mod segment;
-mod shelf;
 mod stats;
-#[cfg(feature = "sim")]
-pub mod step;
-mod survey;
 mod sync;
-mod trust;
+#[cfg(feature = "sim")]
+pub mod testing;
 mod types;
-mod verdict;
-mod view;
 mod wal;
-mod window;
-mod workers;
 
 pub use commit::{Bell, Notify, Ticket};
+pub use damage::{Damage, DamageKind, Witness};
 pub use env::{Env, Threads};
 pub use error::Error;
-pub use facts::{Damage, DamageKind, Witness};
-pub use footer::Footer;
-pub use frame::ClosedFault;
-pub use frame::{Batch, PartInfo};
+pub use format::{Batch, ClosedFault, PartInfo};
 pub use listener::Listener;
 #[cfg(feature = "tracing")]
 pub use listener::Tracing;
-pub use mapped::Mapped;
 pub use options::{Backend, OpenMode, Options, Strategy, Suspect};
-pub use records::{Record, Records};
-pub use recover::{Report, Took};
-pub use sealer::Sealer;
+pub use read::record_iter::{Record, Records};
+pub use recovery::{Report, Took};
+pub use segment::footer::Footer;
+pub use segment::index_builder::Sealer;
+pub use segment::mapped::Mapped;
 pub use stats::{Histogram, Stats};
 pub use types::{Class, Lsn};
 pub use wal::{AnswersFull, Prepared, Wal};
 
 /// Looking at a log without changing it: for tools, tests and fuzzers.
-pub mod look {
-    pub use crate::directory::SEGMENTS_WITHOUT_IDENTITY;
-    pub use crate::facts::{Damage, DamageKind, DropReason, Dropped, Extent, Head, SegmentFacts};
-    pub use crate::frame::{
+pub mod inspect {
+    pub use crate::damage::{Damage, DamageKind, DropReason, Dropped};
+    pub use crate::format::{
         Closed, FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault, RecordFault,
         RecordRef, SegmentHeader, layout, read_tail,
     };
-    pub use crate::inspect::{
+    pub use crate::recovery::evidence::{Extent, Head, SegmentFacts};
+    pub use crate::recovery::inspect::{
         Inspection, inspect, inspect_as_open, inspect_with, visit_groups, visit_records, visit_remnants,
     };
-    pub use crate::scan::Group;
+    pub use crate::recovery::scan::Group;
+    pub use crate::recovery::verdict::{Continue, Kept, Verdict, decide, decide_as, decide_closed};
+    pub use crate::segment::directory::SEGMENTS_WITHOUT_IDENTITY;
     pub use crate::segment::file_name;
     pub use crate::types::{GroupKind, Prior};
-    pub use crate::verdict::{Continue, Kept, Verdict, decide, decide_as, decide_closed};
 }

@@ -7,7 +7,7 @@ mod harness;
 
 use harness::{env, record};
 use seawall_wal::disk::{Mode, PosixDisk};
-use seawall_wal::look::{GroupHeader, SegmentHeader, inspect};
+use seawall_wal::inspect::{GroupHeader, SegmentHeader, inspect};
 use seawall_wal::{Batch, Class, Error, Lsn, Options, Threads, Wal};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::unix::fs::FileExt;

@@ -6,7 +6,7 @@ mod harness;
 use harness::{ids, record, small, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, Mode, PosixDisk, read_exact_medium};
-use seawall_wal::look::{GroupHeader, GroupKind, Identity, Prior, SegmentHeader, inspect};
+use seawall_wal::inspect::{GroupHeader, GroupKind, Identity, Prior, SegmentHeader, inspect};
 use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
 use std::io;
 use std::sync::Arc;

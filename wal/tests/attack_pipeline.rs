@@ -6,7 +6,7 @@ mod harness;
 use harness::{Gate, Watchdog, env, ids, record, sleep_ms, spawned, stepped};
 use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, Mode};
-use seawall_wal::step::Stepper;
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Batch, Class, Error, Lsn, Options, PartInfo, Sealer, Suspect, Threads, Wal};
 use std::sync::Arc;
 
@@ -223,9 +223,9 @@ fn a_mark_leaves_the_footer_its_room() {
     }
     let sealed = wal.active_segment() - 1;
     wal.close().unwrap();
-    let found = seawall_wal::look::inspect(&*disk).unwrap();
-    let footers = |s: &seawall_wal::look::SegmentFacts| {
-        s.heads.iter().filter(|h| h.kind == seawall_wal::look::GroupKind::Footer).count()
+    let found = seawall_wal::inspect::inspect(&*disk).unwrap();
+    let footers = |s: &seawall_wal::inspect::SegmentFacts| {
+        s.heads.iter().filter(|h| h.kind == seawall_wal::inspect::GroupKind::Footer).count()
     };
     let footers: usize = found.segments.iter().map(footers).sum();
     assert_eq!(footers, sealed as usize);

@@ -5,7 +5,7 @@ mod harness;
 use harness::{Gate, Watchdog, env, ids, record, sleep_ms, small, spawned, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
-use seawall_wal::step::Stepper;
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Threads, Wal};
 use std::future::Future;
 use std::pin::Pin;

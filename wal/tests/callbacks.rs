@@ -7,7 +7,7 @@ use futures_lite::future::block_on;
 use harness::{Gate, Watchdog, ids, record, small, spawned, stepped};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, PosixDisk};
-use seawall_wal::step::Stepper;
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Backend, Bell, Class, Error, Lsn, Notify, Options, Strategy, Ticket, Wal};
 use std::collections::VecDeque;
 use std::future::Future;

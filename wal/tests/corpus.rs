@@ -6,8 +6,9 @@ mod replay;
 
 use replay::{Seed, replay};
 use seawall_wal::disk::{Random, sim::SimRandom};
-use seawall_wal::look::Closed;
-use seawall_wal::{Batch, Class, Lsn, fuzz};
+use seawall_wal::inspect::Closed;
+use seawall_wal::testing::fuzz;
+use seawall_wal::{Batch, Class, Lsn};
 
 /// Flags in the first byte of the formats' inputs: checksums are made right; of parts, too; built from choices.
 const REPAIR: u8 = 1;

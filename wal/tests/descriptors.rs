@@ -6,7 +6,7 @@ mod harness;
 use harness::{Watchdog, env, fill, ids, record, small};
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
-use seawall_wal::step::Stepper;
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Class, Error, Lsn, Options, Threads, Wal};
 use std::collections::BTreeMap;
 use std::fs;

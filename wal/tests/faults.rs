@@ -11,7 +11,7 @@ mod table;
 use harness::{Watchdog, env, ids, record, sleep_ms, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
-use seawall_wal::step::{StepIo, Stepper};
+use seawall_wal::testing::stepper::{StepIo, Stepper};
 use seawall_wal::{Class, Error, Lsn, Options, Threads, Wal};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};

@@ -14,7 +14,7 @@ use harness::ids;
 use logs::{BLOCK, Log, Place};
 use seawall_wal::disk::Random;
 use seawall_wal::disk::sim::SimRandom;
-use seawall_wal::look::{Damage, DamageKind, SegmentFacts, decide, decide_closed, inspect};
+use seawall_wal::inspect::{Damage, DamageKind, SegmentFacts, decide, decide_closed, inspect};
 use seawall_wal::{Error, Lsn, OpenMode, Suspect};
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 #[path = "format/tables.rs"]
 mod tables;
 
-use seawall_wal::look::layout;
+use seawall_wal::inspect::layout;
 use tables::{Field, check_constants, check_structures};
 
 /// The section of the document that this package answers for.

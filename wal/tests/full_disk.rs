@@ -5,7 +5,7 @@
 
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Disk, Mode};
-use seawall_wal::step::Stepper;
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Threads, Wal};
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@
 
 use seawall_wal::disk::sim::{SimClock, SimRandom};
 use seawall_wal::disk::{Mode, PosixDisk};
-use seawall_wal::look::{DropReason, GroupKind, inspect};
+use seawall_wal::inspect::{DropReason, GroupKind, inspect};
 use seawall_wal::{Batch, Class, Env, Lsn, Options, PartInfo, Sealer, Threads, Wal};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
-use seawall_wal::look::inspect;
+use seawall_wal::inspect::inspect;
 use seawall_wal::{Class, Env, Error, Options, Suspect, Wal};
 use std::sync::Arc;
 

@@ -7,7 +7,7 @@ mod harness;
 use harness::{ids, record, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::step::Stepper;
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Class, Error, Lsn, Options, Wal};
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{env, record};
 use seawall_wal::disk::{Mode, PosixDisk};
-use seawall_wal::step::Stepper;
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Class, Lsn, Mapped, Options, Threads, Wal};
 use std::fs;
 use std::path::Path;

@@ -1,12 +1,12 @@
-//! Random operations on the simulated disk against a small reference model: `seawall_wal::fuzz::model`,
+//! Random operations on the simulated disk against a small reference model: `seawall_wal::testing::fuzz::model`,
 //! which says what it checks (INV-1, INV-2, INV-3, INV-6, INV-7), run from seeds.
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall-wal --test model` repeats one run;
 //! `SEAWALL_RUNS=n` makes n runs from random seeds, which are printed on failure.
 
 use seawall_wal::disk::{Random, SystemRandom};
-use seawall_wal::fuzz::Choices;
-use seawall_wal::fuzz::model::{Tally, run};
+use seawall_wal::testing::fuzz::Choices;
+use seawall_wal::testing::fuzz::model::{Tally, run};
 
 #[test]
 fn two_hundred_thousand_operations() {

@@ -3,7 +3,7 @@
 //! (INV-5, INV-10).
 
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
-use seawall_wal::look::{Closed, GroupKind, Head, inspect};
+use seawall_wal::inspect::{Closed, GroupKind, Head, inspect};
 use seawall_wal::{Class, ClosedFault, Env, Error, Lsn, OpenMode, Options, Report, Suspect, Wal, Witness};
 use std::collections::BTreeMap;
 use std::fs;

@@ -5,8 +5,8 @@ use seawall_wal::disk::sim::{
     FaultError, FaultOp, FaultRule, HookDisk, SimClock, SimDisk, SimOptions, SimRandom,
 };
 use seawall_wal::disk::{Disk, Mode, Random};
-use seawall_wal::look::{GroupKind, inspect};
-use seawall_wal::step::Stepper;
+use seawall_wal::inspect::{GroupKind, inspect};
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Threads, Ticket, Wal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -118,7 +118,7 @@ fn inv_5_rot_below_the_watermark_is_refused_in_every_sector_and_changes_nothing(
                 let rotten = contents(&disk);
                 let error = Wal::open_in(env(disk.process()), &options()).unwrap_err();
                 let Error::Corrupt { damage, .. } = &error else { panic!("{at}: {error}") };
-                let hit = |d: &&seawall_wal::look::Damage| {
+                let hit = |d: &&seawall_wal::inspect::Damage| {
                     d.from.segment() == segment.sequence && d.from.offset() == head.offset
                 };
                 assert!(damage.iter().any(|d| hit(&d)), "{at}: {error}");

@@ -2,9 +2,9 @@
 //! (`docs/decisions/0017-how-far-open-reads.md`): the cases that the random model comes to late or never.
 
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
-use seawall_wal::fuzz::quick::{Places, agree};
-use seawall_wal::look::{GroupKind, inspect};
-use seawall_wal::step::Stepper;
+use seawall_wal::inspect::{GroupKind, inspect};
+use seawall_wal::testing::fuzz::quick::{Places, agree};
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Sealer, Threads, Wal};
 use std::sync::Arc;
 

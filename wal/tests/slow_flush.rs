@@ -4,7 +4,7 @@
 
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Clock, Mode};
-use seawall_wal::step::{StepIo, Stepper};
+use seawall_wal::testing::stepper::{StepIo, Stepper};
 use seawall_wal::{Batch, Class, Env, Options, Threads, Ticket, Wal};
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //! one: facts as a scan would state them, and what must be concluded (INV-5, INV-6). `docs/testing.md` has the
 //! table of these wordings, with the bug that each one is in the code.
 
-use seawall_wal::look::{
+use seawall_wal::inspect::{
     DamageKind, DropReason, Extent, GroupFault, GroupKind, Head, HeaderFault, Prior, SegmentFacts,
     SegmentHeader, Verdict, decide,
 };

@@ -5,7 +5,7 @@
 
 use gungraun::prelude::*;
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::look::inspect;
+use seawall_wal::inspect::inspect;
 use seawall_wal::{Batch, Class, Env, Options, Threads, Wal};
 use std::hint::black_box;
 use std::sync::Arc;

@@ -31,7 +31,7 @@ use check::adopt;
 use life::{End, live};
 use plan::Plan;
 use seawall::{Engine, Error};
-use seawall_wal::look::{inspect, inspect_as_open};
+use seawall_wal::inspect::{inspect, inspect_as_open};
 use seawall_wal::{Backend, Env, Strategy};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use net::{Event, NODES, Net, Outcome};
 use node::{Ended, run};
-use seawall::look::{What, decode_record};
-use seawall_wal::look::{GroupKind, Head, inspect, visit_records};
+use seawall::inspect::{What, decode_record};
+use seawall_wal::inspect::{GroupKind, Head, inspect, visit_records};
 
 /// Proposals under way at a time.
 const WINDOW: u64 = 4000;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::owner::{Inside, Owner};
 use super::reader::PinnedReader;
+use crate::engine::handles::{Inside, Owner};
 use crate::error::{Error, Result};
 use crate::group::GroupState;
+use crate::read::{self, Maps, Wanted};
 use crate::types::{ConfState, Entry, GroupId, HardState, MetaKey, SnapshotMarker};
-use crate::view::{self, Maps, Wanted};
 
 /// One group of an engine: a cheap handle for reading. The group need not exist; then it is empty.
 #[derive(Clone)]
@@ -143,7 +143,7 @@ impl Group {
         let wal = core.wal()?;
         let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
         let maps = core.map_sealed.then(|| Maps::new(&wal));
-        view::entries(&wal, &core.groups, &core.pins, (&core.tail, &core.packer), maps, wanted, more)
+        read::entries(&wal, &core.groups, &core.pins, (&core.tail, &core.packer), maps, wanted, more)
     }
 
     /// A reader of the entries from `low` up to, and without, `high`, as they are now, whatever is compacted,
@@ -169,7 +169,7 @@ impl Group {
     ) -> Result<Option<Vec<Entry>>> {
         let core = &*self.core;
         let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
-        view::entries_in_memory(&core.groups, &core.pins, &core.tail, wanted)
+        read::entries_in_memory(&core.groups, &core.pins, &core.tail, wanted)
     }
 
     /// The lowest index such that the entries behind it, up to `index`, are at most so many and have at most so many

@@ -3,13 +3,14 @@
 //! -> index published -> written -> durable -> ticket. All methods may be called from any thread.
 //! Fails: each method says how; after the log's first failed write every call that writes fails (INV-7).
 
+pub(crate) mod handles;
+pub(crate) mod owner_check;
 #[cfg(feature = "snapshots")]
-mod beside;
+pub(crate) mod spawn;
+
 mod group;
-mod owner;
 mod reader;
 mod upkeep;
-mod whose;
 
 use std::fmt;
 use std::path::Path;
@@ -20,24 +21,24 @@ use std::time::Duration;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use seawall_wal::{Env, Lsn, OpenMode, Threads, Ticket, Wal};
 
-use crate::cache::{CacheStats, Tail};
-use crate::compact::{RestateStats, Sweep};
-#[cfg(feature = "snapshots")]
-use crate::errands::Errands;
+use crate::compression::{CompressionStats, Packer};
 use crate::error::{Error, Result};
 use crate::group::{FooterSealer, GroupState, Groups, Pins};
-use crate::keeper::Keeper;
 use crate::listener::Listener;
 use crate::options::Options;
-use crate::ownership::OWNER_GROUP;
-use crate::pace::Pace;
-use crate::pack::{CompressionStats, Packer};
-use crate::restore::{self, Fenced, Found, Restored};
-use crate::rewrite::{Rewrite, RewriteStats};
+use crate::owner::OWNER_GROUP;
+use crate::read::entry_cache::{CacheStats, Tail};
+use crate::reclaim::release::{RestateStats, Sweep};
+use crate::reclaim::rewrite::{Rewrite, RewriteStats};
+use crate::reclaim::throttle::Pace;
+use crate::recovery::{self, Fenced, Found, Restored};
+use crate::threads::background::Keeper;
+#[cfg(feature = "snapshots")]
+use crate::threads::task_pool::Errands;
 use crate::types::{FencedEntry, GroupId, Location};
 use crate::write::{self, Wait, WriteBatch};
 pub use group::Group;
-use owner::{Inside, Owner};
+use handles::{Inside, Owner};
 pub use reader::{PinnedReader, ReaderStats};
 
 /// More than a record of one entry and one hard state has besides the payload, its share of the footer
@@ -207,9 +208,9 @@ impl Engine {
         let threads = env.threads;
         let sealer = FooterSealer::default();
         let prepared = Wal::prepare(env, &options.log, Some(&mut sealer.clone()))?;
-        let restored = restore::open(&prepared, threads, &sealer)?;
+        let restored = recovery::open(&prepared, threads, &sealer)?;
         if let Some(owner) = &options.owner {
-            whose::compare(&restored.groups, owner)?;
+            owner_check::compare(&restored.groups, owner)?;
         }
         let Found { records, groups, entries } = restored.found;
         let groups = groups - u64::from(restored.groups.get(OWNER_GROUP).is_some());

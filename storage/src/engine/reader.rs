@@ -9,10 +9,10 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use seawall_wal::Wal;
 
-use super::owner::Owner;
+use crate::engine::handles::Owner;
 use crate::error::Result;
+use crate::read::Pinned;
 use crate::types::{Entry, GroupId};
-use crate::view::Pinned;
 
 /// Reads a range of one group as it was when [`Group::pin`](super::Group::pin) made it, first to last. For a peer
 /// that is far behind, or a copy; dropping it lets go of what it holds.

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use seawall_wal::Wal;
 
 use super::Core;
-use super::owner::Inside;
-use crate::compact;
+use crate::engine::handles::Inside;
 use crate::error::{Error, Result};
 use crate::group::Edge;
-use crate::keeper::{Keeper, Next};
-use crate::rewrite::Rewrite;
+use crate::reclaim::release;
+use crate::reclaim::rewrite::Rewrite;
+use crate::threads::background::{Keeper, Next};
 
 /// How long the thread waits for space before it tries again: as long as the log does.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ impl Core {
         match self.keeper.get() {
             Some(keeper) => {
                 let edge = self.pins.edge(|| wal.active_segment());
-                compact::release_only(wal, edge.floor, &self.sweep)?;
+                release::release_only(wal, edge.floor, &self.sweep)?;
                 self.wake_if_due(wal, edge, keeper);
             }
             None => _ = self.step(wal)?,
@@ -91,7 +91,7 @@ impl Core {
             }
         };
         let groups_max = self.options.restate_groups_max;
-        let repeated = compact::advance(wal, &self.groups, &self.pins, &self.sweep, groups_max);
+        let repeated = release::advance(wal, &self.groups, &self.pins, &self.sweep, groups_max);
         let copied = self.rewrite.step(wal, (&self.groups, &self.pins), self.slack_bytes(), tell);
         // An error of one keeps nothing of the other from being done.
         Ok((copied?, repeated?))

@@ -3,21 +3,22 @@
 //! function, `publish::apply`. Invariants: the order of changes to a group is the order of their records.
 //! Nothing here reads or writes a disk.
 
+pub(crate) mod apply;
+pub(crate) mod group_meta;
+pub(crate) mod groups_mut;
+pub(crate) mod index_builder;
+pub(crate) mod relocated;
+pub(crate) mod segment_usage;
+pub(crate) mod table;
+
 mod index;
-mod map;
-mod moved;
-mod pins;
-mod publish;
-mod sealer;
-mod small;
 mod state;
-mod states;
 mod terms;
 
-pub(crate) use map::{Groups, Locked};
-pub(crate) use pins::{Edge, Hold, Pins, Uses};
-pub(crate) use publish::{Append, apply, publish};
-pub(crate) use sealer::{FooterSealer, footer_bytes};
-pub(crate) use small::hard_state_back;
+pub(crate) use apply::{Append, apply, publish};
+pub(crate) use group_meta::hard_state_back;
+pub(crate) use groups_mut::States;
+pub(crate) use index_builder::{FooterSealer, footer_bytes};
+pub(crate) use segment_usage::{Edge, Hold, Pins, Uses};
 pub(crate) use state::{GroupState, Settled};
-pub(crate) use states::States;
+pub(crate) use table::{Groups, Locked};

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::index::LogIndex;
-use super::moved::Moved;
-use super::pins::Uses;
-use super::small::SmallState;
 use super::terms::Terms;
 use crate::error::Fault;
-use crate::record::Op;
+use crate::format::Op;
+use crate::group::group_meta::SmallState;
+use crate::group::relocated::Moved;
+use crate::group::segment_usage::Uses;
 use crate::types::{ConfState, HardState, INDEX_MAX, Location, MetaKey, Point, Small, SnapshotMarker};
 
 /// State and index of one group.

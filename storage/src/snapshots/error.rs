@@ -9,7 +9,7 @@ use std::sync::Arc;
 use seawall_snap::SnapshotId;
 
 use crate::error::Error as EngineError;
-use crate::record::DecodeError;
+use crate::format::DecodeError;
 use crate::types::GroupId;
 
 pub(super) type Result<T> = std::result::Result<T, Error>;

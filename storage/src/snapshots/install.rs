@@ -10,11 +10,11 @@ use seawall_snap::{
     Error as SnapError, Offer, Piece, Pin, Progress, Published, Receiver, SnapshotId, SnapshotReader,
 };
 
-use super::choose::short;
 use super::error::{Error, Result};
-use super::group::{Shared, Snapshots};
 use super::take::verify_or_set_aside;
 use crate::error::Error as EngineError;
+use crate::snapshots::eligibility::short;
+use crate::snapshots::handle::{Shared, Snapshots};
 use crate::types::{HardState, SnapshotMarker};
 use crate::write::WriteBatch;
 

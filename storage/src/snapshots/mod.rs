@@ -50,9 +50,10 @@
 //! # run(dir.path()).unwrap();
 //! ```
 
-mod choose;
+pub(crate) mod eligibility;
+pub(crate) mod handle;
+
 mod error;
-mod group;
 mod install;
 mod job;
 mod open;
@@ -60,7 +61,7 @@ mod options;
 mod take;
 
 pub use error::Error;
-pub use group::{Served, Snapshots, Taken};
+pub use handle::{Served, Snapshots, Taken};
 pub use install::Incoming;
 pub use open::Start;
 pub use options::SnapshotOptions;

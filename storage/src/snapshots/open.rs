@@ -5,12 +5,12 @@
 
 use seawall_snap::{Catalog, Error as SnapError, SetAside, SnapshotId, SnapshotReader};
 
-use super::choose::{Content, named, short};
 use super::error::{Error, Result};
-use super::group::{Shared, Snapshots};
 use super::options::SnapshotOptions;
 use super::take::verify;
 use crate::engine::Engine;
+use crate::snapshots::eligibility::{Content, named, short};
+use crate::snapshots::handle::{Shared, Snapshots};
 use crate::types::GroupId;
 
 /// Where the state machine starts.

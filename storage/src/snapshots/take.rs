@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use seawall_snap::{Error as SnapError, SnapshotId};
 
-use super::choose::short;
 use super::error::{Error, Result};
-use super::group::{Shared, Snapshots, Taken};
 use crate::error::Error as EngineError;
+use crate::snapshots::eligibility::short;
+use crate::snapshots::handle::{Shared, Snapshots, Taken};
 use crate::types::{GroupId, SnapshotMarker};
 use crate::write::WriteBatch;
 

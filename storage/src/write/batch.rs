@@ -11,10 +11,10 @@ use seawall_wal::Batch;
 
 use super::first_larger;
 use super::packed::Packed;
+use crate::compression::Packer;
 use crate::error::{Error, Result};
-use crate::ownership::{OWNER_GROUP, owner_key};
-use crate::pack::Packer;
-use crate::record::{GroupOp, Op, encode_conf_state};
+use crate::format::{GroupOp, Op, encode_conf_state};
+use crate::owner::{OWNER_GROUP, owner_key};
 use crate::types::{
     ConfState, EntryRef, GroupId, HardState, INDEX_MAX, MetaKey, Owner, Point, Small, SnapshotMarker,
 };

@@ -11,11 +11,11 @@ pub use batch::WriteBatch;
 
 use seawall_wal::{Batch, Class, Ticket, Wal};
 
-use crate::cache::Tail;
+use crate::compression::Packer;
 use crate::error::{Error, Result};
+use crate::format::{GroupOp, Op, encode};
 use crate::group::{Append, Groups, Pins, footer_bytes, publish};
-use crate::pack::Packer;
-use crate::record::{GroupOp, Op, encode};
+use crate::read::entry_cache::Tail;
 
 /// Whether a write may wait for other batches and for room in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,8 +6,8 @@
 use seawall_wal::Batch;
 
 use super::parts_before;
-use crate::pack::Packer;
-use crate::record::{GroupOp, Op};
+use crate::compression::Packer;
+use crate::format::{GroupOp, Op};
 
 /// Operations and parts of a batch, runs of entries split where compressed payloads begin and end.
 #[derive(Debug)]

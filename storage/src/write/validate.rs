@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use parking_lot::RwLockReadGuard;
 
 use crate::error::{Error, Result};
+use crate::format::{GroupOp, Op};
 use crate::group::{GroupState, Locked, hard_state_back};
-use crate::record::{GroupOp, Op};
 use crate::types::{GroupId, HardState, INDEX_MAX, MetaKey, Point, Small, SnapshotMarker};
 
 /// Bytes that the key of a metadata value counts for.

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use reference::{Act, Groups, Rng, Sizes, act, build};
-use seawall::fuzz::replays_agree;
+use seawall::testing::fuzz::replays_agree;
 use seawall::{Compression, Engine, EntryRef, Error, Options, Ticket, WriteBatch};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Mode, Random, SystemRandom};

@@ -63,6 +63,8 @@ pub fn copy(root: &Path, bugs: &[Bug], to: &Path) -> Result<()> {
         let Ok(mut bytes) = fs::read(root.join(name)) else { continue };
         if let Some(text) = changed.get(name) {
             bytes = text.clone().into_bytes();
+        } else if name == "Cargo.toml" {
+            bytes = with_own_version(&String::from_utf8(bytes)?).into_bytes();
         }
         let path = to.join(name);
         if fs::read(&path).ok().as_deref() != Some(&bytes) {
@@ -72,6 +74,16 @@ pub fn copy(root: &Path, bugs: &[Bug], to: &Path) -> Result<()> {
         kept.insert(path);
     }
     remove_others(to, &kept)
+}
+
+/// The manifest of the workspace with a version that the workspace itself does not have. Cargo tells the packages of the two
+/// trees apart by it; otherwise it would take what it built of one for the other's.
+fn with_own_version(manifest: &str) -> String {
+    let mut lines: Vec<String> = manifest.lines().map(str::to_owned).collect();
+    if let Some(line) = lines.iter_mut().find(|line| line.starts_with("version = \"")) {
+        *line = format!("{}+bugs\"", line.trim_end_matches('"'));
+    }
+    lines.join("\n") + "\n"
 }
 
 /// Files of an earlier copy that are gone from the workspace.

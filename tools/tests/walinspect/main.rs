@@ -6,7 +6,7 @@
 mod log;
 
 use log::*;
-use seawall::look::OPENRAFT_STATE_GROUPS;
+use seawall::inspect::OPENRAFT_STATE_GROUPS;
 use seawall::{Engine, EntryRef, WriteBatch};
 use seawall_wal::{Class, Lsn, Wal};
 use serde_json::Value;

@@ -7,8 +7,8 @@
 //! lock, and the log never waits for it. Appends by other threads wait while `answers_max` calls are registered
 //! or under way.
 
-use super::log::Log;
-use super::waiters::{Answer, User};
+use crate::commit::committer::Log;
+use crate::commit::waiters::futures::{Answer, User};
 use crate::error::Error;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};

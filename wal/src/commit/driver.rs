@@ -6,9 +6,9 @@
 //! flight as the log may have, without one it writes one at a time. Ends come in any order; short writes are
 //! continued before anybody hears of them. Fails by latching the log.
 
-use super::core::Driver;
-use super::io::Io;
-use super::log::Log;
+use crate::commit::committer::Log;
+use crate::commit::disk_op::Io;
+use crate::commit::state::Driver;
 use crate::disk::{Ended, Ring};
 use crate::error::Error;
 use std::io;

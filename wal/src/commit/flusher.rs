@@ -5,9 +5,9 @@
 //! idle and marked lets it sleep. It never takes a group that a blocking thread is about to write: only
 //! one that it finds waiting twice.
 
-use super::core::Blocked;
 use super::driver::Rail;
-use super::log::Log;
+use crate::commit::committer::Log;
+use crate::commit::state::Blocked;
 use std::time::Duration;
 
 /// How often the flusher looks while records come in: the longest that a ticket nobody waits for waits.

@@ -7,29 +7,24 @@
 //! are called by a thread of their own (`delivery`). Lock order: core, then shelf or outbox; no lock is held during
 //! I/O or callbacks. The first failure answers every waiter and stops the log (INV-7).
 
-mod append;
-mod core;
+pub(crate) mod committer;
 mod delivery;
+pub(crate) mod directory_lock;
+pub(crate) mod disk_op;
 mod driver;
 mod flusher;
-mod held;
-mod io;
-mod issue;
-mod log;
-mod pace;
-mod patience;
+pub(crate) mod state;
 mod ticket;
-mod waiters;
-mod waiting;
-mod word;
+pub(crate) mod waiters;
+pub(crate) mod write_policy;
 
-pub(crate) use self::core::{Blocked, Core, Driver, Limits, Placed, Start};
+pub(crate) use committer::Log;
+#[cfg(feature = "sim")]
+pub(crate) use disk_op::Io;
 pub(crate) use driver::Rail;
 #[cfg(feature = "sim")]
 pub(crate) use flusher::{Next, Patrol};
-#[cfg(feature = "sim")]
-pub(crate) use io::Io;
-pub(crate) use log::Log;
+pub(crate) use state::{Blocked, Core, Driver, Limits, Placed, Start};
 pub use ticket::Ticket;
-pub use waiters::Notify;
-pub use word::Bell;
+pub use waiters::futures::Notify;
+pub use waiters::wait_slot::Bell;

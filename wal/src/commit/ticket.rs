@@ -1,8 +1,8 @@
 //! What `append` returns: the promise that a record will be durable, to be awaited in one of four ways.
 
-use super::core::Placed;
-use super::log::{Log, Polled};
-use super::waiters::{Callback, Notify};
+use crate::commit::committer::{Log, Polled};
+use crate::commit::state::Placed;
+use crate::commit::waiters::futures::{Callback, Notify};
 use crate::error::Error;
 use crate::types::{Class, Lsn};
 use std::future::Future;

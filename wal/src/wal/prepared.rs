@@ -4,25 +4,25 @@
 //! refuse it: until the start no byte and no name in the directory has changed, except for the lock file.
 
 use super::locked;
-use crate::descriptors::Descriptors;
-use crate::directory::{LOCK, failed, failed_to_open};
+use crate::damage::Damage;
 use crate::disk::{Access, Disk, DiskLock};
 use crate::env::Env;
 use crate::error::Error;
-use crate::facts::Damage;
-use crate::fence::Fences;
-use crate::footer::Footer;
-use crate::frame::{Identity, RecordRef};
+use crate::format::{Identity, RecordRef};
 use crate::options::{OpenMode, Options};
-use crate::read::Table;
-use crate::records::Records;
-use crate::recover::{Recovered, Report, recover};
-use crate::sealer::Sealer;
+use crate::read::damaged_ranges::Fences;
+use crate::read::log_view::LogView;
+use crate::read::record_iter::Records;
+use crate::read::segment_table::Table;
+use crate::recovery::scan_log::Files;
+use crate::recovery::verdict::Verdict;
+use crate::recovery::{Recovered, Report, recover};
+use crate::segment::descriptors::Descriptors;
+use crate::segment::directory::{LOCK, failed, failed_to_open};
+use crate::segment::footer::Footer;
+use crate::segment::index_builder::Sealer;
 use crate::segment::{OpenSegment, Segment};
-use crate::survey::Files;
 use crate::types::Lsn;
-use crate::verdict::Verdict;
-use crate::view::LogView;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

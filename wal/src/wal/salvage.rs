@@ -4,18 +4,18 @@
 use super::Wal;
 use super::prepared::Prepared;
 use crate::commit::{Core, Limits, Log, Start};
-use crate::directory::failed_to_open;
 use crate::disk::{Access, Mode};
 use crate::env::Threads;
 use crate::error::Error;
-use crate::frame::Closed;
-use crate::pipeline::{Pipeline, PipelineStart};
-use crate::recover::Report;
+use crate::format::Closed;
+use crate::recovery::Report;
+use crate::segment::directory::failed_to_open;
+use crate::segment::preallocator::{Pipeline, PipelineStart};
+use crate::segment::spare_pool::Shelf;
 use crate::segment::{OpenSegment, file_name};
-use crate::shelf::Shelf;
 use crate::sync::{AtomicU32, Mutex};
 use crate::types::Lsn;
-use crate::workers::Workers;
+use crate::wal::threads::Workers;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

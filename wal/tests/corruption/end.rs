@@ -5,8 +5,8 @@ use super::media::Place;
 use super::table::{Found, Table};
 use crate::harness::{ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::look::{DamageKind, DropReason, GroupHeader, GroupKind};
-use seawall_wal::step::Stepper;
+use seawall_wal::inspect::{DamageKind, DropReason, GroupHeader, GroupKind};
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Backend, Class, Error, Lsn, Options, Suspect, Wal};
 
 pub fn row_6_the_last_group_is_half_written(logs: &Logs, table: &mut Table) {

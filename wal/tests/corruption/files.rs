@@ -5,7 +5,7 @@ use super::media::Place;
 use super::table::Table;
 use crate::harness::{ids, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
-use seawall_wal::look::{Closed, SegmentHeader};
+use seawall_wal::inspect::{Closed, SegmentHeader};
 use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
 use std::sync::Arc;
 

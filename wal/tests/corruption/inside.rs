@@ -5,8 +5,8 @@ use super::media::{Media, Place};
 use super::table::{Found, Table};
 use crate::harness::{fill, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::look::{GroupKind, inspect};
-use seawall_wal::step::Stepper;
+use seawall_wal::inspect::{GroupKind, inspect};
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Wal};
 
 type Damage = Box<dyn Fn(&mut [u8])>;

@@ -3,8 +3,8 @@
 use super::modes;
 use super::trace::{BLOCK, Ghost, Group, IN_FLIGHT, Image, Node, Pending, Start, Step, Trace, kept, open};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::fuzz::quick::{agree, milder};
-use seawall_wal::look::{Prior, SegmentFacts, Verdict, decide, inspect};
+use seawall_wal::inspect::{Prior, SegmentFacts, Verdict, decide, inspect};
+use seawall_wal::testing::fuzz::quick::{agree, milder};
 use seawall_wal::{Error, Lsn, Suspect};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};

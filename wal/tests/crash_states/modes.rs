@@ -2,7 +2,7 @@
 //! place, nothing invented, and nothing acknowledged is lost without being listed.
 
 use super::trace::{BLOCK, Ghost, Group, Image, env, options};
-use seawall_wal::look::{DropReason, GroupKind, SegmentFacts, Verdict, decide, decide_as};
+use seawall_wal::inspect::{DropReason, GroupKind, SegmentFacts, Verdict, decide, decide_as};
 use seawall_wal::{Batch, Class, Damage, Error, Lsn, OpenMode, Options, Suspect, Wal};
 use std::collections::BTreeSet;
 

@@ -1,9 +1,9 @@
 //! Runs of the real log, step by step, from an empty disk or from what a crash left.
 
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
-use seawall_wal::fuzz::quick::Places;
-use seawall_wal::look::{GroupKind, SegmentFacts, Verdict};
-use seawall_wal::step::{StepIo, Stepper};
+use seawall_wal::inspect::{GroupKind, SegmentFacts, Verdict};
+use seawall_wal::testing::fuzz::quick::Places;
+use seawall_wal::testing::stepper::{StepIo, Stepper};
 use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, PartInfo, Report, Sealer, Threads, Wal};
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -4,7 +4,7 @@
 use super::harness::{ids, record, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
-use seawall_wal::step::Stepper;
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Class, Options, Wal};
 use std::sync::Arc;
 

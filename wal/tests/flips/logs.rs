@@ -3,8 +3,8 @@
 
 use crate::harness::{ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::look::{GroupKind, Head, Prior, SegmentFacts, Verdict, decide, inspect};
-use seawall_wal::step::Stepper;
+use seawall_wal::inspect::{GroupKind, Head, Prior, SegmentFacts, Verdict, decide, inspect};
+use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Suspect, Wal};
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use seawall::{Engine, EntryRef, Options, WriteBatch};
 use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, PosixDisk, read_exact_medium};
-use seawall_wal::look::{GroupHeader, SegmentHeader, inspect};
+use seawall_wal::inspect::{GroupHeader, SegmentHeader, inspect};
 use seawall_wal::{Lsn, Took};
 use serde::Serialize;
 use std::fmt::Write;

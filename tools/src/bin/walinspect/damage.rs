@@ -8,10 +8,10 @@ use crate::failure::Failure;
 use crate::judge::State;
 use crate::look::Look;
 use crate::ops::{Op, named};
-use seawall::look::{OpLine, What, decode_record};
+use seawall::inspect::{OpLine, What, decode_record};
 use seawall_tools::open_report::{fault_text, kind_name};
-use seawall_wal::look::{Damage, SegmentFacts, file_name, visit_remnants};
-use seawall_wal::{Lsn, look::RecordRef};
+use seawall_wal::inspect::{Damage, SegmentFacts, file_name, visit_remnants};
+use seawall_wal::{Lsn, inspect::RecordRef};
 use serde::Serialize;
 use std::io::{self, Write};
 

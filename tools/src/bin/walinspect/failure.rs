@@ -4,7 +4,7 @@
 //! log that cannot even be looked at because it is damaged is both.
 
 use seawall_wal::Error;
-use seawall_wal::look::SEGMENTS_WITHOUT_IDENTITY;
+use seawall_wal::inspect::SEGMENTS_WITHOUT_IDENTITY;
 use std::io;
 
 /// Exit code if the call could not be carried out, for whatever reason but damage.

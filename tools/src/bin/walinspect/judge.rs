@@ -4,7 +4,7 @@
 //! is kept if the verdict keeps it, and dropped or void if the verdict lists it. Pure; nothing fails.
 
 use seawall_wal::Lsn;
-use seawall_wal::look::{Damage, Dropped, Head, Prior, SegmentFacts, Verdict};
+use seawall_wal::inspect::{Damage, Dropped, Head, Prior, SegmentFacts, Verdict};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -8,7 +8,7 @@ use crate::failure::{DAMAGED, Failure};
 use crate::judge::{Judge, Remains, remains};
 use crate::tally::{SegmentTally, Tally};
 use seawall_wal::disk::PosixDisk;
-use seawall_wal::look::{Inspection, Verdict, inspect_with, visit_groups};
+use seawall_wal::inspect::{Inspection, Verdict, inspect_with, visit_groups};
 use serde::Serialize;
 use std::ffi::OsString;
 use std::fs;

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::look::Look;
 use crate::report::{Common, section, write_json};
 use seawall_tools::open_report;
-use seawall_wal::look::{Verdict, decide_closed};
+use seawall_wal::inspect::{Verdict, decide_closed};
 use seawall_wal::{OpenMode, Report, Suspect, Took};
 use serde::Serialize;
 use serde_json::Value;

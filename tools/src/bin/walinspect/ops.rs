@@ -1,8 +1,8 @@
 //! The engine's operations as lines and as JSON.
 //!
-//! Place: between `seawall::look`, which decodes a record, and what is shown of it. Nothing fails.
+//! Place: between `seawall::inspect`, which decodes a record, and what is shown of it. Nothing fails.
 
-use seawall::look::{OPENRAFT_STATE_GROUPS, OpLine, What, is_owner_group};
+use seawall::inspect::{OPENRAFT_STATE_GROUPS, OpLine, What, is_owner_group};
 use serde::Serialize;
 use std::fmt;
 
@@ -11,7 +11,7 @@ use std::fmt;
 pub(crate) struct Op {
     /// Raft group.
     pub(crate) group: u64,
-    /// As `seawall::look::What::name` has it.
+    /// As `seawall::inspect::What::name` has it.
     pub(crate) kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     first: Option<u64>,

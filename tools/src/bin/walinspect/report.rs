@@ -8,7 +8,7 @@ use crate::look::{Look, Outcome};
 use seawall_tools::open_report::{closed_at, closed_fault};
 use seawall_tools::utc;
 use seawall_wal::Lsn;
-use seawall_wal::look::{DropReason, Dropped, file_name};
+use seawall_wal::inspect::{DropReason, Dropped, file_name};
 use serde::Serialize;
 use std::io::{self, Write};
 

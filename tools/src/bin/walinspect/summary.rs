@@ -10,8 +10,8 @@ use crate::look::Look;
 use crate::report::{Common, time, write_json};
 use crate::tally::Counts;
 use seawall_wal::disk::{Access, Disk};
-use seawall_wal::look::layout::FORMAT_VERSION;
-use seawall_wal::look::{HeaderFault, Prior, SegmentFacts, file_name};
+use seawall_wal::inspect::layout::FORMAT_VERSION;
+use seawall_wal::inspect::{HeaderFault, Prior, SegmentFacts, file_name};
 use serde::Serialize;
 use std::io::{self, Write};
 

@@ -5,9 +5,9 @@
 //! the number of Raft groups and of their runs of entries, not by the log. Pure counting; nothing fails.
 
 use crate::ops::vote_of;
-use seawall::look::{What, decode_owner, decode_record, is_owner_group};
+use seawall::inspect::{What, decode_owner, decode_record, is_owner_group};
 use seawall_wal::Lsn;
-use seawall_wal::look::{Group, GroupKind, RecordRef};
+use seawall_wal::inspect::{Group, GroupKind, RecordRef};
 use serde::Serialize;
 use std::collections::BTreeMap;
 

@@ -1,0 +1,107 @@
+//! A published file that was opened: what stands before and behind its chunks, checked against its length.
+//!
+//! Place: below reader and export. Invariant: counts and sizes agree with the file's length before anything of
+//! the size they claim is allocated (INV-9). Fails as damage, or as the system says.
+
+use crate::error::{Error, Place, Site};
+use crate::format::name;
+use crate::format::{CHUNK_HEADER_BYTES, Fault, HEADER_BYTES, Header, TRAILER_BYTES, Trailer};
+use crate::read::chunk_reader::{Frames, Medium};
+use crate::types::{Published, SnapshotId};
+use seawall_wal::disk::{Access, Disk};
+
+/// A snapshot's file, opening and trailer.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) site: Site,
+    pub(crate) header: Header,
+    pub(crate) trailer: Trailer,
+    /// Everything before the first chunk.
+    pub(crate) opening: Vec<u8>,
+    pub(crate) file_bytes: u64,
+    medium: Medium,
+}
+
+/// Length of the file of a snapshot; none if it is beyond all numbers.
+pub(crate) fn file_bytes(header: &Header, trailer: &Trailer) -> Option<u64> {
+    let headers = u64::from(trailer.chunk_count) * CHUNK_HEADER_BYTES as u64;
+    let ends = (header.opening_bytes() + TRAILER_BYTES) as u64;
+    trailer.stored_bytes.checked_add(headers)?.checked_add(ends)
+}
+
+/// Whether a trailer can be one of `header`'s snapshot.
+pub(crate) fn check_counts(header: &Header, trailer: &Trailer) -> Result<(), Fault> {
+    let count = u64::from(trailer.chunk_count);
+    let raw = count..=count * u64::from(header.chunk_bytes_max);
+    let stored = count..=trailer.raw_bytes;
+    let agree = raw.contains(&trailer.raw_bytes) && stored.contains(&trailer.stored_bytes);
+    if agree { Ok(()) } else { Err(Fault::Counts) }
+}
+
+impl Snapshot {
+    /// Opens the published snapshot of `id`.
+    pub(crate) fn open(disk: &dyn Disk, id: SnapshotId) -> Result<Snapshot, Error> {
+        let name = name::published(id);
+        let site = Site::new(&disk.location(), &name);
+        let file = disk.open(&name, Access::Read).map_err(|e| site.io("open", e))?;
+        let len = file.len().map_err(|e| site.io("examine", e))?;
+        let medium = Medium::new(file, disk.block_size());
+
+        let opening = |fault| site.damaged(Place::Opening, fault);
+        let too_short =
+            |expected: usize| Fault::Length { expected, found: usize::try_from(len).unwrap_or(0) };
+        if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
+            return Err(opening(too_short(HEADER_BYTES + TRAILER_BYTES)));
+        }
+        let read = |place, offset, len| medium.read_vec(offset, len).map_err(|e| site.read(place, e));
+        let header = Header::decode(&read(Place::Opening, 0, HEADER_BYTES)?).map_err(opening)?;
+        if header.id != id {
+            return Err(opening(Fault::Name));
+        }
+        let opening_bytes = header.opening_bytes();
+        if ((opening_bytes + TRAILER_BYTES) as u64) > len {
+            return Err(opening(too_short(opening_bytes + TRAILER_BYTES)));
+        }
+        let bytes = read(Place::Opening, 0, opening_bytes)?;
+        header.split_opening(&bytes).map_err(opening)?;
+
+        let trailer = |fault| site.damaged(Place::Trailer, fault);
+        let last = read(Place::Trailer, len - TRAILER_BYTES as u64, TRAILER_BYTES)?;
+        let found = Trailer::decode(&last).map_err(trailer)?;
+        check_counts(&header, &found).map_err(trailer)?;
+        if file_bytes(&header, &found) != Some(len) {
+            return Err(trailer(Fault::Counts));
+        }
+        Ok(Snapshot { header, trailer: found, opening: bytes, file_bytes: len, medium, site })
+    }
+
+    pub(crate) fn conf_state(&self) -> &[u8] {
+        &self.opening[HEADER_BYTES..HEADER_BYTES + self.header.conf_state_bytes as usize]
+    }
+
+    pub(crate) fn metadata(&self) -> &[u8] {
+        let from = HEADER_BYTES + self.header.conf_state_bytes as usize;
+        &self.opening[from..from + self.header.metadata_bytes as usize]
+    }
+
+    pub(crate) fn published(&self) -> Published {
+        Published {
+            id: self.header.id,
+            raw_bytes: self.trailer.raw_bytes,
+            file_bytes: self.file_bytes,
+            digest: self.trailer.digest,
+        }
+    }
+
+    /// Where chunk 0 is.
+    pub(crate) fn first(&self) -> (u32, u64) {
+        (0, self.opening.len() as u64)
+    }
+
+    /// The chunks from a place on where one starts.
+    pub(crate) fn frames(&self, from: (u32, u64)) -> Frames {
+        let end = self.file_bytes - TRAILER_BYTES as u64;
+        let (medium, site) = (self.medium.clone(), self.site.clone());
+        Frames::new(medium, site, self.header, from, (self.trailer.chunk_count, end))
+    }
+}

@@ -1,0 +1,4 @@
+//! Sends a snapshot to another node in pieces, and receives one.
+
+pub(crate) mod export;
+pub(crate) mod receive;

@@ -1,0 +1,340 @@
+//! Receiving a snapshot: pieces in order, from a sender that is not trusted.
+//!
+//! Place: between a connection and the shelf. Invariants: a piece is written only when it is the next one, of this
+//! transfer, and its content checks; the snapshot is published only when it is complete and the digest of the whole
+//! is right; memory is bounded by one chunk, the disk by the offer (INV-9). Fails with piece and reason; a piece
+//! that is refused changes nothing.
+//!
+//! The file under way is a prefix of the published one. After a restart its chunks are checked again, from the
+//! medium, and the transfer goes on behind the last one that checks.
+
+use crate::directory::store::{Reservation, Shelf};
+use crate::error::{Error, OfferFault, PieceFault, Site};
+use crate::format::codec::Decoder;
+use crate::format::name;
+use crate::format::wire::{Offer, Piece};
+use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header, TRAILER_BYTES};
+use crate::read::chunk_reader::{Frame, Frames, Medium};
+use crate::read::snapshot::{check_counts, file_bytes};
+use crate::types::{Progress, Published};
+use crate::write::file_writer::Sink;
+use seawall_wal::disk::{Access, DiskFile};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+/// Receives one snapshot; see [`Catalog::receive`](crate::Catalog::receive).
+///
+/// For one thread at a time; blocks for the disk. Dropped before [`Receiver::finish`], it keeps what it has: the same
+/// offer goes on from there, in this process or the next. [`Receiver::discard`] removes it.
+pub struct Receiver {
+    offer: Offer,
+    name: String,
+    site: Site,
+    checked: Checked,
+    sink: Option<Sink>,
+    failed: Option<Error>,
+    reservation: Reservation,
+}
+
+/// What the pieces so far have been found to be.
+struct Checked {
+    header: Option<Header>,
+    /// Number of the next piece, and its offset.
+    next: u32,
+    offset: u64,
+    raw_bytes: u64,
+    digest: blake3::Hasher,
+    decoder: Decoder,
+    raw: Vec<u8>,
+}
+
+impl Checked {
+    fn new() -> io::Result<Checked> {
+        Ok(Checked {
+            header: None,
+            next: 0,
+            offset: 0,
+            raw_bytes: 0,
+            digest: blake3::Hasher::new(),
+            decoder: Decoder::new()?,
+            raw: Vec::new(),
+        })
+    }
+
+    /// Judges the next piece; if it is right, counts it in.
+    fn take(&mut self, offer: &Offer, bytes: &[u8]) -> Result<(), PieceFault> {
+        match self.header {
+            None => self.take_opening(offer, bytes),
+            Some(header) => Ok(self.take_chunk(offer, &header, bytes)?),
+        }
+    }
+
+    fn take_opening(&mut self, offer: &Offer, bytes: &[u8]) -> Result<(), PieceFault> {
+        let header = Header::decode(bytes)?;
+        header.split_opening(bytes)?;
+        if header.id != offer.id {
+            return Err(Fault::Name.into());
+        }
+        if Offer::tag_of(bytes, &offer.trailer) != offer.tag {
+            return Err(PieceFault::Foreign);
+        }
+        check_counts(&header, &offer.trailer)?;
+        if file_bytes(&header, &offer.trailer) != Some(offer.file_bytes) {
+            return Err(Fault::Counts.into());
+        }
+        self.header = Some(header);
+        self.count(bytes);
+        Ok(())
+    }
+
+    fn take_chunk(&mut self, offer: &Offer, header: &Header, bytes: &[u8]) -> Result<(), Fault> {
+        let chunk = ChunkHeader::decode(bytes, header, self.next - 1)?;
+        let stored = &bytes[CHUNK_HEADER_BYTES..];
+        let raw_bytes = self.raw_bytes + u64::from(chunk.raw_bytes);
+        let end = offer.file_bytes - TRAILER_BYTES as u64;
+        if raw_bytes > offer.trailer.raw_bytes || self.offset + bytes.len() as u64 > end {
+            return Err(Fault::Counts);
+        }
+        let packed = self.decoder.decode(header, &chunk, stored, &mut self.raw)?;
+        self.digest.update(if packed { &self.raw } else { stored });
+        self.raw_bytes = raw_bytes;
+        self.count(bytes);
+        Ok(())
+    }
+
+    fn count(&mut self, bytes: &[u8]) {
+        self.next += 1;
+        self.offset += bytes.len() as u64;
+    }
+
+    /// Whether all pieces are there and are together what was offered.
+    fn check_whole(&self, offer: &Offer) -> Result<(), PieceFault> {
+        if self.next != offer.piece_count() {
+            return Err(PieceFault::Incomplete);
+        }
+        let end = offer.file_bytes - TRAILER_BYTES as u64;
+        if self.raw_bytes != offer.trailer.raw_bytes || self.offset != end {
+            return Err(Fault::Counts.into());
+        }
+        if *self.digest.finalize().as_bytes() != offer.trailer.digest {
+            return Err(Fault::Digest.into());
+        }
+        Ok(())
+    }
+}
+
+impl Receiver {
+    /// Begins the transfer, or takes it up. Of other transfers to the group all but the last are given up.
+    pub(crate) fn begin(mut reservation: Reservation, offer: &Offer) -> Result<Receiver, Error> {
+        let shelf = Arc::clone(reservation.shelf());
+        let refused = |fault| Error::Offer { path: shelf.path(), id: offer.id, fault };
+        let max = shelf.options.receive_bytes_max;
+        if offer.file_bytes > max {
+            return Err(refused(OfferFault::TooLarge { bytes: offer.file_bytes, max }));
+        }
+        let own = (offer.id, offer.tag);
+        let parts = shelf.state().parts.clone();
+        let others = parts.iter().filter(|part| part.0.group == offer.id.group && **part != own);
+        for (id, tag) in others.rev().skip(1) {
+            shelf.remove_part(*id, *tag)?;
+        }
+
+        let name = name::receiving(offer.id, offer.tag);
+        let site = Site::new(&shelf.path(), &name);
+        let mut checked = Checked::new().map_err(|e| site.io("start", e))?;
+        let there = if parts.contains(&own) { find(&shelf, &name, &site)? } else { None };
+        let existing = match &there {
+            Some(file) => file.len().map_err(|e| site.io("examine", e))?,
+            None => 0,
+        };
+        let bytes = offer.file_bytes.saturating_sub(existing);
+        let free = shelf.disk.free_bytes().map_err(|e| Error::io("examine", shelf.path(), e))?;
+        reservation.promise(bytes, free).map_err(|free| refused(OfferFault::NoSpace { bytes, free }))?;
+
+        let sync_bytes = shelf.options.sync_bytes;
+        let sink = match there {
+            Some(file) => {
+                let mut state = shelf.state();
+                state.parts.retain(|part| *part != own);
+                state.parts.push(own);
+                drop(state);
+                let medium = Medium::new(Arc::clone(&file), shelf.disk.block_size());
+                take_up(&*file, medium, &site, existing, offer, &mut checked)?;
+                Sink::resume(file, site.clone(), checked.offset, sync_bytes)
+            }
+            None => {
+                let sink = Sink::create(&*shelf.disk, &name, sync_bytes)?;
+                shelf.state().parts.push(own);
+                // Without its name the file would not be found after a power cut.
+                shelf.disk.sync().map_err(|e| Error::io("sync", shelf.path(), e))?;
+                sink
+            }
+        };
+        Ok(Receiver { offer: *offer, name, site, checked, sink: Some(sink), failed: None, reservation })
+    }
+
+    /// Number of the piece that is next; the number of pieces when all are there.
+    pub fn next(&self) -> u32 {
+        self.checked.next
+    }
+
+    /// Content so far, and in all.
+    pub fn progress(&self) -> Progress {
+        Progress { bytes: self.checked.raw_bytes, total: Some(self.offer.trailer.raw_bytes) }
+    }
+
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// [`Error::Piece`]: it is not the next one, not of this transfer, or its bytes are wrong; nothing has changed,
+    /// and the right one may follow. Any other error, of the disk, is the end of this receiver; if the disk is full
+    /// ([`Error::is_full`]), the file is removed.
+    pub fn accept(&mut self, piece: &Piece) -> Result<(), Error> {
+        self.alive()?;
+        let refused = |fault| Error::Piece { file: self.site.file(), number: piece.number, fault };
+        let (expected, offset) = (self.checked.next, self.checked.offset);
+        if piece.tag != self.offer.tag {
+            return Err(refused(PieceFault::Foreign));
+        }
+        if piece.number != expected || expected == self.offer.piece_count() {
+            return Err(refused(PieceFault::Order { expected }));
+        }
+        if piece.offset != offset {
+            return Err(refused(PieceFault::Offset { expected: offset, found: piece.offset }));
+        }
+        self.checked.take(&self.offer, &piece.bytes).map_err(refused)?;
+        let Some(sink) = &mut self.sink else { return Err(self.site.helper()) };
+        sink.write(&piece.bytes).inspect_err(|error| self.fail(error))?;
+        self.reservation.written(piece.bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Publishes the snapshot: when this returns it is durable under its name, and listed.
+    ///
+    /// # Errors
+    /// [`Error::Piece`]: pieces are missing, and what is there is kept; or the whole is not what was offered, and the
+    /// file is removed. Or the disk fails.
+    pub fn finish(mut self) -> Result<Published, Error> {
+        self.alive()?;
+        if let Err(fault) = self.checked.check_whole(&self.offer) {
+            if fault != PieceFault::Incomplete {
+                self.remove();
+            }
+            return Err(Error::Piece { file: self.site.file(), number: self.checked.next, fault });
+        }
+        let trailer = self.offer.trailer;
+        let Some(mut sink) = self.sink.take() else { return Err(self.site.helper()) };
+        let written = sink.write(&trailer.encode()).and_then(|()| sink.sync()).and_then(|()| sink.len());
+        let len = written.inspect_err(|error| self.fail(error))?;
+        drop(sink);
+        if len != self.offer.file_bytes {
+            // Something else stood behind the pieces.
+            self.remove();
+            let fault = PieceFault::Bytes(Fault::Counts);
+            return Err(Error::Piece { file: self.site.file(), number: self.checked.next, fault });
+        }
+        let (id, shelf) = (self.offer.id, self.reservation.shelf());
+        shelf.publish(&self.name, id)?;
+        shelf.state().parts.retain(|part| *part != (id, self.offer.tag));
+        let (raw_bytes, file_bytes) = (trailer.raw_bytes, self.offer.file_bytes);
+        Ok(Published { id, raw_bytes, file_bytes, digest: trailer.digest })
+    }
+
+    /// Gives the transfer up and removes what was received.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn discard(mut self) -> Result<(), Error> {
+        self.sink = None;
+        self.reservation.shelf().remove_part(self.offer.id, self.offer.tag)
+    }
+
+    fn alive(&self) -> Result<(), Error> {
+        match &self.failed {
+            Some(cause) => Err(Error::Stopped { cause: Arc::new(cause.clone()) }),
+            None => Ok(()),
+        }
+    }
+
+    /// Nothing goes on after an error of the disk; a full one gets its space back.
+    fn fail(&mut self, error: &Error) {
+        self.failed = Some(error.clone());
+        self.sink = None;
+        if error.is_full() {
+            self.remove();
+        }
+    }
+
+    /// What cannot be removed now is found at the next open.
+    fn remove(&mut self) {
+        self.sink = None;
+        let _ = self.reservation.shelf().remove_part(self.offer.id, self.offer.tag);
+    }
+}
+
+/// The file of an earlier receiver of the same transfer.
+fn find(shelf: &Shelf, name: &str, site: &Site) -> Result<Option<Arc<dyn DiskFile>>, Error> {
+    match shelf.disk.open(name, Access::Write) {
+        Ok(file) => Ok(Some(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(site.io("open", e)),
+    }
+}
+
+/// Counts in the pieces that are in the file, up to the first that does not check. What stands behind them is
+/// written over.
+fn take_up(
+    file: &dyn DiskFile,
+    medium: Medium,
+    site: &Site,
+    len: u64,
+    offer: &Offer,
+    checked: &mut Checked,
+) -> Result<(), Error> {
+    // What is found is on the medium from here on (INV-3).
+    file.sync().map_err(|e| site.io("sync", e))?;
+    file.drop_cache();
+    if len < u64::from(offer.opening_bytes) {
+        return Ok(());
+    }
+    let opening = match medium.read_vec(0, offer.opening_bytes as usize) {
+        Ok(opening) => opening,
+        Err(e) => return site.read(crate::error::Place::Opening, e).unless_damage(),
+    };
+    if checked.take(offer, &opening).is_err() {
+        return Ok(());
+    }
+    let Some(header) = checked.header else { return Ok(()) };
+    let end = len.min(offer.file_bytes - TRAILER_BYTES as u64);
+    let count = offer.trailer.chunk_count;
+    let mut frames = Frames::new(medium, site.clone(), header, (0, checked.offset), (count, end));
+    let mut frame = Frame::default();
+    loop {
+        frame = match frames.next(frame) {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(()),
+            Err(error) => return error.unless_damage(),
+        };
+        if checked.take(offer, frame.bytes()).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+impl Error {
+    /// Damage of what was received is no error: it is received again.
+    fn unless_damage(self) -> Result<(), Error> {
+        if self.is_damage() { Ok(()) } else { Err(self) }
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("offer", &self.offer)
+            .field("next", &self.checked.next)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}

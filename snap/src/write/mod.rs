@@ -1,0 +1,331 @@
+//! Writing a snapshot: content in, a published file out, in constant memory.
+//!
+//! Place: between the state machine and the shelf. Invariants: the file has its name only when everything in it is
+//! durable, and is listed only when the name is (INV-1, INV-7); a writer that fails, is cancelled or dropped leaves
+//! no file. Fails for good with the first error.
+//!
+//! ```text
+//! caller: fills a chunk, digest ──► compress, CRC (helpers from 2 on) ──► write, sync (helper 1)
+//! ```
+
+pub(crate) mod file_writer;
+
+use crate::directory::store::Reservation;
+use crate::error::{Error, Site};
+use crate::format::codec::Encoder;
+use crate::format::name;
+use crate::format::{CHUNK_HEADER_BYTES, Header, Trailer, encode_opening};
+use crate::options::depth;
+use crate::ordered_pool::{Entrance, Exit, Gone, Helpers, Pool, lane};
+use crate::types::{Progress, Published, SnapshotId};
+use crate::write::file_writer::Sink;
+use std::fmt;
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+/// Called after each chunk; `Break` cancels.
+type Watch = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
+
+/// Writes the content of one snapshot; see [`Catalog::write`](crate::Catalog::write).
+///
+/// For one thread at a time; blocks while the disk or the compression is behind. After an error every call fails,
+/// and the file is gone. Dropped without [`SnapshotWriter::finish`], it leaves nothing behind.
+pub struct SnapshotWriter {
+    reservation: Reservation,
+    temporary: String,
+    site: Site,
+    header: Header,
+    opening_bytes: u64,
+    digest: blake3::Hasher,
+    /// Content of the chunk being filled, and its number.
+    chunk: Vec<u8>,
+    next: u32,
+    raw_bytes: u64,
+    /// None once the file is finished or given up.
+    way: Option<Way>,
+    watch: Option<Watch>,
+    failed: Option<Error>,
+}
+
+/// How chunks get into the file.
+enum Way {
+    /// On this thread.
+    Here { encoder: Encoder, frame: Vec<u8>, sink: Sink },
+    /// On others. The sink comes back when all of it is written, or with what went wrong.
+    Beside {
+        entrance: Entrance<Item>,
+        encoder: Option<Encoder>,
+        pool: Pool<Vec<u8>>,
+        done: Receiver<Done>,
+        helpers: Helpers,
+    },
+}
+
+type Done = (Sink, Result<(), Error>);
+
+/// A chunk on its way.
+enum Item {
+    Raw(u32, Vec<u8>),
+    Frame(Vec<u8>),
+    Failed(Error),
+}
+
+impl SnapshotWriter {
+    /// Starts the file of `reservation`'s snapshot under its temporary name.
+    pub(crate) fn create(
+        reservation: Reservation,
+        conf_state: &[u8],
+        metadata: &[u8],
+    ) -> Result<SnapshotWriter, Error> {
+        let (id, shelf) = (reservation.id(), Arc::clone(reservation.shelf()));
+        let options = shelf.options;
+        let invalid = |fault| Error::Invalid { id, fault };
+        let opening = encode_opening(id, options.chunk_bytes, conf_state, metadata).map_err(invalid)?;
+        let header = Header::decode(&opening).map_err(invalid)?;
+        let temporary = name::writing(id);
+        let site = Site::new(&shelf.path(), &temporary);
+
+        let sink = Sink::create(&*shelf.disk, &temporary, options.sync_bytes)?;
+        let started = start(sink, &opening, header, &options);
+        let way = started.inspect_err(|_| _ = shelf.disk.remove(&temporary))?;
+        Ok(SnapshotWriter {
+            reservation,
+            temporary,
+            site,
+            header,
+            opening_bytes: opening.len() as u64,
+            digest: blake3::Hasher::new(),
+            chunk: Vec::with_capacity(options.chunk_bytes as usize),
+            next: 0,
+            raw_bytes: 0,
+            way: Some(way),
+            watch: None,
+            failed: None,
+        })
+    }
+
+    /// Calls `watch` on the writing thread after each chunk, with the bytes of content so far; `Break` cancels:
+    /// the call that was going on fails with [`Error::Cancelled`], and nothing is left.
+    pub fn watch(&mut self, watch: impl FnMut(Progress) -> ControlFlow<()> + Send + 'static) {
+        self.watch = Some(Box::new(watch));
+    }
+
+    /// What the snapshot stands for.
+    pub fn id(&self) -> SnapshotId {
+        self.header.id
+    }
+
+    /// Adds `content`, all of it.
+    ///
+    /// # Errors
+    /// The disk fails or is full ([`Error::is_full`]), or the callback cancels: nothing is left of the snapshot.
+    pub fn append(&mut self, mut content: &[u8]) -> Result<(), Error> {
+        let limit = self.header.chunk_bytes_max as usize;
+        if let Some(cause) = &self.failed {
+            return Err(Error::Stopped { cause: Arc::new(cause.clone()) });
+        }
+        while !content.is_empty() {
+            let (now, rest) = content.split_at(content.len().min(limit - self.chunk.len()));
+            self.chunk.extend_from_slice(now);
+            content = rest;
+            if self.chunk.len() == limit {
+                self.step()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes the snapshot: when this returns it is durable under its name, and listed.
+    ///
+    /// # Errors
+    /// As [`SnapshotWriter::append`]. If the very last step fails, the sync of the directory, the snapshot may be
+    /// there after a crash, complete.
+    pub fn finish(mut self) -> Result<Published, Error> {
+        if let Some(cause) = &self.failed {
+            return Err(Error::Stopped { cause: Arc::new(cause.clone()) });
+        }
+        if !self.chunk.is_empty() {
+            self.step()?;
+        }
+        let published = self.seal();
+        published.inspect_err(|_| self.discard())
+    }
+
+    /// Gives up: the file is removed. Dropping does the same.
+    pub fn abort(self) {}
+
+    /// Hands the chunk on.
+    fn step(&mut self) -> Result<(), Error> {
+        self.hand_on().inspect_err(|error| {
+            self.failed = Some(error.clone());
+            self.discard();
+        })
+    }
+
+    fn hand_on(&mut self) -> Result<(), Error> {
+        let invalid = |fault| Error::Invalid { id: self.header.id, fault };
+        let index = self.next;
+        let full = crate::format::Fault::Chunk { expected: 0, found: index };
+        self.next = index.checked_add(1).ok_or_else(|| invalid(full))?;
+        self.digest.update(&self.chunk);
+        self.raw_bytes += self.chunk.len() as u64;
+        let sent = match &mut self.way {
+            None => Err(Gone),
+            Some(Way::Here { encoder, frame, sink }) => {
+                encoder.encode(&self.header, index, &self.chunk, frame).map_err(invalid)?;
+                self.chunk.clear();
+                sink.write(frame)?;
+                Ok(())
+            }
+            Some(Way::Beside { entrance, encoder: Some(encoder), pool, .. }) => {
+                let mut frame = pool.take();
+                encoder.encode(&self.header, index, &self.chunk, &mut frame).map_err(invalid)?;
+                self.chunk.clear();
+                entrance.pass(Item::Frame(frame))
+            }
+            Some(Way::Beside { entrance, encoder: None, pool, .. }) => {
+                let mut empty = pool.take();
+                empty.clear();
+                entrance.send(Item::Raw(index, std::mem::replace(&mut self.chunk, empty)))
+            }
+        };
+        if sent == Err(Gone) {
+            // The sink has gone away, and says why.
+            self.collect()?;
+            return Err(self.site.helper());
+        }
+        let progress = Progress { bytes: self.raw_bytes, total: None };
+        match self.watch.as_mut().map(|watch| watch(progress)) {
+            Some(ControlFlow::Break(())) => Err(self.site.cancelled()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The sink, when everything handed on is written.
+    fn collect(&mut self) -> Result<Sink, Error> {
+        match self.way.take() {
+            Some(Way::Here { sink, .. }) => Ok(sink),
+            Some(Way::Beside { entrance, done, helpers, .. }) => {
+                drop(entrance);
+                let (sink, result) = done.recv().map_err(|_| self.site.helper())?;
+                drop(helpers);
+                result.map(|()| sink)
+            }
+            None => Err(self.site.helper()),
+        }
+    }
+
+    fn seal(&mut self) -> Result<Published, Error> {
+        let mut sink = self.collect()?;
+        let headers = u64::from(self.next) * CHUNK_HEADER_BYTES as u64;
+        let trailer = Trailer {
+            chunk_count: self.next,
+            raw_bytes: self.raw_bytes,
+            stored_bytes: sink.offset() - self.opening_bytes - headers,
+            digest: *self.digest.finalize().as_bytes(),
+        };
+        sink.write(&trailer.encode())?;
+        sink.sync()?;
+        let id = self.header.id;
+        self.reservation.shelf().publish(&self.temporary, id)?;
+        let (file_bytes, digest) = (sink.offset(), trailer.digest);
+        Ok(Published { id, raw_bytes: self.raw_bytes, file_bytes, digest })
+    }
+
+    /// Stops the helpers, closes the file and removes it. What cannot be removed now goes at the next open.
+    fn discard(&mut self) {
+        self.way = None;
+        let _ = self.reservation.shelf().disk.remove(&self.temporary);
+    }
+}
+
+/// Writes the opening, and starts the helpers that the options want.
+fn start(
+    mut sink: Sink,
+    opening: &[u8],
+    header: Header,
+    options: &crate::options::Options,
+) -> Result<Way, Error> {
+    sink.write(opening)?;
+    let site = sink.site().clone();
+    let failed = |e| site.io("start a helper", e);
+    let new_encoder = || Encoder::new(options.level);
+    if options.helpers == 0 {
+        return Ok(Way::Here { encoder: new_encoder().map_err(failed)?, frame: Vec::new(), sink });
+    }
+    let workers = options.helpers as usize - 1;
+    let encoder = if workers == 0 { Some(new_encoder().map_err(failed)?) } else { None };
+    let (pool, mut helpers) = (Pool::new(), Helpers::default());
+    let work = || {
+        let (mut encoder, pool) = (new_encoder()?, pool.clone());
+        Ok(move |item| encode(&mut encoder, &header, &pool, item))
+    };
+    let (entrance, exit) =
+        lane(workers, depth(header.chunk_bytes_max), &mut helpers, work).map_err(failed)?;
+    let (report, done) = sync_channel(1);
+    let (spares, own) = (pool.clone(), site.clone());
+    let write = move || {
+        let result = write_all(&exit, &mut sink, &spares, &own);
+        drop(exit);
+        let _ = report.send((sink, result));
+    };
+    helpers.start(write).map_err(failed)?;
+    Ok(Way::Beside { entrance, encoder, pool, done, helpers })
+}
+
+fn encode(encoder: &mut Encoder, header: &Header, pool: &Pool<Vec<u8>>, item: Item) -> Item {
+    let Item::Raw(index, raw) = item else { return item };
+    let mut frame = pool.take();
+    let result = encoder.encode(header, index, &raw, &mut frame);
+    pool.give(raw);
+    match result {
+        Ok(()) => Item::Frame(frame),
+        Err(fault) => Item::Failed(Error::Invalid { id: header.id, fault }),
+    }
+}
+
+fn write_all(exit: &Exit<Item>, sink: &mut Sink, pool: &Pool<Vec<u8>>, site: &Site) -> Result<(), Error> {
+    while let Some(item) = exit.recv().map_err(|Gone| site.helper())? {
+        match item {
+            Item::Frame(frame) => {
+                sink.write(&frame)?;
+                pool.give(frame);
+            }
+            Item::Failed(error) => return Err(error),
+            Item::Raw(..) => return Err(site.helper()),
+        }
+    }
+    Ok(())
+}
+
+impl io::Write for SnapshotWriter {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.append(buf).map_err(Error::into_io)?;
+        Ok(buf.len())
+    }
+
+    /// Does nothing: [`SnapshotWriter::finish`] makes the content durable.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for SnapshotWriter {
+    fn drop(&mut self) {
+        if self.way.is_some() {
+            self.discard();
+        }
+    }
+}
+
+impl fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotWriter")
+            .field("id", &self.header.id)
+            .field("bytes", &self.raw_bytes)
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,6 @@
+//! The storage traits of Raft cores on top of the engine.
+
+#[cfg(any(feature = "openraft", feature = "openraft-09"))]
+pub mod openraft;
+#[cfg(feature = "raft-rs")]
+pub mod raft_rs;

@@ -1,0 +1,155 @@
+//! Work that may wait, given to threads of the log stores', so that no worker of an async runtime waits for it.
+//! Place on the data's way: beside it; work that needs no waiting is done by whoever asks. Invariants: work
+//! once given is done or answered with an error, also when a thread panics or nobody awaits it any more.
+//! Fails: a thread that cannot be had leaves the work to the caller.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use parking_lot::Mutex;
+
+use crate::adapters::openraft::error::{Error, Result};
+use crate::threads::task_pool::{Errand, Errands};
+
+/// Who does what may wait, each piece with an answer to await.
+pub(in crate::adapters::openraft) struct Hands(Errands);
+
+impl Hands {
+    /// With 0 threads all work is done by the caller.
+    pub(in crate::adapters::openraft) fn new(threads_max: usize) -> Hands {
+        Hands(Errands::new("seawall-openraft", threads_max))
+    }
+
+    /// Does `work` on one of the threads.
+    pub(in crate::adapters::openraft) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Answer<T> {
+        let (errand, answer) = errand(work);
+        self.give(errand);
+        answer
+    }
+
+    /// Does `errand` on one of the threads. Several threads may do several errands at a time.
+    pub(in crate::adapters::openraft) fn give(&self, errand: Errand) {
+        self.0.give(errand);
+        while self.0.step() {}
+    }
+}
+
+/// `work` as an errand, and its answer.
+pub(in crate::adapters::openraft) fn errand<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> (Errand, Answer<T>) {
+    let slot = Arc::new(Mutex::new(Slot { result: None, waker: None }));
+    let promise = Promise(Some(Arc::clone(&slot)));
+    (Box::new(move || promise.keep(work())), Answer(slot))
+}
+
+struct Slot<T> {
+    result: Option<Result<T>>,
+    waker: Option<Waker>,
+}
+
+/// What the thread owes; dropped, it answers [`Error::Dropped`].
+struct Promise<T>(Option<Arc<Mutex<Slot<T>>>>);
+
+impl<T> Promise<T> {
+    fn keep(mut self, result: Result<T>) {
+        self.settle(result);
+    }
+
+    fn settle(&mut self, result: Result<T>) {
+        let Some(slot) = self.0.take() else { return };
+        let mut slot = slot.lock();
+        slot.result = Some(result);
+        let waker = slot.waker.take();
+        drop(slot);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        self.settle(Err(Error::Dropped));
+    }
+}
+
+/// The result of work that was given away. Dropping it leaves the work to be done.
+pub(in crate::adapters::openraft) struct Answer<T>(Arc<Mutex<Slot<T>>>);
+
+impl<T> Future for Answer<T> {
+    type Output = Result<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        let mut slot = self.0.lock();
+        match slot.result.take() {
+            Some(result) => Poll::Ready(result),
+            None => {
+                slot.waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::Wake;
+
+    struct Unpark(std::thread::Thread);
+
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    fn wait<T>(mut answer: Answer<T>) -> Result<T> {
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        loop {
+            match Pin::new(&mut answer).poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(result) => return result,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    #[test]
+    fn work_is_done_elsewhere_or_here_if_there_are_no_threads() {
+        let here = std::thread::current().id();
+        for (threads, elsewhere) in [(0, false), (1, true), (3, true)] {
+            let hands = Hands::new(threads);
+            let answer = hands.run(move || Ok(std::thread::current().id() != here));
+            assert_eq!(wait(answer).unwrap(), elsewhere);
+        }
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_the_thread_goes_on() {
+        let hands = Hands::new(1);
+        assert!(matches!(wait(hands.run::<()>(|| panic!("in the work"))), Err(Error::Dropped)));
+        assert_eq!(wait(hands.run(|| Ok(7))).unwrap(), 7);
+    }
+
+    #[test]
+    fn what_nobody_awaits_is_done_all_the_same() {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let hands = Hands::new(1);
+        for n in 0..3 {
+            let sender = sender.clone();
+            drop(hands.run(move || {
+                sender.send(n).unwrap();
+                Ok(())
+            }));
+        }
+        drop(hands);
+        drop(sender);
+        assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+}

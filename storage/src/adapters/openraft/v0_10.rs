@@ -1,0 +1,186 @@
+//! A log store for the crate `openraft`, 0.10, on one group of this engine.
+//! Place on the data's way: the core calls [`LogStore`] to write and [`LogReader`] to read; both only translate.
+//! Invariants: what `append` was given can be read when it returns; its callback comes when it is durable, in
+//! order, and always; votes are durable when `save_vote` returns. Fails: for good, as the core expects.
+//!
+//! ```no_run
+//! # use seawall::openraft::openraft;
+//! # openraft::declare_raft_types!(pub TypeConfig: D = String, R = String, AsyncRuntime = openraft_rt_tokio::TokioRuntime);
+//! use seawall::openraft::{LogOptions, LogStore, Logs};
+//! use seawall::{Engine, Options};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
+//! let logs = Logs::new(&engine, LogOptions::default())?; // one per engine
+//! let store: LogStore<TypeConfig> = LogStore::open(&logs, 7)?; // one per group, for `Raft::new`
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! `examples/openraft_node.rs` is there to be copied.
+//!
+//! **Types.** Any `RaftTypeConfig`: entries and votes are stored by their `Serialize`, as MessagePack with field names.
+//! A field that is added later needs `#[serde(default)]`. Bytes in a `Vec<u8>` are stored one by one, up to twice
+//! as long; `serde_bytes` makes them one piece. openraft's feature `single-threaded` cannot be used with this module.
+//!
+//! **Threads.** No call waits for the disk on the thread of a runtime: appends are handed to the log and answered
+//! by its own thread, votes are awaited, entries that memory does not have are read by threads of [`Logs`].
+//! Only [`LogStore::open`] reads where it is called: one entry per leader in the log.
+//!
+//! **Stopping.** Shut the cores down, then close the engine, which answers what is under way. After the engine's
+//! first failed write every call and callback gets the error (INV-7), and the core stops; open the engine again.
+//! A full disk is an error too ([`Error::is_no_space`]), but of that call only: nothing was written, and a new core
+//! on a new store of the same engine goes on when there is space.
+//!
+//! **Groups.** A group has a number below 2^63 - 1, and its vote and purged log id are in a group of their own, with that number
+//! plus 2^63 ([`OPENRAFT_STATE_GROUPS`](crate::inspect::OPENRAFT_STATE_GROUPS)): [`Engine::groups`](crate::Engine::groups) lists both, and `walinspect` names the
+//! second as the vote of the first.
+//!
+//! **Abandoned calls.** A call whose future was polled once and is dropped before it is ready is carried out all the same, in its
+//! place in the order of the calls.
+//!
+//! **Snapshots** are the state machine's: `purge` is called when there is one, and frees the log behind it.
+
+use std::fmt::{self, Debug};
+use std::io;
+use std::marker::PhantomData;
+use std::ops::{RangeBounds, RangeInclusive};
+
+use ::openraft::entry::RaftEntry;
+use ::openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
+use ::openraft::vote::RaftLeaderId;
+use ::openraft::{LogId, OptionalSend, RaftTypeConfig};
+
+use crate::adapters::openraft::{Id, LogReads, LogWrites, Result, Types};
+use crate::types::GroupId;
+
+pub use crate::adapters::openraft::{CodecError, Error, LogOptions, Logs};
+pub use ::openraft;
+
+type Leader<C> = <<C as RaftTypeConfig>::LeaderId as RaftLeaderId>::Committed;
+
+struct Line<C>(PhantomData<C>);
+
+impl<C: RaftTypeConfig> Types for Line<C> {
+    type Leader = Leader<C>;
+    type Vote = C::Vote;
+    type Entry = C::Entry;
+
+    fn id(entry: &C::Entry) -> Id<Leader<C>> {
+        let (leader, index) = entry.log_id_parts();
+        Id { leader: leader.clone(), index }
+    }
+}
+
+/// The log of one group, with its vote: what [`openraft::Raft::new`] takes. There is one at a time per group.
+pub struct LogStore<C: RaftTypeConfig>(LogWrites<Line<C>>);
+
+/// A handle for reading the log of one group. Sees what was appended as soon as `append` returned.
+pub struct LogReader<C: RaftTypeConfig>(LogReads<Line<C>>);
+
+impl<C: RaftTypeConfig> LogStore<C> {
+    /// Opens the log of group `group`, below 2^63, whether it exists or not. Reads one entry per leader in the
+    /// log, on the caller's thread.
+    ///
+    /// # Errors
+    /// [`Error::GroupNumber`], [`Error::AlreadyOpen`]; [`Error::Entry`], [`Error::State`], [`Error::Misplaced`] and
+    /// [`Error::Purged`] if what is stored was not written by this adapter with these types; or the engine's error.
+    pub fn open(logs: &Logs, group: GroupId) -> std::result::Result<LogStore<C>, Error> {
+        LogWrites::open(logs, group).map(LogStore)
+    }
+
+    /// A handle for reading.
+    pub fn reader(&self) -> LogReader<C> {
+        LogReader(self.0.reads())
+    }
+}
+
+impl<C: RaftTypeConfig> RaftLogStorage<C> for LogStore<C> {
+    type LogReader = LogReader<C>;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<C>> {
+        let ends = self.0.reads().ends();
+        Ok(LogState { last_purged_log_id: ends.purged.map(log_id), last_log_id: ends.last.map(log_id) })
+    }
+
+    async fn get_log_reader(&mut self) -> LogReader<C> {
+        self.reader()
+    }
+
+    async fn save_vote(&mut self, vote: &C::Vote) -> io::Result<()> {
+        Ok(self.0.save_vote(vote.clone()).await?)
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId<Leader<C>>>) -> io::Result<()> {
+        Ok(self.0.save_committed(committed.map(|id| id.index)).await?)
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogId<Leader<C>>>> {
+        Ok(self.0.reads().committed().map(log_id))
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<C>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = C::Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let callback = move |result: Result<()>| callback.io_completed(result.map_err(io::Error::from));
+        Ok(self.0.append(entries.into_iter().collect(), Box::new(callback)).await?)
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogId<Leader<C>>>) -> io::Result<()> {
+        Ok(self.0.truncate(last.map_or(0, |id| id.index.saturating_add(1))).await?)
+    }
+
+    async fn purge(&mut self, id: LogId<Leader<C>>) -> io::Result<()> {
+        Ok(self.0.purge(Id { leader: id.leader_id, index: id.index }).await?)
+    }
+}
+
+impl<C: RaftTypeConfig> RaftLogReader<C> for LogReader<C> {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<C::Entry>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        Ok(self.0.entries((range.start_bound().cloned(), range.end_bound().cloned())).await?)
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<C::Vote>> {
+        Ok(self.0.vote())
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<C::Entry>> {
+        Ok(self.0.some_entries(start, end).await?)
+    }
+
+    async fn get_key_log_ids(
+        &mut self,
+        range: RangeInclusive<LogId<Leader<C>>>,
+    ) -> io::Result<Vec<LogId<Leader<C>>>> {
+        // The last of each leader, as the core's own search has them.
+        let ids = self.0.last_of_each_leader(range.start().index, range.end().index);
+        Ok(ids.into_iter().map(log_id).collect())
+    }
+}
+
+impl<C: RaftTypeConfig> Clone for LogReader<C> {
+    fn clone(&self) -> LogReader<C> {
+        LogReader(self.0.clone())
+    }
+}
+
+impl<C: RaftTypeConfig> fmt::Debug for LogStore<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LogStore").field(&self.0.reads().ends()).finish()
+    }
+}
+
+impl<C: RaftTypeConfig> fmt::Debug for LogReader<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LogReader").field(&self.0.ends()).finish()
+    }
+}
+
+fn log_id<L: ::openraft::vote::RaftCommittedLeaderId>(id: Id<L>) -> LogId<L> {
+    LogId { leader_id: id.leader, index: id.index }
+}

@@ -1,0 +1,118 @@
+//! Committed entries on their way into the state machine, changes of the members among them.
+//! Place on the data's way: the last step of a Ready, behind its record and its return to the core.
+//! Invariants: every index once and in order; members are durable before the state machine hears of the entry that
+//! made them. Fails: as the state machine or the log does, for good; a full disk leaves the rest for the next call.
+
+use protobuf::Message as _;
+use raft::StateRole;
+use raft::eraftpb::{ConfChange, ConfChangeSingle, ConfChangeV2, ConfState, Entry, EntryType};
+use seawall_wal::Ticket;
+
+use crate::adapters::raft_rs::error::{Error, Result};
+use crate::adapters::raft_rs::host::Host;
+use crate::adapters::raft_rs::pump::Pump;
+use crate::error::Error as EngineError;
+
+impl<H: Host> Pump<H> {
+    /// Applies what is committed, up to a change of the members that is not durable yet.
+    pub(in crate::adapters::raft_rs) fn apply(&mut self) -> Result<()> {
+        let normal = |entry: &&Entry| entry.entry_type == EntryType::EntryNormal;
+        while let Some(first) = self.committed.first() {
+            let count = self.committed.iter().take_while(normal).count().max(1);
+            if !normal(&first) && !self.change_members(&first.clone())? {
+                return Ok(());
+            }
+            let now: Vec<Entry> = self.committed.drain(..count).collect();
+            self.host.apply(&now).map_err(|error| Error::Host(error.into()))?;
+            self.applied = now.last().map_or(self.applied, |last| last.index);
+            if let Some(snapshots) = &self.snapshots {
+                snapshots.applied(now.iter().map(|entry| entry.data.len() as u64).sum());
+            }
+            self.node.advance_apply_to(self.applied);
+            self.check_store()?;
+        }
+        Ok(())
+    }
+
+    /// The members that `entry` makes are durable before the state machine hears of it: one that persists
+    /// its applied index is never ahead of them. Says whether `entry` can be applied now; otherwise the members are on
+    /// their way into the log, and nobody waits for them here.
+    fn change_members(&mut self, entry: &Entry) -> Result<bool> {
+        if entry.index <= self.conf_index {
+            return Ok(true);
+        }
+        if let Some((conf, ticket)) = self.settling.take() {
+            return self.settle(entry.index, conf, ticket);
+        }
+        let changed = match self.changing.take() {
+            Some(conf) => Ok(Some(conf)),
+            None => self.change_core(entry),
+        };
+        self.check_store()?;
+        let conf = match changed {
+            Ok(Some(conf)) => conf,
+            Ok(None) => return Ok(true),
+            Err(why) => {
+                self.host.change_refused(entry.index, &why);
+                return Ok(true);
+            }
+        };
+        self.batch.clear();
+        self.store.set_conf_state(&mut self.batch, entry.index, &conf);
+        match self.store.engine().write(&mut self.batch) {
+            Ok(ticket) => {
+                self.flight.expect(&ticket);
+                self.settle(entry.index, conf, ticket)
+            }
+            Err(error) => {
+                self.changing = Some(conf);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Tells the state machine of the members that entry `index` made, once they are durable; says whether they are.
+    fn settle(&mut self, index: u64, conf: ConfState, ticket: Ticket) -> Result<bool> {
+        match ticket.outcome() {
+            None => {
+                self.settling = Some((conf, ticket));
+                return Ok(false);
+            }
+            Some(Err(error)) => return Err(EngineError::Log(error).into()),
+            Some(Ok(_)) => {}
+        }
+        self.conf_index = index;
+        self.host.members_changed(index, &conf);
+        Ok(true)
+    }
+
+    /// The members that the core has behind `entry`; `None` if the host does not allow the change. The core need not be
+    /// told: it counts the change as no longer pending when the entry is applied.
+    fn change_core(&mut self, entry: &Entry) -> raft::Result<Option<ConfState>> {
+        let change = change_of(entry)?;
+        if !change.leave_joint() && !self.host.allow_change(entry.index, &change) {
+            return Ok(None);
+        }
+        let members = self.node.apply_conf_change(&change)?;
+        let raft = &mut self.node.raft;
+        // The core would lead on, and panic when it next counts what it has itself. Every other voter has the change, or
+        // hears of it from one that has.
+        if raft.state == StateRole::Leader && !raft.promotable() {
+            raft.become_follower(raft.term, raft::INVALID_ID);
+        }
+        Ok(Some(members))
+    }
+}
+
+/// What `entry` changes, in the newer of the core's two forms.
+pub(in crate::adapters::raft_rs) fn change_of(entry: &Entry) -> raft::Result<ConfChangeV2> {
+    if entry.entry_type == EntryType::EntryConfChangeV2 {
+        return Ok(ConfChangeV2::parse_from_bytes(&entry.data)?);
+    }
+    let mut old = ConfChange::parse_from_bytes(&entry.data)?;
+    let mut single = ConfChangeSingle { node_id: old.node_id, ..ConfChangeSingle::default() };
+    single.set_change_type(old.get_change_type());
+    let mut change = ConfChangeV2 { context: old.take_context(), ..ConfChangeV2::default() };
+    change.mut_changes().push(single);
+    Ok(change)
+}

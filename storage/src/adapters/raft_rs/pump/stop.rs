@@ -1,0 +1,74 @@
+//! Stops a pump in order: another member leads, and everything in flight is durable, before the loop ends.
+
+use raft::StateRole;
+
+use crate::adapters::raft_rs::error::Result;
+use crate::adapters::raft_rs::host::Host;
+use crate::adapters::raft_rs::outcome::{End, Outcome};
+use crate::adapters::raft_rs::pump::Pump;
+
+/// A stop under way.
+#[derive(Default, Debug)]
+pub(in crate::adapters::raft_rs) struct Stopping {
+    /// Ticks until the pump ends whatever is left.
+    ticks_left: u64,
+    /// Members that were asked to lead in this round, and did not within an election timeout.
+    asked: Vec<u64>,
+}
+
+impl<H: Host> Pump<H> {
+    /// Begins to stop this node: proposals are refused from now on ([`Error::Stopping`](crate::adapters::raft_rs::Error::Stopping)), it starts
+    /// no election, and if it leads it hands the leadership to the voter that has most of the log; if that does not take it
+    /// within an election timeout, to the next. Go on driving the pump, with messages and ticks, until [`Pump::poll`]
+    /// returns [`Outcome::Ended`]: when another member leads and nothing is in flight, but after `ticks` ticks at the latest;
+    /// two or three election timeouts are enough. A disk that is full or does not answer does not put that off.
+    ///
+    /// Then drop the pump, and when the pumps of all groups have ended, call [`Engine::close`](crate::Engine::close), which
+    /// makes the rest durable. A snapshot that is being taken is cancelled when the last handle of its
+    /// [`Snapshots`](crate::snapshots::Snapshots) is dropped. A second call sets the ticks anew.
+    ///
+    /// # Errors
+    /// What stopped the pump for good, now or earlier.
+    pub fn stop(&mut self, ticks: u64) -> Result<Outcome> {
+        self.running()?;
+        self.stopping = Some(Stopping { ticks_left: ticks, asked: Vec::new() });
+        self.poll()
+    }
+
+    /// Counts a tick of a pump that stops.
+    pub(in crate::adapters::raft_rs) fn count_down(&mut self) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.ticks_left = stopping.ticks_left.saturating_sub(1);
+        }
+    }
+
+    /// Asks a voter to lead, if this node leads, is to stop, and asks none at the moment. Each is asked once in a round.
+    pub(in crate::adapters::raft_rs) fn hand_over(&mut self) {
+        let Some(stopping) = &mut self.stopping else { return };
+        let raft = &self.node.raft;
+        if raft.state != StateRole::Leader || raft.lead_transferee.is_some() {
+            return;
+        }
+        let others =
+            || raft.prs().conf().voters().ids().iter().filter(|id| *id != raft.id).collect::<Vec<_>>();
+        if others().iter().all(|id| stopping.asked.contains(id)) {
+            stopping.asked.clear();
+        }
+        let left = others().into_iter().filter(|id| !stopping.asked.contains(id));
+        let best = left.max_by_key(|id| raft.prs().get(*id).map(|of| (of.recent_active, of.matched)));
+        if let Some(best) = best {
+            stopping.asked.push(best);
+            self.node.transfer_leader(best);
+        }
+    }
+
+    /// How the pump ended, if it was to stop and has.
+    pub(in crate::adapters::raft_rs) fn ended(&self) -> Option<End> {
+        let stopping = self.stopping.as_ref()?;
+        let raft = &self.node.raft;
+        let alone = raft.prs().conf().voters().ids().iter().all(|id| id == raft.id);
+        let leads = raft.state == StateRole::Leader && !alone;
+        let drained = self.at_rest();
+        (stopping.ticks_left == 0 || (drained && !leads)).then_some(End { leads, drained })
+    }
+}

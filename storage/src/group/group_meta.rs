@@ -1,0 +1,174 @@
+//! What one group has besides its log: hard state, conf state, snapshot markers, metadata; each with the
+//! segment of the record that said it last.
+//! Place on the data's way: part of a group's state, changed by the same `apply`. Invariants: what is here keeps
+//! its segment until it is said again in a later one; each piece can be repeated alone and in any order.
+//! Fails: in replay, with the fault of a piece that goes back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::Fault;
+use crate::format::Op;
+use crate::group::segment_usage::Uses;
+use crate::types::{ConfState, HardState, MetaKey, Small, SnapshotMarker};
+
+/// Snapshots that a group remembers: the newest, and the one to fall back to.
+const SNAPSHOTS: usize = 2;
+
+/// The small state of one group. A segment of 0 means that nothing was said yet.
+#[derive(Debug, Default)]
+pub(super) struct SmallState {
+    hard: HardState,
+    hard_at: u32,
+    conf: Option<Arc<ConfState>>,
+    conf_at: u32,
+    /// Newest first.
+    snapshots: Vec<(SnapshotMarker, u32)>,
+    metas: BTreeMap<MetaKey, (Bytes, u32)>,
+}
+
+/// Adds `marker` to `list`, newest first, of which the two of the highest indexes stay; returns what came with
+/// the one that had to go.
+pub(super) fn keep<T>(list: &mut Vec<(SnapshotMarker, T)>, marker: SnapshotMarker, with: T) -> Option<T> {
+    let at = list.iter().position(|(other, _)| other.index <= marker.index).unwrap_or(list.len());
+    match list.get_mut(at) {
+        Some(same) if same.0.index == marker.index => {
+            return Some(std::mem::replace(same, (marker, with)).1);
+        }
+        _ => list.insert(at, (marker, with)),
+    }
+    if list.len() > SNAPSHOTS { list.pop().map(|(_, with)| with) } else { None }
+}
+
+impl SmallState {
+    pub(super) fn exists(&self) -> bool {
+        self.hard_at != 0 || self.conf_at != 0 || !self.snapshots.is_empty() || !self.metas.is_empty()
+    }
+
+    pub(super) fn hard(&self) -> HardState {
+        self.hard
+    }
+
+    pub(super) fn conf(&self) -> Option<&Arc<ConfState>> {
+        self.conf.as_ref()
+    }
+
+    /// The markers of the two newest snapshots, the newest first.
+    pub(super) fn snapshots(&self) -> impl Iterator<Item = SnapshotMarker> {
+        self.snapshots.iter().map(|(marker, _)| *marker)
+    }
+
+    pub(super) fn meta(&self, key: &MetaKey) -> Option<&Bytes> {
+        self.metas.get(key).map(|(value, _)| value)
+    }
+
+    /// All metadata, by key.
+    pub(super) fn metas(&self) -> impl Iterator<Item = (&MetaKey, &Bytes)> {
+        self.metas.iter().map(|(key, (value, _))| (key, value))
+    }
+
+    /// The operations that repeat what was last said in segments up to `segment`.
+    pub(super) fn up_to(&self, segment: u32) -> impl Iterator<Item = Op> {
+        let old = move |at: u32| at != 0 && at <= segment;
+        let hard = old(self.hard_at).then_some(Op::HardState(self.hard));
+        let conf = (old(self.conf_at) && self.conf.is_some()).then_some(Op::ConfState);
+        let snapshots = self.snapshots.iter().filter(move |(_, at)| old(*at));
+        let metas = self.metas.iter().filter(move |(_, (_, at))| old(*at));
+        [hard, conf]
+            .into_iter()
+            .flatten()
+            .chain(snapshots.map(|(marker, _)| Op::Snapshot(*marker)))
+            .chain(metas.map(|(key, _)| Op::Meta { key: *key, removes: false }))
+    }
+
+    pub(super) fn set_hard(&mut self, hard: HardState, segment: u32, uses: &mut Uses) -> Result<(), Fault> {
+        if let Some((field, ..)) = hard_state_back(&self.hard, &hard) {
+            return Err(Fault::HardState { field });
+        }
+        self.hard = hard;
+        uses.state(self.hard_at, segment);
+        self.hard_at = segment;
+        Ok(())
+    }
+
+    pub(super) fn set_conf(
+        &mut self,
+        small: Option<&Small>,
+        segment: u32,
+        uses: &mut Uses,
+    ) -> Result<(), Fault> {
+        let Some(Small::Conf(conf)) = small else { return Err(Fault::Part) };
+        self.conf = Some(Arc::clone(conf));
+        uses.state(self.conf_at, segment);
+        self.conf_at = segment;
+        Ok(())
+    }
+
+    pub(super) fn add_snapshot(&mut self, marker: SnapshotMarker, segment: u32, uses: &mut Uses) {
+        let gone = keep(&mut self.snapshots, marker, segment);
+        uses.state(gone.unwrap_or(0), segment);
+    }
+
+    pub(super) fn set_meta(
+        &mut self,
+        key: MetaKey,
+        small: Option<&Small>,
+        segment: u32,
+        uses: &mut Uses,
+    ) -> Result<(), Fault> {
+        let Some(Small::Meta(value)) = small else { return Err(Fault::Part) };
+        let before = self.metas.insert(key, (value.clone(), segment));
+        uses.state(before.map_or(0, |(_, at)| at), segment);
+        Ok(())
+    }
+
+    pub(super) fn remove_meta(&mut self, key: &MetaKey, uses: &mut Uses) {
+        if let Some((_, at)) = self.metas.remove(key) {
+            uses.state(at, 0);
+        }
+    }
+
+    /// The group is gone, and this with it.
+    pub(super) fn clear(&mut self, uses: &mut Uses) {
+        let old = std::mem::take(self);
+        let snapshots = old.snapshots.iter().map(|(_, at)| *at);
+        let metas = old.metas.values().map(|(_, at)| *at);
+        [old.hard_at, old.conf_at].into_iter().chain(snapshots).chain(metas).for_each(|at| uses.state(at, 0));
+    }
+}
+
+/// The field of `new` that goes back, with the values: term or commit below the old one, or another vote
+/// in the same term once there was one.
+pub(crate) fn hard_state_back(old: &HardState, new: &HardState) -> Option<(&'static str, u64, u64)> {
+    if new.term < old.term {
+        Some(("term", old.term, new.term))
+    } else if new.term == old.term && old.vote != 0 && new.vote != old.vote {
+        Some(("vote", old.vote, new.vote))
+    } else if new.commit < old.commit {
+        Some(("commit", old.commit, new.commit))
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_two_highest_markers_stay_in_whatever_order_they_come() {
+        let marker = |index, digest| SnapshotMarker { index, term: 1, digest };
+        for order in [[1, 2, 3], [1, 3, 2], [2, 1, 3], [2, 3, 1], [3, 1, 2], [3, 2, 1]] {
+            let (mut list, mut gone) = (Vec::new(), Vec::new());
+            for index in order {
+                gone.extend(keep(&mut list, marker(index, 0), index));
+            }
+            assert_eq!(list, [(marker(3, 0), 3), (marker(2, 0), 2)], "{order:?}");
+            assert_eq!(gone, [1], "{order:?}");
+            assert_eq!(keep(&mut list, marker(2, 9), 7), Some(2), "the same again takes its place");
+            assert_eq!(list, [(marker(3, 0), 3), (marker(2, 9), 7)]);
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Entries that a replay knows only from a copy, because the segment they were first in is gone.
+//! Place on the data's way: filled by replay alone, emptied into the index when a group settles.
+//! Invariants: at most one place per index; what is cut off the log is cut off here. Cannot fail.
+
+use std::collections::BTreeMap;
+
+use crate::group::segment_usage::Uses;
+use crate::types::Location;
+
+/// Term and place of each such entry, by index. Empty in a running engine: there the index has them all.
+#[derive(Debug, Default)]
+pub(super) struct Moved(BTreeMap<u64, (u64, Location)>);
+
+impl Moved {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn first(&self) -> Option<u64> {
+        self.0.first_key_value().map(|(index, _)| *index)
+    }
+
+    pub(super) fn last(&self) -> Option<u64> {
+        self.0.last_key_value().map(|(index, _)| *index)
+    }
+
+    /// The copy of entry `index`; replaces an earlier one.
+    pub(super) fn put(&mut self, index: u64, term: u64, at: Location, uses: &mut Uses) {
+        uses.entries(&[at], 1);
+        if let Some((_, before)) = self.0.insert(index, (term, at)) {
+            uses.entries(&[before], -1);
+        }
+    }
+
+    /// Drops the entries from `index` on.
+    pub(super) fn truncate(&mut self, index: u64, uses: &mut Uses) {
+        for (_, (_, at)) in self.0.split_off(&index) {
+            uses.entries(&[at], -1);
+        }
+    }
+
+    /// Drops the entries below `index`.
+    pub(super) fn advance(&mut self, index: u64, uses: &mut Uses) {
+        let kept = self.0.split_off(&index);
+        for (_, (_, at)) in std::mem::replace(&mut self.0, kept) {
+            uses.entries(&[at], -1);
+        }
+    }
+
+    /// Takes all: index, term and place, ascending.
+    pub(super) fn take(&mut self) -> impl Iterator<Item = (u64, u64, Location)> + use<> {
+        std::mem::take(&mut self.0).into_iter().map(|(index, (term, at))| (index, term, at))
+    }
+}

@@ -1,0 +1,217 @@
+//! All groups by number, in shards, and the order in which a batch locks its own.
+//! Place on the data's way: the first thing a write or a read touches. Invariants: a writer holds the order
+//! lock of each of its groups, taken in ascending order, from validation to publication, so records of a
+//! group reach the log in the order in which they were validated; readers only wait for publications.
+
+use std::sync::Arc;
+
+use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::state::GroupState;
+use crate::group::groups_mut::States;
+use crate::types::{GroupId, GroupMap};
+
+/// Shards of the table; enough that writers of different groups rarely meet.
+const SHARDS: u64 = 64;
+
+/// One group: who may write next, and what readers see.
+#[derive(Debug, Default)]
+pub(crate) struct Cell {
+    /// `Retired` once the group is no longer in the table: look it up again.
+    order: Arc<Mutex<Life>>,
+    state: RwLock<GroupState>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Life {
+    #[default]
+    Listed,
+    Retired,
+}
+
+impl Cell {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, GroupState> {
+        self.state.read()
+    }
+}
+
+type Shard = RwLock<GroupMap<Arc<Cell>>>;
+
+/// The table of groups.
+#[derive(Debug)]
+pub(crate) struct Groups {
+    shards: Vec<Shard>,
+}
+
+impl Default for Groups {
+    fn default() -> Groups {
+        Groups::new([])
+    }
+}
+
+/// Groups locked for one batch, ascending. Those that still do not exist when it is dropped leave the table.
+pub(crate) struct Locked<'a> {
+    groups: &'a Groups,
+    cells: Vec<LockedCell>,
+}
+
+struct LockedCell {
+    group: GroupId,
+    cell: Arc<Cell>,
+    life: ArcMutexGuard<RawMutex, Life>,
+}
+
+impl Groups {
+    /// The table after a replay.
+    pub(crate) fn new(states: impl IntoIterator<Item = (GroupId, GroupState)>) -> Groups {
+        let mut shards: Vec<GroupMap<Arc<Cell>>> = (0..SHARDS).map(|_| GroupMap::default()).collect();
+        for (group, state) in states {
+            if let Some(shard) = shards.get_mut(shard_of(group)) {
+                shard.insert(group, Arc::new(Cell { state: RwLock::new(state), ..Cell::default() }));
+            }
+        }
+        Groups { shards: shards.into_iter().map(RwLock::new).collect() }
+    }
+
+    /// The group, if it exists.
+    pub(crate) fn get(&self, group: GroupId) -> Option<Arc<Cell>> {
+        self.shard(group).read().get(&group).cloned()
+    }
+
+    /// Numbers of all groups that exist, ascending.
+    pub(crate) fn ids(&self) -> Vec<GroupId> {
+        let mut ids = self.select(GroupState::exists);
+        ids.sort_unstable();
+        ids
+    }
+
+    /// Numbers of the groups whose state `wanted` says yes to, in no order.
+    pub(crate) fn select(&self, wanted: impl Fn(&GroupState) -> bool) -> Vec<GroupId> {
+        let mut ids = Vec::new();
+        for shard in &self.shards {
+            let shard = shard.read();
+            ids.extend(shard.iter().filter(|(_, cell)| wanted(&cell.read())).map(|(group, _)| *group));
+        }
+        ids
+    }
+
+    /// Locks `ids`, which ascend, for one batch; waits for batches that have them. Groups that do not
+    /// exist are made.
+    pub(crate) fn lock(&self, ids: &[GroupId]) -> Locked<'_> {
+        let cells = ids.iter().map(|group| self.lock_one(*group)).collect();
+        Locked { groups: self, cells }
+    }
+
+    /// Locks those of `ids` that nobody else has; since it never waits, their order does not matter.
+    /// The rest is returned.
+    pub(crate) fn try_lock(&self, mut ids: Vec<GroupId>) -> (Locked<'_>, Vec<GroupId>) {
+        ids.sort_unstable();
+        let mut cells = Vec::with_capacity(ids.len());
+        ids.retain(|group| {
+            let Some(cell) = self.get(*group) else { return false };
+            let Some(life) = cell.order.try_lock_arc() else { return true };
+            if *life == Life::Listed {
+                cells.push(LockedCell { group: *group, cell, life });
+            }
+            false
+        });
+        (Locked { groups: self, cells }, ids)
+    }
+
+    /// As [`Groups::lock`], if all of `ids` exist and nobody has any of them.
+    pub(crate) fn lock_now(&self, ids: Vec<GroupId>) -> Option<Locked<'_>> {
+        let wanted = ids.len();
+        let (locked, _) = self.try_lock(ids);
+        (locked.cells.len() == wanted).then_some(locked)
+    }
+
+    fn lock_one(&self, group: GroupId) -> LockedCell {
+        loop {
+            let listed = self.get(group);
+            let cell =
+                listed.unwrap_or_else(|| Arc::clone(self.shard(group).write().entry(group).or_default()));
+            let life = cell.order.lock_arc();
+            if *life == Life::Listed {
+                return LockedCell { group, cell, life };
+            }
+        }
+    }
+
+    fn shard(&self, group: GroupId) -> &Shard {
+        // `shard_of` is below the number of shards, which never changes.
+        &self.shards[shard_of(group)]
+    }
+}
+
+fn shard_of(group: GroupId) -> usize {
+    // Multiplying spreads numbers that share their low bits; the top bits are the best mixed.
+    let mixed = group.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    usize::try_from(mixed % SHARDS).unwrap_or(0)
+}
+
+impl Locked<'_> {
+    /// What the groups are before the batch, in order of their numbers.
+    pub(crate) fn read(&self) -> impl Iterator<Item = (GroupId, RwLockReadGuard<'_, GroupState>)> {
+        self.cells.iter().map(|locked| (locked.group, locked.cell.read()))
+    }
+
+    /// All groups for publication at once, so that a reader sees a batch whole or not at all.
+    pub(crate) fn write(&self) -> Writing<'_> {
+        Writing {
+            states: self.cells.iter().map(|locked| (locked.group, locked.cell.state.write())).collect(),
+        }
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        for locked in &mut self.cells {
+            if !locked.cell.read().exists() && *locked.life == Life::Listed {
+                *locked.life = Life::Retired;
+                self.groups.shard(locked.group).write().remove(&locked.group);
+            }
+        }
+    }
+}
+
+/// The states of locked groups, open for change.
+#[derive(Debug)]
+pub(crate) struct Writing<'a> {
+    states: Vec<(GroupId, RwLockWriteGuard<'a, GroupState>)>,
+}
+
+impl States for Writing<'_> {
+    fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
+        let at = self.states.binary_search_by_key(&group, |state| state.0).ok()?;
+        self.states.get_mut(at).map(|state| &mut *state.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_stays_empty_leaves_the_table() {
+        let groups = Groups::new([]);
+        let locked = groups.lock(&[1, 2]);
+        assert!(groups.get(1).is_some());
+        let (busy, rest) = groups.try_lock(vec![2, 3]);
+        assert_eq!((busy.cells.len(), rest), (0, vec![2]));
+        drop(busy);
+        assert!(groups.lock_now(vec![2]).is_none(), "somebody has it");
+        assert!(groups.lock_now(vec![3]).is_none(), "it does not exist");
+        drop(locked);
+        assert!(groups.get(1).is_none());
+        assert!(groups.ids().is_empty());
+    }
+
+    #[test]
+    fn every_number_has_a_shard() {
+        let mut seen = [0; 64];
+        for group in (0..64_000).chain([u64::MAX]) {
+            seen[shard_of(group)] += 1;
+        }
+        assert!(seen.iter().all(|n| (500..2000).contains(n)), "{seen:?}");
+    }
+}

@@ -1,0 +1,181 @@
+//! What a record of the log says, for tools that look at logs: operations as plain values, read-only.
+//! Place on the data's way: beside it; a tool finds a record with `seawall_wal::inspect` and hands its `meta` in.
+//! Invariants: the same decoder as replay, so what is shown is what an open reads; total on any bytes (INV-9).
+//! Fails: with the decoder's error if the record is not one of this engine, or of a newer version.
+
+use std::ops::Range;
+
+use crate::format::{DecodeError, GroupOp, Op, decode};
+use crate::owner::OWNER_GROUP;
+use crate::types::{GroupId, HardState, Owner, SnapshotMarker};
+pub use crate::types::{MetaKey, OPENRAFT_STATE_GROUPS};
+
+/// One operation of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpLine {
+    /// The group it is for.
+    pub group: GroupId,
+    /// What it does.
+    pub what: What,
+    /// The record's parts that belong to it: one per entry, one for a conf state or a metadata value.
+    pub parts: Range<usize>,
+}
+
+/// What an operation does to its group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum What {
+    /// Appends entries of one term.
+    Entries {
+        /// Index of the first entry.
+        first: u64,
+        /// Index of the last entry.
+        last: u64,
+        /// Their term.
+        term: u64,
+        /// Whether entries at and behind `first` were replaced.
+        truncates: bool,
+        /// Whether the payloads are compressed: a `u32` of the original length, then a zstd frame.
+        compressed: bool,
+    },
+    /// Copies of live entries, so that the segment they were in may go.
+    Moved {
+        /// First index.
+        first: u64,
+        /// Last index.
+        last: u64,
+        /// Their term.
+        term: u64,
+        /// Whether the payloads are compressed.
+        compressed: bool,
+    },
+    /// Sets the hard state.
+    HardState(HardState),
+    /// Sets the conf state, which is the operation's part.
+    ConfState,
+    /// Entries up to and including `index` are gone.
+    Compact {
+        /// Index of the compaction point.
+        index: u64,
+        /// Its term.
+        term: u64,
+    },
+    /// The whole log is gone; it starts anew behind `index`.
+    Start {
+        /// Index of the point behind which the log starts.
+        index: u64,
+        /// Its term.
+        term: u64,
+    },
+    /// The group is gone.
+    Remove,
+    /// A snapshot covers the log up to an entry.
+    Snapshot(SnapshotMarker),
+    /// Sets a value of the user's, which is the operation's part.
+    PutMeta(MetaKey),
+    /// Removes a value of the user's.
+    RemoveMeta(MetaKey),
+}
+
+impl What {
+    /// Its name, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`, `remove`,
+    /// `snapshot`, `put_meta`, `remove_meta`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            What::Entries { .. } => "entries",
+            What::Moved { .. } => "moved",
+            What::HardState(_) => "hard_state",
+            What::ConfState => "conf_state",
+            What::Compact { .. } => "compact",
+            What::Start { .. } => "start",
+            What::Remove => "remove",
+            What::Snapshot(_) => "snapshot",
+            What::PutMeta(_) => "put_meta",
+            What::RemoveMeta(_) => "remove_meta",
+        }
+    }
+}
+
+/// Whether `group` is no user's, but the engine's own: its metadata says whose log it is ([`decode_owner`]).
+pub fn is_owner_group(group: GroupId) -> bool {
+    group == OWNER_GROUP
+}
+
+/// Whose log it is, as the bytes of that value say; `None` if they are of a later version.
+pub fn decode_owner(value: &[u8]) -> Option<Owner> {
+    Owner::decode(value)
+}
+
+/// The operations of the record whose `meta` bytes these are and which has `parts` parts.
+///
+/// # Errors
+/// If the bytes are not those of a record of this engine.
+pub fn decode_record(meta: &[u8], parts: usize) -> Result<Vec<OpLine>, DecodeError> {
+    let mut ops = Vec::new();
+    decode(meta, parts, &mut ops)?;
+    let mut next = 0;
+    Ok(ops.iter().map(|op| line(op, &mut next)).collect())
+}
+
+fn line(of: &GroupOp, next_part: &mut usize) -> OpLine {
+    let what = match of.op {
+        Op::Entries { first, term, count, truncates, packed } => {
+            let last = first.saturating_add(u64::from(count).saturating_sub(1));
+            What::Entries { first, last, term, truncates, compressed: packed }
+        }
+        Op::Moved { first, term, count, packed } => {
+            let last = first.saturating_add(u64::from(count).saturating_sub(1));
+            What::Moved { first, last, term, compressed: packed }
+        }
+        Op::HardState(hard) => What::HardState(hard),
+        Op::ConfState => What::ConfState,
+        Op::Compact(point) => What::Compact { index: point.index, term: point.term },
+        Op::Start(point) => What::Start { index: point.index, term: point.term },
+        Op::Remove => What::Remove,
+        Op::Snapshot(marker) => What::Snapshot(marker),
+        Op::Meta { key, removes: false } => What::PutMeta(key),
+        Op::Meta { key, removes: true } => What::RemoveMeta(key),
+    };
+    let from = *next_part;
+    // The decoder has checked that all operations together cover the parts exactly.
+    *next_part = from.saturating_add(usize::try_from(of.op.parts()).unwrap_or(usize::MAX));
+    OpLine { group: of.group, what, parts: from..*next_part }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::encode;
+    use crate::types::Point;
+
+    #[test]
+    fn operations_and_their_parts_are_shown() {
+        let hard = HardState { term: 4, vote: 1, commit: 8 };
+        let ops = [
+            GroupOp {
+                group: 7,
+                op: Op::Entries { first: 9, term: 4, count: 3, truncates: true, packed: false },
+            },
+            GroupOp { group: 8, op: Op::ConfState },
+            GroupOp { group: 7, op: Op::HardState(hard) },
+            GroupOp { group: 9, op: Op::Compact(Point { index: 5, term: 2 }) },
+            GroupOp {
+                group: 9,
+                op: Op::Entries { first: 6, term: 4, count: 1, truncates: false, packed: false },
+            },
+        ];
+        let mut meta = Vec::new();
+        encode(&ops, &mut meta);
+        let shown = decode_record(&meta, 5).expect("decoded");
+        let parts: Vec<_> = shown.iter().map(|op| op.parts.clone()).collect();
+        assert_eq!(parts, [0..3, 3..4, 4..4, 4..4, 4..5]);
+        assert_eq!(
+            shown[0].what,
+            What::Entries { first: 9, last: 11, term: 4, truncates: true, compressed: false }
+        );
+        assert_eq!((shown[2].group, shown[2].what), (7, What::HardState(hard)));
+        assert_eq!((shown[3].what.name(), shown[3].what), ("compact", What::Compact { index: 5, term: 2 }));
+        assert!(decode_record(&meta, 4).is_err(), "the parts must be covered");
+        assert!(decode_record(b"other", 0).is_err());
+    }
+}

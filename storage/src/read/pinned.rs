@@ -1,0 +1,205 @@
+//! A reader of a range of one group as it was when the reader was made.
+//! Place on the data's way: log -> checksum -> caller, past the index, which goes on. Invariants: every segment that
+//! has an entry still to be read is held, so that its file is kept when the log releases it, and removed rather than
+//! used again once nobody holds it; nothing else is held. Fails: as a read does; an error leaves the reader where it was.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use seawall_wal::{Lsn, Wal};
+
+use super::{Place, Wanted, from_log, select};
+use crate::compression::Packer;
+use crate::error::{Error, Result};
+use crate::group::{GroupState, Groups, Pins};
+use crate::read::entry_cache::Tail;
+use crate::types::{Entry, GroupId, Location};
+
+/// Entries that are read with one call at most; what a call returns is bounded by its caller.
+const RUN_ENTRIES_MAX: usize = 256;
+
+/// A range of a group, of which the first entries were read.
+#[derive(Debug)]
+pub(crate) struct Pinned {
+    group: GroupId,
+    low: u64,
+    next: u64,
+    /// By index, from `low` on: term and place.
+    places: Vec<(u64, Location)>,
+    files: BTreeMap<u32, File>,
+}
+
+/// A segment that has entries still to be read.
+#[derive(Debug)]
+struct File {
+    /// Keeps the file, and reads it once the log has let go of it.
+    records: seawall_wal::Records,
+    /// Entries still to be read.
+    rest: usize,
+    /// How many of the range's entries come before its last one.
+    last: usize,
+    /// Where the entries still to be read lie, by offset, with their lengths; made once, when the log has let go of the
+    /// segment.
+    wanted: Option<HashMap<u32, u32>>,
+    /// Payloads that were passed on the way to that of an entry of a lower index: copies lie where they were made.
+    passed: HashMap<u32, Vec<u8>>,
+}
+
+impl Pinned {
+    /// The range as it is now; waits until it is durable.
+    pub(crate) fn new(
+        wal: &Wal,
+        groups: &Groups,
+        pins: &Pins,
+        group: GroupId,
+        low: u64,
+        high: u64,
+    ) -> Result<Pinned> {
+        let wanted = Wanted { group, low, high, max_bytes: u64::MAX };
+        let (places, hold) = match groups.get(group) {
+            Some(cell) => select(&cell.read(), pins, wanted)?,
+            None => select(&GroupState::default(), pins, wanted)?,
+        };
+        // Only what is durable is in a file for sure.
+        if places.iter().any(|place| place.lsn() >= wal.durable()) {
+            wal.flush()?;
+        }
+        let mut files = BTreeMap::<u32, File>::new();
+        for (at, place) in places.iter().enumerate() {
+            let segment = place.at.segment;
+            let open = || File {
+                records: wal.records_between(Lsn::new(segment, 0), Lsn::new(segment.saturating_add(1), 0)),
+                rest: 0,
+                last: at,
+                wanted: None,
+                passed: HashMap::new(),
+            };
+            let file = files.entry(segment).or_insert_with(open);
+            (file.rest, file.last) = (file.rest + 1, at);
+        }
+        // From here on the files are held, and the log is free to go.
+        drop(hold);
+        let places = places.into_iter().map(|place| (place.term, place.at)).collect();
+        Ok(Pinned { group, low, next: low, places, files })
+    }
+
+    pub(crate) fn group(&self) -> GroupId {
+        self.group
+    }
+
+    /// Index of the next entry, and the one behind the last.
+    pub(crate) fn range(&self) -> (u64, u64) {
+        (self.next, self.low + self.places.len() as u64)
+    }
+
+    /// Segments that are held, ascending.
+    pub(crate) fn segments(&self) -> Arc<[u32]> {
+        self.files.keys().copied().collect()
+    }
+
+    /// The next entries: all, or as many as have at most `max_bytes` bytes of payload, but at least one.
+    pub(crate) fn read(
+        &mut self,
+        wal: &Wal,
+        tail: &Tail,
+        packer: &Packer,
+        max_bytes: u64,
+    ) -> Result<Vec<Entry>> {
+        let (mut entries, mut bytes) = (Vec::new(), 0u64);
+        loop {
+            let run = self.run(max_bytes.saturating_sub(bytes), entries.is_empty());
+            let Some(first) = run.first() else { break };
+            let mut read = self.read_run(wal, (tail, packer), &run);
+            if read.is_err() && run.len() > 1 {
+                // Those before the one that it is about are sound.
+                read = self.read_run(wal, (tail, packer), std::slice::from_ref(first));
+            }
+            let read = match read {
+                Ok(read) => read,
+                // What was read so far is not lost; the next call meets the error again.
+                Err(_) if !entries.is_empty() => break,
+                Err(error) => return Err(error),
+            };
+            for entry in read {
+                bytes = bytes.saturating_add(entry.payload.len() as u64);
+                if bytes > max_bytes && !entries.is_empty() {
+                    return Ok(entries);
+                }
+                self.done();
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn read_run(&mut self, wal: &Wal, memory: (&Tail, &Packer), run: &[Place]) -> Result<Vec<Entry>> {
+        match from_log(wal, memory, self.group, run) {
+            Err(Error::Log(seawall_wal::Error::NotInLog { .. })) => self.read_files(memory.1, run),
+            read => read,
+        }
+    }
+
+    /// The places of the next entries, of one segment, of about `max_bytes`; one if there is one and `least`.
+    fn run(&self, max_bytes: u64, least: bool) -> Vec<Place> {
+        let from = usize::try_from(self.next - self.low).unwrap_or(usize::MAX);
+        let (mut run, mut bytes) = (Vec::<Place>::new(), 0u64);
+        for (index, (term, at)) in (self.next..).zip(self.places.iter().skip(from).take(RUN_ENTRIES_MAX)) {
+            bytes = bytes.saturating_add(u64::from(at.length));
+            let other = run.first().is_some_and(|first| first.at.segment != at.segment);
+            if other || (bytes > max_bytes && !(least && run.is_empty())) {
+                break;
+            }
+            run.push(Place { index, term: *term, at: *at });
+        }
+        run
+    }
+
+    /// The entry `next` was read: lets go of its segment if it was the last one in it.
+    fn done(&mut self) {
+        let at = usize::try_from(self.next - self.low).ok().and_then(|at| self.places.get(at));
+        let Some((_, Location { segment, offset, .. })) = at else { return };
+        if let Some(file) = self.files.get_mut(segment) {
+            file.rest -= 1;
+            file.passed.remove(offset);
+            if file.rest == 0 {
+                self.files.remove(segment);
+            }
+        }
+        self.next += 1;
+    }
+
+    /// Reads `run`, places of one segment that the log has let go of, from its file.
+    fn read_files(&mut self, packer: &Packer, run: &[Place]) -> Result<Vec<Entry>> {
+        let (group, from) = (self.group, usize::try_from(self.next - self.low).unwrap_or(usize::MAX));
+        let Some(segment) = run.first().map(|place| place.at.segment) else { return Ok(Vec::new()) };
+        let Some(file) = self.files.get_mut(&segment) else { return Ok(Vec::new()) };
+        let wanted = file.wanted.get_or_insert_with(|| {
+            let rest = self.places.get(from..=file.last).unwrap_or_default().iter();
+            rest.filter(|(_, at)| at.segment == segment).map(|(_, at)| (at.offset, at.length)).collect()
+        });
+        let mut entries = Vec::with_capacity(run.len());
+        for place in run {
+            let damaged =
+                Error::DamagedEntry { group, index: place.index, term: place.term, at: place.lsn() };
+            while place.at.length > 0 && !file.passed.contains_key(&place.at.offset) {
+                let record = match file.records.next() {
+                    Some(Ok(record)) => record,
+                    // Of a fenced place; the reading goes on behind it.
+                    Some(Err(seawall_wal::Error::Corrupt { .. })) => continue,
+                    Some(Err(error)) => return Err(error.into()),
+                    None => return Err(damaged),
+                };
+                for (part, bytes) in record.parts() {
+                    if wanted.get(&part.offset) == Some(&part.length) && part.length > 0 {
+                        file.passed.insert(part.offset, bytes.to_vec());
+                    }
+                }
+            }
+            // Kept until the entry was handed out, as another limit may cut it off.
+            let stored = file.passed.get(&place.at.offset).cloned().unwrap_or_default();
+            entries.push(place.entry(packer, group, Bytes::from(stored))?);
+        }
+        Ok(entries)
+    }
+}

@@ -1,0 +1,385 @@
+//! Rebuilding the groups when an engine is opened.
+//! Place on the data's way: log -> records in order -> `group::apply`, the function the write path uses; of
+//! segments that the log took on their footer's word, their index instead of the records (`footers`).
+//! Invariants: nothing is clamped or guessed: what does not fit together is an error that names the group. The log is
+//! only prepared: nothing was written to it, so a refusal leaves it as it was found.
+//! Fails: with every damaged place, the group that has a hole, or the commit that lacks entries.
+
+mod footers;
+
+use std::sync::Arc;
+use std::thread;
+
+use bytes::Bytes;
+use footers::Footers;
+use seawall_wal::inspect::RecordRef;
+use seawall_wal::{Damage, Lsn, OpenMode, PartInfo, Prepared, Threads};
+
+use crate::error::{Error, Result};
+use crate::format::{GroupOp, Op, decode, decode_conf_state};
+use crate::group::{FooterSealer, GroupState, Groups, Pins, Settled, States, Uses, apply};
+use crate::types::{FencedEntry, GroupId, GroupMap, Location, Small};
+
+/// What a replay found.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Found {
+    pub(crate) records: u64,
+    pub(crate) groups: u64,
+    pub(crate) entries: u64,
+}
+
+/// Sequence number of the first segment that a log ever has.
+const FIRST_SEGMENT: u32 = 1;
+
+/// Groups under replay; the first record that names one makes it.
+struct Replay {
+    states: GroupMap<GroupState>,
+    released: bool,
+}
+
+impl Replay {
+    fn of(&mut self, group: GroupId) -> &mut GroupState {
+        let released = self.released;
+        self.states.entry(group).or_insert_with(|| GroupState::before_replay(released))
+    }
+
+    /// Looks at what is soon to be changed, so that it is in the processor's cache; returns the number of groups.
+    fn approach(&self, groups: impl Iterator<Item = GroupId>) -> usize {
+        let (mut seen, mut count) = (0, 0);
+        for group in groups {
+            seen ^= self.states.get(&group).map_or(0, GroupState::glance);
+            count += 1;
+        }
+        std::hint::black_box(seen);
+        count
+    }
+}
+
+impl States for Replay {
+    fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
+        Some(self.of(group))
+    }
+}
+
+/// Entries whose payloads do not check, with the places of those.
+pub(crate) type Fenced = Vec<(FencedEntry, Location)>;
+
+/// Replays a log for an engine; `sealer` has seen the records of the segment in use.
+///
+/// # Errors
+/// [`Error::Lost`] with everything that a fenced place has taken and that the groups cannot do without;
+/// the log's `Corrupt` with every damaged place, whichever of them the replay came to first (INV-5).
+pub(crate) fn open(log: &Prepared, threads: Threads, sealer: &FooterSealer) -> Result<Restored> {
+    let (by_footer, writable) = (&log.report().by_footer, log.report().mode != OpenMode::Salvage);
+    let lost = lost(log)?;
+    if !lost.is_empty() {
+        return Err(Error::Lost { all: lost.into() });
+    }
+    restore(log, by_footer, threads, writable.then_some(sealer)).map_err(|error| every_place(log, error))
+}
+
+/// The error with every damaged place if it is about one. What the replay would have met behind that place is left
+/// out: holes and terms that do not fit follow from the damage.
+fn every_place(log: &Prepared, error: Error) -> Error {
+    let Error::Log(seawall_wal::Error::Corrupt { path, damage }) = error else { return error };
+    // If the medium fails now, the place that is known is named at least.
+    let all = log.every_damage(&damage).map_or(damage, Arc::from);
+    seawall_wal::Error::Corrupt { path, damage: all }.into()
+}
+
+/// What damaged places have taken that is more than payloads of entries, in log order.
+fn lost(log: &Prepared) -> Result<Vec<Error>> {
+    let (mut lost, mut ops) = (Vec::new(), Vec::new());
+    for damage in log.damaged() {
+        let mut each = |record: &RecordRef<'_>, bad: &[u32]| {
+            if bad.is_empty() || decode(record.meta(), record.part_count(), &mut ops).is_err() {
+                return; // the replay says what it cannot read
+            }
+            lost.extend(lost_parts(&ops, record.lsn(), bad));
+        };
+        let accounted = log.damaged_records(&damage, &mut each)?;
+        if !accounted {
+            let Damage { from, to, what } = damage;
+            lost.push(Error::Unaccounted { from, to, what });
+        }
+    }
+    Ok(lost)
+}
+
+/// The small state of the record at `at` that lies in the parts `bad`, which do not check.
+fn lost_parts(ops: &[GroupOp], at: Lsn, bad: &[u32]) -> impl Iterator<Item = Error> {
+    let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
+    small_parts(ops).filter(move |(part, _)| is_bad(*part)).map(move |(_, GroupOp { group, op })| match op {
+        Op::Meta { key, .. } => Error::DamagedMeta { group, key: key.as_bytes().into(), at },
+        _ => Error::DamagedConfState { group, at },
+    })
+}
+
+/// Replays every kept segment, those of `by_footer`, which ascend, from their index.
+///
+/// If the log has lost its prefix to releases, the first records of a group may speak of entries that are
+/// gone; `GroupState::settle` says why the holes must all be closed at the end, and checks it.
+///
+/// In a damaged place, which only a log has that was opened in spite of it, every record must still say what it
+/// did: then nothing but payloads is missing, and indexes and terms are what they were (INV-5). [`lost`] has checked it.
+///
+/// `sealer` has seen the records of the segment in use: they are replayed from its index. Without one they are read.
+pub(crate) fn restore(
+    log: &Prepared,
+    by_footer: &[u32],
+    threads: Threads,
+    sealer: Option<&FooterSealer>,
+) -> Result<Restored> {
+    let mut restoring = Restoring::new(log.first_segment() > FIRST_SEGMENT);
+    let mut from = Lsn::ZERO;
+    thread::scope(|scope| {
+        let footers = Footers::of(scope, log, by_footer, threads);
+        for &segment in by_footer {
+            restoring.records(log, from, Lsn::new(segment, 0))?;
+            from = Lsn::new(segment, 0);
+            let Some(footer) = footers.next(segment)? else { continue };
+            if restoring.index(log, footer.index(), footer.lsn())? {
+                from = Lsn::new(segment.saturating_add(1), 0);
+            }
+            footers.done(footer);
+        }
+        Result::Ok(())
+    })?;
+    let (end, active) = (log.end(), Lsn::new(log.active_segment(), 0).max(from));
+    if let Some(sealer) = sealer.filter(|_| active < end) {
+        restoring.records(log, from, active)?;
+        from = active;
+        if restoring.index(log, &sealer.written(), end)? {
+            from = end;
+        }
+    }
+    if from < end {
+        restoring.records(log, from, end)?;
+    }
+    restoring.finish(end)
+}
+
+/// The groups as the log has them.
+#[derive(Default)]
+pub(crate) struct Restored {
+    pub(crate) groups: Groups,
+    pub(crate) pins: Pins,
+    pub(crate) found: Found,
+    pub(crate) fenced: Fenced,
+}
+
+/// A replay, and what it has found so far.
+struct Restoring {
+    replay: Replay,
+    pins: Pins,
+    found: Found,
+    fenced: Fenced,
+    ops: Vec<GroupOp>,
+    locations: Vec<Location>,
+    smalls: Vec<Small>,
+}
+
+impl Restoring {
+    fn new(released: bool) -> Restoring {
+        Restoring {
+            replay: Replay { states: GroupMap::default(), released },
+            pins: Pins::default(),
+            found: Found::default(),
+            fenced: Vec::new(),
+            ops: Vec::new(),
+            locations: Vec::new(),
+            smalls: Vec::new(),
+        }
+    }
+
+    /// Replays a segment up to `end` from its `index`, or not at all: see [`footers::replay`].
+    fn index(&mut self, log: &Prepared, index: &[u8], end: Lsn) -> Result<bool> {
+        footers::replay(log, index, end, &mut self.replay, &self.pins, &mut self.found)
+    }
+
+    /// Replays the records from `from` up to `to`.
+    fn records(&mut self, log: &Prepared, from: Lsn, to: Lsn) -> Result<()> {
+        for record in log.records_between(from, to) {
+            match record {
+                Ok(record) => {
+                    let (at, meta) = (record.lsn(), record.meta());
+                    self.record(at, meta, &mut record.parts(), record.part_count(), &[])?;
+                }
+                Err(seawall_wal::Error::Corrupt { path, damage }) => match damage[..] {
+                    [damage] if log.damaged().contains(&damage) => self.damaged(log, &damage)?,
+                    _ => return Err(seawall_wal::Error::Corrupt { path, damage }.into()),
+                },
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies one record, of whose parts those with the numbers `bad` do not check.
+    fn record(
+        &mut self,
+        at: Lsn,
+        meta: &[u8],
+        parts: &mut dyn Iterator<Item = (PartInfo, &[u8])>,
+        part_count: usize,
+        bad: &[u32],
+    ) -> Result<()> {
+        let Restoring { ops, locations, smalls, .. } = self;
+        let unreadable = |source| Error::Record { at, source };
+        decode(meta, part_count, ops).map_err(unreadable)?;
+        locations.clear();
+        smalls.clear();
+        let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
+        if let Some(lost) = lost_parts(ops, at, bad).next() {
+            return Err(lost);
+        }
+        let mut small_parts = small_parts(ops);
+        let mut next_small = small_parts.next();
+        for (part, (info, bytes)) in parts.enumerate() {
+            let (segment, offset, length, crc) = (at.segment(), info.offset, info.length, info.crc);
+            locations.push(Location::plain(segment, offset, length, crc));
+            if let Some((_, GroupOp { op, .. })) = next_small.filter(|small| small.0 == part) {
+                smalls.push(match op {
+                    Op::Meta { .. } => Small::Meta(Bytes::copy_from_slice(bytes)),
+                    _ => Small::Conf(Arc::new(decode_conf_state(bytes).map_err(unreadable)?)),
+                });
+                next_small = small_parts.next();
+            }
+        }
+        drop(small_parts);
+        let entries = entry_parts(ops).filter(|(part, _)| !bad.is_empty() && is_bad(*part));
+        self.fenced.extend(entries.filter_map(|(part, entry)| Some((entry, *locations.get(part)?))));
+        let mut uses = Uses::default();
+        apply(&mut self.replay, at, ops, locations, smalls, &mut uses)?;
+        self.pins.settle(&uses);
+        self.found.records += 1;
+        Ok(())
+    }
+
+    /// Applies what is left of the records in a damaged place, if that is all of them.
+    fn damaged(&mut self, log: &Prepared, damage: &Damage) -> Result<()> {
+        let mut applied = Ok(());
+        let mut each = |record: &RecordRef<'_>, bad: &[u32]| {
+            if applied.is_ok() {
+                let (at, meta) = (record.lsn(), record.meta());
+                applied = self.record(at, meta, &mut record.parts(), record.part_count(), bad);
+            }
+        };
+        log.damaged_records(damage, &mut each)?;
+        applied
+    }
+
+    fn finish(mut self, end: Lsn) -> Result<Restored> {
+        settle(&mut self.replay.states, end, &mut self.found)?;
+        let Restoring { pins, found, fenced, .. } = self;
+        Ok(Restored { groups: Groups::new(self.replay.states), pins, found, fenced })
+    }
+}
+
+/// The entries of a record, each with the position of its payload among the parts.
+fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, FencedEntry)> {
+    let mut part = 0;
+    ops.iter().flat_map(move |of| {
+        let (group, from) = (of.group, part);
+        part += usize::try_from(of.op.parts()).unwrap_or(0);
+        let (first, term, count) = match of.op {
+            Op::Entries { first, term, count, .. } | Op::Moved { first, term, count, .. } => {
+                (first, term, count)
+            }
+            _ => (0, 0, 0),
+        };
+        (0..count).map(move |i| {
+            let index = first.saturating_add(u64::from(i));
+            (from.saturating_add(i as usize), FencedEntry { group, index, term })
+        })
+    })
+}
+
+/// Positions, among a record's parts, of those that are small state, and their operations.
+fn small_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupOp)> {
+    let mut part = 0;
+    ops.iter().filter_map(move |op| {
+        let at = part;
+        part += usize::try_from(op.op.parts()).unwrap_or(0);
+        op.op.is_small().then_some((at, *op))
+    })
+}
+
+/// Checks every group once all records are applied, the lowest number first so that the error is stable.
+fn settle(states: &mut GroupMap<GroupState>, at: Lsn, found: &mut Found) -> Result<()> {
+    let mut ids: Vec<GroupId> = states.keys().copied().collect();
+    ids.sort_unstable();
+    for group in ids {
+        let Some(state) = states.get_mut(&group) else { continue };
+        match state.settle() {
+            Settled::Absent => {
+                states.remove(&group);
+                continue;
+            }
+            Settled::Faulty(fault) => return Err(Error::Damage { group, at, fault }),
+            Settled::Whole => {}
+        }
+        let (commit, last_index) = (state.hard().commit, state.last_index());
+        if commit > last_index {
+            return Err(Error::CommitBeyondLog { group, commit, last_index });
+        }
+        found.groups += 1;
+        found.entries += state.entries() as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Fault;
+    use crate::types::{HardState, Point};
+
+    /// Groups after the replay of `ops`, each entry in a part of its own.
+    fn replayed(released: bool, ops: &[(GroupId, Op)]) -> Result<Found> {
+        let mut replay = Replay { states: GroupMap::default(), released };
+        let ops: Vec<GroupOp> = ops.iter().map(|(group, op)| GroupOp { group: *group, op: *op }).collect();
+        let locations = vec![Location::default(); ops.iter().map(|op| op.op.parts() as usize).sum()];
+        let (mut uses, mut found) = (Uses::default(), Found::default());
+        apply(&mut replay, Lsn::new(3, 8), &ops, &locations, &[], &mut uses)?;
+        settle(&mut replay.states, Lsn::new(3, 8), &mut found)?;
+        Ok(found)
+    }
+
+    fn entries(first: u64, count: u32) -> Op {
+        Op::Entries { first, term: 1, count, truncates: false, packed: false }
+    }
+
+    fn commit(commit: u64) -> Op {
+        Op::HardState(HardState { term: 1, vote: 0, commit })
+    }
+
+    #[test]
+    fn a_commit_beyond_the_log_is_an_error_and_no_clamp() {
+        let found = replayed(false, &[(1, entries(1, 4)), (1, commit(4)), (2, commit(0))]).expect("whole");
+        assert_eq!((found.groups, found.entries), (2, 4));
+        let error = replayed(false, &[(1, entries(1, 4)), (1, commit(5))]).expect_err("5 is missing");
+        assert!(matches!(error, Error::CommitBeyondLog { group: 1, commit: 5, last_index: 4 }), "{error}");
+    }
+
+    #[test]
+    fn a_hole_names_its_group_and_what_is_missing() {
+        let error = replayed(false, &[(1, entries(1, 1)), (9, entries(3, 1))]).expect_err("a gap");
+        let fault = Fault::Gap { expected: 1, found: 3 };
+        assert!(matches!(error, Error::Damage { group: 9, fault: f, .. } if f == fault), "{error}");
+        let error = replayed(true, &[(9, entries(3, 1))]).expect_err("nothing closes it");
+        let fault = Fault::Missing { first: 1, last: 2 };
+        assert!(matches!(error, Error::Damage { group: 9, fault: f, .. } if f == fault), "{error}");
+        let point = Op::Compact(Point { index: 2, term: 1 });
+        assert_eq!(replayed(true, &[(9, entries(3, 1)), (9, point)]).expect("closed").entries, 1);
+    }
+
+    #[test]
+    fn a_record_with_too_few_parts_is_damage() {
+        let mut replay = Replay { states: GroupMap::default(), released: false };
+        let ops = [GroupOp { group: 1, op: entries(1, 2) }];
+        let at = Lsn::new(1, 4096);
+        let error = apply(&mut replay, at, &ops, &[Location::default()], &[], &mut Uses::default());
+        assert!(matches!(error, Err(Error::Damage { group: 1, fault: Fault::Part, .. })));
+    }
+}

@@ -1,0 +1,260 @@
+//! What a Raft core asks of a store, as a suite that any store can be held to (feature `conformance`).
+//!
+//! Place: beside everything, for tests. Invariants: a store that passes answers every index, range and limit as
+//! the core's own in-memory store does where that is right, as written and after every reopen. Fails: with the
+//! case, the moment and the difference, as a value; nothing here panics.
+//!
+//! Rows of the cores' own tables that are here: terms, ranges and their limits, ends, compactions, appends that
+//! extend, replace, repeat, lie below the compaction point or leave a gap, snapshots that are older, known,
+//! conflicting and ahead, hard and conf state. Not here: snapshots that a store serves, and what happens while
+//! writes are under way.
+//!
+//! A store of one group that can be reopened implements [`Store`], and a test calls [`check`]:
+//!
+//! ```
+//! use seawall::testing::conformance::{Refusal, Store, check};
+//! use seawall::{ConfState, Entry, HardState};
+//!
+//! #[derive(Default)]
+//! struct Memory {
+//!     point: (u64, u64),
+//!     log: Vec<Entry>,
+//!     hard: HardState,
+//!     conf: Option<ConfState>,
+//! }
+//!
+//! impl Store for Memory {
+//!     const TRIMS: bool = false;
+//!
+//!     fn append(&mut self, entries: &[Entry]) -> Result<(), Refusal> {
+//!         let Some(first) = entries.first() else { return Ok(()) };
+//!         if first.index <= self.point.0 {
+//!             return Err(Refusal::Compacted);
+//!         }
+//!         if first.index > self.last_index() + 1 {
+//!             return Err(Refusal::Gap);
+//!         }
+//!         self.log.retain(|entry| entry.index < first.index);
+//!         self.log.extend_from_slice(entries);
+//!         Ok(())
+//!     }
+//!
+//!     fn compact(&mut self, index: u64) -> Result<(), Refusal> {
+//!         if index <= self.point.0 {
+//!             return Err(Refusal::Compacted);
+//!         }
+//!         self.point = (index, self.term(index)?);
+//!         self.log.retain(|entry| entry.index > index);
+//!         Ok(())
+//!     }
+//!
+//!     fn install_snapshot(&mut self, index: u64, term: u64) -> Result<(), Refusal> {
+//!         if index <= self.point.0 {
+//!             return Err(Refusal::OutOfDate);
+//!         }
+//!         let known = self.term(index) == Ok(term);
+//!         self.log.retain(|entry| known && entry.index > index);
+//!         self.point = (index, term);
+//!         Ok(())
+//!     }
+//!
+//!     fn set_hard_state(&mut self, hard: HardState) -> Result<(), Refusal> {
+//!         self.hard = hard;
+//!         Ok(())
+//!     }
+//!
+//!     fn set_conf_state(&mut self, conf: &ConfState) -> Result<(), Refusal> {
+//!         self.conf = Some(conf.clone());
+//!         Ok(())
+//!     }
+//!
+//!     fn first_index(&self) -> u64 {
+//!         self.point.0 + 1
+//!     }
+//!
+//!     fn last_index(&self) -> u64 {
+//!         self.point.0 + self.log.len() as u64
+//!     }
+//!
+//!     fn term(&self, index: u64) -> Result<u64, Refusal> {
+//!         if index == self.point.0 {
+//!             return Ok(self.point.1);
+//!         }
+//!         let at = index.checked_sub(self.first_index()).ok_or(Refusal::Compacted)?;
+//!         self.log.get(at as usize).map(|entry| entry.term).ok_or(Refusal::Unavailable)
+//!     }
+//!
+//!     fn entries(&self, low: u64, high: u64, max_bytes: Option<u64>) -> Result<Vec<Entry>, Refusal> {
+//!         if low <= self.point.0 {
+//!             return Err(Refusal::Compacted);
+//!         }
+//!         if high > self.last_index() + 1 {
+//!             return Err(Refusal::Unavailable);
+//!         }
+//!         let mut bytes = 0;
+//!         let range = self.log.iter().filter(|entry| (low..high).contains(&entry.index));
+//!         let fits = range.take_while(|entry| {
+//!             bytes += self.size(entry);
+//!             entry.index == low || max_bytes.is_none_or(|max| bytes <= max)
+//!         });
+//!         Ok(fits.cloned().collect())
+//!     }
+//!
+//!     fn hard_state(&self) -> HardState {
+//!         self.hard
+//!     }
+//!
+//!     fn conf_state(&self) -> Option<ConfState> {
+//!         self.conf.clone()
+//!     }
+//!
+//!     /// A real one closes its files and opens them again.
+//!     fn reopen(self) -> Memory {
+//!         self
+//!     }
+//! }
+//!
+//! check(Memory::default).unwrap();
+//! ```
+
+mod cases;
+mod judge;
+
+use std::fmt;
+
+use crate::types::{ConfState, Entry, HardState};
+use judge::Failed;
+
+/// The store of one Raft group, as the suite drives it. What a call has done is there after [`Store::reopen`].
+pub trait Store: Sized {
+    /// Whether [`Store::append`] leaves out entries at or below the compaction point, as adapters of cores do; else
+    /// it refuses them as [`Refusal::Compacted`] and changes nothing.
+    const TRIMS: bool;
+
+    /// Appends entries that follow each other; at or below the last index the log is cut off before the first.
+    ///
+    /// # Errors
+    /// [`Refusal::Gap`], [`Refusal::Compacted`]; nothing changed.
+    fn append(&mut self, entries: &[Entry]) -> Result<(), Refusal>;
+
+    /// Drops the entries up to and including `index`.
+    ///
+    /// # Errors
+    /// [`Refusal::Compacted`] at or below the compaction point, [`Refusal::Unavailable`] beyond the last index;
+    /// nothing changed.
+    fn compact(&mut self, index: u64) -> Result<(), Refusal>;
+
+    /// Makes the log start behind a snapshot: one that has that entry, with that term, keeps what is behind it, any
+    /// other is discarded.
+    ///
+    /// # Errors
+    /// [`Refusal::OutOfDate`] at or below the compaction point; nothing changed.
+    fn install_snapshot(&mut self, index: u64, term: u64) -> Result<(), Refusal>;
+
+    /// Sets the hard state.
+    ///
+    /// # Errors
+    /// None that the suite expects.
+    fn set_hard_state(&mut self, hard: HardState) -> Result<(), Refusal>;
+
+    /// Sets the conf state.
+    ///
+    /// # Errors
+    /// None that the suite expects.
+    fn set_conf_state(&mut self, conf: &ConfState) -> Result<(), Refusal>;
+
+    /// One above the compaction point.
+    fn first_index(&self) -> u64;
+
+    /// Index of the last entry, or the compaction point.
+    fn last_index(&self) -> u64;
+
+    /// The term of an entry or of the compaction point.
+    ///
+    /// # Errors
+    /// [`Refusal::Compacted`] below the compaction point, [`Refusal::Unavailable`] beyond the last index.
+    fn term(&self, index: u64) -> Result<u64, Refusal>;
+
+    /// The entries from `low` up to, and without, `high`, as many as have at most `max_bytes` by [`Store::size`], but
+    /// at least one.
+    ///
+    /// # Errors
+    /// [`Refusal::Compacted`] if `low` is not behind the compaction point, [`Refusal::Unavailable`] if the log ends
+    /// before `high - 1`.
+    fn entries(&self, low: u64, high: u64, max_bytes: Option<u64>) -> Result<Vec<Entry>, Refusal>;
+
+    /// The hard state as last set.
+    fn hard_state(&self) -> HardState;
+
+    /// The conf state as last set.
+    fn conf_state(&self) -> Option<ConfState>;
+
+    /// What an entry counts towards `max_bytes`.
+    fn size(&self, entry: &Entry) -> u64 {
+        entry.payload.len() as u64
+    }
+
+    /// Closes the store and opens it again.
+    fn reopen(self) -> Self;
+}
+
+/// Why a store refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// At or below the compaction point.
+    Compacted,
+    /// Beyond the last index.
+    Unavailable,
+    /// The snapshot is not ahead of the compaction point.
+    OutOfDate,
+    /// The entries do not follow the log.
+    Gap,
+    /// Anything else; the suite never expects it.
+    Other(String),
+}
+
+/// A store that is not what a Raft core asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// The case.
+    pub case: &'static str,
+    /// Behind how many of its steps.
+    pub steps: usize,
+    /// Whether the store was reopened there.
+    pub reopened: bool,
+    /// What was found, and what is right.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let when = if self.reopened { " and a reopen" } else { "" };
+        write!(f, "{}, behind {} steps{when}: {}", self.case, self.steps, self.what)
+    }
+}
+
+impl std::error::Error for Violation {}
+
+/// Runs every case on a store of its own, which `fresh` makes, empty: once as it is, and once reopened after
+/// each step.
+///
+/// # Errors
+/// The first difference from what a Raft core asks for.
+pub fn check<S: Store>(mut fresh: impl FnMut() -> S) -> Result<(), Violation> {
+    for case in cases::cases(S::TRIMS) {
+        for reopen in [false, true] {
+            let mut store = fresh();
+            for (steps, (step, answer, expected)) in case.steps.iter().enumerate() {
+                let violation =
+                    |reopened, Failed(what)| Violation { case: case.name, steps: steps + 1, reopened, what };
+                judge::step(&mut store, step, answer).map_err(|failed| violation(false, failed))?;
+                judge::judge(&store, expected).map_err(|failed| violation(false, failed))?;
+                if reopen || steps + 1 == case.steps.len() {
+                    store = store.reopen();
+                    judge::judge(&store, expected).map_err(|failed| violation(true, failed))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,304 @@
+//! What the fuzz targets of the engine run: the encoding of records, and replay.
+//!
+//! Place: above everything, for tests only (feature `fuzz`). Invariants: any bytes decode to operations that
+//! encode to the same bytes, or to a small error (INV-9); replay of any records that decode is an engine that
+//! works, or an error that names the record or the group. The only panics are findings.
+
+use std::sync::Arc;
+
+use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
+use seawall_wal::testing::fuzz::Choices;
+use seawall_wal::{Batch, Class, Env, Threads, Wal};
+
+use crate::compression::Packer;
+use crate::engine::{Engine, Report};
+use crate::error::{Error, Result};
+use crate::format::{GroupOp, Op, decode, decode_conf_state, encode, encode_conf_state};
+use crate::group::FooterSealer;
+use crate::inspect::decode_record;
+use crate::options::Options;
+use crate::recovery::{Restored, restore};
+use crate::types::{Compression, ConfState, EntryRef, HardState, MetaKey, Point, SnapshotMarker};
+use crate::write::WriteBatch;
+
+/// Records in one input, and operations in one record, at most.
+const RECORDS: u32 = 24;
+const OPS: u64 = 6;
+
+/// Three bytes as zstd's format stores what it cannot compress, behind their number.
+const PACKED: [u8; 16] = [3, 0, 0, 0, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 3, 1 | 3 << 3, 0, 0, b'a', b'b', b'c'];
+
+/// The bytes of a compressed payload.
+pub fn engine_payload(data: &[u8]) {
+    let packer = Packer::new(Some(Compression { from_bytes: 512, level: 1 }));
+    match packer.unpack(data) {
+        Ok(raw) => {
+            let claimed = data.first_chunk().map(|length| u32::from_le_bytes(*length));
+            assert_eq!(claimed.map(u64::from), Some(raw.len() as u64));
+            if let Some(again) = packer.pack(&raw) {
+                assert_eq!(packer.unpack(&again).as_ref(), Ok(&raw));
+            }
+        }
+        Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// A number of parts, then the bytes of `meta`; the same bytes as a conf state.
+pub fn engine_record(data: &[u8]) {
+    let Some((&parts, bytes)) = data.split_first() else { return };
+    let parts = usize::from(parts);
+    let mut ops = Vec::new();
+    let decoded = decode(bytes, parts, &mut ops);
+    match decode_record(bytes, parts) {
+        Ok(lines) => {
+            assert_eq!((decoded, lines.len()), (Ok(()), ops.len()));
+            let mut again = vec![0xff];
+            encode(&ops, &mut again);
+            assert_eq!(again, bytes, "one encoding per record");
+            let mut next = 0;
+            for line in &lines {
+                assert_eq!(line.parts.start, next, "{line:?}");
+                next = line.parts.end;
+            }
+            assert_eq!(next, parts, "the operations cover the parts");
+        }
+        Err(error) => {
+            assert_eq!(decoded, Err(error));
+            assert!(!error.to_string().is_empty());
+        }
+    }
+    if let Ok(conf) = decode_conf_state(bytes) {
+        assert_eq!(encode_conf_state(&conf), bytes, "one encoding per conf state");
+    }
+}
+
+/// Choices of records that decode, written to a log and replayed.
+pub fn engine_replay(data: &[u8]) {
+    let mut choices = Choices::from_bytes(data);
+    let disk = SimDisk::new(0, SimOptions::default());
+    write(&mut choices, &disk).expect("a sound disk");
+    let (engine, report) = match open(&disk) {
+        Ok(opened) => opened,
+        Err(error @ (Error::Record { .. } | Error::Damage { .. } | Error::CommitBeyondLog { .. })) => {
+            let again = open(&disk).map(|_| ()).expect_err("refused before");
+            assert_eq!(again.to_string(), error.to_string(), "two refusals");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let before = seen(&engine);
+    assert_eq!(engine.groups().len() as u64, report.groups);
+    go_on(&engine);
+    let after = seen(&engine);
+    engine.close().expect("a sound disk");
+    drop(engine);
+    let (engine, _) = open(&disk).expect("what the engine itself wrote");
+    assert_eq!(seen(&engine), after, "another engine than the one that was closed, at first {before}");
+}
+
+/// Replays the engine in `disk` from its indexes and from its records, and compares all that the groups and
+/// the log's prefix depend on. Returns how many segments were replayed from their index.
+///
+/// # Panics
+/// If the two differ.
+pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
+    let fork = disk.fork(1);
+    let sealer = FooterSealer::default();
+    let log = Wal::prepare(env(&fork), &options.log, Some(&mut sealer.clone())).expect("nothing rotted");
+    let by_footer = &log.report().by_footer;
+    let by_index = restore(&log, by_footer, Threads::Stepped, Some(&sealer)).map(rendered);
+    let by_record = restore(&log, &[], Threads::Stepped, None).map(rendered);
+    match (by_index, by_record) {
+        (Ok(by_index), Ok(by_record)) => assert_eq!(by_index, by_record, "index and records"),
+        (Err(by_index), Err(by_record)) => assert_eq!(by_index.to_string(), by_record.to_string()),
+        (by_index, by_record) => panic!("by index {by_index:?}, by record {by_record:?}"),
+    }
+    by_footer.len()
+}
+
+/// Everything that a replay made, as text: one line for each group, then the segments.
+fn rendered(Restored { groups, pins, found, .. }: Restored) -> Vec<String> {
+    let mut lines = vec![format!("{found:?}")];
+    for id in groups.ids() {
+        let Some(cell) = groups.get(id) else { continue };
+        let state = cell.read();
+        let locations = (state.first_index()..=state.last_index()).map(|i| state.location(i));
+        let small: Vec<Vec<Op>> =
+            pins.counts().iter().map(|(segment, _)| state.state_up_to(*segment).collect()).collect();
+        lines.push(format!(
+            "{id}: {:?} {:?} {:?} {:?} {:?} {:?} {:?} {small:?}",
+            state.point(),
+            state.hard(),
+            state.conf(),
+            state.snapshots().collect::<Vec<_>>(),
+            state.metas().collect::<Vec<_>>(),
+            state.term_runs().collect::<Vec<_>>(),
+            locations.collect::<Vec<_>>(),
+        ));
+    }
+    lines.extend(pins.counts().iter().map(|count| format!("{count:?}")));
+    lines
+}
+
+fn options() -> Options {
+    let log = seawall_wal::Options { segment_bytes: 40 << 10, ..seawall_wal::Options::default() };
+    Options { log, ..Options::default() }
+}
+
+fn env(disk: &Arc<SimDisk>) -> Env {
+    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(1)));
+    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
+}
+
+fn open(disk: &Arc<SimDisk>) -> Result<(Engine, Report)> {
+    Engine::open_in(env(disk), &options())
+}
+
+/// Writes records past the engine, and so past its validation.
+fn write(choices: &mut Choices<'_>, disk: &Arc<SimDisk>) -> std::result::Result<(), seawall_wal::Error> {
+    let wal = Wal::create_in(env(disk), &options().log)?;
+    if choices.chance(40) {
+        // A log that has given back its prefix: group 9, which is gone, was in it.
+        let mut batch = Batch::new();
+        let entries = |first| GroupOp {
+            group: 9,
+            op: Op::Entries { first, term: 1, count: 1, truncates: false, packed: false },
+        };
+        for first in 1.. {
+            batch.clear();
+            encode(&[entries(first)], batch.meta());
+            batch.push_part(&[1; 8000]);
+            if wal.append(&batch, Class::Lazy)?.lsn().segment() > 1 {
+                break;
+            }
+        }
+        batch.clear();
+        encode(&[GroupOp { group: 9, op: Op::Remove }], batch.meta());
+        wal.append(&batch, Class::Lazy)?;
+        wal.release(2)?;
+        wal.flush()?;
+    }
+    for _ in 0..RECORDS {
+        if choices.spent() {
+            break;
+        }
+        wal.append(&record(choices), Class::Lazy)?;
+    }
+    wal.close()
+}
+
+fn record(choices: &mut Choices<'_>) -> Batch {
+    let (mut batch, mut ops) = (Batch::new(), Vec::new());
+    for _ in 0..=choices.below(OPS) {
+        let op = op(choices);
+        for part in 0..op.parts() {
+            let conf = ConfState { voters: vec![1, 2, u64::from(part)], ..ConfState::default() };
+            match op {
+                Op::ConfState if choices.chance(90) => batch.push_part(&encode_conf_state(&conf)),
+                Op::ConfState => batch.push_part(&choices.bytes(40)),
+                Op::Meta { .. } => batch.push_part(&choices.bytes(40)),
+                Op::Entries { packed: true, .. } => batch.push_part(&PACKED),
+                _ => batch.push_part(&[7; 5]),
+            }
+        }
+        ops.push(GroupOp { group: choices.below(3), op });
+    }
+    encode(&ops, batch.meta());
+    batch
+}
+
+fn op(choices: &mut Choices<'_>) -> Op {
+    match choices.below(10) {
+        0..3 => {
+            let (first, term) = (number(choices), number(choices));
+            let (count, truncates) = (choices.small(1, 4), choices.chance(40));
+            Op::Entries {
+                first,
+                term,
+                count,
+                truncates,
+                packed: choices.chance(20) && cfg!(feature = "zstd"),
+            }
+        }
+        3 => {
+            let (term, vote, commit) = (number(choices), number(choices), number(choices));
+            Op::HardState(HardState { term, vote, commit })
+        }
+        4 => Op::ConfState,
+        5 => Op::Compact(Point { index: number(choices), term: number(choices) }),
+        6 => Op::Start(Point { index: number(choices), term: number(choices) }),
+        7 => Op::Remove,
+        8 => {
+            let (index, term) = (number(choices), number(choices));
+            Op::Snapshot(SnapshotMarker { index, term, digest: choices.below(4) })
+        }
+        _ => {
+            let key = [b'a', u8::from(choices.chance(50))];
+            let key = MetaKey::new(&key).expect("two bytes");
+            Op::Meta { key, removes: choices.chance(30) }
+        }
+    }
+}
+
+/// A number as they occur in logs, or one at either end of what there is.
+fn number(choices: &mut Choices<'_>) -> u64 {
+    match choices.below(64) {
+        n @ 0..40 => n / 4,
+        n @ 40..48 => u64::MAX - (n - 40),
+        n @ 48..50 => 1 << n,
+        n => n,
+    }
+}
+
+/// Uses every group as a node would.
+fn go_on(engine: &Engine) {
+    let mut batch = WriteBatch::new();
+    for id in engine.groups() {
+        let group = engine.group(id);
+        let (last, hard) = (group.last_index(), group.hard_state());
+        let term = group.term(last).expect("the last index is known");
+        batch.clear();
+        batch.append(id, &[EntryRef { index: last.saturating_add(1), term, payload: b"more" }]);
+        match engine.write(&mut batch) {
+            Ok(_) => assert_eq!(group.last_index(), last + 1),
+            Err(Error::IndexRange { .. }) => assert!(last >= u64::MAX - 1),
+            Err(error) => panic!("{error}"),
+        }
+        batch.clear();
+        batch.hard_state(id, HardState { commit: group.last_index(), ..hard });
+        engine.write(&mut batch).expect("a commit that goes on");
+        batch.clear();
+        let (point, _) = group.compaction_point();
+        if point < last {
+            batch.compact(id, last);
+            engine.write(&mut batch).expect("committed");
+            assert_eq!(group.first_index(), last + 1);
+        }
+    }
+}
+
+/// Everything that can be seen of the engine; each entry is read.
+fn seen(engine: &Engine) -> String {
+    let of = |id| {
+        let group = engine.group(id);
+        let (first, last) = (group.first_index(), group.last_index());
+        let entries = group.entries(first, last + 1, None).expect("live entries");
+        assert_eq!(entries.len() as u64, last + 1 - first);
+        let terms: Vec<u64> = entries.iter().map(|e| e.term).collect();
+        assert!(terms.is_sorted(), "group {id}: terms go back: {terms:?}");
+        for entry in &entries {
+            assert_eq!(group.term(entry.index).ok(), Some(entry.term));
+        }
+        assert!(group.hard_state().commit <= last);
+        let point = group.compaction_point();
+        assert!(group.term(point.0).is_ok_and(|term| term == point.1));
+        let (hard, conf, runs) = (group.hard_state(), group.conf_state(), group.term_runs());
+        let (snapshots, metas) = (group.snapshots(), group.metas());
+        assert!(snapshots.len() <= 2 && snapshots.iter().all(|marker| marker.index <= last));
+        format!("{id}: {point:?} {hard:?} {conf:?} {snapshots:?} {metas:?} {runs:?} {entries:?}\n")
+    };
+    let groups = engine.groups();
+    let stats = engine.stats().expect("open");
+    assert_eq!(stats.groups, groups.len());
+    groups.into_iter().map(of).collect()
+}

@@ -1,0 +1,5 @@
+//! Threads of the engine: one for background work, a pool for tasks that may block.
+
+pub(crate) mod background;
+#[cfg(any(feature = "openraft", feature = "openraft-09", feature = "raft-rs"))]
+pub(crate) mod task_pool;

@@ -1,0 +1,282 @@
+//! Issuing groups and taking their outcomes: the half of the state machine behind the queue.
+//!
+//! Invariants: groups are issued in log order; `watermark` only grows, over a contiguous prefix (INV-2);
+//! after the first failed operation nothing is issued or acknowledged (INV-7).
+
+use crate::commit::directory_lock::Freed;
+use crate::commit::disk_op::{Io, Op};
+use crate::commit::state::write_group::Group;
+use crate::commit::state::{Core, Driven, Driver};
+use crate::commit::waiters::futures::Due;
+use crate::error::Error;
+use crate::segment::file_name;
+use crate::types::Lsn;
+use std::io;
+use std::sync::Arc;
+
+/// Largest group that tells something of the device's latency rather than its bandwidth, in bytes.
+const TELLING_BYTES: usize = 64 << 10;
+
+/// Size from which a group is written although another write is under way, in bytes: below it the device
+/// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
+const OVERLAP_BYTES: usize = 512 << 10;
+
+/// Records waiting for the next group from which a waiter writes it: the driver is as long about waking so many
+/// as the disk is about writing.
+const CROWD: u32 = 48;
+
+/// What to wake once the lock is gone.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    /// Groups that became durable: ordinals `[from, to)`.
+    pub(crate) durable: std::ops::Range<u64>,
+    /// The new end of the durable prefix, if it moved.
+    pub(crate) watermark: Option<Lsn>,
+    /// Whom to tell, in log order.
+    pub(crate) due: Due,
+    /// The log latched just now.
+    pub(crate) latched: bool,
+}
+
+impl Core {
+    /// The next operation that may be issued now, if any.
+    pub(crate) fn next_io(&mut self) -> Option<Io> {
+        if self.failure.is_some() {
+            return None;
+        }
+        if !self.limits.durable_writes
+            && let Some(group) = self.flight.start_sync()
+        {
+            let (file, sequence) = (Arc::clone(&group.segment.pinned), group.segment.sequence);
+            return Some(Io { file, sequence, op: Op::Sync, driven: false, lock: self.lock.clone() });
+        }
+        if !self.may_write() {
+            return None;
+        }
+        if self.queued.is_empty() {
+            self.close_filling();
+        }
+        let mut group = self.queued.pop_front()?;
+        group.seal(self.watermark, self.clock.wall_ms());
+        group.issued_ns = self.clock.now_ns();
+        group.alone = self.flight.writing() == 0;
+        let io = Io {
+            file: Arc::clone(&group.segment.pinned),
+            sequence: group.segment.sequence,
+            op: Op::Write {
+                ordinal: group.ordinal,
+                buf: Arc::clone(group.buffer()),
+                offset: group.start,
+                durable: self.limits.durable_writes,
+            },
+            driven: false,
+            lock: self.lock.clone(),
+        };
+        self.pace.issue(self.flight.records().saturating_add(group.record_count));
+        self.flight.issue(group);
+        self.shelf.note_write();
+        Some(io)
+    }
+
+    /// Takes the outcome of an operation that [`Core::next_io`] handed out.
+    pub(crate) fn complete(&mut self, io: Io, result: io::Result<()>) -> Wake {
+        // The driver looks again once it has told everyone: who wakes up meanwhile joins the next group.
+        if io.driven {
+            self.driven = Driven::Yes;
+        }
+        if let Err(e) = result {
+            let action = match io.op {
+                Op::Write { .. } => "write",
+                Op::Sync => "sync",
+            };
+            let name = file_name(io.sequence);
+            return self.latch(Error::io(action, &self.limits.location, name, e));
+        }
+        match io.op {
+            Op::Write { ordinal, durable, buf, .. } => {
+                // The pool takes the buffer back once nobody else holds it.
+                drop(buf);
+                self.flight.written(ordinal, durable);
+            }
+            Op::Sync => self.flight.synced(),
+        }
+        let mut wake = Wake::default();
+        if self.failure.is_none() {
+            self.advance(&mut wake);
+        }
+        wake
+    }
+
+    /// Moves the durable prefix over every group that is durable, in order.
+    fn advance(&mut self, wake: &mut Wake) {
+        let now_ns = self.clock.now_ns();
+        while let Some((group, end)) = self.flight.pop_durable() {
+            self.count(&group, now_ns);
+            if wake.watermark.is_none() {
+                wake.durable.start = group.ordinal;
+            }
+            wake.durable.end = group.ordinal + 1;
+            if end.segment() > self.watermark.segment() {
+                self.shelf.seal_below(end.segment());
+            }
+            self.watermark = end;
+            wake.watermark = Some(end);
+            // Before callbacks run: one that appends must not wait for itself.
+            self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
+            if group.first_live > self.first_live_durable {
+                self.first_live_durable = group.first_live;
+                self.shelf.release_below(group.first_live);
+            }
+            self.pool.put(group.into_buffer());
+        }
+        if let Some(end) = wake.watermark {
+            wake.due = self.waiters.take_below(end);
+        }
+    }
+
+    fn count(&mut self, group: &Group, now_ns: u64) {
+        let (took, bytes) = (now_ns.saturating_sub(group.issued_ns), group.len() as u64);
+        let telling = group.alone && group.len() <= TELLING_BYTES;
+        self.pace.observe(group.record_count, group.issued_ns, now_ns, telling);
+        self.stats.groups += 1;
+        self.stats.group_bytes += bytes;
+        self.stats.flush_us.record(took / 1000);
+        self.stats.group_records.record(u64::from(group.record_count));
+        self.stats.group_size.record(bytes);
+    }
+
+    /// Stops the log for good: nothing is issued or acknowledged from here on.
+    pub(crate) fn latch(&mut self, cause: Error) -> Wake {
+        let mut wake = Wake::default();
+        if self.failure.is_none() {
+            let cause = match cause {
+                Error::Closed | Error::ReadOnly => cause,
+                cause => Error::Latched { cause: Arc::new(cause) },
+            };
+            wake.due = self.waiters.take_all(&cause);
+            wake.latched = true;
+            self.failure = Some(cause);
+        }
+        wake
+    }
+
+    /// Gives up the directory; operations under way hold it until they end. Says when they have, unless it was
+    /// given up before.
+    pub(crate) fn unlock(&mut self) -> Option<Arc<Freed>> {
+        self.lock.take().map(|lock| lock.freed())
+    }
+
+    /// Whether a group may be written now: one that is closed, or being filled and wanted. While another
+    /// write is under way a group that is still small waits for company.
+    fn may_write(&self) -> bool {
+        let writing = self.flight.writing();
+        if writing >= self.limits.in_flight || self.out_of_reach() {
+            return false;
+        }
+        let overlap = writing == 0 || self.pace.slow();
+        let beside = |g: &Group| writing == 1 && self.pace.split(g.record_count);
+        let filled = |g: &Group| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || beside(g));
+        !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
+    }
+
+    /// Whether so much is not durable that the next group has to wait: open looks for groups no further behind
+    /// what is durable than its segment's reach, and for none that is longer unless it has seen one before it.
+    fn out_of_reach(&self) -> bool {
+        let Some(next) = self.queued.front().or(self.filling.as_ref()) else { return false };
+        let reach = u64::from(next.segment.reach_bytes(self.limits.block_bytes));
+        let long = next.len() as u64 > reach;
+        self.flight.len() > 0 && (long || self.flight.bytes() > reach)
+    }
+
+    /// Whether others are likely to append soon to the group that would be written now.
+    pub(crate) fn expects_more(&self) -> bool {
+        let expects = || self.pace.expects_more(self.filled(), self.flight.records());
+        let idle = self.failure.is_none() && self.queued.is_empty() && self.flight.writing() == 0;
+        idle && !self.pace.slow() && self.may_write() && expects()
+    }
+
+    /// Records in the group being filled.
+    pub(crate) fn filled(&self) -> u32 {
+        self.filling.as_ref().map_or(0, |g| g.record_count)
+    }
+
+    /// For how long threads let others run before they sleep.
+    pub(crate) fn patience_ns(&self) -> u64 {
+        self.pace.patience_ns(self.limits.patience_ns)
+    }
+
+    /// As [`Core::next_io`], for a thread that waits: nothing while the driver is at work.
+    pub(crate) fn lead(&mut self) -> Option<Io> {
+        if self.left_to_driver() { None } else { self.next_io() }
+    }
+
+    /// Whether waiters issue nothing, since the driver does, or is about to.
+    pub(crate) fn left_to_driver(&self) -> bool {
+        self.driven == Driven::Yes
+    }
+
+    /// As [`Core::next_io`], for the driver, which has `busy` operations in its ring; and whether it should
+    /// go into the ring. With nothing to add and nothing in there the driver hands over to the threads that wait.
+    pub(crate) fn drive(&mut self, busy: usize) -> Option<(Io, bool)> {
+        let mut io = if self.driven == Driven::No { None } else { self.next_io() };
+        io.iter_mut().for_each(|io| io.driven = true);
+        // One operation at a time costs less without the ring, and is enough while the device is not the
+        // bottleneck.
+        let many = || busy > 0 || self.pace.slow() || !self.queued.is_empty();
+        let into_ring = self.driver == Driver::Ring && io.is_some() && many();
+        self.driven = match &io {
+            Some(_) if into_ring => Driven::Yes,
+            Some(_) => Driven::Busy,
+            None if busy > 0 => Driven::Yes,
+            None => Driven::No,
+        };
+        io.map(|io| (io, into_ring))
+    }
+
+    /// Whether the driver is to be called, since there is something to issue that no thread need wait for:
+    /// `due` says that the disk would have to wait for a thread to wake. Nobody else issues it then.
+    pub(crate) fn call_driver(&mut self, due: bool) -> bool {
+        if self.driver == Driver::None || self.next_wanted().is_none() {
+            return false;
+        }
+        let crowd = self.filling.as_ref().is_some_and(|g| g.record_count >= CROWD);
+        if due && crowd && self.queued.is_empty() && !self.pace.slow() {
+            self.driven = Driven::No;
+            return false;
+        }
+        let call = self.driven != Driven::No
+            || !self.queued.is_empty()
+            // Threads that wait do more than one thing at a time, where that pays and there is no ring.
+            || due && (self.driver == Driver::Ring || self.limits.durable_writes && !self.pace.slow());
+        if call && self.driven == Driven::No {
+            self.driven = Driven::Yes;
+        }
+        call
+    }
+
+    /// Ordinal of the group that [`Core::next_io`] would work for now.
+    pub(crate) fn next_wanted(&self) -> Option<u64> {
+        if self.failure.is_some() {
+            return None;
+        }
+        if !self.limits.durable_writes
+            && let Some(group) = self.flight.next_sync()
+        {
+            return Some(group.ordinal);
+        }
+        if !self.may_write() {
+            return None;
+        }
+        self.queued.front().or(self.filling.as_ref()).map(|g| g.ordinal)
+    }
+
+    /// Ordinal of the group being filled, if it holds lazy records only, and nobody waits for them.
+    pub(crate) fn lazy_group(&self) -> Option<u64> {
+        self.filling.as_ref().filter(|g| !g.wanted).map(|g| g.ordinal)
+    }
+
+    /// Whether the flusher has to be called; it is, afterwards.
+    pub(crate) fn rouse_flusher(&mut self) -> bool {
+        std::mem::take(&mut self.flusher_asleep)
+    }
+}

@@ -1,0 +1,145 @@
+//! How a thread waits for others: it lets them run for a while, and then sleeps.
+//!
+//! On a fast device waking those that sleep takes longer than what is left of the write they wait for, and a
+//! thread that yields finds the result when its turn comes. That holds while nobody else wants the
+//! processors: the scheduler puts a thread that yields behind one that computes, for a whole time slice. So a
+//! yield that took that long ends the patience of all threads, for a time that doubles as often as the next
+//! trial goes no better. Decision 16 has the figures. No lock; cannot fail; nothing depends on it.
+
+use crate::disk::Clock;
+use crate::sync::{AtomicU64, YIELDS_MAX, thread};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A yield that took longer gave way to somebody who computes. A scheduler's time slices are longer, a round of
+/// hundreds of threads that yield is shorter. Nanoseconds, as below.
+const SLOW_YIELD_NS: u64 = 1_000_000;
+
+/// How long threads sleep at once after a slow yield: at first, and at most.
+const HOLD_MIN_NS: u64 = 10_000_000;
+const HOLD_MAX_NS: u64 = 16_000_000_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(in crate::commit) struct Patience {
+    /// For how long a thread yields; 0 if it sleeps at once.
+    limit_ns: AtomicU64,
+    /// From when on threads may yield, and how long before that they might not.
+    resume_ns: AtomicU64,
+    hold_ns: AtomicU64,
+}
+
+impl Patience {
+    /// From now on threads yield for up to `limit_ns`.
+    pub(in crate::commit) fn set_limit(&self, limit_ns: u64) {
+        self.limit_ns.store(limit_ns, Relaxed);
+    }
+
+    /// The time, if yielding may pay now.
+    pub(in crate::commit) fn begin(&self, clock: &dyn Clock) -> Option<u64> {
+        if self.limit_ns.load(Relaxed) == 0 {
+            return None;
+        }
+        Some(clock.now_ns()).filter(|&now_ns| now_ns >= self.resume_ns.load(Relaxed))
+    }
+
+    /// Lets others run, once. The time afterwards; none if patience is at its end.
+    pub(in crate::commit) fn give_way(&self, clock: &dyn Clock, before_ns: u64) -> Option<u64> {
+        thread::yield_now();
+        let now_ns = clock.now_ns();
+        if now_ns.saturating_sub(before_ns) < SLOW_YIELD_NS {
+            return Some(now_ns);
+        }
+        self.lose(now_ns);
+        None
+    }
+
+    /// Lets others run until `done`, or for as long as that may pay; says whether it is done.
+    pub(in crate::commit) fn wait(&self, clock: &dyn Clock, done: impl Fn() -> bool) -> bool {
+        let Some(begin_ns) = self.begin(clock) else { return false };
+        let end_ns = begin_ns.saturating_add(self.limit_ns.load(Relaxed));
+        let mut now_ns = begin_ns;
+        for _ in 0..YIELDS_MAX {
+            let after = self.give_way(clock, now_ns);
+            if done() {
+                return true;
+            }
+            match after {
+                Some(after_ns) if after_ns < end_ns => now_ns = after_ns,
+                _ => break,
+            }
+        }
+        false
+    }
+
+    fn lose(&self, now_ns: u64) {
+        let (resume_ns, hold_ns) = (self.resume_ns.load(Relaxed), self.hold_ns.load(Relaxed));
+        // Others yielded at the same time, and one of them has said so.
+        if now_ns < resume_ns {
+            return;
+        }
+        let again = now_ns - resume_ns < hold_ns;
+        let hold_ns = if again { (hold_ns * 2).min(HOLD_MAX_NS) } else { HOLD_MIN_NS };
+        self.hold_ns.store(hold_ns, Relaxed);
+        self.resume_ns.store(now_ns.saturating_add(hold_ns), Relaxed);
+    }
+}
+
+#[cfg(all(test, not(seawall_shuttle)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64 as Time;
+
+    /// Moves on by so much at every reading.
+    #[derive(Debug)]
+    struct Steps(Time, Time);
+
+    impl Steps {
+        fn new(step_ns: u64) -> Steps {
+            Steps(Time::new(1 << 40), Time::new(step_ns))
+        }
+    }
+
+    impl Clock for Steps {
+        fn wall_ms(&self) -> u64 {
+            0
+        }
+
+        fn now_ns(&self) -> u64 {
+            let step_ns = self.1.load(Relaxed);
+            self.0.fetch_add(step_ns, Relaxed) + step_ns
+        }
+    }
+
+    #[test]
+    fn it_ends_after_its_limit_and_at_once_without_one() {
+        let (patience, clock, looked) = (Patience::default(), Steps::new(1000), Time::new(0));
+        let look = || looked.fetch_add(1, Relaxed) == 30;
+        assert!(!patience.wait(&clock, look));
+        assert_eq!(looked.load(Relaxed), 0);
+        patience.set_limit(20_000);
+        assert!(!patience.wait(&clock, look));
+        assert_eq!(looked.load(Relaxed), 20);
+        assert!(patience.wait(&clock, look), "done in the eleventh look");
+    }
+
+    #[test]
+    fn busy_processors_end_it_for_longer_each_time() {
+        let (patience, clock) = (Patience::default(), Steps::new(SLOW_YIELD_NS));
+        patience.set_limit(u64::MAX);
+        let mut holds = Vec::new();
+        for _ in 0..14 {
+            assert!(!patience.wait(&clock, || false));
+            let lost_ns = clock.0.load(Relaxed);
+            assert_eq!(patience.begin(&clock), None);
+            let resume_ns = patience.resume_ns.load(Relaxed);
+            holds.push(resume_ns - lost_ns);
+            clock.0.store(resume_ns, Relaxed);
+        }
+        let doubled = (0..14).map(|n| (HOLD_MIN_NS << n).min(HOLD_MAX_NS));
+        assert_eq!(holds, doubled.collect::<Vec<_>>());
+        // A trial that went well for as long forgets it.
+        clock.0.fetch_add(HOLD_MAX_NS, Relaxed);
+        assert!(!patience.wait(&clock, || false));
+        assert_eq!(patience.hold_ns.load(Relaxed), HOLD_MIN_NS);
+    }
+}

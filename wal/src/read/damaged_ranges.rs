@@ -1,0 +1,109 @@
+//! Damaged places of a log that was opened all the same: nothing in them is read as if it were sound.
+//!
+//! Place: between the verdict, which lists them, and readers, who ask before they read (INV-5). Also says
+//! what is left of records there, for those who can do with less than a whole group. Never writes; fails only
+//! if reading does.
+
+use crate::damage::{Damage, DamageKind};
+use crate::disk::{AlignedBuf, read_exact_at};
+use crate::error::Error;
+use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
+use crate::format::{GroupHeader, RecordRef, record_at};
+use crate::segment::{Segment, file_name};
+use crate::types::{GroupKind, Lsn};
+
+/// The fenced places, ascending, none within another.
+#[derive(Debug, Default)]
+pub(crate) struct Fences(Vec<Damage>);
+
+impl Fences {
+    pub(crate) fn new(damaged: Vec<Damage>) -> Fences {
+        Fences(damaged)
+    }
+
+    pub(crate) fn list(&self) -> &[Damage] {
+        &self.0
+    }
+
+    /// Those that a reader meets who goes through segments from `first` on.
+    pub(crate) fn since(&self, first: u32) -> Vec<Damage> {
+        self.0.iter().filter(|fence| fence.to.segment() >= first).copied().collect()
+    }
+
+    /// The first one that has a byte of the `len` bytes at `at`.
+    pub(crate) fn over(&self, at: Lsn, len: usize) -> Option<Damage> {
+        let end = at.as_u64().saturating_add(len.max(1) as u64);
+        let first = self.0.get(self.0.partition_point(|fence| fence.to <= at));
+        first.filter(|fence| fence.from.as_u64() < end).copied()
+    }
+
+    /// Forgets those below segment `first`, which is the lowest that can be read.
+    pub(crate) fn release(&mut self, first: u32) {
+        self.0.retain(|fence| fence.to.segment() >= first);
+    }
+}
+
+/// Hands each record of a damaged group of `segment` to `each`, with the numbers of its parts that do not
+/// check. Returns whether that is all there was: the group's header and every record's header, `meta` and
+/// part table check, so that nothing but the contents of those parts, or padding, is damaged.
+pub(crate) fn records_within(
+    segment: &Segment,
+    location: &str,
+    damage: &Damage,
+    each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
+) -> Result<bool, Error> {
+    let length = damage.to.as_u64().saturating_sub(damage.from.as_u64());
+    let inside = u64::from(damage.from.offset()) + length <= u64::from(segment.file_bytes);
+    let (DamageKind::Group(_), true) = (damage.what, inside && damage.from.segment() == segment.sequence)
+    else {
+        return Ok(false);
+    };
+    let mut bytes = AlignedBuf::zeroed(usize::try_from(length).unwrap_or(0));
+    read_exact_at(&segment.file, &mut bytes, u64::from(damage.from.offset()))
+        .map_err(|e| Error::open("read", location, file_name(segment.sequence), e))?;
+    let Some(header) = GroupHeader::decode(&bytes, segment.salt, damage.from) else { return Ok(false) };
+    if header.kind != GroupKind::Data {
+        // A mark has no records, and what is in a footer stands in the records before it.
+        return Ok(true);
+    }
+    let end = GROUP_HEADER_BYTES.saturating_add(header.body_bytes as usize);
+    let Some(body) = bytes.get(..end) else { return Ok(false) };
+    let mut at = GROUP_HEADER_BYTES;
+    for _ in 0..header.record_count {
+        let lsn = Lsn::from_u64(damage.from.as_u64().saturating_add(at as u64));
+        let Ok(record) = record_at(body, at, segment.salt, lsn) else { return Ok(false) };
+        each(&record, &record.bad_parts());
+        at = (at + record.len()).next_multiple_of(RECORD_ALIGN as usize).min(end);
+    }
+    Ok(at == end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_that_touches_a_fence_is_told() {
+        let fence =
+            |from, to| Damage { from: Lsn::new(2, from), to: Lsn::new(2, to), what: DamageKind::NoGroup };
+        let mut fences = Fences::new(vec![fence(4096, 8192), fence(12288, 16384)]);
+        for (at, len, over) in [
+            (0, 4096, None),
+            (0, 4097, Some(4096)),
+            (4096, 0, Some(4096)),
+            (8191, 1, Some(4096)),
+            (8192, 4096, None),
+            (8192, 4097, Some(12288)),
+            (16384, 1, None),
+        ] {
+            let found = fences.over(Lsn::new(2, at), len).map(|fence| fence.from.offset());
+            assert_eq!(found, over, "{len} bytes at {at}");
+            assert_eq!(fences.over(Lsn::new(1, at), len), None);
+        }
+        assert_eq!((fences.since(2).len(), fences.since(3).len()), (2, 0));
+        fences.release(2);
+        assert_eq!(fences.list().len(), 2);
+        fences.release(3);
+        assert!(fences.list().is_empty());
+    }
+}

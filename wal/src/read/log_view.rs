@@ -1,0 +1,103 @@
+//! The kept log as its readers see it: records in log order, footers and single ranges, up to a position that the
+//! caller names.
+//!
+//! An open log and a prepared one share it, so both read the same way. It reads files only: bytes that are not
+//! durable yet are the caller's to find. Never writes.
+
+use crate::damage::Damage;
+use crate::error::Error;
+use crate::format::RecordRef;
+use crate::read::damaged_ranges::{Fences, records_within};
+use crate::read::record_iter::Records;
+use crate::read::segment_table::{Table, damaged, read_range};
+use crate::segment::file_name;
+use crate::segment::footer::{Footer, Place, find};
+use crate::segment::mapped::Mapped;
+use crate::sync::RwLock;
+use crate::types::Lsn;
+
+/// Finds the damaged place that a read would touch, if such reads are refused.
+pub(crate) type Fence = fn(&Fences, Lsn, usize) -> Option<Damage>;
+
+/// Where the log lies, for readers.
+#[derive(Debug)]
+pub(crate) struct LogView {
+    pub(crate) table: RwLock<Table>,
+    /// The directory, for messages.
+    pub(crate) location: String,
+    pub(crate) block_bytes: u32,
+}
+
+impl LogView {
+    pub(crate) fn new(table: Table, location: String, block_bytes: u32) -> LogView {
+        LogView { table: RwLock::new(table), location, block_bytes }
+    }
+
+    /// The records from `from` up to `to`, which is durable, in log order.
+    pub(crate) fn records(&self, from: Lsn, to: Lsn) -> Records {
+        Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, to)
+    }
+
+    /// The footer of `segment`, if the log has left it, is `durable` beyond that, and the footer checks; in the
+    /// memory of one that is `used` no more.
+    pub(crate) fn footer(
+        &self,
+        segment: u32,
+        durable: Lsn,
+        used: Option<Footer>,
+    ) -> Result<Option<Footer>, Error> {
+        let sealed = self.table.read().sealed(segment, durable);
+        let Some((segment, end)) = sealed else { return Ok(None) };
+        let place = Place {
+            sequence: segment.sequence,
+            salt: segment.salt,
+            block_bytes: self.block_bytes,
+            file_bytes: u64::from(segment.file_bytes),
+        };
+        let found = find(&segment.file, place, end, used);
+        let name = || file_name(segment.sequence);
+        found.map_err(|e| Error::open("read", &self.location, name(), e))
+    }
+
+    /// Fills `out` with the bytes at `at`, unless `fence` finds them damaged; the log is `durable` up to there.
+    pub(crate) fn read(&self, at: Lsn, out: &mut [u8], durable: Lsn, fence: Fence) -> Result<(), Error> {
+        let table = self.table.read();
+        let (fence, segment) = (fence(&table.fences, at, out.len()), table.get(at.segment()));
+        drop(table);
+        if let Some(fence) = fence {
+            return Err(damaged(&self.location, fence));
+        }
+        let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
+        if at.segment() < durable.segment() {
+            segment.leave();
+        }
+        read_range(&segment, &self.location, at, out)
+    }
+
+    /// The error of a read of `len` bytes at `at`, which lies beyond the end of the log.
+    pub(crate) fn beyond(&self, at: Lsn, len: usize, fence: Fence) -> Error {
+        let fence = fence(&self.table.read().fences, at, len);
+        fence.map_or(Error::NotInLog { lsn: at }, |fence| damaged(&self.location, fence))
+    }
+
+    /// A sealed segment as memory; `None` if it cannot be had or has not been read often.
+    pub(crate) fn mapped(&self, segment: u32, durable: Lsn) -> Option<Mapped> {
+        let segment = self.table.read().whole(segment, durable)?;
+        Mapped::of(segment)
+    }
+
+    /// The damaged places, ascending.
+    pub(crate) fn damaged(&self) -> Vec<Damage> {
+        self.table.read().fences.list().to_vec()
+    }
+
+    /// Hands what is left of the records in `damage` to `each`; returns whether that is all of them.
+    pub(crate) fn damaged_records(
+        &self,
+        damage: &Damage,
+        each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
+    ) -> Result<bool, Error> {
+        let segment = self.table.read().get(damage.from.segment());
+        segment.map_or(Ok(false), |segment| records_within(&segment, &self.location, damage, each))
+    }
+}

@@ -1,0 +1,231 @@
+//! The records of the log in log order, group by group.
+//!
+//! Place on the data's way: readers of durable bytes, which come from the medium in large pieces: a replay or a
+//! reader that goes through the log leaves the page cache to others. Each group is checked before a record
+//! of it is handed out. Never writes; fails with the place of whatever does not check.
+
+use crate::damage::{Damage, DamageKind};
+use crate::error::Error;
+use crate::format::layout::{GROUP_HEADER_BYTES, PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES};
+use crate::format::{GroupFault, GroupHeader, PartInfo, RecordRef, record_at};
+use crate::read::segment_table::{Table, damaged};
+use crate::segment::read_ahead::Window;
+use crate::segment::{Segment, file_name};
+use crate::types::{Class, GroupKind, Lsn};
+use std::sync::Arc;
+
+/// One record of the log. Cheap to clone: it shares the bytes of its group.
+#[derive(Clone, Debug)]
+pub struct Record {
+    lsn: Lsn,
+    class: Class,
+    group: Arc<[u8]>,
+    at: usize,
+    meta_bytes: usize,
+    part_count: usize,
+}
+
+impl Record {
+    /// Position of its first byte.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// The class that it was appended with.
+    pub fn class(&self) -> Class {
+        self.class
+    }
+
+    /// The caller's own bytes.
+    pub fn meta(&self) -> &[u8] {
+        let from = self.at + RECORD_HEADER_BYTES;
+        &self.group[from..from + self.meta_bytes]
+    }
+
+    /// Number of parts.
+    pub fn part_count(&self) -> usize {
+        self.part_count
+    }
+
+    /// The parts: where each lies in its segment, and its bytes.
+    pub fn parts(&self) -> impl Iterator<Item = (PartInfo, &[u8])> {
+        let table = self.at + RECORD_HEADER_BYTES + self.meta_bytes;
+        let mut from = table + self.part_count * PART_BYTES;
+        let mut offset = self.lsn.offset() + crate::types::len32(from - self.at);
+        (0..self.part_count).map(move |i| {
+            let word = |at: usize| {
+                let mut raw = [0; 4];
+                raw.copy_from_slice(&self.group[at..at + 4]);
+                u32::from_le_bytes(raw)
+            };
+            let entry = table + i * PART_BYTES;
+            let info = PartInfo { offset, length: word(entry), crc: word(entry + 4) };
+            let bytes = &self.group[from..from + info.length as usize];
+            from += bytes.len();
+            offset += info.length;
+            (info, bytes)
+        })
+    }
+
+    fn new(record: &RecordRef<'_>, group: &Arc<[u8]>, at: usize) -> Record {
+        Record {
+            lsn: record.lsn(),
+            class: record.class(),
+            group: Arc::clone(group),
+            at,
+            meta_bytes: record.meta().len(),
+            part_count: record.part_count(),
+        }
+    }
+}
+
+/// The records of the log in order. Stops for good after an error, unless that names a fenced place
+/// ([`Wal::damaged`](crate::Wal::damaged)): then the next item is what follows it.
+#[derive(Debug)]
+pub struct Records {
+    location: String,
+    block_bytes: u32,
+    stretches: std::vec::IntoIter<(Arc<Segment>, u32)>,
+    current: Option<Current>,
+    group: Option<(GroupHeader, Arc<[u8]>)>,
+    at: usize,
+    left: u32,
+    from: Lsn,
+    /// Fenced places not met yet.
+    fences: std::iter::Peekable<std::vec::IntoIter<Damage>>,
+    /// The error being returned is of one that was passed.
+    passed: bool,
+    failed: bool,
+}
+
+/// The segment being read.
+#[derive(Debug)]
+struct Current {
+    segment: Arc<Segment>,
+    window: Window,
+    /// Offset of the next group, and of the end.
+    at: u32,
+    limit: u32,
+}
+
+impl Records {
+    /// Records from `from` on, up to `durable`.
+    pub(crate) fn new(table: &Table, location: String, block_bytes: u32, from: Lsn, durable: Lsn) -> Records {
+        Records {
+            location,
+            block_bytes,
+            stretches: table.stretches(from, durable).into_iter(),
+            current: None,
+            group: None,
+            at: 0,
+            left: 0,
+            from,
+            fences: table.fences.since(from.segment()).into_iter().peekable(),
+            passed: false,
+            failed: false,
+        }
+    }
+
+    fn step(&mut self) -> Result<Option<Record>, Error> {
+        loop {
+            if let Some((header, bytes)) = &self.group
+                && self.left > 0
+            {
+                let lsn = Lsn::from_u64(header.lsn.as_u64() + self.at as u64);
+                let salt = self.current.as_ref().map_or(0, |current| current.segment.salt);
+                // The group was checked as a whole when it was read.
+                let Ok(record) = record_at(bytes, self.at, salt, lsn) else {
+                    return Err(self.damaged(lsn, lsn, DamageKind::NoGroup));
+                };
+                let item = Record::new(&record, bytes, self.at);
+                self.at = (self.at + record.len()).next_multiple_of(RECORD_ALIGN as usize);
+                self.left -= 1;
+                if item.lsn >= self.from {
+                    return Ok(Some(item));
+                }
+                continue;
+            }
+            if !self.next_group()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads the next group with records of callers; `false` at the end.
+    fn next_group(&mut self) -> Result<bool, Error> {
+        loop {
+            let mut current = match self.current.take() {
+                Some(current) if current.at < current.limit => current,
+                _ => match self.stretches.next() {
+                    Some((segment, limit)) => {
+                        Current { segment, window: Window::growing(limit), at: self.block_bytes, limit }
+                    }
+                    None => return self.fences.next().map_or(Ok(false), |fence| Err(self.pass(fence))),
+                },
+            };
+            let here = Lsn::new(current.segment.sequence, current.at);
+            if let Some(fence) = self.fences.next_if(|fence| fence.from <= here) {
+                if fence.to.segment() == here.segment() {
+                    current.at = current.at.max(fence.to.offset());
+                }
+                self.current = Some(current);
+                if fence.to <= self.from {
+                    continue;
+                }
+                return Err(self.pass(fence));
+            }
+            if current.at >= current.limit {
+                continue;
+            }
+            let (header, bytes) = self.read_group(&mut current)?;
+            current.at += crate::types::len32(bytes.len());
+            self.current = Some(current);
+            if header.kind == GroupKind::Data {
+                self.left = header.record_count;
+                self.at = GROUP_HEADER_BYTES;
+                self.group = Some((header, bytes));
+                return Ok(true);
+            }
+        }
+    }
+
+    /// The group that is next in `current`.
+    fn read_group(&self, current: &mut Current) -> Result<(GroupHeader, Arc<[u8]>), Error> {
+        let Current { segment, window, at, limit } = current;
+        let (at, limit) = (*at, *limit);
+        let lsn = Lsn::new(segment.sequence, at);
+        let damaged = |to: u32, what| self.damaged(lsn, Lsn::new(segment.sequence, to), what);
+        let failed = |e| Error::open("read", &self.location, file_name(segment.sequence), e);
+        let first = window.range(&segment.file, at, self.block_bytes).map_err(failed)?;
+        let header = GroupHeader::decode(first, segment.salt, lsn)
+            .ok_or_else(|| damaged(limit, DamageKind::NoGroup))?;
+        let length = header.disk_bytes(self.block_bytes).filter(|&n| n <= limit - at);
+        let length = length.ok_or_else(|| damaged(limit, DamageKind::Group(GroupFault::Count)))?;
+        let bytes = window.range(&segment.file, at, length).map_err(failed)?;
+        let check = header.check(segment.salt, bytes);
+        check.map_err(|fault| damaged(at + length, DamageKind::Group(fault)))?;
+        Ok((header, Arc::from(bytes)))
+    }
+
+    fn pass(&mut self, fence: Damage) -> Error {
+        self.passed = true;
+        damaged(&self.location, fence)
+    }
+
+    fn damaged(&self, from: Lsn, to: Lsn, what: DamageKind) -> Error {
+        damaged(&self.location, Damage { from, to, what })
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let item = self.step().transpose();
+        self.failed = matches!(item, Some(Err(_))) && !std::mem::take(&mut self.passed);
+        item
+    }
+}

@@ -1,0 +1,104 @@
+//! Where readers find the log: its segments, how far each may be read, and single ranges by position.
+//!
+//! Reads durable bytes only, from the segments' files. Never writes. Fails with the place of what is not there.
+
+use crate::damage::Damage;
+use crate::disk::read_exact_at;
+use crate::error::Error;
+use crate::read::damaged_ranges::Fences;
+use crate::segment::{Segment, file_name};
+use crate::types::Lsn;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The segments that hold the log, for readers.
+#[derive(Debug)]
+pub(crate) struct Table {
+    segments: BTreeMap<u32, Stretch>,
+    pub(crate) fences: Fences,
+}
+
+/// One segment and where its kept groups end; `None` while it is being appended to.
+#[derive(Clone, Debug)]
+struct Stretch {
+    segment: Arc<Segment>,
+    end: Option<u32>,
+}
+
+impl Table {
+    pub(crate) fn new(fences: Fences) -> Table {
+        Table { segments: BTreeMap::new(), fences }
+    }
+
+    /// Adds a segment whose kept groups end at `end`.
+    pub(crate) fn insert(&mut self, segment: Arc<Segment>, end: Option<u32>) {
+        self.segments.insert(segment.sequence, Stretch { segment, end });
+    }
+
+    /// The log goes on in `segment`; the one before ends at `previous_end`.
+    pub(crate) fn enter(&mut self, previous_end: Lsn, segment: Arc<Segment>) {
+        if let Some(stretch) = self.segments.get_mut(&previous_end.segment()) {
+            stretch.end = Some(previous_end.offset());
+        }
+        self.insert(segment, None);
+    }
+
+    /// Lets go of the segments below `first_live`, and returns them.
+    pub(crate) fn release(&mut self, first_live: u32) -> Vec<Arc<Segment>> {
+        self.fences.release(first_live);
+        let live = self.segments.split_off(&first_live);
+        std::mem::replace(&mut self.segments, live).into_values().map(|s| s.segment).collect()
+    }
+
+    /// The segment with number `sequence`.
+    pub(crate) fn get(&self, sequence: u32) -> Option<Arc<Segment>> {
+        self.segments.get(&sequence).map(|s| Arc::clone(&s.segment))
+    }
+
+    /// The segment with number `sequence` and its end, if the log has left it and is `durable` beyond that.
+    pub(crate) fn sealed(&self, sequence: u32, durable: Lsn) -> Option<(Arc<Segment>, u32)> {
+        let stretch = self.segments.get(&sequence)?;
+        let end = stretch.end.filter(|&end| Lsn::new(sequence, end) <= durable)?;
+        Some((Arc::clone(&stretch.segment), end))
+    }
+
+    /// The segment with number `sequence` , if the log has left it, is `durable` beyond that, and none of it is damaged.
+    pub(crate) fn whole(&self, sequence: u32, durable: Lsn) -> Option<Arc<Segment>> {
+        let (segment, _) = self.sealed(sequence, durable)?;
+        let damaged = |fence: &Damage| (fence.from.segment()..=fence.to.segment()).contains(&sequence);
+        (!self.fences.list().iter().any(damaged)).then_some(segment)
+    }
+
+    /// Lowest segment.
+    pub(crate) fn first(&self) -> Option<u32> {
+        self.segments.first_key_value().map(|(&n, _)| n)
+    }
+
+    /// What a reader from `from` to `durable` goes through.
+    pub(crate) fn stretches(&self, from: Lsn, durable: Lsn) -> Vec<(Arc<Segment>, u32)> {
+        // Rotation leaves a segment when its last groups are enqueued, before they are durable.
+        let limit = |s: &Stretch| match s.segment.sequence.cmp(&durable.segment()) {
+            Ordering::Less => s.end,
+            Ordering::Equal => Some(s.end.map_or(durable.offset(), |end| end.min(durable.offset()))),
+            Ordering::Greater => None,
+        };
+        let range = self.segments.range(from.segment()..=durable.segment().max(from.segment()));
+        range.filter_map(|(_, s)| limit(s).map(|end| (Arc::clone(&s.segment), end))).collect()
+    }
+}
+
+/// The error that names one damaged place.
+pub(crate) fn damaged(location: &str, damage: Damage) -> Error {
+    Error::Corrupt { path: location.into(), damage: [damage].into() }
+}
+
+/// Fills `out` with the bytes at `at`; unchecked.
+pub(crate) fn read_range(segment: &Segment, location: &str, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+    if u64::from(at.offset()) + out.len() as u64 > u64::from(segment.file_bytes) {
+        return Err(Error::NotInLog { lsn: at });
+    }
+    segment.map.note_read(out.len());
+    read_exact_at(&segment.file, out, u64::from(at.offset()))
+        .map_err(|e| Error::open("read", location, file_name(segment.sequence), e))
+}

@@ -1,0 +1,194 @@
+//! Looking at a log without changing it: what is in the files, and what open would conclude.
+//!
+//! Takes no lock, writes nothing, discards nothing (INV-10). On a log that is being written the end may look
+//! torn. Fails only if the directory holds no log or the medium cannot be read.
+
+use crate::damage::{Damage, Witness};
+use crate::disk::{Access, AlignedBuf, Disk, read_exact_medium};
+use crate::env::Threads;
+use crate::error::Error;
+use crate::format::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
+use crate::format::{GroupHeader, Identity, RecordRef, SegmentHeader, record_at};
+use crate::options::{OpenMode, Suspect};
+use crate::recovery::evidence::{Head, SegmentFacts};
+use crate::recovery::scan::Group;
+use crate::recovery::scan_log::{Files, Surveyed};
+use crate::recovery::verdict::Verdict;
+use crate::segment::directory::{failed_to_open, list, read_closed, read_identity};
+use crate::segment::file_name;
+use crate::segment::read_ahead::Window;
+use crate::types::{Lsn, len32};
+use std::ops::ControlFlow;
+use zerocopy::FromBytes;
+
+/// Largest piece of a damaged range that is searched for what is left of records, in bytes.
+const REMNANT_BYTES_MAX: u32 = 64 << 20;
+
+/// A log as it lies on the disk.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Who it is.
+    pub identity: Identity,
+    /// What the file of a clean close says.
+    pub witness: Witness,
+    /// Every segment file, ascending.
+    pub segments: Vec<SegmentFacts>,
+    /// What open would conclude, or every damaged place.
+    pub verdict: Result<Verdict, Vec<Damage>>,
+    /// Names of unfinished spares.
+    pub unfinished: Vec<String>,
+    /// Names that are not the log's.
+    pub foreign: Vec<String>,
+}
+
+/// Looks at the log in `disk`: at every block of every segment.
+pub fn inspect(disk: &dyn Disk) -> Result<Inspection, Error> {
+    Ok(inspect_with(disk, |_| (), |(), _| {})?.0)
+}
+
+/// As [`inspect`], and hands every valid group to `see` while its bytes are in memory, kept or not, which only
+/// the verdict knows: those of one segment in order, with what `start` made for the segment. The segments
+/// are read side by side; what was made for them is returned, ascending.
+pub fn inspect_with<V: Send>(
+    disk: &dyn Disk,
+    start: impl Fn(u32) -> V + Sync,
+    see: impl Fn(&mut V, &Group<'_>) + Sync,
+) -> Result<(Inspection, Vec<V>), Error> {
+    look(disk, |files| files.survey_all(Suspect::Refuse, &start, &see))
+}
+
+/// As [`inspect`], but reads only what open would: [`SegmentFacts::extent`] says how much that was.
+pub fn inspect_as_open(disk: &dyn Disk) -> Result<Inspection, Error> {
+    Ok(look(disk, |files| Ok((files.survey(Suspect::Refuse, None)?, ())))?.0)
+}
+
+fn look<T>(
+    disk: &dyn Disk,
+    survey: impl FnOnce(&Files<'_>) -> Result<(Surveyed, T), Error>,
+) -> Result<(Inspection, T), Error> {
+    let names = list(disk)?;
+    if let Some(found) = names.instead_of_log() {
+        return Err(Error::NotALog { path: disk.location(), found });
+    }
+    let identity = read_identity(disk)?;
+    let witness = read_closed(disk, &names, &identity.uuid);
+    let threads = Threads::Spawned.readers();
+    let ((segments, verdict), more) = survey(&Files {
+        disk,
+        identity: &identity,
+        numbers: &names.segments,
+        access: Access::Read,
+        unopened: Vec::new(),
+        closed: witness.durable(),
+        mode: OpenMode::Strict,
+        threads,
+    })?;
+    let (unfinished, foreign) = (names.unfinished, names.foreign);
+    Ok((Inspection { identity, witness, segments, verdict, unfinished, foreign }, more))
+}
+
+/// Hands every head of a scanned segment that reaches into the bytes `[from, to)` to `each`, with its
+/// group if it is a valid one, until `each` breaks off. Reads the segment in large pieces, each once.
+pub fn visit_groups(
+    disk: &dyn Disk,
+    facts: &SegmentFacts,
+    (from, to): (u32, u32),
+    each: &mut dyn FnMut(&Head, Option<&Group<'_>>) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let Ok(header) = facts.header else { return Ok(()) };
+    let name = file_name(facts.sequence);
+    let io = |e| failed_to_open(disk, "read", &name, e);
+    let file = disk.open(&name, Access::Read).map_err(io)?;
+    let mut window = Window::whole(length_of(&header));
+    for head in facts.heads.iter().filter(|h| h.end > from && h.offset < to) {
+        let flow = if head.fault.is_none() {
+            let bytes = window.range(&*file, head.offset, head.end - head.offset).map_err(io)?;
+            let lsn = Lsn::new(facts.sequence, head.offset);
+            let group = GroupHeader::decode(bytes, header.salt, lsn)
+                .filter(|group| group.check(header.salt, bytes).is_ok());
+            let group = group.as_ref().map(|group| Group { head, header: group, salt: header.salt, bytes });
+            each(head, group.as_ref())
+        } else {
+            each(head, None)
+        };
+        if flow.is_break() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Hands every record of the valid group `head` of a scanned segment to `each`.
+pub fn visit_records(
+    disk: &dyn Disk,
+    facts: &SegmentFacts,
+    head: &Head,
+    each: &mut dyn FnMut(&RecordRef<'_>),
+) -> Result<(), Error> {
+    visit_groups(disk, facts, (head.offset, head.end), &mut |found, group| {
+        if let Some(group) = group.filter(|_| found == head) {
+            group.records().for_each(|record| each(&record));
+        }
+        ControlFlow::Continue(())
+    })
+}
+
+/// Searches the damaged bytes `[from, to)` of a scanned segment for what is left of records: each one
+/// whose header, `meta` and part table check at their own place is handed to `each`, with the numbers of
+/// its parts that do not check. Not for reading: such a record belongs to no valid group.
+///
+/// Returns whether all of the range was searched; it is not if it is very large, or full of bytes that
+/// look like headers and are none.
+pub fn visit_remnants(
+    disk: &dyn Disk,
+    facts: &SegmentFacts,
+    (from, to): (u32, u32),
+    each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
+) -> Result<bool, Error> {
+    let Ok(header) = facts.header else { return Ok(false) };
+    let from = from & !(header.block_bytes - 1);
+    let end = to.min(length_of(&header));
+    let length =
+        end.saturating_sub(from).min(REMNANT_BYTES_MAX).next_multiple_of(header.block_bytes) as usize;
+    if length == 0 || from as usize + length > length_of(&header) as usize {
+        return Ok(true);
+    }
+    let name = file_name(facts.sequence);
+    let io = |e| failed_to_open(disk, "read", &name, e);
+    let file = disk.open(&name, Access::Read).map_err(io)?;
+    let mut bytes = AlignedBuf::zeroed(length);
+    read_exact_medium(&*file, &mut bytes, u64::from(from), length).map_err(io)?;
+    // Checksums of what turns out to be no record; bounded, since bytes may imitate headers, and those may check.
+    let mut budget = length.saturating_mul(16);
+    let mut at = 0;
+    while at + RECORD_HEADER_BYTES <= length {
+        let lsn = Lsn::new(facts.sequence, from.saturating_add(len32(at)));
+        match record_at(&bytes, at, header.salt, lsn) {
+            Ok(record) => {
+                each(&record, &record.bad_parts());
+                at = (at + record.len()).next_multiple_of(RECORD_ALIGN as usize);
+                continue;
+            }
+            Err(_) => match budget.checked_sub(claimed(&bytes[at..])) {
+                Some(left) => budget = left,
+                None => return Ok(false),
+            },
+        }
+        at += RECORD_ALIGN as usize;
+    }
+    Ok(end.saturating_sub(from) <= REMNANT_BYTES_MAX)
+}
+
+/// Bytes that were checksummed to find out that the start of `bytes` is no record: none if its lengths do not fit.
+fn claimed(bytes: &[u8]) -> usize {
+    let Ok((raw, _)) = RawRecordHeader::ref_from_prefix(bytes) else { return 0 };
+    let table = (raw.part_count.get() as usize).saturating_mul(PART_BYTES);
+    let head = RECORD_HEADER_BYTES.saturating_add(raw.meta_bytes.get() as usize).saturating_add(table);
+    let length = raw.length.get() as usize;
+    if head <= length && length <= bytes.len() { head } else { 0 }
+}
+
+/// The file's length, which was checked to fit.
+fn length_of(header: &SegmentHeader) -> u32 {
+    u32::try_from(header.file_bytes).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,334 @@
+//! Reads a segment file and states what is in it. Decides nothing.
+//!
+//! One scanner serves recovery, inspection and verification. Every block is looked at, so heads behind a gap are
+//! found; or, for an open, every block in which a group can be (`docs/decisions/0017-how-far-open-reads.md`).
+//! Reading is from the medium. Fails only if the medium does.
+//!
+//! # Claims
+//!
+//! A head claims the bytes up to its group's end. Behind a group that is not valid the next *block* is looked at, so
+//! several heads can claim the same bytes. The groups that a log writes to a segment lie end to end, and their number is
+//! never used again, so no claims of heads that it wrote overlap, whatever a crash or rot leaves of them: only bytes that
+//! somebody made can do that. Checking every claim of such a segment takes time that grows with the square of its length.
+//! So claims that overlap failed ones are checked up to a budget. From the first claim that exceeds it, the scan reads the
+//! header at every block and checks no group any more: each head is [`GroupFault::Unchecked`], which counts as not valid
+//! (INV-9). A scan therefore checks no more than three times the bytes of the file: those of valid groups, those of groups
+//! that fail, and the budget.
+//!
+//! No log is judged more mildly for that (INV-5). The first group of a segment that is not valid was checked, as were all
+//! groups before it, because nothing was spent on them; so the log's end, and what is suspect there, are what a full check
+//! says. The watermark is the maximum over all heads, and the list of heads only gets longer: those within unchecked
+//! groups are in it too. Strict mode asks for nothing else behind the first group that is not valid; degraded mode refuses
+//! where it meets an unchecked group.
+
+use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
+use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
+use crate::format::{GroupFault, GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
+use crate::recovery::evidence::{Extent, Head, SegmentFacts};
+use crate::recovery::pieces::Pieces;
+use crate::segment::read_ahead::Window;
+use crate::types::{GroupKind, Lsn, Prior, is_zeros, len32};
+use std::io;
+
+/// Distance of the blocks that are looked at where no group can be, in bytes.
+const SAMPLE_EVERY_BYTES: u32 = 4 << 20;
+
+/// Longest group that is held in memory before it is checked, in bytes.
+const HELD_BYTES: u32 = 4 << 20;
+
+/// A valid group with its bytes, while a scan or a visit holds them.
+#[derive(Debug)]
+pub struct Group<'a> {
+    pub(crate) head: &'a Head,
+    pub(crate) header: &'a GroupHeader,
+    pub(crate) salt: u64,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> Group<'a> {
+    /// Position of its first byte.
+    pub fn lsn(&self) -> Lsn {
+        self.header.lsn
+    }
+
+    /// What the scan says of it.
+    pub fn head(&self) -> &'a Head {
+        self.head
+    }
+
+    /// Bytes behind its last record, up to the block boundary.
+    pub fn padding_bytes(&self) -> u32 {
+        len32(self.bytes.len())
+            .saturating_sub(len32(GROUP_HEADER_BYTES))
+            .saturating_sub(self.header.body_bytes)
+    }
+
+    /// Its records in order; for a footer the one that holds the index.
+    pub fn records(&self) -> impl Iterator<Item = RecordRef<'a>> + use<'a> {
+        records(self.header, self.salt, self.bytes)
+    }
+}
+
+/// Scans the file of segment `sequence` of the log `uuid`, and hands every valid group to `each` while its
+/// bytes are in memory. If `bounded` it stops where no group can follow.
+pub(crate) fn scan_with(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+    bounded: bool,
+    each: &mut dyn FnMut(&Group<'_>),
+) -> io::Result<SegmentFacts> {
+    Ok(scan_counted(file, sequence, uuid, block_bytes, bounded, each)?.0)
+}
+
+/// As [`scan_with`], with the number of bytes that were checked.
+fn scan_counted(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+    bounded: bool,
+    each: &mut dyn FnMut(&Group<'_>),
+) -> io::Result<(SegmentFacts, u64)> {
+    let mut facts = SegmentFacts::unreadable(sequence);
+    let header = match read_header(file, sequence, uuid, block_bytes)? {
+        Ok(header) => header,
+        Err(fault) => {
+            facts.header = Err(fault);
+            return Ok((facts, 0));
+        }
+    };
+    facts.header = Ok(header);
+    facts.zeros_from = block_bytes;
+    // The header's length equals the file's and was checked to fit 32 bits.
+    let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
+    let mut window = Window::whole(file_bytes);
+    let mut claims = Claims::of(&header, file_bytes);
+    let mut at = block_bytes;
+    let mut reach = Reach::of(&header).filter(|_| bounded);
+    while at < file_bytes {
+        if let Some(near) = reach.filter(|near| near.ends_before(at, facts.zeros_from)) {
+            if near.rest_is_zeros(file, at, file_bytes)? {
+                facts.extent = Extent::Near;
+                break;
+            }
+            reach = None;
+        }
+        window.read_ahead_to(reach.map_or(file_bytes, |near| near.behind()));
+        let block = window.range(file, at, block_bytes)?;
+        let lsn = Lsn::new(sequence, at);
+        let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
+            if !is_zeros(block) {
+                facts.zeros_from = at + block_bytes;
+                if !is_zeros(&block[..SECTOR_BYTES as usize]) {
+                    facts.strange.push(at);
+                }
+            }
+            at += block_bytes;
+            continue;
+        };
+        let head = claims.check(&mut window, file, &group, each)?;
+        if let Some(near) = &mut reach {
+            near.meet(&head);
+        }
+        at = if head.fault.is_none() { head.end } else { at + block_bytes };
+        facts.zeros_from = at;
+        facts.heads.push(head);
+    }
+    Ok((facts, claims.checked))
+}
+
+/// How far groups can be behind those that were found; the argument is in decision 17.
+#[derive(Clone, Copy, Debug)]
+struct Reach {
+    /// Bytes without a group behind which none follows.
+    stretch: u32,
+    block_bytes: u32,
+    /// End of the groups so far.
+    end: u32,
+    /// The last of them says that the next one is longer than the reach.
+    announced: bool,
+}
+
+impl Reach {
+    /// Of a segment whose blocks were zeros and whose header promises one.
+    fn of(header: &SegmentHeader) -> Option<Reach> {
+        let block_bytes = header.block_bytes;
+        let stretch = (2 * u32::from(header.reach_blocks) + 1).saturating_mul(block_bytes);
+        let reach = Reach { stretch, block_bytes, end: block_bytes, announced: false };
+        (header.reach_blocks > 0 && header.prior == Prior::Zeros).then_some(reach)
+    }
+
+    /// Where no group follows any more, as far as is known.
+    fn behind(&self) -> u32 {
+        if self.announced { u32::MAX } else { self.end.saturating_add(self.stretch) }
+    }
+
+    fn meet(&mut self, head: &Head) {
+        self.end = self.end.max(head.end);
+        self.announced = head.kind == GroupKind::Announcement;
+    }
+
+    /// Whether no group can be at `at` or behind it, given that only zeros were found from `zeros_from` on.
+    fn ends_before(&self, at: u32, zeros_from: u32) -> bool {
+        zeros_from <= self.end && at >= self.behind()
+    }
+
+    /// Whether blocks out of the rest are zeros: if not, more than one thing went wrong.
+    fn rest_is_zeros(&self, file: &dyn DiskFile, at: u32, file_bytes: u32) -> io::Result<bool> {
+        let mut block = AlignedBuf::zeroed(self.block_bytes as usize);
+        let from = at.saturating_add(SAMPLE_EVERY_BYTES);
+        for at in (from..file_bytes).step_by(SAMPLE_EVERY_BYTES as usize) {
+            read_exact_medium(file, &mut block, u64::from(at), self.block_bytes as usize)?;
+            if !is_zeros(&block) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What a scan would state of a segment that is known to hold nothing but its header.
+pub(crate) fn untouched(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+) -> io::Result<SegmentFacts> {
+    let header = read_header(file, sequence, uuid, block_bytes)?;
+    let (extent, zeros_from) = (Extent::Whole, block_bytes);
+    Ok(SegmentFacts { sequence, header, extent, heads: Vec::new(), zeros_from, strange: Vec::new() })
+}
+
+/// Reads and checks block 0 against the file's name, length and log.
+pub(crate) fn read_header(
+    file: &dyn DiskFile,
+    sequence: u32,
+    uuid: &[u8; 16],
+    block_bytes: u32,
+) -> io::Result<Result<SegmentHeader, HeaderFault>> {
+    let len = file.len()?;
+    if len < u64::from(block_bytes) {
+        return Ok(Err(HeaderFault::Length(len)));
+    }
+    let mut block = AlignedBuf::zeroed(block_bytes as usize);
+    read_exact_medium(file, &mut block, 0, block_bytes as usize)?;
+    Ok(SegmentHeader::decode(&block).and_then(|header| {
+        if header.uuid != *uuid {
+            Err(HeaderFault::Foreign)
+        } else if header.sequence != sequence {
+            Err(HeaderFault::Sequence(header.sequence))
+        } else if header.block_bytes != block_bytes || header.first_live > sequence {
+            Err(HeaderFault::Field)
+        } else if header.file_bytes != len || u32::try_from(len).is_err() || len % u64::from(block_bytes) != 0
+        {
+            Err(HeaderFault::Length(len))
+        } else {
+            Ok(header)
+        }
+    }))
+}
+
+/// The claims of a segment's heads that were checked so far.
+#[derive(Debug)]
+struct Claims {
+    header: SegmentHeader,
+    file_bytes: u32,
+    /// End of the furthest claim that was checked and is not valid.
+    failed_to: u32,
+    /// Bytes below that which may be checked once more; `None` when no group is checked any more.
+    budget: Option<u64>,
+    /// Bytes of all claims that were checked.
+    checked: u64,
+}
+
+impl Claims {
+    fn of(header: &SegmentHeader, file_bytes: u32) -> Claims {
+        Claims { header: *header, file_bytes, failed_to: 0, budget: Some(u64::from(file_bytes)), checked: 0 }
+    }
+
+    /// Checks a group of the segment, and hands it to `each` if it is valid.
+    fn check(
+        &mut self,
+        window: &mut Window,
+        file: &dyn DiskFile,
+        group: &GroupHeader,
+        each: &mut dyn FnMut(&Group<'_>),
+    ) -> io::Result<Head> {
+        let SegmentHeader { salt, block_bytes, .. } = self.header;
+        let mut head = Head::of(group, block_bytes);
+        let (offset, end) = (head.offset, head.end);
+        if end > self.file_bytes {
+            head.fault = Some(GroupFault::Count);
+            return Ok(head);
+        }
+        let again = u64::from(self.failed_to.min(end).saturating_sub(offset));
+        let left = self.budget.and_then(|budget| budget.checked_sub(again));
+        if left.is_none() {
+            head.fault = Some(GroupFault::Unchecked);
+            self.budget = None;
+            return Ok(head);
+        }
+        self.checked += u64::from(end - offset);
+        if end - offset > HELD_BYTES {
+            let mut pieces = Pieces::new(file, (group.lsn.segment(), salt), block_bytes, self.file_bytes);
+            head.fault = pieces.check(group, end)?.err();
+            if head.fault.is_some() {
+                head.zero_sector = pieces.zero_sector(offset, body_end(group))?;
+            }
+        }
+        if head.fault.is_none() {
+            let bytes = window.range(file, offset, end - offset)?;
+            // Checked again if it was checked in pieces: the medium may say something else each time.
+            head.fault = group.check(salt, bytes).err();
+            if head.fault.is_some() {
+                let body = (body_end(group) - offset) as usize;
+                let sectors = bytes.chunks_exact(SECTOR_BYTES as usize);
+                head.zero_sector = sectors.take(body.div_ceil(SECTOR_BYTES as usize)).any(is_zeros);
+            } else {
+                if group.kind == GroupKind::Data {
+                    head.footer_bytes = footer_bytes(group, salt, bytes);
+                }
+                each(&Group { head: &head, header: group, salt, bytes });
+            }
+        }
+        if head.fault.is_some() {
+            self.budget = left;
+            self.failed_to = self.failed_to.max(end);
+        }
+        Ok(head)
+    }
+}
+
+/// End of a group's records. Padding behind them is zeros whether it was written or not: only a sector that holds some of
+/// the records is evidence.
+fn body_end(group: &GroupHeader) -> u32 {
+    group.lsn.offset().saturating_add(len32(GROUP_HEADER_BYTES)).saturating_add(group.body_bytes)
+}
+
+/// What the records of a valid group add to their segment's footer.
+fn footer_bytes(group: &GroupHeader, salt: u64, bytes: &[u8]) -> u32 {
+    records(group, salt, bytes).fold(0, |sum, record| sum.saturating_add(record.footer_bytes()))
+}
+
+/// The records of a valid group in order; stops at one that does not check.
+pub(crate) fn records<'a>(
+    group: &GroupHeader,
+    salt: u64,
+    bytes: &'a [u8],
+) -> impl Iterator<Item = RecordRef<'a>> + use<'a> {
+    let (start, mut left) = (group.lsn, group.record_count);
+    let mut at = GROUP_HEADER_BYTES;
+    std::iter::from_fn(move || {
+        left = left.checked_sub(1)?;
+        let lsn = Lsn::from_u64(start.as_u64() + at as u64);
+        let record = record_at(bytes, at, salt, lsn).ok()?;
+        at = (at + record.len()).next_multiple_of(RECORD_ALIGN as usize);
+        Some(record)
+    })
+}
+
+#[cfg(test)]
+#[path = "claim_tests.rs"]
+mod tests;

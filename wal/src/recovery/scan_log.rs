@@ -1,0 +1,195 @@
+//! Reading the segments of a log, as much of each as the verdict takes, and deciding.
+//!
+//! Place on the data's way: recovery and inspection, between the open files and the verdict. Which segments may be
+//! left unread is `trust`'s to say, which blocks of the others `scan`'s; a log is never refused before all of it
+//! is read, so a refusal names every damaged place, and nothing is ever judged more mildly because of a footer. Segments are read side by
+//! side, on as many threads as the caller has. Fails only if the medium does.
+
+use crate::damage::Damage;
+use crate::disk::{Access, Disk, DiskFile};
+use crate::error::Error;
+use crate::format::{Identity, SegmentHeader};
+use crate::options::{OpenMode, Suspect};
+use crate::recovery::evidence::{Extent, Head, SegmentFacts};
+use crate::recovery::footer_proof::unproven;
+use crate::recovery::record_feed::Seen;
+use crate::recovery::scan::{Group, read_header, scan_with};
+use crate::recovery::verdict::{Verdict, decide_closed};
+use crate::segment::directory::{failed, failed_to_open};
+use crate::segment::file_name;
+use crate::segment::footer::{Place, head_at, locate};
+use crate::sync::share_out;
+use crate::types::Lsn;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+/// Bytes of segment files that are worth a thread of their own.
+const THREAD_BYTES: u64 = 8 << 20;
+
+/// The segment files of one log. Each is opened when it is read, and closed then: no more are open than are read at a time.
+pub(crate) struct Files<'a> {
+    pub(crate) disk: &'a dyn Disk,
+    pub(crate) identity: &'a Identity,
+    /// Numbers of the segments, ascending.
+    pub(crate) numbers: &'a [u32],
+    /// How they are opened.
+    pub(crate) access: Access,
+    /// Segments whose files could not be opened; none unless the log is opened to be salvaged.
+    pub(crate) unopened: Vec<u32>,
+    /// What the file of a clean close says was durable.
+    pub(crate) closed: Lsn,
+    /// What is made of damage; a file that cannot be read is an error unless it is salvaged.
+    pub(crate) mode: OpenMode,
+    /// Threads that may read.
+    pub(crate) threads: usize,
+}
+
+/// What was found, ascending by number, and what follows from it.
+pub(crate) type Surveyed = (Vec<SegmentFacts>, Result<Verdict, Vec<Damage>>);
+
+/// Header and first head of a segment; `None` where there is none.
+type Start = (Option<SegmentHeader>, Option<Head>);
+
+impl Files<'_> {
+    /// Reads no more than the verdict takes: segments that their footer vouches for are left.
+    /// Of segments that no other one follows `seen` gets the records, if it wants any.
+    pub(crate) fn survey(
+        &self,
+        policy: Suspect,
+        seen: Option<&mut BTreeMap<u32, Seen>>,
+    ) -> Result<Surveyed, Error> {
+        let block_bytes = self.identity.block_bytes;
+        let mut facts = self.ends(seen)?;
+        loop {
+            let mut whole = unproven(&facts, block_bytes);
+            if whole.is_empty() {
+                let verdict = decide_closed(OpenMode::Strict, &facts, block_bytes, policy, self.closed);
+                let left = facts.iter().filter(|s| s.extent != Extent::Whole).map(|s| s.sequence);
+                whole = if verdict.is_err() { left.collect() } else { Vec::new() };
+                if whole.is_empty() {
+                    return Ok((facts, verdict));
+                }
+            }
+            for (read, ()) in self.scan(&whole, false, &|_| (), &|(), _| {})? {
+                if let Ok(i) = facts.binary_search_by_key(&read.sequence, |s| s.sequence) {
+                    facts[i] = read;
+                }
+            }
+        }
+    }
+
+    /// Reads everything. Each segment's valid groups are shown, in order, to `see` with what `start` made for
+    /// it, which is returned.
+    pub(crate) fn survey_all<V: Send>(
+        &self,
+        policy: Suspect,
+        start: &(impl Fn(u32) -> V + Sync),
+        see: &(impl Fn(&mut V, &Group<'_>) + Sync),
+    ) -> Result<(Surveyed, Vec<V>), Error> {
+        let all = self.numbers;
+        let (mut facts, seen): (Vec<_>, Vec<_>) = self.scan(all, false, start, see)?.into_iter().unzip();
+        facts.extend(self.unopened.iter().map(|&sequence| SegmentFacts::unreadable(sequence)));
+        facts.sort_unstable_by_key(|s| s.sequence);
+        let block_bytes = self.identity.block_bytes;
+        let verdict = decide_closed(self.mode, &facts, block_bytes, policy, self.closed);
+        Ok(((facts, verdict), seen))
+    }
+
+    /// The facts of the segments `numbers`, all of whose blocks are read, or if `bounded` those that can hold groups.
+    fn scan<V: Send>(
+        &self,
+        numbers: &[u32],
+        bounded: bool,
+        start: &(impl Fn(u32) -> V + Sync),
+        see: &(impl Fn(&mut V, &Group<'_>) + Sync),
+    ) -> Result<Vec<(SegmentFacts, V)>, Error> {
+        let Identity { uuid, block_bytes, .. } = self.identity;
+        self.each(numbers, &|sequence, file| {
+            let mut seen = start(sequence);
+            let facts =
+                scan_with(file, sequence, uuid, *block_bytes, bounded, &mut |group| see(&mut seen, group));
+            let lenient = self.mode == OpenMode::Salvage;
+            let facts =
+                if lenient { facts.or_else(|_| Ok(SegmentFacts::unreadable(sequence))) } else { facts };
+            Ok((facts?, seen))
+        })
+    }
+
+    /// The ends of every segment that another one's first group says has been left and that has a footer
+    /// there; of all others as much as can hold groups.
+    fn ends(&self, seen: Option<&mut BTreeMap<u32, Seen>>) -> Result<Vec<SegmentFacts>, Error> {
+        let all = self.numbers;
+        let starts = self.each(all, &|sequence, file| self.start(sequence, file))?;
+        // Who links to a segment with its end; several do if a recovery dropped the first to follow.
+        let mut links: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (_, first) in starts.iter().rev() {
+            let link = first.map_or(Lsn::ZERO, |head| head.previous_end);
+            links.entry(link.segment()).or_default().push(link.offset());
+        }
+        let starts: BTreeMap<u32, Start> = all.iter().copied().zip(starts).collect();
+        let left = |sequence: &&u32| links.contains_key(sequence);
+        let sealed: Vec<u32> = all.iter().filter(left).copied().collect();
+        let sealed = self.each(&sealed, &|sequence, file| {
+            let Some((Some(header), Some(first))) = starts.get(&sequence) else { return Ok(None) };
+            for &end in links.get(&sequence).into_iter().flatten() {
+                if let Some(footer) = locate(file, Place::from(header), end)? {
+                    return Ok(Some(ends_of(header, first, Head::of(&footer, self.identity.block_bytes))));
+                }
+            }
+            Ok(None)
+        })?;
+        let mut facts: Vec<SegmentFacts> = sealed.into_iter().flatten().collect();
+        let done: Vec<u32> = facts.iter().map(|s| s.sequence).collect();
+        let rest: Vec<u32> = all.iter().copied().filter(|n| done.binary_search(n).is_err()).collect();
+        let last = |n: u32| (seen.is_some() && !links.contains_key(&n)).then(Seen::default);
+        let add =
+            |seen: &mut Option<Seen>, group: &Group<'_>| seen.iter_mut().for_each(|s| s.add(group.records()));
+        let (read, found): (Vec<_>, Vec<_>) = self.scan(&rest, true, &last, &add)?.into_iter().unzip();
+        if let Some(seen) = seen {
+            seen.extend(rest.iter().copied().zip(found).filter_map(|(n, found)| Some((n, found?))));
+        }
+        facts.extend(read);
+        facts.sort_unstable_by_key(|s| s.sequence);
+        Ok(facts)
+    }
+
+    fn start(&self, sequence: u32, file: &dyn DiskFile) -> io::Result<Start> {
+        let Identity { uuid, block_bytes, .. } = self.identity;
+        let Ok(header) = read_header(file, sequence, uuid, *block_bytes)? else { return Ok((None, None)) };
+        let first = head_at(file, Place::from(&header), *block_bytes)?;
+        Ok((Some(header), first.map(|group| Head::of(&group, *block_bytes))))
+    }
+
+    /// What `read` makes of each of the segments `numbers`, in their order.
+    fn each<T: Send>(
+        &self,
+        numbers: &[u32],
+        read: &(impl Fn(u32, &dyn DiskFile) -> io::Result<T> + Sync),
+    ) -> Result<Vec<T>, Error> {
+        let Some(&first) = numbers.first() else { return Ok(Vec::new()) };
+        // They are about equally long.
+        let bytes = self.open(first)?.len().unwrap_or(0).saturating_mul(numbers.len() as u64);
+        let worth = usize::try_from(bytes / THREAD_BYTES).unwrap_or(usize::MAX).max(1);
+        let read = |i: usize| {
+            let sequence = numbers[i];
+            read(sequence, &*self.open(sequence)?)
+                .map_err(|e| failed(self.disk, "read", &file_name(sequence), e))
+        };
+        share_out(self.threads.min(worth), numbers.len(), &read).into_iter().collect()
+    }
+
+    fn open(&self, sequence: u32) -> Result<Arc<dyn DiskFile>, Error> {
+        let name = file_name(sequence);
+        self.disk.open(&name, self.access).map_err(|e| failed_to_open(self.disk, "open", &name, e))
+    }
+}
+
+fn ends_of(header: &SegmentHeader, first: &Head, footer: Head) -> SegmentFacts {
+    // The footer of a segment that stayed empty is its first group.
+    let mut heads = vec![*first, footer];
+    heads.dedup_by_key(|head| head.offset);
+    let (sequence, zeros_from) = (header.sequence, footer.end);
+    let (header, extent, strange) = (Ok(*header), Extent::Ends, Vec::new());
+    SegmentFacts { sequence, header, extent, heads, zeros_from, strange }
+}

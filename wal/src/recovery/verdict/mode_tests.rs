@@ -1,0 +1,279 @@
+//! Small combinations of facts, and what each mode makes of them: which damage is fenced, where the log ends
+//! and goes on, what is refused.
+
+use super::*;
+use crate::damage::DropReason;
+use crate::format::{GroupFault, SegmentHeader};
+use crate::recovery::evidence::Extent;
+use crate::types::GroupKind;
+
+const BLOCK: u32 = 4096;
+const BLOCKS: u32 = 10;
+
+fn at(segment: u32, block: u32) -> Lsn {
+    Lsn::new(segment, block * BLOCK)
+}
+
+/// A group of one block: where, what it knew to be durable, whether it checks.
+fn group(block: u32, watermark: Lsn, previous_end: Lsn, whole: bool) -> Head {
+    Head {
+        offset: block * BLOCK,
+        end: (block + 1) * BLOCK,
+        kind: GroupKind::Data,
+        watermark,
+        previous_end,
+        first_live: 1,
+        record_count: 1,
+        footer_bytes: 0,
+        wall_clock_ms: 0,
+        fault: (!whole).then_some(GroupFault::Count),
+        zero_sector: true,
+    }
+}
+
+/// A segment whose groups are spelled `o` (valid), `x` (does not check), `-` (no head), each of one block and
+/// each issued when the one before was durable.
+fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentFacts {
+    let header = SegmentHeader {
+        uuid: [0; 16],
+        sequence,
+        salt: 1,
+        block_bytes: BLOCK,
+        file_bytes: u64::from(BLOCKS * BLOCK),
+        first_live: 1,
+        prior: Prior::Stale,
+        reach_blocks: 0,
+    };
+    let head = |(block, kind)| {
+        let block = u32::try_from(block).unwrap() + 1;
+        let before = if block == 1 { previous_end } else { at(sequence, block) };
+        (kind != '-').then(|| group(block, before, previous_end, kind == 'o'))
+    };
+    let heads = groups.chars().enumerate().filter_map(head).collect();
+    let (extent, zeros_from) = (Extent::Whole, BLOCKS * BLOCK);
+    SegmentFacts { sequence, header: Ok(header), extent, heads, zeros_from, strange: Vec::new() }
+}
+
+/// Three segments: `a` and `b` are left at their ends, `c` is the last one.
+fn log(a: &str, b: &str, c: &str) -> Vec<SegmentFacts> {
+    let end = |n, groups: &str| at(n, u32::try_from(groups.len()).unwrap() + 1);
+    vec![segment(1, Lsn::ZERO, a), segment(2, end(1, a), b), segment(3, end(2, b), c)]
+}
+
+fn spare(sequence: u32) -> SegmentFacts {
+    segment(sequence, Lsn::ZERO, "")
+}
+
+fn opened(mode: OpenMode, facts: &[SegmentFacts]) -> Option<Verdict> {
+    decide_as(mode, facts, BLOCK, Suspect::Refuse).ok()
+}
+
+fn places(verdict: &Verdict) -> Vec<(Lsn, Lsn)> {
+    verdict.damaged.iter().map(|d| (d.from, d.to)).collect()
+}
+
+/// Degraded mode fences exactly the blocks that are not `o`, keeps all others, and ends where the log ends.
+#[track_caller]
+fn fenced(facts: &[SegmentFacts], expected: &[(Lsn, Lsn)]) -> Verdict {
+    assert!(opened(OpenMode::Strict, facts).is_none());
+    let verdict = opened(OpenMode::Degraded, facts).expect("everything but the damage is certain");
+    assert_eq!(places(&verdict), expected);
+    assert!(verdict.end >= verdict.watermark && verdict.next.at >= verdict.end && !verdict.next.read_only);
+    let valid = facts.iter().flat_map(|s| &s.heads).filter(|h| h.fault.is_none()).count();
+    assert_eq!(verdict.kept.iter().filter_map(|k| k.groups).sum::<u32>() as usize, valid);
+    assert_eq!(opened(OpenMode::Salvage, facts).as_ref(), Some(&verdict), "salvage reads what degraded does");
+    verdict
+}
+
+#[test]
+fn a_whole_log_is_the_same_in_every_mode() {
+    let facts = log("ooo", "oo", "ooo");
+    let strict = opened(OpenMode::Strict, &facts).expect("whole");
+    assert!(strict.damaged.is_empty());
+    for mode in [OpenMode::Degraded, OpenMode::Salvage] {
+        assert_eq!(opened(mode, &facts).as_ref(), Some(&strict));
+    }
+}
+
+#[test]
+fn damage_inside_of_a_segment_is_fenced() {
+    fenced(&log("oxo", "oo", "ooo"), &[(at(1, 2), at(1, 3))]);
+    fenced(&log("o-o", "oo", "ooo"), &[(at(1, 2), at(1, 3))]);
+    fenced(&log("o--xo", "oo", "ooo"), &[(at(1, 2), at(1, 4)), (at(1, 4), at(1, 5))]);
+    fenced(&log("oxo", "xo", "o-o"), &[(at(1, 2), at(1, 3)), (at(2, 1), at(2, 2)), (at(3, 2), at(3, 3))]);
+}
+
+#[test]
+fn the_end_of_a_segment_is_named_by_the_next_one() {
+    let verdict = fenced(&log("oox", "oo-", "ooo"), &[(at(1, 3), at(1, 4)), (at(2, 3), at(2, 4))]);
+    assert_eq!(verdict.kept[1], Kept { segment: 2, end: 4 * BLOCK, groups: Some(2) });
+    // All groups of a segment: its own head still says what came before it.
+    let verdict = fenced(&log("ooo", "x", "ooo"), &[(at(2, 1), at(2, 2))]);
+    assert_eq!(verdict.kept[1], Kept { segment: 2, end: 2 * BLOCK, groups: Some(0) });
+    assert!(verdict.dropped.is_empty());
+}
+
+#[test]
+fn another_group_names_the_link_if_the_first_one_is_lost() {
+    fenced(&log("ooo", "-oo", "ooo"), &[(at(2, 1), at(2, 2))]);
+    fenced(&log("-oo", "ooo", "ooo"), &[(at(1, 1), at(1, 2))]);
+    fenced(&log("ooo", "ooo", "-oo"), &[(at(3, 1), at(3, 2))]);
+    // Groups that do not agree name nothing.
+    let mut facts = log("ooo", "-oo", "ooo");
+    facts[1].heads[0].previous_end = at(1, 2);
+    assert!(opened(OpenMode::Degraded, &facts).is_none());
+}
+
+#[test]
+fn a_damaged_segment_gets_no_further_group() {
+    let mut facts = log("ooo", "oo", "oxo");
+    facts.push(spare(4));
+    let verdict = fenced(&facts, &[(at(3, 2), at(3, 3))]);
+    assert_eq!((verdict.next.at, verdict.next.previous_end), (at(4, 1), at(3, 4)));
+    assert!(verdict.next.mark);
+    // Damage elsewhere does not matter to the segment in use.
+    let mut facts = log("oxo", "oo", "ooo");
+    facts[2].zeros_from = 4 * BLOCK;
+    assert_eq!(fenced(&facts, &[(at(1, 2), at(1, 3))]).next.at, at(3, 4));
+}
+
+/// The last group is damaged, and a group that was torn behind it says that it was acknowledged.
+#[test]
+fn damage_that_reaches_the_end_is_refused() {
+    for (groups, watermark) in [("ooxx", at(3, 4)), ("oo-x", at(3, 4)), ("ooox", at(3, 6)), ("oox", at(3, 4))]
+    {
+        let mut facts = log("ooo", "oo", groups);
+        facts[2].heads.last_mut().unwrap().watermark = watermark;
+        assert!(opened(OpenMode::Strict, &facts).is_none(), "{groups}");
+        assert!(opened(OpenMode::Degraded, &facts).is_none(), "{groups}: its end is not known");
+        let salvage = opened(OpenMode::Salvage, &facts).expect("something is left");
+        assert!(salvage.next.read_only && !salvage.damaged.is_empty(), "{groups}");
+        assert!(salvage.damaged.last().unwrap().to >= watermark, "{groups}: {salvage:?}");
+    }
+    // The same at the border of two segments.
+    let mut facts = log("ooo", "oox", "x");
+    facts[2].heads[0].watermark = at(2, 4);
+    assert!(opened(OpenMode::Degraded, &facts).is_none());
+}
+
+/// What was never acknowledged is dropped as ever, behind fences too.
+#[test]
+fn a_torn_end_behind_a_fence_is_dropped() {
+    let mut facts = log("ooo", "oo", "oxoxo");
+    for head in &mut facts[2].heads[3..] {
+        head.watermark = at(3, 4);
+    }
+    let verdict = opened(OpenMode::Degraded, &facts).expect("the end is certain");
+    assert_eq!((verdict.end, places(&verdict)), (at(3, 4), vec![(at(3, 2), at(3, 3))]));
+    let why: Vec<DropReason> = verdict.dropped.iter().map(|d| d.why).collect();
+    assert_eq!(why, [DropReason::Torn, DropReason::BehindTorn]);
+    assert_eq!(verdict.next.at, at(4, 1));
+}
+
+#[test]
+fn void_bytes_are_neither_fenced_nor_served() {
+    // The log left segment 2 behind its first group: what follows there was dropped by an earlier recovery.
+    let mut facts = log("oxo", "ooo", "ooo");
+    facts[2].heads.iter_mut().for_each(|h| h.previous_end = at(2, 2));
+    let verdict = opened(OpenMode::Degraded, &facts).expect("fenced");
+    assert_eq!(places(&verdict), [(at(1, 2), at(1, 3))]);
+    assert_eq!(verdict.kept[1], Kept { segment: 2, end: 2 * BLOCK, groups: Some(1) });
+    assert_eq!(verdict.dropped.len(), 2);
+    // All of it was: the chain leads from 3 to 1.
+    facts[2].heads.iter_mut().for_each(|h| h.previous_end = at(1, 4));
+    let verdict = opened(OpenMode::Degraded, &facts).expect("fenced");
+    assert_eq!(verdict.kept.iter().map(|k| k.segment).collect::<Vec<_>>(), [1, 3]);
+}
+
+#[test]
+fn only_salvage_passes_lost_segments() {
+    let whole = log("ooo", "ooo", "ooo");
+    for lost in 0..3 {
+        for gone in [true, false] {
+            let mut facts = whole.clone();
+            if gone {
+                facts.remove(lost);
+            } else {
+                facts[lost].header = Err(HeaderFault::Checksum);
+                facts[lost].heads.clear();
+            }
+            // A file behind the top one is missed by nobody but the links that name it.
+            if gone && lost == 2 {
+                continue;
+            }
+            assert!(opened(OpenMode::Strict, &facts).is_none());
+            assert!(opened(OpenMode::Degraded, &facts).is_none(), "{lost}");
+            let verdict = opened(OpenMode::Salvage, &facts).expect("two segments are left");
+            let n = u32::try_from(lost).unwrap() + 1;
+            // Where the log left the segment below, only what is lost has said.
+            let below = (lost == 1).then_some((at(1, 4), at(1, BLOCKS)));
+            let lost_one = (Lsn::new(n, 0), Lsn::new(n, u32::MAX));
+            assert_eq!(places(&verdict), below.into_iter().chain([lost_one]).collect::<Vec<_>>(), "{lost}");
+            let kept: Vec<u32> = verdict.kept.iter().map(|k| k.segment).collect();
+            assert_eq!(kept, [1, 2, 3].into_iter().filter(|k| *k != n).collect::<Vec<_>>());
+            assert!(verdict.next.read_only);
+        }
+    }
+    // Without a head a segment has no link either.
+    let facts = log("ooo", "--", "ooo");
+    assert!(opened(OpenMode::Degraded, &facts).is_none());
+    let verdict = opened(OpenMode::Salvage, &facts).expect("two segments are left");
+    assert_eq!(places(&verdict), [(at(1, 4), at(1, BLOCKS)), (at(2, 1), at(2, 3))]);
+    // Nothing at all is left.
+    assert!(opened(OpenMode::Salvage, &log("", "", "")).is_none());
+    assert!(opened(OpenMode::Salvage, &[]).is_none());
+}
+
+/// Numbers far apart, as a hostile directory has them: each run is one place, and nobody counts through it.
+#[test]
+fn a_run_of_missing_segments_is_one_place() {
+    let facts = [segment(1, Lsn::ZERO, "oo"), segment(SEQUENCE_MAX, at(SEQUENCE_MAX - 1, 2), "oo")];
+    let verdict = opened(OpenMode::Salvage, &facts).expect("two segments are left");
+    // The lower one is left nobody knows where.
+    let missing = (Lsn::new(2, 0), Lsn::new(SEQUENCE_MAX - 1, u32::MAX));
+    assert_eq!(places(&verdict), [(at(1, 3), at(1, BLOCKS)), missing]);
+    let refused = decide(&facts, BLOCK, Suspect::Refuse).expect_err("a gap");
+    assert_eq!(refused.len(), 1, "{refused:?}");
+}
+
+#[test]
+fn the_policy_about_suspect_bytes_holds_in_every_mode() {
+    let mut facts = log("oxo", "oo", "ooo");
+    let tail = &mut facts[2];
+    if let Ok(header) = &mut tail.header {
+        header.prior = Prior::Zeros;
+    }
+    (tail.strange, tail.zeros_from) = (vec![4 * BLOCK], 5 * BLOCK);
+    let fence = (at(1, 2), at(1, 3));
+    assert!(opened(OpenMode::Degraded, &facts).is_none());
+    let salvage = opened(OpenMode::Salvage, &facts).expect("read-only");
+    assert_eq!(places(&salvage), [fence, (at(3, 4), at(3, 5))]);
+    assert_eq!(salvage.damaged[1].what, DamageKind::Suspect);
+    for mode in [OpenMode::Degraded, OpenMode::Salvage] {
+        let verdict = decide_as(mode, &facts, BLOCK, Suspect::Drop).expect("told to drop it");
+        assert_eq!(places(&verdict), [fence]);
+        assert_eq!(verdict.dropped[0].why, DropReason::Suspect);
+    }
+}
+
+/// A group that the scan left unchecked may be a valid one: nobody may go on as if it were torn, or damaged.
+#[test]
+fn unchecked_groups_are_not_taken_for_torn_ones() {
+    let with = |groups: &str, unchecked: u32| {
+        let mut facts = log("oooo", "oooo", groups);
+        let head = facts[2].heads.iter_mut().find(|head| head.offset == unchecked * BLOCK).unwrap();
+        (head.fault, head.zero_sector) = (Some(GroupFault::Unchecked), false);
+        facts
+    };
+    // Group 4 knew that group 3 was durable: damage that can be fenced, but for what is behind it.
+    let fenced = |facts: &[SegmentFacts]| decide_as(OpenMode::Degraded, facts, BLOCK, Suspect::Refuse);
+    let torn = log("oooo", "oooo", "oxoox");
+    assert_eq!(fenced(&torn).unwrap().end, at(3, 5), "the last group is torn");
+    let facts = with("oxoox", 5);
+    assert!(decide(&facts, BLOCK, Suspect::Refuse).is_err());
+    assert!(fenced(&facts).is_err(), "the last group may be whole");
+    assert!(fenced(&with("oxoox", 2)).is_err(), "the damaged group may be whole");
+    // Salvage serves what it knows to be valid, and writes nothing.
+    let salvaged = decide_as(OpenMode::Salvage, &facts, BLOCK, Suspect::Refuse).unwrap();
+    assert!(salvaged.next.read_only && salvaged.end >= at(3, 5));
+}

@@ -1,0 +1,100 @@
+//! What follows from where the log ends: where it goes on, what was kept, and what was there and is not.
+//!
+//! Place: under the decision, which has found the end. Pure; nothing fails.
+
+use super::{Continue, Facts, Kept, Verdict, Walk};
+use crate::damage::{DropReason, Dropped};
+use crate::recovery::evidence::{Extent, Head};
+use crate::types::{GroupKind, Lsn, Prior};
+use std::collections::BTreeMap;
+
+impl Facts<'_> {
+    /// Right behind the end if nothing that looks like a group follows, else above all that was touched.
+    pub(super) fn continue_behind(&self, end: Lsn, last: &Head, walk: &Walk) -> Continue {
+        let (segment, offset) = (end.segment(), end.offset());
+        let follows = self.used > segment || self.heads(segment).iter().any(|h| h.offset >= offset);
+        let facts = self.segments.get(&segment);
+        // Remains of a torn write without its head would make the next tear look suspect.
+        let clean = facts.is_some_and(|s| match s.header {
+            Ok(h) => {
+                let room = u64::from(offset) + u64::from(self.block_bytes) <= h.file_bytes;
+                room && (h.prior == Prior::Stale || s.zeros_from <= offset)
+            }
+            Err(_) => false,
+        });
+        // A footer written over damage would have the segment look whole to who reads no more than that.
+        let damaged = walk.fences.iter().any(|fence| fence.from.segment() == segment);
+        if !follows && clean && !damaged && last.kind != GroupKind::Footer {
+            let here = walk.kept.iter().filter(|(s, _)| *s == segment);
+            return Continue {
+                at: end,
+                previous_end: self.link(segment).unwrap_or(Lsn::ZERO),
+                // An announcement is written beside other groups, which it does not cover.
+                mark: last.kind != GroupKind::Mark,
+                footer_bytes: here.fold(0, |sum, (_, h)| sum.saturating_add(h.footer_bytes)),
+                read_only: false,
+            };
+        }
+        let next = self.used.max(segment) + 1;
+        Continue::in_new(Lsn::new(next, self.block_bytes), end)
+    }
+
+    /// An empty log: it starts above everything touched, and says that nothing below is live.
+    pub(super) fn start_over(&self, first_live: u32) -> Verdict {
+        let segment = if self.used == 0 { first_live } else { (self.used + 1).max(first_live) };
+        let at = Lsn::new(segment, self.block_bytes);
+        let next = Continue::in_new(at, Lsn::ZERO);
+        let walk = Walk { x: at, ..Walk::default() };
+        Verdict {
+            kept: Vec::new(),
+            end: Lsn::ZERO,
+            watermark: self.watermark,
+            first_live: segment,
+            next,
+            dropped: self.dropped(&walk, None),
+            damaged: Vec::new(),
+        }
+    }
+
+    /// The segments that were walked through, those in which nothing but damage was passed included.
+    pub(super) fn summary(&self, walk: &Walk) -> Vec<Kept> {
+        let mut all: BTreeMap<u32, Kept> = BTreeMap::new();
+        let groups = walk.kept.iter().map(|(segment, head)| (*segment, head.end, 1));
+        let fences = walk.fences.iter().map(|fence| (fence.from.segment(), fence.to.offset(), 0));
+        for (segment, end, groups) in groups.chain(fences) {
+            let read = self.segments.get(&segment).is_none_or(|s| s.extent != Extent::Ends);
+            let kept = all.entry(segment).or_insert(Kept { segment, end, groups: read.then_some(0) });
+            kept.end = kept.end.max(end);
+            kept.groups = kept.groups.map(|sum| sum + groups);
+        }
+        all.into_values().collect()
+    }
+
+    /// Everything that looks like a group and is not kept.
+    pub(super) fn dropped(&self, walk: &Walk, suspect: Option<Lsn>) -> Vec<Dropped> {
+        let limits: BTreeMap<u32, u32> = walk.chain.iter().copied().collect();
+        let kept = self.summary(walk);
+        let kept_to: BTreeMap<u32, u32> = kept.iter().map(|k| (k.segment, k.end)).collect();
+        let mut dropped: Vec<Dropped> = Vec::new();
+        if let Some(x) = suspect {
+            dropped.push(Dropped { from: x, to: self.extent(x), why: DropReason::Suspect });
+        }
+        let live = kept.first().map_or(walk.x.segment(), |k| k.segment);
+        for (&segment, facts) in self.segments.range(live.min(self.touched)..) {
+            for head in &facts.heads {
+                if kept_to.get(&segment).is_some_and(|&end| head.offset < end) {
+                    continue;
+                }
+                let in_chain = limits.get(&segment).is_some_and(|&limit| head.offset < limit);
+                let why = match (in_chain, head.fault) {
+                    (false, _) => DropReason::Void,
+                    (true, Some(_)) => DropReason::Torn,
+                    (true, None) => DropReason::BehindTorn,
+                };
+                let range = (Lsn::new(segment, head.offset), Lsn::new(segment, head.end));
+                dropped.push(Dropped { from: range.0, to: range.1, why });
+            }
+        }
+        dropped
+    }
+}

@@ -1,0 +1,128 @@
+//! What salvage mode makes of damage: every valid group that can be found and is not known to be dropped,
+//! in order, and a list of everything else. Nothing is written behind it, so nothing need be certain.
+//!
+//! The walk is that of degraded mode, with these differences where that one refuses:
+//!
+//! - Files that are missing or have a bad header are passed over and listed. Below one, and below a segment whose
+//!   first group's header is lost, the chain is not known; it is taken up again at the next lower segment that has
+//!   a head. Groups there may have been dropped by an earlier recovery, whose link was in what is lost: salvage
+//!   cannot tell, and serves them.
+//! - Where neither a head nor a link says how far damage reaches, it is listed up to the watermark, or to the
+//!   end of the file.
+//! - Suspect bytes at the end are listed as damage if the policy refuses them.
+//!
+//! What certainly is not of the log is not served: bytes at or above the link of a later segment, segments
+//! that the chain skips, and what follows a torn group at or above the watermark.
+
+use super::damage::lost;
+use super::{Continue, Facts, Verdict, Walk, facts_of};
+use crate::damage::{Damage, DamageKind};
+use crate::options::Suspect;
+use crate::recovery::evidence::SegmentFacts;
+use crate::segment::SEQUENCE_MAX;
+use crate::types::Lsn;
+use std::collections::BTreeMap;
+
+/// Decides over a log that no other mode opens; `None` if it holds no group at all.
+pub(super) fn decide(
+    segments: &[SegmentFacts],
+    block_bytes: u32,
+    policy: Suspect,
+    closed: Lsn,
+) -> Option<Verdict> {
+    let sound = |s: &&SegmentFacts| s.header.is_ok() && s.sequence <= SEQUENCE_MAX;
+    let sound: BTreeMap<u32, &SegmentFacts> =
+        segments.iter().filter(sound).map(|s| (s.sequence, s)).collect();
+    let (&low, _) = sound.first_key_value()?;
+    let facts = facts_of(sound, low, block_bytes, closed);
+    let mut walk = facts.walk_pieces(facts.pieces());
+    let live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(facts.first_live);
+    walk.kept.retain(|&(segment, _)| segment >= live);
+    walk.fences.retain(|fence| fence.from.segment() >= live);
+    let end = walk.kept.last().map(|(segment, head)| Lsn::new(*segment, head.end))?;
+    let next = Lsn::new(walk.x.segment().saturating_add(1), block_bytes);
+    let is_suspect = |place: &Lsn| facts.check_suspect(*place, Suspect::Drop) == Ok(true);
+    let suspect = [walk.x, next].into_iter().find(is_suspect);
+    let mut verdict = Verdict {
+        kept: facts.summary(&walk),
+        end,
+        watermark: facts.watermark,
+        first_live: live,
+        next: Continue { read_only: true, ..Continue::in_new(next, end) },
+        dropped: facts.dropped(&walk, suspect.filter(|_| policy == Suspect::Drop)),
+        damaged: walk.fences,
+    };
+    if let (Some(from), Suspect::Refuse) = (suspect, policy) {
+        verdict.damaged.push(Damage { from, to: facts.extent(from), what: DamageKind::Suspect });
+    }
+    let all: BTreeMap<u32, &SegmentFacts> = segments.iter().map(|s| (s.sequence, s)).collect();
+    let behind = all.last_key_value().map_or(0, |(&n, _)| n.saturating_add(1));
+    let mut lost = lost(&all, live, behind, block_bytes);
+    // All of such a segment is out of reach.
+    lost.iter_mut().for_each(|damage| damage.to = Lsn::new(damage.to.segment(), u32::MAX));
+    verdict.damaged.extend(lost);
+    verdict.damaged.sort_unstable_by_key(|damage| damage.from);
+    Some(verdict)
+}
+
+impl Facts<'_> {
+    /// The chain as far as it is known, ascending, each segment with the offset at which it is left;
+    /// `u32::MAX` where that is not known.
+    fn pieces(&self) -> Vec<(u32, u32)> {
+        let mut pieces = Vec::new();
+        let mut below = self.touched.saturating_add(1);
+        while let Some(top) = self.touched_below(below) {
+            below = top;
+            let first = Lsn::new(top, self.block_bytes);
+            if self.head_at(top, self.block_bytes).is_none() && self.watermark <= first {
+                continue;
+            }
+            let mut limit = u32::MAX;
+            while self.segments.contains_key(&below) {
+                pieces.push((below, limit));
+                // Without a head in the segment there is no link; what lies below may be found all the same.
+                let Some(link) = self.link(below) else { break };
+                if link.is_zero() {
+                    pieces.reverse();
+                    return pieces;
+                }
+                (below, limit) = (link.segment(), link.offset());
+            }
+        }
+        pieces.reverse();
+        pieces
+    }
+
+    /// From the first group of the lowest piece to the first position at or above the watermark that is no
+    /// valid group.
+    fn walk_pieces(&self, chain: Vec<(u32, u32)>) -> Walk {
+        let mut walk = Walk { chain, ..Walk::default() };
+        'chain: for (i, &(segment, limit)) in walk.chain.iter().enumerate() {
+            let last = i + 1 == walk.chain.len();
+            let bound = limit.min(self.file_bytes(segment));
+            let mut at = self.block_bytes;
+            while at < bound {
+                walk.x = Lsn::new(segment, at);
+                if let Some(head) = self.valid(segment, at, bound) {
+                    walk.kept.push((segment, *head));
+                    at = head.end;
+                    continue;
+                }
+                if self.watermark <= walk.x {
+                    break 'chain;
+                }
+                let whole =
+                    self.head_at(segment, at).map(|head| head.end).filter(|&end| end > at && end <= bound);
+                let known = whole.or_else(|| self.next_head(segment, at, bound));
+                let acknowledged = self.watermark.offset();
+                let here = last && self.watermark.segment() == segment && acknowledged > at;
+                let to = known.unwrap_or(if here { acknowledged.min(bound) } else { bound });
+                let (from, to) = (walk.x, Lsn::new(segment, to));
+                walk.fences.push(Damage { from, to, what: self.fault_at(from) });
+                at = to.offset();
+            }
+            walk.x = Lsn::new(segment, at);
+        }
+        walk
+    }
+}

@@ -1,0 +1,81 @@
+//! Making a new log: identity content first, then the first segments and a mark, the identity's name last.
+//!
+//! A crash at any point leaves a directory that [`create`] takes up again, because nothing can have been
+//! acknowledged before `IDENTITY` has its name; and a directory with that name has its segments, so that
+//! one without them has lost them. Fails if anything of a log is there already.
+
+use crate::disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
+use crate::error::Error;
+use crate::format::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
+use crate::format::{Identity, SegmentHeader, is_head};
+use crate::segment::directory::{IDENTITY, IDENTITY_NEW, failed, failed_to_open, list, write_identity};
+use crate::segment::file_name;
+use crate::types::Lsn;
+
+/// Checks that the directory holds no log, removes what an unfinished creation left, and writes the
+/// identity under its temporary name. Returns it; the caller makes the segments, then calls [`finish`].
+pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Result<Identity, Error> {
+    let block_bytes = disk.block_size();
+    if !block_bytes.is_power_of_two() || !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes) {
+        let e = std::io::Error::other(format!("the block size is {block_bytes}"));
+        return Err(failed(disk, "examine", "", e));
+    }
+    let names = list(disk)?;
+    let taken = |found: &str| Error::AlreadyALog { path: disk.location(), found: found.into() };
+    if names.identity {
+        return Err(taken(IDENTITY));
+    }
+    if let Some(&first) = names.segments.first() {
+        // Segments without an identity are an unfinished creation only if one was begun and nobody
+        // ever appended to them.
+        if !names.identity_new {
+            return Err(taken(&file_name(first)));
+        }
+        for &sequence in &names.segments {
+            if has_groups(disk, sequence)? {
+                return Err(taken(&file_name(sequence)));
+            }
+        }
+    }
+    let remove = |name: &str| disk.remove(name).map_err(|e| failed(disk, "remove", name, e));
+    for &sequence in &names.segments {
+        remove(&file_name(sequence))?;
+    }
+    names.unfinished.iter().try_for_each(|name| remove(name))?;
+    let sync = || disk.sync().map_err(|e| failed(disk, "sync", "", e));
+    if names.identity_new {
+        // It excuses the segments, so it goes after them and comes before them.
+        sync()?;
+        remove(IDENTITY_NEW)?;
+    }
+    let mut uuid = [0; 16];
+    uuid[..8].copy_from_slice(&random.next_u64().to_le_bytes());
+    uuid[8..].copy_from_slice(&random.next_u64().to_le_bytes());
+    let identity = Identity { uuid, block_bytes, read_only_compatible: 0, created_ms: wall_ms };
+    write_identity(disk, &identity)?;
+    sync()?;
+    Ok(identity)
+}
+
+/// Gives the identity its name: from here on the directory is a log.
+pub(crate) fn finish(disk: &dyn Disk) -> Result<(), Error> {
+    disk.rename(IDENTITY_NEW, IDENTITY).map_err(|e| failed(disk, "rename", IDENTITY_NEW, e))?;
+    disk.sync().map_err(|e| failed(disk, "sync", "", e))
+}
+
+/// Whether a segment holds a group behind the mark that a creation may have left.
+fn has_groups(disk: &dyn Disk, sequence: u32) -> Result<bool, Error> {
+    let name = file_name(sequence);
+    let io = |e| failed_to_open(disk, "read", &name, e);
+    let file = disk.open(&name, Access::Read).map_err(io)?;
+    let block = disk.block_size();
+    if file.len().map_err(io)? < u64::from(block) * 3 {
+        return Ok(false);
+    }
+    let mut bytes = AlignedBuf::zeroed(block as usize * 3);
+    let len = bytes.len();
+    read_exact_medium(&*file, &mut bytes, 0, len).map_err(io)?;
+    let (first, behind) = bytes.split_at(block as usize * 2);
+    Ok(SegmentHeader::decode(&first[..block as usize])
+        .is_ok_and(|h| is_head(behind, h.salt, Lsn::new(sequence, block * 2))))
+}

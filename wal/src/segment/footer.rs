@@ -1,0 +1,133 @@
+//! The footer of a sealed segment, found from the segment's end and checked as a whole.
+//!
+//! Place on the data's way: recovery takes a segment on its footer's word, and the log's users read their
+//! index from it. Reads the medium, never through a map. What does not check is no footer: the records of
+//! the segment say the same, or say what is damaged. Fails only if the medium does.
+
+use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
+use crate::format::layout::FOOTER_TAIL_BYTES;
+use crate::format::{FooterTail, GroupHeader, SegmentHeader, read_tail, record_at};
+use crate::types::{GroupKind, Lsn};
+use std::io;
+use std::ops::Range;
+
+/// The index that the log's user made of one segment, as the segment's footer has it.
+#[derive(Debug)]
+pub struct Footer {
+    lsn: Lsn,
+    group: AlignedBuf,
+    index: Range<usize>,
+}
+
+impl Footer {
+    /// Where its group starts.
+    pub fn lsn(&self) -> Lsn {
+        self.lsn
+    }
+
+    /// What [`crate::Sealer::seal`] wrote, byte for byte; it starts at a multiple of 8 in memory.
+    pub fn index(&self) -> &[u8] {
+        &self.group[self.index.clone()]
+    }
+}
+
+/// The parts of a segment's header that reading a footer takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) sequence: u32,
+    pub(crate) salt: u64,
+    pub(crate) block_bytes: u32,
+    pub(crate) file_bytes: u64,
+}
+
+impl From<&SegmentHeader> for Place {
+    fn from(header: &SegmentHeader) -> Place {
+        let SegmentHeader { sequence, salt, block_bytes, file_bytes, .. } = *header;
+        Place { sequence, salt, block_bytes, file_bytes }
+    }
+}
+
+/// The header of the group at `at`, a block boundary in the file, if there is a head.
+pub(crate) fn head_at(file: &dyn DiskFile, place: Place, at: u32) -> io::Result<Option<GroupHeader>> {
+    let block = place.block_bytes;
+    if u64::from(at) + u64::from(block) > place.file_bytes {
+        return Ok(None);
+    }
+    let mut bytes = AlignedBuf::zeroed(block as usize);
+    read_exact_medium(file, &mut bytes, u64::from(at), block as usize)?;
+    Ok(GroupHeader::decode(&bytes, place.salt, Lsn::new(place.sequence, at)))
+}
+
+/// The header of the footer whose group ends at `end`, if the segment has one there: group header and tail check and
+/// fit each other. What lies between them is not read.
+pub(crate) fn locate(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<Option<GroupHeader>> {
+    let mut tail = AlignedBuf::new();
+    Ok(ends(file, place, end, &mut tail)?.map(|(group, _)| group))
+}
+
+/// The footer whose group ends at `end`, if the segment has one there that checks: header, record, index,
+/// padding and tail. It takes the memory of one that is not used any more.
+pub(crate) fn find(
+    file: &dyn DiskFile,
+    place: Place,
+    end: u32,
+    used: Option<Footer>,
+) -> io::Result<Option<Footer>> {
+    let mut bytes = used.map_or_else(AlignedBuf::new, |used| used.group);
+    bytes.clear();
+    let Some((group, tail)) = ends(file, place, end, &mut bytes)? else { return Ok(None) };
+    let (start, length) = (tail.group_offset, (end - tail.group_offset) as usize);
+    bytes.clear();
+    bytes.set_len_for_read(length);
+    read_exact_medium(file, &mut bytes, u64::from(start), length)?;
+    // Not what was read before: the medium may say something else each time.
+    let same = GroupHeader::decode(&bytes, place.salt, group.lsn) == Some(group);
+    let sound = group.check(place.salt, &bytes).is_ok();
+    let at = (tail.index_offset() - start) as usize;
+    let index = at..at.saturating_add(tail.index_bytes as usize);
+    let fits = index.end <= length - FOOTER_TAIL_BYTES;
+    if !same || !sound || !fits || !holds(&group, place.salt, &bytes, tail.index_offset()) {
+        return Ok(None);
+    }
+    Ok(Some(Footer { lsn: group.lsn, group: bytes, index }))
+}
+
+/// Group header and tail of the footer that ends at `end`; leaves the last block in `bytes`.
+fn ends(
+    file: &dyn DiskFile,
+    place: Place,
+    end: u32,
+    bytes: &mut AlignedBuf,
+) -> io::Result<Option<(GroupHeader, FooterTail)>> {
+    let block = place.block_bytes;
+    let fits = end >= 2 * block && u64::from(end) <= place.file_bytes && end.is_multiple_of(block);
+    if !fits {
+        return Ok(None);
+    }
+    bytes.set_len_for_read(block as usize);
+    read_exact_medium(file, bytes, u64::from(end - block), block as usize)?;
+    let at_end = Lsn::new(place.sequence, end);
+    let Some(tail) = read_tail(&bytes[block as usize - FOOTER_TAIL_BYTES..], place.salt, at_end) else {
+        return Ok(None);
+    };
+    let start = tail.group_offset;
+    if start < block || start >= end || !start.is_multiple_of(block) {
+        return Ok(None);
+    }
+    let group = if start == end - block {
+        GroupHeader::decode(bytes, place.salt, Lsn::new(place.sequence, start))
+    } else {
+        head_at(file, place, start)?
+    };
+    let fits = |g: &GroupHeader| g.kind == GroupKind::Footer && g.disk_bytes(block) == Some(end - start);
+    Ok(group.filter(fits).map(|group| (group, tail)))
+}
+
+/// Whether the group holds one record, whose only part starts at `offset` of the segment.
+fn holds(group: &GroupHeader, salt: u64, bytes: &[u8], offset: u32) -> bool {
+    use crate::format::layout::GROUP_HEADER_BYTES;
+    let lsn = Lsn::from_u64(group.lsn.as_u64() + GROUP_HEADER_BYTES as u64);
+    let record = record_at(bytes, GROUP_HEADER_BYTES, salt, lsn);
+    let parts = record.ok().filter(|_| group.record_count == 1).map(|r| r.part_infos().collect::<Vec<_>>());
+    parts.is_some_and(|parts| parts.len() == 1 && parts[0].offset == offset)
+}

@@ -1,0 +1,121 @@
+//! Segment files: their names and numbers, and one that is in use.
+
+pub(crate) mod create;
+pub(crate) mod descriptors;
+pub(crate) mod directory;
+pub(crate) mod footer;
+pub(crate) mod index_builder;
+pub(crate) mod mapped;
+pub(crate) mod preallocator;
+pub(crate) mod read_ahead;
+pub(crate) mod spare_pool;
+
+use crate::disk::{DiskFile, LazyMap, Map};
+use crate::segment::descriptors::SegmentFile;
+use crate::sync::{AtomicBool, AtomicU32};
+use crate::types::Prior;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Highest number of a segment: leaves numbers for the next ones without an overflow.
+pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 3;
+
+/// A segment that is written to, or will be. Its file is open as long as this lives.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenSegment {
+    pub(crate) segment: Arc<Segment>,
+    /// The file, for writers.
+    pub(crate) pinned: Arc<dyn DiskFile>,
+}
+
+impl Deref for OpenSegment {
+    type Target = Segment;
+
+    fn deref(&self) -> &Segment {
+        &self.segment
+    }
+}
+
+/// One segment file.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Its number.
+    pub(crate) sequence: u32,
+    /// In every checksum of it.
+    pub(crate) salt: u64,
+    /// What its blocks held before the first group.
+    pub(crate) prior: Prior,
+    /// What its header says of the groups written to it; see [`crate::format::SegmentHeader`].
+    pub(crate) reach_blocks: u16,
+    /// Length of the file.
+    pub(crate) file_bytes: u32,
+    /// The file, for readers.
+    pub(crate) file: SegmentFile,
+    /// Blocks below this offset are written, so that writing them again changes no metadata.
+    pub(crate) written_to: AtomicU32,
+    /// All of it as memory, once it is read often.
+    pub(crate) map: LazyMap,
+    /// The file was told that nobody writes to it any more.
+    pub(crate) left: AtomicBool,
+}
+
+impl Segment {
+    /// Bytes of its reach; of a segment without one all that there can be.
+    pub(crate) fn reach_bytes(&self, block_bytes: u32) -> u32 {
+        match u32::from(self.reach_blocks) {
+            0 => u32::MAX,
+            blocks => blocks.saturating_mul(block_bytes),
+        }
+    }
+
+    /// Nothing will be written to it any more: all of it is durable, and the log has left it.
+    pub(crate) fn leave(&self) {
+        if !self.left.load(Ordering::Relaxed) && !self.left.swap(true, Ordering::Relaxed) {
+            self.file.expect_reads();
+        }
+    }
+
+    /// All of it as memory, if it was read often enough. The log must have left it.
+    pub(crate) fn mapped(&self) -> Option<&Map> {
+        self.leave();
+        // The pipeline may still be writing zeros behind its last group, and mapped memory must not change.
+        if self.written_to.load(Ordering::Acquire) < self.file_bytes {
+            return None;
+        }
+        self.map.get(&self.file, u64::from(self.file_bytes))
+    }
+}
+
+/// The file name of segment `sequence`.
+pub fn file_name(sequence: u32) -> String {
+    format!("{sequence:08x}.wal")
+}
+
+/// The name of segment `sequence` while it is being prepared.
+pub(crate) fn spare_name(sequence: u32) -> String {
+    format!("{sequence:08x}.new")
+}
+
+/// The number in a name made by [`file_name`] or, with `extension` `new`, [`spare_name`].
+pub(crate) fn parse_name(name: &str, extension: &str) -> Option<u32> {
+    let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
+    let plain = digits.len() == 8 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let number = u32::from_str_radix(digits, 16).ok()?;
+    (plain && number > 0).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_canonical() {
+        assert_eq!(file_name(0x1f), "0000001f.wal");
+        assert_eq!(parse_name(&file_name(31), "wal"), Some(31));
+        assert_eq!(parse_name(&spare_name(31), "new"), Some(31));
+        for bad in ["0000001F.wal", "1f.wal", "00000000.wal", "+000001f.wal", "0000001f.wal.bak", "x", ""] {
+            assert_eq!(parse_name(bad, "wal"), None, "{bad}");
+        }
+    }
+}

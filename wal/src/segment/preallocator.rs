@@ -1,0 +1,471 @@
+//! The file pipeline: prepares segments ahead, writes their blocks, removes released ones.
+//!
+//! A spare is created as `.new`, allocated, given its header, synced, and only then named, one number
+//! after the other, each name durable before the next: so a `.wal` always has a sound header, and
+//! rotation does nothing but take one. Each [`Pipeline::step`] does one operation on the disk, so a
+//! seeded scheduler can cut it anywhere. A full disk, or a quota that is used up, is reported to the shelf and tried
+//! again (INV-8).
+
+use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, is_no_room, write_all_at};
+use crate::error::Error;
+use crate::format::{Identity, SegmentHeader};
+use crate::options::Options;
+use crate::segment::descriptors::{Descriptors, Key, SegmentFile};
+use crate::segment::directory::{failed, failed_to_open};
+use crate::segment::spare_pool::Shelf;
+use crate::segment::{OpenSegment, SEQUENCE_MAX, Segment, file_name, spare_name};
+use crate::sync::{AtomicBool, AtomicU32};
+use crate::types::Prior;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Bytes of zeros written at a time.
+const ZERO_BYTES: u32 = 1 << 20;
+
+/// A spare on its way: the segment, and the name that its file has until it is a spare.
+#[derive(Debug)]
+struct Making {
+    segment: OpenSegment,
+    name: String,
+    stage: Stage,
+}
+
+/// What is done of a spare.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    Created,
+    Allocated,
+    Headed,
+    Synced,
+    Named,
+}
+
+/// A released file that waits, under its old name, to become a spare.
+#[derive(Debug)]
+struct Retired {
+    sequence: u32,
+    file: Arc<dyn DiskFile>,
+    /// Blocks up to here are zeros again, the header first: see [`Pipeline::zero_retired`].
+    zeroed_to: u32,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Progress {
+    /// One operation; there may be more.
+    Stepped,
+    /// Nothing to do until the shelf changes from this version.
+    Idle(u64),
+    /// Nothing to do unless the log stays idle for a while, or a reader lets go of a released segment: then released
+    /// files can be zeroed, or removed.
+    Lull(u64),
+    /// No spare is made before groups that wait for the disk are durable; nothing to do until the shelf changes from
+    /// this version.
+    Behind(u64),
+    /// There is no room, or no file descriptor; try again later, or when the shelf changes from this version.
+    Full(u64),
+}
+
+/// Prepares and removes the segment files of one log.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    disk: Arc<dyn Disk>,
+    descriptors: Arc<Descriptors>,
+    random: Arc<dyn Random>,
+    shelf: Arc<Shelf>,
+    uuid: [u8; 16],
+    block_bytes: u32,
+    segment_bytes: u32,
+    reach_blocks: u16,
+    spares: usize,
+    /// Segments that the log has left and not made durable yet at which no spare is made: each is open.
+    left_max: usize,
+    making: Option<Making>,
+    /// Released files kept for reuse, at most as many as spares are wanted.
+    retired: VecDeque<Retired>,
+    /// Names of files that are to be removed.
+    doomed: Vec<String>,
+    /// The log's activity when the pipeline last found nothing to do.
+    activity: u64,
+    /// Number of the next spare.
+    next: u32,
+    /// Files that exist, for removal.
+    files: BTreeSet<u32>,
+    zeros: AlignedBuf,
+    /// The segment being zeroed, through a descriptor of its own: the kernel reports a failed write-back
+    /// once per descriptor, and the appends' must not miss it.
+    zeroing: Option<(u32, Arc<dyn DiskFile>)>,
+}
+
+/// Numbers that a pipeline starts with.
+#[derive(Debug)]
+pub(crate) struct PipelineStart {
+    pub(crate) uuid: [u8; 16],
+    pub(crate) block_bytes: u32,
+    pub(crate) segment_bytes: u32,
+    pub(crate) reach_blocks: u16,
+    pub(crate) spares: usize,
+    pub(crate) left_max: usize,
+    /// Segment files that exist.
+    pub(crate) files: BTreeSet<u32>,
+    /// Number of the first spare to make.
+    pub(crate) next: u32,
+}
+
+impl PipelineStart {
+    /// For the log `identity`, whose segment files have the numbers `files`.
+    pub(crate) fn new(identity: &Identity, options: &Options, files: BTreeSet<u32>) -> PipelineStart {
+        let block_bytes = identity.block_bytes;
+        PipelineStart {
+            uuid: identity.uuid,
+            block_bytes,
+            segment_bytes: options.segment_bytes / block_bytes * block_bytes,
+            reach_blocks: u16::try_from((options.in_flight_bytes / block_bytes).max(1)).unwrap_or(u16::MAX),
+            spares: options.spares as usize,
+            left_max: (options.descriptors as usize / 4).max(2),
+            next: files.last().map_or(1, |top| top + 1),
+            files,
+        }
+    }
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        descriptors: Arc<Descriptors>,
+        random: Arc<dyn Random>,
+        shelf: Arc<Shelf>,
+        start: PipelineStart,
+    ) -> Pipeline {
+        Pipeline {
+            disk: Arc::clone(descriptors.disk()),
+            descriptors,
+            random,
+            shelf,
+            uuid: start.uuid,
+            block_bytes: start.block_bytes,
+            segment_bytes: start.segment_bytes,
+            reach_blocks: start.reach_blocks,
+            spares: start.spares,
+            left_max: start.left_max,
+            making: None,
+            retired: VecDeque::new(),
+            doomed: Vec::new(),
+            activity: 0,
+            next: start.next,
+            files: start.files,
+            zeros: AlignedBuf::new(),
+            zeroing: None,
+        }
+    }
+
+    /// Does the most urgent operation. An error latches the log; that there is no room does not, nor that there is no
+    /// file descriptor.
+    pub(crate) fn step(&mut self) -> Result<Progress, Error> {
+        let mut wanted = self.shelf.wanted();
+        wanted.sealed.drain(..).for_each(|segment| segment.file.seal());
+        let behind = wanted.left >= self.left_max && wanted.ready < 3;
+        let result = if let Some(name) = self.doomed.pop() {
+            self.remove(name)
+        } else if let Some(&lowest) = self.files.first()
+            && lowest < wanted.release_below
+        {
+            self.retire(lowest)
+        } else if let Some(segment) = self.shelf.let_go() {
+            self.shelf.tell(|l| l.segment_released(segment.sequence));
+            self.remove(file_name(segment.sequence))
+        } else if !behind && (wanted.ready < 3 || (wanted.ready < self.spares && wanted.unwritten.is_empty()))
+        {
+            self.make(wanted.release_below)
+        } else if let Some(segment) = wanted.unwritten.first() {
+            return self.write_zeros(segment);
+        } else if behind {
+            return Ok(Progress::Behind(wanted.version));
+        } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
+            let idle = if wanted.lingering { Progress::Lull } else { Progress::Idle };
+            return Ok(idle(wanted.version));
+        } else if std::mem::replace(&mut self.activity, self.shelf.activity()) != self.activity {
+            return Ok(Progress::Lull(wanted.version));
+        } else {
+            self.zero_retired();
+            Ok(())
+        };
+        match result {
+            Ok(()) => Ok(Progress::Stepped),
+            Err(Error::Io { source, .. }) if is_no_room(&source) => {
+                self.give_up_spare();
+                self.shelf.note_no_room();
+                self.shelf.set_failure(self.no_space());
+                // The segments that there are have their space, so they are made ready all the same.
+                match wanted.unwritten.first() {
+                    Some(segment) => self.write_zeros(segment),
+                    None => Ok(Progress::Full(self.shelf.version())),
+                }
+            }
+            Err(error @ Error::NoDescriptors { .. }) => {
+                self.shelf.set_failure(error);
+                match wanted.unwritten.first() {
+                    Some(segment) => self.write_zeros(segment),
+                    None => Ok(Progress::Full(self.shelf.version())),
+                }
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn no_space(&self) -> Error {
+        Error::NoSpace { path: self.disk.location() }
+    }
+
+    /// One step towards the next spare.
+    fn make(&mut self, first_live: u32) -> Result<(), Error> {
+        let Some(mut making) = self.making.take() else {
+            self.making = Some(self.begin()?);
+            return Ok(());
+        };
+        match self.advance(&making, first_live) {
+            Ok(Some(stage)) => {
+                making.stage = stage;
+                self.making = Some(making);
+            }
+            Ok(None) => {
+                self.files.insert(making.segment.sequence);
+                self.next += 1;
+                self.shelf.put(making.segment);
+            }
+            Err(error) => {
+                self.making = Some(making);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what comes next for a spare; `None` when it is ready.
+    fn advance(&self, making: &Making, first_live: u32) -> Result<Option<Stage>, Error> {
+        let (disk, segment) = (&*self.disk, &making.segment);
+        let io = |action: &'static str| failure(disk, action, &making.name);
+        Ok(Some(match making.stage {
+            Stage::Created => {
+                segment.pinned.allocate(u64::from(self.segment_bytes)).map_err(io("allocate"))?;
+                Stage::Allocated
+            }
+            Stage::Allocated => {
+                self.write_header(segment, first_live).map_err(io("write"))?;
+                Stage::Headed
+            }
+            Stage::Headed => {
+                segment.pinned.sync().map_err(io("sync"))?;
+                Stage::Synced
+            }
+            Stage::Synced => {
+                disk.rename(&making.name, &file_name(segment.sequence)).map_err(io("rename"))?;
+                Stage::Named
+            }
+            Stage::Named => {
+                disk.sync().map_err(io("sync the directory of"))?;
+                return Ok(None);
+            }
+        }))
+    }
+
+    /// Starts a spare: a released file if there is one, zeroed rather than stale, else a new one.
+    fn begin(&mut self) -> Result<Making, Error> {
+        if self.next > SEQUENCE_MAX {
+            let e = io::Error::other("segment numbers are used up");
+            return Err(failed(&*self.disk, "create", &spare_name(self.next), e));
+        }
+        let zeroed = self.retired.iter().position(|r| r.zeroed_to == self.segment_bytes);
+        let segment = |file: Arc<dyn DiskFile>, written_to, prior| {
+            let (uuid, block_bytes, sequence) = (self.uuid, self.block_bytes, self.next);
+            let salt = self.random.next_u64();
+            let key = Key { uuid, sequence, salt, block_bytes };
+            let segment = Segment {
+                sequence,
+                salt,
+                prior,
+                reach_blocks: self.reach_blocks,
+                file_bytes: self.segment_bytes,
+                file: SegmentFile::opened(&self.descriptors, file_name(sequence), key, &file, false),
+                written_to: AtomicU32::new(written_to),
+                map: LazyMap::default(),
+                left: AtomicBool::new(false),
+            };
+            OpenSegment { segment: Arc::new(segment), pinned: file }
+        };
+        if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {
+            let prior = if zeroed.is_some() { Prior::Zeros } else { Prior::Stale };
+            let segment = segment(retired.file, self.segment_bytes, prior);
+            return Ok(Making { segment, name: file_name(retired.sequence), stage: Stage::Allocated });
+        }
+        let name = spare_name(self.next);
+        let file = self.descriptors.open(&name, Access::Create);
+        let file = file.map_err(|e| failed_to_open(&*self.disk, "create", &name, e))?;
+        Ok(Making { segment: segment(file, 0, Prior::Zeros), name, stage: Stage::Created })
+    }
+
+    /// The header; in a new file also the first zeros behind it, so that a fresh log can be appended to
+    /// at once. A file that is used again keeps its old name until the header is durable.
+    fn write_header(&self, segment: &OpenSegment, first_live: u32) -> io::Result<()> {
+        let header = SegmentHeader {
+            uuid: self.uuid,
+            sequence: segment.sequence,
+            salt: segment.salt,
+            first_live: first_live.max(1),
+            block_bytes: self.block_bytes,
+            file_bytes: u64::from(segment.file_bytes),
+            prior: segment.prior,
+            reach_blocks: segment.reach_blocks,
+        };
+        let fresh = segment.written_to.load(Ordering::Acquire) == 0;
+        let len = if fresh { ZERO_BYTES.min(segment.file_bytes) } else { self.block_bytes };
+        let mut bytes = AlignedBuf::zeroed(len as usize);
+        header.encode(&mut bytes[..self.block_bytes as usize]);
+        write_all_at(&*segment.pinned, &bytes, 0, false)?;
+        self.shelf.note_prepared(u64::from(len));
+        if fresh {
+            segment.written_to.store(len, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Writes the next zeros of a segment. Where its blocks have no space of their own, the disk may be
+    /// full for that, too; and there may be no descriptor to open it with.
+    fn write_zeros(&mut self, segment: &Segment) -> Result<Progress, Error> {
+        let name = file_name(segment.sequence);
+        let file = match self.zeroing.take() {
+            Some((sequence, file)) if sequence == segment.sequence => file,
+            _ => match self.descriptors.open(&name, Access::Write) {
+                Ok(file) => file,
+                Err(e) => match failed_to_open(&*self.disk, "open", &name, e) {
+                    error @ Error::NoDescriptors { .. } => {
+                        self.shelf.set_unwritable(error);
+                        return Ok(Progress::Full(self.shelf.version()));
+                    }
+                    error => return Err(error),
+                },
+            },
+        };
+        let from = segment.written_to.load(Ordering::Acquire);
+        let Some(end) = self.zero(&*file, from, segment.file_bytes, &name)? else {
+            self.zeroing = Some((segment.sequence, file));
+            self.shelf.note_no_room();
+            self.shelf.set_unwritable(self.no_space());
+            return Ok(Progress::Full(self.shelf.version()));
+        };
+        if end < segment.file_bytes {
+            self.zeroing = Some((segment.sequence, file));
+        }
+        self.shelf.written(segment, end);
+        Ok(Progress::Stepped)
+    }
+
+    /// Zeros a piece of a released file, which nobody reads any more. The header goes first, durably:
+    /// recovery follows the log down through every file with a sound header, and would miss the rest.
+    ///
+    /// If that fails the file is removed. Nothing that anybody needs is lost with it, and it must not stay: after a
+    /// failed sync it would be unknown which of its blocks are zeros, and blocks that find no room to be written
+    /// again would find none for a group either.
+    fn zero_retired(&mut self) {
+        let Some(i) = self.retired.iter().position(|r| r.zeroed_to < self.segment_bytes) else { return };
+        let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
+        let name = file_name(self.retired[i].sequence);
+        let to = if from == 0 { self.block_bytes } else { self.segment_bytes };
+        let result = self.zero(&*file, from, to, &name);
+        if matches!(result, Ok(None)) {
+            self.shelf.note_no_room();
+        }
+        match result {
+            Ok(Some(end)) => self.retired[i].zeroed_to = end,
+            Ok(None) | Err(_) => {
+                self.retired.remove(i);
+                self.doomed.push(name);
+                self.shelf.note_given_up();
+            }
+        }
+    }
+
+    /// Writes zeros from `from` on, and syncs once `to` is reached; returns where they end, `None` if there is
+    /// no room. A sync that fails, for whatever reason, may have lost more than zeros: an error.
+    fn zero(&mut self, file: &dyn DiskFile, from: u32, to: u32, name: &str) -> Result<Option<u32>, Error> {
+        let len = ZERO_BYTES.min(to - from);
+        if self.zeros.len() < len as usize {
+            self.zeros.resize(len as usize);
+        }
+        match write_all_at(file, &self.zeros[..len as usize], u64::from(from), false) {
+            Ok(()) => {}
+            Err(e) if is_no_room(&e) => return Ok(None),
+            Err(e) => return Err(failed(&*self.disk, "write zeros to", name, e)),
+        }
+        self.shelf.note_prepared(u64::from(len));
+        if from + len == to {
+            file.sync().map_err(failure(&*self.disk, "sync", name))?;
+        }
+        Ok(Some(from + len))
+    }
+
+    /// Keeps a released file for reuse if it fits and nobody can see it change; else removes it. One that a reader
+    /// holds keeps its name until then: it may have to be opened again to be read.
+    fn retire(&mut self, sequence: u32) -> Result<(), Error> {
+        let name = file_name(sequence);
+        self.files.remove(&sequence);
+        if !self.shelf.forget(sequence) {
+            return Ok(());
+        }
+        self.shelf.tell(|l| l.segment_released(sequence));
+        if self.retired.len() < self.spares {
+            let file = self.descriptors.open(&name, Access::Write).ok().filter(|file| {
+                let fits = file.len().is_ok_and(|len| len == u64::from(self.segment_bytes));
+                let written = || file.written_end(0).is_ok_and(|end| end == u64::from(self.segment_bytes));
+                fits && file.links().is_ok_and(|n| n == 1) && written()
+            });
+            if let Some(file) = file {
+                self.retired.push_back(Retired { sequence, file, zeroed_to: 0 });
+                return Ok(());
+            }
+        }
+        self.remove(name)
+    }
+
+    /// Removes a file that nobody needs. One that cannot be removed is tried again: on a copy-on-write file system
+    /// a removal takes room, too.
+    fn remove(&mut self, name: String) -> Result<(), Error> {
+        match self.disk.remove(&name) {
+            Ok(()) => Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => {
+                let error = failed(&*self.disk, "remove", &name, e);
+                self.doomed.push(name);
+                Err(error)
+            }
+        }
+    }
+
+    /// The log ends: readers keep released segments by their open files and maps alone, as the next open may use a
+    /// file again that has a name.
+    pub(crate) fn end(&self) {
+        for segment in self.shelf.lingering() {
+            let _ = self.disk.remove(&file_name(segment.sequence));
+        }
+    }
+
+    /// Lets go of a spare that could not be finished.
+    fn give_up_spare(&mut self) {
+        if let Some(making) = self.making.take()
+            && making.stage != Stage::Named
+        {
+            // Here and now, since what was allocated of it is what others lack.
+            let _ = self.remove(making.name);
+        }
+    }
+}
+
+/// Turns an I/O error about `name` into the log's.
+fn failure<'a>(
+    disk: &'a dyn Disk,
+    action: &'static str,
+    name: &'a str,
+) -> impl FnOnce(io::Error) -> Error + use<'a> {
+    move |e| failed(disk, action, name, e)
+}

@@ -1,0 +1,148 @@
+//! One place of a log that the model left behind rots: a bit, a sector, a block that was never written, one
+//! that went to the wrong place, one that is what it was long before.
+//!
+//! Place: beside the model, which calls it on a copy of its disk after a crash; the history itself goes on
+//! undamaged. An open that reads everything refuses by name and changes nothing, or shows what it would have
+//! shown; or, and this is what one node cannot decide, it drops records of the last moments, none of them below
+//! a watermark that is left (INV-5, INV-6, INV-9). An open as it is by default does the same, or what rotted
+//! lies in a segment that it took on its footer's word: then a reader comes to the place that the other names,
+//! and to nothing wrong before it. Fails by a panic that says what was found.
+
+use super::Choices;
+use super::damage::{BLOCK, contents, env, is_typed};
+use super::entry::{id_of, payload};
+use super::quick::milder;
+use crate::disk::sim::SimDisk;
+use crate::error::Error;
+use crate::options::Options;
+use crate::recovery::Report;
+use crate::recovery::inspect::inspect;
+use crate::types::Lsn;
+use crate::wal::Wal;
+use std::collections::BTreeMap;
+
+/// What became of a damaged log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Fate {
+    /// Open named the damage.
+    Refused,
+    /// Open left the damage unread, and a reader named it.
+    Read,
+    /// The damage met nothing that is kept.
+    Unchanged,
+    /// The damage cannot be told from a torn write.
+    Dropped,
+}
+
+/// Files by name.
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
+
+/// Damages a copy of `disk`, on which a log was opened before; `older` is what some of its files once held.
+pub(super) fn rots(choices: &mut Choices<'_>, disk: &SimDisk, options: &Options, older: &Files) -> Fate {
+    let disk = disk.fork(choices.number());
+    disk.clear_faults();
+    disk.crash();
+    let (shown, sound) = show(&disk.fork(0), options).expect("nothing rotted yet");
+    assert_eq!(sound.place, None, "nothing rotted yet");
+    let whole = inspect(&*disk).expect("a log").verdict.expect("nothing rotted yet");
+    damage(choices, &disk, &shown, older);
+    let unread = milder(&*disk, &whole);
+    let fate = judge(&disk.fork(0), &Options { verify_on_open: true, ..options.clone() }, &shown);
+    let as_usual = judge(&disk, options, &shown);
+    match (unread, as_usual) {
+        // What rotted is released, if no reader comes to it.
+        (true, Fate::Read | Fate::Unchanged) => assert_eq!(fate, Fate::Refused),
+        _ => assert_eq!(as_usual, fate),
+    }
+    as_usual
+}
+
+/// What becomes of the log in `disk`, which showed `shown` before.
+fn judge(disk: &SimDisk, options: &Options, shown: &[(Lsn, u64)]) -> Fate {
+    let before = contents(disk);
+    let (found, Seen { place, report }) = match show(disk, options) {
+        Ok(opened) => opened,
+        Err(error) => {
+            assert!(is_typed(&error), "{error}");
+            assert!(contents(disk) == before, "a refusal changed something");
+            return Fate::Refused;
+        }
+    };
+    // Without the group that released them, older records may be there again.
+    let first = shown.first().map_or(Lsn::ZERO, |(lsn, _)| *lsn);
+    let found: Vec<_> = found.into_iter().filter(|(lsn, _)| *lsn >= first).collect();
+    if let Some(place) = place {
+        assert!(report.by_footer.contains(&place.segment()), "{place} was read by open");
+        let due = shown.partition_point(|(lsn, _)| *lsn < place);
+        assert_eq!(found[..], shown[..due], "the records before {place}");
+        return Fate::Read;
+    }
+    if shown.is_empty() || found == shown {
+        return Fate::Unchanged;
+    }
+    assert!(shown.starts_with(&found), "another log");
+    let (lost, known) = (shown[found.len()].0, report.watermark);
+    assert!(lost >= known, "{lost} is gone, and was known durable below {known}");
+    Fate::Dropped
+}
+
+/// What an open says, and a reader after it.
+struct Seen {
+    report: Report,
+    /// The damaged place at which the records end.
+    place: Option<Lsn>,
+}
+
+/// The records that open shows.
+fn show(disk: &SimDisk, options: &Options) -> Result<(Vec<(Lsn, u64)>, Seen), Error> {
+    let (wal, report) = Wal::open_in(env(disk), options)?;
+    let mut shown = Vec::new();
+    for record in wal.records(Lsn::ZERO) {
+        let record = match record {
+            Ok(record) => record,
+            Err(Error::Corrupt { damage, .. }) => {
+                return Ok((shown, Seen { report, place: Some(damage[0].from) }));
+            }
+            Err(error) => panic!("what open kept: {error}"),
+        };
+        let id = id_of(record.meta());
+        let parts: Vec<&[u8]> = record.parts().map(|(_, bytes)| bytes).collect();
+        assert_eq!(parts, [&payload(id)[..]], "content of record {id}");
+        shown.push((record.lsn(), id));
+    }
+    Ok((shown, Seen { report, place: None }))
+}
+
+/// One change, most often where a record is.
+fn damage(choices: &mut Choices<'_>, disk: &SimDisk, shown: &[(Lsn, u64)], older: &Files) {
+    let block = BLOCK as usize;
+    let names: Vec<String> = disk.names().into_iter().filter(|name| name.ends_with(".wal")).collect();
+    let (name, at) = match shown.len() {
+        n if n > 0 && choices.chance(70) => {
+            let lsn = shown[choices.index(n)].0;
+            (crate::segment::file_name(lsn.segment()), lsn.offset() as usize)
+        }
+        _ => {
+            let name = names[choices.index(names.len())].clone();
+            let len = disk.read_file(&name).len();
+            (name, choices.index(len))
+        }
+    };
+    let start = at & !(block - 1);
+    let byte = (start + choices.index(block)).max(at & !511);
+    let new = match choices.below(5) {
+        0 => return disk.corrupt(&name, byte, |bytes| bytes[0] ^= 1 << choices.below(8)),
+        1 => return disk.corrupt(&name, byte & !511, |bytes| bytes[..512].fill(0)),
+        2 => vec![0; block],
+        3 => {
+            let other = disk.read_file(&names[choices.index(names.len())]);
+            let from = choices.index(other.len()) & !(block - 1);
+            other[from..from + block].to_vec()
+        }
+        _ => match older.get(&name).and_then(|file| file.get(start..start + block)) {
+            Some(was) => was.to_vec(),
+            None => vec![0; block],
+        },
+    };
+    disk.corrupt(&name, start, |bytes| bytes[..block].copy_from_slice(&new));
+}

@@ -1,0 +1,73 @@
+//! Driving a log by hand: the operations that threads would carry out, one at a time and in any order,
+//! for a seeded scheduler. The log is the same; only who calls differs.
+
+use crate::commit::{Io, Next, Patrol};
+use crate::error::Error;
+use crate::segment::preallocator::Progress;
+use crate::wal::Wal;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// An operation that the log issued and that has not been carried out yet.
+#[derive(Debug)]
+#[must_use = "an operation that is dropped never completes"]
+pub struct StepIo(Io);
+
+impl StepIo {
+    /// Whether it is a sync, rather than a write.
+    pub fn is_sync(&self) -> bool {
+        self.0.is_sync()
+    }
+}
+
+/// A scheduler's hold on a log that was opened with [`crate::Threads::Stepped`].
+#[derive(Debug)]
+pub struct Stepper<'a> {
+    wal: &'a Wal,
+    patrol: Patrol,
+    now_ns: AtomicU64,
+}
+
+impl<'a> Stepper<'a> {
+    /// A scheduler for `wal`.
+    pub fn new(wal: &'a Wal) -> Stepper<'a> {
+        Stepper { wal, patrol: Patrol::default(), now_ns: AtomicU64::new(0) }
+    }
+
+    /// Takes the next operation, if one may be issued now.
+    pub fn issue(&self) -> Option<StepIo> {
+        self.wal.log().core().next_io().map(StepIo)
+    }
+
+    /// Carries out an operation and tells the log.
+    pub fn complete(&self, io: StepIo) {
+        self.wal.log().run(io.0);
+    }
+
+    /// The power goes while the operation is under way: its bytes may or may not have reached the disk.
+    pub fn abandon(&self, io: &StepIo) {
+        io.0.abandon();
+    }
+
+    /// One step of the file pipeline; `false` if there was nothing to do or the disk is full.
+    pub fn prepare(&self) -> Result<bool, Error> {
+        match self.wal.pipeline().lock().step() {
+            Ok(progress) => Ok(progress == Progress::Stepped),
+            Err(error) => {
+                self.wal.log().latch(error.clone());
+                Err(error)
+            }
+        }
+    }
+
+    /// The log has been idle for long: lazy records go out, a mark ends the burst. Issues everything
+    /// that this takes, in order.
+    pub fn idle(&mut self) {
+        let now = self.now_ns.fetch_add(2, Ordering::Relaxed) + 2;
+        for _ in 0..64 {
+            match self.wal.log().patrol(&mut self.patrol, now, 1) {
+                Next::Again | Next::Wait => {}
+                Next::Sleep | Next::Stop => return,
+            }
+        }
+    }
+}

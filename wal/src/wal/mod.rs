@@ -1,0 +1,420 @@
+//! The log as its users see it: composition of the floors below, and no mechanism of its own.
+
+pub(crate) mod open;
+pub(crate) mod read;
+pub(crate) mod threads;
+
+mod prepared;
+mod salvage;
+
+use crate::commit::{Blocked, Log, Placed, Ticket};
+use crate::disk::{Disk, Mode};
+use crate::env::Env;
+use crate::error::Error;
+use crate::format::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
+use crate::format::{Batch, Closed};
+use crate::listener::Listener;
+use crate::options::{OpenMode, Options};
+use crate::read::log_view::LogView;
+use crate::segment::descriptors::Descriptors;
+use crate::segment::directory::write_closed;
+use crate::segment::index_builder::Sealer;
+use crate::segment::preallocator::{Pipeline, Progress};
+use crate::segment::spare_pool::Shelf;
+use crate::stats::Stats;
+use crate::sync::{AtomicU32, Mutex};
+use crate::types::{Class, Lsn, len32};
+use crate::wal::threads::Workers;
+pub use prepared::Prepared;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// An open log. All methods may be called from any thread.
+///
+/// [`Wal::append`] enqueues a record and returns a [`Ticket`]; the record can be read at once and is
+/// durable when the ticket says so. Dropping the log without [`Wal::close`] abandons it as a kill would:
+/// records that were not acknowledged may be lost, none that were.
+#[derive(Debug)]
+pub struct Wal {
+    log: Arc<Log>,
+    view: LogView,
+    /// Highest segment in the table.
+    entered: AtomicU32,
+    pipeline: Arc<Mutex<Pipeline>>,
+    shelf: Arc<Shelf>,
+    descriptors: Arc<Descriptors>,
+    env: Env,
+    options: Options,
+    workers: Workers,
+    /// Whose log it is, and what the file of a clean close says of its end.
+    closed: Closed,
+}
+
+impl Wal {
+    // ---- close -----------------------------------------------------------------------------------
+
+    /// Makes everything durable, ends the log with a mark, writes its end to the file `CLOSED`, where there is room for
+    /// it, and unlocks the directory.
+    ///
+    /// # Errors
+    /// The failure that stopped the log, if one did; the directory is unlocked all the same.
+    pub fn close(mut self) -> Result<(), Error> {
+        let writable = self.options.mode != OpenMode::Salvage;
+        let result = if writable { self.flush().and_then(|_| self.mark()) } else { Ok(()) };
+        if writable && result.is_ok() {
+            self.bear_witness(self.log.durable());
+        }
+        self.stop();
+        result
+    }
+
+    /// Writes down where the log ends, all of which is durable. If that fails, on a full disk for example, what an
+    /// earlier close wrote stays, which is still true; the close has done what it promises.
+    fn bear_witness(&self, end: Lsn) {
+        let closed = Closed { end, ..self.closed };
+        if closed.end > self.closed.end {
+            let _ = write_closed(&*self.env.disk, &closed, self.view.block_bytes);
+        }
+    }
+
+    fn stop(&mut self) {
+        self.log.latch(Error::Closed);
+        self.shelf.stop();
+        let joined = self.workers.join();
+        self.pipeline.lock().end();
+        // Not joined: a callback may take for ever, and this may be one.
+        self.log.end_delivery();
+        // Not before: what the pipeline writes, names and removes must not land in another's log.
+        let freed = self.log.core().unlock();
+        // Threads that wait for tickets may still write; of a stepped log the caller has the operations.
+        if joined && let Some(freed) = freed {
+            freed.wait();
+        }
+    }
+
+    // ---- write -----------------------------------------------------------------------------------
+
+    /// Enqueues one record. It is readable when this returns and durable when the ticket says.
+    ///
+    /// Blocks only for back-pressure: too many bytes not durable yet, too many callbacks outstanding
+    /// ([`Options::answers_max`]; never inside of a callback), or the next segment not ready.
+    ///
+    /// # Errors
+    /// [`Error::RecordTooLarge`], [`Error::NoSpace`], [`Error::NoDescriptors`] and, inside of a callback,
+    /// [`Error::AnswersFull`] leave no trace; [`Error::Latched`] and [`Error::Closed`] end the log's use.
+    pub fn append(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
+        if self.log.answers_closed() {
+            while let Some(full) = self.answers_full()? {
+                full.wait();
+            }
+        }
+        self.append_admitted(batch, class)
+    }
+
+    /// Whether [`Wal::append`] would wait for callbacks now: what to wait with, without the log at hand.
+    ///
+    /// For callers that hold locks while they append, which a callback may want: without locks they wait until this
+    /// is `None`, then they take their locks and call [`Wal::append_admitted`].
+    ///
+    /// # Errors
+    /// [`Error::AnswersFull`].
+    pub fn answers_full(&self) -> Result<Option<AnswersFull>, Error> {
+        let full = self.log.answers_closed() && self.log.answers_full()?;
+        Ok(full.then(|| AnswersFull(Arc::clone(&self.log))))
+    }
+
+    /// As [`Wal::append`], without waiting for callbacks.
+    ///
+    /// # Errors
+    /// As [`Wal::append`].
+    pub fn append_admitted(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
+        let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
+        let max = self.record_bytes_max();
+        if bytes > max {
+            return Err(Error::RecordTooLarge { bytes, max });
+        }
+        let head_crc = batch.head_crc(class);
+        loop {
+            let version = self.shelf.version();
+            match self.log.append(batch, class, head_crc) {
+                Ok(placed) => return Ok(self.ticket(placed, class)),
+                Err(Blocked::Failed(error)) => return Err(error),
+                Err(Blocked::Queue) => self.log.wait_for_space(),
+                Err(Blocked::Pipeline) => self.wait_for_pipeline(version)?,
+            }
+        }
+    }
+
+    /// As [`Wal::append`], for callers that must not wait: no I/O and no sleep.
+    ///
+    /// # Errors
+    /// [`Error::WouldWait`] where `append` would wait, or find the disk full; nothing was enqueued then.
+    /// Otherwise as [`Wal::append`].
+    pub fn append_now(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
+        let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
+        let max = self.record_bytes_max();
+        if bytes > max {
+            return Err(Error::RecordTooLarge { bytes, max });
+        }
+        if self.log.answers_closed() && self.log.answers_full()? {
+            return Err(Error::WouldWait);
+        }
+        let placed =
+            self.log.append(batch, class, batch.head_crc(class)).map_err(|blocked| match blocked {
+                Blocked::Failed(error) => error,
+                Blocked::Queue | Blocked::Pipeline => Error::WouldWait,
+            })?;
+        Ok(self.ticket(placed, class))
+    }
+
+    /// The promise for a record that was placed, whose segment readers can find from here on.
+    fn ticket(&self, placed: Placed, class: Class) -> Ticket {
+        self.enter_segments(placed.lsn);
+        Ticket::new(Arc::clone(&self.log), placed, class)
+    }
+
+    /// Largest [`Batch::encoded_len`] plus footer share that a segment of this log can hold, in bytes.
+    pub fn record_bytes_max(&self) -> usize {
+        // The segment's header, a mark, and what rounding up the group and the footer may cost.
+        let blocks = 3 * self.view.block_bytes;
+        let headers = 2 * GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + FOOTER_TAIL_BYTES;
+        let segment_bytes = self.options.segment_bytes / self.view.block_bytes * self.view.block_bytes;
+        // And the marks before a record and a footer that are longer than the segment's reach.
+        let long = segment_bytes.saturating_sub(blocks) > self.options.in_flight_bytes;
+        let blocks = if long { blocks + 2 * self.view.block_bytes } else { blocks };
+        segment_bytes.saturating_sub(blocks + len32(headers)) as usize
+    }
+
+    /// Length of a new segment file, in bytes.
+    pub fn segment_bytes(&self) -> u64 {
+        u64::from(self.options.segment_bytes / self.view.block_bytes * self.view.block_bytes)
+    }
+
+    /// Makes everything enqueued so far durable, lazy records included; returns the durable end. Callbacks of
+    /// tickets may still be running then.
+    pub fn flush(&self) -> Result<Lsn, Error> {
+        self.log.flush()
+    }
+
+    /// Blocks until the record at `lsn` is durable, or `timeout` is over; returns the end of the durable prefix: every
+    /// record that begins below it is durable (INV-2). With that one call a thread takes all its completions: it keeps
+    /// the positions of its records in order, waits for the first, and takes those below the end. A thread that finds
+    /// the disk free writes itself, as [`Ticket::wait`] does, also if the record is lazy; such a write is not cut short
+    /// by the timeout. With a timeout of zero nothing is waited for and nothing written.
+    ///
+    /// ```
+    /// use seawall_wal::{Batch, Class, Error, Lsn, Wal};
+    /// use std::{collections::VecDeque, time::Duration};
+    ///
+    /// /// Appends `count` records with up to 32 in flight; `done` hears of each when it is durable, in order.
+    /// fn load(wal: &Wal, count: usize, mut done: impl FnMut(Lsn)) -> Result<(), Error> {
+    ///     let (mut batch, mut in_flight) = (Batch::new(), VecDeque::new());
+    ///     batch.push_part(b"payload");
+    ///     let mut left = count;
+    ///     while left > 0 || !in_flight.is_empty() {
+    ///         while left > 0 && in_flight.len() < 32 {
+    ///             in_flight.push_back(wal.append(&batch, Class::Sync)?.lsn());
+    ///             left -= 1;
+    ///         }
+    ///         let durable = wal.wait_past(in_flight[0], Duration::MAX)?;
+    ///         while in_flight.front().is_some_and(|lsn| *lsn < durable) {
+    ///             in_flight.pop_front().into_iter().for_each(&mut done);
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let wal = Wal::create(dir.path().join("log"), &seawall_wal::Options::default()).unwrap();
+    /// # let mut seen = Vec::new();
+    /// # load(&wal, 100, |lsn| seen.push(lsn)).unwrap();
+    /// # assert!(seen.len() == 100 && seen.is_sorted());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Latched`] or [`Error::Closed`] if the log stopped before the record was durable;
+    /// [`Error::NotInLog`] if nothing was appended at `lsn`.
+    pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn, Error> {
+        self.log.wait_past(lsn, timeout)
+    }
+
+    /// Says that segments below `segment` hold nothing live. Takes effect, and frees their files, once
+    /// a later group is durable; does not wait. Never goes back, nor beyond the segment in use.
+    pub fn release(&self, segment: u32) -> Result<(), Error> {
+        let segment = {
+            let core = self.log.core();
+            if let Some(failure) = core.failure() {
+                return Err(failure.clone());
+            }
+            segment.min(core.segment().sequence)
+        };
+        self.enter_segments(Lsn::new(segment, 0));
+        // Out of the readers' reach first: once the release is durable the files are used again.
+        // In one step, so that no other release can be durable before the shelf knows who may still read.
+        let mut table = self.view.table.write();
+        let released = table.release(segment);
+        self.shelf.retire(released);
+        drop(table);
+        self.log.release(segment);
+        Ok(())
+    }
+
+    /// Installs what makes the footers, and shows it the records of the segment in use. Call it before
+    /// the first append.
+    pub fn set_sealer(&self, mut sealer: Box<dyn Sealer>) -> Result<(), Error> {
+        if self.options.mode == OpenMode::Salvage {
+            return Ok(()); // nothing is ever sealed
+        }
+        let segment = self.active_segment();
+        for record in self.records(Lsn::new(segment, 0)) {
+            let record = record?;
+            sealer.record(record.lsn(), record.meta(), &mut record.parts().map(|(info, _)| info));
+        }
+        self.log.core().set_sealer(sealer);
+        Ok(())
+    }
+
+    /// Adds a mark unless the log ends in one, and waits for it.
+    fn mark(&self) -> Result<(), Error> {
+        loop {
+            let version = self.shelf.version();
+            let mut core = self.log.core();
+            if !core.needs_mark() {
+                let failure = core.failure().cloned();
+                drop(core);
+                return failure.map_or(Ok(()), Err);
+            }
+            let outcome = core.mark();
+            drop(core);
+            match outcome {
+                Ok(_) => {
+                    self.flush()?;
+                    self.enter_segments(self.log.durable());
+                }
+                Err(Blocked::Failed(error)) => return Err(error),
+                Err(Blocked::Queue) => self.log.wait_for_space(),
+                Err(Blocked::Pipeline) => self.wait_for_pipeline(version)?,
+            }
+        }
+    }
+
+    /// Lets the pipeline catch up.
+    fn wait_for_pipeline(&self, version: u64) -> Result<(), Error> {
+        if self.workers.none() {
+            return match self.pipeline.lock().step() {
+                Ok(Progress::Full(_)) => {
+                    let failure = self.shelf.failure().or_else(|| self.shelf.unwritable());
+                    Err(failure.unwrap_or_else(|| Error::NoSpace { path: self.view.location.clone() }))
+                }
+                Ok(Progress::Behind(_)) => {
+                    self.log.wait_for_space();
+                    Ok(())
+                }
+                Ok(Progress::Stepped | Progress::Idle(_) | Progress::Lull(_)) => Ok(()),
+                Err(error) => {
+                    self.log.latch(error.clone());
+                    Err(error)
+                }
+            };
+        }
+        self.shelf.sleep(version, Some(Duration::from_millis(100)));
+        Ok(())
+    }
+
+    /// Tells the readers' table about segments that rotation entered, up to the one of `lsn`.
+    fn enter_segments(&self, lsn: Lsn) {
+        if self.entered.load(Ordering::Acquire) >= lsn.segment() {
+            return;
+        }
+        let mut table = self.view.table.write();
+        let entered: Vec<_> = self.log.core().entered.drain(..).collect();
+        for (previous_end, segment) in &entered {
+            table.enter(*previous_end, Arc::clone(segment));
+            self.entered.store(segment.sequence, Ordering::Release);
+        }
+        drop(table);
+        for (previous_end, segment) in entered {
+            self.shelf.tell(|l| l.segment_sealed(previous_end.segment(), previous_end.offset()));
+            self.shelf.tell(|l| l.segment_opened(segment.sequence));
+        }
+    }
+
+    /// End of the durable prefix.
+    pub fn durable(&self) -> Lsn {
+        self.log.durable()
+    }
+
+    /// Lowest segment that readers can still reach.
+    pub fn first_segment(&self) -> u32 {
+        self.view.table.read().first().unwrap_or_else(|| self.active_segment())
+    }
+
+    /// The segment that the next record goes to, at the earliest.
+    pub fn active_segment(&self) -> u32 {
+        self.log.active_segment()
+    }
+
+    /// Numbers since open.
+    pub fn stats(&self) -> Stats {
+        let (spares_zeroed, spares_stale) = self.shelf.ready_by_prior();
+        let strategy = match self.env.disk.mode() {
+            Mode::Direct => "direct",
+            Mode::Buffered => "sync",
+        };
+        let pipeline_bytes = self.shelf.prepared_bytes();
+        let (no_room, released_given_up) = self.shelf.trouble();
+        let stats = self.log.core().stats();
+        let (backend, answers) = (self.workers.backend(), self.log.answers());
+        Stats {
+            answers,
+            spares_zeroed,
+            spares_stale,
+            pipeline_bytes,
+            no_room,
+            released_given_up,
+            reopened: self.descriptors.reopened(),
+            strategy,
+            backend,
+            ..stats
+        }
+    }
+
+    /// Tells `listener` of events from now on; only the first one counts.
+    pub fn set_listener(&self, listener: Arc<dyn Listener>) {
+        self.shelf.listen(listener);
+    }
+}
+
+/// Callbacks to wait for before an append; see [`Wal::answers_full`].
+#[derive(Debug)]
+pub struct AnswersFull(Arc<Log>);
+
+impl AnswersFull {
+    /// Blocks until there is room for more callbacks, or the log has stopped.
+    pub fn wait(self) {
+        self.0.wait_for_answers();
+    }
+}
+
+#[cfg(feature = "sim")]
+impl Wal {
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn pipeline(&self) -> &Mutex<Pipeline> {
+        &self.pipeline
+    }
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The directory is another's, who wrote `holder`.
+fn locked(disk: &dyn Disk, holder: String) -> Error {
+    let holder = if holder.is_empty() { "another process".into() } else { holder };
+    Error::Locked { path: disk.location(), holder }
+}

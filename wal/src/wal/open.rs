@@ -1,0 +1,278 @@
+//! Creating a log, preparing one, and starting it.
+//!
+//! An open is two steps. [`Wal::prepare`] locks, syncs, reads and decides, and writes nothing. [`Prepared::start`] does
+//! all the writing: it removes unfinished spares, fills the shelf, makes a mark durable that covers what was
+//! found (INV-3), and starts the threads last.
+
+use super::Wal;
+use super::prepared::{Prepared, exclusive};
+use crate::commit::{Core, Limits, Log, Start};
+use crate::disk::{Disk, Mode, PosixDisk, is_no_room};
+use crate::env::{Env, Threads, open_failed};
+use crate::error::Error;
+use crate::format::Closed;
+use crate::options::{OpenMode, Options};
+use crate::recovery::Report;
+use crate::segment::create;
+use crate::segment::descriptors::Descriptors;
+use crate::segment::directory::{IDENTITY, failed, list};
+use crate::segment::index_builder::Sealer;
+use crate::segment::preallocator::{Pipeline, PipelineStart, Progress};
+use crate::segment::spare_pool::Shelf;
+use crate::segment::{OpenSegment, file_name};
+use crate::sync::{AtomicU32, Mutex};
+use crate::wal::threads::Workers;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+impl Wal {
+    /// Makes a new log in `dir`, which is created (mode 0700) unless it exists and holds no log.
+    ///
+    /// # Errors
+    /// [`Error::AlreadyALog`], [`Error::NotADirectory`], [`Error::Locked`],
+    /// [`Error::OptionOutOfRange`], [`Error::Io`].
+    pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Wal, Error> {
+        let dir = dir.as_ref();
+        options.check().map_err(Error::OptionOutOfRange)?;
+        PosixDisk::create_dir(dir).map_err(|e| open_failed(dir, e))?;
+        Wal::create_in(Env::posix(dir, options)?, options)
+    }
+
+    /// Opens the log in `dir` and finds its end. What becomes of damage, [`Options::mode`] says.
+    ///
+    /// # Errors
+    /// Those that name who must act: [`Error::NotALog`], [`Error::Locked`],
+    /// [`Error::UnsupportedVersion`], [`Error::BlockSize`], [`Error::Corrupt`] with every damaged range, [`Error::Io`].
+    /// On refusal nothing was changed.
+    pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, Report), Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        Wal::open_in(Env::posix(dir.as_ref(), options)?, options)
+    }
+
+    /// As [`Wal::create`], on any disk.
+    pub fn create_in(env: Env, options: &Options) -> Result<Wal, Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        // There is no damage yet, and it is to be written.
+        let options = &Options { mode: OpenMode::Strict, ..options.clone() };
+        let disk = &*env.disk;
+        options.check_blocks(disk.block_size()).map_err(Error::OptionOutOfRange)?;
+        // Looked at before the lock is taken too, so that a refusal leaves no LOCK file behind.
+        refuse_existing(disk)?;
+        let lock = exclusive(disk)?;
+        let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
+        let shelf = Arc::new(Shelf::default());
+        let start = PipelineStart::new(&identity, options, BTreeSet::new());
+        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
+        let mut pipeline = Pipeline::new(descriptors, Arc::clone(&env.random), Arc::clone(&shelf), start);
+        while shelf.ready() < 2 {
+            if let Progress::Full(_) = pipeline.step()? {
+                return Err(shelf.failure().unwrap_or(Error::NoSpace { path: disk.location() }));
+            }
+        }
+        // The mark comes before the name: a log in which no segment holds a group has lost them.
+        let (wal, _) = Prepared::find(env, options, Some(lock), Some(identity), None)?.begin(None)?;
+        create::finish(&*wal.env.disk)?;
+        wal.spawn()
+    }
+
+    /// As [`Wal::open`], on any disk.
+    pub fn open_in(env: Env, options: &Options) -> Result<(Wal, Report), Error> {
+        Wal::prepare(env, options, None)?.start(None)
+    }
+
+    /// As [`Wal::open_in`], and installs what makes the footers. It is shown the records of the segment in use, as far
+    /// as possible while open reads them anyway; of a log that is opened for reading, nothing.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn open_with(
+        env: Env,
+        options: &Options,
+        mut sealer: Box<dyn Sealer>,
+    ) -> Result<(Wal, Report), Error> {
+        let prepared = Wal::prepare(env, options, Some(&mut *sealer))?;
+        prepared.start(Some(sealer))
+    }
+
+    /// The first half of an open: locks the directory, makes what is there durable, reads it and decides. No byte and
+    /// no name changes but the lock file's, whatever the outcome. Dropping what is returned unlocks the directory.
+    ///
+    /// `sealer` is shown the records of the segment in use, unless the log is opened for reading.
+    ///
+    /// # Errors
+    /// As [`Wal::open`].
+    pub fn prepare(
+        env: Env,
+        options: &Options,
+        sealer: Option<&mut (dyn Sealer + 'static)>,
+    ) -> Result<Prepared, Error> {
+        options.check().map_err(Error::OptionOutOfRange)?;
+        let names = list(&*env.disk)?;
+        if let Some(found) = names.instead_of_log() {
+            return Err(Error::NotALog { path: env.disk.location(), found });
+        }
+        Prepared::lock(env, options, sealer)
+    }
+
+    fn spawn(mut self) -> Result<Wal, Error> {
+        if self.env.threads == Threads::Stepped {
+            return Ok(self);
+        }
+        self.workers.flush(&self.log, &self.env, &self.options)?;
+        self.workers.prepare(&self.log, &self.shelf, &self.pipeline, &self.env)?;
+        Ok(self)
+    }
+}
+
+impl Prepared {
+    /// The second half of an open, which writes: removes unfinished spares, makes the spares that are missing,
+    /// covers the end of the log with a durable mark, and starts the threads. A log that was prepared in
+    /// [`OpenMode::Salvage`] takes no write: for it nothing of this is done.
+    ///
+    /// `sealer` makes the footers; it must be the one that was shown the records by [`Wal::prepare`].
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::NoSpace`]. The directory is unlocked then, and the log can be opened again.
+    pub fn start(self, sealer: Option<Box<dyn Sealer>>) -> Result<(Wal, Report), Error> {
+        if !self.writable() {
+            return self.for_reading();
+        }
+        let (wal, report) = self.begin(sealer)?;
+        Ok((wal.spawn()?, report))
+    }
+
+    /// Makes the new start of the log durable; starts no threads.
+    fn begin(mut self, sealer: Option<Box<dyn Sealer>>) -> Result<(Wal, Report), Error> {
+        for name in std::mem::take(&mut self.unfinished) {
+            let disk = &*self.env.disk;
+            disk.remove(&name).map_err(|e| failed(disk, "remove", &name, e))?;
+            self.report.removed.push(name);
+        }
+        let begin_ns = self.begin_ns;
+        let Prepared {
+            env,
+            options,
+            descriptors,
+            lock,
+            identity,
+            verdict,
+            open,
+            files,
+            view,
+            mut report,
+            ..
+        } = self;
+        let shelf = Arc::new(Shelf::default());
+        let start = PipelineStart::new(&identity, &options, files.into_iter().collect());
+        let mut pipeline =
+            Pipeline::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
+        // A log that starts over says so with its mark; until that is durable its files stay.
+        if !verdict.end.is_zero() {
+            shelf.release_below(verdict.first_live);
+        }
+        let next = verdict.next.at.segment();
+        let in_use = open.get(&next);
+        for (_, spare) in open.range(next + 1..) {
+            shelf.put(spare.clone());
+        }
+        let segment = match in_use {
+            Some(segment) => segment.clone(),
+            None => take_first(&mut pipeline, &shelf)?,
+        };
+        shelf.set_in_use(segment.clone());
+        view.table.write().insert(Arc::clone(&segment.segment), None);
+        // A group may be issued only when the next file is durable in the directory.
+        fill_shelf(&mut pipeline, &shelf, 1)?;
+        let limits = Limits {
+            location: env.disk.location(),
+            block_bytes: identity.block_bytes,
+            segment_bytes: options.segment_bytes / identity.block_bytes * identity.block_bytes,
+            group_bytes: options.group_bytes,
+            queue_bytes: u64::from(options.queue_bytes),
+            in_flight: options.in_flight as usize,
+            patience_ns: u64::from(options.patience_us) * 1000,
+            answers_max: options.answers_max,
+            spawned: env.threads == Threads::Spawned,
+            durable_writes: env.disk.mode() == Mode::Direct,
+        };
+        let core = Core::new(
+            limits,
+            Arc::clone(&env.clock),
+            Arc::clone(&shelf),
+            Start {
+                segment,
+                offset: verdict.next.at.offset(),
+                previous_end: verdict.next.previous_end,
+                watermark: verdict.end,
+                first_live: verdict.first_live,
+                footer_bytes: verdict.next.footer_bytes,
+                marked: !verdict.next.mark,
+                lock,
+            },
+        );
+        let wal = Wal {
+            log: Arc::new(Log::new(core)),
+            entered: AtomicU32::new(next),
+            view,
+            pipeline: Arc::new(Mutex::new(pipeline)),
+            shelf,
+            descriptors,
+            options,
+            env,
+            workers: Workers::default(),
+            closed: Closed { uuid: identity.uuid, end: report.witness.durable() },
+        };
+        if let Some(sealer) = sealer {
+            wal.log.core().set_sealer(sealer);
+        }
+        // What open returns is exposed from here on, so a mark that covers it is durable first.
+        wal.mark().map_err(|e| no_room(&wal.env, e))?;
+        report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin_ns));
+        Ok((wal, report))
+    }
+}
+
+/// Refuses a directory that clearly holds a log, without touching it.
+fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
+    let names = list(disk)?;
+    let found = match names.segments.first() {
+        _ if names.identity => IDENTITY.into(),
+        Some(&first) if !names.identity_new => file_name(first),
+        _ => return Ok(()),
+    };
+    Err(Error::AlreadyALog { path: disk.location(), found })
+}
+
+/// A mark that found no room, where blocks take new space when they are written again: the log is as it was.
+fn no_room(env: &Env, error: Error) -> Error {
+    let cause = match &error {
+        Error::Latched { cause } => cause,
+        other => other,
+    };
+    match cause {
+        Error::Io { source, .. } if is_no_room(source) => Error::NoSpace { path: env.disk.location() },
+        _ => error,
+    }
+}
+
+/// Prepares spares until `count` are ready.
+fn fill_shelf(pipeline: &mut Pipeline, shelf: &Shelf, count: usize) -> Result<(), Error> {
+    while shelf.ready() < count {
+        if let Progress::Full(_) = pipeline.step()? {
+            return Err(shelf.failure().unwrap_or(Error::Closed));
+        }
+    }
+    Ok(())
+}
+
+/// The first spare, made if need be.
+fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<OpenSegment, Error> {
+    loop {
+        fill_shelf(pipeline, shelf, 2)?;
+        if let Some(segment) = shelf.take(1) {
+            return Ok(segment);
+        }
+    }
+}
