@@ -1,6 +1,7 @@
 //! Builds the test programs of the copy once, and runs them with one bug after the other switched on.
 
 use crate::entry::Bug;
+use crate::tree::cargo;
 use anyhow::{Context, Result, bail};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -28,7 +29,7 @@ pub struct Limits {
 
 /// Builds all test programs below `tree`, by `PACKAGE/PROGRAM`.
 pub fn build(tree: &Path, target: &Path) -> Result<BTreeMap<String, Program>> {
-    let output = Command::new(env!("CARGO"))
+    let output = Command::new(cargo())
         .args(["test", "--no-run", "--message-format=json", "-p", "seawall-wal", "-p", "seawall"])
         .args(["-p", "seawall-snap"])
         .env("CARGO_TARGET_DIR", target)

@@ -93,7 +93,7 @@ fn main() -> Result<()> {
 }
 
 fn run_cargo(copy: &std::path::Path, target: &std::path::Path, arguments: &[&str]) -> Result<()> {
-    let status = Command::new(env!("CARGO"))
+    let status = Command::new(tree::cargo())
         .args(arguments)
         .env("CARGO_TARGET_DIR", target)
         .current_dir(copy)

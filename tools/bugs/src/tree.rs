@@ -4,14 +4,20 @@ use crate::entry::{Bug, PACKAGES};
 use crate::plant::{CHOICE, Planted, plant};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::{env, fs};
 
 /// The workspace that this program was built in.
 pub fn workspace() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.ancestors().nth(2).map_or_else(|| own.to_owned(), Path::to_owned)
+}
+
+/// The cargo that started this program, or the one in the path.
+pub fn cargo() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 /// The changed files of the packages, by path from the root.
