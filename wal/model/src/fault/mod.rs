@@ -1,0 +1,4 @@
+//! What goes wrong: power cuts, and one damage to the files.
+
+pub mod crash;
+pub mod damage;

@@ -1,0 +1,8 @@
+//! Recovery: what open concludes from the disk, what it promises, and where the log continues.
+
+mod decide;
+mod evidence;
+pub mod open;
+mod promises;
+mod resume;
+mod scan;

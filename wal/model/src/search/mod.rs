@@ -1,0 +1,6 @@
+//! The search: every reachable state, the shortest way to each, and the trace of a violation.
+
+pub mod explore;
+mod hash;
+pub mod step;
+mod trace;
