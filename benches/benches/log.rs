@@ -5,13 +5,13 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seawall_wal::disk::PosixDisk;
 use seawall_wal::inspect::inspect;
-use seawall_wal::{Batch, Class, Lsn, Options, Wal};
+use seawall_wal::{Durability, Lsn, Options, RecordBuilder, Wal};
 use std::hint::black_box;
 use std::thread;
 
 const SIZES: [usize; 2] = [256, 4096];
 
-fn fill(batch: &mut Batch, payload: &[u8]) {
+fn fill(batch: &mut RecordBuilder, payload: &[u8]) {
     batch.clear();
     batch.meta().extend_from_slice(&[1; 48]);
     batch.push_part(payload);
@@ -21,12 +21,12 @@ fn fill(batch: &mut Batch, payload: &[u8]) {
 fn encode(c: &mut Criterion) {
     let mut group = c.benchmark_group("encode");
     for size in SIZES {
-        let (mut batch, payload) = (Batch::new(), vec![7; size]);
+        let (mut batch, payload) = (RecordBuilder::new(), vec![7; size]);
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(format!("{size} B"), |b| {
             b.iter(|| {
                 fill(&mut batch, black_box(&payload));
-                black_box(batch.head_crc(Class::Sync))
+                black_box(batch.head_crc(Durability::Sync))
             });
         });
     }
@@ -40,13 +40,13 @@ fn append_lazy(c: &mut Criterion) {
     for size in SIZES {
         let dir = tempfile::tempdir().unwrap();
         let wal = Wal::create(dir.path().join("log"), &Options::default()).unwrap();
-        let (mut batch, payload) = (Batch::new(), vec![7; size]);
+        let (mut batch, payload) = (RecordBuilder::new(), vec![7; size]);
         group.throughput(Throughput::Elements(1000));
         group.bench_function(format!("{size} B"), |b| {
             b.iter(|| {
                 for _ in 0..1000 {
                     fill(&mut batch, &payload);
-                    wal.append(&batch, Class::Lazy).unwrap();
+                    wal.append(&batch, Durability::Lazy).unwrap();
                 }
                 wal.release(wal.active_segment()).unwrap();
                 wal.flush().unwrap()
@@ -72,10 +72,10 @@ fn group_commit(c: &mut Criterion) {
                 thread::scope(|scope| {
                     for _ in 0..threads {
                         scope.spawn(|| {
-                            let mut batch = Batch::new();
+                            let mut batch = RecordBuilder::new();
                             for _ in 0..APPENDS {
                                 fill(&mut batch, &payload);
-                                wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
+                                wal.append(&batch, Durability::Sync).unwrap().wait().unwrap();
                             }
                         });
                     }
@@ -96,10 +96,10 @@ fn scan_and_read(c: &mut Criterion) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let wal = Wal::create(&path, &Options::default()).unwrap();
-        let (mut batch, payload) = (Batch::new(), vec![7; size]);
+        let (mut batch, payload) = (RecordBuilder::new(), vec![7; size]);
         for _ in 0..(32 << 20) / size {
             fill(&mut batch, &payload);
-            wal.append(&batch, Class::Lazy).unwrap();
+            wal.append(&batch, Durability::Lazy).unwrap();
         }
         wal.flush().unwrap();
         group.throughput(Throughput::Bytes(32 << 20));

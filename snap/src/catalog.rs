@@ -1,13 +1,13 @@
 //! The directory of snapshots: what is there, which one serves, what may go.
 //!
-//! Place: the top; composes writers, readers, exports and receivers over one shelf. Invariants: what is listed has its
+//! FilePart: the top; composes writers, readers, exports and receivers over one shelf. Invariants: what is listed has its
 //! name durably (INV-3); a damaged file is set aside, and deleted only when newer snapshots have replaced it or
 //! there are too many; with a newer one known no older snapshot is offered unless the caller says that the log covers
 //! the gap; names that are not the catalog's are left alone. Fails
 //! with file and reason.
 
-use crate::directory::store::{Pin, SetAside, Shelf, State};
-use crate::error::{Error, Site};
+use crate::directory::store::{Pin, Quarantined, State, Store};
+use crate::error::{Error, FileContext};
 use crate::format::name::{self, Kind};
 use crate::format::wire::Offer;
 use crate::options::Options;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 /// Shared by threads. Calls block for the disk, and do not block each other, but for moments.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    shelf: Arc<Shelf>,
+    shelf: Arc<Store>,
 }
 
 /// What [`Catalog::open`] found besides snapshots. Names are sorted.
@@ -48,7 +48,7 @@ pub struct Newest {
     /// Reads the newest snapshot that checks, from its start.
     pub reader: SnapshotReader,
     /// Newer ones that were set aside by this call, newest first.
-    pub set_aside: Vec<SetAside>,
+    pub set_aside: Vec<Quarantined>,
 }
 
 impl Catalog {
@@ -76,7 +76,7 @@ impl Catalog {
             return Err(Error::DirectDisk { path });
         }
         let io = |action, name: &str| {
-            let site = Site::new(&path, name);
+            let site = FileContext::new(&path, name);
             move |e| site.io(action, e)
         };
         let holder = format!("process {}", std::process::id());
@@ -117,7 +117,7 @@ impl Catalog {
         }
         // A process may have been killed between a rename and its sync: what is listed is durable.
         disk.sync().map_err(io("sync", ""))?;
-        Ok((Catalog { shelf: Arc::new(Shelf::new(disk, *options, state, lock)) }, found))
+        Ok((Catalog { shelf: Arc::new(Store::new(disk, *options, state, lock)) }, found))
     }
 
     /// As it was opened with.
@@ -176,7 +176,7 @@ impl Catalog {
                 (None, Some(damaged)) => return Err(Error::NoneLeft { path: path(), damaged }),
                 (Some(id), _) => id,
             };
-            // Gone if another thread has removed it or set it aside: look again.
+            // Disconnected if another thread has removed it or set it aside: look again.
             let Ok(pin) = self.shelf.pin(id) else { continue };
             let sound = SnapshotReader::open(pin).and_then(|mut reader| {
                 if !self.shelf.is_verified(id) {
@@ -190,7 +190,7 @@ impl Catalog {
                 (Ok(reader), Some(_)) if covers(id) => return Ok(Some(Newest { reader, set_aside })),
                 (Ok(_), Some(damaged)) => return Err(Error::Gap { path: path(), damaged, older: id }),
                 (Err(cause), _) if cause.is_damage() => match self.shelf.set_aside(id) {
-                    Ok(file) => set_aside.push(SetAside { id, file, cause }),
+                    Ok(file) => set_aside.push(Quarantined { id, file, cause }),
                     Err(Error::Unknown { .. }) => {}
                     Err(error) => return Err(error),
                 },

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// Where in a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum FilePart {
     /// Header, conf state, metadata.
     Opening,
     /// A chunk, by its number from 0.
@@ -21,13 +21,13 @@ pub enum Place {
     Whole,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FilePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Opening => f.write_str("opening"),
-            Place::Chunk(n) => write!(f, "chunk {n}"),
-            Place::Trailer => f.write_str("trailer"),
-            Place::Whole => f.write_str("whole"),
+            FilePart::Opening => f.write_str("opening"),
+            FilePart::Chunk(n) => write!(f, "chunk {n}"),
+            FilePart::Trailer => f.write_str("trailer"),
+            FilePart::Whole => f.write_str("whole"),
         }
     }
 }
@@ -159,7 +159,7 @@ pub enum Error {
         /// Path of the file.
         file: String,
         /// Where in it.
-        place: Place,
+        place: FilePart,
         /// What is wrong.
         fault: Fault,
     },
@@ -308,18 +308,18 @@ impl From<OutOfRange> for Error {
 
 /// A file, for messages.
 #[derive(Clone, Debug)]
-pub(crate) struct Site(Arc<str>);
+pub(crate) struct FileContext(Arc<str>);
 
-impl Site {
-    pub(crate) fn new(path: &str, name: &str) -> Site {
-        Site(format!("{path}/{name}").into())
+impl FileContext {
+    pub(crate) fn new(path: &str, name: &str) -> FileContext {
+        FileContext(format!("{path}/{name}").into())
     }
 
     pub(crate) fn file(&self) -> String {
         self.0.to_string()
     }
 
-    pub(crate) fn damaged(&self, place: Place, fault: Fault) -> Error {
+    pub(crate) fn damaged(&self, place: FilePart, fault: Fault) -> Error {
         match fault {
             Fault::Version { found } => Error::Version { file: self.file(), found },
             fault => Error::Damaged { file: self.file(), place, fault },
@@ -331,7 +331,7 @@ impl Site {
     }
 
     /// A failed read. What the device cannot read is damage: another copy has to serve.
-    pub(crate) fn read(&self, place: Place, source: io::Error) -> Error {
+    pub(crate) fn read(&self, place: FilePart, source: io::Error) -> Error {
         if source.kind() == io::ErrorKind::UnexpectedEof {
             return self.damaged(place, Fault::Counts);
         }

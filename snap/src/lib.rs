@@ -72,8 +72,8 @@ mod types;
 mod write;
 
 pub use catalog::{Catalog, Found, Newest};
-pub use directory::store::{Pin, SetAside};
-pub use error::{Error, OfferFault, PieceFault, Place};
+pub use directory::store::{Pin, Quarantined};
+pub use error::{Error, FilePart, OfferFault, PieceFault};
 pub use format::wire::{Offer, Piece};
 pub use options::Options;
 pub use read::SnapshotReader;

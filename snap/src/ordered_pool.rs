@@ -1,6 +1,6 @@
 //! Work on other threads that comes out in the order in which it went in.
 //!
-//! Place: between the thread that has content and the one that does I/O, in both directions. Invariants: what is
+//! FilePart: between the thread that has content and the one that does I/O, in both directions. Invariants: what is
 //! inside is bounded; whoever waits is woken when the other side goes away, also by a panic. With no workers
 //! the items pass unchanged, and one of the ends does their work. Fails only to start a thread.
 
@@ -20,29 +20,29 @@ enum Slot<T> {
 }
 
 /// Where items go in.
-pub(crate) struct Entrance<T> {
+pub(crate) struct JobSender<T> {
     jobs: Option<SyncSender<Job<T>>>,
     order: SyncSender<Slot<T>>,
 }
 
 /// Where they come out, in order.
-pub(crate) struct Exit<T>(Receiver<Slot<T>>);
+pub(crate) struct JobReceiver<T>(Receiver<Slot<T>>);
 
 /// Threads that are waited for. What they wait for must be dropped before this is.
 #[derive(Default, Debug)]
-pub(crate) struct Helpers(Vec<JoinHandle<()>>);
+pub(crate) struct Workers(Vec<JoinHandle<()>>);
 
 /// The other side is gone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
 
 /// Starts `workers` threads, each with a function from `work`; about `workers + depth` items are inside at most.
 pub(crate) fn lane<T, F>(
     workers: usize,
     depth: usize,
-    helpers: &mut Helpers,
+    helpers: &mut Workers,
     mut work: impl FnMut() -> io::Result<F>,
-) -> io::Result<(Entrance<T>, Exit<T>)>
+) -> io::Result<(JobSender<T>, JobReceiver<T>)>
 where
     T: Send + 'static,
     F: FnMut(T) -> T + Send + 'static,
@@ -64,7 +64,7 @@ where
         }
         jobs = Some(entrance);
     }
-    Ok((Entrance { jobs, order }, Exit(exit)))
+    Ok((JobSender { jobs, order }, JobReceiver(exit)))
 }
 
 /// The next job; none when the entrance is gone. One worker waits at a time, the others for it.
@@ -72,56 +72,56 @@ fn next<T>(queue: &Mutex<Receiver<Job<T>>>) -> Option<Job<T>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-impl<T> Entrance<T> {
+impl<T> JobSender<T> {
     /// Adds an item; waits while the lane is full.
-    pub(crate) fn send(&self, item: T) -> Result<(), Gone> {
+    pub(crate) fn send(&self, item: T) -> Result<(), Disconnected> {
         let slot = match &self.jobs {
             None => Slot::Ready(item),
             Some(jobs) => {
                 let (done, later) = sync_channel(1);
-                jobs.send((item, done)).map_err(|_| Gone)?;
+                jobs.send((item, done)).map_err(|_| Disconnected)?;
                 Slot::Later(later)
             }
         };
-        self.order.send(slot).map_err(|_| Gone)
+        self.order.send(slot).map_err(|_| Disconnected)
     }
 
     /// Adds an item; gives it back if the lane is full.
-    pub(crate) fn offer(&self, item: T) -> Result<Option<T>, Gone> {
+    pub(crate) fn offer(&self, item: T) -> Result<Option<T>, Disconnected> {
         let Some(jobs) = &self.jobs else {
             return match self.order.try_send(Slot::Ready(item)) {
                 Ok(()) => Ok(None),
                 Err(TrySendError::Full(Slot::Ready(item))) => Ok(Some(item)),
-                Err(_) => Err(Gone),
+                Err(_) => Err(Disconnected),
             };
         };
         let (done, later) = sync_channel(1);
         match self.order.try_send(Slot::Later(later)) {
             // What has a place has, but for a moment, room among the jobs.
-            Ok(()) => jobs.send((item, done)).map(|()| None).map_err(|_| Gone),
+            Ok(()) => jobs.send((item, done)).map(|()| None).map_err(|_| Disconnected),
             Err(TrySendError::Full(_)) => Ok(Some(item)),
-            Err(TrySendError::Disconnected(_)) => Err(Gone),
+            Err(TrySendError::Disconnected(_)) => Err(Disconnected),
         }
     }
 
     /// Adds an item that needs no work.
-    pub(crate) fn pass(&self, item: T) -> Result<(), Gone> {
-        self.order.send(Slot::Ready(item)).map_err(|_| Gone)
+    pub(crate) fn pass(&self, item: T) -> Result<(), Disconnected> {
+        self.order.send(Slot::Ready(item)).map_err(|_| Disconnected)
     }
 }
 
-impl<T> Exit<T> {
+impl<T> JobReceiver<T> {
     /// The next item in order; `None` when the entrance is gone and everything is out.
-    pub(crate) fn recv(&self) -> Result<Option<T>, Gone> {
+    pub(crate) fn recv(&self) -> Result<Option<T>, Disconnected> {
         match self.0.recv() {
             Err(_) => Ok(None),
             Ok(Slot::Ready(item)) => Ok(Some(item)),
-            Ok(Slot::Later(later)) => later.recv().map(Some).map_err(|_| Gone),
+            Ok(Slot::Later(later)) => later.recv().map(Some).map_err(|_| Disconnected),
         }
     }
 }
 
-impl Helpers {
+impl Workers {
     pub(crate) fn start(&mut self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         self.0.push(Builder::new().name("seawall-snap".into()).spawn(run)?);
         Ok(())
@@ -135,7 +135,7 @@ impl Helpers {
     }
 }
 
-impl Drop for Helpers {
+impl Drop for Workers {
     fn drop(&mut self) {
         self.join();
     }
@@ -170,15 +170,15 @@ impl<T> Clone for Pool<T> {
     }
 }
 
-impl<T> fmt::Debug for Entrance<T> {
+impl<T> fmt::Debug for JobSender<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Entrance").field("workers", &self.jobs.is_some()).finish_non_exhaustive()
+        f.debug_struct("JobSender").field("workers", &self.jobs.is_some()).finish_non_exhaustive()
     }
 }
 
-impl<T> fmt::Debug for Exit<T> {
+impl<T> fmt::Debug for JobReceiver<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Exit").finish_non_exhaustive()
+        f.debug_struct("JobReceiver").finish_non_exhaustive()
     }
 }
 
@@ -194,7 +194,7 @@ mod tests {
     use std::time::Duration;
 
     fn doubled(workers: usize) -> Vec<u64> {
-        let mut helpers = Helpers::default();
+        let mut helpers = Workers::default();
         let work = || {
             Ok(|n: u64| {
                 // The later, the faster.
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn an_offer_without_room_comes_back() {
         for workers in [0, 1] {
-            let mut helpers = Helpers::default();
+            let mut helpers = Workers::default();
             let (entrance, exit) = lane(workers, 3, &mut helpers, || Ok(|n: u8| n + 1)).unwrap();
             assert_eq!(
                 (0..5).map(|n| entrance.offer(n)).collect::<Vec<_>>(),
@@ -234,23 +234,23 @@ mod tests {
             assert_eq!(entrance.offer(5), Ok(None));
             assert_eq!([(); 3].map(|()| exit.recv().unwrap().unwrap() - done), [1, 2, 5]);
             drop(exit);
-            assert_eq!(entrance.offer(6), Err(Gone));
+            assert_eq!(entrance.offer(6), Err(Disconnected));
         }
     }
 
     #[test]
     fn whoever_waits_hears_of_the_other_side() {
         for workers in [0, 2] {
-            let mut helpers = Helpers::default();
+            let mut helpers = Workers::default();
             let (entrance, exit) = lane(workers, 3, &mut helpers, || Ok(|n: u8| n)).unwrap();
             drop(exit);
-            assert!((0..9).any(|n| entrance.send(n) == Err(Gone)));
+            assert!((0..9).any(|n| entrance.send(n) == Err(Disconnected)));
         }
-        let mut helpers = Helpers::default();
+        let mut helpers = Workers::default();
         let panics = || Ok(|n: u8| if n == 2 { std::panic::panic_any(n) } else { n });
         let (entrance, exit) = lane(1, 2, &mut helpers, panics).unwrap();
         helpers.start(move || while entrance.send(2).is_ok() {}).unwrap();
-        assert_eq!(exit.recv(), Err(Gone));
+        assert_eq!(exit.recv(), Err(Disconnected));
         drop(exit);
         helpers.join();
     }

@@ -6,7 +6,7 @@
 mod support;
 
 use seawall_snap::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
-use seawall_snap::{Catalog, Error, Options, Place};
+use seawall_snap::{Catalog, Error, FilePart, Options};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk};
 use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
@@ -79,7 +79,7 @@ fn a_file_under_another_name_is_found() {
     let disk = disk_with_small();
     disk.write_file(&file(30), &disk.read_file(&file(10)));
     let error = verify(&open(&disk), 30).unwrap_err();
-    assert!(matches!(error, Error::Damaged { place: Place::Opening, fault: Fault::Name, .. }), "{error}");
+    assert!(matches!(error, Error::Damaged { place: FilePart::Opening, fault: Fault::Name, .. }), "{error}");
 }
 
 /// Frames of a file: offset and length of each.
@@ -121,9 +121,9 @@ fn swapped_and_foreign_chunks_are_found() {
     let missing = [&good[..places[2].0], &good[places[3].0..]].concat();
     let wrong = Fault::Chunk { expected: 1, found: 3 };
     for (bad, place, fault) in [
-        (swapped, Place::Chunk(1), wrong),
-        (foreign, Place::Whole, Fault::Digest),
-        (missing, Place::Trailer, Fault::Counts),
+        (swapped, FilePart::Chunk(1), wrong),
+        (foreign, FilePart::Whole, Fault::Digest),
+        (missing, FilePart::Trailer, Fault::Counts),
     ] {
         for helpers in [0, 1, 2, 3] {
             disk.write_file(&file(10), &bad);
@@ -171,7 +171,7 @@ fn damage_is_found_by_whoever_checks() {
             for _ in 0..2 {
                 match reader.chunk().unwrap_err() {
                     Error::Damaged { place, fault, .. } => {
-                        assert_eq!((place, fault), (Place::Chunk(chunk as u32), Fault::Checksum));
+                        assert_eq!((place, fault), (FilePart::Chunk(chunk as u32), Fault::Checksum));
                     }
                     error => panic!("{error}"),
                 }

@@ -20,7 +20,7 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf, VoteOf};
 use openraft::{AnyError, BasicNode, Config, EntryPayload, OptionalSend, Raft, SnapshotPolicy};
 use parking_lot::Mutex;
-use seawall::openraft::{LogOptions, LogStore, Logs};
+use seawall::openraft::{LogOptions, LogStore, LogStores};
 use seawall::{Engine, Options};
 
 openraft::declare_raft_types!(Types: D = u64, R = u64, AsyncRuntime = openraft_rt_tokio::TokioRuntime);
@@ -126,7 +126,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         true => Engine::open(dir, &Options::default())?.0,
         false => Engine::create(dir, &Options::default())?,
     };
-    let logs = Logs::new(&engine, LogOptions::default())?; // one per engine
+    let logs = LogStores::new(&engine, LogOptions::default())?; // one per engine
     let store: LogStore<Types> = LogStore::open(&logs, 1)?; // one per group
 
     let config = Config { snapshot_policy: SnapshotPolicy::Never, ..Config::default() }.validate()?;

@@ -5,7 +5,7 @@
 
 use seawall_wal::Lsn;
 
-use crate::compression::UnpackError;
+use crate::compression::DecompressError;
 use crate::format::DecodeError;
 use crate::options::OutOfRange;
 use crate::types::{GroupId, Owner};
@@ -296,7 +296,7 @@ pub enum Error {
         /// Where its payload lies.
         at: Lsn,
         /// Why.
-        source: UnpackError,
+        source: DecompressError,
     },
     /// Damaged places took more than payloads of entries: restore the node from a peer, or read what is left in
     /// salvage mode. Only in degraded and salvage mode; a strict open refuses before.

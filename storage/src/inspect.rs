@@ -12,11 +12,11 @@ pub use crate::types::{MetaKey, OPENRAFT_STATE_GROUPS};
 
 /// One operation of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct OpLine {
+pub struct DecodedOp {
     /// The group it is for.
     pub group: GroupId,
     /// What it does.
-    pub what: What,
+    pub what: OpKind,
     /// The record's parts that belong to it: one per entry, one for a conf state or a metadata value.
     pub parts: Range<usize>,
 }
@@ -24,7 +24,7 @@ pub struct OpLine {
 /// What an operation does to its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
-pub enum What {
+pub enum OpKind {
     /// Appends entries of one term.
     Entries {
         /// Index of the first entry.
@@ -77,21 +77,21 @@ pub enum What {
     RemoveMeta(MetaKey),
 }
 
-impl What {
+impl OpKind {
     /// Its name, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`, `remove`,
     /// `snapshot`, `put_meta`, `remove_meta`.
     pub fn name(&self) -> &'static str {
         match self {
-            What::Entries { .. } => "entries",
-            What::Moved { .. } => "moved",
-            What::HardState(_) => "hard_state",
-            What::ConfState => "conf_state",
-            What::Compact { .. } => "compact",
-            What::Start { .. } => "start",
-            What::Remove => "remove",
-            What::Snapshot(_) => "snapshot",
-            What::PutMeta(_) => "put_meta",
-            What::RemoveMeta(_) => "remove_meta",
+            OpKind::Entries { .. } => "entries",
+            OpKind::Moved { .. } => "moved",
+            OpKind::HardState(_) => "hard_state",
+            OpKind::ConfState => "conf_state",
+            OpKind::Compact { .. } => "compact",
+            OpKind::Start { .. } => "start",
+            OpKind::Remove => "remove",
+            OpKind::Snapshot(_) => "snapshot",
+            OpKind::PutMeta(_) => "put_meta",
+            OpKind::RemoveMeta(_) => "remove_meta",
         }
     }
 }
@@ -110,43 +110,43 @@ pub fn decode_owner(value: &[u8]) -> Option<Owner> {
 ///
 /// # Errors
 /// If the bytes are not those of a record of this engine.
-pub fn decode_record(meta: &[u8], parts: usize) -> Result<Vec<OpLine>, DecodeError> {
+pub fn decode_record(meta: &[u8], parts: usize) -> Result<Vec<DecodedOp>, DecodeError> {
     let mut ops = Vec::new();
     decode(meta, parts, &mut ops)?;
     let mut next = 0;
     Ok(ops.iter().map(|op| line(op, &mut next)).collect())
 }
 
-fn line(of: &GroupOp, next_part: &mut usize) -> OpLine {
+fn line(of: &GroupOp, next_part: &mut usize) -> DecodedOp {
     let what = match of.op {
         Op::Entries { first, term, count, truncates, packed } => {
             let last = first.saturating_add(u64::from(count).saturating_sub(1));
-            What::Entries { first, last, term, truncates, compressed: packed }
+            OpKind::Entries { first, last, term, truncates, compressed: packed }
         }
         Op::Moved { first, term, count, packed } => {
             let last = first.saturating_add(u64::from(count).saturating_sub(1));
-            What::Moved { first, last, term, compressed: packed }
+            OpKind::Moved { first, last, term, compressed: packed }
         }
-        Op::HardState(hard) => What::HardState(hard),
-        Op::ConfState => What::ConfState,
-        Op::Compact(point) => What::Compact { index: point.index, term: point.term },
-        Op::Start(point) => What::Start { index: point.index, term: point.term },
-        Op::Remove => What::Remove,
-        Op::Snapshot(marker) => What::Snapshot(marker),
-        Op::Meta { key, removes: false } => What::PutMeta(key),
-        Op::Meta { key, removes: true } => What::RemoveMeta(key),
+        Op::HardState(hard) => OpKind::HardState(hard),
+        Op::ConfState => OpKind::ConfState,
+        Op::Compact(point) => OpKind::Compact { index: point.index, term: point.term },
+        Op::Start(point) => OpKind::Start { index: point.index, term: point.term },
+        Op::Remove => OpKind::Remove,
+        Op::Snapshot(marker) => OpKind::Snapshot(marker),
+        Op::Meta { key, removes: false } => OpKind::PutMeta(key),
+        Op::Meta { key, removes: true } => OpKind::RemoveMeta(key),
     };
     let from = *next_part;
     // The decoder has checked that all operations together cover the parts exactly.
     *next_part = from.saturating_add(usize::try_from(of.op.parts()).unwrap_or(usize::MAX));
-    OpLine { group: of.group, what, parts: from..*next_part }
+    DecodedOp { group: of.group, what, parts: from..*next_part }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::format::encode;
-    use crate::types::Point;
+    use crate::types::CompactionPoint;
 
     #[test]
     fn operations_and_their_parts_are_shown() {
@@ -158,7 +158,7 @@ mod tests {
             },
             GroupOp { group: 8, op: Op::ConfState },
             GroupOp { group: 7, op: Op::HardState(hard) },
-            GroupOp { group: 9, op: Op::Compact(Point { index: 5, term: 2 }) },
+            GroupOp { group: 9, op: Op::Compact(CompactionPoint { index: 5, term: 2 }) },
             GroupOp {
                 group: 9,
                 op: Op::Entries { first: 6, term: 4, count: 1, truncates: false, packed: false },
@@ -171,10 +171,10 @@ mod tests {
         assert_eq!(parts, [0..3, 3..4, 4..4, 4..4, 4..5]);
         assert_eq!(
             shown[0].what,
-            What::Entries { first: 9, last: 11, term: 4, truncates: true, compressed: false }
+            OpKind::Entries { first: 9, last: 11, term: 4, truncates: true, compressed: false }
         );
-        assert_eq!((shown[2].group, shown[2].what), (7, What::HardState(hard)));
-        assert_eq!((shown[3].what.name(), shown[3].what), ("compact", What::Compact { index: 5, term: 2 }));
+        assert_eq!((shown[2].group, shown[2].what), (7, OpKind::HardState(hard)));
+        assert_eq!((shown[3].what.name(), shown[3].what), ("compact", OpKind::Compact { index: 5, term: 2 }));
         assert!(decode_record(&meta, 4).is_err(), "the parts must be covered");
         assert!(decode_record(b"other", 0).is_err());
     }

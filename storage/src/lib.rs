@@ -81,17 +81,17 @@ pub use adapters::openraft::v0_9 as openraft_09;
 pub use adapters::openraft::v0_10 as openraft;
 #[cfg(feature = "raft-rs")]
 pub use adapters::raft_rs;
-pub use compression::{CompressionStats, UnpackError};
+pub use compression::{CompressionStats, DecompressError};
 pub use engine::{BlockedBy, Blocker, Engine, Group, PinnedReader, ReaderStats, Report, Stats};
 pub use error::{Error, Fault};
 pub use format::DecodeError;
 pub use listener::Listener;
 pub use options::{Options, OutOfRange};
 pub use read::entry_cache::CacheStats;
-pub use reclaim::release::RestateStats;
+pub use reclaim::release::ReemitStats;
 pub use reclaim::rewrite::RewriteStats;
 pub use seawall_wal::{Bell, Lsn, Notify, Ticket};
 pub use types::{
-    Compression, ConfState, Entry, EntryRef, FencedEntry, GroupId, HardState, Owner, SnapshotMarker,
+    Compression, ConfState, DamagedEntry, Entry, EntryRef, GroupId, HardState, Owner, SnapshotMarker,
 };
 pub use write::WriteBatch;

@@ -19,7 +19,7 @@ pub struct Options {
     ///
     /// More frees segments sooner, fewer keeps records shorter: a group is not written while its state is copied.
     /// No record takes more than about 64 KiB of it, but for the last piece.
-    pub restate_groups_max: usize,
+    pub reemit_groups_max: usize,
     /// Bytes that the log may be longer than twice the live entries in it, 0 to 2^40; beyond that the oldest
     /// segments' live entries are copied to its end, so that they can go: paced by what callers write, the faster
     /// the longer the log is, and at full speed from twice as many bytes on. While the disk is full it counts as 0. Default
@@ -54,7 +54,7 @@ impl Default for Options {
     fn default() -> Options {
         Options {
             log: seawall_wal::Options::default(),
-            restate_groups_max: 64,
+            reemit_groups_max: 64,
             slack_bytes: 256 << 20,
             compression: Some(Compression { from_bytes: 8 << 10, level: 1 }),
             meta_bytes_max: 64 << 10,
@@ -88,7 +88,7 @@ impl Options {
         let ranges = [
             ("compression.from_bytes", from_bytes, 512, 1 << 26),
             ("compression.level", level, 1, 19),
-            ("restate_groups_max", self.restate_groups_max, 1, 1024),
+            ("restate_groups_max", self.reemit_groups_max, 1, 1024),
             ("slack_bytes", self.slack_bytes, 0, 1 << 40),
             ("meta_bytes_max", self.meta_bytes_max, 0, 1 << 20),
             ("snapshot_threads", self.snapshot_threads, 1, 64),
@@ -111,7 +111,7 @@ mod tests {
     fn a_value_out_of_range_is_named() {
         assert_eq!(Options::default().check(), Ok(()));
         for bad in [0, 1025, usize::MAX] {
-            let options = Options { restate_groups_max: bad, ..Options::default() };
+            let options = Options { reemit_groups_max: bad, ..Options::default() };
             let text = options.check().map_err(|e| e.to_string());
             assert_eq!(text, Err(format!("option restate_groups_max is {bad}; it must be 1 to 1024")));
         }

@@ -67,7 +67,7 @@ impl fmt::Debug for Entry {
 
 /// An entry whose payload is not what was written, while its index and term are known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct FencedEntry {
+pub struct DamagedEntry {
     /// The group.
     pub group: GroupId,
     /// Index of the entry.
@@ -172,14 +172,14 @@ impl fmt::Debug for MetaKey {
 
 /// What the part of an operation on small state holds, as the groups keep it.
 #[derive(Clone, Debug)]
-pub(crate) enum Small {
+pub(crate) enum StateValue {
     Conf(Arc<ConfState>),
     Meta(Bytes),
 }
 
 /// The last entry that is gone, with the term that stays known; `(0, 0)` before any compaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Point {
+pub(crate) struct CompactionPoint {
     pub(crate) index: u64,
     pub(crate) term: u64,
 }

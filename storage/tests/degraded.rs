@@ -2,7 +2,7 @@
 //! index and term, everything else is as it was; what is not accounted for is refused, by name.
 
 use seawall::{
-    ConfState, Engine, EntryRef, Error, FencedEntry, HardState, Options, Report, WriteBatch, inspect,
+    ConfState, DamagedEntry, Engine, EntryRef, Error, HardState, Options, Report, WriteBatch, inspect,
 };
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Damage, Env, Lsn, OpenMode, Threads, Wal};
@@ -75,7 +75,7 @@ fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Entries `1..=last` of a group: read, or `fenced`.
-fn read_all(engine: &Engine, group: u64, last: u64, fenced: &[FencedEntry]) {
+fn read_all(engine: &Engine, group: u64, last: u64, fenced: &[DamagedEntry]) {
     let log = engine.group(group);
     assert_eq!((log.first_index(), log.last_index()), (1, last));
     for index in 1..=last {
@@ -97,7 +97,7 @@ fn damaged_payloads_are_listed_and_everything_else_works() {
     filled(&disk);
     rot(&disk, &payload(7, 5), 800);
     rot(&disk, &payload(8, 30), 3);
-    let fenced = [(7, 5, 1), (8, 30, 1)].map(|(group, index, term)| FencedEntry { group, index, term });
+    let fenced = [(7, 5, 1), (8, 30, 1)].map(|(group, index, term)| DamagedEntry { group, index, term });
     assert!(matches!(open(&disk, OpenMode::Strict), Err(Error::Log(seawall_wal::Error::Corrupt { .. }))));
     for n in 0..3 {
         let (engine, report) = open(&disk, OpenMode::Degraded).unwrap();
@@ -175,7 +175,7 @@ fn salvage_reads_the_same_and_takes_no_write() {
     rot(&disk, &payload(7, 5), 800);
     let before = files(&disk);
     let (engine, _) = open(&disk, OpenMode::Salvage).unwrap();
-    let fenced = [FencedEntry { group: 7, index: 5, term: 1 }];
+    let fenced = [DamagedEntry { group: 7, index: 5, term: 1 }];
     assert_eq!(engine.damaged(), fenced);
     read_all(&engine, 7, 30, &fenced);
     read_all(&engine, 8, 30, &fenced);
@@ -371,7 +371,7 @@ fn what_an_engine_refuses_can_be_read_below_it() {
         match record {
             Ok(record) => {
                 for line in inspect::decode_record(record.meta(), record.part_count()).unwrap() {
-                    let inspect::What::Entries { first, .. } = line.what else { continue };
+                    let inspect::OpKind::Entries { first, .. } = line.what else { continue };
                     for (index, (_, bytes)) in (first..).zip(record.parts().skip(line.parts.start)) {
                         assert_eq!(bytes, payload(line.group, index));
                         entries.insert((line.group, index));

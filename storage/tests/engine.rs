@@ -210,7 +210,7 @@ fn an_empty_batch_and_a_closed_engine() {
 #[test]
 fn a_bad_option_is_refused_before_anything_is_made() {
     let dir = TempDir::new().expect("a directory");
-    let options = Options { restate_groups_max: 0, ..small() };
+    let options = Options { reemit_groups_max: 0, ..small() };
     assert!(matches!(Engine::create(dir.path(), &options), Err(Error::Option(_))));
     assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0);
 }
@@ -337,14 +337,14 @@ fn who_must_not_wait_is_told_where_a_write_would() {
     let mut batch = WriteBatch::new();
     let payload = [7; 4096];
     batch.append(7, &[EntryRef { index: 1, term: 1, payload: &payload }]);
-    assert!(engine.write_now(&mut batch).expect("no error").is_none(), "the group does not exist");
+    assert!(engine.try_write(&mut batch).expect("no error").is_none(), "the group does not exist");
     assert_eq!(engine.group(7).last_index(), 0);
     engine.write(&mut batch).expect("the batch is unchanged");
     // Nobody writes to the disk, so the queue fills up.
     let mut index = 1;
     let full = loop {
         batch.append(7, &[EntryRef { index: index + 1, term: 1, payload: &payload }]);
-        if engine.write_now(&mut batch).expect("no error").is_none() {
+        if engine.try_write(&mut batch).expect("no error").is_none() {
             break index;
         }
         index += 1;
@@ -352,10 +352,10 @@ fn who_must_not_wait_is_told_where_a_write_would() {
     };
     assert_eq!(engine.group(7).last_index(), full);
     engine.flush().expect("flushed");
-    assert!(engine.write_now(&mut batch).expect("no error").is_some());
+    assert!(engine.try_write(&mut batch).expect("no error").is_some());
     assert_eq!(engine.group(7).last_index(), full + 1);
     let bad = batch.append(7, &[entry(full + 9, 1)]);
-    assert!(matches!(engine.write_now(bad), Err(Error::Gap { .. })));
+    assert!(matches!(engine.try_write(bad), Err(Error::Gap { .. })));
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn what_memory_has_is_read_without_io() {
 fn a_callback_may_write_read_and_close() {
     for answers_max in [1, 65_536] {
         let (dir, mut options) = (TempDir::new().expect("a directory"), small());
-        options.log.answers_max = answers_max;
+        options.log.callbacks_max = answers_max;
         let engine = Engine::create(dir.path(), &options).expect("created");
         let (go, started) = mpsc::channel();
         let (done, reopened) = mpsc::channel();
@@ -441,7 +441,7 @@ fn an_engine_inside_of_its_own_closure() {
             batch.append(7, &[EntryRef { index: next, term: 5, payload: b"from inside" }]);
             engine.write(&mut batch).expect("written").wait().expect("durable");
             batch.hard_state(7, hard(5, 2, 5));
-            let written = engine.write_now(&mut batch).expect("accepted");
+            let written = engine.try_write(&mut batch).expect("accepted");
             assert!(written.is_some());
             engine.flush().expect("flushed");
             assert_eq!(engine.stats().expect("open").groups, engine.groups().len());

@@ -150,7 +150,7 @@ fn an_engine_written_by_an_earlier_build_is_read() {
 #[cfg(not(feature = "zstd"))]
 #[test]
 fn a_build_without_zstd_names_what_it_cannot_read() {
-    use seawall::{Error, UnpackError};
+    use seawall::{DecompressError, Error};
 
     let dir = tempfile::tempdir().unwrap();
     for entry in fs::read_dir(fixture()).unwrap().map(Result::unwrap) {

@@ -20,7 +20,7 @@ use openraft_09::{AnyError, BasicNode, Config, LogId, Raft, SnapshotPolicy};
 use openraft_09_machine::Machine;
 use openraft_simulation::{ELECTION_MS, HEARTBEAT_MS, Line, Lost, NODES, Net, Shared};
 use seawall::Engine;
-use seawall::openraft_09::{Error, LogOptions, LogStore, Logs};
+use seawall::openraft_09::{Error, LogOptions, LogStore, LogStores};
 use tokio::task::JoinHandle;
 
 openraft_09::declare_raft_types!(Types: D = u64, R = u64);
@@ -81,7 +81,7 @@ impl Line for Line09 {
 
     async fn start(id: u64, engine: &Engine, net: Net<Core>, applied: Shared<Self>) -> Result<Core, String> {
         let options = LogOptions { threads: 0, read_bytes_max: 300 };
-        let logs = Logs::new(engine, options).map_err(|e| e.to_string())?;
+        let logs = LogStores::new(engine, options).map_err(|e| e.to_string())?;
         let store: LogStore<Types> = LogStore::open(&logs, 7).map_err(|e: Error| e.to_string())?;
         // This line draws its timeout once, when it starts; so it is drawn here, from the seed.
         let election_ms = ELECTION_MS.start + net.rng.below(ELECTION_MS.end - ELECTION_MS.start);

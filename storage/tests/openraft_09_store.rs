@@ -17,7 +17,7 @@ use openraft_09::raft::{
 };
 use openraft_09::{AnyError, BasicNode, Config, Raft, SnapshotPolicy};
 use openraft_09_machine::{Machine, Shared};
-use seawall::openraft_09::{LogOptions, LogStore, Logs};
+use seawall::openraft_09::{LogOptions, LogStore, LogStores};
 use seawall::{Engine, Options};
 use tempfile::TempDir;
 
@@ -71,7 +71,7 @@ async fn a_node_goes_on_where_it_was() {
             0 => Engine::create(dir.path(), &options).unwrap(),
             _ => Engine::open(dir.path(), &options).unwrap().0,
         };
-        let logs = Logs::new(&engine, LogOptions::default()).unwrap();
+        let logs = LogStores::new(&engine, LogOptions::default()).unwrap();
         let config = Config { snapshot_policy: SnapshotPolicy::Never, ..Config::default() };
         let config = Arc::new(config.validate().unwrap());
         let mut nodes = Vec::new();

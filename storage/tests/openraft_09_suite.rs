@@ -9,7 +9,7 @@ use std::sync::Arc;
 use openraft_09::StorageError;
 use openraft_09::testing::{StoreBuilder, Suite};
 use openraft_09_machine::Machine;
-use seawall::openraft_09::{LogOptions, LogStore, Logs};
+use seawall::openraft_09::{LogOptions, LogStore, LogStores};
 use seawall::{Engine, Options};
 use tempfile::TempDir;
 
@@ -28,7 +28,8 @@ impl StoreBuilder<TypeConfig, LogStore<TypeConfig>, Machine, (Engine, TempDir)> 
         options.log.segment_bytes = 1 << 20;
         let engine = Engine::create(dir.path(), &options).unwrap();
         // Reads are cut to almost nothing, so that the cases see what that does.
-        let logs = Logs::new(&engine, LogOptions { read_bytes_max: 100, ..LogOptions::default() }).unwrap();
+        let logs =
+            LogStores::new(&engine, LogOptions { read_bytes_max: 100, ..LogOptions::default() }).unwrap();
         let store = LogStore::open(&logs, 7).unwrap();
         Ok(((engine, dir), store, Machine::new(Arc::default())))
     }

@@ -21,7 +21,7 @@ use openraft_machine::{Applied, Machine};
 use openraft_rt_tokio::TokioRuntime;
 use openraft_simulation::{ELECTION_MS, HEARTBEAT_MS, Line, Lost, NODES, Net, Shared};
 use seawall::Engine;
-use seawall::openraft::{Error, LogOptions, LogStore, Logs};
+use seawall::openraft::{Error, LogOptions, LogStore, LogStores};
 use tokio::task::JoinHandle;
 
 openraft::declare_raft_types!(Types: D = u64, R = u64, AsyncRuntime = Rt);
@@ -88,7 +88,7 @@ impl Line for Line10 {
 
     async fn start(id: u64, engine: &Engine, net: Net<Core>, applied: Shared<Self>) -> Result<Core, String> {
         let options = LogOptions { threads: 0, read_bytes_max: 300 };
-        let logs = Logs::new(engine, options).map_err(|e| e.to_string())?;
+        let logs = LogStores::new(engine, options).map_err(|e| e.to_string())?;
         let store: LogStore<Types> = LogStore::open(&logs, 7).map_err(|e: Error| e.to_string())?;
         let config = Config {
             heartbeat_interval: HEARTBEAT_MS,

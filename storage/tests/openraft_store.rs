@@ -7,7 +7,7 @@ use openraft::impls::leader_id_adv::LeaderId;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::type_config::TypeConfigExt;
 use openraft::{LogId, Vote};
-use seawall::openraft::{Error, LogOptions, LogStore, Logs};
+use seawall::openraft::{Error, LogOptions, LogStore, LogStores};
 use seawall::{Engine, Options};
 use tempfile::TempDir;
 
@@ -47,7 +47,7 @@ async fn many_groups_on_one_engine() {
     let mut options = Options::default();
     options.log.segment_bytes = 1 << 20;
     let engine = Engine::create(dir.path(), &options).unwrap();
-    let logs = Logs::new(&engine, LogOptions::default()).unwrap();
+    let logs = LogStores::new(&engine, LogOptions::default()).unwrap();
     let tasks = (0..GROUPS).map(|group| tokio::spawn(write(LogStore::open(&logs, group).unwrap(), group)));
     for task in tasks.collect::<Vec<_>>() {
         task.await.unwrap();
@@ -55,7 +55,7 @@ async fn many_groups_on_one_engine() {
     engine.close().unwrap();
 
     let (engine, _) = Engine::open(dir.path(), &options).unwrap();
-    let logs = Logs::new(&engine, LogOptions { read_bytes_max: 1000, ..LogOptions::default() }).unwrap();
+    let logs = LogStores::new(&engine, LogOptions { read_bytes_max: 1000, ..LogOptions::default() }).unwrap();
     for group in 0..GROUPS {
         let mut store: LogStore<Types> = LogStore::open(&logs, group).unwrap();
         assert!(matches!(LogStore::<Types>::open(&logs, group), Err(Error::AlreadyOpen { .. })));
@@ -84,7 +84,7 @@ async fn many_groups_on_one_engine() {
 async fn a_closed_engine_answers() {
     let dir = TempDir::new().unwrap();
     let engine = Engine::create(dir.path(), &Options::default()).unwrap();
-    let logs = Logs::new(&engine, LogOptions::default()).unwrap();
+    let logs = LogStores::new(&engine, LogOptions::default()).unwrap();
     let mut store: LogStore<Types> = LogStore::open(&logs, 1).unwrap();
     let (sender, first) = Types::oneshot();
     store.append([entry(1, 0)], IOFlushed::signal(sender)).await.unwrap();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft_machine::Machine;
-use seawall::openraft::{LogOptions, LogStore, Logs};
+use seawall::openraft::{LogOptions, LogStore, LogStores};
 use seawall::{Engine, Options};
 use tempfile::TempDir;
 
@@ -31,7 +31,8 @@ impl StoreBuilder<TypeConfig, LogStore<TypeConfig>, Machine<TypeConfig>, (Engine
         options.log.segment_bytes = 1 << 20;
         let engine = Engine::create(dir.path(), &options).unwrap();
         // Reads are cut to almost nothing, so that the cases see what that does.
-        let logs = Logs::new(&engine, LogOptions { read_bytes_max: 100, ..LogOptions::default() }).unwrap();
+        let logs =
+            LogStores::new(&engine, LogOptions { read_bytes_max: 100, ..LogOptions::default() }).unwrap();
         let store = LogStore::open(&logs, 7).unwrap();
         Ok(((engine, dir), store, Machine::new(Arc::default())))
     }

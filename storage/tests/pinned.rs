@@ -234,7 +234,7 @@ fn what_keeps_the_log_is_named() {
 fn small_state_that_keeps_the_log_is_named() {
     let disk = SimDisk::new(1, SimOptions::default());
     // One group's state is repeated behind each write, so that of the others can be seen.
-    let options = Options { restate_groups_max: 1, ..options(1 << 30) };
+    let options = Options { reemit_groups_max: 1, ..options(1 << 30) };
     let engine = Engine::create_in(stepped(&disk), &options).unwrap();
     let mut batch = WriteBatch::new();
     (11..=40).for_each(|group| _ = batch.hard_state(group, HardState { term: 1, vote: 1, commit: 0 }));

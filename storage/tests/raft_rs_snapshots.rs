@@ -13,7 +13,7 @@ use raft::Config;
 use raft::eraftpb::{self, Entry, Message, MessageType};
 use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, SnapshotFault};
 use seawall::snapshots::snap::{Catalog, Offer, Piece, SnapshotId, SnapshotReader};
-use seawall::snapshots::{Dump, Error as SnapshotsError, SnapshotOptions, Snapshots, Taken};
+use seawall::snapshots::{Error as SnapshotsError, SnapshotOptions, SnapshotSource, Snapshots, Taken};
 use seawall::{ConfState, Engine, Options};
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Env, Threads};
@@ -40,7 +40,7 @@ impl Host for Machine {
         Ok(())
     }
 
-    fn dump(&mut self, applied: u64) -> Option<Dump> {
+    fn snapshot_source(&mut self, applied: u64) -> Option<SnapshotSource> {
         (!self.no_dump).then(|| support::dump(applied))
     }
 

@@ -13,7 +13,7 @@ fn small() -> Options {
     // A few records: some reads find what they ask for in memory, some half of it, some nothing. Live entries are
     // copied out of old segments all the time.
     let mut options =
-        Options { restate_groups_max: 8, slack_bytes: 0, cache_bytes: 8 << 10, ..Options::default() };
+        Options { reemit_groups_max: 8, slack_bytes: 0, cache_bytes: 8 << 10, ..Options::default() };
     options.log.segment_bytes = 64 << 10;
     options
 }

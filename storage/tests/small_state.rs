@@ -331,7 +331,7 @@ fn an_owner_is_no_group_and_outlives_the_segments_that_had_it() {
         build(&mut batch);
         let error = engine.write(&mut batch).expect_err("refused");
         assert!(matches!(error, Error::GroupReserved { group: u64::MAX }), "{error}");
-        assert!(matches!(engine.write_now(&mut batch), Err(Error::GroupReserved { .. })));
+        assert!(matches!(engine.try_write(&mut batch), Err(Error::GroupReserved { .. })));
     }
     assert_eq!(engine.owner().unwrap(), Some(mine));
 }

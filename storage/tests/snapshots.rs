@@ -224,7 +224,7 @@ fn what_cannot_be_is_refused() {
 fn a_dump_that_panics_is_not_in_the_way_of_the_next() {
     let disk = eight(SETUP);
     let node = SETUP.open(&disk).unwrap();
-    let panics = || -> seawall::snapshots::Dump { Box::new(|_| panic!("a panic on purpose")) };
+    let panics = || -> seawall::snapshots::SnapshotSource { Box::new(|_| panic!("a panic on purpose")) };
     let take = || node.snapshots.take(84, b"", panics());
     let panic =
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(take)).expect_err("the caller hears of it");
@@ -339,7 +339,7 @@ fn one_is_taken_in_the_background_and_cancelled_when_nobody_wants_it() {
     let node = Node { engine, catalog, snapshots, start };
     node.append(9, 1, 9).unwrap();
     let (go, wait) = std::sync::mpsc::channel::<()>();
-    let slow: seawall::snapshots::Dump = Box::new(move |to| {
+    let slow: seawall::snapshots::SnapshotSource = Box::new(move |to| {
         let _ = wait.recv();
         to.write_all(&state(5))
     });
@@ -352,12 +352,12 @@ fn one_is_taken_in_the_background_and_cancelled_when_nobody_wants_it() {
     assert_eq!(node.snapshots.outcome().expect("ended").expect("taken").id, id(5, 1));
     assert!(node.snapshots.outcome().is_none());
 
-    let panics: seawall::snapshots::Dump = Box::new(|_| std::panic::panic_any(7u8));
+    let panics: seawall::snapshots::SnapshotSource = Box::new(|_| std::panic::panic_any(7u8));
     node.snapshots.start(6, b"", panics).unwrap();
     node.snapshots.wait();
     assert!(matches!(node.snapshots.outcome(), Some(Err(Error::Thread { .. }))));
 
-    let endless: seawall::snapshots::Dump = Box::new(|to| {
+    let endless: seawall::snapshots::SnapshotSource = Box::new(|to| {
         loop {
             to.write_all(&[7; 4096])?;
         }
@@ -397,7 +397,7 @@ fn snapshots_of_a_thousand_groups_share_two_threads() {
     let (began, begun) = std::sync::mpsc::channel();
     for group in &groups {
         let (gate, threads, began) = (Arc::clone(&gate), Arc::clone(&threads), began.clone());
-        let dump: seawall::snapshots::Dump = Box::new(move |to| {
+        let dump: seawall::snapshots::SnapshotSource = Box::new(move |to| {
             threads.lock().unwrap().insert(std::thread::current().id());
             let _ = began.send(());
             drop(gate.1.wait_while(gate.0.lock().unwrap(), |open| !*open).unwrap());

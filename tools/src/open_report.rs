@@ -4,7 +4,7 @@
 //! as they are printed, durations whole microseconds. Nothing fails.
 
 use seawall_wal::inspect::{DropReason, Dropped, GroupFault, file_name};
-use seawall_wal::{Damage, DamageKind, Error, Lsn, OpenMode, Report, Witness};
+use seawall_wal::{Damage, DamageKind, Error, Lsn, OpenMode, RecoveryReport, Witness};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ pub fn fault_text(fault: GroupFault) -> String {
 }
 
 /// The value that an open returned.
-pub fn report(report: &Report) -> Value {
+pub fn report(report: &RecoveryReport) -> Value {
     let void = |d: &&Dropped| d.why == DropReason::Void && d.from < report.end;
     let list = |wanted: bool| -> Vec<Value> {
         report.dropped.iter().filter(|d| void(d) == wanted).map(dropped).collect()

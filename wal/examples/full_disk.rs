@@ -5,7 +5,7 @@
 //! files whose blocks a copy shares find no room for their zeros, and the log must not try without a pause.
 
 use seawall_wal::disk::is_no_room;
-use seawall_wal::{Batch, Class, Error, Lsn, Options, Ticket, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, RecordBuilder, Ticket, Wal};
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -44,9 +44,9 @@ fn payload(number: u64) -> Vec<u8> {
 impl Filled {
     /// Appends one record without waiting for it.
     fn append(&mut self) -> Result<Ticket, Error> {
-        let mut batch = Batch::new();
+        let mut batch = RecordBuilder::new();
         batch.push_part(&payload(self.next));
-        self.wal.append(&batch, Class::Sync)
+        self.wal.append(&batch, Durability::Sync)
     }
 
     /// Appends until the disk is full; returns how many records that took.

@@ -7,7 +7,7 @@
 
 #![expect(unsafe_code, reason = "std has no way to install a signal handler or a timer")]
 
-use seawall_wal::{Backend, Batch, Class, Lsn, Options, Wal};
+use seawall_wal::{Backend, Durability, Lsn, Options, RecordBuilder, Wal};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Mutex;
@@ -51,14 +51,14 @@ type Acknowledged = Mutex<BTreeMap<Lsn, u64>>;
 
 /// Appends until `stop`, waiting for the oldest of several in flight; every fourth by a callback.
 fn produce(wal: &Wal, next: &AtomicU64, acknowledged: &'static Acknowledged, stop: &AtomicBool) {
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     let mut tickets = std::collections::VecDeque::new();
     while !stop.load(Ordering::Relaxed) {
         let id = next.fetch_add(1, Ordering::Relaxed);
         batch.clear();
         batch.meta().extend(id.to_le_bytes());
         batch.push_part(&payload(id));
-        let class = if id.is_multiple_of(11) { Class::Lazy } else { Class::Sync };
+        let class = if id.is_multiple_of(11) { Durability::Lazy } else { Durability::Sync };
         let ticket = wal.append(&batch, class).expect("append");
         if id.is_multiple_of(4) {
             ticket.on_durable(move |result| {

@@ -83,19 +83,19 @@ pub use commit::{Bell, Notify, Ticket};
 pub use damage::{Damage, DamageKind, Witness};
 pub use env::{Env, Threads};
 pub use error::Error;
-pub use format::{Batch, ClosedFault, PartInfo};
+pub use format::{ClosedFault, PartInfo, RecordBuilder};
 pub use listener::Listener;
 #[cfg(feature = "tracing")]
 pub use listener::Tracing;
-pub use options::{Backend, OpenMode, Options, Strategy, Suspect};
-pub use read::record_iter::{Record, Records};
-pub use recovery::{Report, Took};
+pub use options::{Backend, OpenMode, Options, Strategy, UnexplainedTail};
+pub use read::record_iter::{Record, RecordIter};
+pub use recovery::{RecoveryReport, Timings};
 pub use segment::footer::Footer;
-pub use segment::index_builder::Sealer;
+pub use segment::index_builder::SegmentIndexBuilder;
 pub use segment::mapped::Mapped;
 pub use stats::{Histogram, Stats};
-pub use types::{Class, Lsn};
-pub use wal::{AnswersFull, Prepared, Wal};
+pub use types::{Durability, Lsn};
+pub use wal::{CallbacksFull, Prepared, Wal};
 
 /// Looking at a log without changing it: for tools, tests and fuzzers.
 pub mod inspect {
@@ -104,13 +104,13 @@ pub mod inspect {
         Closed, FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault, RecordFault,
         RecordRef, SegmentHeader, layout, read_tail,
     };
-    pub use crate::recovery::evidence::{Extent, Head, SegmentFacts};
+    pub use crate::recovery::evidence::{GroupHead, ScanExtent, SegmentScan};
     pub use crate::recovery::inspect::{
         Inspection, inspect, inspect_as_open, inspect_with, visit_groups, visit_records, visit_remnants,
     };
-    pub use crate::recovery::scan::Group;
-    pub use crate::recovery::verdict::{Continue, Kept, Verdict, decide, decide_as, decide_closed};
+    pub use crate::recovery::scan::ScannedGroup;
+    pub use crate::recovery::verdict::{LiveSegment, ResumePoint, Verdict, decide, decide_as, decide_closed};
     pub use crate::segment::directory::SEGMENTS_WITHOUT_IDENTITY;
     pub use crate::segment::file_name;
-    pub use crate::types::{GroupKind, Prior};
+    pub use crate::types::{GroupKind, PriorContents};
 }

@@ -29,7 +29,7 @@ pub enum Backend {
 
 /// What open does with bytes at the log's end that a crash of a sound medium cannot have left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Suspect {
+pub enum UnexplainedTail {
     /// Refuse with an error that names them.
     #[default]
     Refuse,
@@ -65,7 +65,7 @@ pub struct Options {
     pub backend: Backend,
     /// Segments prepared ahead, 3 to 64: appending in one needs the next one's name durable, and one is
     /// kept for control records and for reopening on a full disk. Default 3.
-    pub spares: u32,
+    pub spare_segments: u32,
     /// Bytes of a group at which the next record starts another, 4 KiB to 64 MiB; `in_flight_bytes` bounds it too.
     /// Default 1 MiB.
     pub group_bytes: u32,
@@ -76,27 +76,27 @@ pub struct Options {
     /// poll of a ticket, until the callback or `wake` has returned. At that number `append` blocks until an eighth
     /// of them are done; inside of a callback it never blocks, and fails at twice the number.
     /// 1 to 16,777,216. Default 65,536.
-    pub answers_max: u32,
+    pub callbacks_max: u32,
     /// File descriptors that sealed segments share, 8 to 1,000,000: a segment beyond it is opened again when it is read. A
     /// segment takes 1, or 2 on ext4 and xfs and wherever direct reads work. The log holds others besides:
     /// `docs/durability.md` has the sum. Default 64.
-    pub descriptors: u32,
+    pub descriptors_max: u32,
     /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 32.
-    pub in_flight: u32,
+    pub writes_in_flight_max: u32,
     /// Bytes of groups written and not yet durable at which no further group is written, a block to 64 MiB, in whole
     /// blocks. Open reads twice as much behind the log's end, and of every spare. No group of several records is
     /// longer; a longer record is written alone, behind a mark. To be raised where a sync takes many milliseconds:
     /// twice as much is written in that time at most. Default 2 MiB.
-    pub in_flight_bytes: u32,
+    pub in_flight_bytes_max: u32,
     /// Longest time that a thread that waits lets others run before it sleeps, in microseconds, 0 to 10,000. Of no
     /// weight on devices of which a write takes more than a third of it, or while others want the
     /// processors. 0 where threads that wait must use none, such as below a quota. Default 1000.
-    pub patience_us: u32,
+    pub yield_max_us: u32,
     /// Milliseconds after which a lazy record is written if no other write took it along, and without appends after
     /// which a mark ends the burst. 1 to 60,000. Default 50.
     pub idle_ms: u32,
     /// What to do with suspect bytes at the end of the log. Default [`Suspect::Refuse`].
-    pub suspect: Suspect,
+    pub unexplained_tail: UnexplainedTail,
     /// Whether open reads and checks every block of every segment. Otherwise a segment that its footer seals,
     /// and that a watermark says is durable, is taken on the footer's word, and what rotted in it since is
     /// found when it is read. Default `false`.
@@ -111,16 +111,16 @@ impl Default for Options {
             segment_bytes: 64 << 20,
             strategy: Strategy::Auto,
             backend: Backend::Auto,
-            spares: 3,
+            spare_segments: 3,
             group_bytes: 1 << 20,
             queue_bytes: 64 << 20,
-            answers_max: 65_536,
-            descriptors: 64,
-            in_flight: 32,
-            in_flight_bytes: 2 << 20,
-            patience_us: 1000,
+            callbacks_max: 65_536,
+            descriptors_max: 64,
+            writes_in_flight_max: 32,
+            in_flight_bytes_max: 2 << 20,
+            yield_max_us: 1000,
             idle_ms: 50,
-            suspect: Suspect::Refuse,
+            unexplained_tail: UnexplainedTail::Refuse,
             verify_on_open: false,
             mode: OpenMode::Strict,
         }
@@ -155,14 +155,14 @@ impl Options {
     pub fn check(&self) -> Result<(), OutOfRange> {
         let ranges = [
             ("segment_bytes", self.segment_bytes, SEGMENT_BLOCKS_MIN * 4096, u32::MAX - 65535),
-            ("spares", self.spares, 3, 64),
+            ("spares", self.spare_segments, 3, 64),
             ("group_bytes", self.group_bytes, 4096, 64 << 20),
             ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
-            ("answers_max", self.answers_max, 1, 1 << 24),
-            ("descriptors", self.descriptors, 8, 1_000_000),
-            ("in_flight", self.in_flight, 1, 64),
-            ("in_flight_bytes", self.in_flight_bytes, 4096, 64 << 20),
-            ("patience_us", self.patience_us, 0, 10_000),
+            ("answers_max", self.callbacks_max, 1, 1 << 24),
+            ("descriptors", self.descriptors_max, 8, 1_000_000),
+            ("in_flight", self.writes_in_flight_max, 1, 64),
+            ("in_flight_bytes", self.in_flight_bytes_max, 4096, 64 << 20),
+            ("patience_us", self.yield_max_us, 0, 10_000),
             ("idle_ms", self.idle_ms, 1, 60_000),
         ];
         for (option, value, min, max) in ranges {
@@ -183,7 +183,7 @@ mod tests {
         assert_eq!(Options::default().check(), Ok(()));
         let low = Options { segment_bytes: 4096, ..Options::default() };
         assert_eq!(low.check().unwrap_err().option, "segment_bytes");
-        let none = Options { in_flight: 0, ..Options::default() };
+        let none = Options { writes_in_flight_max: 0, ..Options::default() };
         assert_eq!(none.check().unwrap_err(), OutOfRange { option: "in_flight", value: 0, min: 1, max: 64 });
     }
 }

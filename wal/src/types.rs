@@ -60,7 +60,7 @@ impl fmt::Debug for Lsn {
 
 /// How soon a record must be on the medium.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Class {
+pub enum Durability {
     /// Forms or joins a group now.
     #[default]
     Sync,
@@ -70,7 +70,7 @@ pub enum Class {
 
 /// What the blocks of a segment held before its first group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Prior {
+pub enum PriorContents {
     /// Zeros: a sector that is neither zero nor valid cannot be the trace of a torn write.
     Zeros,
     /// Blocks of an earlier incarnation of the file.

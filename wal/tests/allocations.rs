@@ -8,7 +8,7 @@ mod harness;
 use harness::{env, record};
 use seawall_wal::disk::{Mode, PosixDisk};
 use seawall_wal::inspect::{GroupHeader, SegmentHeader, inspect};
-use seawall_wal::{Batch, Class, Error, Lsn, Options, Threads, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, RecordBuilder, Threads, Wal};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -54,13 +54,13 @@ static GLOBAL: Counting = Counting;
 
 /// Allocations, by all threads, of `count` appends with `in_flight` of them waiting at a time.
 fn allocations(wal: &Wal, count: u64, in_flight: usize) -> u64 {
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     let mut tickets = std::collections::VecDeque::with_capacity(in_flight + 1);
     let mut append = |tickets: &mut std::collections::VecDeque<_>| {
         batch.clear();
         batch.meta().extend_from_slice(b"key");
         batch.push_part(&[7; 256]);
-        tickets.push_back(wal.append(&batch, Class::Sync).unwrap());
+        tickets.push_back(wal.append(&batch, Durability::Sync).unwrap());
         if tickets.len() == in_flight {
             let ticket: seawall_wal::Ticket = tickets.pop_front().unwrap();
             ticket.wait().unwrap();
@@ -97,11 +97,11 @@ type Lie<'a> = &'a dyn Fn(&mut [u8]);
 fn lengths_that_lie_are_not_allocated() {
     let _alone = ALONE.lock();
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes: 24 << 20, spares: 3, ..Options::default() };
+    let options = Options { segment_bytes: 24 << 20, spare_segments: 3, ..Options::default() };
     let open = || Arc::new(PosixDisk::open(dir.path(), Some(Mode::Buffered)).unwrap());
     let wal = Wal::create_in(env(open(), Threads::Stepped), &options).unwrap();
     for id in 0..30 {
-        wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(id, 3000), Durability::Sync).unwrap().wait().unwrap();
     }
     wal.close().unwrap();
     let found = inspect(&*open()).unwrap();

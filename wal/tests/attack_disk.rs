@@ -6,8 +6,8 @@ mod harness;
 use harness::{ids, record, small, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, Mode, PosixDisk, read_exact_medium};
-use seawall_wal::inspect::{GroupHeader, GroupKind, Identity, Prior, SegmentHeader, inspect};
-use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
+use seawall_wal::inspect::{GroupHeader, GroupKind, Identity, PriorContents, SegmentHeader, inspect};
+use seawall_wal::{Durability, Error, Lsn, Options, UnexplainedTail, Wal};
 use std::io;
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ fn closed_log(seed: u64) -> (Arc<SimDisk>, Identity) {
     let disk = SimDisk::new(seed, SimOptions::default());
     let wal = Wal::create_in(stepped(&disk), &small()).unwrap();
     for id in 0..8 {
-        wal.append(&record(id, 12_000), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(id, 12_000), Durability::Sync).unwrap().wait().unwrap();
     }
     wal.close().unwrap();
     let identity = inspect(&*disk).unwrap().identity;
@@ -72,12 +72,12 @@ fn closed_log(seed: u64) -> (Arc<SimDisk>, Identity) {
 
 /// Opens with either policy; a log that opens must keep what is then appended.
 fn opens_or_refuses(disk: &Arc<SimDisk>, what: &str) {
-    for suspect in [Suspect::Refuse, Suspect::Drop] {
+    for suspect in [UnexplainedTail::Refuse, UnexplainedTail::Drop] {
         let disk = disk.fork(3);
-        let options = Options { suspect, ..small() };
+        let options = Options { unexplained_tail: suspect, ..small() };
         let Ok((wal, _)) = Wal::open_in(stepped(&disk), &options) else { continue };
         let before = ids(&wal);
-        wal.append(&record(99, 10), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(99, 10), Durability::Sync).unwrap().wait().unwrap();
         drop(wal);
         disk.crash();
         let (wal, _) = Wal::open_in(stepped(&disk), &options)
@@ -146,7 +146,7 @@ fn crafted_segments_never_panic_open_nor_make_it_forget() {
                         first_live,
                         block_bytes: 4096,
                         file_bytes: 65536,
-                        prior: Prior::Zeros,
+                        prior: PriorContents::Zeros,
                         reach_blocks: 0,
                     };
                     let mut bytes = vec![0; 65536];
@@ -189,7 +189,7 @@ fn every_block_size_works_or_is_refused_by_name() {
                 };
                 let bytes = wal.record_bytes_max().min(9000) - 40;
                 for id in 0..20 {
-                    wal.append(&record(id, bytes), Class::Sync).unwrap().wait().unwrap();
+                    wal.append(&record(id, bytes), Durability::Sync).unwrap().wait().unwrap();
                 }
                 drop(wal);
                 disk.crash();
@@ -213,7 +213,7 @@ fn a_log_is_not_opened_on_a_disk_of_larger_blocks() {
         let options = Options { segment_bytes: 512 << 10, ..Options::default() };
         for disk in [&small, &large] {
             let wal = Wal::create_in(stepped(disk), &options).unwrap();
-            wal.append(&record(1, 9000), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(1, 9000), Durability::Sync).unwrap().wait().unwrap();
             wal.close().unwrap();
         }
         // What a block of the log may not share with its neighbour would be written with it.
@@ -226,7 +226,7 @@ fn a_log_is_not_opened_on_a_disk_of_larger_blocks() {
         // The other way round nothing is shared.
         let disk = moved(&large, 4096);
         let (wal, _) = Wal::open_in(stepped(&disk), &options).unwrap();
-        wal.append(&record(2, 9000), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(2, 9000), Durability::Sync).unwrap().wait().unwrap();
         assert_eq!(ids(&wal), [1, 2]);
     }
 }
@@ -271,7 +271,7 @@ fn the_directory_may_be_moved_while_the_log_is_open() {
     let wal = Wal::create(old.join("log"), &options).unwrap();
     std::fs::rename(&old, &new).unwrap();
     for id in 0..40 {
-        wal.append(&record(id, 10_000), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(id, 10_000), Durability::Sync).unwrap().wait().unwrap();
     }
     wal.close().unwrap();
     let (wal, _) = Wal::open(new.join("log"), &options).unwrap();

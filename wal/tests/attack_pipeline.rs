@@ -7,7 +7,10 @@ use harness::{Gate, Watchdog, env, ids, record, sleep_ms, spawned, stepped};
 use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, Mode};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Batch, Class, Error, Lsn, Options, PartInfo, Sealer, Suspect, Threads, Wal};
+use seawall_wal::{
+    Durability, Error, Lsn, Options, PartInfo, RecordBuilder, SegmentIndexBuilder, Threads, UnexplainedTail,
+    Wal,
+};
 use std::sync::Arc;
 
 const MIB: u32 = 1 << 20;
@@ -48,18 +51,18 @@ fn zeros_are_never_written_over_a_log_restored_from_a_sparse_copy() {
         let (original, copy) = (dir.path().join("original"), dir.path().join("copy"));
         let options = Options { segment_bytes: 4 * MIB, ..Options::default() };
         let wal = Wal::create(&original, &options).unwrap();
-        let mut zeros = Batch::new();
+        let mut zeros = RecordBuilder::new();
         zeros.meta().extend(254u64.to_le_bytes());
         zeros.push_part(&vec![0; 20_000]);
-        wal.append(&zeros, Class::Sync).unwrap().wait().unwrap();
+        wal.append(&zeros, Durability::Sync).unwrap().wait().unwrap();
         for id in 0..20 {
-            wal.append(&record(id, 5000), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(id, 5000), Durability::Sync).unwrap().wait().unwrap();
         }
         wal.close().unwrap();
         copy_sparse(&original, &copy);
         for _ in 0..2 {
             let (wal, _) = Wal::open(&copy, &options).unwrap();
-            wal.append(&record(20, 10), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(20, 10), Durability::Sync).unwrap().wait().unwrap();
             sleep_ms(100);
             let found: Vec<_> = wal.records(Lsn::ZERO).map(Result::unwrap).collect();
             assert!(found.len() > 21, "{}", place.display());
@@ -72,10 +75,10 @@ fn zeros_are_never_written_over_a_log_restored_from_a_sparse_copy() {
 fn larger_segments_after_reopening_with_spares_of_the_old_size() {
     for mode in [Mode::Direct, Mode::Buffered] {
         let disk = SimDisk::new(1, SimOptions { mode, ..SimOptions::default() });
-        let old = Options { segment_bytes: 32 << 10, spares: 4, ..Options::default() };
-        let new = Options { segment_bytes: 256 << 10, spares: 4, ..Options::default() };
+        let old = Options { segment_bytes: 32 << 10, spare_segments: 4, ..Options::default() };
+        let new = Options { segment_bytes: 256 << 10, spare_segments: 4, ..Options::default() };
         let wal = Wal::create_in(stepped(&disk), &old).unwrap();
-        wal.append(&record(1, 100), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(1, 100), Durability::Sync).unwrap().wait().unwrap();
         let stepper = Stepper::new(&wal);
         while stepper.prepare().unwrap() {}
         wal.close().unwrap();
@@ -84,7 +87,7 @@ fn larger_segments_after_reopening_with_spares_of_the_old_size() {
         let large = record(2, 100_000);
         assert!(large.encoded_len() < wal.record_bytes_max());
         for id in 2..5 {
-            wal.append(&record(id, 100_000), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(id, 100_000), Durability::Sync).unwrap().wait().unwrap();
         }
         assert_eq!(ids(&wal), [1, 2, 3, 4]);
         disk.crash();
@@ -108,12 +111,12 @@ fn a_record_of_the_largest_size_fits_and_one_more_byte_leaves_no_trace() {
             let mut batch = record(id, max - footer as usize - 24 - 8 - 8);
             batch.set_footer_bytes(footer);
             assert_eq!(batch.encoded_len() + footer as usize, max);
-            wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
+            wal.append(&batch, Durability::Sync).unwrap().wait().unwrap();
             expected.push(id);
             let mut over = record(9, max - footer as usize - 24 - 8 - 8 + 1);
             over.set_footer_bytes(footer);
             let segment = wal.active_segment();
-            assert!(matches!(wal.append(&over, Class::Sync), Err(Error::RecordTooLarge { .. })));
+            assert!(matches!(wal.append(&over, Durability::Sync), Err(Error::RecordTooLarge { .. })));
             assert_eq!(wal.active_segment(), segment);
         }
         assert_eq!(ids(&wal), expected);
@@ -146,13 +149,13 @@ fn a_mark_keeps_out_of_blocks_that_are_being_zeroed() {
     let wal = Wal::create_in(env(gated(&disk, &gate), Threads::Spawned), &options).unwrap();
     gate.wait_for_one();
     // Header, the mark of the open, and this end where the written blocks end.
-    wal.append(&record(1, filling(MIB - 8192)), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(1, filling(MIB - 8192)), Durability::Sync).unwrap().wait().unwrap();
     assert_eq!(wal.durable(), Lsn::new(1, MIB));
     sleep_ms(100);
     gate.open();
     sleep_ms(100);
-    wal.append(&record(2, 10), Class::Sync).unwrap().wait().unwrap();
-    wal.append(&record(3, 10), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(2, 10), Durability::Sync).unwrap().wait().unwrap();
+    wal.append(&record(3, 10), Durability::Sync).unwrap().wait().unwrap();
     disk.kill();
     drop(wal);
     assert_eq!(ids(&Wal::open_in(stepped(&disk), &options).unwrap().0), [1, 2, 3]);
@@ -162,7 +165,7 @@ fn a_mark_keeps_out_of_blocks_that_are_being_zeroed() {
 #[derive(Default)]
 struct Bytes(usize);
 
-impl Sealer for Bytes {
+impl SegmentIndexBuilder for Bytes {
     fn record(&mut self, _: Lsn, _: &[u8], parts: &mut dyn Iterator<Item = PartInfo>) {
         self.0 += parts.count();
     }
@@ -172,7 +175,7 @@ impl Sealer for Bytes {
     }
 }
 
-fn footed(id: u64, bytes: usize) -> Batch {
+fn footed(id: u64, bytes: usize) -> RecordBuilder {
     let mut batch = record(id, bytes);
     batch.set_footer_bytes(1);
     batch
@@ -184,14 +187,14 @@ fn a_footer_keeps_out_of_blocks_that_are_being_zeroed() {
     let (disk, gate) = (SimDisk::new(1, SimOptions::default()), Arc::new(Gate::default()));
     let options = Options { segment_bytes: 4 * MIB, idle_ms: 60_000, ..Options::default() };
     let wal = Wal::create_in(env(gated(&disk, &gate), Threads::Spawned), &options).unwrap();
-    wal.set_sealer(Box::<Bytes>::default()).unwrap();
+    wal.set_index_builder(Box::<Bytes>::default()).unwrap();
     gate.wait_for_one();
-    wal.append(&footed(1, filling(MIB - 8192)), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&footed(1, filling(MIB - 8192)), Durability::Sync).unwrap().wait().unwrap();
     std::thread::scope(|scope| {
         let next = scope.spawn(|| {
             // Too large for what is left of segment 1.
-            wal.append(&footed(2, 7 * (MIB as usize / 2)), Class::Sync).unwrap().wait().unwrap();
-            wal.append(&footed(3, 10), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&footed(2, 7 * (MIB as usize / 2)), Durability::Sync).unwrap().wait().unwrap();
+            wal.append(&footed(3, 10), Durability::Sync).unwrap().wait().unwrap();
         });
         sleep_ms(100);
         gate.open();
@@ -208,12 +211,12 @@ fn a_mark_leaves_the_footer_its_room() {
     let disk = SimDisk::new(1, SimOptions::default());
     let options = Options { segment_bytes: 64 << 10, ..Options::default() };
     let wal = Wal::create_in(stepped(&disk), &options).unwrap();
-    wal.set_sealer(Box::<Bytes>::default()).unwrap();
+    wal.set_index_builder(Box::<Bytes>::default()).unwrap();
     let mut stepper = Stepper::new(&wal);
     for id in 0..200 {
         wal.append(
             &footed(id, [3000, 4000, 5000, 6000, 7000, 8000, 9000][usize::try_from(id % 7).unwrap()]),
-            Class::Sync,
+            Durability::Sync,
         )
         .unwrap()
         .wait()
@@ -224,7 +227,7 @@ fn a_mark_leaves_the_footer_its_room() {
     let sealed = wal.active_segment() - 1;
     wal.close().unwrap();
     let found = seawall_wal::inspect::inspect(&*disk).unwrap();
-    let footers = |s: &seawall_wal::inspect::SegmentFacts| {
+    let footers = |s: &seawall_wal::inspect::SegmentScan| {
         s.heads.iter().filter(|h| h.kind == seawall_wal::inspect::GroupKind::Footer).count()
     };
     let footers: usize = found.segments.iter().map(footers).sum();
@@ -239,7 +242,7 @@ fn a_failed_sync_of_zeros_is_a_failed_sync() {
         let options = Options { segment_bytes: 2 * MIB, ..Options::default() };
         let wal = Wal::create_in(stepped(&disk), &options).unwrap();
         let stepper = Stepper::new(&wal);
-        let ticket = wal.append(&record(1, 3000), Class::Sync).unwrap();
+        let ticket = wal.append(&record(1, 3000), Durability::Sync).unwrap();
         let write = stepper.issue().unwrap();
         stepper.complete(write);
         assert!(!ticket.is_durable());
@@ -273,7 +276,7 @@ fn a_full_disk_does_not_keep_the_segment_in_use_from_being_filled() {
         let (wal, _) = Wal::open_in(env(disk.process(), threads), &options).unwrap();
         let mut n = 0;
         let error = loop {
-            match wal.append(&record(n, 100_000), Class::Sync) {
+            match wal.append(&record(n, 100_000), Durability::Sync) {
                 Ok(ticket) => ticket.wait().unwrap(),
                 Err(error) => break error,
             };
@@ -284,7 +287,7 @@ fn a_full_disk_does_not_keep_the_segment_in_use_from_being_filled() {
         disk.set_capacity(None);
         let from = n;
         while n < from + 60 {
-            match wal.append(&record(n, 100_000), Class::Sync) {
+            match wal.append(&record(n, 100_000), Durability::Sync) {
                 Ok(ticket) => {
                     ticket.wait().unwrap();
                 }
@@ -322,7 +325,7 @@ fn where_written_blocks_are_not_reserved_a_full_disk_is_an_error_not_a_hang() {
     let wal = Wal::create_in(env(hooked, Threads::Spawned), &options).unwrap();
     let mut n = 0;
     let error = loop {
-        match wal.append(&record(n, 100_000), Class::Sync) {
+        match wal.append(&record(n, 100_000), Durability::Sync) {
             Ok(ticket) => ticket.wait().unwrap(),
             Err(error) => break error,
         };
@@ -331,7 +334,7 @@ fn where_written_blocks_are_not_reserved_a_full_disk_is_an_error_not_a_hang() {
     assert!(matches!(error, Error::NoSpace { .. }), "{error}");
     full.store(false, std::sync::atomic::Ordering::Relaxed);
     while n < 60 {
-        match wal.append(&record(n, 100_000), Class::Sync) {
+        match wal.append(&record(n, 100_000), Durability::Sync) {
             Ok(ticket) => {
                 ticket.wait().unwrap();
             }
@@ -351,7 +354,7 @@ fn where_written_blocks_are_not_reserved_a_full_disk_is_an_error_not_a_hang() {
 fn fill_up(wal: &Wal, bytes: usize) -> u64 {
     let mut n = 0;
     loop {
-        match wal.append(&record(n, bytes), Class::Sync) {
+        match wal.append(&record(n, bytes), Durability::Sync) {
             Ok(ticket) => {
                 ticket.wait().unwrap();
             }
@@ -384,7 +387,7 @@ fn releases_a_full_disk(bytes: usize, quiet_ms: u64) {
     wal.release(wal.active_segment()).unwrap();
     let end = std::time::Instant::now() + std::time::Duration::from_secs(3);
     loop {
-        match wal.append(&record(n, bytes), Class::Sync) {
+        match wal.append(&record(n, bytes), Durability::Sync) {
             Ok(ticket) => {
                 ticket.wait().unwrap();
                 break;
@@ -405,7 +408,7 @@ fn a_crash_on_a_full_disk_can_be_recovered_from() {
         let wal = Wal::create_in(stepped(&disk), &options).unwrap();
         let n = fill_up(&wal, 30_000);
         let stepper = Stepper::new(&wal);
-        let _ticket = wal.append(&record(n, 3000), Class::Sync);
+        let _ticket = wal.append(&record(n, 3000), Durability::Sync);
         if let Some(io) = stepper.issue() {
             stepper.abandon(&io);
         }
@@ -420,7 +423,7 @@ fn a_crash_on_a_full_disk_can_be_recovered_from() {
 
 #[test]
 fn an_empty_log_is_not_shortened_before_its_new_start_is_durable() {
-    let options = Options { suspect: Suspect::Drop, ..harness::small() };
+    let options = Options { unexplained_tail: UnexplainedTail::Drop, ..harness::small() };
     for seed in 0..300 {
         let disk = SimDisk::new(seed, SimOptions::default());
         drop(Wal::create_in(stepped(&disk), &options).unwrap());

@@ -6,7 +6,7 @@ use harness::{Gate, Watchdog, env, ids, record, sleep_ms, small, spawned, steppe
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Threads, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, SegmentIndexBuilder, Threads, Wal};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -44,8 +44,12 @@ fn the_directory_stays_locked_while_the_pipeline_works() {
 #[test]
 fn a_failure_reaches_appends_that_wait_for_space() {
     let _watchdog = Watchdog::new("latch");
-    let options =
-        Options { segment_bytes: 1 << 20, queue_bytes: 64 << 10, in_flight: 1, ..Options::default() };
+    let options = Options {
+        segment_bytes: 1 << 20,
+        queue_bytes: 64 << 10,
+        writes_in_flight_max: 1,
+        ..Options::default()
+    };
     for round in 0..300 {
         let disk = SimDisk::new(round, SimOptions::default());
         let wal = Wal::create_in(spawned(&disk), &options).unwrap();
@@ -55,7 +59,7 @@ fn a_failure_reaches_appends_that_wait_for_space() {
                 let wal = &wal;
                 scope.spawn(move || {
                     let batch = record(thread, 30_000);
-                    while let Ok(_ticket) = wal.append(&batch, Class::Sync) {}
+                    while let Ok(_ticket) = wal.append(&batch, Durability::Sync) {}
                 });
             }
         });
@@ -68,7 +72,7 @@ fn a_log_that_failed_gives_its_directory_back_although_tickets_are_left() {
         let disk = SimDisk::new(1, SimOptions::default());
         let wal = Wal::create_in(env(disk.process(), threads), &small()).unwrap();
         disk.fail(FaultRule::once(FaultOp::Write, 1, FaultError::Io).on("00000001.wal"));
-        let ticket = wal.append(&record(1, 10), Class::Sync).unwrap();
+        let ticket = wal.append(&record(1, 10), Durability::Sync).unwrap();
         assert!(matches!(ticket.wait(), Err(Error::Latched { .. })));
         assert!(matches!(wal.close(), Err(Error::Latched { .. })));
         drop(Wal::open_in(stepped(&disk), &small()).unwrap());
@@ -85,7 +89,7 @@ fn the_last_owner_may_be_a_callback() {
         let owner = Arc::clone(&wal);
         let (done, wait) = mpsc::channel();
         let (go, started) = mpsc::channel::<()>();
-        wal.append(&record(1, 10), Class::Sync).unwrap().on_durable(move |result| {
+        wal.append(&record(1, 10), Durability::Sync).unwrap().on_durable(move |result| {
             started.recv().unwrap();
             drop(owner);
             done.send(result).unwrap();
@@ -113,7 +117,7 @@ fn dropping_the_log_waits_for_writes_under_way() {
     });
     let options = Options { idle_ms: 60_000, ..small() };
     let wal = Wal::create_in(env(hooked, Threads::Spawned), &options).unwrap();
-    let ticket = wal.append(&record(1, 10), Class::Lazy).unwrap();
+    let ticket = wal.append(&record(1, 10), Durability::Lazy).unwrap();
     arm.store(true, Ordering::SeqCst);
     let waits = std::thread::spawn(move || ticket.wait());
     gate.wait_for_one();
@@ -137,7 +141,7 @@ fn readers_see_segments_that_only_a_mark_entered() {
         let wal = Wal::create_in(stepped(&disk), &small()).unwrap();
         let mut stepper = Stepper::new(&wal);
         for id in 0..40 {
-            wal.append(&record(id, bytes), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(id, bytes), Durability::Sync).unwrap().wait().unwrap();
             stepper.idle();
             while stepper.prepare().unwrap() {}
             assert_eq!(ids(&wal), (0..=id).collect::<Vec<_>>(), "{bytes}");
@@ -165,7 +169,7 @@ fn readers_see_everything_durable_while_others_rotate() {
             });
         }
         for id in 0..1500 {
-            let lsn = wal.append(&record(id, 5000), Class::Sync).unwrap().wait().unwrap();
+            let lsn = wal.append(&record(id, 5000), Durability::Sync).unwrap().wait().unwrap();
             *durable.lock().unwrap() = Some(lsn);
         }
         stop.store(true, Ordering::Relaxed);
@@ -185,7 +189,7 @@ fn a_waker_may_own_a_ticket() {
     let _watchdog = Watchdog::new("waker");
     let disk = SimDisk::new(1, SimOptions::default());
     let wal = Wal::create_in(stepped(&disk), &small()).unwrap();
-    let append = |id| Box::pin(wal.append(&record(id, 10), Class::Lazy).unwrap());
+    let append = |id| Box::pin(wal.append(&record(id, 10), Durability::Lazy).unwrap());
     let (mut outer, mut inner) = (append(1), append(2));
     let noop = Waker::noop();
     assert!(inner.as_mut().poll(&mut Context::from_waker(noop)).is_pending());
@@ -199,7 +203,7 @@ fn a_waker_may_own_a_ticket() {
 
 struct Bomb(Arc<AtomicU32>);
 
-impl Sealer for Bomb {
+impl SegmentIndexBuilder for Bomb {
     fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
         assert!(self.0.fetch_sub(1, Ordering::Relaxed) != 0, "the sealer's own bug");
     }
@@ -212,15 +216,15 @@ fn a_panic_under_the_lock_stops_the_log_and_hangs_nobody() {
     let _watchdog = Watchdog::new("panic under the lock");
     let disk = SimDisk::new(1, SimOptions::default());
     let wal = Wal::create_in(spawned(&disk), &small()).unwrap();
-    wal.set_sealer(Box::new(Bomb(Arc::new(AtomicU32::new(3))))).unwrap();
+    wal.set_index_builder(Box::new(Bomb(Arc::new(AtomicU32::new(3))))).unwrap();
     for id in 0..3 {
-        wal.append(&record(id, 10), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(id, 10), Durability::Sync).unwrap().wait().unwrap();
     }
     let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        let _ = wal.append(&record(3, 10), Class::Sync);
+        let _ = wal.append(&record(3, 10), Durability::Sync);
     }));
     assert!(panic.is_err());
-    let _ = wal.append(&record(4, 10), Class::Sync).map(|ticket| ticket.wait());
+    let _ = wal.append(&record(4, 10), Durability::Sync).map(|ticket| ticket.wait());
     let _ = wal.close();
     let found = ids(&Wal::open_in(stepped(&disk), &small()).unwrap().0);
     assert_eq!(found[..3], [0, 1, 2]);
@@ -235,7 +239,7 @@ fn a_panic_of_the_pipeline_is_an_error_for_appends() {
         Ok(())
     });
     let wal = Wal::create_in(env(hooked, Threads::Spawned), &small()).unwrap();
-    let error = (0..100).find_map(|id| wal.append(&record(id, 10_000), Class::Sync).err());
+    let error = (0..100).find_map(|id| wal.append(&record(id, 10_000), Durability::Sync).err());
     assert!(matches!(error, Some(Error::Latched { .. })), "{error:?}");
     assert!(wal.close().is_err());
 }
@@ -251,7 +255,7 @@ fn polling_again_replaces_the_waker() {
         }
     }
     let counts = [0, 1].map(|_| Arc::new(Count(AtomicU32::new(0))));
-    let mut ticket = Box::pin(wal.append(&record(1, 10), Class::Sync).unwrap());
+    let mut ticket = Box::pin(wal.append(&record(1, 10), Durability::Sync).unwrap());
     for count in &counts {
         let waker = Waker::from(Arc::clone(count));
         assert!(ticket.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());

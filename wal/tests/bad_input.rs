@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::{ids, record, small};
-use seawall_wal::{Batch, Class, Error, OpenMode, Options, Wal};
+use seawall_wal::{Durability, Error, OpenMode, Options, RecordBuilder, Wal};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -32,7 +32,7 @@ fn log() -> (tempfile::TempDir, PathBuf) {
     let dir = place.path().join("log");
     let wal = Wal::create(&dir, &small()).unwrap();
     for id in 0..12 {
-        wal.append(&record(id, 10_000), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(id, 10_000), Durability::Sync).unwrap().wait().unwrap();
     }
     wal.close().unwrap();
     (place, dir)
@@ -102,7 +102,7 @@ fn a_directory_that_cannot_be_written() {
     }
     let dir = place.path().join("log");
     let wal = Wal::create(&dir, &small()).unwrap();
-    wal.append(&record(1, 10), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(1, 10), Durability::Sync).unwrap().wait().unwrap();
     wal.close().unwrap();
     assert!(mount(&["-o", "remount,ro"]));
     let place = ReadOnly(place);
@@ -172,7 +172,7 @@ fn a_log_whose_lock_file_was_removed_stays_locked() {
         let error = Wal::open(&dir, &small()).map(drop).expect_err("two writers");
         assert!(!error.to_string().contains("someone else"), "named though it holds nothing: {error}");
     }
-    wal.append(&record(12, 100), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(12, 100), Durability::Sync).unwrap().wait().unwrap();
     drop(wal);
     assert_eq!(ids(&Wal::open(&dir, &small()).unwrap().0).len(), 13);
 }
@@ -183,10 +183,10 @@ fn the_directory_above_need_not_be_readable() {
     const DIR: &str = "SEAWALL_TEST_ABOVE";
     let create_and_open = |dir: &Path| {
         let wal = Wal::create(dir, &small()).unwrap();
-        wal.append(&record(0, 100), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(0, 100), Durability::Sync).unwrap().wait().unwrap();
         wal.close().unwrap();
         let (wal, _) = Wal::open(dir, &small()).unwrap();
-        (1..12).for_each(|id| _ = wal.append(&record(id, 12_000), Class::Sync).unwrap().wait().unwrap());
+        (1..12).for_each(|id| _ = wal.append(&record(id, 12_000), Durability::Sync).unwrap().wait().unwrap());
         assert_eq!(ids(&wal).len(), 12);
     };
     if let Some(dir) = std::env::var_os(DIR) {
@@ -309,7 +309,7 @@ fn an_unfinished_creation_is_taken_up_again() {
     fs::write(place.path().join("00000002.new"), vec![0; 9000]).unwrap();
     assert!(matches!(Wal::open(place.path(), &small()), Err(Error::NotALog { .. })));
     let wal = Wal::create(place.path(), &small()).unwrap();
-    wal.append(&record(1, 10), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(1, 10), Durability::Sync).unwrap().wait().unwrap();
     wal.close().unwrap();
     assert_eq!(ids(&Wal::open(place.path(), &small()).unwrap().0), [1]);
 }
@@ -389,13 +389,13 @@ fn options_out_of_range() {
         ("segment_bytes", Options { segment_bytes: 0, ..good.clone() }),
         ("segment_bytes", Options { segment_bytes: (16 << 10) - 1, ..good.clone() }),
         ("segment_bytes", Options { segment_bytes: u32::MAX, ..good.clone() }),
-        ("spares", Options { spares: 1, ..good.clone() }),
-        ("spares", Options { spares: 65, ..good.clone() }),
+        ("spares", Options { spare_segments: 1, ..good.clone() }),
+        ("spares", Options { spare_segments: 65, ..good.clone() }),
         ("group_bytes", Options { group_bytes: 4095, ..good.clone() }),
         ("group_bytes", Options { group_bytes: (64 << 20) + 1, ..good.clone() }),
         ("queue_bytes", Options { queue_bytes: 65535, ..good.clone() }),
-        ("in_flight", Options { in_flight: 0, ..good.clone() }),
-        ("in_flight", Options { in_flight: 65, ..good.clone() }),
+        ("in_flight", Options { writes_in_flight_max: 0, ..good.clone() }),
+        ("in_flight", Options { writes_in_flight_max: 65, ..good.clone() }),
         ("idle_ms", Options { idle_ms: 0, ..good.clone() }),
         ("idle_ms", Options { idle_ms: 60_001, ..good }),
     ];
@@ -432,15 +432,15 @@ fn a_record_that_is_too_large_leaves_no_trace() {
     settle(&wal);
     let (end, before) = (wal.durable(), snapshot(&dir));
     let max = wal.record_bytes_max();
-    let mut footed = Batch::new();
+    let mut footed = RecordBuilder::new();
     footed.set_footer_bytes(u32::MAX);
     for batch in [record(1, max), record(1, 10 << 20), footed] {
-        let error = wal.append(&batch, Class::Sync).map(drop).unwrap_err();
+        let error = wal.append(&batch, Durability::Sync).map(drop).unwrap_err();
         assert!(matches!(error, Error::RecordTooLarge { max: m, .. } if m == max), "{error}");
     }
     assert_eq!((wal.flush().unwrap(), wal.stats().records), (end, 0));
     assert!(before == snapshot(&dir));
-    wal.append(&record(12, max - 40), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(12, max - 40), Durability::Sync).unwrap().wait().unwrap();
     assert_eq!(ids(&wal).len(), 13);
 }
 

@@ -8,7 +8,7 @@ use harness::{Gate, Watchdog, ids, record, small, spawned, stepped};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, PosixDisk};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Backend, Bell, Class, Error, Lsn, Notify, Options, Strategy, Ticket, Wal};
+use seawall_wal::{Backend, Bell, Durability, Error, Lsn, Notify, Options, Strategy, Ticket, Wal};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -37,7 +37,7 @@ fn everywhere(options: &Options, f: impl Fn(&Path, &Options)) {
     }
 }
 
-fn append(wal: &Wal, class: Class) -> Ticket {
+fn append(wal: &Wal, class: Durability) -> Ticket {
     wal.append(&record(7, 1000), class).unwrap()
 }
 
@@ -45,19 +45,19 @@ type Act = fn(&Arc<Wal>);
 
 /// Things that a callback may do with a log that goes on.
 const ACTS: [Act; 9] = [
-    |wal| drop(append(wal, Class::Sync)),
-    |wal| _ = append(wal, Class::Sync).wait().unwrap(),
-    |wal| _ = append(wal, Class::Lazy).wait().unwrap(),
-    |wal| _ = block_on(append(wal, Class::Sync)).unwrap(),
-    |wal| _ = block_on(append(wal, Class::Lazy)).unwrap(),
+    |wal| drop(append(wal, Durability::Sync)),
+    |wal| _ = append(wal, Durability::Sync).wait().unwrap(),
+    |wal| _ = append(wal, Durability::Lazy).wait().unwrap(),
+    |wal| _ = block_on(append(wal, Durability::Sync)).unwrap(),
+    |wal| _ = block_on(append(wal, Durability::Lazy)).unwrap(),
     |wal| _ = wal.flush().unwrap(),
     |wal| {
-        let lsn = append(wal, Class::Sync).lsn();
+        let lsn = append(wal, Durability::Sync).lsn();
         assert!(wal.wait_past(lsn, Duration::MAX).unwrap() > lsn);
     },
     |wal| assert!(!ids(wal).is_empty()),
     // More than a queue of 64 KiB takes, and nobody waits for them.
-    |wal| (0..10).for_each(|id| drop(wal.append(&record(id, 20_000), Class::Sync).unwrap())),
+    |wal| (0..10).for_each(|id| drop(wal.append(&record(id, 20_000), Durability::Sync).unwrap())),
 ];
 
 fn every_act(options: &Options) {
@@ -66,13 +66,13 @@ fn every_act(options: &Options) {
         for act in ACTS {
             let (done, answered) = mpsc::channel();
             let inside = Arc::clone(&wal);
-            append(&wal, Class::Sync).on_durable(move |result| {
+            append(&wal, Durability::Sync).on_durable(move |result| {
                 act(&inside);
                 drop(inside);
                 done.send(result).unwrap();
             });
             // Beside it: a thread that appends and waits, held up or not.
-            append(&wal, Class::Sync).wait().unwrap();
+            append(&wal, Durability::Sync).wait().unwrap();
             answered.recv().unwrap().unwrap();
         }
         while Arc::strong_count(&wal) > 1 {
@@ -97,7 +97,7 @@ fn so_it_may_with_a_full_queue() {
 #[test]
 fn so_it_may_with_as_many_callbacks_as_are_allowed() {
     let _watchdog = Watchdog::new("anything in a callback, full of callbacks");
-    every_act(&Options { answers_max: 1, ..small() });
+    every_act(&Options { callbacks_max: 1, ..small() });
 }
 
 #[test]
@@ -108,10 +108,10 @@ fn a_callback_that_appends_finds_room_although_every_record_has_a_callback() {
         let (done, answered) = mpsc::channel();
         for _ in 0..2 {
             let (inside, done) = (Arc::clone(&wal), done.clone());
-            wal.append(&record(1, 30_000), Class::Sync).unwrap().on_durable(move |_| {
+            wal.append(&record(1, 30_000), Durability::Sync).unwrap().on_durable(move |_| {
                 for id in 0..10 {
                     let done = done.clone();
-                    let ticket = inside.append(&record(id, 30_000), Class::Sync).unwrap();
+                    let ticket = inside.append(&record(id, 30_000), Durability::Sync).unwrap();
                     ticket.on_durable(move |result| done.send(result).unwrap());
                 }
             });
@@ -134,7 +134,7 @@ fn a_callback_may_end_the_log() {
             let (mine, path, mut again) = (Arc::clone(&owner), dir.to_path_buf(), options.clone());
             again.idle_ms = 60_000;
             let (go, started) = mpsc::channel::<()>();
-            append(&wal, Class::Sync).on_durable(move |result| {
+            append(&wal, Durability::Sync).on_durable(move |result| {
                 started.recv().unwrap();
                 let wal: Wal = mine.lock().unwrap().take().unwrap();
                 if close {
@@ -145,7 +145,7 @@ fn a_callback_may_end_the_log() {
                 reopened.send(Wal::open(&path, &again).map(|(wal, _)| ids(&wal).len())).unwrap();
                 result.unwrap();
             });
-            let later: Vec<_> = (0..3).map(|_| append(&wal, Class::Lazy)).collect();
+            let later: Vec<_> = (0..3).map(|_| append(&wal, Durability::Lazy)).collect();
             for ticket in later {
                 let done = done.clone();
                 ticket.on_durable(move |result| done.send(result).unwrap());
@@ -169,12 +169,12 @@ fn a_callback_that_never_returns_delays_only_callbacks() {
         let wal = Wal::create(dir, options).unwrap();
         let (gate, (done, answered)) = (Arc::new(Gate::default()), mpsc::channel());
         let hold = Arc::clone(&gate);
-        append(&wal, Class::Sync).on_durable(move |_| hold.pass());
+        append(&wal, Durability::Sync).on_durable(move |_| hold.pass());
         gate.wait_for_one();
-        append(&wal, Class::Lazy).on_durable(move |result| done.send(result).unwrap());
+        append(&wal, Durability::Lazy).on_durable(move |result| done.send(result).unwrap());
         std::thread::scope(|scope| {
             for _ in 0..64 {
-                scope.spawn(|| (0..5).for_each(|_| _ = append(&wal, Class::Sync).wait().unwrap()));
+                scope.spawn(|| (0..5).for_each(|_| _ = append(&wal, Durability::Sync).wait().unwrap()));
             }
         });
         // Nor the log's end.
@@ -204,11 +204,11 @@ fn callbacks_and_wakers_run_on_a_thread_that_does_nothing_else() {
         let (names, seen) = mpsc::channel();
         for _ in 0..100 {
             let (name, waker) = (names.clone(), Waker::from(Arc::new(Note(names.clone()))));
-            append(&wal, Class::Sync).on_durable(move |_| name.send(thread_name()).unwrap());
-            let mut ticket = Box::pin(append(&wal, Class::Sync));
+            append(&wal, Durability::Sync).on_durable(move |_| name.send(thread_name()).unwrap());
+            let mut ticket = Box::pin(append(&wal, Durability::Sync));
             let polled = ticket.as_mut().poll(&mut Context::from_waker(&waker));
             // This thread writes, and does not run what is due then.
-            append(&wal, Class::Sync).wait().unwrap();
+            append(&wal, Durability::Sync).wait().unwrap();
             drop(waker);
             let calls = if polled.is_pending() { 2 } else { 1 };
             assert!((0..calls).all(|_| seen.recv().unwrap() == DELIVERS));
@@ -228,7 +228,7 @@ fn callbacks_of_many_threads_run_in_log_order() {
                     for _ in 0..50 {
                         let called = Arc::clone(&called);
                         let _order = order.lock().unwrap();
-                        let ticket = wal.append(&record(1, 100), Class::Sync).unwrap();
+                        let ticket = wal.append(&record(1, 100), Durability::Sync).unwrap();
                         ticket.on_durable(move |result| called.lock().unwrap().push(result.unwrap()));
                     }
                 });
@@ -237,7 +237,7 @@ fn callbacks_of_many_threads_run_in_log_order() {
         wal.flush().unwrap();
         // Behind all others.
         let (done, last) = mpsc::channel();
-        append(&wal, Class::Sync).on_durable(move |_| done.send(()).unwrap());
+        append(&wal, Durability::Sync).on_durable(move |_| done.send(()).unwrap());
         last.recv().unwrap();
         let called = called.lock().unwrap();
         assert!(called.len() == 32 * 50 && called.is_sorted(), "{} calls", called.len());
@@ -247,35 +247,38 @@ fn callbacks_of_many_threads_run_in_log_order() {
 #[test]
 fn at_the_bound_appends_wait_and_callbacks_get_an_error_at_twice_the_bound() {
     let _watchdog = Watchdog::new("the bound");
-    everywhere(&Options { answers_max: 4, ..small() }, |dir, options| {
+    everywhere(&Options { callbacks_max: 4, ..small() }, |dir, options| {
         let wal = Arc::new(Wal::create(dir, options).unwrap());
         let (gate, (done, answered)) = (Arc::new(Gate::default()), mpsc::channel());
         let (hold, inside, refused) = (Arc::clone(&gate), Arc::clone(&wal), done.clone());
-        append(&wal, Class::Sync).on_durable(move |_| {
+        append(&wal, Durability::Sync).on_durable(move |_| {
             hold.pass();
             let refusal = loop {
                 let refused = refused.clone();
-                match inside.append(&record(2, 10), Class::Lazy) {
+                match inside.append(&record(2, 10), Durability::Lazy) {
                     Ok(ticket) => ticket.on_durable(move |result| refused.send(result).unwrap()),
                     Err(error) => break error,
                 }
             };
             refused.send(Err(refusal)).unwrap();
-            assert!(matches!(inside.append_now(&record(2, 10), Class::Sync), Err(Error::AnswersFull { .. })));
+            assert!(matches!(
+                inside.try_append(&record(2, 10), Durability::Sync),
+                Err(Error::AnswersFull { .. })
+            ));
         });
         gate.wait_for_one();
         for _ in 0..3 {
             let done = done.clone();
-            append(&wal, Class::Lazy).on_durable(move |result| done.send(result).unwrap());
+            append(&wal, Durability::Lazy).on_durable(move |result| done.send(result).unwrap());
         }
         drop(done);
         assert_eq!(wal.stats().answers, 4);
-        assert!(matches!(wal.append_now(&record(3, 10), Class::Sync), Err(Error::WouldWait)));
+        assert!(matches!(wal.try_append(&record(3, 10), Durability::Sync), Err(Error::WouldWait)));
         let waiting = {
             let wal = Arc::clone(&wal);
-            std::thread::spawn(move || append(&wal, Class::Sync).wait())
+            std::thread::spawn(move || append(&wal, Durability::Sync).wait())
         };
-        let full = wal.answers_full().unwrap().expect("four are outstanding");
+        let full = wal.callbacks_full().unwrap().expect("four are outstanding");
         gate.open();
         full.wait();
         waiting.join().unwrap().unwrap();
@@ -293,19 +296,19 @@ fn on_a_log_that_stopped_a_callback_gets_errors() {
     let _watchdog = Watchdog::new("latched");
     for answers_max in [1, 65_536] {
         let disk = SimDisk::new(1, SimOptions::default());
-        let options = Options { answers_max, idle_ms: 60_000, ..small() };
+        let options = Options { callbacks_max: answers_max, idle_ms: 60_000, ..small() };
         let wal = Wal::create_in(spawned(&disk), &options).unwrap();
-        let (waited, awaited) = (append(&wal, Class::Lazy), append(&wal, Class::Lazy));
+        let (waited, awaited) = (append(&wal, Durability::Lazy), append(&wal, Durability::Lazy));
         let owner = Arc::new(Mutex::new(None));
         let (done, answered) = mpsc::channel();
         let mine = Arc::clone(&owner);
         disk.fail(FaultRule::once(FaultOp::Write, 1, FaultError::Io).on("00000001.wal"));
-        let ticket = append(&wal, Class::Sync);
+        let ticket = append(&wal, Durability::Sync);
         *owner.lock().unwrap() = Some(wal);
         ticket.on_durable(move |result| {
             let wal: Wal = mine.lock().unwrap().take().unwrap();
             done.send(result).unwrap();
-            done.send(wal.append(&record(1, 10), Class::Sync).map(|ticket| ticket.lsn())).unwrap();
+            done.send(wal.append(&record(1, 10), Durability::Sync).map(|ticket| ticket.lsn())).unwrap();
             done.send(waited.wait()).unwrap();
             done.send(wal.wait_past(waited.lsn(), Duration::MAX)).unwrap();
             done.send(waited.outcome().unwrap()).unwrap();
@@ -341,7 +344,7 @@ fn a_panic_whose_payload_panics_does_not_end_delivery() {
         let (done, answered) = mpsc::channel();
         for n in 0..4 {
             let done = done.clone();
-            append(&wal, Class::Sync).on_durable(move |_| {
+            append(&wal, Durability::Sync).on_durable(move |_| {
                 done.send(n).unwrap();
                 panic_any(Bomb);
             });
@@ -371,7 +374,7 @@ fn a_task_may_be_polled_inside_of_its_waker() {
                 if n == 20 {
                     return self.done.send(n).unwrap();
                 }
-                ticket = Box::pin(append(&self.wal, Class::Lazy));
+                ticket = Box::pin(append(&self.wal, Durability::Lazy));
             }
             *at = Some((ticket, n));
         }
@@ -380,7 +383,7 @@ fn a_task_may_be_polled_inside_of_its_waker() {
     everywhere(&small(), |dir, options| {
         let wal = Wal::create(dir, options).unwrap();
         let (done, answered) = mpsc::channel();
-        let ticket = Box::pin(append(&wal, Class::Sync));
+        let ticket = Box::pin(append(&wal, Durability::Sync));
         let chain = Arc::new(Chain { wal, at: Mutex::new(Some((ticket, 0))), done });
         chain.wake();
         assert_eq!(answered.recv(), Ok(20));
@@ -391,23 +394,23 @@ fn a_task_may_be_polled_inside_of_its_waker() {
 fn a_stepped_log_calls_where_a_write_completes_one_call_after_the_other() {
     let _watchdog = Watchdog::new("stepped");
     let disk = SimDisk::new(1, SimOptions::default());
-    let wal = Arc::new(Wal::create_in(stepped(&disk), &Options { answers_max: 2, ..small() }).unwrap());
+    let wal = Arc::new(Wal::create_in(stepped(&disk), &Options { callbacks_max: 2, ..small() }).unwrap());
     let called = Arc::new(Mutex::new(Vec::new()));
     let (inside, order) = (Arc::clone(&wal), Arc::clone(&called));
-    let first = append(&wal, Class::Sync);
+    let first = append(&wal, Durability::Sync);
     first.on_durable(move |_| {
         order.lock().unwrap().push(1);
-        let (ticket, next) = (append(&inside, Class::Sync), Arc::clone(&order));
-        let again = append(&inside, Class::Lazy);
+        let (ticket, next) = (append(&inside, Durability::Sync), Arc::clone(&order));
+        let again = append(&inside, Durability::Lazy);
         ticket.on_durable(move |_| next.lock().unwrap().push(3));
         again.wait().unwrap();
-        block_on(append(&inside, Class::Sync)).unwrap();
+        block_on(append(&inside, Durability::Sync)).unwrap();
         order.lock().unwrap().push(2);
     });
     // Two are allowed; the third append answers the others first.
     let order = Arc::clone(&called);
-    append(&wal, Class::Sync).on_durable(move |_| order.lock().unwrap().push(4));
-    append(&wal, Class::Sync).wait().unwrap();
+    append(&wal, Durability::Sync).on_durable(move |_| order.lock().unwrap().push(4));
+    append(&wal, Durability::Sync).wait().unwrap();
     assert_eq!(*called.lock().unwrap(), [1, 2, 4, 3]);
 }
 
@@ -419,25 +422,25 @@ fn notices_are_delivered_by_whoever_completes_the_write() {
         // Nothing goes through the thread that calls.
         let (gate, bell) = (Arc::new(Gate::default()), Arc::new(Bell::new()));
         let hold = Arc::clone(&gate);
-        append(&wal, Class::Sync).on_durable(move |_| hold.pass());
+        append(&wal, Durability::Sync).on_durable(move |_| hold.pass());
         gate.wait_for_one();
         let flags = rustix::event::EventfdFlags::empty();
         let fd: Arc<OwnedFd> = Arc::new(rustix::event::eventfd(0, flags).unwrap());
         for _ in 0..20 {
-            let (rung, ticket) = (bell.rung(), append(&wal, Class::Sync));
+            let (rung, ticket) = (bell.rung(), append(&wal, Durability::Sync));
             ticket.notify(Notify::Bell(Arc::clone(&bell)));
             while bell.rung() == rung {
                 bell.wait(rung, None);
             }
             assert_eq!(ticket.outcome().unwrap().unwrap(), ticket.lsn());
 
-            let ticket = append(&wal, Class::Sync);
+            let ticket = append(&wal, Durability::Sync);
             ticket.notify(Notify::Thread(std::thread::current()));
             while ticket.outcome().is_none() {
                 std::thread::park();
             }
 
-            let ticket = append(&wal, Class::Sync);
+            let ticket = append(&wal, Durability::Sync);
             ticket.notify(Notify::EventFd(Arc::clone(&fd)));
             let mut count = [0; 8];
             rustix::io::read(&fd, &mut count).unwrap();
@@ -446,7 +449,7 @@ fn notices_are_delivered_by_whoever_completes_the_write() {
             ticket.notify(Notify::EventFd(Arc::clone(&fd)));
             rustix::io::read(&fd, &mut count).unwrap();
         }
-        let (rung, lazy) = (bell.rung(), append(&wal, Class::Lazy));
+        let (rung, lazy) = (bell.rung(), append(&wal, Durability::Lazy));
         lazy.notify(Notify::Bell(Arc::clone(&bell)));
         drop(wal);
         assert_ne!(bell.rung(), rung, "the end of the log is told too");
@@ -463,7 +466,7 @@ fn a_thread_takes_its_completions_itself() {
         let (mut in_flight, mut left, mut taken) = (VecDeque::new(), 500, Vec::new());
         while left > 0 || !in_flight.is_empty() {
             while left > 0 && in_flight.len() < 32 {
-                let class = if left % 3 == 0 { Class::Lazy } else { Class::Sync };
+                let class = if left % 3 == 0 { Durability::Lazy } else { Durability::Sync };
                 in_flight.push_back(append(&wal, class).lsn());
                 left -= 1;
             }
@@ -474,7 +477,7 @@ fn a_thread_takes_its_completions_itself() {
             }
         }
         assert!(taken.len() == 500 && taken.is_sorted());
-        let (end, lazy) = (wal.durable(), append(&wal, Class::Lazy));
+        let (end, lazy) = (wal.durable(), append(&wal, Durability::Lazy));
         assert!(wal.wait_past(taken[0], Duration::ZERO).unwrap() >= end);
         let nowhere = Lsn::new(lazy.lsn().segment(), lazy.lsn().offset() + (1 << 20));
         assert!(
@@ -500,10 +503,10 @@ fn a_wait_with_a_timeout_ends() {
         Arc::new(Wal::create_in(harness::env(hooked, seawall_wal::Threads::Stepped), &small()).unwrap());
     let writes = Arc::clone(&wal);
     let writer = std::thread::Builder::new().name("writes".into());
-    let writer = writer.spawn(move || append(&writes, Class::Sync).wait().unwrap()).unwrap();
+    let writer = writer.spawn(move || append(&writes, Durability::Sync).wait().unwrap()).unwrap();
     gate.wait_for_one();
     // The disk is busy with the write of another thread, for ever as far as this one can see.
-    let lsn = append(&wal, Class::Sync).lsn();
+    let lsn = append(&wal, Durability::Sync).lsn();
     assert!(wal.wait_past(lsn, Duration::from_millis(1)).unwrap() <= lsn);
     gate.open();
     assert!(wal.wait_past(lsn, Duration::MAX).unwrap() > lsn);
@@ -515,12 +518,12 @@ fn a_lazy_record_is_written_in_time_although_others_keep_coming() {
     let disk = SimDisk::new(1, SimOptions::default());
     let wal = Wal::create_in(stepped(&disk), &small()).unwrap();
     let (mut stepper, called) = (Stepper::new(&wal), Arc::new(Mutex::new(0)));
-    let first = append(&wal, Class::Lazy);
+    let first = append(&wal, Durability::Lazy);
     let count = Arc::clone(&called);
-    append(&wal, Class::Lazy).on_durable(move |_| *count.lock().unwrap() += 1);
+    append(&wal, Durability::Lazy).on_durable(move |_| *count.lock().unwrap() += 1);
     // At each look as long as the log has to be idle has passed, and there was one more record.
     for _ in 0..3 {
-        append(&wal, Class::Lazy);
+        append(&wal, Durability::Lazy);
         stepper.idle();
     }
     assert!(first.is_durable(), "every record put the first off");

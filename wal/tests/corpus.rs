@@ -8,7 +8,7 @@ use replay::{Seed, replay};
 use seawall_wal::disk::{Random, sim::SimRandom};
 use seawall_wal::inspect::Closed;
 use seawall_wal::testing::fuzz;
-use seawall_wal::{Batch, Class, Lsn};
+use seawall_wal::{Durability, Lsn, RecordBuilder};
 
 /// Flags in the first byte of the formats' inputs: checksums are made right; of parts, too; built from choices.
 const REPAIR: u8 = 1;
@@ -22,10 +22,10 @@ fn input(flags: u8, bit: u16, body: &[u8]) -> Vec<u8> {
 
 /// The bytes of a record with `meta`, and with parts of these lengths.
 fn record(meta: &[u8], parts: &[usize]) -> Vec<u8> {
-    let (mut batch, mut bytes) = (Batch::new(), Vec::new());
+    let (mut batch, mut bytes) = (RecordBuilder::new(), Vec::new());
     batch.meta().extend_from_slice(meta);
     parts.iter().for_each(|&len| batch.push_part(&vec![7; len]));
-    batch.encode_into(Class::Sync, 0, Lsn::ZERO, &mut |b| bytes.extend_from_slice(b));
+    batch.encode_into(Durability::Sync, 0, Lsn::ZERO, &mut |b| bytes.extend_from_slice(b));
     bytes
 }
 

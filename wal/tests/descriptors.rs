@@ -7,7 +7,7 @@ use harness::{Watchdog, env, fill, ids, record, small};
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Error, Lsn, Options, Threads, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, Threads, Wal};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -23,11 +23,11 @@ const ENFILE: i32 = 23;
 
 /// As few descriptors as there may be.
 fn few() -> Options {
-    Options { segment_bytes: 40 << 10, descriptors: 8, ..small() }
+    Options { segment_bytes: 40 << 10, descriptors_max: 8, ..small() }
 }
 
 fn append(wal: &Wal, id: u64) -> Lsn {
-    let ticket = wal.append(&record(id, BYTES), Class::Sync).unwrap();
+    let ticket = wal.append(&record(id, BYTES), Durability::Sync).unwrap();
     ticket.wait().unwrap();
     ticket.lsn()
 }
@@ -118,7 +118,7 @@ fn segments_that_wait_for_the_disk_are_bounded_too() {
     let wal = Wal::create_in(env(disk.process(), Threads::Stepped), &few()).unwrap();
     for id in 0..400 {
         // Nobody waits: a log with a longer queue than that would be 30 segments ahead.
-        wal.append(&record(id, BYTES), Class::Sync).unwrap();
+        wal.append(&record(id, BYTES), Durability::Sync).unwrap();
         let ahead = wal.active_segment() - wal.durable().segment();
         // Two segments, the spares, and one for the groups that became durable and were not looked at.
         assert!(ahead <= 2 + 3 + 1, "record {id}: {ahead} segments ahead");
@@ -265,7 +265,7 @@ fn a_life_with_a_shortage(from: u64) -> bool {
     let wal = shortage.ended_by(what, || Wal::create_in(env(), &few()));
     let mut at = BTreeMap::new();
     for id in 0..120 {
-        let append = || wal.append(&record(id, BYTES), Class::Sync);
+        let append = || wal.append(&record(id, BYTES), Durability::Sync);
         let ticket = append().unwrap_or_else(|error| {
             assert!(matches!(error, Error::NoDescriptors { .. }), "{what}: {error}");
             shortage.on.store(false, Ordering::Relaxed);

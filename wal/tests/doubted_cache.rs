@@ -5,7 +5,7 @@ mod harness;
 
 use harness::{env, record};
 use seawall_wal::disk::{Access, Disk, Mode, PosixDisk, read_exact_at};
-use seawall_wal::{Class, Lsn, Options, Threads, Wal};
+use seawall_wal::{Durability, Lsn, Options, Threads, Wal};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,11 +52,11 @@ fn what_was_cached_before_is_fetched_again_once_it_is_read() {
 fn the_doubt_outlives_the_descriptor() {
     const SEGMENT_BYTES: u32 = 256 << 10;
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-    let options = Options { segment_bytes: SEGMENT_BYTES, descriptors: 8, ..Options::default() };
+    let options = Options { segment_bytes: SEGMENT_BYTES, descriptors_max: 8, ..Options::default() };
     let disk = || Arc::new(PosixDisk::open(dir.path(), None).expect("a disk"));
     let wal = Wal::create_in(env(disk(), Threads::Stepped), &options).expect("a log");
     while wal.active_segment() < 12 {
-        wal.append(&record(1, 60_000), Class::Sync).and_then(|ticket| ticket.wait()).expect("append");
+        wal.append(&record(1, 60_000), Durability::Sync).and_then(|ticket| ticket.wait()).expect("append");
     }
     wal.close().expect("close");
     let names = || (1..12).map(|n| dir.path().join(format!("{n:08x}.wal")));

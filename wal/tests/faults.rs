@@ -12,7 +12,7 @@ use harness::{Watchdog, env, ids, record, sleep_ms, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
 use seawall_wal::testing::stepper::{StepIo, Stepper};
-use seawall_wal::{Class, Error, Lsn, Options, Threads, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, Threads, Wal};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ const OPS: [FaultOp; 8] = [
 ];
 
 fn options() -> Options {
-    Options { segment_bytes: 48 << 10, idle_ms: 1, in_flight: 3, ..Options::default() }
+    Options { segment_bytes: 48 << 10, idle_ms: 1, writes_in_flight_max: 3, ..Options::default() }
 }
 
 fn disk(seed: u64, mode: Mode, short_writes: bool) -> Arc<SimDisk> {
@@ -50,7 +50,7 @@ struct Answers {
 }
 
 impl Answers {
-    fn append(&self, wal: &Wal, id: u64, bytes: usize, class: Class) -> Result<(), Error> {
+    fn append(&self, wal: &Wal, id: u64, bytes: usize, class: Durability) -> Result<(), Error> {
         let ticket = wal.append(&record(id, bytes), class)?;
         let (given, changed) = (Arc::clone(&self.given), Arc::clone(&self.changed));
         given.lock().unwrap().insert(id, Vec::new());
@@ -120,7 +120,7 @@ fn history_of(wal: &Wal, records: u64) -> End {
     let mut first_of: BTreeMap<u32, u64> = BTreeMap::new();
     for id in 0..records {
         let bytes = [100, 3000, 9000, 0, 5000][usize::try_from(id % 5).unwrap()];
-        let class = if id % 7 == 3 { Class::Lazy } else { Class::Sync };
+        let class = if id % 7 == 3 { Durability::Lazy } else { Durability::Sync };
         let mut tries = 0;
         loop {
             match end.answers.append(wal, id, bytes, class) {
@@ -200,7 +200,7 @@ fn eio_at_every_operation_of_a_stepped_history() {
                 assert!(end.answers.all_answered(), "{what}: somebody is not answered");
                 let acknowledged = end.answers.acknowledged(&what);
                 // Every later call gets the error, and nothing more is acknowledged.
-                let later = wal.append(&record(99, 1), Class::Sync).map(drop).unwrap_err();
+                let later = wal.append(&record(99, 1), Durability::Sync).map(drop).unwrap_err();
                 assert!(matches!(later, Error::Latched { .. }), "{what}: {later}");
                 assert!(wal.flush().is_err() && Stepper::new(&wal).issue().is_none());
                 assert!(wal.close().is_err());
@@ -259,11 +259,11 @@ fn threaded_history(wal: &Wal, answers: &Answers) -> Vec<u64> {
             scope.spawn(move || {
                 for n in 0..25 {
                     let id = thread * 25 + n;
-                    let Ok(ticket) = wal.append(&record(id, 3000), Class::Sync) else { return };
+                    let Ok(ticket) = wal.append(&record(id, 3000), Durability::Sync) else { return };
                     if ticket.wait().is_ok() {
                         waited.lock().unwrap().push(id);
                     }
-                    if answers.append(wal, 1000 + id, 10, Class::Sync).is_err() {
+                    if answers.append(wal, 1000 + id, 10, Durability::Sync).is_err() {
                         return;
                     }
                 }
@@ -317,7 +317,7 @@ fn a_full_disk_holds_appends_up_and_lets_them_go_on() {
             let disk = disk(1, mode, false);
             let wal = Wal::create_in(env(disk.process(), threads), &options()).unwrap();
             disk.set_capacity(Some(300 << 10));
-            let append = |id| match wal.append(&record(id, 9000), Class::Sync) {
+            let append = |id| match wal.append(&record(id, 9000), Durability::Sync) {
                 Ok(ticket) => ticket.wait().map(|_| true),
                 Err(Error::NoSpace { .. }) => Ok(false),
                 Err(error) => Err(error),

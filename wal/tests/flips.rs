@@ -14,8 +14,8 @@ use harness::ids;
 use logs::{BLOCK, Log, Place};
 use seawall_wal::disk::Random;
 use seawall_wal::disk::sim::SimRandom;
-use seawall_wal::inspect::{Damage, DamageKind, SegmentFacts, decide, decide_closed, inspect};
-use seawall_wal::{Error, Lsn, OpenMode, Suspect};
+use seawall_wal::inspect::{Damage, DamageKind, SegmentScan, decide, decide_closed, inspect};
+use seawall_wal::{Error, Lsn, OpenMode, UnexplainedTail};
 use std::collections::BTreeMap;
 
 /// One flip in so many is also tried with the real `open`.
@@ -74,24 +74,26 @@ impl Log {
     /// Holds what is decided about `facts`, in which a bit at `lsn` was flipped, to what must be: with what the
     /// file of the close says, and without it.
     #[track_caller]
-    fn judge(&self, facts: &[SegmentFacts], place: Place, lsn: Lsn) -> &'static str {
+    fn judge(&self, facts: &[SegmentScan], place: Place, lsn: Lsn) -> &'static str {
         let decided = |policy| decide(facts, BLOCK, policy);
         let covers = |damage: &[Damage]| damage.iter().any(|d| d.from <= lsn && lsn < d.to);
-        for policy in [Suspect::Refuse, Suspect::Drop] {
+        for policy in [UnexplainedTail::Refuse, UnexplainedTail::Drop] {
             match (place, decide_closed(OpenMode::Strict, facts, BLOCK, policy, self.closed)) {
                 (Place::Header | Place::Known | Place::Last | Place::LastStale, Err(damage)) => {
                     assert!(covers(&damage), "{lsn}: {damage:?}");
                 }
-                (Place::Behind, found) => assert_eq!(found.is_err(), policy == Suspect::Refuse, "{lsn}"),
+                (Place::Behind, found) => {
+                    assert_eq!(found.is_err(), policy == UnexplainedTail::Refuse, "{lsn}")
+                }
                 (Place::Unused(_), Ok(verdict)) => assert_eq!(verdict.end, self.closed, "{lsn}"),
                 (place, found) => panic!("{lsn} of a closed log is {place:?}: {found:?}"),
             }
         }
-        match (place, decided(Suspect::Refuse)) {
+        match (place, decided(UnexplainedTail::Refuse)) {
             (Place::Header | Place::Known, Err(damage)) => {
                 assert!(covers(&damage), "{lsn}: {damage:?}");
                 assert!(damage.iter().all(|d| d.what != DamageKind::Suspect), "{lsn}: {damage:?}");
-                let lenient = decided(Suspect::Drop).expect_err("acknowledged bytes");
+                let lenient = decided(UnexplainedTail::Drop).expect_err("acknowledged bytes");
                 assert!(covers(&lenient), "{lsn}: {lenient:?}");
                 if place == Place::Header { "header: refused" } else { "below the watermark: refused" }
             }
@@ -99,7 +101,7 @@ impl Log {
                 assert!(covers(&damage), "{lsn}: {damage:?}");
                 assert!(matches!(damage[..], [Damage { what: DamageKind::Suspect, .. }]), "{damage:?}");
                 // Told to drop what is suspect, it drops a mark or nothing, and says so.
-                let lenient = decided(Suspect::Drop).expect("nothing that was acknowledged");
+                let lenient = decided(UnexplainedTail::Drop).expect("nothing that was acknowledged");
                 assert!(self.same_records(facts, &lenient) && !lenient.dropped.is_empty(), "{lsn}");
                 if place == Place::Last {
                     "the last mark: refused, without CLOSED suspect"

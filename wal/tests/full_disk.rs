@@ -6,7 +6,7 @@
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Disk, Mode};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Threads, Wal};
+use seawall_wal::{Durability, Env, Error, Lsn, Options, RecordBuilder, Threads, Wal};
 use std::sync::Arc;
 
 const CAPACITY: u64 = 1 << 20;
@@ -26,10 +26,10 @@ fn options() -> Options {
 }
 
 fn append(wal: &Wal, number: usize) -> Result<Lsn, Error> {
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.meta().extend_from_slice(&number.to_le_bytes());
     batch.push_part(&vec![number.to_le_bytes()[0]; 1000 + number % 5000]);
-    wal.append(&batch, Class::Sync)?.wait()
+    wal.append(&batch, Durability::Sync)?.wait()
 }
 
 /// What was acknowledged and not released is all there, and there is nothing else behind it.

@@ -7,7 +7,9 @@
 use seawall_wal::disk::sim::{SimClock, SimRandom};
 use seawall_wal::disk::{Mode, PosixDisk};
 use seawall_wal::inspect::{DropReason, GroupKind, inspect};
-use seawall_wal::{Batch, Class, Env, Lsn, Options, PartInfo, Sealer, Threads, Wal};
+use seawall_wal::{
+    Durability, Env, Lsn, Options, PartInfo, RecordBuilder, SegmentIndexBuilder, Threads, Wal,
+};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,7 +20,7 @@ const BLOCK: u32 = 4096;
 #[derive(Default)]
 struct Positions(Vec<u8>);
 
-impl Sealer for Positions {
+impl SegmentIndexBuilder for Positions {
     fn record(&mut self, lsn: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
         self.0.extend(lsn.as_u64().to_le_bytes());
     }
@@ -55,16 +57,16 @@ fn content(n: u8) -> (Vec<u8>, [Vec<u8>; 2]) {
 /// Writes the golden log: 30 records in groups of one, over several segments with footers.
 fn write(dir: &Path) {
     let wal = Wal::create_in(env(dir), &options()).unwrap();
-    wal.set_sealer(Box::<Positions>::default()).unwrap();
+    wal.set_index_builder(Box::<Positions>::default()).unwrap();
     for n in 0..30 {
         let (meta, parts) = content(n);
-        let mut batch = Batch::new();
+        let mut batch = RecordBuilder::new();
         batch.meta().extend(&meta);
         parts.iter().for_each(|part| batch.push_part(part));
         batch.set_footer_bytes(8);
-        let class = if n % 7 == 3 { Class::Lazy } else { Class::Sync };
+        let class = if n % 7 == 3 { Durability::Lazy } else { Durability::Sync };
         let ticket = wal.append(&batch, class).unwrap();
-        if class == Class::Sync {
+        if class == Durability::Sync {
             ticket.wait().unwrap();
         }
     }
@@ -96,7 +98,7 @@ fn the_golden_log_opens_and_reads_as_it_was_written() {
         let (meta, parts) = content(n);
         assert_eq!(record.meta(), meta);
         assert!(record.parts().map(|(_, bytes)| bytes).eq(parts.iter().map(Vec::as_slice)));
-        assert_eq!(record.class(), if n % 7 == 3 { Class::Lazy } else { Class::Sync });
+        assert_eq!(record.class(), if n % 7 == 3 { Durability::Lazy } else { Durability::Sync });
         count += 1;
     }
     assert_eq!(count, 30);

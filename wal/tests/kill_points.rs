@@ -8,7 +8,7 @@ use harness::{ids, record, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Error, Lsn, Options, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, Wal};
 use std::sync::Arc;
 
 fn options() -> Options {
@@ -50,7 +50,7 @@ fn a_creation_killed_at_every_operation() {
             disk.kill();
             let wal = open_or_create(&disk);
             survives(&disk, &[], &format!("{mode:?} {nth}"));
-            wal.append(&record(5, 100), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(5, 100), Durability::Sync).unwrap().wait().unwrap();
             survives(&disk, &[5], &format!("{mode:?} {nth}"));
             if !killed {
                 assert!(nth > 15, "a creation takes more operations");
@@ -65,7 +65,7 @@ fn run(wal: &Wal, acknowledged: &mut Vec<u64>) -> Result<(), Error> {
     let mut stepper = Stepper::new(wal);
     for id in 0..100 {
         let ticket = loop {
-            match wal.append(&record(id, 3000), Class::Sync) {
+            match wal.append(&record(id, 3000), Durability::Sync) {
                 Ok(ticket) => break ticket,
                 Err(Error::NoSpace { .. }) => drop(stepper.prepare()?),
                 Err(error) => return Err(error),
@@ -108,7 +108,7 @@ fn a_run_killed_at_every_operation() {
             survives(&disk, &shown, &what);
             // Enough to enter a segment that the first life made.
             for id in 100..112 {
-                wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
+                wal.append(&record(id, 3000), Durability::Sync).unwrap().wait().unwrap();
                 shown.push(id);
             }
             assert!(wal.durable() > Lsn::ZERO);
@@ -160,9 +160,9 @@ fn a_start_cut_at_every_operation() {
         let wal = Wal::create_in(stepped(&disk), &options()).unwrap();
         let acknowledged: Vec<u64> = (0..30).collect();
         for &id in &acknowledged {
-            wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(id, 3000), Durability::Sync).unwrap().wait().unwrap();
         }
-        drop(wal.append(&record(30, 3000), Class::Sync).unwrap());
+        drop(wal.append(&record(30, 3000), Durability::Sync).unwrap());
         drop(wal);
         disk.crash();
         disk.write_file("000000ff.new", &[1; 4096]);

@@ -7,7 +7,7 @@ use harness::{ids, record, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Lsn, Options, Ticket, Wal};
+use seawall_wal::{Durability, Lsn, Options, Ticket, Wal};
 
 #[test]
 fn a_segment_that_was_left_is_read_up_to_what_is_durable() {
@@ -17,7 +17,7 @@ fn a_segment_that_was_left_is_read_up_to_what_is_durable() {
         let wal = Wal::create_in(stepped(&disk), &options).unwrap();
         // Nothing is written yet, and the log is two segments further.
         let tickets: Vec<Ticket> =
-            (0..25).map(|id| wal.append(&record(id, 3000), Class::Sync).unwrap()).collect();
+            (0..25).map(|id| wal.append(&record(id, 3000), Durability::Sync).unwrap()).collect();
         assert!(wal.active_segment() > 2);
         let stepper = Stepper::new(&wal);
         loop {
@@ -40,7 +40,7 @@ fn a_reader_keeps_what_is_released_meanwhile() {
     let wal = Wal::create_in(stepped(&disk), &options).unwrap();
     let fill = |ids: std::ops::Range<u64>| {
         for id in ids {
-            wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(id, 3000), Durability::Sync).unwrap().wait().unwrap();
         }
     };
     fill(0..25);

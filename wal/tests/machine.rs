@@ -7,7 +7,7 @@ mod harness;
 use harness::{Watchdog, env, ids, record, small, stepped};
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Clock, Mode};
-use seawall_wal::{Backend, Class, Env, Error, Options, Threads, Wal};
+use seawall_wal::{Backend, Durability, Env, Error, Options, Threads, Wal};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +51,7 @@ fn clocks_that_jump_change_nothing() {
         for life in 0..3 {
             let (answers, answered) = mpsc::channel();
             for id in life * 60..life * 60 + 60 {
-                let class = if id % 4 == 3 { Class::Lazy } else { Class::Sync };
+                let class = if id % 4 == 3 { Durability::Lazy } else { Durability::Sync };
                 let ticket = wal.append(&record(id, 2000), class).unwrap();
                 if id % 4 == 0 {
                     ticket.wait().unwrap();
@@ -78,7 +78,7 @@ fn a_callback_that_panics_harms_nobody_else() {
     let wal = Wal::create_in(env(disk.process(), Threads::Spawned), &small()).unwrap();
     let (calls, called) = mpsc::channel();
     for id in 0..90 {
-        let ticket = wal.append(&record(id, 500), Class::Sync).unwrap();
+        let ticket = wal.append(&record(id, 500), Durability::Sync).unwrap();
         if id % 3 == 0 {
             ticket.wait().unwrap();
             continue;
@@ -116,7 +116,7 @@ fn a_panic_of_the_thread_that_writes_answers_everyone() {
     let (answers, answered) = mpsc::channel();
     let mut sent = 0;
     for id in 0..200 {
-        let Ok(ticket) = wal.append(&record(id, 3000), Class::Sync) else { break };
+        let Ok(ticket) = wal.append(&record(id, 3000), Durability::Sync) else { break };
         let answers = answers.clone();
         sent += 1;
         ticket.on_durable(move |result| answers.send((id, result.is_ok())).unwrap());
@@ -126,7 +126,7 @@ fn a_panic_of_the_thread_that_writes_answers_everyone() {
     let good = answers.iter().filter(|(_, ok)| *ok).count() as u64;
     assert_eq!(answers.len(), sent, "somebody was not answered");
     assert!(good < 200 && answers.iter().take_while(|(_, ok)| *ok).count() as u64 == good, "{answers:?}");
-    assert!(matches!(wal.append(&record(0, 1), Class::Sync), Err(Error::Latched { .. })));
+    assert!(matches!(wal.append(&record(0, 1), Durability::Sync), Err(Error::Latched { .. })));
     assert!(wal.close().is_err());
     disk.crash();
     let found = ids(&Wal::open_in(stepped(&disk), &small()).unwrap().0);
@@ -145,7 +145,7 @@ fn a_process_killed_with_operations_in_the_ring_gives_its_directory_back() {
     if let Some(dir) = std::env::var_os(HOLD) {
         let (wal, _) = Wal::open(dir, &options).unwrap();
         for id in 0.. {
-            let ticket = wal.append(&record(id, 3000), Class::Sync).unwrap();
+            let ticket = wal.append(&record(id, 3000), Durability::Sync).unwrap();
             ticket.on_durable(move |result| println!("\ndurable {id} {}", result.is_ok()));
         }
     }

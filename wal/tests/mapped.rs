@@ -6,7 +6,7 @@ mod harness;
 use harness::{env, record};
 use seawall_wal::disk::{Mode, PosixDisk};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Lsn, Mapped, Options, Threads, Wal};
+use seawall_wal::{Durability, Lsn, Mapped, Options, Threads, Wal};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn create(dir: &Path) -> Wal {
 
 fn fill(wal: &Wal, ids: std::ops::Range<u64>) {
     for id in ids {
-        wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(id, 3000), Durability::Sync).unwrap().wait().unwrap();
     }
 }
 
@@ -61,9 +61,9 @@ fn a_segment_to_which_zeros_may_be_written_is_no_memory() {
     // More than one piece of zeros, of which the first is written when the file is made.
     let options = Options { segment_bytes: 4 << 20, ..Options::default() };
     let wal = Wal::create_in(env(disk, Threads::Stepped), &options).unwrap();
-    wal.append(&record(0, 600_000), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(0, 600_000), Durability::Sync).unwrap().wait().unwrap();
     // Too large for what is left, so the log leaves the first segment before the pipeline has filled it.
-    wal.append(&record(1, 3_800_000), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(1, 3_800_000), Durability::Sync).unwrap().wait().unwrap();
     assert_eq!(wal.active_segment(), 2);
     let mut bytes = vec![0; 4 << 20];
     wal.read_at(Lsn::new(1, 0), &mut bytes).unwrap();

@@ -3,8 +3,11 @@
 //! (INV-5, INV-10).
 
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
-use seawall_wal::inspect::{Closed, GroupKind, Head, inspect};
-use seawall_wal::{Class, ClosedFault, Env, Error, Lsn, OpenMode, Options, Report, Suspect, Wal, Witness};
+use seawall_wal::inspect::{Closed, GroupHead, GroupKind, inspect};
+use seawall_wal::{
+    ClosedFault, Durability, Env, Error, Lsn, OpenMode, Options, RecoveryReport, UnexplainedTail, Wal,
+    Witness,
+};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -19,14 +22,14 @@ const RECORDS: u64 = 40;
 
 /// Where a log is, and how it is got at.
 trait Medium {
-    fn open(&self, options: &Options) -> Result<(Wal, Report), Error>;
+    fn open(&self, options: &Options) -> Result<(Wal, RecoveryReport), Error>;
     fn files(&self) -> BTreeMap<String, Vec<u8>>;
     fn write(&self, name: &str, bytes: &[u8]);
     fn remove(&self, name: &str);
 }
 
 impl Medium for Arc<SimDisk> {
-    fn open(&self, options: &Options) -> Result<(Wal, Report), Error> {
+    fn open(&self, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
         Wal::open_in(stepped(self), options)
     }
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
@@ -41,7 +44,7 @@ impl Medium for Arc<SimDisk> {
 }
 
 impl Medium for &Path {
-    fn open(&self, options: &Options) -> Result<(Wal, Report), Error> {
+    fn open(&self, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
         Wal::open(self, options)
     }
     fn files(&self) -> BTreeMap<String, Vec<u8>> {
@@ -56,8 +59,8 @@ impl Medium for &Path {
     }
 }
 
-fn options(mode: OpenMode, suspect: Suspect) -> Options {
-    Options { mode, suspect, segment_bytes: 64 << 10, ..Options::default() }
+fn options(mode: OpenMode, suspect: UnexplainedTail) -> Options {
+    Options { mode, unexplained_tail: suspect, segment_bytes: 64 << 10, ..Options::default() }
 }
 
 fn name(segment: u32) -> String {
@@ -67,7 +70,7 @@ fn name(segment: u32) -> String {
 /// 40 records in groups of their own over three segments, closed.
 fn fill_log(wal: Wal) {
     for id in 0..RECORDS {
-        wal.append(&record(id, 3900), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&record(id, 3900), Durability::Sync).unwrap().wait().unwrap();
     }
     wal.close().unwrap();
 }
@@ -90,7 +93,7 @@ type Row = (&'static str, fn(&dyn Medium, &Places), [Outcome; 5]);
 /// Where things are in the log.
 struct Places {
     /// Groups with records, in order.
-    groups: Vec<(u32, Head)>,
+    groups: Vec<(u32, GroupHead)>,
     /// Segments of the log.
     live: Vec<u32>,
     /// The mark that ends it.
@@ -110,7 +113,7 @@ impl Places {
 
     /// The first and the last group of the segment in the middle.
     fn border(&self) -> (usize, usize) {
-        let inside = |(n, _): &(u32, Head)| *n == self.live[1];
+        let inside = |(n, _): &(u32, GroupHead)| *n == self.live[1];
         (self.groups.iter().position(inside).unwrap(), self.groups.iter().rposition(inside).unwrap())
     }
 }
@@ -214,21 +217,21 @@ const ROWS: [Row; 15] = [
 /// Holds `medium`, damaged, to a row.
 fn check(what: &str, medium: &dyn Medium, places: &Places, expected: [Outcome; 5]) {
     let modes = [
-        (OpenMode::Strict, Suspect::Refuse),
-        (OpenMode::Salvage, Suspect::Refuse),
-        (OpenMode::Salvage, Suspect::Drop),
-        (OpenMode::Degraded, Suspect::Refuse),
-        (OpenMode::Degraded, Suspect::Drop),
-        (OpenMode::Degraded, Suspect::Drop),
+        (OpenMode::Strict, UnexplainedTail::Refuse),
+        (OpenMode::Salvage, UnexplainedTail::Refuse),
+        (OpenMode::Salvage, UnexplainedTail::Drop),
+        (OpenMode::Degraded, UnexplainedTail::Refuse),
+        (OpenMode::Degraded, UnexplainedTail::Drop),
+        (OpenMode::Degraded, UnexplainedTail::Drop),
     ];
     let mut appended = Vec::new();
     for (mode, suspect) in modes {
         let expected = match (mode, suspect) {
             (OpenMode::Strict, _) => expected[0],
-            (OpenMode::Degraded, Suspect::Refuse) => expected[1],
-            (OpenMode::Salvage, Suspect::Refuse) => expected[2],
-            (OpenMode::Degraded, Suspect::Drop) => expected[3],
-            (OpenMode::Salvage, Suspect::Drop) => expected[4],
+            (OpenMode::Degraded, UnexplainedTail::Refuse) => expected[1],
+            (OpenMode::Salvage, UnexplainedTail::Refuse) => expected[2],
+            (OpenMode::Degraded, UnexplainedTail::Drop) => expected[3],
+            (OpenMode::Salvage, UnexplainedTail::Drop) => expected[4],
         };
         let what = &format!("{what}, {mode:?}, {suspect:?}");
         let before = without_lock(medium.files());
@@ -251,13 +254,13 @@ fn check(what: &str, medium: &dyn Medium, places: &Places, expected: [Outcome; 5
         assert_eq!(outcome, expected, "{what}: {report:?}");
         holds(what, &wal, &report, places, &appended);
         if mode == OpenMode::Salvage {
-            let refused = wal.append(&record(0, 10), Class::Sync).map(drop);
+            let refused = wal.append(&record(0, 10), Durability::Sync).map(drop);
             assert!(matches!(refused, Err(Error::ReadOnly)), "{what}: {refused:?}");
             wal.close().unwrap();
             assert!(before == without_lock(medium.files()), "{what}: it changed something");
         } else {
             let id = 900 + appended.len() as u64;
-            let ticket = wal.append(&record(id, 3900), Class::Sync).unwrap();
+            let ticket = wal.append(&record(id, 3900), Durability::Sync).unwrap();
             ticket.wait().unwrap();
             appended.push((id, ticket.lsn()));
             drop(wal);
@@ -271,7 +274,7 @@ fn without_lock(mut files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8
 }
 
 /// Every record is read as it was, in its place, or that place is named, by the iterator and by the report.
-fn holds(what: &str, wal: &Wal, report: &Report, places: &Places, appended: &[(u64, Lsn)]) {
+fn holds(what: &str, wal: &Wal, report: &RecoveryReport, places: &Places, appended: &[(u64, Lsn)]) {
     let written = (0..).zip(&places.groups).map(|(id, (n, h))| (id, Lsn::new(*n, h.offset + 64)));
     let mut written: BTreeMap<Lsn, u64> =
         written.chain(appended.iter().copied()).map(|(id, lsn)| (lsn, id)).collect();
@@ -303,7 +306,7 @@ fn holds(what: &str, wal: &Wal, report: &Report, places: &Places, appended: &[(u
 #[test]
 fn every_row_on_the_simulated_disk() {
     let disk = SimDisk::new(3, SimOptions::default());
-    fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, Suspect::Refuse)).unwrap());
+    fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap());
     let places = Places::of(&*disk);
     for (what, damage, expected) in ROWS {
         let copy = disk.fork(1);
@@ -316,7 +319,7 @@ fn every_row_on_the_simulated_disk() {
 fn every_row_in_a_real_directory() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("log");
-    fill_log(Wal::create(&dir, &options(OpenMode::Strict, Suspect::Refuse)).unwrap());
+    fill_log(Wal::create(&dir, &options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap());
     let places = Places::of(&seawall_wal::disk::PosixDisk::open(&dir, None).unwrap());
     for (i, (what, damage, expected)) in ROWS.into_iter().enumerate() {
         let copy = parent.path().join(i.to_string());
@@ -334,9 +337,9 @@ fn every_row_in_a_real_directory() {
 fn the_mode_does_not_matter_to_a_new_log() {
     for mode in [OpenMode::Degraded, OpenMode::Salvage] {
         let disk = SimDisk::new(3, SimOptions::default());
-        fill_log(Wal::create_in(stepped(&disk), &options(mode, Suspect::Refuse)).unwrap());
+        fill_log(Wal::create_in(stepped(&disk), &options(mode, UnexplainedTail::Refuse)).unwrap());
         disk.crash();
-        let (wal, report) = disk.open(&options(OpenMode::Strict, Suspect::Refuse)).unwrap();
+        let (wal, report) = disk.open(&options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap();
         assert_eq!((harness::ids(&wal).len() as u64, report.mode), (RECORDS, OpenMode::Strict));
     }
 }
@@ -346,8 +349,10 @@ fn the_mode_does_not_matter_to_a_new_log() {
 fn salvage_and_the_lock() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("log");
-    let (strict, salvage) =
-        (options(OpenMode::Strict, Suspect::Refuse), options(OpenMode::Salvage, Suspect::Refuse));
+    let (strict, salvage) = (
+        options(OpenMode::Strict, UnexplainedTail::Refuse),
+        options(OpenMode::Salvage, UnexplainedTail::Refuse),
+    );
     let wal = Wal::create(&dir, &strict).unwrap();
     assert!(matches!(Wal::open(&dir, &salvage), Err(Error::Locked { .. })));
     fill_log(wal);
@@ -372,7 +377,7 @@ fn salvage_and_the_lock() {
 fn a_prepared_log_is_locked_and_as_it_was() {
     let parent = tempfile::tempdir().unwrap();
     let dir = parent.path().join("log");
-    let strict = options(OpenMode::Strict, Suspect::Refuse);
+    let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
     fill_log(Wal::create(&dir, &strict).unwrap());
     fs::write(dir.join("000000ff.new"), [1; BLOCK]).unwrap();
     let before = (&*dir).files();
@@ -395,7 +400,7 @@ fn a_prepared_log_is_locked_and_as_it_was() {
 #[test]
 fn zeros_over_the_end_of_a_closed_log_are_refused() {
     let disk = SimDisk::new(5, SimOptions::default());
-    fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, Suspect::Refuse)).unwrap());
+    fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap());
     disk.kill();
     let (tail, mark) = Places::of(&*disk).mark;
     let (first, behind) = (1, mark as usize / BLOCK + 1);
@@ -408,7 +413,7 @@ fn zeros_over_the_end_of_a_closed_log_are_refused() {
                 copy.remove_file("CLOSED");
             }
             for verify_on_open in [false, true] {
-                let strict = Options { verify_on_open, ..options(OpenMode::Strict, Suspect::Refuse) };
+                let strict = Options { verify_on_open, ..options(OpenMode::Strict, UnexplainedTail::Refuse) };
                 match copy.open(&strict) {
                     Ok((wal, report)) => {
                         let kept = harness::ids(&wal).len() as u64;
@@ -433,7 +438,7 @@ fn zeros_over_the_end_of_a_closed_log_are_refused() {
 /// replaces it.
 #[test]
 fn a_damaged_or_old_witness_refuses_nothing() {
-    let strict = options(OpenMode::Strict, Suspect::Refuse);
+    let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
     let disk = SimDisk::new(5, SimOptions::default());
     fill_log(Wal::create_in(stepped(&disk), &strict).unwrap());
     disk.kill();
@@ -441,7 +446,7 @@ fn a_damaged_or_old_witness_refuses_nothing() {
     let end = wal.durable();
     assert_eq!((report.witness, report.removed.len()), (Witness::End(end), 0));
     let old = disk.read_file("CLOSED");
-    wal.append(&record(RECORDS, 3900), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(RECORDS, 3900), Durability::Sync).unwrap().wait().unwrap();
     wal.close().unwrap();
     disk.kill();
     let bytes = disk.read_file("CLOSED");
@@ -461,7 +466,7 @@ fn a_damaged_or_old_witness_refuses_nothing() {
         copy.write_file("CLOSED", &file);
         assert_eq!(inspect(&*copy).unwrap().witness, expected);
         for mode in [OpenMode::Salvage, OpenMode::Degraded, OpenMode::Strict] {
-            let (wal, report) = copy.open(&options(mode, Suspect::Refuse)).unwrap();
+            let (wal, report) = copy.open(&options(mode, UnexplainedTail::Refuse)).unwrap();
             assert_eq!((report.witness, harness::ids(&wal).len() as u64), (expected, RECORDS + 1));
             if mode == OpenMode::Strict {
                 wal.close().unwrap();
@@ -477,7 +482,7 @@ fn a_damaged_or_old_witness_refuses_nothing() {
 /// A close that cannot write the file has closed the log, and what an earlier close wrote stays.
 #[test]
 fn a_close_without_room_for_the_witness_succeeds() {
-    let strict = options(OpenMode::Strict, Suspect::Refuse);
+    let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
     for error in [FaultError::Full, FaultError::Io] {
         for (op, file) in [
             (FaultOp::Create, "CLOSED.new"),
@@ -490,7 +495,7 @@ fn a_close_without_room_for_the_witness_succeeds() {
             disk.kill();
             let (wal, report) = disk.open(&strict).unwrap();
             let before = report.witness;
-            wal.append(&record(RECORDS, 3900), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(RECORDS, 3900), Durability::Sync).unwrap().wait().unwrap();
             disk.fail(FaultRule::once(op, 1, error).on(file));
             wal.close().unwrap_or_else(|e| panic!("{op:?} {error:?}: {e}"));
             disk.clear_faults();
@@ -505,15 +510,15 @@ fn a_close_without_room_for_the_witness_succeeds() {
 /// nothing is refused.
 #[test]
 fn a_close_cut_at_every_operation() {
-    let strict = options(OpenMode::Strict, Suspect::Refuse);
+    let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
     for nth in 1.. {
         for seed in 0..4 {
             let disk = SimDisk::new(seed, SimOptions::default());
             fill_log(Wal::create_in(stepped(&disk), &strict).unwrap());
             disk.kill();
             let (wal, _) = disk.open(&strict).unwrap();
-            wal.append(&record(RECORDS, 3900), Class::Sync).unwrap().wait().unwrap();
-            drop(wal.append(&record(RECORDS + 1, 3900), Class::Lazy).unwrap());
+            wal.append(&record(RECORDS, 3900), Durability::Sync).unwrap().wait().unwrap();
+            drop(wal.append(&record(RECORDS + 1, 3900), Durability::Lazy).unwrap());
             disk.crash_after(nth);
             let _ = wal.close();
             let cut = disk.crash_reached();

@@ -7,7 +7,7 @@ use seawall_wal::disk::sim::{
 use seawall_wal::disk::{Disk, Mode, Random};
 use seawall_wal::inspect::{GroupKind, inspect};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Threads, Ticket, Wal};
+use seawall_wal::{Durability, Env, Error, Lsn, Options, RecordBuilder, Threads, Ticket, Wal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -27,9 +27,9 @@ fn sim() -> Arc<SimDisk> {
 }
 
 fn append(wal: &Wal, payload: &[u8]) -> Result<Ticket, Error> {
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.push_part(payload);
-    wal.append(&batch, Class::Sync)
+    wal.append(&batch, Durability::Sync)
 }
 
 fn payloads(wal: &Wal) -> Vec<Vec<u8>> {
@@ -266,9 +266,9 @@ fn inv_10_looking_changes_nothing() {
 fn who_blocks_for_a_lazy_record_has_it_written_at_once() {
     let disk = sim();
     let wal = Wal::create_in(env(disk.process()), &options()).unwrap();
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.push_part(b"commit index");
-    let ticket = wal.append(&batch, Class::Lazy).unwrap();
+    let ticket = wal.append(&batch, Durability::Lazy).unwrap();
     assert!(!ticket.is_durable(), "a lazy record forces no group");
     // Nobody steps the log here: a wait that left the group to others would never end.
     let lsn = ticket.wait().unwrap();

@@ -5,7 +5,7 @@ use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
 use seawall_wal::inspect::{GroupKind, inspect};
 use seawall_wal::testing::fuzz::quick::{Places, agree};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, Sealer, Threads, Wal};
+use seawall_wal::{Durability, Env, Error, Lsn, Options, RecordBuilder, SegmentIndexBuilder, Threads, Wal};
 use std::sync::Arc;
 
 const BLOCK: usize = 4096;
@@ -22,23 +22,29 @@ fn env(disk: &SimDisk, seed: u64) -> Env {
 
 fn options(blocks: u32, reach: u32) -> Options {
     let (segment_bytes, in_flight_bytes) = (blocks * 4096, reach * 4096);
-    Options { segment_bytes, in_flight_bytes, in_flight: 4, group_bytes: 4096, ..Options::default() }
+    Options {
+        segment_bytes,
+        in_flight_bytes_max: in_flight_bytes,
+        writes_in_flight_max: 4,
+        group_bytes: 4096,
+        ..Options::default()
+    }
 }
 
 /// A new log whose first segments are written.
-fn created(options: &Options, sealer: Option<Box<dyn Sealer>>) -> (Arc<SimDisk>, Wal) {
+fn created(options: &Options, sealer: Option<Box<dyn SegmentIndexBuilder>>) -> (Arc<SimDisk>, Wal) {
     let disk = SimDisk::new(1, SimOptions::default());
     let wal = Wal::create_in(env(&disk, 7), options).unwrap();
     if let Some(sealer) = sealer {
-        wal.set_sealer(sealer).unwrap();
+        wal.set_index_builder(sealer).unwrap();
     }
     let stepper = Stepper::new(&wal);
     while stepper.prepare().unwrap() {}
     (disk, wal)
 }
 
-fn batch(bytes: usize, footer_bytes: u32) -> Batch {
-    let mut batch = Batch::new();
+fn batch(bytes: usize, footer_bytes: u32) -> RecordBuilder {
+    let mut batch = RecordBuilder::new();
     batch.set_footer_bytes(footer_bytes);
     batch.push_part(&vec![7; bytes]);
     batch
@@ -56,11 +62,11 @@ fn what_open_shows_behind_an_announcement_is_covered() {
     let (disk, wal) = created(&options, None);
     let stepper = Stepper::new(&wal);
     for _ in 0..2 {
-        wal.append(&batch(100, 0), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&batch(100, 0), Durability::Sync).unwrap().wait().unwrap();
     }
-    let beside = wal.append(&batch(100, 0), Class::Sync).unwrap();
+    let beside = wal.append(&batch(100, 0), Durability::Sync).unwrap();
     let one = stepper.issue().unwrap();
-    let long = wal.append(&batch(10 * BLOCK, 0), Class::Sync).unwrap();
+    let long = wal.append(&batch(10 * BLOCK, 0), Durability::Sync).unwrap();
     let two = stepper.issue().expect("the announcement beside it");
     assert!(stepper.issue().is_none(), "the long group waits for both");
     stepper.complete(two);
@@ -86,9 +92,9 @@ fn of_a_torn_footer_nothing_is_overlooked() {
     let (disk, wal) = created(&options, Some(Box::new(Places::wide(4096))));
     let stepper = Stepper::new(&wal);
     for _ in 0..8 {
-        wal.append(&batch(100, 4096), Class::Sync).unwrap().wait().unwrap();
+        wal.append(&batch(100, 4096), Durability::Sync).unwrap().wait().unwrap();
     }
-    let next = wal.append(&batch(18 * BLOCK, 4096), Class::Sync).unwrap();
+    let next = wal.append(&batch(18 * BLOCK, 4096), Durability::Sync).unwrap();
     assert_eq!(next.lsn().segment(), 2, "it does not fit beside the footer");
     stepper.complete(stepper.issue().expect("the announcement"));
     let before = disk.read_file(FIRST);
@@ -106,7 +112,7 @@ fn of_a_torn_footer_nothing_is_overlooked() {
         agree(&*torn.process());
         let (wal, _) = Wal::open_in(env(&torn, 9), &options).unwrap();
         for _ in 0..written.len() {
-            wal.append(&batch(100, 0), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&batch(100, 0), Durability::Sync).unwrap().wait().unwrap();
         }
         drop(wal);
         torn.kill();
@@ -125,7 +131,7 @@ fn the_largest_record_fits_whatever_the_reach() {
             for footer_bytes in shares {
                 let bare = batch(0, 0).encoded_len() + footer_bytes as usize;
                 let Some(bytes) = wal.record_bytes_max().checked_sub(less + bare) else { continue };
-                let class = if i % 2 == 0 { Class::Sync } else { Class::Lazy };
+                let class = if i % 2 == 0 { Durability::Sync } else { Durability::Lazy };
                 let ticket = wal.append(&batch(bytes, footer_bytes), class).unwrap();
                 if i % 3 == 0 {
                     ticket.wait().unwrap();

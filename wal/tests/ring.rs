@@ -10,7 +10,7 @@ mod faulty;
 use faulty::{Fault, FaultyDisk, Plan, Reached};
 use harness::{Watchdog, env, ids, record};
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
-use seawall_wal::{Backend, Class, Error, Options, Strategy, Threads, Wal};
+use seawall_wal::{Backend, Durability, Error, Options, Strategy, Threads, Wal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -43,7 +43,7 @@ fn load(wal: &Wal, count: u64) -> BTreeSet<u64> {
     let called = Arc::new(Mutex::new(Vec::new()));
     let (mut tickets, mut left) = (Vec::new(), 0);
     for id in 0..count {
-        let Ok(ticket) = wal.append(&record(id, 3000), Class::Sync) else { break };
+        let Ok(ticket) = wal.append(&record(id, 3000), Durability::Sync) else { break };
         if id % 2 == 0 {
             tickets.push((id, ticket));
         } else {
@@ -83,7 +83,7 @@ fn the_ring_is_used_where_the_kernel_has_it_and_refused_by_name_where_it_has_not
     assert!(matches!(&error, Error::Io { .. }) && error.to_string().contains("io_uring"), "{error}");
     // The directory is free again, and what was made there opens with what there is.
     let (wal, _) = Wal::open(place.path().join("d"), &options(Backend::Auto)).unwrap();
-    assert!(wal.append(&record(1, 10), Class::Sync).unwrap().wait().is_ok());
+    assert!(wal.append(&record(1, 10), Durability::Sync).unwrap().wait().is_ok());
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_record_is_durable_when_a_sync_began_after_the_rest_of_its_group_was_written
     let wal = Wal::create_in(env(disk, Threads::Spawned), &options).unwrap();
     plan.trace.lock().unwrap().clear();
     for id in 0..300 {
-        let ticket = wal.append(&record(id, 3000), Class::Sync).unwrap();
+        let ticket = wal.append(&record(id, 3000), Durability::Sync).unwrap();
         let (plan, offset) = (Arc::clone(&plan), u64::from(ticket.lsn().offset()));
         ticket.on_durable(move |result| {
             result.unwrap();
@@ -183,7 +183,7 @@ fn meet(mode: Mode, at: u64, fault: Fault) -> u64 {
     let what = format!("{mode:?}, {fault:?} at {at}");
     assert!(!harmless || good.len() == 200, "{what}: {} acknowledged", good.len());
     if good.len() < 200 {
-        assert!(matches!(wal.append(&record(0, 1), Class::Sync), Err(Error::Latched { .. })), "{what}");
+        assert!(matches!(wal.append(&record(0, 1), Durability::Sync), Err(Error::Latched { .. })), "{what}");
     }
     drop(wal);
     plan.arm(0);
@@ -209,7 +209,7 @@ fn a_directory_in_which_the_kernel_may_still_write_stays_locked() {
     plan.deaf.store(true, Ordering::SeqCst);
     // Until something is in the ring and waited for there.
     let end = std::time::Instant::now() + std::time::Duration::from_secs(50);
-    while wal.append(&record(0, 1), Class::Sync).is_ok() {
+    while wal.append(&record(0, 1), Durability::Sync).is_ok() {
         assert!(std::time::Instant::now() < end, "the ring is never waited in");
         load(&wal, 200);
     }

@@ -13,7 +13,7 @@ mod watched;
 use parking_lot::Mutex as Plain;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Clock, Mode};
-use seawall_wal::{Batch, Bell, Class, Env, Error, Lsn, Notify, Options, Threads, Ticket, Wal};
+use seawall_wal::{Bell, Durability, Env, Error, Lsn, Notify, Options, RecordBuilder, Threads, Ticket, Wal};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::mpsc;

@@ -5,7 +5,7 @@
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Clock, Mode};
 use seawall_wal::testing::stepper::{StepIo, Stepper};
-use seawall_wal::{Batch, Class, Env, Options, Threads, Ticket, Wal};
+use seawall_wal::{Durability, Env, Options, RecordBuilder, Threads, Ticket, Wal};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn rate(mode: Mode, flush_ns: u64, in_flight: usize, blocking: bool) -> f64 {
     };
     let wal = Wal::create_in(env, &Options { segment_bytes: 8 << 20, ..Options::default() }).unwrap();
     let stepper = Stepper::new(&wal);
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.push_part(&[1; 256]);
     let mut tickets: VecDeque<Ticket> = VecDeque::new();
     let mut running: Vec<(u64, StepIo)> = Vec::new();
@@ -34,7 +34,7 @@ fn rate(mode: Mode, flush_ns: u64, in_flight: usize, blocking: bool) -> f64 {
         }
         loop {
             while tickets.len() < in_flight {
-                tickets.push_back(wal.append(&batch, Class::Sync).unwrap());
+                tickets.push_back(wal.append(&batch, Durability::Sync).unwrap());
                 if blocking {
                     break;
                 }
@@ -99,9 +99,9 @@ fn an_idle_log_writes_nothing() {
         threads: Threads::Stepped,
     };
     let wal = Wal::create_in(env, &Options { segment_bytes: 1 << 20, ..Options::default() }).unwrap();
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.push_part(b"x");
-    wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
+    wal.append(&batch, Durability::Sync).unwrap().wait().unwrap();
     let mut stepper = Stepper::new(&wal);
     while stepper.prepare().unwrap() {}
     let before = disk.operations();

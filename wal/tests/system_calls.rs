@@ -6,7 +6,7 @@
 
 use seawall_wal::disk::sim::{HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, Mode, PosixDisk, SystemClock, SystemRandom};
-use seawall_wal::{Batch, Class, Env, Lsn, Options, Threads, Wal};
+use seawall_wal::{Durability, Env, Lsn, Options, RecordBuilder, Threads, Wal};
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,9 +56,9 @@ fn options() -> Options {
 }
 
 fn append(wal: &Wal) -> Lsn {
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.push_part(&[7; 256]);
-    wal.append(&batch, Class::Sync).unwrap().wait().unwrap()
+    wal.append(&batch, Durability::Sync).unwrap().wait().unwrap()
 }
 
 /// On a disk that never waits, so that each sleep is the log's own.

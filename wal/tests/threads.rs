@@ -4,7 +4,7 @@
 mod harness;
 
 use harness::{Watchdog, ids, record, sleep_ms};
-use seawall_wal::{Class, Error, Lsn, Options, Strategy, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, Strategy, Wal};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
@@ -38,7 +38,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn append(&self, class: Class) -> (u64, seawall_wal::Ticket) {
+    fn append(&self, class: Durability) -> (u64, seawall_wal::Ticket) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let bytes = usize::try_from(id * 7919 % 5000).unwrap();
         (id, self.wal.append(&record(id, bytes), class).unwrap())
@@ -69,14 +69,14 @@ fn everything_at_once(strategy: Strategy) {
         for _ in 0..3 {
             scope.spawn(|| {
                 while shared.running() {
-                    let (id, ticket) = shared.append(Class::Sync);
+                    let (id, ticket) = shared.append(Durability::Sync);
                     assert_eq!(ticket.wait().unwrap(), ticket.lsn());
                     shared.acknowledge(id);
                 }
             });
             scope.spawn(|| {
                 while shared.running() {
-                    let (id, ticket) = shared.append(Class::Sync);
+                    let (id, ticket) = shared.append(Durability::Sync);
                     let lsn = ticket.lsn();
                     assert_eq!(futures_lite::future::block_on(ticket).unwrap(), lsn);
                     shared.acknowledge(id);
@@ -86,7 +86,8 @@ fn everything_at_once(strategy: Strategy) {
         // One thread leaves all callbacks, so that the order of registration is that of the log.
         scope.spawn(|| {
             while shared.running() {
-                let (id, ticket) = shared.append(if id_is_odd(&shared) { Class::Sync } else { Class::Lazy });
+                let (id, ticket) =
+                    shared.append(if id_is_odd(&shared) { Durability::Sync } else { Durability::Lazy });
                 let (lsn, other) = (ticket.lsn(), Arc::clone(&shared));
                 shared.callbacks.fetch_add(1, Ordering::Relaxed);
                 ticket.on_durable(move |result| {
@@ -101,7 +102,8 @@ fn everything_at_once(strategy: Strategy) {
         // Tickets that nobody waits for, and lazy ones.
         scope.spawn(|| {
             while shared.running() {
-                let (id, ticket) = shared.append(if id_is_odd(&shared) { Class::Sync } else { Class::Lazy });
+                let (id, ticket) =
+                    shared.append(if id_is_odd(&shared) { Durability::Sync } else { Durability::Lazy });
                 eventually(|| ticket.is_durable());
                 shared.acknowledge(id);
             }
@@ -184,7 +186,7 @@ fn nothing_acknowledged_is_missing_without_release() {
                     let end = Instant::now() + Duration::from_millis(400);
                     while Instant::now() < end {
                         let id = next.fetch_add(1, Ordering::Relaxed);
-                        wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
+                        wal.append(&record(id, 3000), Durability::Sync).unwrap().wait().unwrap();
                         acknowledged.lock().unwrap().insert(id);
                     }
                 });
@@ -203,24 +205,24 @@ fn a_lazy_record_rides_the_next_group_or_the_idle_flush() {
     let place = tempfile::tempdir().unwrap();
     let slow = Options { idle_ms: 60_000, ..options(Strategy::Auto) };
     let wal = Wal::create(place.path(), &slow).unwrap();
-    let lazy = wal.append(&record(1, 10), Class::Lazy).unwrap();
+    let lazy = wal.append(&record(1, 10), Durability::Lazy).unwrap();
     sleep_ms(100);
     assert!(!lazy.is_durable(), "a lazy record forced a write");
-    wal.append(&record(2, 10), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(2, 10), Durability::Sync).unwrap().wait().unwrap();
     assert!(lazy.is_durable());
-    let lazy = wal.append(&record(3, 10), Class::Lazy).unwrap();
+    let lazy = wal.append(&record(3, 10), Durability::Lazy).unwrap();
     wal.close().unwrap();
     assert!(lazy.is_durable());
 
     let (wal, _) = Wal::open(place.path(), &options(Strategy::Auto)).unwrap();
     let groups = wal.stats().groups;
-    let lazy = wal.append(&record(4, 10), Class::Lazy).unwrap();
+    let lazy = wal.append(&record(4, 10), Durability::Lazy).unwrap();
     assert_eq!(lazy.wait().unwrap(), lazy.lsn());
     // A mark ends the burst, and an idle log writes nothing more.
     eventually(|| wal.stats().groups == groups + 2);
     sleep_ms(50);
     assert_eq!(wal.stats().groups, groups + 2);
-    let lazy = wal.append(&record(5, 10), Class::Lazy).unwrap();
+    let lazy = wal.append(&record(5, 10), Durability::Lazy).unwrap();
     futures_lite::future::block_on(lazy).unwrap();
 }
 
@@ -236,7 +238,7 @@ fn closing_while_others_wait_answers_them() {
                 let (wal, answers) = (Arc::clone(&wal), answers.clone());
                 std::thread::spawn(move || {
                     let tickets: Vec<_> = (0..20)
-                        .map(|n| wal.append(&record(thread * 20 + n, 2000), Class::Sync).unwrap())
+                        .map(|n| wal.append(&record(thread * 20 + n, 2000), Durability::Sync).unwrap())
                         .collect();
                     drop(wal);
                     for ticket in tickets {
@@ -284,7 +286,7 @@ fn dropping_while_others_wait_hangs_nobody() {
         let mut threads = Vec::new();
         for n in 0..9 {
             // Lazy, and nobody blocks: nothing but the end of the log answers them.
-            let (ticket, answers) = (wal.append(&record(n, 100), Class::Lazy).unwrap(), answers.clone());
+            let (ticket, answers) = (wal.append(&record(n, 100), Durability::Lazy).unwrap(), answers.clone());
             threads.push(std::thread::spawn(move || match n % 2 {
                 0 => answers.send(futures_lite::future::block_on(ticket)).unwrap(),
                 _ => ticket.on_durable(move |result| answers.send(result).unwrap()),

@@ -5,7 +5,7 @@ mod harness;
 use harness::{env, record};
 use seawall_wal::disk::{Mode, PosixDisk};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Options, Threads, Wal};
+use seawall_wal::{Durability, Options, Threads, Wal};
 use std::fs;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ fn a_file_with_another_name_is_not_used_again() {
     let wal = Wal::create_in(env(disk(), Threads::Stepped), &options).unwrap();
     let fill = |ids: std::ops::Range<u64>| {
         for id in ids {
-            wal.append(&record(id, 3000), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(id, 3000), Durability::Sync).unwrap().wait().unwrap();
         }
     };
     fill(0..30);

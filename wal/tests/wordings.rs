@@ -3,10 +3,10 @@
 //! table of these wordings, with the bug that each one is in the code.
 
 use seawall_wal::inspect::{
-    DamageKind, DropReason, Extent, GroupFault, GroupKind, Head, HeaderFault, Prior, SegmentFacts,
-    SegmentHeader, Verdict, decide,
+    DamageKind, DropReason, GroupFault, GroupHead, GroupKind, HeaderFault, PriorContents, ScanExtent,
+    SegmentHeader, SegmentScan, Verdict, decide,
 };
-use seawall_wal::{Lsn, Suspect};
+use seawall_wal::{Lsn, UnexplainedTail};
 
 const BLOCK: u32 = 4096;
 
@@ -16,8 +16,8 @@ fn at(segment: u32, block: u32) -> Lsn {
 }
 
 /// A whole group of one block.
-fn group(block: u32, watermark: Lsn, previous_end: Lsn) -> Head {
-    Head {
+fn group(block: u32, watermark: Lsn, previous_end: Lsn) -> GroupHead {
+    GroupHead {
         offset: block * BLOCK,
         end: (block + 1) * BLOCK,
         kind: GroupKind::Data,
@@ -33,12 +33,12 @@ fn group(block: u32, watermark: Lsn, previous_end: Lsn) -> Head {
 }
 
 /// The same, and some of it did not reach the disk, or rotted: the two look alike.
-fn broken(head: Head) -> Head {
-    Head { fault: Some(GroupFault::Count), zero_sector: true, ..head }
+fn broken(head: GroupHead) -> GroupHead {
+    GroupHead { fault: Some(GroupFault::Count), zero_sector: true, ..head }
 }
 
 /// A file that was used before: no bytes in it are suspect.
-fn segment(sequence: u32, heads: &[Head]) -> SegmentFacts {
+fn segment(sequence: u32, heads: &[GroupHead]) -> SegmentScan {
     let header = SegmentHeader {
         uuid: [1; 16],
         sequence,
@@ -46,23 +46,30 @@ fn segment(sequence: u32, heads: &[Head]) -> SegmentFacts {
         first_live: 1,
         block_bytes: BLOCK,
         file_bytes: u64::from(10 * BLOCK),
-        prior: Prior::Stale,
+        prior: PriorContents::Stale,
         reach_blocks: 0,
     };
     let zeros_from = 10 * BLOCK;
     let (header, heads) = (Ok(header), heads.to_vec());
-    SegmentFacts { sequence, header, heads, zeros_from, strange: Vec::new(), extent: Extent::Whole }
+    SegmentScan {
+        sequence,
+        header,
+        heads,
+        zeros_from,
+        unexplained_blocks: Vec::new(),
+        extent: ScanExtent::Whole,
+    }
 }
 
 #[track_caller]
-fn sound(segments: &[SegmentFacts]) -> Verdict {
-    decide(segments, BLOCK, Suspect::Refuse).unwrap_or_else(|damage| panic!("refused: {damage:?}"))
+fn sound(segments: &[SegmentScan]) -> Verdict {
+    decide(segments, BLOCK, UnexplainedTail::Refuse).unwrap_or_else(|damage| panic!("refused: {damage:?}"))
 }
 
 /// Where the first damage is.
 #[track_caller]
-fn refused(segments: &[SegmentFacts]) -> Lsn {
-    match decide(segments, BLOCK, Suspect::Refuse) {
+fn refused(segments: &[SegmentScan]) -> Lsn {
+    match decide(segments, BLOCK, UnexplainedTail::Refuse) {
         Err(damage) => damage[0].from,
         Ok(verdict) => panic!("opened: {verdict:?}"),
     }
@@ -120,7 +127,7 @@ fn a_log_goes_on_above_all_that_was_touched_and_links_to_what_was_kept() {
 
 #[test]
 fn a_log_does_not_go_on_behind_a_mark_that_a_dropped_group_follows() {
-    let mark = Head { kind: GroupKind::Mark, record_count: 0, ..group(1, Lsn::ZERO, Lsn::ZERO) };
+    let mark = GroupHead { kind: GroupKind::Mark, record_count: 0, ..group(1, Lsn::ZERO, Lsn::ZERO) };
     let verdict = sound(&[segment(1, &[mark, group(3, at(1, 2), Lsn::ZERO)]), segment(2, &[])]);
     assert_eq!((verdict.end, verdict.next.at), (at(1, 2), at(2, 1)));
     // Without one it does.
@@ -138,23 +145,23 @@ fn what_lies_behind_the_link_of_the_next_segment_is_void() {
 
 #[test]
 fn a_footer_proves_nothing_about_the_groups_before_it() {
-    let footer = Head { kind: GroupKind::Footer, ..group(3, at(1, 2), Lsn::ZERO) };
+    let footer = GroupHead { kind: GroupKind::Footer, ..group(3, at(1, 2), Lsn::ZERO) };
     let heads = [group(1, Lsn::ZERO, Lsn::ZERO), broken(group(2, at(1, 2), Lsn::ZERO)), footer];
     assert_eq!(sound(&[segment(1, &heads), segment(2, &[])]).end, at(1, 2));
 }
 
 #[test]
 fn a_header_that_does_not_check_is_neither_unused_nor_absent() {
-    let bad = SegmentFacts { header: Err(HeaderFault::Unreadable), ..segment(2, &[]) };
+    let bad = SegmentScan { header: Err(HeaderFault::Unreadable), ..segment(2, &[]) };
     let log = [segment(1, &[group(1, Lsn::ZERO, Lsn::ZERO)]), bad];
-    let damage = decide(&log, BLOCK, Suspect::Refuse).unwrap_err();
+    let damage = decide(&log, BLOCK, UnexplainedTail::Refuse).unwrap_err();
     assert_eq!((damage[0].from, damage[0].what), (at(2, 0), DamageKind::Header(HeaderFault::Unreadable)));
 }
 
 #[test]
 fn groups_say_what_is_live_before_any_header_does() {
     // Segments 1 and 2 were released by this group, and are gone.
-    let releases = Head { first_live: 3, ..group(1, at(2, 5), at(2, 5)) };
+    let releases = GroupHead { first_live: 3, ..group(1, at(2, 5), at(2, 5)) };
     assert_eq!(sound(&[segment(3, &[releases]), segment(4, &[])]).first_live, 3);
     // Not released, and gone.
     let group = group(1, at(2, 5), at(2, 5));

@@ -1,6 +1,6 @@
 //! Which snapshots may go, and which part of the log: pure decisions over what is known of one group.
 //!
-//! Place: below the shelf, which acts on them. Invariant: a snapshot goes only when enough newer ones are
+//! FilePart: below the shelf, which acts on them. Invariant: a snapshot goes only when enough newer ones are
 //! verified, so damage that nobody has looked for cannot take the last good one. Nothing here fails.
 
 use crate::types::SnapshotId;

@@ -1,13 +1,13 @@
 //! What the directory holds, shared by catalog, writers, readers and transfers.
 //!
-//! Place: below all of these; alone in giving, changing and removing names of published snapshots. Invariants: a
+//! FilePart: below all of these; alone in giving, changing and removing names of published snapshots. Invariants: a
 //! snapshot is listed only when its name is durable; one that is pinned is not removed; nothing is written twice
 //! at a time under one name (INV-7: what failed is not listed). Fails as the system says.
 //!
 //! Locking: the state's lock is never held during I/O. What is being removed or set aside is not listed meanwhile.
 
 use crate::directory::retention::{Known, floor, replaced};
-use crate::error::{Error, Place};
+use crate::error::{Error, FilePart};
 use crate::format::name::{self, Kind};
 use crate::options::Options;
 use crate::types::SnapshotId;
@@ -22,7 +22,7 @@ pub(crate) const DAMAGED_BEYOND_KEEP: usize = 2;
 
 /// A directory of snapshots.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct Store {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) options: Options,
     state: Mutex<State>,
@@ -55,7 +55,7 @@ pub(crate) struct Entry {
 /// The right to make a snapshot, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    shelf: Arc<Shelf>,
+    shelf: Arc<Store>,
     id: SnapshotId,
     receiving: bool,
     /// Bytes that are still to be written.
@@ -68,7 +68,7 @@ pub(crate) struct Reservation {
 #[derive(Clone, Debug)]
 pub struct Pin {
     id: SnapshotId,
-    shelf: Arc<Shelf>,
+    shelf: Arc<Store>,
     _share: Arc<()>,
 }
 
@@ -78,14 +78,14 @@ impl Pin {
         self.id
     }
 
-    pub(crate) fn shelf(&self) -> &Arc<Shelf> {
+    pub(crate) fn shelf(&self) -> &Arc<Store> {
         &self.shelf
     }
 }
 
-impl Shelf {
-    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, state: State, lock: Box<dyn DiskLock>) -> Shelf {
-        Shelf { disk, options, state: Mutex::new(state), _lock: lock }
+impl Store {
+    pub(crate) fn new(disk: Arc<dyn Disk>, options: Options, state: State, lock: Box<dyn DiskLock>) -> Store {
+        Store { disk, options, state: Mutex::new(state), _lock: lock }
     }
 
     pub(crate) fn path(&self) -> String {
@@ -107,15 +107,15 @@ impl Shelf {
     }
 
     /// Takes the right to make the snapshot of `id`; to receive it, no other of its group may be on its way.
-    pub(crate) fn reserve(self: &Arc<Shelf>, id: SnapshotId, receiving: bool) -> Result<Reservation, Error> {
+    pub(crate) fn reserve(self: &Arc<Store>, id: SnapshotId, receiving: bool) -> Result<Reservation, Error> {
         if self.state().published.contains_key(&id) {
             return Err(Error::Exists { path: self.path(), id });
         }
         self.occupy(id, receiving)
     }
 
-    /// As [`Shelf::reserve`], whether there is such a snapshot or not.
-    pub(crate) fn occupy(self: &Arc<Shelf>, id: SnapshotId, receiving: bool) -> Result<Reservation, Error> {
+    /// As [`Store::reserve`], whether there is such a snapshot or not.
+    pub(crate) fn occupy(self: &Arc<Store>, id: SnapshotId, receiving: bool) -> Result<Reservation, Error> {
         let mut state = self.state();
         if state.busy.contains(&id) || (receiving && state.receiving.contains(&id.group)) {
             return Err(Error::Busy { path: self.path(), id });
@@ -142,7 +142,7 @@ impl Shelf {
     }
 
     /// Keeps `id` from being removed.
-    pub(crate) fn pin(self: &Arc<Shelf>, id: SnapshotId) -> Result<Pin, Error> {
+    pub(crate) fn pin(self: &Arc<Store>, id: SnapshotId) -> Result<Pin, Error> {
         let state = self.state();
         let entry = state.published.get(&id).ok_or_else(|| self.unknown(id))?;
         Ok(Pin { id, shelf: Arc::clone(self), _share: Arc::clone(&entry.pins) })
@@ -341,7 +341,7 @@ impl Drop for Reservation {
 }
 
 impl Reservation {
-    pub(crate) fn shelf(&self) -> &Arc<Shelf> {
+    pub(crate) fn shelf(&self) -> &Arc<Store> {
         &self.shelf
     }
 
@@ -375,7 +375,7 @@ impl Reservation {
 
 /// A damaged snapshot that was set aside.
 #[derive(Clone, Debug)]
-pub struct SetAside {
+pub struct Quarantined {
     /// The snapshot.
     pub id: SnapshotId,
     /// Name of its file now.
@@ -384,9 +384,9 @@ pub struct SetAside {
     pub cause: Error,
 }
 
-impl SetAside {
+impl Quarantined {
     /// Where the damage is, if it is known.
-    pub fn place(&self) -> Option<Place> {
+    pub fn place(&self) -> Option<FilePart> {
         match self.cause {
             Error::Damaged { place, .. } => Some(place),
             _ => None,

@@ -1,6 +1,6 @@
 //! Chunks to bytes and back: zstd where it helps, and what a frame may ask for.
 //!
-//! Place: between content and its frames, on whichever thread has time. Invariants: a chunk that does not get
+//! FilePart: between content and its frames, on whichever thread has time. Invariants: a chunk that does not get
 //! smaller is stored plain; decompression writes at most the length that the header names, which is within the
 //! chunk limit, and needs no window beyond it (INV-9). Fails with a small reason.
 

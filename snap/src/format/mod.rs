@@ -1,6 +1,6 @@
 //! The bytes of a snapshot, and nothing else: layouts, checksums, encoding, decoding.
 //!
-//! Place on the data's way: between a snapshot's content and its file, in both directions. Pure functions of
+//! FilePart on the data's way: between a snapshot's content and its file, in both directions. Pure functions of
 //! byte slices. Invariants: decoding is total, and a length that passes is within its limit, so it may be
 //! allocated (INV-9). Fails: with a small `Copy` reason.
 

@@ -1,6 +1,6 @@
 //! Names of files: which are a catalog's, and what they stand for.
 //!
-//! Place: below everything that touches the directory. Invariants: a name is made from numbers alone, so none
+//! FilePart: below everything that touches the directory. Invariants: a name is made from numbers alone, so none
 //! leaves the directory; names of published snapshots sort as their snapshots do; a name that is not written
 //! exactly as it would be made is foreign. Nothing here fails.
 

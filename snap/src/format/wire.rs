@@ -1,6 +1,6 @@
 //! The bytes of a transfer: an offer, then pieces in order.
 //!
-//! Place: between export and receiver, on whatever carries bytes. Invariants: decoding is total, allocates no more
+//! FilePart: between export and receiver, on whatever carries bytes. Invariants: decoding is total, allocates no more
 //! than it was given, and what decodes is within the format's limits (INV-9). Fails with a small reason.
 
 use crate::format::{

@@ -1,6 +1,6 @@
 //! The chunks of a file in order, checked and decompressed: on the caller's thread, or on others.
 //!
-//! Place: between frames and reader. Invariants: a block has been checked, whoever did it (INV-9); blocks come in
+//! FilePart: between frames and reader. Invariants: a block has been checked, whoever did it (INV-9); blocks come in
 //! the order of the file; dropped, it waits for its threads. Fails with file, chunk and reason.
 //!
 //! ```text
@@ -9,25 +9,31 @@
 //!
 //! The helper that reads also decompresses what the others have no room for.
 
-use crate::error::{Error, Place, Site};
+use crate::error::{Error, FileContext, FilePart};
 use crate::format::Header;
 use crate::format::codec::Decoder;
 use crate::options::depth;
-use crate::ordered_pool::{Entrance, Exit, Gone, Helpers, Pool, lane};
-use crate::read::chunk_reader::{Frame, Frames};
+use crate::ordered_pool::{Disconnected, JobReceiver, JobSender, Pool, Workers, lane};
+use crate::read::chunk_reader::{ChunkReader, Frame};
 use crate::read::snapshot::Snapshot;
 use std::io;
 use std::sync::Arc;
 
 /// The blocks of a file from some chunk on.
-pub(crate) struct Blocks(Way);
+pub(crate) struct BlockReader(Mode);
 
 /// How content gets out of the file.
-enum Way {
+enum Mode {
     /// On this thread.
-    Here { frames: Frames, tools: Tools },
+    Inline { frames: ChunkReader, tools: Tools },
     /// On others; `own` decompresses if no helper does it alone.
-    Beside { exit: Exit<Item>, own: Option<Tools>, site: Site, pools: Pools, _helpers: Helpers },
+    Threaded {
+        exit: JobReceiver<Item>,
+        own: Option<Tools>,
+        site: FileContext,
+        pools: Pools,
+        _helpers: Workers,
+    },
 }
 
 /// What decompression takes.
@@ -57,9 +63,13 @@ enum Item {
     Failed(Error),
 }
 
-impl Blocks {
+impl BlockReader {
     /// Starts reading at a place, with the helpers that are wanted.
-    pub(crate) fn start(snapshot: &Arc<Snapshot>, from: (u32, u64), helpers: u32) -> Result<Blocks, Error> {
+    pub(crate) fn start(
+        snapshot: &Arc<Snapshot>,
+        from: (u32, u64),
+        helpers: u32,
+    ) -> Result<BlockReader, Error> {
         let failed = |e| snapshot.site.io("start a helper", e);
         let mut frames = snapshot.frames(from);
         let pools = Pools { frames: Pool::new(), raw: Pool::new() };
@@ -68,13 +78,13 @@ impl Blocks {
             Ok(Tools { decoder, header, snapshot: Arc::clone(snapshot), pools: pools.clone() })
         };
         if helpers == 0 {
-            return Ok(Blocks(Way::Here { frames, tools: tools().map_err(failed)? }));
+            return Ok(BlockReader(Mode::Inline { frames, tools: tools().map_err(failed)? }));
         }
         // The caller's thread is one that decompresses: with as many busy threads as cores, what was read waits for
         // its helper to be scheduled, and the device for the next read.
         let workers = (helpers as usize).saturating_sub(2);
         let own = if workers == 0 { Some(tools().map_err(failed)?) } else { None };
-        let mut threads = Helpers::default();
+        let mut threads = Workers::default();
         let work = || {
             let mut tools = tools()?;
             Ok(move |item| tools.work(item))
@@ -83,30 +93,30 @@ impl Blocks {
             lane(workers, depth(snapshot.header.chunk_bytes_max), &mut threads, work).map_err(failed)?;
         let mut spare = tools().map_err(failed)?;
         threads.start(move || read_all(&mut frames, &entrance, &mut spare)).map_err(failed)?;
-        Ok(Blocks(Way::Beside { exit, own, site: snapshot.site.clone(), pools, _helpers: threads }))
+        Ok(BlockReader(Mode::Threaded { exit, own, site: snapshot.site.clone(), pools, _helpers: threads }))
     }
 
     /// Takes back a block that nobody needs any more.
     pub(crate) fn give(&self, block: Block) {
         match &self.0 {
-            Way::Here { tools, .. } => tools.pools.give(block),
-            Way::Beside { pools, .. } => pools.give(block),
+            Mode::Inline { tools, .. } => tools.pools.give(block),
+            Mode::Threaded { pools, .. } => pools.give(block),
         }
     }
 
     /// The next chunk; none behind the last one.
     pub(crate) fn next(&mut self) -> Result<Option<Block>, Error> {
         match &mut self.0 {
-            Way::Here { frames, tools } => match frames.next(tools.pools.frames.take())? {
+            Mode::Inline { frames, tools } => match frames.next(tools.pools.frames.take())? {
                 Some(frame) => tools.decode(frame).map(Some),
                 None => Ok(None),
             },
-            Way::Beside { exit, own, site, .. } => match (exit.recv(), own) {
+            Mode::Threaded { exit, own, site, .. } => match (exit.recv(), own) {
                 (Ok(None), _) => Ok(None),
                 (Ok(Some(Item::Block(block))), _) => Ok(Some(block)),
                 (Ok(Some(Item::Failed(error))), _) => Err(error),
                 (Ok(Some(Item::Frame(frame))), Some(tools)) => tools.decode(frame).map(Some),
-                (Ok(Some(Item::Frame(_))), None) | (Err(Gone), _) => Err(site.helper()),
+                (Ok(Some(Item::Frame(_))), None) | (Err(Disconnected), _) => Err(site.helper()),
             },
         }
     }
@@ -114,13 +124,13 @@ impl Blocks {
 
 /// Reads to the end. When whoever should decompress is so far behind that there is no room for another frame, this
 /// thread does it, as it would only wait: a fast medium leaves it the time for that, a slow one is not kept waiting.
-fn read_all(frames: &mut Frames, entrance: &Entrance<Item>, tools: &mut Tools) {
+fn read_all(frames: &mut ChunkReader, entrance: &JobSender<Item>, tools: &mut Tools) {
     loop {
         let sent = match frames.next(tools.pools.frames.take()) {
             Ok(Some(frame)) => match entrance.offer(Item::Frame(frame)) {
                 Ok(Some(item)) => entrance.pass(tools.work(item)),
                 Ok(None) => Ok(()),
-                Err(Gone) => Err(Gone),
+                Err(Disconnected) => Err(Disconnected),
             },
             Ok(None) => return,
             Err(error) => {
@@ -128,7 +138,7 @@ fn read_all(frames: &mut Frames, entrance: &Entrance<Item>, tools: &mut Tools) {
                 return;
             }
         };
-        if sent == Err(Gone) {
+        if sent == Err(Disconnected) {
             return;
         }
     }
@@ -149,7 +159,8 @@ impl Tools {
         let Some(chunk) = frame.chunk else { return Err(self.snapshot.site.helper()) };
         let mut raw = self.pools.raw.take();
         let decoded = self.decoder.decode(&self.header, &chunk, frame.stored(), &mut raw);
-        let packed = decoded.map_err(|fault| self.snapshot.site.damaged(Place::Chunk(chunk.index), fault))?;
+        let packed =
+            decoded.map_err(|fault| self.snapshot.site.damaged(FilePart::Chunk(chunk.index), fault))?;
         if packed {
             self.pools.frames.give(frame);
             Ok(Block::Packed(raw, chunk.stored_bytes))

@@ -1,10 +1,10 @@
 //! The frames of a file in order: chunk headers with their stored bytes, read from the medium.
 //!
-//! Place: first step of reading, exporting and taking up a transfer. Invariants: nothing is read through a page
+//! FilePart: first step of reading, exporting and taking up a transfer. Invariants: nothing is read through a page
 //! cache that may hold what the device lacks; a length is checked before its bytes are allocated (INV-9).
 //! Fails as damage of the chunk, or as the system says.
 
-use crate::error::{Error, Place, Site};
+use crate::error::{Error, FileContext, FilePart};
 use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
 use seawall_wal::disk::{AlignedBuf, DiskFile, read_exact_at};
 use std::io;
@@ -74,9 +74,9 @@ impl Frame {
 
 /// Goes through the chunks of a file.
 #[derive(Debug)]
-pub(crate) struct Frames {
+pub(crate) struct ChunkReader {
     medium: Medium,
-    site: Site,
+    site: FileContext,
     header: Header,
     /// Number and offset of the next chunk.
     next: u32,
@@ -88,16 +88,16 @@ pub(crate) struct Frames {
     ahead: Option<u32>,
 }
 
-impl Frames {
+impl ChunkReader {
     /// Starts at chunk `next`, which is at `offset`; `count` chunks end at `end`.
     pub(crate) fn new(
         medium: Medium,
-        site: Site,
+        site: FileContext,
         header: Header,
         (next, offset): (u32, u64),
         (count, end): (u32, u64),
-    ) -> Frames {
-        Frames { medium, site, header, next, offset, count, end, ahead: None }
+    ) -> ChunkReader {
+        ChunkReader { medium, site, header, next, offset, count, end, ahead: None }
     }
 
     /// Number and offset of the next chunk.
@@ -106,12 +106,12 @@ impl Frames {
     }
 
     fn fault(&self, fault: Fault) -> Error {
-        self.site.damaged(Place::Chunk(self.next), fault)
+        self.site.damaged(FilePart::Chunk(self.next), fault)
     }
 
     /// Reads `len` bytes at the next chunk and decodes its header.
     fn read(&self, len: usize, buf: &mut AlignedBuf) -> Result<(usize, ChunkHeader), Error> {
-        let failed = |e| self.site.read(Place::Chunk(self.next), e);
+        let failed = |e| self.site.read(FilePart::Chunk(self.next), e);
         let from = self.medium.read(self.offset, len, buf).map_err(failed)?;
         let header = &buf[from..from + CHUNK_HEADER_BYTES];
         let chunk = ChunkHeader::decode(header, &self.header, self.next).map_err(|f| self.fault(f))?;
@@ -138,7 +138,7 @@ impl Frames {
     pub(crate) fn next(&mut self, mut frame: Frame) -> Result<Option<Frame>, Error> {
         if self.next == self.count {
             let whole = self.offset == self.end;
-            return if whole { Ok(None) } else { Err(self.site.damaged(Place::Whole, Fault::Counts)) };
+            return if whole { Ok(None) } else { Err(self.site.damaged(FilePart::Whole, Fault::Counts)) };
         }
         if self.offset + CHUNK_HEADER_BYTES as u64 > self.end {
             return Err(self.fault(Fault::Counts));

@@ -1,6 +1,6 @@
 //! Reading a snapshot: a published file in, checked content out, in constant memory.
 //!
-//! Place: between the chunks as `unpack` gives them and the state machine. Invariants: no byte is handed out whose
+//! FilePart: between the chunks as `unpack` gives them and the state machine. Invariants: no byte is handed out whose
 //! chunk does not check, and the end is reached only if the whole is what was written (INV-9); nothing is written
 //! (INV-10). Fails with file, chunk and reason, and stays failed until it is set to a chunk again.
 
@@ -9,9 +9,9 @@ pub(crate) mod chunk_reader;
 pub(crate) mod snapshot;
 
 use crate::directory::store::Pin;
-use crate::error::{Error, Place};
+use crate::error::{Error, FilePart};
 use crate::format::Fault;
-use crate::read::chunk_decoder::{Block, Blocks};
+use crate::read::chunk_decoder::{Block, BlockReader};
 use crate::read::snapshot::Snapshot;
 use crate::types::{Progress, Published, SnapshotId};
 use seawall_wal::disk::AlignedBuf;
@@ -29,7 +29,7 @@ const MARKS_MAX: u32 = 4096;
 /// For one thread at a time; blocks while the disk or the decompression is behind. Holds a [`Pin`].
 pub struct SnapshotReader {
     snapshot: Arc<Snapshot>,
-    blocks: Option<Blocks>,
+    blocks: Option<BlockReader>,
     /// The chunk at hand, what of it was read, and the number of the next one.
     block: Block,
     at: usize,
@@ -122,7 +122,7 @@ impl SnapshotReader {
         (self.block, self.at, self.blocks) = (Block::None, 0, None);
         let blocks = self.place(chunk).and_then(|from| {
             let helpers = self.pin.shelf().options.helpers;
-            Blocks::start(&self.snapshot, from, helpers)
+            BlockReader::start(&self.snapshot, from, helpers)
         });
         let blocks = blocks.inspect_err(|error| self.failed = Some(error.clone()))?;
         (self.raw_bytes, self.stored_bytes, self.next) = (0, 0, chunk);
@@ -191,7 +191,7 @@ impl SnapshotReader {
     fn step(&mut self) -> Result<(), Error> {
         let blocks = match &mut self.blocks {
             Some(blocks) => blocks,
-            None => self.blocks.insert(Blocks::start(
+            None => self.blocks.insert(BlockReader::start(
                 &self.snapshot,
                 self.snapshot.first(),
                 self.pin.shelf().options.helpers,
@@ -220,7 +220,7 @@ impl SnapshotReader {
             // A helper that ended early looks like the end.
             return Err(self.snapshot.site.helper());
         }
-        let whole = |fault| Err(self.snapshot.site.damaged(Place::Whole, fault));
+        let whole = |fault| Err(self.snapshot.site.damaged(FilePart::Whole, fault));
         match &self.digest {
             Some(_) if (self.raw_bytes, self.stored_bytes) != (trailer.raw_bytes, trailer.stored_bytes) => {
                 whole(Fault::Counts)

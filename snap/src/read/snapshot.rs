@@ -1,19 +1,19 @@
 //! A published file that was opened: what stands before and behind its chunks, checked against its length.
 //!
-//! Place: below reader and export. Invariant: counts and sizes agree with the file's length before anything of
+//! FilePart: below reader and export. Invariant: counts and sizes agree with the file's length before anything of
 //! the size they claim is allocated (INV-9). Fails as damage, or as the system says.
 
-use crate::error::{Error, Place, Site};
+use crate::error::{Error, FileContext, FilePart};
 use crate::format::name;
 use crate::format::{CHUNK_HEADER_BYTES, Fault, HEADER_BYTES, Header, TRAILER_BYTES, Trailer};
-use crate::read::chunk_reader::{Frames, Medium};
+use crate::read::chunk_reader::{ChunkReader, Medium};
 use crate::types::{Published, SnapshotId};
 use seawall_wal::disk::{Access, Disk};
 
 /// A snapshot's file, opening and trailer.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) site: Site,
+    pub(crate) site: FileContext,
     pub(crate) header: Header,
     pub(crate) trailer: Trailer,
     /// Everything before the first chunk.
@@ -42,19 +42,19 @@ impl Snapshot {
     /// Opens the published snapshot of `id`.
     pub(crate) fn open(disk: &dyn Disk, id: SnapshotId) -> Result<Snapshot, Error> {
         let name = name::published(id);
-        let site = Site::new(&disk.location(), &name);
+        let site = FileContext::new(&disk.location(), &name);
         let file = disk.open(&name, Access::Read).map_err(|e| site.io("open", e))?;
         let len = file.len().map_err(|e| site.io("examine", e))?;
         let medium = Medium::new(file, disk.block_size());
 
-        let opening = |fault| site.damaged(Place::Opening, fault);
+        let opening = |fault| site.damaged(FilePart::Opening, fault);
         let too_short =
             |expected: usize| Fault::Length { expected, found: usize::try_from(len).unwrap_or(0) };
         if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
             return Err(opening(too_short(HEADER_BYTES + TRAILER_BYTES)));
         }
         let read = |place, offset, len| medium.read_vec(offset, len).map_err(|e| site.read(place, e));
-        let header = Header::decode(&read(Place::Opening, 0, HEADER_BYTES)?).map_err(opening)?;
+        let header = Header::decode(&read(FilePart::Opening, 0, HEADER_BYTES)?).map_err(opening)?;
         if header.id != id {
             return Err(opening(Fault::Name));
         }
@@ -62,11 +62,11 @@ impl Snapshot {
         if ((opening_bytes + TRAILER_BYTES) as u64) > len {
             return Err(opening(too_short(opening_bytes + TRAILER_BYTES)));
         }
-        let bytes = read(Place::Opening, 0, opening_bytes)?;
+        let bytes = read(FilePart::Opening, 0, opening_bytes)?;
         header.split_opening(&bytes).map_err(opening)?;
 
-        let trailer = |fault| site.damaged(Place::Trailer, fault);
-        let last = read(Place::Trailer, len - TRAILER_BYTES as u64, TRAILER_BYTES)?;
+        let trailer = |fault| site.damaged(FilePart::Trailer, fault);
+        let last = read(FilePart::Trailer, len - TRAILER_BYTES as u64, TRAILER_BYTES)?;
         let found = Trailer::decode(&last).map_err(trailer)?;
         check_counts(&header, &found).map_err(trailer)?;
         if file_bytes(&header, &found) != Some(len) {
@@ -99,9 +99,9 @@ impl Snapshot {
     }
 
     /// The chunks from a place on where one starts.
-    pub(crate) fn frames(&self, from: (u32, u64)) -> Frames {
+    pub(crate) fn frames(&self, from: (u32, u64)) -> ChunkReader {
         let end = self.file_bytes - TRAILER_BYTES as u64;
         let (medium, site) = (self.medium.clone(), self.site.clone());
-        Frames::new(medium, site, self.header, from, (self.trailer.chunk_count, end))
+        ChunkReader::new(medium, site, self.header, from, (self.trailer.chunk_count, end))
     }
 }

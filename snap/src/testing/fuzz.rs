@@ -2,7 +2,7 @@
 //! value or to a refusal (INV-9); what decodes is within its limits and encodes to the same bytes. And any
 //! directory serves a snapshot as it was written or says why not, and loses nothing (INV-10).
 //!
-//! Place: above everything, for tests only (feature `fuzz`). The only panics are findings.
+//! FilePart: above everything, for tests only (feature `fuzz`). The only panics are findings.
 
 use crate::catalog::Catalog;
 use crate::directory::store::DAMAGED_BEYOND_KEEP;

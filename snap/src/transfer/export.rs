@@ -1,12 +1,12 @@
 //! Sending a snapshot: its file in pieces that a receiver can judge one by one, from any piece on.
 //!
-//! Place: between the shelf and a connection to a follower. Invariants: no damaged chunk is sent; the snapshot is
+//! FilePart: between the shelf and a connection to a follower. Invariants: no damaged chunk is sent; the snapshot is
 //! pinned until export and pieces are dropped. Fails as reading does.
 
 use crate::directory::store::Pin;
-use crate::error::{Error, Place};
+use crate::error::{Error, FilePart};
 use crate::format::wire::{Offer, Piece};
-use crate::read::chunk_reader::{Frame, Frames};
+use crate::read::chunk_reader::{ChunkReader, Frame};
 use crate::read::snapshot::Snapshot;
 use seawall_wal::disk::AlignedBuf;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub struct Pieces {
     tag: u64,
     next: u32,
     /// None when it ended.
-    frames: Option<Frames>,
+    frames: Option<ChunkReader>,
     frame: Frame,
     _pin: Pin,
 }
@@ -78,7 +78,7 @@ impl Pieces {
         let offset = frames.position().1;
         let Some(frame) = frames.next(std::mem::take(&mut self.frame))? else { return Ok(None) };
         if let Some(chunk) = &frame.chunk {
-            let damaged = |fault| self.snapshot.site.damaged(Place::Chunk(chunk.index), fault);
+            let damaged = |fault| self.snapshot.site.damaged(FilePart::Chunk(chunk.index), fault);
             chunk.check_stored(frame.stored()).map_err(damaged)?;
         }
         let bytes = frame.bytes().to_vec();

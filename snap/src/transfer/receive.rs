@@ -1,6 +1,6 @@
 //! Receiving a snapshot: pieces in order, from a sender that is not trusted.
 //!
-//! Place: between a connection and the shelf. Invariants: a piece is written only when it is the next one, of this
+//! FilePart: between a connection and the shelf. Invariants: a piece is written only when it is the next one, of this
 //! transfer, and its content checks; the snapshot is published only when it is complete and the digest of the whole
 //! is right; memory is bounded by one chunk, the disk by the offer (INV-9). Fails with piece and reason; a piece
 //! that is refused changes nothing.
@@ -8,16 +8,16 @@
 //! The file under way is a prefix of the published one. After a restart its chunks are checked again, from the
 //! medium, and the transfer goes on behind the last one that checks.
 
-use crate::directory::store::{Reservation, Shelf};
-use crate::error::{Error, OfferFault, PieceFault, Site};
+use crate::directory::store::{Reservation, Store};
+use crate::error::{Error, FileContext, OfferFault, PieceFault};
 use crate::format::codec::Decoder;
 use crate::format::name;
 use crate::format::wire::{Offer, Piece};
 use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header, TRAILER_BYTES};
-use crate::read::chunk_reader::{Frame, Frames, Medium};
+use crate::read::chunk_reader::{ChunkReader, Frame, Medium};
 use crate::read::snapshot::{check_counts, file_bytes};
 use crate::types::{Progress, Published};
-use crate::write::file_writer::Sink;
+use crate::write::file_writer::FileWriter;
 use seawall_wal::disk::{Access, DiskFile};
 use std::fmt;
 use std::io;
@@ -30,9 +30,9 @@ use std::sync::Arc;
 pub struct Receiver {
     offer: Offer,
     name: String,
-    site: Site,
+    site: FileContext,
     checked: Checked,
-    sink: Option<Sink>,
+    sink: Option<FileWriter>,
     failed: Option<Error>,
     reservation: Reservation,
 }
@@ -141,7 +141,7 @@ impl Receiver {
         }
 
         let name = name::receiving(offer.id, offer.tag);
-        let site = Site::new(&shelf.path(), &name);
+        let site = FileContext::new(&shelf.path(), &name);
         let mut checked = Checked::new().map_err(|e| site.io("start", e))?;
         let there = if parts.contains(&own) { find(&shelf, &name, &site)? } else { None };
         let existing = match &there {
@@ -161,10 +161,10 @@ impl Receiver {
                 drop(state);
                 let medium = Medium::new(Arc::clone(&file), shelf.disk.block_size());
                 take_up(&*file, medium, &site, existing, offer, &mut checked)?;
-                Sink::resume(file, site.clone(), checked.offset, sync_bytes)
+                FileWriter::resume(file, site.clone(), checked.offset, sync_bytes)
             }
             None => {
-                let sink = Sink::create(&*shelf.disk, &name, sync_bytes)?;
+                let sink = FileWriter::create(&*shelf.disk, &name, sync_bytes)?;
                 shelf.state().parts.push(own);
                 // Without its name the file would not be found after a power cut.
                 shelf.disk.sync().map_err(|e| Error::io("sync", shelf.path(), e))?;
@@ -274,7 +274,7 @@ impl Receiver {
 }
 
 /// The file of an earlier receiver of the same transfer.
-fn find(shelf: &Shelf, name: &str, site: &Site) -> Result<Option<Arc<dyn DiskFile>>, Error> {
+fn find(shelf: &Store, name: &str, site: &FileContext) -> Result<Option<Arc<dyn DiskFile>>, Error> {
     match shelf.disk.open(name, Access::Write) {
         Ok(file) => Ok(Some(file)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -287,7 +287,7 @@ fn find(shelf: &Shelf, name: &str, site: &Site) -> Result<Option<Arc<dyn DiskFil
 fn take_up(
     file: &dyn DiskFile,
     medium: Medium,
-    site: &Site,
+    site: &FileContext,
     len: u64,
     offer: &Offer,
     checked: &mut Checked,
@@ -300,7 +300,7 @@ fn take_up(
     }
     let opening = match medium.read_vec(0, offer.opening_bytes as usize) {
         Ok(opening) => opening,
-        Err(e) => return site.read(crate::error::Place::Opening, e).unless_damage(),
+        Err(e) => return site.read(crate::error::FilePart::Opening, e).unless_damage(),
     };
     if checked.take(offer, &opening).is_err() {
         return Ok(());
@@ -308,7 +308,7 @@ fn take_up(
     let Some(header) = checked.header else { return Ok(()) };
     let end = len.min(offer.file_bytes - TRAILER_BYTES as u64);
     let count = offer.trailer.chunk_count;
-    let mut frames = Frames::new(medium, site.clone(), header, (0, checked.offset), (count, end));
+    let mut frames = ChunkReader::new(medium, site.clone(), header, (0, checked.offset), (count, end));
     let mut frame = Frame::default();
     loop {
         frame = match frames.next(frame) {

@@ -1,27 +1,27 @@
 //! The file being written: bytes in order, synced now and then, and at the end.
 //!
-//! Place: last step of writing and receiving. Invariant: [`Sink::sync`] covers everything written before it; after
+//! FilePart: last step of writing and receiving. Invariant: [`FileWriter::sync`] covers everything written before it; after
 //! an error nothing is written any more (its owner gives up). Fails as the system says.
 
-use crate::error::{Error, Site};
+use crate::error::{Error, FileContext};
 use seawall_wal::disk::{Access, Disk, DiskFile, write_all_at};
 use std::io;
 use std::sync::Arc;
 
 /// A file that grows.
 #[derive(Debug)]
-pub(crate) struct Sink {
+pub(crate) struct FileWriter {
     file: Arc<dyn DiskFile>,
-    site: Site,
+    site: FileContext,
     offset: u64,
     unsynced: u64,
     sync_bytes: u64,
 }
 
-impl Sink {
+impl FileWriter {
     /// A new file `name`. One that has the name is what is left of a writer that could not remove it.
-    pub(crate) fn create(disk: &dyn Disk, name: &str, sync_bytes: u64) -> Result<Sink, Error> {
-        let site = Site::new(&disk.location(), name);
+    pub(crate) fn create(disk: &dyn Disk, name: &str, sync_bytes: u64) -> Result<FileWriter, Error> {
+        let site = FileContext::new(&disk.location(), name);
         let file = match disk.open(name, Access::Create) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 disk.remove(name).map_err(|e| site.io("remove", e))?;
@@ -30,15 +30,20 @@ impl Sink {
             result => result,
         };
         let file = file.map_err(|e| site.io("create", e))?;
-        Ok(Sink { file, site, offset: 0, unsynced: 0, sync_bytes })
+        Ok(FileWriter { file, site, offset: 0, unsynced: 0, sync_bytes })
     }
 
     /// Goes on with `file` at `offset`.
-    pub(crate) fn resume(file: Arc<dyn DiskFile>, site: Site, offset: u64, sync_bytes: u64) -> Sink {
-        Sink { file, site, offset, unsynced: 0, sync_bytes }
+    pub(crate) fn resume(
+        file: Arc<dyn DiskFile>,
+        site: FileContext,
+        offset: u64,
+        sync_bytes: u64,
+    ) -> FileWriter {
+        FileWriter { file, site, offset, unsynced: 0, sync_bytes }
     }
 
-    pub(crate) fn site(&self) -> &Site {
+    pub(crate) fn site(&self) -> &FileContext {
         &self.site
     }
 

@@ -1,6 +1,6 @@
 //! Writing a snapshot: content in, a published file out, in constant memory.
 //!
-//! Place: between the state machine and the shelf. Invariants: the file has its name only when everything in it is
+//! FilePart: between the state machine and the shelf. Invariants: the file has its name only when everything in it is
 //! durable, and is listed only when the name is (INV-1, INV-7); a writer that fails, is cancelled or dropped leaves
 //! no file. Fails for good with the first error.
 //!
@@ -11,14 +11,14 @@
 pub(crate) mod file_writer;
 
 use crate::directory::store::Reservation;
-use crate::error::{Error, Site};
+use crate::error::{Error, FileContext};
 use crate::format::codec::Encoder;
 use crate::format::name;
 use crate::format::{CHUNK_HEADER_BYTES, Header, Trailer, encode_opening};
 use crate::options::depth;
-use crate::ordered_pool::{Entrance, Exit, Gone, Helpers, Pool, lane};
+use crate::ordered_pool::{Disconnected, JobReceiver, JobSender, Pool, Workers, lane};
 use crate::types::{Progress, Published, SnapshotId};
-use crate::write::file_writer::Sink;
+use crate::write::file_writer::FileWriter;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
@@ -35,7 +35,7 @@ type Watch = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
 pub struct SnapshotWriter {
     reservation: Reservation,
     temporary: String,
-    site: Site,
+    site: FileContext,
     header: Header,
     opening_bytes: u64,
     digest: blake3::Hasher,
@@ -44,26 +44,26 @@ pub struct SnapshotWriter {
     next: u32,
     raw_bytes: u64,
     /// None once the file is finished or given up.
-    way: Option<Way>,
+    way: Option<Mode>,
     watch: Option<Watch>,
     failed: Option<Error>,
 }
 
 /// How chunks get into the file.
-enum Way {
+enum Mode {
     /// On this thread.
-    Here { encoder: Encoder, frame: Vec<u8>, sink: Sink },
+    Inline { encoder: Encoder, frame: Vec<u8>, sink: FileWriter },
     /// On others. The sink comes back when all of it is written, or with what went wrong.
-    Beside {
-        entrance: Entrance<Item>,
+    Threaded {
+        entrance: JobSender<Item>,
         encoder: Option<Encoder>,
         pool: Pool<Vec<u8>>,
         done: Receiver<Done>,
-        helpers: Helpers,
+        helpers: Workers,
     },
 }
 
-type Done = (Sink, Result<(), Error>);
+type Done = (FileWriter, Result<(), Error>);
 
 /// A chunk on its way.
 enum Item {
@@ -85,9 +85,9 @@ impl SnapshotWriter {
         let opening = encode_opening(id, options.chunk_bytes, conf_state, metadata).map_err(invalid)?;
         let header = Header::decode(&opening).map_err(invalid)?;
         let temporary = name::writing(id);
-        let site = Site::new(&shelf.path(), &temporary);
+        let site = FileContext::new(&shelf.path(), &temporary);
 
-        let sink = Sink::create(&*shelf.disk, &temporary, options.sync_bytes)?;
+        let sink = FileWriter::create(&*shelf.disk, &temporary, options.sync_bytes)?;
         let started = start(sink, &opening, header, &options);
         let way = started.inspect_err(|_| _ = shelf.disk.remove(&temporary))?;
         Ok(SnapshotWriter {
@@ -172,26 +172,26 @@ impl SnapshotWriter {
         self.digest.update(&self.chunk);
         self.raw_bytes += self.chunk.len() as u64;
         let sent = match &mut self.way {
-            None => Err(Gone),
-            Some(Way::Here { encoder, frame, sink }) => {
+            None => Err(Disconnected),
+            Some(Mode::Inline { encoder, frame, sink }) => {
                 encoder.encode(&self.header, index, &self.chunk, frame).map_err(invalid)?;
                 self.chunk.clear();
                 sink.write(frame)?;
                 Ok(())
             }
-            Some(Way::Beside { entrance, encoder: Some(encoder), pool, .. }) => {
+            Some(Mode::Threaded { entrance, encoder: Some(encoder), pool, .. }) => {
                 let mut frame = pool.take();
                 encoder.encode(&self.header, index, &self.chunk, &mut frame).map_err(invalid)?;
                 self.chunk.clear();
                 entrance.pass(Item::Frame(frame))
             }
-            Some(Way::Beside { entrance, encoder: None, pool, .. }) => {
+            Some(Mode::Threaded { entrance, encoder: None, pool, .. }) => {
                 let mut empty = pool.take();
                 empty.clear();
                 entrance.send(Item::Raw(index, std::mem::replace(&mut self.chunk, empty)))
             }
         };
-        if sent == Err(Gone) {
+        if sent == Err(Disconnected) {
             // The sink has gone away, and says why.
             self.collect()?;
             return Err(self.site.helper());
@@ -204,10 +204,10 @@ impl SnapshotWriter {
     }
 
     /// The sink, when everything handed on is written.
-    fn collect(&mut self) -> Result<Sink, Error> {
+    fn collect(&mut self) -> Result<FileWriter, Error> {
         match self.way.take() {
-            Some(Way::Here { sink, .. }) => Ok(sink),
-            Some(Way::Beside { entrance, done, helpers, .. }) => {
+            Some(Mode::Inline { sink, .. }) => Ok(sink),
+            Some(Mode::Threaded { entrance, done, helpers, .. }) => {
                 drop(entrance);
                 let (sink, result) = done.recv().map_err(|_| self.site.helper())?;
                 drop(helpers);
@@ -243,21 +243,21 @@ impl SnapshotWriter {
 
 /// Writes the opening, and starts the helpers that the options want.
 fn start(
-    mut sink: Sink,
+    mut sink: FileWriter,
     opening: &[u8],
     header: Header,
     options: &crate::options::Options,
-) -> Result<Way, Error> {
+) -> Result<Mode, Error> {
     sink.write(opening)?;
     let site = sink.site().clone();
     let failed = |e| site.io("start a helper", e);
     let new_encoder = || Encoder::new(options.level);
     if options.helpers == 0 {
-        return Ok(Way::Here { encoder: new_encoder().map_err(failed)?, frame: Vec::new(), sink });
+        return Ok(Mode::Inline { encoder: new_encoder().map_err(failed)?, frame: Vec::new(), sink });
     }
     let workers = options.helpers as usize - 1;
     let encoder = if workers == 0 { Some(new_encoder().map_err(failed)?) } else { None };
-    let (pool, mut helpers) = (Pool::new(), Helpers::default());
+    let (pool, mut helpers) = (Pool::new(), Workers::default());
     let work = || {
         let (mut encoder, pool) = (new_encoder()?, pool.clone());
         Ok(move |item| encode(&mut encoder, &header, &pool, item))
@@ -272,7 +272,7 @@ fn start(
         let _ = report.send((sink, result));
     };
     helpers.start(write).map_err(failed)?;
-    Ok(Way::Beside { entrance, encoder, pool, done, helpers })
+    Ok(Mode::Threaded { entrance, encoder, pool, done, helpers })
 }
 
 fn encode(encoder: &mut Encoder, header: &Header, pool: &Pool<Vec<u8>>, item: Item) -> Item {
@@ -286,8 +286,13 @@ fn encode(encoder: &mut Encoder, header: &Header, pool: &Pool<Vec<u8>>, item: It
     }
 }
 
-fn write_all(exit: &Exit<Item>, sink: &mut Sink, pool: &Pool<Vec<u8>>, site: &Site) -> Result<(), Error> {
-    while let Some(item) = exit.recv().map_err(|Gone| site.helper())? {
+fn write_all(
+    exit: &JobReceiver<Item>,
+    sink: &mut FileWriter,
+    pool: &Pool<Vec<u8>>,
+    site: &FileContext,
+) -> Result<(), Error> {
+    while let Some(item) = exit.recv().map_err(|Disconnected| site.helper())? {
         match item {
             Item::Frame(frame) => {
                 sink.write(&frame)?;

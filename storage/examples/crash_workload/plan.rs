@@ -58,15 +58,15 @@ impl Plan {
     pub fn options(&self) -> Options {
         // Live entries are copied out of old segments all the time, and most reads go to the disk.
         let mut options =
-            Options { restate_groups_max: 4, slack_bytes: 0, cache_bytes: 16 << 10, ..Options::default() };
+            Options { reemit_groups_max: 4, slack_bytes: 0, cache_bytes: 16 << 10, ..Options::default() };
         options.log.strategy = self.strategy;
         options.log.segment_bytes = self.segment_bytes;
         options.log.backend = self.backend;
         // Groups so small that several wait for the disk: those go through the ring.
         options.log.group_bytes = if self.backend == Backend::IoUring { 4 << 10 } else { 16 << 10 };
-        options.log.in_flight = 8;
+        options.log.writes_in_flight_max = 8;
         // So that open leaves the rest of segments unread, and batches are longer than that, in two of three runs.
-        options.log.in_flight_bytes = [2 << 20, 16 << 10, 32 << 10][(self.seed % 3) as usize];
+        options.log.in_flight_bytes_max = [2 << 20, 16 << 10, 32 << 10][(self.seed % 3) as usize];
         options.log.idle_ms = 4;
         options
     }

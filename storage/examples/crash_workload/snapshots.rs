@@ -14,7 +14,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 
 use seawall::snapshots::snap::{self, Catalog, SnapshotId};
-use seawall::snapshots::{Dump, Error, SnapshotOptions, Snapshots, Taken};
+use seawall::snapshots::{Error, SnapshotOptions, SnapshotSource, Snapshots, Taken};
 use seawall::{Engine, EntryRef, HardState, WriteBatch};
 
 use crate::plan::Plan;
@@ -120,7 +120,7 @@ fn state(plan: &Plan, index: u64) -> Vec<u8> {
     bytes
 }
 
-fn dump(bytes: Vec<u8>) -> Dump {
+fn dump(bytes: Vec<u8>) -> SnapshotSource {
     Box::new(move |to| to.write_all(&bytes))
 }
 

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use net::{Event, NODES, Net, Outcome};
 use node::{Ended, run};
-use seawall::inspect::{What, decode_record};
-use seawall_wal::inspect::{GroupKind, Head, inspect, visit_records};
+use seawall::inspect::{OpKind, decode_record};
+use seawall_wal::inspect::{GroupHead, GroupKind, inspect, visit_records};
 
 /// Proposals under way at a time.
 const WINDOW: u64 = 4000;
@@ -130,7 +130,7 @@ fn summary(root: &Path, at: usize, ended: &Ended) -> Outcome<()> {
     let (mut records, mut entries) = (0u64, 0u64);
     for kept in &verdict.kept {
         for segment in seen.segments.iter().filter(|s| s.sequence == kept.segment) {
-            let kept = |head: &&Head| head.offset < kept.end && head.kind == GroupKind::Data;
+            let kept = |head: &&GroupHead| head.offset < kept.end && head.kind == GroupKind::Data;
             for head in segment.heads.iter().filter(kept) {
                 visit_records(&disk, segment, head, &mut |record| {
                     records += 1;
@@ -148,9 +148,9 @@ fn summary(root: &Path, at: usize, ended: &Ended) -> Outcome<()> {
     Ok(())
 }
 
-fn entries_of(what: &What) -> u64 {
+fn entries_of(what: &OpKind) -> u64 {
     match what {
-        What::Entries { first, last, .. } => last - first + 1,
+        OpKind::Entries { first, last, .. } => last - first + 1,
         _ => 0,
     }
 }

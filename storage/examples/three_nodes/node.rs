@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use seawall::raft_rs::{GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, Wake, raft};
 use seawall::snapshots::snap::{self, Catalog, Offer, SnapshotReader};
-use seawall::snapshots::{Dump, SnapshotOptions, Snapshots};
+use seawall::snapshots::{SnapshotOptions, SnapshotSource, Snapshots};
 use seawall::{ConfState, Engine, Group, Options, Owner};
 
 use raft::eraftpb::{Entry, Message, MessageType};
@@ -72,7 +72,7 @@ impl Host for Node {
         Ok(())
     }
 
-    fn dump(&mut self, _: u64) -> Option<Dump> {
+    fn snapshot_source(&mut self, _: u64) -> Option<SnapshotSource> {
         let state = [self.numbers.to_le_bytes(), self.digest.to_le_bytes()].concat();
         Some(Box::new(move |to| to.write_all(&state)))
     }

@@ -41,7 +41,7 @@ pub struct CompressionStats {
 /// that wrote them, or a build that lacks zstd; never a torn write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum UnpackError {
+pub enum DecompressError {
     /// The bytes end before the original length does.
     #[error("{bytes} bytes are too short for a compressed payload")]
     TooShort {
@@ -69,7 +69,7 @@ pub enum UnpackError {
 
 /// Compresses and decompresses; shared by all threads.
 #[derive(Debug)]
-pub(crate) struct Packer {
+pub(crate) struct Compressor {
     how: Option<Compression>,
     contexts: zstd::Contexts,
     entries: AtomicU64,
@@ -78,11 +78,11 @@ pub(crate) struct Packer {
     declined: AtomicU64,
 }
 
-impl Packer {
-    pub(crate) fn new(how: Option<Compression>) -> Packer {
+impl Compressor {
+    pub(crate) fn new(how: Option<Compression>) -> Compressor {
         let counts = [0; 4].map(AtomicU64::new);
         let [entries, raw_bytes, stored_bytes, declined] = counts;
-        Packer { how, contexts: zstd::Contexts::default(), entries, raw_bytes, stored_bytes, declined }
+        Compressor { how, contexts: zstd::Contexts::default(), entries, raw_bytes, stored_bytes, declined }
     }
 
     /// Whether a payload of `bytes` bytes is to be tried.
@@ -110,13 +110,13 @@ impl Packer {
     }
 
     /// What was handed to `pack`, whatever this build and its options would make of it now.
-    pub(crate) fn unpack(&self, stored: &[u8]) -> Result<Bytes, UnpackError> {
+    pub(crate) fn unpack(&self, stored: &[u8]) -> Result<Bytes, DecompressError> {
         let Some((length, frame)) = stored.split_first_chunk::<LENGTH_BYTES>() else {
-            return Err(UnpackError::TooShort { bytes: stored.len() });
+            return Err(DecompressError::TooShort { bytes: stored.len() });
         };
         let bytes = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
         if bytes > RAW_BYTES_MAX {
-            return Err(UnpackError::TooLong { bytes, max: RAW_BYTES_MAX });
+            return Err(DecompressError::TooLong { bytes, max: RAW_BYTES_MAX });
         }
         self.contexts.decompress(frame, bytes).map(Bytes::from)
     }
@@ -135,8 +135,8 @@ impl Packer {
 mod tests {
     use super::*;
 
-    fn packer(from_bytes: usize) -> Packer {
-        Packer::new(Some(Compression { from_bytes, level: 1 }))
+    fn packer(from_bytes: usize) -> Compressor {
+        Compressor::new(Some(Compression { from_bytes, level: 1 }))
     }
 
     /// The frame that zstd's format gives three bytes which are stored as they are.
@@ -169,7 +169,7 @@ mod tests {
             assert!(packer.unpack(&[&stored[..], &[0]].concat()).is_err(), "something behind the frame");
         }
         assert_eq!(packer.stats().entries, 3);
-        let off = Packer::new(None);
+        let off = Compressor::new(None);
         assert_eq!(off.pack(&[0; 9999]), None);
         assert_eq!(off.unpack(&[&[3, 0, 0, 0], &raw_frame()[..]].concat()).expect("sound"), &b"abc"[..]);
     }
@@ -203,11 +203,12 @@ mod tests {
     fn a_length_that_lies_is_refused_before_it_is_allocated() {
         let with = |length: u32, frame: &[u8]| [&length.to_le_bytes()[..], frame].concat();
         let packer = packer(512);
-        let too_long = Err(UnpackError::TooLong { bytes: u32::MAX as usize, max: RAW_BYTES_MAX });
+        let too_long = Err(DecompressError::TooLong { bytes: u32::MAX as usize, max: RAW_BYTES_MAX });
         assert_eq!(packer.unpack(&with(u32::MAX, &raw_frame())), too_long);
-        assert_eq!(packer.unpack(b"abc"), Err(UnpackError::TooShort { bytes: 3 }));
+        assert_eq!(packer.unpack(b"abc"), Err(DecompressError::TooShort { bytes: 3 }));
         for length in [0, 2, 4, 1 << 26] {
-            let wrong = if zstd::BUILT { UnpackError::Frame { bytes: length } } else { UnpackError::NoZstd };
+            let wrong =
+                if zstd::BUILT { DecompressError::Frame { bytes: length } } else { DecompressError::NoZstd };
             let length = u32::try_from(length).expect("small");
             assert_eq!(packer.unpack(&with(length, &raw_frame())), Err(wrong));
         }

@@ -2,7 +2,7 @@
 //! Place on the data's way: under the packer. Invariants: nothing is allocated that the frame itself does not ask
 //! for. Fails: with what the frame does not do.
 
-use super::UnpackError;
+use super::DecompressError;
 use ::zstd::bulk::{Compressor, Decompressor};
 use ::zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 use parking_lot::Mutex;
@@ -29,8 +29,8 @@ impl Contexts {
     }
 
     /// The one frame that `frame` is, which holds `bytes` bytes.
-    pub(super) fn decompress(&self, frame: &[u8], bytes: usize) -> Result<Vec<u8>, UnpackError> {
-        let wrong = UnpackError::Frame { bytes };
+    pub(super) fn decompress(&self, frame: &[u8], bytes: usize) -> Result<Vec<u8>, DecompressError> {
+        let wrong = DecompressError::Frame { bytes };
         // Before anything is allocated: the frame claims the same length, and nothing lies behind it.
         let content = get_frame_content_size(frame).ok().flatten();
         if content != Some(bytes as u64) || find_frame_compressed_size(frame) != Ok(frame.len()) {

@@ -9,16 +9,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::reader::PinnedReader;
-use crate::engine::handles::{Inside, Owner};
+use crate::engine::handles::{InsideCall, UserHandle};
 use crate::error::{Error, Result};
 use crate::group::GroupState;
-use crate::read::{self, Maps, Wanted};
+use crate::read::{self, Maps, ReadRequest};
 use crate::types::{ConfState, Entry, GroupId, HardState, MetaKey, SnapshotMarker};
 
 /// One group of an engine: a cheap handle for reading. The group need not exist; then it is empty.
 #[derive(Clone)]
 pub struct Group {
-    pub(super) core: Arc<Owner>,
+    pub(super) core: Arc<UserHandle>,
     pub(super) id: GroupId,
 }
 
@@ -127,7 +127,7 @@ impl Group {
         mut more: impl FnMut(&Entry) -> bool,
     ) -> Result<Vec<Entry>> {
         self.read(low, high, max_bytes, |entry| {
-            let _inside = Inside::of(&self.core);
+            let _inside = InsideCall::of(&self.core);
             more(entry)
         })
     }
@@ -141,7 +141,7 @@ impl Group {
     ) -> Result<Vec<Entry>> {
         let core = &*self.core;
         let wal = core.wal()?;
-        let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
+        let wanted = ReadRequest { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
         let maps = core.map_sealed.then(|| Maps::new(&wal));
         read::entries(&wal, &core.groups, &core.pins, (&core.tail, &core.packer), maps, wanted, more)
     }
@@ -168,7 +168,7 @@ impl Group {
         max_bytes: Option<u64>,
     ) -> Result<Option<Vec<Entry>>> {
         let core = &*self.core;
-        let wanted = Wanted { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
+        let wanted = ReadRequest { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
         read::entries_in_memory(&core.groups, &core.pins, &core.tail, wanted)
     }
 

@@ -21,24 +21,24 @@ use std::time::Duration;
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
 use seawall_wal::{Env, Lsn, OpenMode, Threads, Ticket, Wal};
 
-use crate::compression::{CompressionStats, Packer};
+use crate::compression::{CompressionStats, Compressor};
 use crate::error::{Error, Result};
-use crate::group::{FooterSealer, GroupState, Groups, Pins};
+use crate::group::{FooterIndexBuilder, GroupState, Groups, SegmentUsage};
 use crate::listener::Listener;
 use crate::options::Options;
 use crate::owner::OWNER_GROUP;
-use crate::read::entry_cache::{CacheStats, Tail};
-use crate::reclaim::release::{RestateStats, Sweep};
+use crate::read::entry_cache::{CacheStats, EntryCache};
+use crate::reclaim::release::{PrefixRelease, ReemitStats};
 use crate::reclaim::rewrite::{Rewrite, RewriteStats};
-use crate::reclaim::throttle::Pace;
-use crate::recovery::{self, Fenced, Found, Restored};
-use crate::threads::background::Keeper;
+use crate::reclaim::throttle::Throttle;
+use crate::recovery::{self, DamagedRecords, Findings, Restored};
+use crate::threads::background::BackgroundThread;
 #[cfg(feature = "snapshots")]
-use crate::threads::task_pool::Errands;
-use crate::types::{FencedEntry, GroupId, Location};
+use crate::threads::task_pool::TaskPool;
+use crate::types::{DamagedEntry, GroupId, Location};
 use crate::write::{self, Wait, WriteBatch};
 pub use group::Group;
-use handles::{Inside, Owner};
+use handles::{InsideCall, UserHandle};
 pub use reader::{PinnedReader, ReaderStats};
 
 /// More than a record of one entry and one hard state has besides the payload, its share of the footer
@@ -52,37 +52,37 @@ const ENTRY_OVERHEAD_BYTES: usize = 1024;
 /// lost. The drop waits for work of the engine's own threads that is under way, and has released the directory when it
 /// returns, so that it can be opened again at once.
 #[derive(Clone)]
-pub struct Engine(Arc<Owner>);
+pub struct Engine(Arc<UserHandle>);
 
-struct Core {
+struct EngineInner {
     /// `None` once closed; closing waits for the calls under way.
     wal: RwLock<Option<Wal>>,
     groups: Groups,
-    pins: Pins,
-    tail: Tail,
-    packer: Packer,
+    pins: SegmentUsage,
+    tail: EntryCache,
+    packer: Compressor,
     map_sealed: bool,
     readers: reader::Readers,
-    sweep: Sweep,
+    sweep: PrefixRelease,
     /// What open found damaged; entries that are gone since then included.
-    fenced: Fenced,
+    fenced: DamagedRecords,
     rewrite: Rewrite,
     /// The index of the segment being written; the log has it too.
-    sealer: FooterSealer,
+    sealer: FooterIndexBuilder,
     /// Who rewrites; unset where writers do, a piece behind each write.
-    keeper: OnceLock<Keeper>,
+    keeper: OnceLock<BackgroundThread>,
     /// The segment being written when the keeper was last woken.
     seen: AtomicU32,
     /// A write found the disk full, and no payload was written since.
     full: AtomicBool,
     listener: OnceLock<Arc<dyn Listener>>,
-    pace: Mutex<Pace>,
+    pace: Mutex<Throttle>,
     /// Held while it is said whose log it is.
     whose: Mutex<()>,
     #[cfg(feature = "raft-rs")]
-    errands: Errands,
+    errands: TaskPool,
     #[cfg(feature = "snapshots")]
-    snapshots: Errands,
+    snapshots: TaskPool,
     /// Whether there are openraft logs on this engine.
     #[cfg(any(feature = "openraft", feature = "openraft-09"))]
     openraft: AtomicBool,
@@ -93,7 +93,7 @@ struct Core {
 #[derive(Debug)]
 pub struct Report {
     /// What the log found: records kept, dropped and why, durations.
-    pub log: seawall_wal::Report,
+    pub log: seawall_wal::RecoveryReport,
     /// Records of the log, those included that an index stood for: `log.by_footer` says of which segments
     /// only the index was read.
     pub records: u64,
@@ -123,7 +123,7 @@ pub struct Stats {
     /// What was copied out of old segments.
     pub rewrite: RewriteStats,
     /// Small state that was repeated.
-    pub restate: RestateStats,
+    pub restate: ReemitStats,
     /// What compression made of payloads.
     pub compression: CompressionStats,
 }
@@ -206,13 +206,13 @@ impl Engine {
     pub fn open_in(env: Env, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
         let threads = env.threads;
-        let sealer = FooterSealer::default();
+        let sealer = FooterIndexBuilder::default();
         let prepared = Wal::prepare(env, &options.log, Some(&mut sealer.clone()))?;
         let restored = recovery::open(&prepared, threads, &sealer)?;
         if let Some(owner) = &options.owner {
             owner_check::compare(&restored.groups, owner)?;
         }
-        let Found { records, groups, entries } = restored.found;
+        let Findings { records, groups, entries } = restored.found;
         let groups = groups - u64::from(restored.groups.get(OWNER_GROUP).is_some());
         // Nothing was written so far: what the replay refuses is left as it was found.
         let (wal, log) = prepared.start(Some(Box::new(sealer.clone())))?;
@@ -224,8 +224,8 @@ impl Engine {
     }
 
     fn fresh(wal: Wal, threads: Threads, options: &Options) -> Result<Engine> {
-        let sealer = FooterSealer::default();
-        wal.set_sealer(Box::new(sealer.clone()))?;
+        let sealer = FooterIndexBuilder::default();
+        wal.set_index_builder(Box::new(sealer.clone()))?;
         let engine = Engine::start(wal, threads, Restored::default(), sealer, options)?;
         if let Some(owner) = &options.owner {
             engine.set_owner(owner)?;
@@ -237,19 +237,19 @@ impl Engine {
         wal: Wal,
         threads: Threads,
         restored: Restored,
-        sealer: FooterSealer,
+        sealer: FooterIndexBuilder,
         options: &Options,
     ) -> Result<Engine> {
         let Restored { groups, pins, fenced, .. } = restored;
-        let core = Arc::new(Core {
+        let core = Arc::new(EngineInner {
             wal: RwLock::new(Some(wal)),
             groups,
             pins,
-            tail: Tail::new(options.cache_bytes),
-            packer: Packer::new(options.compression),
+            tail: EntryCache::new(options.cache_bytes),
+            packer: Compressor::new(options.compression),
             map_sealed: options.map_sealed,
             readers: reader::Readers::default(),
-            sweep: Sweep::default(),
+            sweep: PrefixRelease::default(),
             fenced,
             rewrite: Rewrite::default(),
             sealer,
@@ -257,19 +257,19 @@ impl Engine {
             seen: AtomicU32::new(0),
             full: AtomicBool::new(false),
             listener: OnceLock::new(),
-            pace: Mutex::new(Pace::new()),
+            pace: Mutex::new(Throttle::new()),
             whose: Mutex::new(()),
             #[cfg(feature = "raft-rs")]
-            errands: Errands::new("seawall-errands", usize::from(threads == Threads::Spawned)),
+            errands: TaskPool::new("seawall-errands", usize::from(threads == Threads::Spawned)),
             #[cfg(feature = "snapshots")]
-            snapshots: Errands::new("seawall-snap", options.snapshot_threads),
+            snapshots: TaskPool::new("seawall-snap", options.snapshot_threads),
             #[cfg(any(feature = "openraft", feature = "openraft-09"))]
             openraft: AtomicBool::new(false),
             options: options.clone(),
         });
-        let engine = Engine(Owner::of_users(Arc::clone(&core)));
+        let engine = Engine(UserHandle::of_users(Arc::clone(&core)));
         if threads == Threads::Spawned {
-            let keeper = Keeper::spawn(move || core.keep());
+            let keeper = BackgroundThread::spawn(move || core.keep());
             let keeper = keeper.map_err(|source| Error::Thread { source: Arc::new(source) })?;
             // Work may be due since before the open.
             keeper.wake();
@@ -308,8 +308,8 @@ impl Engine {
     /// or compacted.
     ///
     /// Until then the node lacks what it has acknowledged: see `docs/durability.md`, *Living with fenced entries*.
-    pub fn damaged(&self) -> Vec<FencedEntry> {
-        let still = |(entry, at): &&(FencedEntry, Location)| {
+    pub fn damaged(&self) -> Vec<DamagedEntry> {
+        let still = |(entry, at): &&(DamagedEntry, Location)| {
             let cell = self.0.groups.get(entry.group);
             let now = cell.and_then(|cell| cell.read().location(entry.index));
             now.is_some_and(|now| (now.segment, now.offset) == (at.segment, at.offset))
@@ -346,7 +346,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::write`].
-    pub fn write_now(&self, batch: &mut WriteBatch) -> Result<Option<Ticket>> {
+    pub fn try_write(&self, batch: &mut WriteBatch) -> Result<Option<Ticket>> {
         let core = &*self.0;
         let wal = core.wal()?;
         match core.write(&wal, batch, Wait::No) {
@@ -425,7 +425,7 @@ impl Engine {
     /// [`Error::InsideCall`] from inside of a closure or a listener that this engine is calling: nothing was done.
     /// [`Error::Closed`] if it was closed before, or the log's error.
     pub fn close(&self) -> Result<()> {
-        if Inside::is(&self.0) {
+        if InsideCall::is(&self.0) {
             return Err(Error::InsideCall);
         }
         let wal = self.0.wal.write().take();
@@ -466,7 +466,7 @@ impl Engine {
     }
 }
 
-impl Core {
+impl EngineInner {
     fn wal(&self) -> Result<MappedRwLockReadGuard<'_, Wal>> {
         // Recursive, because a caller's closure may call in again while another thread waits to close.
         RwLockReadGuard::try_map(self.wal.read_recursive(), Option::as_ref).map_err(|_| Error::Closed)
@@ -477,7 +477,7 @@ impl Core {
     fn wal_with_room(&self) -> Result<MappedRwLockReadGuard<'_, Wal>> {
         loop {
             let wal = self.wal()?;
-            match wal.answers_full()? {
+            match wal.callbacks_full()? {
                 None => return Ok(wal),
                 Some(full) => {
                     drop(wal);

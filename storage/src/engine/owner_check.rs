@@ -1,6 +1,6 @@
 //! Whose log the engine's is: set once, compared from then on.
 
-use super::{Core, Engine};
+use super::{Engine, EngineInner};
 use crate::error::{Error, Result};
 use crate::group::Groups;
 use crate::owner::{OWNER_GROUP, OWNER_USER_BYTES_MAX, owner_key};
@@ -23,7 +23,7 @@ impl Engine {
     /// [`Error::OtherOwner`], [`Error::OwnerTooLarge`]: nothing was written; [`Error::OwnerUnreadable`],
     /// [`Error::Closed`]; or the log's error.
     pub fn set_owner(&self, owner: &Owner) -> Result<()> {
-        let core: &Core = &self.0;
+        let core: &EngineInner = &self.0;
         let _one_at_a_time = core.whose.lock();
         if compare(&core.groups, owner)? {
             return Ok(());

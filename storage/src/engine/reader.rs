@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use seawall_wal::Wal;
 
-use crate::engine::handles::Owner;
+use crate::engine::handles::UserHandle;
 use crate::error::Result;
 use crate::read::Pinned;
 use crate::types::{Entry, GroupId};
@@ -17,7 +17,7 @@ use crate::types::{Entry, GroupId};
 /// Reads a range of one group as it was when [`Group::pin`](super::Group::pin) made it, first to last. For a peer
 /// that is far behind, or a copy; dropping it lets go of what it holds.
 pub struct PinnedReader {
-    core: Arc<Owner>,
+    core: Arc<UserHandle>,
     id: u64,
     pinned: Pinned,
 }
@@ -66,7 +66,7 @@ fn figures(pinned: &Pinned) -> ReaderStats {
 }
 
 impl PinnedReader {
-    pub(super) fn new(core: Arc<Owner>, group: GroupId, low: u64, high: u64) -> Result<PinnedReader> {
+    pub(super) fn new(core: Arc<UserHandle>, group: GroupId, low: u64, high: u64) -> Result<PinnedReader> {
         let pinned = Pinned::new(&*core.wal()?, &core.groups, &core.pins, group, low, high)?;
         let mut list = core.readers.0.lock();
         let id = list.next;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Engine;
 #[cfg(feature = "raft-rs")]
-use crate::engine::handles::Owner;
+use crate::engine::handles::UserHandle;
 
 impl Engine {
     /// Has `work` done by the engine's thread for what nobody may wait for; not at all if the engine is gone before.
@@ -14,9 +14,9 @@ impl Engine {
     pub(crate) fn run_beside(&self, work: impl FnOnce(&Engine) + Send + 'static) {
         // Weak: what lies in an engine must not keep it.
         let core = Arc::downgrade(self.0.core());
-        self.0.errands.give(Box::new(move || {
+        self.0.errands.submit(Box::new(move || {
             if let Some(core) = core.upgrade() {
-                work(&Engine(Owner::of_the_engine(core)));
+                work(&Engine(UserHandle::of_the_engine(core)));
             }
         }));
     }
@@ -29,7 +29,7 @@ impl Engine {
 
     /// Has `work` done by one of the engine's threads for snapshots.
     pub(crate) fn run_snapshot(&self, work: impl FnOnce() + Send + 'static) {
-        self.0.snapshots.give(Box::new(work));
+        self.0.snapshots.submit(Box::new(work));
     }
 
     /// Snapshots that wait for a thread.

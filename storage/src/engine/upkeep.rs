@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use seawall_wal::Wal;
 
-use super::Core;
-use crate::engine::handles::Inside;
+use super::EngineInner;
+use crate::engine::handles::InsideCall;
 use crate::error::{Error, Result};
-use crate::group::Edge;
+use crate::group::Released;
 use crate::reclaim::release;
 use crate::reclaim::rewrite::Rewrite;
-use crate::threads::background::{Keeper, Next};
+use crate::threads::background::{BackgroundStep, BackgroundThread};
 
 /// How long the thread waits for space before it tries again: as long as the log does.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -24,7 +24,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(100);
 /// How long it leaves groups alone that are all being written.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
-impl Core {
+impl EngineInner {
     /// After a write that may wait: gives back what is free, and has the rest done.
     pub(super) fn advance(&self, wal: &Wal) -> Result<()> {
         match self.keeper.get() {
@@ -62,7 +62,7 @@ impl Core {
         }
     }
 
-    fn wake_if_due(&self, wal: &Wal, edge: Edge, keeper: &Keeper) {
+    fn wake_if_due(&self, wal: &Wal, edge: Released, keeper: &BackgroundThread) {
         // Read before it is written: all writers come here.
         let active = wal.active_segment();
         let entered = self.seen.load(Ordering::Relaxed) != active
@@ -82,7 +82,7 @@ impl Core {
     fn step(&self, wal: &Wal) -> Result<(Option<u64>, Option<u64>)> {
         let tell = |segment, error: &Error| {
             if let Some(listener) = self.listener.get() {
-                let _inside = Inside::of(self);
+                let _inside = InsideCall::of(self);
                 // Its panic must not end the thread, nor must one of what it panicked with.
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| listener.segment_stuck(segment, error)))
                 {
@@ -90,7 +90,7 @@ impl Core {
                 }
             }
         };
-        let groups_max = self.options.restate_groups_max;
+        let groups_max = self.options.reemit_groups_max;
         let repeated = release::advance(wal, &self.groups, &self.pins, &self.sweep, groups_max);
         let copied = self.rewrite.step(wal, (&self.groups, &self.pins), self.slack_bytes(), tell);
         // An error of one keeps nothing of the other from being done.
@@ -98,27 +98,27 @@ impl Core {
     }
 
     /// One piece of the work, on the engine's thread.
-    pub(super) fn keep(&self) -> Next {
-        let Ok(wal) = self.wal() else { return Next::Sleep };
+    pub(super) fn keep(&self) -> BackgroundStep {
+        let Ok(wal) = self.wal() else { return BackgroundStep::Sleep };
         let (copied, repeated) = match self.step(&wal) {
             Ok(done) => done,
             Err(error) if error.is_no_space() => {
                 self.full.store(true, Ordering::Relaxed);
-                return Next::Again(FULL_PAUSE);
+                return BackgroundStep::Again(FULL_PAUSE);
             }
             // The log has failed: every write says so.
-            Err(_) => return Next::Sleep,
+            Err(_) => return BackgroundStep::Sleep,
         };
         // Groups that are busy are likely to write their state themselves; their writes wake this again.
         let repeated = repeated.filter(|bytes| *bytes > 0);
         if copied.is_none() && repeated.is_none() {
-            return Next::Sleep;
+            return BackgroundStep::Sleep;
         }
         let (piece, total) = (copied.unwrap_or(0) + repeated.unwrap_or(0), wal.stats().record_bytes);
         let slack = self.slack_bytes();
         let excess = Rewrite::excess(&wal, &self.pins, slack);
         let pause = self.pace.lock().pause(Instant::now(), total, piece, excess, slack);
-        Next::Again(if piece == 0 { pause.max(BUSY_PAUSE) } else { pause })
+        BackgroundStep::Again(if piece == 0 { pause.max(BUSY_PAUSE) } else { pause })
     }
 
     /// Ends the engine: its thread first, then the log. Waits for the calls under way.
@@ -127,7 +127,7 @@ impl Core {
             keeper.end();
         }
         // A listener that drops the last handle is inside of a call that it would wait for; the log goes after that call.
-        if !Inside::is(self) {
+        if !InsideCall::is(self) {
             let wal = self.wal.write().take();
             drop(wal);
         }

@@ -139,7 +139,7 @@ impl<'a> Footer<'a> {
 mod tests {
     use super::*;
     use crate::format::Op;
-    use crate::types::{HardState, Point};
+    use crate::types::{CompactionPoint, HardState};
 
     fn bytes(ops: &[FooterOp], places: u32) -> Vec<u8> {
         let mut out = FooterHeader::new(7, ops.len(), places as usize).as_bytes().to_vec();
@@ -156,11 +156,11 @@ mod tests {
         let part = Location::plain(3, 9, 40, u32::MAX);
         vec![
             op(1, Op::Entries { first: 4, term: 2, count: 2, truncates: true, packed: false }),
-            op(1, Op::Compact(Point { index: 4, term: 2 })),
+            op(1, Op::Compact(CompactionPoint { index: 4, term: 2 })),
             op(1, Op::HardState(HardState { term: 2, vote: 1, commit: 5 })),
             FooterOp { conf: Some(part), ..op(2, Op::ConfState) },
             op(8, Op::Remove),
-            op(8, Op::Start(Point { index: 9, term: 9 })),
+            op(8, Op::Start(CompactionPoint { index: 9, term: 9 })),
             op(8, Op::Entries { first: 10, term: 9, count: 1, truncates: false, packed: false }),
         ]
     }

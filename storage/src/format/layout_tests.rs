@@ -35,7 +35,7 @@ fn the_documents_constants_are_the_codes() {
 /// The table of kinds, by its numbers: what each encodes to.
 #[test]
 fn kinds_have_their_documented_numbers() {
-    let point = crate::types::Point { index: 1, term: 1 };
+    let point = crate::types::CompactionPoint { index: 1, term: 1 };
     let kinds = [
         (1, Op::Entries { first: 1, term: 1, count: 1, truncates: false, packed: false }),
         (2, Op::HardState(crate::types::HardState::default())),

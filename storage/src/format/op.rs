@@ -7,7 +7,7 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::DecodeError;
-use crate::types::{GroupId, HardState, META_KEY_BYTES_MAX, MetaKey, Point, SnapshotMarker};
+use crate::types::{CompactionPoint, GroupId, HardState, META_KEY_BYTES_MAX, MetaKey, SnapshotMarker};
 
 pub(super) const VERSION: u16 = 1;
 
@@ -42,9 +42,9 @@ pub(crate) enum Op {
     ConfState,
     /// Entries up to and including the point are gone; those behind it stay. Also repeats the point, so
     /// that the record that said so first may go.
-    Compact(Point),
+    Compact(CompactionPoint),
     /// The whole log is gone; it starts anew behind the point.
-    Start(Point),
+    Start(CompactionPoint),
     /// The group is gone, with everything it had.
     Remove,
     /// A snapshot covers the log up to an entry. A group keeps the two of the highest indexes, so the order in
@@ -206,8 +206,8 @@ impl RawOp {
             MOVED => (Op::Moved { first: a, term: b, count, packed }, PACKED, c),
             HARD_STATE => (Op::HardState(HardState { term: a, vote: b, commit: c }), 0, 0),
             CONF_STATE => (Op::ConfState, 0, a | b | c),
-            COMPACT => (Op::Compact(Point { index: a, term: b }), 0, c),
-            START => (Op::Start(Point { index: a, term: b }), 0, c),
+            COMPACT => (Op::Compact(CompactionPoint { index: a, term: b }), 0, c),
+            START => (Op::Start(CompactionPoint { index: a, term: b }), 0, c),
             REMOVE => (Op::Remove, 0, a | b | c),
             SNAPSHOT_MARKER => (Op::Snapshot(SnapshotMarker { index: a, term: b, digest: c }), 0, 0),
             METADATA => {
@@ -268,7 +268,7 @@ mod tests {
     const PARTS: usize = 9;
 
     fn samples() -> Vec<GroupOp> {
-        let point = Point { index: 8, term: 3 };
+        let point = CompactionPoint { index: 8, term: 3 };
         [
             Op::Entries { first: 9, term: 4, count: 3, truncates: true, packed: false },
             Op::Entries { first: 12, term: 5, count: 1, truncates: false, packed: false },

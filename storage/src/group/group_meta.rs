@@ -11,15 +11,15 @@ use bytes::Bytes;
 
 use crate::error::Fault;
 use crate::format::Op;
-use crate::group::segment_usage::Uses;
-use crate::types::{ConfState, HardState, MetaKey, Small, SnapshotMarker};
+use crate::group::segment_usage::UsageDelta;
+use crate::types::{ConfState, HardState, MetaKey, SnapshotMarker, StateValue};
 
 /// Snapshots that a group remembers: the newest, and the one to fall back to.
 const SNAPSHOTS: usize = 2;
 
 /// The small state of one group. A segment of 0 means that nothing was said yet.
 #[derive(Debug, Default)]
-pub(super) struct SmallState {
+pub(super) struct GroupMeta {
     hard: HardState,
     hard_at: u32,
     conf: Option<Arc<ConfState>>,
@@ -42,7 +42,7 @@ pub(super) fn keep<T>(list: &mut Vec<(SnapshotMarker, T)>, marker: SnapshotMarke
     if list.len() > SNAPSHOTS { list.pop().map(|(_, with)| with) } else { None }
 }
 
-impl SmallState {
+impl GroupMeta {
     pub(super) fn exists(&self) -> bool {
         self.hard_at != 0 || self.conf_at != 0 || !self.snapshots.is_empty() || !self.metas.is_empty()
     }
@@ -83,7 +83,12 @@ impl SmallState {
             .chain(metas.map(|(key, _)| Op::Meta { key: *key, removes: false }))
     }
 
-    pub(super) fn set_hard(&mut self, hard: HardState, segment: u32, uses: &mut Uses) -> Result<(), Fault> {
+    pub(super) fn set_hard(
+        &mut self,
+        hard: HardState,
+        segment: u32,
+        uses: &mut UsageDelta,
+    ) -> Result<(), Fault> {
         if let Some((field, ..)) = hard_state_back(&self.hard, &hard) {
             return Err(Fault::HardState { field });
         }
@@ -95,18 +100,18 @@ impl SmallState {
 
     pub(super) fn set_conf(
         &mut self,
-        small: Option<&Small>,
+        small: Option<&StateValue>,
         segment: u32,
-        uses: &mut Uses,
+        uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
-        let Some(Small::Conf(conf)) = small else { return Err(Fault::Part) };
+        let Some(StateValue::Conf(conf)) = small else { return Err(Fault::Part) };
         self.conf = Some(Arc::clone(conf));
         uses.state(self.conf_at, segment);
         self.conf_at = segment;
         Ok(())
     }
 
-    pub(super) fn add_snapshot(&mut self, marker: SnapshotMarker, segment: u32, uses: &mut Uses) {
+    pub(super) fn add_snapshot(&mut self, marker: SnapshotMarker, segment: u32, uses: &mut UsageDelta) {
         let gone = keep(&mut self.snapshots, marker, segment);
         uses.state(gone.unwrap_or(0), segment);
     }
@@ -114,24 +119,24 @@ impl SmallState {
     pub(super) fn set_meta(
         &mut self,
         key: MetaKey,
-        small: Option<&Small>,
+        small: Option<&StateValue>,
         segment: u32,
-        uses: &mut Uses,
+        uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
-        let Some(Small::Meta(value)) = small else { return Err(Fault::Part) };
+        let Some(StateValue::Meta(value)) = small else { return Err(Fault::Part) };
         let before = self.metas.insert(key, (value.clone(), segment));
         uses.state(before.map_or(0, |(_, at)| at), segment);
         Ok(())
     }
 
-    pub(super) fn remove_meta(&mut self, key: &MetaKey, uses: &mut Uses) {
+    pub(super) fn remove_meta(&mut self, key: &MetaKey, uses: &mut UsageDelta) {
         if let Some((_, at)) = self.metas.remove(key) {
             uses.state(at, 0);
         }
     }
 
     /// The group is gone, and this with it.
-    pub(super) fn clear(&mut self, uses: &mut Uses) {
+    pub(super) fn clear(&mut self, uses: &mut UsageDelta) {
         let old = std::mem::take(self);
         let snapshots = old.snapshots.iter().map(|(_, at)| *at);
         let metas = old.metas.values().map(|(_, at)| *at);

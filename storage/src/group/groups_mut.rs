@@ -6,7 +6,7 @@ use super::state::GroupState;
 use crate::types::GroupId;
 
 /// Groups by number, while records are applied.
-pub(crate) trait States {
+pub(crate) trait GroupsMut {
     /// The state of `group`, if this record may change it.
     fn state(&mut self, group: GroupId) -> Option<&mut GroupState>;
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use seawall_wal::{Lsn, PartInfo, Sealer};
+use seawall_wal::{Lsn, PartInfo, SegmentIndexBuilder};
 use zerocopy::IntoBytes;
 
 use crate::format::{
@@ -35,7 +35,7 @@ const GATHERED: usize = 64;
 
 /// The index so far, and the records that are not in it yet. Clones are the same.
 #[derive(Clone, Default)]
-pub(crate) struct FooterSealer(Arc<Shared>);
+pub(crate) struct FooterIndexBuilder(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -133,7 +133,7 @@ impl Lines {
     }
 }
 
-impl FooterSealer {
+impl FooterIndexBuilder {
     /// Sorts what has come into the index, if it is enough and nobody else is at it.
     pub(crate) fn gather(&self) {
         if self.0.waiting.load(Ordering::Relaxed) >= GATHERED
@@ -190,7 +190,7 @@ impl Index {
     }
 }
 
-impl Sealer for FooterSealer {
+impl SegmentIndexBuilder for FooterIndexBuilder {
     fn record(&mut self, lsn: Lsn, meta: &[u8], parts: &mut dyn Iterator<Item = PartInfo>) {
         let segment = lsn.segment();
         let mut list = self.0.list.lock();
@@ -237,7 +237,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::format::{Footer, encode};
-    use crate::types::Point;
+    use crate::types::CompactionPoint;
 
     fn entries(group: u64, first: u64, count: u32, truncates: bool) -> GroupOp {
         GroupOp { group, op: Op::Entries { first, term: 7, count, truncates, packed: false } }
@@ -264,7 +264,7 @@ mod tests {
         let mut sealer = Index::default();
         let op = |group, op| GroupOp { group, op };
         let hard = |commit| Op::HardState(HardState { term: 7, vote: 1, commit });
-        let point = Op::Compact(Point { index: 1, term: 7 });
+        let point = Op::Compact(CompactionPoint { index: 1, term: 7 });
         let marker = |group, index| op(group, Op::Snapshot(SnapshotMarker { index, term: 7, digest: 5 }));
         let key = |key: &[u8]| MetaKey::new(key).expect("a key");
         let put = |group, name| op(group, Op::Meta { key: key(name), removes: false });

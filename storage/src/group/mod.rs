@@ -17,8 +17,8 @@ mod terms;
 
 pub(crate) use apply::{Append, apply, publish};
 pub(crate) use group_meta::hard_state_back;
-pub(crate) use groups_mut::States;
-pub(crate) use index_builder::{FooterSealer, footer_bytes};
-pub(crate) use segment_usage::{Edge, Hold, Pins, Uses};
+pub(crate) use groups_mut::GroupsMut;
+pub(crate) use index_builder::{FooterIndexBuilder, footer_bytes};
+pub(crate) use segment_usage::{Released, SegmentGuard, SegmentUsage, UsageDelta};
 pub(crate) use state::{GroupState, Settled};
 pub(crate) use table::{Groups, Locked};

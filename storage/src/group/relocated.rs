@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::group::segment_usage::Uses;
+use crate::group::segment_usage::UsageDelta;
 use crate::types::Location;
 
 /// Term and place of each such entry, by index. Empty in a running engine: there the index has them all.
 #[derive(Debug, Default)]
-pub(super) struct Moved(BTreeMap<u64, (u64, Location)>);
+pub(super) struct Relocated(BTreeMap<u64, (u64, Location)>);
 
-impl Moved {
+impl Relocated {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -25,7 +25,7 @@ impl Moved {
     }
 
     /// The copy of entry `index`; replaces an earlier one.
-    pub(super) fn put(&mut self, index: u64, term: u64, at: Location, uses: &mut Uses) {
+    pub(super) fn put(&mut self, index: u64, term: u64, at: Location, uses: &mut UsageDelta) {
         uses.entries(&[at], 1);
         if let Some((_, before)) = self.0.insert(index, (term, at)) {
             uses.entries(&[before], -1);
@@ -33,14 +33,14 @@ impl Moved {
     }
 
     /// Drops the entries from `index` on.
-    pub(super) fn truncate(&mut self, index: u64, uses: &mut Uses) {
+    pub(super) fn truncate(&mut self, index: u64, uses: &mut UsageDelta) {
         for (_, (_, at)) in self.0.split_off(&index) {
             uses.entries(&[at], -1);
         }
     }
 
     /// Drops the entries below `index`.
-    pub(super) fn advance(&mut self, index: u64, uses: &mut Uses) {
+    pub(super) fn advance(&mut self, index: u64, uses: &mut UsageDelta) {
         let kept = self.0.split_off(&index);
         for (_, (_, at)) in std::mem::replace(&mut self.0, kept) {
             uses.entries(&[at], -1);

@@ -15,11 +15,11 @@ const ENTRY_BYTES: i64 = 64;
 
 /// Changes of counts, gathered while one record is applied.
 #[derive(Debug, Default)]
-pub(crate) struct Uses(Vec<(u32, Count)>);
+pub(crate) struct UsageDelta(Vec<(u32, UsageCount)>);
 
 /// What one segment holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Count {
+pub(crate) struct UsageCount {
     /// Live entries.
     pub(crate) entries: i64,
     /// What these take in the log, about, in bytes.
@@ -28,7 +28,7 @@ pub(crate) struct Count {
     pub(crate) states: i64,
 }
 
-impl Uses {
+impl UsageDelta {
     /// Entries come (`sign` 1) or go (-1).
     pub(crate) fn entries(&mut self, places: &[Location], sign: i64) {
         for run in places.chunk_by(|a, b| a.segment == b.segment) {
@@ -52,22 +52,22 @@ impl Uses {
         }
     }
 
-    fn at(&mut self, segment: u32) -> &mut Count {
+    fn at(&mut self, segment: u32) -> &mut UsageCount {
         // A record touches few segments, so the last ones named are nearly always the ones meant; a
         // segment listed twice is summed when the changes are settled.
         let from = self.0.len().saturating_sub(4);
         let near = self.0.iter().skip(from).position(|use_| use_.0 == segment).map(|at| at + from);
         let at = near.unwrap_or(self.0.len());
         if near.is_none() {
-            self.0.push((segment, Count::default()));
+            self.0.push((segment, UsageCount::default()));
         }
         &mut self.0[at].1
     }
 }
 
 #[derive(Debug, Default)]
-struct Table {
-    counts: BTreeMap<u32, Count>,
+struct UsageTable {
+    counts: BTreeMap<u32, UsageCount>,
     /// Sum of the counts' bytes.
     bytes: i64,
     /// Whether anything died since that was asked last.
@@ -78,7 +78,7 @@ struct Table {
 
 /// Where the log could be cut off, as [`Pins::edge`] says it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Edge {
+pub(crate) struct Released {
     /// The lowest segment that must stay.
     pub(crate) floor: u32,
     /// The lowest segment, if it is sealed and only small state keeps it.
@@ -89,26 +89,26 @@ pub(crate) struct Edge {
 
 /// The counts of all segments, shared by readers and writers.
 #[derive(Debug, Default)]
-pub(crate) struct Pins(Mutex<Table>);
+pub(crate) struct SegmentUsage(Mutex<UsageTable>);
 
 /// Keeps a segment and all later ones until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Hold<'a> {
-    pins: &'a Pins,
+pub(crate) struct SegmentGuard<'a> {
+    pins: &'a SegmentUsage,
     /// None once it has let go.
     segment: Option<u32>,
 }
 
-impl Hold<'_> {
+impl SegmentGuard<'_> {
     /// Adds the changes of one record, and lets go of the segment.
-    pub(crate) fn settle(mut self, uses: &Uses) {
+    pub(crate) fn settle(mut self, uses: &UsageDelta) {
         let mut table = self.pins.0.lock();
         table.settle(uses);
         table.unhold(self.segment.take());
     }
 }
 
-impl Drop for Hold<'_> {
+impl Drop for SegmentGuard<'_> {
     fn drop(&mut self) {
         if self.segment.is_some() {
             self.pins.0.lock().unhold(self.segment);
@@ -116,7 +116,7 @@ impl Drop for Hold<'_> {
     }
 }
 
-impl Table {
+impl UsageTable {
     fn unhold(&mut self, segment: Option<u32>) {
         let Some(segment) = segment else { return };
         if let Some(count) = self.holds.get_mut(&segment) {
@@ -127,7 +127,7 @@ impl Table {
         }
     }
 
-    fn settle(&mut self, uses: &Uses) {
+    fn settle(&mut self, uses: &UsageDelta) {
         for (segment, change) in &uses.0 {
             let count = self.counts.entry(*segment).or_default();
             count.entries += change.entries;
@@ -135,7 +135,7 @@ impl Table {
             count.states += change.states;
             self.bytes += change.bytes;
             self.freed |= change.entries < 0 || change.states < 0;
-            if *count == Count::default() {
+            if *count == UsageCount::default() {
                 self.counts.remove(segment);
             }
         }
@@ -154,18 +154,18 @@ impl Table {
     }
 }
 
-impl Pins {
+impl SegmentUsage {
     /// Holds the segment that `segment` names; it is asked under the table's lock, so that no release
     /// decided on an older answer can overtake it.
-    pub(crate) fn hold(&self, segment: impl FnOnce() -> u32) -> Hold<'_> {
+    pub(crate) fn hold(&self, segment: impl FnOnce() -> u32) -> SegmentGuard<'_> {
         let mut table = self.0.lock();
         let segment = segment();
         *table.holds.entry(segment).or_default() += 1;
-        Hold { pins: self, segment: Some(segment) }
+        SegmentGuard { pins: self, segment: Some(segment) }
     }
 
     /// Adds the changes of one record.
-    pub(crate) fn settle(&self, uses: &Uses) {
+    pub(crate) fn settle(&self, uses: &UsageDelta) {
         self.0.lock().settle(uses);
     }
 
@@ -182,15 +182,15 @@ impl Pins {
     }
 
     /// [`Pins::floor`] and [`Pins::only_state`] in one look, and whether anything died since the last look.
-    pub(crate) fn edge(&self, active: impl FnOnce() -> u32) -> Edge {
+    pub(crate) fn edge(&self, active: impl FnOnce() -> u32) -> Released {
         let mut table = self.0.lock();
         let active = active();
         let (floor, only_state) = (table.floor(active), table.only_state(active));
-        Edge { floor, only_state, freed: std::mem::take(&mut table.freed) }
+        Released { floor, only_state, freed: std::mem::take(&mut table.freed) }
     }
 
     /// The lowest segment that has to stay although it is not the one being written, and what it holds.
-    pub(crate) fn blocker(&self, active: impl FnOnce() -> u32) -> Option<(u32, Count)> {
+    pub(crate) fn blocker(&self, active: impl FnOnce() -> u32) -> Option<(u32, UsageCount)> {
         let table = self.0.lock();
         let counted = table.counts.first_key_value().map(|(segment, _)| *segment);
         let held = table.holds.first_key_value().map(|(segment, _)| *segment);
@@ -200,13 +200,13 @@ impl Pins {
 
     /// The lowest segment that holds anything, and what.
     #[cfg(test)]
-    pub(crate) fn lowest(&self) -> Option<(u32, Count)> {
+    pub(crate) fn lowest(&self) -> Option<(u32, UsageCount)> {
         self.0.lock().counts.first_key_value().map(|(segment, count)| (*segment, *count))
     }
 
     /// What each segment holds, ascending; without those that hold nothing.
     #[cfg(feature = "fuzz")]
-    pub(crate) fn counts(&self) -> Vec<(u32, Count)> {
+    pub(crate) fn counts(&self) -> Vec<(u32, UsageCount)> {
         self.0.lock().counts.iter().map(|(segment, count)| (*segment, *count)).collect()
     }
 
@@ -235,16 +235,16 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_lowest_of_counts_holds_and_the_active_segment() {
-        let pins = Pins::default();
+        let pins = SegmentUsage::default();
         assert_eq!(pins.floor(|| 9), 9);
-        let mut uses = Uses::default();
+        let mut uses = UsageDelta::default();
         uses.entries(&[at(3)], 1);
         uses.state(0, 3);
         uses.state(0, 5);
         pins.settle(&uses);
         assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (3, None));
 
-        let mut uses = Uses::default();
+        let mut uses = UsageDelta::default();
         uses.entries(&[at(3)], -1);
         uses.entries(&[at(6)], 1);
         pins.settle(&uses);
@@ -253,14 +253,14 @@ mod tests {
         {
             let _read = pins.hold(|| 2);
             assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (2, None));
-            assert_eq!(pins.blocker(|| 9), Some((2, Count::default())));
+            assert_eq!(pins.blocker(|| 9), Some((2, UsageCount::default())));
             assert_eq!(pins.blocker(|| 2), None);
         }
-        let mut uses = Uses::default();
+        let mut uses = UsageDelta::default();
         uses.state(3, 7);
         pins.settle(&uses);
         assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (5, Some(5)));
-        assert_eq!(pins.lowest(), Some((5, Count { states: 1, ..Count::default() })));
+        assert_eq!(pins.lowest(), Some((5, UsageCount { states: 1, ..UsageCount::default() })));
         assert_eq!(pins.live_entries(), 1);
     }
 }

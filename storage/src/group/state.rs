@@ -12,27 +12,29 @@ use super::index::LogIndex;
 use super::terms::Terms;
 use crate::error::Fault;
 use crate::format::Op;
-use crate::group::group_meta::SmallState;
-use crate::group::relocated::Moved;
-use crate::group::segment_usage::Uses;
-use crate::types::{ConfState, HardState, INDEX_MAX, Location, MetaKey, Point, Small, SnapshotMarker};
+use crate::group::group_meta::GroupMeta;
+use crate::group::relocated::Relocated;
+use crate::group::segment_usage::UsageDelta;
+use crate::types::{
+    CompactionPoint, ConfState, HardState, INDEX_MAX, Location, MetaKey, SnapshotMarker, StateValue,
+};
 
 /// State and index of one group.
 #[derive(Debug, Default)]
 pub(crate) struct GroupState {
-    point: Point,
+    point: CompactionPoint,
     log: LogIndex,
     terms: Terms,
-    moved: Moved,
-    small: SmallState,
+    moved: Relocated,
+    small: GroupMeta,
     /// Segment of the record that said the point last; 0 before any did.
     point_at: u32,
-    end: End,
+    end: RangeEnd,
 }
 
 /// Whether the log's end is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum End {
+pub(crate) enum RangeEnd {
     /// The index has it.
     #[default]
     Known,
@@ -55,7 +57,7 @@ pub(crate) enum Settled {
 impl GroupState {
     /// A group before the first record of a replay; `released` says that the log has lost its prefix.
     pub(crate) fn before_replay(released: bool) -> GroupState {
-        let end = if released { End::Open } else { End::Known };
+        let end = if released { RangeEnd::Open } else { RangeEnd::Known };
         GroupState { end, log: LogIndex::loading(), ..GroupState::default() }
     }
 
@@ -64,7 +66,7 @@ impl GroupState {
         !self.log.is_empty() || !self.moved.is_empty() || self.point_at != 0 || self.small.exists()
     }
 
-    pub(crate) fn point(&self) -> Point {
+    pub(crate) fn point(&self) -> CompactionPoint {
         self.point
     }
 
@@ -154,8 +156,8 @@ impl GroupState {
         op: &Op,
         segment: u32,
         locations: &[Location],
-        small: Option<&Small>,
-        uses: &mut Uses,
+        small: Option<&StateValue>,
+        uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
         match *op {
             Op::Entries { first, term, truncates, packed, .. } => {
@@ -189,7 +191,7 @@ impl GroupState {
                 }
                 self.clear(point.index.saturating_add(1), uses);
                 self.point = point;
-                self.end = End::Known;
+                self.end = RangeEnd::Known;
                 uses.state(self.point_at, segment);
                 self.point_at = segment;
             }
@@ -209,7 +211,7 @@ impl GroupState {
         term: u64,
         truncates: bool,
         locations: &[Location],
-        uses: &mut Uses,
+        uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
         let fits = first.checked_add(locations.len() as u64).is_some_and(|end| end - 1 <= INDEX_MAX);
         if first <= self.point.index || locations.is_empty() || !fits {
@@ -217,9 +219,11 @@ impl GroupState {
         }
         let expected = self.last_index() + 1;
         match self.end {
-            End::Known if first > expected => return Err(Fault::Gap { expected, found: first }),
-            End::Known if truncates != (first < expected) => return Err(Fault::Truncation { index: first }),
-            End::Known | End::Open => {}
+            RangeEnd::Known if first > expected => return Err(Fault::Gap { expected, found: first }),
+            RangeEnd::Known if truncates != (first < expected) => {
+                return Err(Fault::Truncation { index: first });
+            }
+            RangeEnd::Known | RangeEnd::Open => {}
         }
         if let Some(known) = self.term(first - 1).filter(|known| *known > term) {
             return Err(Fault::Term { index: first, term, known });
@@ -236,7 +240,7 @@ impl GroupState {
         self.log.extend(locations);
         uses.entries(locations, 1);
         self.moved.truncate(first, uses);
-        self.end = End::Known;
+        self.end = RangeEnd::Known;
         Ok(())
     }
 
@@ -248,7 +252,7 @@ impl GroupState {
         first: u64,
         term: u64,
         locations: &[Location],
-        uses: &mut Uses,
+        uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
         let fits = first.checked_add(locations.len() as u64).is_some_and(|end| end - 1 <= INDEX_MAX);
         if first == 0 || locations.is_empty() || !fits {
@@ -267,7 +271,7 @@ impl GroupState {
                     uses.entries(&[before], -1);
                     uses.entries(&[*at], 1);
                 }
-            } else if self.end == End::Open || (!self.log.is_empty() && index < self.log.first()) {
+            } else if self.end == RangeEnd::Open || (!self.log.is_empty() && index < self.log.first()) {
                 self.moved.put(index, term, *at, uses);
             } else {
                 return Err(Fault::Index { index, point: self.point.index });
@@ -311,8 +315,8 @@ impl GroupState {
         self.log.up_to(segment).filter_map(|(index, at)| Some((index, self.terms.get(index)?, at)))
     }
 
-    fn compact(&mut self, point: Point, uses: &mut Uses) -> Result<(), Fault> {
-        let beyond = self.end == End::Known && point.index > self.last_index();
+    fn compact(&mut self, point: CompactionPoint, uses: &mut UsageDelta) -> Result<(), Fault> {
+        let beyond = self.end == RangeEnd::Known && point.index > self.last_index();
         if point.index < self.point.index || point.index > INDEX_MAX || beyond {
             return Err(self.point_fault(point.index));
         }
@@ -330,7 +334,7 @@ impl GroupState {
         Ok(())
     }
 
-    fn clear(&mut self, first: u64, uses: &mut Uses) {
+    fn clear(&mut self, first: u64, uses: &mut UsageDelta) {
         self.log.truncate(0, |location| uses.entries(&[location], -1));
         self.moved.truncate(0, uses);
         self.log.restart(first);
@@ -351,7 +355,7 @@ impl GroupState {
         if !self.exists() {
             return Settled::Absent;
         }
-        self.end = End::Known;
+        self.end = RangeEnd::Known;
         self.log.loaded();
         if !self.moved.is_empty() && !self.adopt() {
             // The first hole: before the copies, or behind one of them.

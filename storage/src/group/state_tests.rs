@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::group::Pins;
+use crate::group::SegmentUsage;
 
 /// xorshift64*: enough for choosing operations.
 struct Random(u64);
@@ -25,7 +25,7 @@ impl Random {
 /// A group as one would write it down: every entry with its term and place.
 #[derive(Clone, Default)]
 struct Model {
-    point: Point,
+    point: CompactionPoint,
     entries: Vec<(u64, u64, Location)>,
     hard: HardState,
     /// Newest first.
@@ -43,7 +43,7 @@ impl Model {
         if index == self.point.index { Some(self.point.term) } else { entry }
     }
 
-    fn apply(&mut self, op: &Op, locations: &[Location], small: Option<&Small>) {
+    fn apply(&mut self, op: &Op, locations: &[Location], small: Option<&StateValue>) {
         match *op {
             Op::Entries { first, term, .. } => {
                 self.entries.retain(|e| e.0 < first);
@@ -73,7 +73,7 @@ impl Model {
             }
             Op::Meta { key, removes: true } => _ = self.metas.remove(&key),
             Op::Meta { key, removes: false } => {
-                let Some(Small::Meta(value)) = small else { panic!("a value") };
+                let Some(StateValue::Meta(value)) = small else { panic!("a value") };
                 self.metas.insert(key, value.clone());
             }
         }
@@ -118,11 +118,11 @@ fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
         }
         11..14 if last > point => {
             let index = point + 1 + random.below(last - point);
-            Op::Compact(Point { index, term: model.term(index).expect("in the log") })
+            Op::Compact(CompactionPoint { index, term: model.term(index).expect("in the log") })
         }
         14 => {
             let index = point.max(newest) + 1 + random.below(20);
-            Op::Start(Point { index, term: 1 + random.below(5) })
+            Op::Start(CompactionPoint { index, term: 1 + random.below(5) })
         }
         16 | 17 => {
             let key = MetaKey::new(&[b'a' + u8::try_from(random.below(3)).expect("small")]).expect("a key");
@@ -140,15 +140,15 @@ fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
 }
 
 /// The value that goes with `op`, if it sets one: another each time.
-fn small(op: &Op, next: &mut u32) -> Option<Small> {
+fn small(op: &Op, next: &mut u32) -> Option<StateValue> {
     *next += 1;
-    op.is_small().then(|| Small::Meta(Bytes::copy_from_slice(&next.to_le_bytes())))
+    op.is_small().then(|| StateValue::Meta(Bytes::copy_from_slice(&next.to_le_bytes())))
 }
 
 /// What repeats `op`: the value that the model has.
-fn again(op: &Op, model: &Model, next: &mut u32) -> Option<Small> {
+fn again(op: &Op, model: &Model, next: &mut u32) -> Option<StateValue> {
     match op {
-        Op::Meta { key, .. } if op.is_small() => Some(Small::Meta(model.metas[key].clone())),
+        Op::Meta { key, .. } if op.is_small() => Some(StateValue::Meta(model.metas[key].clone())),
         _ => small(op, next),
     }
 }
@@ -167,12 +167,12 @@ fn a_group_is_what_its_model_is() {
     for seed in 0..300 {
         let mut random = Random::new(seed);
         let (mut model, mut state) = (Model::default(), GroupState::default());
-        let (pins, mut next) = (Pins::default(), 0);
+        let (pins, mut next) = (SegmentUsage::default(), 0);
         for step in 1..120 {
             let op = operation(&mut random, &model, if seed % 3 == 0 { 300 } else { 6 });
             let locations = places(&op, step, &mut next);
             let value = small(&op, &mut next);
-            let mut uses = Uses::default();
+            let mut uses = UsageDelta::default();
             let what = format!("seed {seed}, step {step}, {op:?}");
             assert_eq!(state.apply(&op, step, &locations, value.as_ref(), &mut uses), Ok(()), "{what}");
             model.apply(&op, &locations, value.as_ref());
@@ -180,7 +180,7 @@ fn a_group_is_what_its_model_is() {
             model.check(&state, &what);
             assert_eq!(pins.live_entries(), model.entries.len() as u64, "{what}");
         }
-        let mut uses = Uses::default();
+        let mut uses = UsageDelta::default();
         assert_eq!(state.apply(&Op::Remove, 999, &[], None, &mut uses), Ok(()));
         pins.settle(&uses);
         assert_eq!(pins.lowest(), None, "seed {seed}: a removed group holds nothing");
@@ -188,7 +188,7 @@ fn a_group_is_what_its_model_is() {
 }
 
 /// Copies of some of the entries in the oldest segment, which may be too many or too few for it to go.
-fn copies(random: &mut Random, state: &GroupState, pins: &Pins, active: u32) -> Vec<Op> {
+fn copies(random: &mut Random, state: &GroupState, pins: &SegmentUsage, active: u32) -> Vec<Op> {
     let Some((oldest, _)) = pins.movable(|| active) else { return Vec::new() };
     let mut ops = Vec::<Op>::new();
     for (index, term, _) in state.entries_up_to(oldest) {
@@ -215,8 +215,8 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
     for seed in 0..400 {
         let mut random = Random::new(seed);
         let (mut model, mut state) = (Model::default(), GroupState::default());
-        let (pins, mut next, mut segment) = (Pins::default(), 0, 1);
-        let mut log: Vec<(u32, Op, Vec<Location>, Option<Small>)> = Vec::new();
+        let (pins, mut next, mut segment) = (SegmentUsage::default(), 0, 1);
+        let mut log: Vec<(u32, Op, Vec<Location>, Option<StateValue>)> = Vec::new();
         let mut floor = 1;
         for step in 0..80 {
             segment += u32::from(random.below(3) == 0);
@@ -228,7 +228,7 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
             for op in restated {
                 let locations = places(&op, segment, &mut next);
                 let value = if repeats { again(&op, &model, &mut next) } else { small(&op, &mut next) };
-                let mut uses = Uses::default();
+                let mut uses = UsageDelta::default();
                 let applied = state.apply(&op, segment, &locations, value.as_ref(), &mut uses);
                 assert_eq!(applied, Ok(()), "seed {seed}");
                 pins.settle(&uses);
@@ -239,7 +239,7 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
 
             let what = format!("seed {seed}, step {step}, from segment {floor}");
             let mut replayed = GroupState::before_replay(floor > 1);
-            let (again, mut uses) = (Pins::default(), Uses::default());
+            let (again, mut uses) = (SegmentUsage::default(), UsageDelta::default());
             for (segment, op, locations, value) in log.iter().filter(|record| record.0 >= floor) {
                 let applied = replayed.apply(op, *segment, locations, value.as_ref(), &mut uses);
                 assert_eq!(applied, Ok(()), "{what}: {op:?}");
@@ -263,7 +263,7 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
 fn a_hole_that_nothing_closes_is_damage() {
     let entries = |first| Op::Entries { first, term: 1, count: 1, truncates: false, packed: false };
     let at = [Location::default()];
-    let mut uses = Uses::default();
+    let mut uses = UsageDelta::default();
 
     let mut whole = GroupState::before_replay(false);
     let gap = Fault::Gap { expected: 1, found: 5 };
@@ -274,7 +274,7 @@ fn a_hole_that_nothing_closes_is_damage() {
     let gap = Fault::Gap { expected: 6, found: 7 };
     assert_eq!(cut.apply(&entries(7), 1, &at, None, &mut uses), Err(gap), "only the first may jump");
     assert_eq!(cut.settle(), Settled::Faulty(Fault::Missing { first: 1, last: 4 }));
-    let point = Point { index: 4, term: 1 };
+    let point = CompactionPoint { index: 4, term: 1 };
     assert_eq!(cut.apply(&Op::Compact(point), 1, &[], None, &mut uses), Ok(()));
     assert_eq!(cut.settle(), Settled::Whole);
     // A snapshot covers what the log lacks.
@@ -287,9 +287,9 @@ fn a_hole_that_nothing_closes_is_damage() {
 fn operations_that_contradict_the_group_are_faults() {
     let at = [Location::default(); 2];
     let entries = |first, term, truncates| Op::Entries { first, term, count: 2, truncates, packed: false };
-    let point = |index, term| Point { index, term };
+    let point = |index, term| CompactionPoint { index, term };
     let group = || {
-        let (mut state, mut uses) = (GroupState::default(), Uses::default());
+        let (mut state, mut uses) = (GroupState::default(), UsageDelta::default());
         let hard = HardState { term: 3, vote: 1, commit: 4 };
         for op in [Op::Start(point(2, 2)), entries(3, 3, false), Op::HardState(hard)] {
             assert_eq!(state.apply(&op, 1, &at[..op.parts() as usize], None, &mut uses), Ok(()));
@@ -321,7 +321,7 @@ fn operations_that_contradict_the_group_are_faults() {
         (marker(u64::MAX, 3), Fault::Index { index: u64::MAX, point: 2 }),
     ] {
         let locations = if matches!(op, Op::Entries { .. }) { &at[..] } else { &[] };
-        let mut uses = Uses::default();
+        let mut uses = UsageDelta::default();
         assert_eq!(group().apply(&op, 2, locations, None, &mut uses), Err(fault), "{op:?}");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::state::GroupState;
-use crate::group::groups_mut::States;
+use crate::group::groups_mut::GroupsMut;
 use crate::types::{GroupId, GroupMap};
 
 /// Shards of the table; enough that writers of different groups rarely meet.
@@ -16,26 +16,26 @@ const SHARDS: u64 = 64;
 
 /// One group: who may write next, and what readers see.
 #[derive(Debug, Default)]
-pub(crate) struct Cell {
+pub(crate) struct GroupSlot {
     /// `Retired` once the group is no longer in the table: look it up again.
-    order: Arc<Mutex<Life>>,
+    order: Arc<Mutex<SlotState>>,
     state: RwLock<GroupState>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Life {
+enum SlotState {
     #[default]
     Listed,
     Retired,
 }
 
-impl Cell {
+impl GroupSlot {
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, GroupState> {
         self.state.read()
     }
 }
 
-type Shard = RwLock<GroupMap<Arc<Cell>>>;
+type Shard = RwLock<GroupMap<Arc<GroupSlot>>>;
 
 /// The table of groups.
 #[derive(Debug)]
@@ -52,29 +52,30 @@ impl Default for Groups {
 /// Groups locked for one batch, ascending. Those that still do not exist when it is dropped leave the table.
 pub(crate) struct Locked<'a> {
     groups: &'a Groups,
-    cells: Vec<LockedCell>,
+    cells: Vec<LockedSlot>,
 }
 
-struct LockedCell {
+struct LockedSlot {
     group: GroupId,
-    cell: Arc<Cell>,
-    life: ArcMutexGuard<RawMutex, Life>,
+    cell: Arc<GroupSlot>,
+    life: ArcMutexGuard<RawMutex, SlotState>,
 }
 
 impl Groups {
     /// The table after a replay.
     pub(crate) fn new(states: impl IntoIterator<Item = (GroupId, GroupState)>) -> Groups {
-        let mut shards: Vec<GroupMap<Arc<Cell>>> = (0..SHARDS).map(|_| GroupMap::default()).collect();
+        let mut shards: Vec<GroupMap<Arc<GroupSlot>>> = (0..SHARDS).map(|_| GroupMap::default()).collect();
         for (group, state) in states {
             if let Some(shard) = shards.get_mut(shard_of(group)) {
-                shard.insert(group, Arc::new(Cell { state: RwLock::new(state), ..Cell::default() }));
+                shard
+                    .insert(group, Arc::new(GroupSlot { state: RwLock::new(state), ..GroupSlot::default() }));
             }
         }
         Groups { shards: shards.into_iter().map(RwLock::new).collect() }
     }
 
     /// The group, if it exists.
-    pub(crate) fn get(&self, group: GroupId) -> Option<Arc<Cell>> {
+    pub(crate) fn get(&self, group: GroupId) -> Option<Arc<GroupSlot>> {
         self.shard(group).read().get(&group).cloned()
     }
 
@@ -110,8 +111,8 @@ impl Groups {
         ids.retain(|group| {
             let Some(cell) = self.get(*group) else { return false };
             let Some(life) = cell.order.try_lock_arc() else { return true };
-            if *life == Life::Listed {
-                cells.push(LockedCell { group: *group, cell, life });
+            if *life == SlotState::Listed {
+                cells.push(LockedSlot { group: *group, cell, life });
             }
             false
         });
@@ -119,20 +120,20 @@ impl Groups {
     }
 
     /// As [`Groups::lock`], if all of `ids` exist and nobody has any of them.
-    pub(crate) fn lock_now(&self, ids: Vec<GroupId>) -> Option<Locked<'_>> {
+    pub(crate) fn try_lock_all(&self, ids: Vec<GroupId>) -> Option<Locked<'_>> {
         let wanted = ids.len();
         let (locked, _) = self.try_lock(ids);
         (locked.cells.len() == wanted).then_some(locked)
     }
 
-    fn lock_one(&self, group: GroupId) -> LockedCell {
+    fn lock_one(&self, group: GroupId) -> LockedSlot {
         loop {
             let listed = self.get(group);
             let cell =
                 listed.unwrap_or_else(|| Arc::clone(self.shard(group).write().entry(group).or_default()));
             let life = cell.order.lock_arc();
-            if *life == Life::Listed {
-                return LockedCell { group, cell, life };
+            if *life == SlotState::Listed {
+                return LockedSlot { group, cell, life };
             }
         }
     }
@@ -166,8 +167,8 @@ impl Locked<'_> {
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
         for locked in &mut self.cells {
-            if !locked.cell.read().exists() && *locked.life == Life::Listed {
-                *locked.life = Life::Retired;
+            if !locked.cell.read().exists() && *locked.life == SlotState::Listed {
+                *locked.life = SlotState::Retired;
                 self.groups.shard(locked.group).write().remove(&locked.group);
             }
         }
@@ -180,7 +181,7 @@ pub(crate) struct Writing<'a> {
     states: Vec<(GroupId, RwLockWriteGuard<'a, GroupState>)>,
 }
 
-impl States for Writing<'_> {
+impl GroupsMut for Writing<'_> {
     fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
         let at = self.states.binary_search_by_key(&group, |state| state.0).ok()?;
         self.states.get_mut(at).map(|state| &mut *state.1)
@@ -199,8 +200,8 @@ mod tests {
         let (busy, rest) = groups.try_lock(vec![2, 3]);
         assert_eq!((busy.cells.len(), rest), (0, vec![2]));
         drop(busy);
-        assert!(groups.lock_now(vec![2]).is_none(), "somebody has it");
-        assert!(groups.lock_now(vec![3]).is_none(), "it does not exist");
+        assert!(groups.try_lock_all(vec![2]).is_none(), "somebody has it");
+        assert!(groups.try_lock_all(vec![3]).is_none(), "it does not exist");
         drop(locked);
         assert!(groups.get(1).is_none());
         assert!(groups.ids().is_empty());

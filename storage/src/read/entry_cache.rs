@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use seawall_wal::{Batch, Lsn};
+use seawall_wal::{Lsn, RecordBuilder};
 
 /// What one record costs besides its payloads, in bytes: the list's slot and the allocation.
 const RECORD_BYTES: usize = 80;
@@ -27,7 +27,7 @@ pub struct CacheStats {
 
 /// Payloads of the newest records, by the place of their first byte.
 #[derive(Debug)]
-pub(crate) struct Tail {
+pub(crate) struct EntryCache {
     max_bytes: usize,
     records: Mutex<Records>,
     hits: AtomicU64,
@@ -49,14 +49,19 @@ struct Kept {
     packed: bool,
 }
 
-impl Tail {
+impl EntryCache {
     /// An empty cache of at most `max_bytes`; 0 keeps nothing.
-    pub(crate) fn new(max_bytes: usize) -> Tail {
-        Tail { max_bytes, records: Mutex::default(), hits: AtomicU64::new(0), misses: AtomicU64::new(0) }
+    pub(crate) fn new(max_bytes: usize) -> EntryCache {
+        EntryCache {
+            max_bytes,
+            records: Mutex::default(),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
     }
 
     /// Keeps the payloads of `record`, which the log has at `lsn`.
-    pub(crate) fn add(&self, lsn: Lsn, record: &Batch) {
+    pub(crate) fn add(&self, lsn: Lsn, record: &RecordBuilder) {
         let cost = record.payload().len().saturating_add(RECORD_BYTES);
         if record.payload().is_empty() || cost > self.max_bytes {
             return;
@@ -67,7 +72,7 @@ impl Tail {
     }
 
     /// Keeps the payloads of `record`, some of which are compressed, as they are in `raw`; `packed` says which.
-    pub(crate) fn add_raw(&self, lsn: Lsn, record: &Batch, raw: &Batch, packed: &[bool]) {
+    pub(crate) fn add_raw(&self, lsn: Lsn, record: &RecordBuilder, raw: &RecordBuilder, packed: &[bool]) {
         if raw.payload().len() > self.max_bytes {
             return;
         }
@@ -154,24 +159,24 @@ impl Records {
 mod tests {
     use super::*;
 
-    fn record(payloads: &[&[u8]]) -> Batch {
-        let mut record = Batch::new();
+    fn record(payloads: &[&[u8]]) -> RecordBuilder {
+        let mut record = RecordBuilder::new();
         record.meta().extend_from_slice(b"meta");
         payloads.iter().for_each(|payload| record.push_part(payload));
         record
     }
 
-    fn first(lsn: Lsn, record: &Batch) -> u64 {
+    fn first(lsn: Lsn, record: &RecordBuilder) -> u64 {
         lsn.as_u64() + u64::from(record.first_part_offset())
     }
 
-    fn get(tail: &Tail, at: u64, length: usize) -> Option<Bytes> {
+    fn get(tail: &EntryCache, at: u64, length: usize) -> Option<Bytes> {
         tail.get([(Lsn::from_u64(at), length, false)].into_iter()).pop().flatten()
     }
 
     #[test]
     fn payloads_are_found_by_their_place_and_by_nothing_else() {
-        let (tail, record) = (Tail::new(1 << 20), record(&[b"first", b"", b"second"]));
+        let (tail, record) = (EntryCache::new(1 << 20), record(&[b"first", b"", b"second"]));
         let lsn = Lsn::new(3, 8192);
         tail.add(lsn, &record);
         let at = first(lsn, &record);
@@ -186,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_payload_that_is_compressed_in_the_log_is_found_as_it_was() {
-        let tail = Tail::new(1 << 20);
+        let tail = EntryCache::new(1 << 20);
         let (raw, stored) =
             (record(&[b"first", &[7; 1000], b"", b"last"]), record(&[b"first", b"7777", b"", b"last"]));
         let lsn = Lsn::new(3, 8192);
@@ -203,7 +208,7 @@ mod tests {
 
     #[test]
     fn the_oldest_go_when_it_is_full() {
-        let (tail, record) = (Tail::new(3 * (100 + RECORD_BYTES)), record(&[&[7; 100]]));
+        let (tail, record) = (EntryCache::new(3 * (100 + RECORD_BYTES)), record(&[&[7; 100]]));
         // The third and the fourth come in the wrong order.
         for i in [0, 1, 3, 2] {
             tail.add(Lsn::new(1, 4096 * (i + 1)), &record);
@@ -218,12 +223,12 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_the_cache_pushes_nothing_out() {
-        let (tail, small) = (Tail::new(1000), record(&[b"small"]));
+        let (tail, small) = (EntryCache::new(1000), record(&[b"small"]));
         let lsn = Lsn::new(1, 4096);
         tail.add(lsn, &small);
         tail.add(Lsn::new(1, 8192), &record(&[&[7; 1000]]));
         assert!(get(&tail, first(lsn, &small), 5).is_some());
-        let off = Tail::new(0);
+        let off = EntryCache::new(0);
         off.add(lsn, &small);
         assert_eq!(off.stats().bytes, 0);
     }

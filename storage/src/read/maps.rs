@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use seawall_wal::Wal;
 
-use super::Place;
+use super::PayloadLocation;
 
 /// Sealed segments as memory, the one that was read last at hand.
 pub(crate) struct Maps<'a> {
@@ -18,7 +18,7 @@ impl Maps<'_> {
     }
 
     /// All of the segment that `place` is in, unchecked, if it is mapped.
-    pub(super) fn segment(&mut self, place: &Place) -> Option<Bytes> {
+    pub(super) fn segment(&mut self, place: &PayloadLocation) -> Option<Bytes> {
         let segment = place.at.segment;
         if self.last.as_ref().is_none_or(|(last, _)| *last != segment) {
             self.last = Some((segment, self.wal.mapped(segment).map(Bytes::from_owner)));

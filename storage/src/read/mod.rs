@@ -13,13 +13,13 @@ use std::ops::Range;
 use bytes::Bytes;
 use seawall_wal::{Lsn, Wal};
 
-use crate::read::entry_cache::Tail;
+use crate::read::entry_cache::EntryCache;
 pub(crate) use maps::Maps;
 pub(crate) use pinned::Pinned;
 
-use crate::compression::Packer;
+use crate::compression::Compressor;
 use crate::error::{Error, Result};
-use crate::group::{GroupState, Groups, Hold, Pins};
+use crate::group::{GroupState, Groups, SegmentGuard, SegmentUsage};
 use crate::types::{Entry, GroupId, Location};
 
 /// Entries that lie near each other in a segment are read with one call up to this many bytes.
@@ -37,7 +37,7 @@ const GAP_BYTES_MAX: u32 = 8 << 10;
 
 /// Which entries are asked for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct ReadRequest {
     pub(crate) group: GroupId,
     /// First index.
     pub(crate) low: u64,
@@ -49,7 +49,7 @@ pub(crate) struct Wanted {
 
 /// One entry that will be read.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct PayloadLocation {
     index: u64,
     term: u64,
     at: Location,
@@ -60,10 +60,10 @@ struct Place {
 pub(crate) fn entries(
     wal: &Wal,
     groups: &Groups,
-    pins: &Pins,
-    memory: (&Tail, &Packer),
+    pins: &SegmentUsage,
+    memory: (&EntryCache, &Compressor),
     maps: Option<Maps<'_>>,
-    wanted: Wanted,
+    wanted: ReadRequest,
     mut more: impl FnMut(&Entry) -> bool,
 ) -> Result<Vec<Entry>> {
     let (places, _hold) = match groups.get(wanted.group) {
@@ -90,7 +90,12 @@ pub(crate) fn entries(
 }
 
 /// The entries at `places`, all of them.
-fn from_log(wal: &Wal, memory: (&Tail, &Packer), group: GroupId, places: &[Place]) -> Result<Vec<Entry>> {
+fn from_log(
+    wal: &Wal,
+    memory: (&EntryCache, &Compressor),
+    group: GroupId,
+    places: &[PayloadLocation],
+) -> Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(places.len());
     read(wal, memory, None, group, places, &mut |entry| {
         entries.push(entry);
@@ -102,14 +107,14 @@ fn from_log(wal: &Wal, memory: (&Tail, &Packer), group: GroupId, places: &[Place
 /// Reads `places` in order, each from memory or, with its neighbours, from the log, while `each` says yes.
 fn read(
     wal: &Wal,
-    (tail, packer): (&Tail, &Packer),
+    (tail, packer): (&EntryCache, &Compressor),
     mut maps: Option<Maps<'_>>,
     group: GroupId,
-    places: &[Place],
+    places: &[PayloadLocation],
     each: &mut impl FnMut(Entry) -> bool,
 ) -> Result<()> {
     let durable = wal.durable();
-    let newest = places.iter().map(Place::lsn).max().unwrap_or(Lsn::ZERO);
+    let newest = places.iter().map(PayloadLocation::lsn).max().unwrap_or(Lsn::ZERO);
     let kept = if tail.reaches(newest) {
         tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)))
     } else {
@@ -140,9 +145,9 @@ fn read(
 /// As [`entries`], if memory has all of them.
 pub(crate) fn entries_in_memory(
     groups: &Groups,
-    pins: &Pins,
-    tail: &Tail,
-    wanted: Wanted,
+    pins: &SegmentUsage,
+    tail: &EntryCache,
+    wanted: ReadRequest,
 ) -> Result<Option<Vec<Entry>>> {
     let (places, _hold) = match groups.get(wanted.group) {
         Some(cell) => select(&cell.read(), pins, wanted)?,
@@ -162,8 +167,12 @@ pub(crate) fn entries_in_memory(
 }
 
 /// The places of the wanted entries, and a hold on the segments that have them.
-fn select<'a>(state: &GroupState, pins: &'a Pins, wanted: Wanted) -> Result<(Vec<Place>, Option<Hold<'a>>)> {
-    let Wanted { group, low, high, max_bytes } = wanted;
+fn select<'a>(
+    state: &GroupState,
+    pins: &'a SegmentUsage,
+    wanted: ReadRequest,
+) -> Result<(Vec<PayloadLocation>, Option<SegmentGuard<'a>>)> {
+    let ReadRequest { group, low, high, max_bytes } = wanted;
     let (point, last_index) = (state.point().index, state.last_index());
     if low > high {
         return Err(Error::Range { group, low, high });
@@ -174,7 +183,7 @@ fn select<'a>(state: &GroupState, pins: &'a Pins, wanted: Wanted) -> Result<(Vec
     if high > last_index + 1 {
         return Err(Error::Unavailable { group, index: high - 1, last_index });
     }
-    let mut places: Vec<Place> = Vec::new();
+    let mut places: Vec<PayloadLocation> = Vec::new();
     let mut bytes: u64 = 0;
     let mut found = state.since(low);
     for index in low..high {
@@ -185,13 +194,13 @@ fn select<'a>(state: &GroupState, pins: &'a Pins, wanted: Wanted) -> Result<(Vec
         if bytes > max_bytes && !places.is_empty() {
             break;
         }
-        places.push(Place { index, term, at });
+        places.push(PayloadLocation { index, term, at });
     }
     let hold = places.iter().map(|place| place.at.segment).min().map(|segment| pins.hold(|| segment));
     Ok((places, hold))
 }
 
-impl Place {
+impl PayloadLocation {
     fn lsn(&self) -> Lsn {
         Lsn::new(self.at.segment, self.at.offset)
     }
@@ -215,7 +224,7 @@ impl Place {
     }
 
     /// The entry, given the bytes at its place, which are checked.
-    fn entry(&self, packer: &Packer, group: GroupId, stored: Bytes) -> Result<Entry> {
+    fn entry(&self, packer: &Compressor, group: GroupId, stored: Bytes) -> Result<Entry> {
         if !self.checks(&stored) {
             return Err(self.damaged(group));
         }
@@ -224,7 +233,7 @@ impl Place {
     }
 
     /// What the bytes at its place, which check, are compressed from.
-    fn unpack(&self, packer: &Packer, group: GroupId, stored: &[u8]) -> Result<Bytes> {
+    fn unpack(&self, packer: &Compressor, group: GroupId, stored: &[u8]) -> Result<Bytes> {
         let (index, at) = (self.index, self.lsn());
         packer.unpack(stored).map_err(|source| Error::Compressed { group, index, at, source })
     }
@@ -238,9 +247,9 @@ impl Place {
 /// How many of `places`, at least one, are read with one call: up to the next one that is `kept` in memory.
 /// Below `durable` what lies between two payloads can be read along; above it each record is in a buffer of
 /// its own.
-fn run_length(places: &[Place], kept: &[Option<Bytes>], durable: Lsn) -> usize {
+fn run_length(places: &[PayloadLocation], kept: &[Option<Bytes>], durable: Lsn) -> usize {
     let Some(first) = places.first() else { return 1 };
-    let near = |(i, pair): &(usize, &[Place])| {
+    let near = |(i, pair): &(usize, &[PayloadLocation])| {
         let [before, place] = pair else { return false };
         let gap = place.at.offset.checked_sub(before.end());
         let reach = if place.lsn() < durable { GAP_BYTES_MAX } else { 0 };
@@ -253,9 +262,9 @@ fn run_length(places: &[Place], kept: &[Option<Bytes>], durable: Lsn) -> usize {
 }
 
 /// Those of `places`, at least one, that are taken out of the map of their segment together.
-fn mapped_run<'a>(places: &'a [Place], kept: &[Option<Bytes>]) -> &'a [Place] {
+fn mapped_run<'a>(places: &'a [PayloadLocation], kept: &[Option<Bytes>]) -> &'a [PayloadLocation] {
     let segment = places.first().map(|place| place.at.segment);
-    let together = |(i, place): &(usize, &Place)| {
+    let together = |(i, place): &(usize, &PayloadLocation)| {
         Some(place.at.segment) == segment && kept.get(*i).is_none_or(Option::is_none)
     };
     let count = places.iter().enumerate().take(MAPPED_RUN_MAX).take_while(together).count();
@@ -271,7 +280,7 @@ struct Read {
 
 /// Has the processor bring in what `run` is to be checked with: a map's pages are cold, and one checksum after the
 /// other waits for each of its lines alone.
-fn fetch(map: &[u8], run: &[Place]) {
+fn fetch(map: &[u8], run: &[PayloadLocation]) {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
     let span = map.get(first.within(0).start..last.within(0).end).unwrap_or_default();
     if span.len() <= FETCHED_MAX {
@@ -285,14 +294,15 @@ fn fetch(map: &[u8], run: &[Place]) {
 /// All are checked before the first is made: one checksum right behind the other keeps the processor busy, with the
 /// making of entries between them it waits for each (2.4 against 1.5 GB/s for entries of 256 B).
 fn sound(
-    packer: &Packer,
+    packer: &Compressor,
     group: GroupId,
-    run: &[Place],
+    run: &[PayloadLocation],
     (bytes, from): (&Bytes, u32),
     copied: bool,
     each: &mut impl FnMut(Entry) -> bool,
 ) -> Result<Read> {
-    let checks = |place: &&Place| bytes.get(place.within(from)).is_some_and(|stored| place.checks(stored));
+    let checks =
+        |place: &&PayloadLocation| bytes.get(place.within(from)).is_some_and(|stored| place.checks(stored));
     let sound = run.iter().take_while(checks).count();
     if let Some(first) = run.first().filter(|_| sound == 0) {
         return Err(first.damaged(group));
@@ -316,9 +326,9 @@ fn sound(
 /// Reads the payloads of `run`, which lie in one segment in ascending order, and hands over those that check.
 fn read_run(
     wal: &Wal,
-    packer: &Packer,
+    packer: &Compressor,
     group: GroupId,
-    run: &[Place],
+    run: &[PayloadLocation],
     each: &mut impl FnMut(Entry) -> bool,
 ) -> Result<Read> {
     let (Some(first), Some(last)) = (run.first(), run.last()) else {
@@ -344,7 +354,7 @@ fn read_run(
         }
         return Ok(Read { entries: run.len(), goes_on: true });
     }
-    let payload = run.iter().map(Place::length).fold(0, usize::saturating_add);
+    let payload = run.iter().map(PayloadLocation::length).fold(0, usize::saturating_add);
     // One entry that is kept keeps all of the span, so a span that is mostly something else is left.
     let sparse = payload < span.len() / 4;
     sound(packer, group, run, (&Bytes::from(span), from), sparse, each)
@@ -354,8 +364,8 @@ fn read_run(
 mod tests {
     use super::*;
 
-    fn place(segment: u32, offset: u32, length: u32) -> Place {
-        Place { index: 1, term: 1, at: Location::plain(segment, offset, length, 0) }
+    fn place(segment: u32, offset: u32, length: u32) -> PayloadLocation {
+        PayloadLocation { index: 1, term: 1, at: Location::plain(segment, offset, length, 0) }
     }
 
     #[test]

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seawall_wal::{Lsn, Wal};
 
-use super::{Place, Wanted, from_log, select};
-use crate::compression::Packer;
+use super::{PayloadLocation, ReadRequest, from_log, select};
+use crate::compression::Compressor;
 use crate::error::{Error, Result};
-use crate::group::{GroupState, Groups, Pins};
-use crate::read::entry_cache::Tail;
+use crate::group::{GroupState, Groups, SegmentUsage};
+use crate::read::entry_cache::EntryCache;
 use crate::types::{Entry, GroupId, Location};
 
 /// Entries that are read with one call at most; what a call returns is bounded by its caller.
@@ -34,7 +34,7 @@ pub(crate) struct Pinned {
 #[derive(Debug)]
 struct File {
     /// Keeps the file, and reads it once the log has let go of it.
-    records: seawall_wal::Records,
+    records: seawall_wal::RecordIter,
     /// Entries still to be read.
     rest: usize,
     /// How many of the range's entries come before its last one.
@@ -51,12 +51,12 @@ impl Pinned {
     pub(crate) fn new(
         wal: &Wal,
         groups: &Groups,
-        pins: &Pins,
+        pins: &SegmentUsage,
         group: GroupId,
         low: u64,
         high: u64,
     ) -> Result<Pinned> {
-        let wanted = Wanted { group, low, high, max_bytes: u64::MAX };
+        let wanted = ReadRequest { group, low, high, max_bytes: u64::MAX };
         let (places, hold) = match groups.get(group) {
             Some(cell) => select(&cell.read(), pins, wanted)?,
             None => select(&GroupState::default(), pins, wanted)?,
@@ -102,8 +102,8 @@ impl Pinned {
     pub(crate) fn read(
         &mut self,
         wal: &Wal,
-        tail: &Tail,
-        packer: &Packer,
+        tail: &EntryCache,
+        packer: &Compressor,
         max_bytes: u64,
     ) -> Result<Vec<Entry>> {
         let (mut entries, mut bytes) = (Vec::new(), 0u64);
@@ -133,7 +133,12 @@ impl Pinned {
         Ok(entries)
     }
 
-    fn read_run(&mut self, wal: &Wal, memory: (&Tail, &Packer), run: &[Place]) -> Result<Vec<Entry>> {
+    fn read_run(
+        &mut self,
+        wal: &Wal,
+        memory: (&EntryCache, &Compressor),
+        run: &[PayloadLocation],
+    ) -> Result<Vec<Entry>> {
         match from_log(wal, memory, self.group, run) {
             Err(Error::Log(seawall_wal::Error::NotInLog { .. })) => self.read_files(memory.1, run),
             read => read,
@@ -141,16 +146,16 @@ impl Pinned {
     }
 
     /// The places of the next entries, of one segment, of about `max_bytes`; one if there is one and `least`.
-    fn run(&self, max_bytes: u64, least: bool) -> Vec<Place> {
+    fn run(&self, max_bytes: u64, least: bool) -> Vec<PayloadLocation> {
         let from = usize::try_from(self.next - self.low).unwrap_or(usize::MAX);
-        let (mut run, mut bytes) = (Vec::<Place>::new(), 0u64);
+        let (mut run, mut bytes) = (Vec::<PayloadLocation>::new(), 0u64);
         for (index, (term, at)) in (self.next..).zip(self.places.iter().skip(from).take(RUN_ENTRIES_MAX)) {
             bytes = bytes.saturating_add(u64::from(at.length));
             let other = run.first().is_some_and(|first| first.at.segment != at.segment);
             if other || (bytes > max_bytes && !(least && run.is_empty())) {
                 break;
             }
-            run.push(Place { index, term: *term, at: *at });
+            run.push(PayloadLocation { index, term: *term, at: *at });
         }
         run
     }
@@ -170,7 +175,7 @@ impl Pinned {
     }
 
     /// Reads `run`, places of one segment that the log has let go of, from its file.
-    fn read_files(&mut self, packer: &Packer, run: &[Place]) -> Result<Vec<Entry>> {
+    fn read_files(&mut self, packer: &Compressor, run: &[PayloadLocation]) -> Result<Vec<Entry>> {
         let (group, from) = (self.group, usize::try_from(self.next - self.low).unwrap_or(usize::MAX));
         let Some(segment) = run.first().map(|place| place.at.segment) else { return Ok(Vec::new()) };
         let Some(file) = self.files.get_mut(&segment) else { return Ok(Vec::new()) };

@@ -6,27 +6,27 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use seawall_wal::{Batch, Class, Wal};
+use seawall_wal::{Durability, RecordBuilder, Wal};
 
 use crate::error::Result;
 use crate::format::{GroupOp, Op, encode, encode_conf_state};
-use crate::group::{Groups, Pins, footer_bytes, publish};
-use crate::types::{GroupId, Small};
+use crate::group::{Groups, SegmentUsage, footer_bytes, publish};
+use crate::types::{GroupId, StateValue};
 
 /// Bytes after which no further group is added to a record of moved state.
 const MOVE_BYTES_MAX: usize = 64 << 10;
 
 /// How far the work has come.
 #[derive(Debug, Default)]
-pub(crate) struct Sweep {
+pub(crate) struct PrefixRelease {
     progress: Mutex<Progress>,
     /// Apart, so that who asks waits for no I/O.
-    stats: Mutex<RestateStats>,
+    stats: Mutex<ReemitStats>,
 }
 
 /// Small state that was repeated since the engine was opened, so that old segments can go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct RestateStats {
+pub struct ReemitStats {
     /// Records that it took.
     pub pieces: u64,
     /// Pieces of small state in them.
@@ -47,8 +47,8 @@ struct Progress {
     released: u32,
 }
 
-impl Sweep {
-    pub(crate) fn stats(&self) -> RestateStats {
+impl PrefixRelease {
+    pub(crate) fn stats(&self) -> ReemitStats {
         *self.stats.lock()
     }
 }
@@ -62,8 +62,8 @@ impl Sweep {
 pub(crate) fn advance(
     wal: &Wal,
     groups: &Groups,
-    pins: &Pins,
-    sweep: &Sweep,
+    pins: &SegmentUsage,
+    sweep: &PrefixRelease,
     groups_max: usize,
 ) -> Result<Option<u64>> {
     // One thread at a time; the others have nothing to wait for.
@@ -85,7 +85,7 @@ pub(crate) fn advance(
 }
 
 /// Tells the log that segments below `floor` may go, and does nothing else.
-pub(crate) fn release_only(wal: &Wal, floor: u32, sweep: &Sweep) -> Result<()> {
+pub(crate) fn release_only(wal: &Wal, floor: u32, sweep: &PrefixRelease) -> Result<()> {
     // Who has it will do the same.
     let Some(mut progress) = sweep.progress.try_lock() else { return Ok(()) };
     release(wal, floor, &mut progress)
@@ -107,13 +107,13 @@ fn release(wal: &Wal, floor: u32, progress: &mut Progress) -> Result<()> {
 fn restate(
     wal: &Wal,
     groups: &Groups,
-    pins: &Pins,
-    sweep: &Sweep,
+    pins: &SegmentUsage,
+    sweep: &PrefixRelease,
     segment: u32,
     chosen: Vec<GroupId>,
 ) -> Result<(Vec<GroupId>, u64)> {
     let (locked, mut later) = groups.try_lock(chosen);
-    let (mut record, mut ops, mut smalls) = (Batch::new(), Vec::new(), Vec::new());
+    let (mut record, mut ops, mut smalls) = (RecordBuilder::new(), Vec::new(), Vec::new());
     // A piece has at most a quarter of a record, so one more always fits.
     let bytes_max = MOVE_BYTES_MAX.min(wal.record_bytes_max() / 2);
     for (group, state) in locked.read() {
@@ -128,12 +128,12 @@ fn restate(
                 Op::ConfState => {
                     let Some(conf) = state.conf() else { continue };
                     record.push_part(&encode_conf_state(conf));
-                    smalls.push(Small::Conf(Arc::clone(conf)));
+                    smalls.push(StateValue::Conf(Arc::clone(conf)));
                 }
                 Op::Meta { key, .. } => {
                     let Some(value) = state.meta(&key) else { continue };
                     record.push_part(value);
-                    smalls.push(Small::Meta(value.clone()));
+                    smalls.push(StateValue::Meta(value.clone()));
                 }
                 _ => {}
             }
@@ -144,7 +144,7 @@ fn restate(
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        publish(wal, pins, &locked, &ops, &smalls, &record, (Class::Lazy, Wal::append_admitted))?;
+        publish(wal, pins, &locked, &ops, &smalls, &record, (Durability::Lazy, Wal::append_admitted))?;
         bytes = record.encoded_len() as u64;
         let mut stats = sweep.stats.lock();
         stats.pieces += 1;
@@ -158,13 +158,13 @@ fn restate(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::{GroupState, Uses};
-    use crate::types::{HardState, Point};
+    use crate::group::{GroupState, UsageDelta};
+    use crate::types::{CompactionPoint, HardState};
 
     #[test]
     fn only_what_lies_in_old_segments_is_repeated() {
-        let (mut state, mut uses) = (GroupState::default(), Uses::default());
-        let point = Point { index: 4, term: 2 };
+        let (mut state, mut uses) = (GroupState::default(), UsageDelta::default());
+        let point = CompactionPoint { index: 4, term: 2 };
         let hard = HardState { term: 2, vote: 1, commit: 4 };
         for (segment, op) in [(3, Op::Start(point)), (5, Op::HardState(hard))] {
             assert_eq!(state.apply(&op, segment, &[], None, &mut uses), Ok(()));

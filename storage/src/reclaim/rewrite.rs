@@ -8,11 +8,11 @@
 use std::collections::HashSet;
 
 use parking_lot::Mutex;
-use seawall_wal::{Batch, Class, Lsn, Wal};
+use seawall_wal::{Durability, Lsn, RecordBuilder, Wal};
 
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, encode};
-use crate::group::{Groups, Pins, footer_bytes, publish};
+use crate::group::{Groups, SegmentUsage, footer_bytes, publish};
 use crate::types::{GroupId, Location};
 
 /// Payload that one record of copies holds, in bytes.
@@ -115,7 +115,7 @@ impl Rewrite {
 
     /// Bytes that the log is longer than twice what lives in it and `slack_bytes` more, which it has to be for
     /// anything to be copied; and the segment that comes first.
-    fn due(wal: &Wal, pins: &Pins, slack_bytes: u64) -> Option<(u32, u64)> {
+    fn due(wal: &Wal, pins: &SegmentUsage, slack_bytes: u64) -> Option<(u32, u64)> {
         let (segment, live_bytes) = pins.movable(|| wal.active_segment())?;
         let segments = u64::from(wal.active_segment().saturating_sub(wal.first_segment())) + 1;
         let log_bytes = segments.saturating_mul(wal.segment_bytes());
@@ -124,7 +124,7 @@ impl Rewrite {
     }
 
     /// How far the log is beyond where rewriting begins, in bytes; 0 if it does not begin.
-    pub(crate) fn excess(wal: &Wal, pins: &Pins, slack_bytes: u64) -> u64 {
+    pub(crate) fn excess(wal: &Wal, pins: &SegmentUsage, slack_bytes: u64) -> u64 {
         Rewrite::due(wal, pins, slack_bytes).map_or(0, |(_, excess)| excess)
     }
 
@@ -137,7 +137,7 @@ impl Rewrite {
     pub(crate) fn step(
         &self,
         wal: &Wal,
-        (groups, pins): (&Groups, &Pins),
+        (groups, pins): (&Groups, &SegmentUsage),
         slack_bytes: u64,
         tell: impl FnOnce(u32, &Error),
     ) -> Result<Option<u64>> {
@@ -195,7 +195,7 @@ impl Rewrite {
 fn read(
     wal: &Wal,
     groups: &Groups,
-    pins: &Pins,
+    pins: &SegmentUsage,
     segment: u32,
     chosen: &mut Vec<GroupId>,
     unreadable: &mut HashSet<(GroupId, u64)>,
@@ -269,9 +269,9 @@ fn payload(wal: &Wal, group: GroupId, (index, term): (u64, u64), at: Location) -
 
 /// Enqueues copies of those of `sources` that are still where they were read. A group that is being written
 /// is left for another time. Returns entries and bytes.
-fn copy(wal: &Wal, groups: &Groups, pins: &Pins, sources: Sources) -> Result<(u64, u64)> {
+fn copy(wal: &Wal, groups: &Groups, pins: &SegmentUsage, sources: Sources) -> Result<(u64, u64)> {
     let (locked, _busy) = groups.try_lock(sources.iter().map(|(group, _)| *group).collect());
-    let (mut record, mut ops) = (Batch::new(), Vec::<GroupOp>::new());
+    let (mut record, mut ops) = (RecordBuilder::new(), Vec::<GroupOp>::new());
     let (mut entries, mut bytes) = (0, 0);
     for (group, state) in locked.read() {
         let Some((_, sources)) = sources.iter().find(|(of, _)| *of == group) else { continue };
@@ -302,7 +302,7 @@ fn copy(wal: &Wal, groups: &Groups, pins: &Pins, sources: Sources) -> Result<(u6
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        publish(wal, pins, &locked, &ops, &[], &record, (Class::Lazy, Wal::append_admitted))?;
+        publish(wal, pins, &locked, &ops, &[], &record, (Durability::Lazy, Wal::append_admitted))?;
     }
     Ok((entries, bytes))
 }
@@ -319,7 +319,7 @@ mod tests {
     struct Log {
         wal: Wal,
         groups: Groups,
-        pins: Pins,
+        pins: SegmentUsage,
     }
 
     impl Log {
@@ -328,17 +328,25 @@ mod tests {
             let disk = SimDisk::new(1, SimOptions::default()).process();
             let env = Env { disk, clock, random, threads: Threads::Stepped };
             let wal = Wal::create_in(env, &Options { segment_bytes: 64 << 10, ..Options::default() });
-            Log { wal: wal.expect("a log"), groups: Groups::new([]), pins: Pins::default() }
+            Log { wal: wal.expect("a log"), groups: Groups::new([]), pins: SegmentUsage::default() }
         }
 
         fn append(&self, index: u64, truncates: bool, payload: &[u8]) {
             let op = Op::Entries { first: index, term: 1, count: 1, truncates, packed: false };
-            let (mut record, ops) = (Batch::new(), [GroupOp { group: 7, op }]);
+            let (mut record, ops) = (RecordBuilder::new(), [GroupOp { group: 7, op }]);
             record.push_part(payload);
             encode(&ops, record.meta());
             let locked = self.groups.lock(&[7]);
-            publish(&self.wal, &self.pins, &locked, &ops, &[], &record, (Class::Sync, Wal::append_admitted))
-                .expect("room");
+            publish(
+                &self.wal,
+                &self.pins,
+                &locked,
+                &ops,
+                &[],
+                &record,
+                (Durability::Sync, Wal::append_admitted),
+            )
+            .expect("room");
         }
 
         fn place(&self, index: u64) -> Option<Location> {

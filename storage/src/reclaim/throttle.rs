@@ -16,16 +16,16 @@ const NEWEST: f64 = 0.3;
 
 /// What the pauses depend on.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct Throttle {
     /// When it was asked last, and what the log had taken then, in bytes.
     last: Option<(Instant, u64)>,
     /// Bytes per second that callers write.
     rate: f64,
 }
 
-impl Pace {
-    pub(crate) const fn new() -> Pace {
-        Pace { last: None, rate: 0.0 }
+impl Throttle {
+    pub(crate) const fn new() -> Throttle {
+        Throttle { last: None, rate: 0.0 }
     }
 
     /// The pause behind a piece of `piece` bytes, at `now`, when the log has taken `total` bytes of records, and is
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_callers_alone() {
-        let (mut pace, mut now, mut total) = (Pace::new(), Instant::now(), 0);
+        let (mut pace, mut now, mut total) = (Throttle::new(), Instant::now(), 0);
         let mut last = Duration::ZERO;
         let mut go = |callers: u64, times: u32| {
             for _ in 0..times {

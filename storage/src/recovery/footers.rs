@@ -10,11 +10,11 @@ use std::thread::{Builder, Scope};
 use bytes::Bytes;
 use seawall_wal::{Lsn, Prepared, Threads};
 
-use super::{Found, Replay};
+use super::{Findings, Replay};
 use crate::error::{Error, Result};
 use crate::format::{Footer, FooterOp, decode_conf_state};
-use crate::group::{Pins, Uses};
-use crate::types::{Location, Small};
+use crate::group::{SegmentUsage, UsageDelta};
+use crate::types::{Location, StateValue};
 
 /// Footers that are read before they are wanted: a few MiB each, if entries are small.
 const AHEAD: usize = 2;
@@ -86,12 +86,12 @@ pub(super) fn replay(
     index: &[u8],
     end: Lsn,
     replay: &mut Replay,
-    pins: &Pins,
-    found: &mut Found,
+    pins: &SegmentUsage,
+    found: &mut Findings,
 ) -> Result<bool> {
     let Some(footer) = Footer::decode(index, end.segment()) else { return Ok(false) };
     let Some(smalls) = smalls(log, &footer, end) else { return Ok(false) };
-    let mut uses = Uses::default();
+    let mut uses = UsageDelta::default();
     apply(&footer, &smalls, replay, end, &mut uses)?;
     pins.settle(&uses);
     found.records += footer.records;
@@ -99,7 +99,7 @@ pub(super) fn replay(
 }
 
 /// What the operations on small state say, in their order; none if one does not check, or if there are too many.
-fn smalls(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
+fn smalls(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<StateValue>> {
     let (mut places, mut smalls) = (footer.locations(), Vec::new());
     if footer.ops().filter(|op| op.conf.is_some() || op.op.op.is_small()).count() > SMALLS_MAX {
         return None;
@@ -110,11 +110,11 @@ fn smalls(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<Small>> {
         if let Some(at) = conf {
             left = left.checked_sub(at.length)?;
             let conf = decode_conf_state(&part(log, at, end)?).ok()?;
-            smalls.push(Small::Conf(Arc::new(conf)));
+            smalls.push(StateValue::Conf(Arc::new(conf)));
         } else if op.op.is_small() {
             let at = places.next()?;
             left = left.checked_sub(at.length)?;
-            smalls.push(Small::Meta(Bytes::from(part(log, at, end)?)));
+            smalls.push(StateValue::Meta(Bytes::from(part(log, at, end)?)));
         } else if let Some(skipped) = usize::try_from(op.op.places()).ok()?.checked_sub(1) {
             places.nth(skipped)?;
         }
@@ -133,7 +133,13 @@ fn part(log: &Prepared, at: Location, end: Lsn) -> Option<Vec<u8>> {
     (crc_fast::crc32_iscsi(&bytes) == at.crc).then_some(bytes)
 }
 
-fn apply(footer: &Footer<'_>, smalls: &[Small], replay: &mut Replay, at: Lsn, uses: &mut Uses) -> Result<()> {
+fn apply(
+    footer: &Footer<'_>,
+    smalls: &[StateValue],
+    replay: &mut Replay,
+    at: Lsn,
+    uses: &mut UsageDelta,
+) -> Result<()> {
     let (mut places, mut smalls) = (footer.locations(), smalls.iter());
     let mut locations = Vec::new();
     let mut ops = footer.ops().peekable();

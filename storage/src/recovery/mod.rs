@@ -17,12 +17,14 @@ use seawall_wal::{Damage, Lsn, OpenMode, PartInfo, Prepared, Threads};
 
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, decode, decode_conf_state};
-use crate::group::{FooterSealer, GroupState, Groups, Pins, Settled, States, Uses, apply};
-use crate::types::{FencedEntry, GroupId, GroupMap, Location, Small};
+use crate::group::{
+    FooterIndexBuilder, GroupState, Groups, GroupsMut, SegmentUsage, Settled, UsageDelta, apply,
+};
+use crate::types::{DamagedEntry, GroupId, GroupMap, Location, StateValue};
 
 /// What a replay found.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct Findings {
     pub(crate) records: u64,
     pub(crate) groups: u64,
     pub(crate) entries: u64,
@@ -55,21 +57,21 @@ impl Replay {
     }
 }
 
-impl States for Replay {
+impl GroupsMut for Replay {
     fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
         Some(self.of(group))
     }
 }
 
 /// Entries whose payloads do not check, with the places of those.
-pub(crate) type Fenced = Vec<(FencedEntry, Location)>;
+pub(crate) type DamagedRecords = Vec<(DamagedEntry, Location)>;
 
 /// Replays a log for an engine; `sealer` has seen the records of the segment in use.
 ///
 /// # Errors
 /// [`Error::Lost`] with everything that a fenced place has taken and that the groups cannot do without;
 /// the log's `Corrupt` with every damaged place, whichever of them the replay came to first (INV-5).
-pub(crate) fn open(log: &Prepared, threads: Threads, sealer: &FooterSealer) -> Result<Restored> {
+pub(crate) fn open(log: &Prepared, threads: Threads, sealer: &FooterIndexBuilder) -> Result<Restored> {
     let (by_footer, writable) = (&log.report().by_footer, log.report().mode != OpenMode::Salvage);
     let lost = lost(log)?;
     if !lost.is_empty() {
@@ -128,7 +130,7 @@ pub(crate) fn restore(
     log: &Prepared,
     by_footer: &[u32],
     threads: Threads,
-    sealer: Option<&FooterSealer>,
+    sealer: Option<&FooterIndexBuilder>,
 ) -> Result<Restored> {
     let mut restoring = Restoring::new(log.first_segment() > FIRST_SEGMENT);
     let mut from = Lsn::ZERO;
@@ -163,28 +165,28 @@ pub(crate) fn restore(
 #[derive(Default)]
 pub(crate) struct Restored {
     pub(crate) groups: Groups,
-    pub(crate) pins: Pins,
-    pub(crate) found: Found,
-    pub(crate) fenced: Fenced,
+    pub(crate) pins: SegmentUsage,
+    pub(crate) found: Findings,
+    pub(crate) fenced: DamagedRecords,
 }
 
 /// A replay, and what it has found so far.
 struct Restoring {
     replay: Replay,
-    pins: Pins,
-    found: Found,
-    fenced: Fenced,
+    pins: SegmentUsage,
+    found: Findings,
+    fenced: DamagedRecords,
     ops: Vec<GroupOp>,
     locations: Vec<Location>,
-    smalls: Vec<Small>,
+    smalls: Vec<StateValue>,
 }
 
 impl Restoring {
     fn new(released: bool) -> Restoring {
         Restoring {
             replay: Replay { states: GroupMap::default(), released },
-            pins: Pins::default(),
-            found: Found::default(),
+            pins: SegmentUsage::default(),
+            found: Findings::default(),
             fenced: Vec::new(),
             ops: Vec::new(),
             locations: Vec::new(),
@@ -240,8 +242,8 @@ impl Restoring {
             locations.push(Location::plain(segment, offset, length, crc));
             if let Some((_, GroupOp { op, .. })) = next_small.filter(|small| small.0 == part) {
                 smalls.push(match op {
-                    Op::Meta { .. } => Small::Meta(Bytes::copy_from_slice(bytes)),
-                    _ => Small::Conf(Arc::new(decode_conf_state(bytes).map_err(unreadable)?)),
+                    Op::Meta { .. } => StateValue::Meta(Bytes::copy_from_slice(bytes)),
+                    _ => StateValue::Conf(Arc::new(decode_conf_state(bytes).map_err(unreadable)?)),
                 });
                 next_small = small_parts.next();
             }
@@ -249,7 +251,7 @@ impl Restoring {
         drop(small_parts);
         let entries = entry_parts(ops).filter(|(part, _)| !bad.is_empty() && is_bad(*part));
         self.fenced.extend(entries.filter_map(|(part, entry)| Some((entry, *locations.get(part)?))));
-        let mut uses = Uses::default();
+        let mut uses = UsageDelta::default();
         apply(&mut self.replay, at, ops, locations, smalls, &mut uses)?;
         self.pins.settle(&uses);
         self.found.records += 1;
@@ -277,7 +279,7 @@ impl Restoring {
 }
 
 /// The entries of a record, each with the position of its payload among the parts.
-fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, FencedEntry)> {
+fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, DamagedEntry)> {
     let mut part = 0;
     ops.iter().flat_map(move |of| {
         let (group, from) = (of.group, part);
@@ -290,7 +292,7 @@ fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, FencedEntry)> {
         };
         (0..count).map(move |i| {
             let index = first.saturating_add(u64::from(i));
-            (from.saturating_add(i as usize), FencedEntry { group, index, term })
+            (from.saturating_add(i as usize), DamagedEntry { group, index, term })
         })
     })
 }
@@ -306,7 +308,7 @@ fn small_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupOp)> {
 }
 
 /// Checks every group once all records are applied, the lowest number first so that the error is stable.
-fn settle(states: &mut GroupMap<GroupState>, at: Lsn, found: &mut Found) -> Result<()> {
+fn settle(states: &mut GroupMap<GroupState>, at: Lsn, found: &mut Findings) -> Result<()> {
     let mut ids: Vec<GroupId> = states.keys().copied().collect();
     ids.sort_unstable();
     for group in ids {
@@ -333,14 +335,14 @@ fn settle(states: &mut GroupMap<GroupState>, at: Lsn, found: &mut Found) -> Resu
 mod tests {
     use super::*;
     use crate::error::Fault;
-    use crate::types::{HardState, Point};
+    use crate::types::{CompactionPoint, HardState};
 
     /// Groups after the replay of `ops`, each entry in a part of its own.
-    fn replayed(released: bool, ops: &[(GroupId, Op)]) -> Result<Found> {
+    fn replayed(released: bool, ops: &[(GroupId, Op)]) -> Result<Findings> {
         let mut replay = Replay { states: GroupMap::default(), released };
         let ops: Vec<GroupOp> = ops.iter().map(|(group, op)| GroupOp { group: *group, op: *op }).collect();
         let locations = vec![Location::default(); ops.iter().map(|op| op.op.parts() as usize).sum()];
-        let (mut uses, mut found) = (Uses::default(), Found::default());
+        let (mut uses, mut found) = (UsageDelta::default(), Findings::default());
         apply(&mut replay, Lsn::new(3, 8), &ops, &locations, &[], &mut uses)?;
         settle(&mut replay.states, Lsn::new(3, 8), &mut found)?;
         Ok(found)
@@ -370,7 +372,7 @@ mod tests {
         let error = replayed(true, &[(9, entries(3, 1))]).expect_err("nothing closes it");
         let fault = Fault::Missing { first: 1, last: 2 };
         assert!(matches!(error, Error::Damage { group: 9, fault: f, .. } if f == fault), "{error}");
-        let point = Op::Compact(Point { index: 2, term: 1 });
+        let point = Op::Compact(CompactionPoint { index: 2, term: 1 });
         assert_eq!(replayed(true, &[(9, entries(3, 1)), (9, point)]).expect("closed").entries, 1);
     }
 
@@ -379,7 +381,7 @@ mod tests {
         let mut replay = Replay { states: GroupMap::default(), released: false };
         let ops = [GroupOp { group: 1, op: entries(1, 2) }];
         let at = Lsn::new(1, 4096);
-        let error = apply(&mut replay, at, &ops, &[Location::default()], &[], &mut Uses::default());
+        let error = apply(&mut replay, at, &ops, &[Location::default()], &[], &mut UsageDelta::default());
         assert!(matches!(error, Err(Error::Damage { group: 1, fault: Fault::Part, .. })));
     }
 }

@@ -66,4 +66,4 @@ pub use install::Incoming;
 pub use open::Start;
 pub use options::SnapshotOptions;
 pub use seawall_snap as snap;
-pub use take::Dump;
+pub use take::SnapshotSource;

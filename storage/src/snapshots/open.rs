@@ -3,7 +3,7 @@
 //! what is chosen was read back in full, is named by the log, and the log has every entry behind it; damaged files are
 //! set aside and never deleted. Fails: if the state machine would have to start before the log does.
 
-use seawall_snap::{Catalog, Error as SnapError, SetAside, SnapshotId, SnapshotReader};
+use seawall_snap::{Catalog, Error as SnapError, Quarantined, SnapshotId, SnapshotReader};
 
 use super::error::{Error, Result};
 use super::options::SnapshotOptions;
@@ -22,7 +22,7 @@ pub struct Start {
     /// Index of the last entry that the state machine has, once it has loaded that.
     pub applied: u64,
     /// Damaged snapshots that were set aside by this call, newest first.
-    pub set_aside: Vec<SetAside>,
+    pub set_aside: Vec<Quarantined>,
 }
 
 impl Snapshots {
@@ -66,7 +66,7 @@ impl Snapshots {
 }
 
 /// The newest snapshot that the log names and that checks.
-fn newest(shared: &Shared, set_aside: &mut Vec<SetAside>) -> Result<Option<SnapshotId>> {
+fn newest(shared: &Shared, set_aside: &mut Vec<Quarantined>) -> Result<Option<SnapshotId>> {
     let (catalog, group) = (&shared.catalog, &shared.group);
     let (point, markers) = (group.compaction_point().0, group.snapshots());
     for id in catalog.snapshots(group.id()).into_iter().rev() {
@@ -90,11 +90,11 @@ fn newest(shared: &Shared, set_aside: &mut Vec<SetAside>) -> Result<Option<Snaps
 }
 
 /// Sets a damaged snapshot aside and notes it; any other error is one.
-fn aside(catalog: &Catalog, id: SnapshotId, cause: SnapError, list: &mut Vec<SetAside>) -> Result<()> {
+fn aside(catalog: &Catalog, id: SnapshotId, cause: SnapError, list: &mut Vec<Quarantined>) -> Result<()> {
     if !cause.is_damage() {
         return Err(cause.into());
     }
     let file = catalog.set_aside(id)?;
-    list.push(SetAside { id, file, cause });
+    list.push(Quarantined { id, file, cause });
     Ok(())
 }

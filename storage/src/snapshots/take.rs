@@ -21,7 +21,7 @@ use crate::write::WriteBatch;
 
 /// Says the state of a state machine as it was when this was made: a copy, or a view that later changes do not
 /// reach. Called once, on the thread that takes the snapshot.
-pub type Dump = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
+pub type SnapshotSource = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
 /// What is to be taken.
 struct Task {
@@ -41,7 +41,7 @@ impl Snapshots {
     ///
     /// # Panics
     /// If `dump` does. The next snapshot can be taken all the same.
-    pub fn take(&self, index: u64, metadata: &[u8], dump: Dump) -> Result<Taken> {
+    pub fn take(&self, index: u64, metadata: &[u8], dump: SnapshotSource) -> Result<Taken> {
         let task = self.begin(index, metadata)?;
         let shared = self.shared();
         let taken = catch_unwind(AssertUnwindSafe(|| task.run(shared, dump)));
@@ -61,7 +61,7 @@ impl Snapshots {
     /// # Errors
     /// What [`Snapshots::take`] finds out at once: [`Error::Busy`], [`Error::MembersAhead`], [`Error::OutOfDate`], an index
     /// that the log does not have.
-    pub fn start(&self, index: u64, metadata: &[u8], dump: Dump) -> Result<()> {
+    pub fn start(&self, index: u64, metadata: &[u8], dump: SnapshotSource) -> Result<()> {
         let task = self.begin(index, metadata)?;
         let (shared, group) = (Arc::clone(self.shared()), self.group());
         let run = move || {
@@ -117,7 +117,7 @@ impl Snapshots {
 }
 
 impl Task {
-    fn run(self, shared: &Shared, dump: Dump) -> Result<Taken> {
+    fn run(self, shared: &Shared, dump: SnapshotSource) -> Result<Taken> {
         let id = self.id;
         self.write(shared, dump)?;
         // From before the log names it: whatever else is verified, it does not go.
@@ -133,7 +133,7 @@ impl Task {
 
     /// Writes the file and publishes it. What is there without being served takes no part in it: left by an earlier
     /// try, or by an earlier group of the same number.
-    fn write(&self, shared: &Shared, dump: Dump) -> Result<()> {
+    fn write(&self, shared: &Shared, dump: SnapshotSource) -> Result<()> {
         let id = self.id;
         // The log may name one that is gone: what takes its place has another content, perhaps.
         let again = |marker: &SnapshotMarker| marker.index == id.index && marker.digest != 0;

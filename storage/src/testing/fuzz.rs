@@ -8,17 +8,17 @@ use std::sync::Arc;
 
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::testing::fuzz::Choices;
-use seawall_wal::{Batch, Class, Env, Threads, Wal};
+use seawall_wal::{Durability, Env, RecordBuilder, Threads, Wal};
 
-use crate::compression::Packer;
+use crate::compression::Compressor;
 use crate::engine::{Engine, Report};
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, decode, decode_conf_state, encode, encode_conf_state};
-use crate::group::FooterSealer;
+use crate::group::FooterIndexBuilder;
 use crate::inspect::decode_record;
 use crate::options::Options;
 use crate::recovery::{Restored, restore};
-use crate::types::{Compression, ConfState, EntryRef, HardState, MetaKey, Point, SnapshotMarker};
+use crate::types::{CompactionPoint, Compression, ConfState, EntryRef, HardState, MetaKey, SnapshotMarker};
 use crate::write::WriteBatch;
 
 /// Records in one input, and operations in one record, at most.
@@ -30,7 +30,7 @@ const PACKED: [u8; 16] = [3, 0, 0, 0, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 3, 1 | 3 << 
 
 /// The bytes of a compressed payload.
 pub fn engine_payload(data: &[u8]) {
-    let packer = Packer::new(Some(Compression { from_bytes: 512, level: 1 }));
+    let packer = Compressor::new(Some(Compression { from_bytes: 512, level: 1 }));
     match packer.unpack(data) {
         Ok(raw) => {
             let claimed = data.first_chunk().map(|length| u32::from_le_bytes(*length));
@@ -103,7 +103,7 @@ pub fn engine_replay(data: &[u8]) {
 /// If the two differ.
 pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
     let fork = disk.fork(1);
-    let sealer = FooterSealer::default();
+    let sealer = FooterIndexBuilder::default();
     let log = Wal::prepare(env(&fork), &options.log, Some(&mut sealer.clone())).expect("nothing rotted");
     let by_footer = &log.report().by_footer;
     let by_index = restore(&log, by_footer, Threads::Stepped, Some(&sealer)).map(rendered);
@@ -159,7 +159,7 @@ fn write(choices: &mut Choices<'_>, disk: &Arc<SimDisk>) -> std::result::Result<
     let wal = Wal::create_in(env(disk), &options().log)?;
     if choices.chance(40) {
         // A log that has given back its prefix: group 9, which is gone, was in it.
-        let mut batch = Batch::new();
+        let mut batch = RecordBuilder::new();
         let entries = |first| GroupOp {
             group: 9,
             op: Op::Entries { first, term: 1, count: 1, truncates: false, packed: false },
@@ -168,13 +168,13 @@ fn write(choices: &mut Choices<'_>, disk: &Arc<SimDisk>) -> std::result::Result<
             batch.clear();
             encode(&[entries(first)], batch.meta());
             batch.push_part(&[1; 8000]);
-            if wal.append(&batch, Class::Lazy)?.lsn().segment() > 1 {
+            if wal.append(&batch, Durability::Lazy)?.lsn().segment() > 1 {
                 break;
             }
         }
         batch.clear();
         encode(&[GroupOp { group: 9, op: Op::Remove }], batch.meta());
-        wal.append(&batch, Class::Lazy)?;
+        wal.append(&batch, Durability::Lazy)?;
         wal.release(2)?;
         wal.flush()?;
     }
@@ -182,13 +182,13 @@ fn write(choices: &mut Choices<'_>, disk: &Arc<SimDisk>) -> std::result::Result<
         if choices.spent() {
             break;
         }
-        wal.append(&record(choices), Class::Lazy)?;
+        wal.append(&record(choices), Durability::Lazy)?;
     }
     wal.close()
 }
 
-fn record(choices: &mut Choices<'_>) -> Batch {
-    let (mut batch, mut ops) = (Batch::new(), Vec::new());
+fn record(choices: &mut Choices<'_>) -> RecordBuilder {
+    let (mut batch, mut ops) = (RecordBuilder::new(), Vec::new());
     for _ in 0..=choices.below(OPS) {
         let op = op(choices);
         for part in 0..op.parts() {
@@ -225,8 +225,8 @@ fn op(choices: &mut Choices<'_>) -> Op {
             Op::HardState(HardState { term, vote, commit })
         }
         4 => Op::ConfState,
-        5 => Op::Compact(Point { index: number(choices), term: number(choices) }),
-        6 => Op::Start(Point { index: number(choices), term: number(choices) }),
+        5 => Op::Compact(CompactionPoint { index: number(choices), term: number(choices) }),
+        6 => Op::Start(CompactionPoint { index: number(choices), term: number(choices) }),
         7 => Op::Remove,
         8 => {
             let (index, term) = (number(choices), number(choices));

@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 /// What follows a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Next {
+pub(crate) enum BackgroundStep {
     /// Nothing until the thread is woken.
     Sleep,
     /// Another step, after a pause.
@@ -20,7 +20,7 @@ pub(crate) enum Next {
 
 /// The thread.
 #[derive(Debug)]
-pub(crate) struct Keeper {
+pub(crate) struct BackgroundThread {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -37,20 +37,22 @@ struct Signal {
     ended: bool,
 }
 
-impl Keeper {
+impl BackgroundThread {
     /// Starts a thread that, when woken, calls `step` as often as it says.
-    pub(crate) fn spawn(step: impl Fn() -> Next + Send + 'static) -> std::io::Result<Keeper> {
+    pub(crate) fn spawn(
+        step: impl Fn() -> BackgroundStep + Send + 'static,
+    ) -> std::io::Result<BackgroundThread> {
         let shared = Arc::<Shared>::default();
         let own = Arc::clone(&shared);
         let run = move || {
             while own.woken() {
-                while let Next::Again(pause) = step()
+                while let BackgroundStep::Again(pause) = step()
                     && own.pause(pause)
                 {}
             }
         };
         let thread = thread::Builder::new().name("seawall-keeper".into()).spawn(run)?;
-        Ok(Keeper { shared, thread: Mutex::new(Some(thread)) })
+        Ok(BackgroundThread { shared, thread: Mutex::new(Some(thread)) })
     }
 
     /// Makes the thread look whether there is something to do; does not wait.
@@ -103,9 +105,9 @@ mod tests {
     #[test]
     fn it_steps_when_it_is_woken_and_no_more_once_it_has_ended() {
         let (sender, steps) = channel();
-        let keeper = Keeper::spawn(move || {
+        let keeper = BackgroundThread::spawn(move || {
             sender.send(()).unwrap();
-            Next::Sleep
+            BackgroundStep::Sleep
         })
         .unwrap();
         for _ in 0..3 {
@@ -121,9 +123,9 @@ mod tests {
     #[test]
     fn a_pause_does_not_hold_the_end_up() {
         let (sender, steps) = channel();
-        let keeper = Keeper::spawn(move || {
+        let keeper = BackgroundThread::spawn(move || {
             sender.send(()).unwrap();
-            Next::Again(Duration::from_secs(3600))
+            BackgroundStep::Again(Duration::from_secs(3600))
         })
         .unwrap();
         keeper.wake();

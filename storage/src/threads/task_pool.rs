@@ -11,10 +11,10 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 /// A piece of work.
-pub(crate) type Errand = Box<dyn FnOnce() + Send>;
+pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
 /// What is to be done, and the threads that do it.
-pub(crate) struct Errands {
+pub(crate) struct TaskPool {
     shared: Arc<Shared>,
     name: &'static str,
     threads_max: usize,
@@ -28,20 +28,20 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    list: VecDeque<Errand>,
+    list: VecDeque<Task>,
     threads: usize,
     idle: usize,
     ended: bool,
 }
 
-impl Errands {
+impl TaskPool {
     /// None yet, for up to `threads_max` threads called `name`. With 0 they lie until [`Errands::step`].
-    pub(crate) fn new(name: &'static str, threads_max: usize) -> Errands {
-        Errands { shared: Arc::default(), name, threads_max }
+    pub(crate) fn new(name: &'static str, threads_max: usize) -> TaskPool {
+        TaskPool { shared: Arc::default(), name, threads_max }
     }
 
     /// Has `errand` done; does not wait for it.
-    pub(crate) fn give(&self, errand: Errand) {
+    pub(crate) fn submit(&self, errand: Task) {
         let mut state = self.shared.state.lock();
         if state.idle <= state.list.len() && state.threads < self.threads_max {
             let shared = Arc::clone(&self.shared);
@@ -72,7 +72,7 @@ impl Errands {
     }
 }
 
-impl Drop for Errands {
+impl Drop for TaskPool {
     fn drop(&mut self) {
         self.shared.state.lock().ended = true;
         self.shared.changed.notify_all();
@@ -108,11 +108,11 @@ mod tests {
 
     #[test]
     fn one_thread_does_them_in_order_and_survives_a_panic() {
-        let errands = Errands::new("one", 1);
+        let errands = TaskPool::new("one", 1);
         let (sender, receiver) = channel();
         for n in 0..100 {
             let sender = sender.clone();
-            errands.give(Box::new(move || {
+            errands.submit(Box::new(move || {
                 let _ = sender.send((n, std::thread::current().id()));
                 assert!(n % 10 != 3, "a panic on purpose");
             }));
@@ -125,11 +125,11 @@ mod tests {
 
     #[test]
     fn as_many_at_a_time_as_there_are_threads() {
-        let (errands, barrier) = (Errands::new("three", 3), Arc::new(Barrier::new(3)));
+        let (errands, barrier) = (TaskPool::new("three", 3), Arc::new(Barrier::new(3)));
         let (sender, receiver) = channel();
         for _ in 0..3 {
             let (barrier, sender) = (Arc::clone(&barrier), sender.clone());
-            errands.give(Box::new(move || sender.send(barrier.wait().is_leader()).unwrap()));
+            errands.submit(Box::new(move || sender.send(barrier.wait().is_leader()).unwrap()));
         }
         drop(sender);
         assert_eq!(receiver.iter().filter(|leads| *leads).count(), 1);
@@ -137,11 +137,11 @@ mod tests {
 
     #[test]
     fn what_is_left_when_the_owner_goes_is_done() {
-        let errands = Errands::new("one", 1);
+        let errands = TaskPool::new("one", 1);
         let (sender, receiver) = channel();
         for n in 0..3 {
             let sender = sender.clone();
-            errands.give(Box::new(move || sender.send(n).unwrap()));
+            errands.submit(Box::new(move || sender.send(n).unwrap()));
         }
         drop((errands, sender));
         assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 2]);
@@ -149,11 +149,11 @@ mod tests {
 
     #[test]
     fn without_threads_they_lie_until_somebody_steps() {
-        let errands = Errands::new("none", 0);
+        let errands = TaskPool::new("none", 0);
         let (sender, receiver) = channel();
         for n in 0..3 {
             let sender = sender.clone();
-            errands.give(Box::new(move || sender.send(n).unwrap()));
+            errands.submit(Box::new(move || sender.send(n).unwrap()));
         }
         assert!(receiver.try_recv().is_err());
         assert!(errands.step() && errands.step());

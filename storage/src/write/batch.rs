@@ -7,16 +7,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seawall_wal::Batch;
+use seawall_wal::RecordBuilder;
 
 use super::first_larger;
 use super::packed::Packed;
-use crate::compression::Packer;
+use crate::compression::Compressor;
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, encode_conf_state};
 use crate::owner::{OWNER_GROUP, owner_key};
 use crate::types::{
-    ConfState, EntryRef, GroupId, HardState, INDEX_MAX, MetaKey, Owner, Point, Small, SnapshotMarker,
+    CompactionPoint, ConfState, EntryRef, GroupId, HardState, INDEX_MAX, MetaKey, Owner, SnapshotMarker,
+    StateValue,
 };
 
 /// One atomic write: after a crash all of it is there or none.
@@ -33,11 +34,11 @@ use crate::types::{
 /// ```
 #[derive(Default)]
 pub struct WriteBatch {
-    record: Batch,
+    record: RecordBuilder,
     /// As asked for: `truncates` and the terms of compaction points are filled in by validation.
     ops: Vec<GroupOp>,
     /// One per operation on small state that has a part, in order.
-    smalls: Vec<Small>,
+    smalls: Vec<StateValue>,
     sync: bool,
     fault: Option<Error>,
 }
@@ -99,7 +100,7 @@ impl WriteBatch {
     /// Sets the conf state.
     pub fn conf_state(&mut self, group: GroupId, conf: &ConfState) -> &mut WriteBatch {
         self.record.push_part(&encode_conf_state(conf));
-        self.smalls.push(Small::Conf(Arc::new(conf.clone())));
+        self.smalls.push(StateValue::Conf(Arc::new(conf.clone())));
         self.push(group, Op::ConfState)
     }
 
@@ -108,7 +109,7 @@ impl WriteBatch {
     ///
     /// Refused on write: an index at or below the compaction point, or beyond the last index.
     pub fn compact(&mut self, group: GroupId, index: u64) -> &mut WriteBatch {
-        self.push(group, Op::Compact(Point { index, term: 0 }))
+        self.push(group, Op::Compact(CompactionPoint { index, term: 0 }))
     }
 
     /// Makes the log start behind an entry that a snapshot covers. A log that has this entry, with this
@@ -116,7 +117,7 @@ impl WriteBatch {
     ///
     /// Refused on write: an index at or below the compaction point.
     pub fn set_start(&mut self, group: GroupId, index: u64, term: u64) -> &mut WriteBatch {
-        self.push(group, Op::Start(Point { index, term }))
+        self.push(group, Op::Start(CompactionPoint { index, term }))
     }
 
     /// Notes that a snapshot which was published and verified covers the log up to the marker's entry; the
@@ -140,7 +141,7 @@ impl WriteBatch {
             return self;
         };
         self.record.push_part(value);
-        self.smalls.push(Small::Meta(Bytes::copy_from_slice(value)));
+        self.smalls.push(StateValue::Meta(Bytes::copy_from_slice(value)));
         self.push(group, Op::Meta { key: name, removes: false })
     }
 
@@ -184,7 +185,7 @@ impl WriteBatch {
     pub(crate) fn put_owner(&mut self, owner: &Owner) {
         let (value, Some(key)) = (owner.encode(), owner_key()) else { return };
         self.record.push_part(&value);
-        self.smalls.push(Small::Meta(Bytes::from(value)));
+        self.smalls.push(StateValue::Meta(Bytes::from(value)));
         self.ops.push(GroupOp { group: OWNER_GROUP, op: Op::Meta { key, removes: false } });
     }
 
@@ -201,7 +202,7 @@ impl WriteBatch {
     }
 
     /// The batch with its payloads compressed, if that pays for any of them.
-    pub(super) fn pack(&self, packer: &Packer) -> Option<Packed> {
+    pub(super) fn pack(&self, packer: &Compressor) -> Option<Packed> {
         Packed::new(&self.ops, &self.record, packer)
     }
 
@@ -226,7 +227,7 @@ impl WriteBatch {
         &self.ops
     }
 
-    pub(super) fn smalls(&self) -> &[Small] {
+    pub(super) fn smalls(&self) -> &[StateValue] {
         &self.smalls
     }
 
@@ -239,11 +240,11 @@ impl WriteBatch {
         self.sync
     }
 
-    pub(super) fn record(&self) -> &Batch {
+    pub(super) fn record(&self) -> &RecordBuilder {
         &self.record
     }
 
-    pub(super) fn record_mut(&mut self) -> &mut Batch {
+    pub(super) fn record_mut(&mut self) -> &mut RecordBuilder {
         &mut self.record
     }
 

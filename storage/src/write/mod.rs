@@ -9,13 +9,13 @@ mod validate;
 
 pub use batch::WriteBatch;
 
-use seawall_wal::{Batch, Class, Ticket, Wal};
+use seawall_wal::{Durability, RecordBuilder, Ticket, Wal};
 
-use crate::compression::Packer;
+use crate::compression::Compressor;
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, encode};
-use crate::group::{Append, Groups, Pins, footer_bytes, publish};
-use crate::read::entry_cache::Tail;
+use crate::group::{Append, Groups, SegmentUsage, footer_bytes, publish};
+use crate::read::entry_cache::EntryCache;
 
 /// Whether a write may wait for other batches and for room in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +31,8 @@ pub(crate) enum Wait {
 pub(crate) fn write(
     wal: &Wal,
     groups: &Groups,
-    pins: &Pins,
-    (tail, packer): (&Tail, &Packer),
+    pins: &SegmentUsage,
+    (tail, packer): (&EntryCache, &Compressor),
     meta_bytes_max: usize,
     batch: &mut WriteBatch,
     wait: Wait,
@@ -43,11 +43,11 @@ pub(crate) fn write(
     let ids = batch.groups();
     let (locked, append): (_, Append) = match wait {
         Wait::Yes => (groups.lock(&ids), Wal::append_admitted),
-        Wait::No => (groups.lock_now(ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::append_now),
+        Wait::No => (groups.try_lock_all(ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::try_append),
     };
     let ops = packed.as_ref().map_or(batch.ops(), |packed| &packed.ops);
     let (ops, urgent) = validate::validate(&locked, ops, batch.smalls(), meta_bytes_max)?;
-    let class = if urgent || batch.is_sync() { Class::Sync } else { Class::Lazy };
+    let class = if urgent || batch.is_sync() { Durability::Sync } else { Durability::Lazy };
     let record = batch.record_mut();
     encode(&ops, record.meta());
     let footer = footer_bytes(&ops);
@@ -87,7 +87,7 @@ fn parts_before(ops: &[GroupOp]) -> impl Iterator<Item = (usize, &GroupOp)> {
 }
 
 /// The error for the first piece of small state that has more than `max` bytes.
-fn small_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<Error> {
+fn small_larger(ops: &[GroupOp], record: &RecordBuilder, max: usize) -> Option<Error> {
     parts_before(ops).filter(|(_, op)| op.op.is_small()).find_map(|(part, GroupOp { group, op })| {
         let (group, bytes) = (*group, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX));
         let error = match op {
@@ -99,7 +99,7 @@ fn small_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<Error> {
 }
 
 /// The first entry whose payload alone has more than `max` bytes: group, index and bytes.
-fn first_larger(ops: &[GroupOp], record: &Batch, max: usize) -> Option<(u64, u64, usize)> {
+fn first_larger(ops: &[GroupOp], record: &RecordBuilder, max: usize) -> Option<(u64, u64, usize)> {
     parts_before(ops).find_map(|(part, op)| match op.op {
         Op::Entries { first, count, .. } => (part..record.part_count())
             .zip(first..first.saturating_add(u64::from(count)))

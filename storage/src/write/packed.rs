@@ -3,24 +3,24 @@
 //! Invariants: says the same as the batch; never larger than it, so that what the batch is allowed it is too.
 //! Cannot fail: what does not compress stays as it is.
 
-use seawall_wal::Batch;
+use seawall_wal::RecordBuilder;
 
 use super::parts_before;
-use crate::compression::Packer;
+use crate::compression::Compressor;
 use crate::format::{GroupOp, Op};
 
 /// Operations and parts of a batch, runs of entries split where compressed payloads begin and end.
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) ops: Vec<GroupOp>,
-    pub(super) record: Batch,
+    pub(super) record: RecordBuilder,
     /// Of each part, whether it is compressed.
     pub(super) parts: Vec<bool>,
 }
 
 impl Packed {
     /// `None` if nothing in the batch of `ops` and `record` gets worthwhile smaller.
-    pub(super) fn new(ops: &[GroupOp], record: &Batch, packer: &Packer) -> Option<Packed> {
+    pub(super) fn new(ops: &[GroupOp], record: &RecordBuilder, packer: &Compressor) -> Option<Packed> {
         let raw: Vec<&[u8]> = parts(record).collect();
         if !raw.iter().any(|part| packer.wants(part.len())) {
             return None;
@@ -35,7 +35,7 @@ impl Packed {
             return None;
         }
         let mut packed =
-            Packed { ops: Vec::with_capacity(ops.len()), record: Batch::new(), parts: Vec::new() };
+            Packed { ops: Vec::with_capacity(ops.len()), record: RecordBuilder::new(), parts: Vec::new() };
         for (part, op) in parts_before(ops) {
             match op.op {
                 Op::Entries { first, term, count, .. } => {
@@ -69,7 +69,7 @@ impl Packed {
 }
 
 /// The parts of `record`, in order.
-fn parts(record: &Batch) -> impl Iterator<Item = &[u8]> {
+fn parts(record: &RecordBuilder) -> impl Iterator<Item = &[u8]> {
     let mut rest = record.payload();
     record.part_infos(0).map(move |part| {
         let length = usize::try_from(part.length).unwrap_or(usize::MAX);
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn runs_are_split_where_compression_begins_and_ends() {
-        let packer = Packer::new(Some(Compression { from_bytes: 1000, level: 1 }));
+        let packer = Compressor::new(Some(Compression { from_bytes: 1000, level: 1 }));
         let entries = |group, first, count, packed| GroupOp {
             group,
             op: Op::Entries { first, term: 3, count, truncates: false, packed },
@@ -95,7 +95,7 @@ mod tests {
         let conf = GroupOp { group: 1, op: Op::ConfState };
         let ops = [entries(1, 4, 5, false), hard, conf, entries(2, 1, 1, false), entries(2, 2, 1, false)];
         let lengths = [10, 5000, 6000, 0, 7000, 4000, 8000, 20];
-        let mut record = Batch::new();
+        let mut record = RecordBuilder::new();
         lengths.iter().for_each(|length| record.push_part(&vec![7; *length]));
         let packed = Packed::new(&ops, &record, &packer).expect("it pays");
         assert_eq!(packed.parts, [false, true, true, false, true, false, true, false]);
@@ -114,6 +114,6 @@ mod tests {
             let raw = if *packed { packer.unpack(stored).expect("ours").to_vec() } else { stored.to_vec() };
             assert_eq!(raw, vec![7; length]);
         }
-        assert!(Packed::new(&ops[3..], &Batch::new(), &packer).is_none());
+        assert!(Packed::new(&ops[3..], &RecordBuilder::new(), &packer).is_none());
     }
 }

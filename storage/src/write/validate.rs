@@ -10,7 +10,7 @@ use parking_lot::RwLockReadGuard;
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op};
 use crate::group::{GroupState, Locked, hard_state_back};
-use crate::types::{GroupId, HardState, INDEX_MAX, MetaKey, Point, Small, SnapshotMarker};
+use crate::types::{CompactionPoint, GroupId, HardState, INDEX_MAX, MetaKey, SnapshotMarker, StateValue};
 
 /// Bytes that the key of a metadata value counts for.
 const META_KEY_COST: usize = 64;
@@ -19,7 +19,7 @@ const META_KEY_COST: usize = 64;
 pub(super) fn validate(
     locked: &Locked<'_>,
     ops: &[GroupOp],
-    smalls: &[Small],
+    smalls: &[StateValue],
     meta_bytes_max: usize,
 ) -> Result<(Vec<GroupOp>, bool)> {
     let mut staged: Vec<Staged<'_>> = locked.read().map(|(group, state)| Staged::new(group, state)).collect();
@@ -57,7 +57,7 @@ struct Staged<'a> {
     kept: u64,
     /// `(first index, term)` of entries in the batch, ascending.
     runs: Vec<(u64, u64)>,
-    point: Point,
+    point: CompactionPoint,
     last: u64,
     hard: HardState,
     /// The newest snapshot.
@@ -101,7 +101,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Judges one operation, takes it as done and returns it as it will be recorded.
-    fn step(&mut self, op: Op, small: Option<&Small>) -> Result<Op> {
+    fn step(&mut self, op: Op, small: Option<&StateValue>) -> Result<Op> {
         match op {
             Op::Entries { first, term, count, packed, .. } => {
                 let truncates = self.append(first, term, count)?;
@@ -117,12 +117,12 @@ impl<'a> Staged<'a> {
                 Ok(op)
             }
             Op::ConfState => Ok(op),
-            Op::Compact(Point { index, .. }) => {
+            Op::Compact(CompactionPoint { index, .. }) => {
                 self.behind_point(index)?;
                 let last_index = self.last;
                 let term =
                     self.term(index).ok_or(Error::Unavailable { group: self.group, index, last_index })?;
-                self.point = Point { index, term };
+                self.point = CompactionPoint { index, term };
                 Ok(Op::Compact(self.point))
             }
             Op::Start(point) => {
@@ -139,7 +139,7 @@ impl<'a> Staged<'a> {
             }
             Op::Remove => {
                 self.cut(0);
-                self.point = Point::default();
+                self.point = CompactionPoint::default();
                 self.last = 0;
                 self.hard = HardState::default();
                 self.snapshot = None;
@@ -149,7 +149,7 @@ impl<'a> Staged<'a> {
             }
             Op::Snapshot(marker) => self.mark(marker),
             Op::Meta { key, removes } => {
-                let bytes = if let Some(Small::Meta(value)) = small { value.len() } else { 0 };
+                let bytes = if let Some(StateValue::Meta(value)) = small { value.len() } else { 0 };
                 self.metas.insert(key, (!removes).then_some(bytes));
                 Ok(op)
             }

@@ -200,7 +200,7 @@ impl Run {
         let readys_max = 1 + self.rng.pick(8);
         let options = PumpOptions {
             readys_max,
-            fetch_beside: self.setup.fetch_beside,
+            async_fetch: self.setup.fetch_beside,
             snapshots: snapshots.clone(),
             logger: Some(slog::Logger::root(slog::Discard, slog::o!())),
             ..PumpOptions::default()

@@ -5,7 +5,7 @@ use std::io::Read;
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message};
 use seawall::raft_rs::{Host, HostError};
 use seawall::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
-use seawall::snapshots::{Dump, Taken};
+use seawall::snapshots::{SnapshotSource, Taken};
 
 pub struct Rng(pub u64);
 
@@ -93,7 +93,7 @@ impl Host for Machine {
         Ok(())
     }
 
-    fn dump(&mut self, applied: u64) -> Option<Dump> {
+    fn snapshot_source(&mut self, applied: u64) -> Option<SnapshotSource> {
         assert_eq!(applied, self.state.index);
         let bytes = self.state.bytes();
         Some(Box::new(move |to| to.write_all(&bytes)))

@@ -200,7 +200,7 @@ fn a_disk_that_does_not_answer_holds_up_nobody_else() {
 fn without_the_option_the_caller_reads() {
     let (gate, disk) = gated(&filled(LAST));
     let (engine, _) = Engine::open_in(env(disk, Threads::Stepped), &options()).unwrap();
-    let beside = PumpOptions { fetch_beside: false, ..PumpOptions::default() };
+    let beside = PumpOptions { async_fetch: false, ..PumpOptions::default() };
     let mut pump = Pump::new(&engine, GROUP, &config(1, LAST), Node::default(), beside).unwrap();
     lead(&engine, &mut pump);
     let before = gate.reads();

@@ -215,7 +215,7 @@ fn a_pump_without_descriptors_goes_on_when_there_are_some() {
         _ => Ok(()),
     });
     let mut options = options();
-    (options.log.segment_bytes, options.log.descriptors, options.cache_bytes) = (64 << 10, 8, 0);
+    (options.log.segment_bytes, options.log.descriptors_max, options.cache_bytes) = (64 << 10, 8, 0);
     let engine = Engine::create_in(Env { disk: hooked, ..env(&disk) }, &options).unwrap();
     let conf = ConfState { voters: vec![1], ..ConfState::default() };
     GroupStorage::new(&engine, GROUP).bootstrap(&conf).unwrap();

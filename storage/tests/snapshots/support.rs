@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use seawall::snapshots::snap::{self, Catalog, Offer, Piece, SnapshotId, SnapshotReader};
-use seawall::snapshots::{Dump, Error, SnapshotOptions, Snapshots, Start, Taken};
+use seawall::snapshots::{Error, SnapshotOptions, SnapshotSource, Snapshots, Start, Taken};
 use seawall::{ConfState, Engine, EntryRef, HardState, Options, WriteBatch};
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Access, Disk, DiskFile, DiskLock, Mode, NameKind};
@@ -173,7 +173,7 @@ pub fn state(index: u64) -> Vec<u8> {
     bytes
 }
 
-pub fn dump(index: u64) -> Dump {
+pub fn dump(index: u64) -> SnapshotSource {
     Box::new(move |to| to.write_all(&state(index)))
 }
 

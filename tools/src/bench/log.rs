@@ -5,7 +5,7 @@
 
 use super::load::Target;
 use anyhow::{Context, Result, ensure};
-use seawall_wal::{Batch, Class, Lsn, Options, Stats, Ticket, Wal};
+use seawall_wal::{Durability, Lsn, Options, RecordBuilder, Stats, Ticket, Wal};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -30,13 +30,13 @@ impl Log {
     /// Creates the log in `dir`, which is made too.
     pub fn create(dir: &Path, options: &Options) -> Result<Log> {
         let wal = Wal::create(dir, options).context("create the log")?;
-        Ok(Log { wal, spares: options.spares as usize, released: AtomicU32::new(0) })
+        Ok(Log { wal, spares: options.spare_segments as usize, released: AtomicU32::new(0) })
     }
 
     /// Opens the log in `dir`; also says how long it scanned.
     pub fn open(dir: &Path, options: &Options) -> Result<(Log, Duration)> {
         let (wal, report) = Wal::open(dir, options).context("open the log")?;
-        let log = Log { wal, spares: options.spares as usize, released: AtomicU32::new(0) };
+        let log = Log { wal, spares: options.spare_segments as usize, released: AtomicU32::new(0) };
         Ok((log, report.took.scan))
     }
 
@@ -64,17 +64,17 @@ impl Log {
 
     /// Appends at least `bytes` of payload, durably, and releases nothing.
     pub fn fill(&self, bytes: u64, payload: u8) -> Result<()> {
-        let mut batch = Batch::new();
+        let mut batch = RecordBuilder::new();
         batch.push_part(&[payload; FILL_BYTES]);
         let mut last = None;
         for _ in 0..bytes.div_ceil(FILL_BYTES as u64) {
-            last = Some(self.wal.append(&batch, Class::Sync).context("append to the log")?);
+            last = Some(self.wal.append(&batch, Durability::Sync).context("append to the log")?);
         }
         last.map_or(Ok(()), |ticket| self.wait(ticket))
     }
 
     /// Appends under the producer's key, and releases what is behind the segment in use.
-    pub fn append_as(&self, producer: &mut Producer, payload: &[u8], class: Class) -> Result<Ticket> {
+    pub fn append_as(&self, producer: &mut Producer, payload: &[u8], class: Durability) -> Result<Ticket> {
         let Producer { batch, key } = producer;
         batch.clear();
         batch.meta().extend_from_slice(&key.to_le_bytes());
@@ -114,7 +114,7 @@ impl Log {
 /// One thread's batch, reused, and its key.
 #[derive(Debug)]
 pub struct Producer {
-    batch: Batch,
+    batch: RecordBuilder,
     key: u64,
 }
 
@@ -123,11 +123,11 @@ impl Target for Log {
     type Ticket = Ticket;
 
     fn producer(&self, key: u64) -> Producer {
-        Producer { batch: Batch::new(), key }
+        Producer { batch: RecordBuilder::new(), key }
     }
 
     fn append(&self, producer: &mut Producer, payload: &[u8]) -> Result<Ticket> {
-        self.append_as(producer, payload, Class::Sync)
+        self.append_as(producer, payload, Durability::Sync)
     }
 
     fn wait(&self, ticket: Ticket) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Logs to look at, and the program that looks.
 
 use seawall::{Engine, EntryRef, HardState, SnapshotMarker, WriteBatch};
-use seawall_wal::{Batch, Class, Lsn, Options, Wal};
+use seawall_wal::{Durability, Lsn, Options, RecordBuilder, Wal};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
@@ -108,15 +108,15 @@ pub fn ahead(at: Lsn, bytes: u64) -> Lsn {
     Lsn::from_u64(at.as_u64() + bytes)
 }
 
-pub fn batch(fill: u8, bytes: usize) -> Batch {
-    let mut batch = Batch::new();
+pub fn batch(fill: u8, bytes: usize) -> RecordBuilder {
+    let mut batch = RecordBuilder::new();
     batch.meta().push(fill);
     batch.push_part(&vec![fill; bytes]);
     batch
 }
 
 pub fn append(wal: &Wal, fill: u8, bytes: usize) -> Lsn {
-    let ticket = wal.append(&batch(fill, bytes), Class::Sync).unwrap();
+    let ticket = wal.append(&batch(fill, bytes), Durability::Sync).unwrap();
     ticket.wait().unwrap();
     ticket.lsn()
 }

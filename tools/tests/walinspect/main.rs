@@ -8,7 +8,7 @@ mod log;
 use log::*;
 use seawall::inspect::OPENRAFT_STATE_GROUPS;
 use seawall::{Engine, EntryRef, WriteBatch};
-use seawall_wal::{Class, Lsn, Wal};
+use seawall_wal::{Durability, Lsn, Wal};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -145,7 +145,7 @@ fn a_killed_log_is_sound_or_torn() {
     let log = Log::new();
     let wal = log.create();
     append(&wal, 1, 100);
-    wal.append(&batch(2, 100), Class::Lazy).unwrap();
+    wal.append(&batch(2, 100), Durability::Lazy).unwrap();
     drop(wal);
     let code = log.inspect_any("verify");
     assert!([0, 3].contains(&code), "{code}");

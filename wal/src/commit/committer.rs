@@ -4,17 +4,17 @@
 //! waits is woken when what it waits for is durable, or the log has failed.
 
 use super::delivery::Delivery;
-use crate::commit::disk_op::Io;
-use crate::commit::state::issue::Wake;
-use crate::commit::state::{Blocked, Core, Placed};
-use crate::commit::waiters::adaptive_yield::Patience;
-use crate::commit::waiters::futures::{Callback, Notify, User, Waiter};
-use crate::commit::waiters::wait_slot::{ALL, Word};
+use crate::commit::disk_op::DiskOp;
+use crate::commit::state::issue::Completed;
+use crate::commit::state::{Appended, Blocked, CommitState};
+use crate::commit::waiters::adaptive_yield::AdaptiveYield;
+use crate::commit::waiters::futures::{AsyncWaiter, Callback, Notify, UserCode};
+use crate::commit::waiters::wait_slot::{ALL, WaitSlot};
 use crate::disk::{Clock, RingWaker};
 use crate::error::Error;
-use crate::format::Batch;
+use crate::format::RecordBuilder;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard};
-use crate::types::{Class, Lsn};
+use crate::types::{Durability, Lsn};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -24,14 +24,14 @@ use std::task::Waker;
 const WORDS: usize = 64;
 
 /// What a poll comes to.
-pub(super) enum Polled {
+pub(super) enum PollOutcome {
     Ready(Result<Lsn, Error>),
     /// The waker was left; this names it.
     Pending(u64),
 }
 
 /// Who goes on when an operation has ended.
-enum Successor {
+enum HandOff {
     Nobody,
     /// The driver.
     Driver,
@@ -41,18 +41,18 @@ enum Successor {
 
 /// One open log's write side, shared by all of its threads.
 #[derive(Debug)]
-pub(crate) struct Log {
-    pub(super) core: Mutex<Core>,
+pub(crate) struct Committer {
+    pub(super) core: Mutex<CommitState>,
     /// Mirrors of the core's watermark, and of the number of its segment.
     pub(super) durable: AtomicU64,
     pub(super) active: Arc<AtomicU32>,
     /// Whether an operation could be issued when the core's lock was last released by someone who changed
     /// that: spares waiters the lock when there is nothing for them to lead.
-    pub(super) issuable: AtomicBool,
-    pub(super) patience: Patience,
+    pub(super) work_available: AtomicBool,
+    pub(super) adaptive_yield: AdaptiveYield,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) words: [Word; WORDS],
-    pub(super) flusher: Word,
+    pub(super) wait_slots: [WaitSlot; WORDS],
+    pub(super) flusher: WaitSlot,
     /// The flusher waits in its ring, where its word does not reach it.
     pub(super) in_ring: AtomicBool,
     pub(super) ring_waker: OnceLock<Arc<dyn RingWaker>>,
@@ -64,7 +64,7 @@ pub(crate) struct Log {
 /// Stops the log if it is dropped by a panic: the sealer is a caller's code that runs under the lock, and
 /// may leave the state machine half way. Declared before the lock is taken, so that it is free again.
 struct StopOnPanic<'a> {
-    log: &'a Log,
+    log: &'a Committer,
     /// The thread was unwinding when it came.
     before: bool,
 }
@@ -72,25 +72,25 @@ struct StopOnPanic<'a> {
 impl Drop for StopOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() && !self.before {
-            let location = self.log.core().location();
-            self.log.latch(Error::io("append to", location, "", std::io::Error::other("panic")));
+            let location = self.log.lock_state().location();
+            self.log.poison(Error::io("append to", location, "", std::io::Error::other("panic")));
         }
     }
 }
 
-impl Log {
-    pub(crate) fn new(core: Core) -> Log {
+impl Committer {
+    pub(crate) fn new(core: CommitState) -> Committer {
         let durable = AtomicU64::new(core.watermark().as_u64());
         let delivery = Delivery::new(core.limits.answers_max, core.limits.spawned);
-        Log {
-            patience: Patience::default(),
+        Committer {
+            adaptive_yield: AdaptiveYield::default(),
             clock: Arc::clone(&core.clock),
             active: Arc::clone(&core.active),
             core: Mutex::new(core),
             durable,
-            issuable: AtomicBool::new(false),
-            words: std::array::from_fn(|_| Word::default()),
-            flusher: Word::default(),
+            work_available: AtomicBool::new(false),
+            wait_slots: std::array::from_fn(|_| WaitSlot::default()),
+            flusher: WaitSlot::default(),
             in_ring: AtomicBool::new(false),
             ring_waker: OnceLock::new(),
             stopped: AtomicBool::new(false),
@@ -99,7 +99,7 @@ impl Log {
     }
 
     /// The state machine. Held for short: never across I/O.
-    pub(crate) fn core(&self) -> MutexGuard<'_, Core> {
+    pub(crate) fn lock_state(&self) -> MutexGuard<'_, CommitState> {
         self.core.lock()
     }
 
@@ -121,57 +121,62 @@ impl Log {
         if !self.stopped.load(Ordering::Acquire) {
             return None;
         }
-        Self::decided(&self.core(), lsn)
+        Self::decided(&self.lock_state(), lsn)
     }
 
-    fn decided(core: &Core, lsn: Lsn) -> Option<Result<Lsn, Error>> {
+    fn decided(core: &CommitState, lsn: Lsn) -> Option<Result<Lsn, Error>> {
         if core.watermark() > lsn { Some(Ok(lsn)) } else { core.failure().map(|f| Err(f.clone())) }
     }
 
     /// Enqueues one record; `Blocked` if it has to wait.
-    pub(crate) fn append(&self, batch: &Batch, class: Class, head_crc: u32) -> Result<Placed, Blocked> {
+    pub(crate) fn append(
+        &self,
+        batch: &RecordBuilder,
+        class: Durability,
+        head_crc: u32,
+    ) -> Result<Appended, Blocked> {
         let stop = StopOnPanic { log: self, before: std::thread::panicking() };
         let mut core = self.core.lock();
         let placed = core.append(batch, class, head_crc)?;
-        let wake = core.call_driver(false) | core.rouse_flusher();
-        self.note_issuable(&core);
+        let wake = core.claim_driver(false) | core.claim_flusher_wake();
+        self.note_work_available(&core);
         drop(core);
         drop(stop);
         if wake {
-            self.rouse();
+            self.wake_flusher();
         }
         Ok(placed)
     }
 
     /// Carries out one operation, then tells everyone concerned.
-    pub(crate) fn run(&self, io: Io) {
+    pub(crate) fn run(&self, io: DiskOp) {
         let result = io.execute();
         self.complete(io, result);
     }
 
     /// Takes the outcome of an operation and tells everyone concerned.
-    pub(crate) fn complete(&self, io: Io, result: std::io::Result<()>) {
+    pub(crate) fn complete(&self, io: DiskOp, result: std::io::Result<()>) {
         let mut core = self.core.lock();
         let wake = core.complete(io, result);
-        self.patience.set_limit(core.patience_ns());
-        let next = if core.call_driver(true) {
-            Successor::Driver
+        self.adaptive_yield.set_limit(core.yield_max_ns());
+        let next = if core.claim_driver(true) {
+            HandOff::Driver
         } else {
-            core.next_wanted().map_or(Successor::Nobody, |group| Successor::Waiters(group..core.next_group()))
+            core.next_requested().map_or(HandOff::Nobody, |group| HandOff::Waiters(group..core.next_group()))
         };
-        self.note_issuable(&core);
-        self.tell(core, wake, next);
+        self.note_work_available(&core);
+        self.notify_waiters(core, wake, next);
     }
 
     /// Stops the log with `cause` and answers everyone.
-    pub(crate) fn latch(&self, cause: Error) {
+    pub(crate) fn poison(&self, cause: Error) {
         let mut core = self.core.lock();
-        let wake = core.latch(cause);
-        self.issuable.store(true, Ordering::SeqCst);
-        self.tell(core, wake, Successor::Driver);
+        let wake = core.poison(cause);
+        self.work_available.store(true, Ordering::SeqCst);
+        self.notify_waiters(core, wake, HandOff::Driver);
     }
 
-    fn tell(&self, core: MutexGuard<'_, Core>, wake: Wake, next: Successor) {
+    fn notify_waiters(&self, core: MutexGuard<'_, CommitState>, wake: Completed, next: HandOff) {
         let tasks = !core.waiters.is_empty();
         if let Some(end) = wake.watermark {
             self.durable.store(end.as_u64(), Ordering::Release);
@@ -189,22 +194,22 @@ impl Log {
         drop(core);
         if let Some((shelf, failure)) = stopped {
             if !matches!(failure, Error::Closed | Error::ReadOnly) {
-                shelf.tell(|l| l.latched(&failure));
+                shelf.notify_listener(|l| l.latched(&failure));
             }
-            self.words.iter().for_each(|w| {
+            self.wait_slots.iter().for_each(|w| {
                 w.wake(ALL);
             });
         }
         let rouse = match next {
-            Successor::Nobody => false,
-            Successor::Driver => true,
-            Successor::Waiters(groups) => !self.wake_leader(groups) && tasks,
+            HandOff::Nobody => false,
+            HandOff::Driver => true,
+            HandOff::Waiters(groups) => !self.wake_leader(groups) && tasks,
         };
         if rouse {
-            self.rouse();
+            self.wake_flusher();
         }
         for group in wake.durable {
-            self.word(group).wake(ALL);
+            self.wait_slot(group).wake(ALL);
         }
         wake.due.notices.iter().for_each(Notify::deliver);
         if deliver {
@@ -215,11 +220,11 @@ impl Log {
     /// Wakes one waiter of the first of `groups` that has any: who waits for a later group writes the ones
     /// before it. Says whether there was one.
     fn wake_leader(&self, groups: Range<u64>) -> bool {
-        groups.take(WORDS).any(|group| self.word(group).wake(1))
+        groups.take(WORDS).any(|group| self.wait_slot(group).wake(1))
     }
 
     /// Has `call` called when `lsn` is durable, or at once; gives it back if there is no thread to call it.
-    pub(super) fn register(self: &Arc<Log>, lsn: Lsn, call: Callback) -> Option<Callback> {
+    pub(super) fn register(self: &Arc<Committer>, lsn: Lsn, call: Callback) -> Option<Callback> {
         if !self.delivery.reserve(self) {
             return Some(call);
         }
@@ -227,13 +232,13 @@ impl Log {
         match Self::decided(&core, lsn) {
             Some(result) => {
                 // Behind answers that are on their way, so that the order holds.
-                self.delivery.push([(User::Call(call), result)]);
+                self.delivery.push([(UserCode::Call(call), result)]);
                 drop(core);
                 self.delivery.deliver();
             }
             None => {
-                core.waiters.add(lsn, Waiter::User(User::Call(call)));
-                self.hurry(core);
+                core.waiters.add(lsn, AsyncWaiter::User(UserCode::Call(call)));
+                self.write_for_async_waiter(core);
             }
         }
         None
@@ -246,19 +251,19 @@ impl Log {
             drop(core);
             return notify.deliver();
         }
-        core.waiters.add(lsn, Waiter::Notify(notify));
-        self.hurry(core);
+        core.waiters.add(lsn, AsyncWaiter::Notify(notify));
+        self.write_for_async_waiter(core);
     }
 
     /// What became of the record at `lsn`; or `None`, and `waker` is called when that is known.
-    pub(super) fn poll(self: &Arc<Log>, lsn: Lsn, group: u64, waker: &Waker) -> Polled {
+    pub(super) fn poll(self: &Arc<Committer>, lsn: Lsn, group: u64, waker: &Waker) -> PollOutcome {
         if let Some(result) = self.outcome(lsn) {
-            return Polled::Ready(result);
+            return PollOutcome::Ready(result);
         }
         // In a callback nobody else would call the waker, and without a thread neither.
-        if self.delivery.in_call() || !self.delivery.reserve(self) {
-            self.want(group);
-            return Polled::Ready(self.wait(lsn, group, None).map(|()| lsn));
+        if self.delivery.in_callback() || !self.delivery.reserve(self) {
+            self.request_sync(group);
+            return PollOutcome::Ready(self.wait(lsn, group, None).map(|()| lsn));
         }
         // Before the lock is taken: it is code of the caller.
         let waker = waker.clone();
@@ -266,11 +271,11 @@ impl Log {
         if let Some(result) = Self::decided(&core, lsn) {
             drop(core);
             self.delivery.release();
-            return Polled::Ready(result);
+            return PollOutcome::Ready(result);
         }
-        let key = core.waiters.add(lsn, Waiter::User(User::Task(waker)));
-        self.hurry(core);
-        Polled::Pending(key)
+        let key = core.waiters.add(lsn, AsyncWaiter::User(UserCode::Task(waker)));
+        self.write_for_async_waiter(core);
+        PollOutcome::Pending(key)
     }
 
     pub(super) fn forget(&self, lsn: Lsn, key: u64) {
@@ -284,44 +289,45 @@ impl Log {
     }
 
     /// Somebody waits without a thread of its own: if the disk is free, the flusher is to write.
-    fn hurry(&self, mut core: MutexGuard<'_, Core>) {
-        let wake = core.next_wanted().is_some() | core.rouse_flusher();
+    fn write_for_async_waiter(&self, mut core: MutexGuard<'_, CommitState>) {
+        let wake = core.next_requested().is_some() | core.claim_flusher_wake();
         drop(core);
         if wake {
-            self.rouse();
+            self.wake_flusher();
         }
     }
 
     /// Call before releasing the core's lock after a change that may let an operation be issued, or keep
     /// it from being. A log that stopped counts as issuable, so that waiters come and get the error.
-    pub(super) fn note_issuable(&self, core: &Core) {
-        let issuable = core.failure().is_some() || (!core.left_to_driver() && core.next_wanted().is_some());
-        self.issuable.store(issuable, Ordering::SeqCst);
+    pub(super) fn note_work_available(&self, core: &CommitState) {
+        let issuable =
+            core.failure().is_some() || (!core.left_to_driver() && core.next_requested().is_some());
+        self.work_available.store(issuable, Ordering::SeqCst);
     }
 
     /// As [`Log::note_issuable`], and calls the driver if it is at work and should look again.
-    pub(super) fn note_and_unlock(&self, mut core: MutexGuard<'_, Core>) {
-        let call = core.driven() && core.call_driver(false);
-        self.note_issuable(&core);
+    pub(super) fn note_work_and_unlock(&self, mut core: MutexGuard<'_, CommitState>) {
+        let call = core.driven() && core.claim_driver(false);
+        self.note_work_available(&core);
         drop(core);
         if call {
-            self.rouse();
+            self.wake_flusher();
         }
     }
 
     /// Whether [`Log::answers_full`] may say so: a look without a lock.
     #[inline]
-    pub(crate) fn answers_closed(&self) -> bool {
+    pub(crate) fn callbacks_limited(&self) -> bool {
         self.delivery.closed()
     }
 
     /// Whether an append has to wait for room among callbacks and wakers.
-    pub(crate) fn answers_full(&self) -> Result<bool, Error> {
+    pub(crate) fn callbacks_full(&self) -> Result<bool, Error> {
         self.delivery.full()
     }
 
     /// Callbacks and wakers registered whose call has not ended.
-    pub(crate) fn answers(&self) -> usize {
+    pub(crate) fn callback_count(&self) -> usize {
         self.delivery.count()
     }
 
@@ -334,15 +340,15 @@ impl Log {
     pub(crate) fn release(&self, segment: u32) {
         let mut core = self.core.lock();
         core.release(segment);
-        let wake = core.rouse_flusher();
+        let wake = core.claim_flusher_wake();
         drop(core);
         if wake {
-            self.rouse();
+            self.wake_flusher();
         }
     }
 
     /// Has the flusher look again.
-    fn rouse(&self) {
+    fn wake_flusher(&self) {
         self.flusher.wake(1);
         if self.in_ring.swap(false, Ordering::SeqCst)
             && let Some(waker) = self.ring_waker.get()
@@ -351,9 +357,9 @@ impl Log {
         }
     }
 
-    pub(super) fn word(&self, group: u64) -> &Word {
+    pub(super) fn wait_slot(&self, group: u64) -> &WaitSlot {
         #[expect(clippy::cast_possible_truncation, reason = "reduced modulo the number of words")]
         let i = (group % WORDS as u64) as usize;
-        &self.words[i]
+        &self.wait_slots[i]
     }
 }

@@ -7,8 +7,8 @@
 //! lock, and the log never waits for it. Appends by other threads wait while `answers_max` calls are registered
 //! or under way.
 
-use crate::commit::committer::Log;
-use crate::commit::waiters::futures::{Answer, User};
+use crate::commit::committer::Committer;
+use crate::commit::waiters::futures::{Answer, UserCode};
 use crate::error::Error;
 use crate::sync::thread::{self, ThreadId};
 use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 
 /// Whether there is a thread that calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Server {
+enum CallbackThread {
     #[default]
     None,
     Starting,
@@ -28,7 +28,7 @@ enum Server {
 
 /// Answers to be given, in order, and how many there may still be.
 #[derive(Debug, Default)]
-struct Outbox {
+struct CallbackQueue {
     answers: VecDeque<Answer>,
     /// Callbacks and wakers that are registered, or due, or being called.
     count: usize,
@@ -40,7 +40,7 @@ struct Outbox {
     stopped: bool,
     /// The log is gone: the thread ends when all were called.
     ended: bool,
-    server: Server,
+    server: CallbackThread,
     /// The thread that calls.
     caller: Option<ThreadId>,
 }
@@ -48,7 +48,7 @@ struct Outbox {
 /// The callbacks and wakers of one log.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    outbox: Mutex<Outbox>,
+    outbox: Mutex<CallbackQueue>,
     /// Signalled when there is something for the thread, or it has started.
     due: Condvar,
     /// Signalled when appends may go on, or should look.
@@ -76,23 +76,23 @@ impl Delivery {
 
     /// Counts one more callback or waker, which must be answered or given back. Says `false`, and counts
     /// nothing, if there is no thread and none can be had.
-    pub(super) fn reserve(&self, log: &Arc<Log>) -> bool {
+    pub(super) fn reserve(&self, log: &Arc<Committer>) -> bool {
         let mut outbox = self.outbox.lock();
         // First, so that a thread that is there does not end.
         outbox.count += 1;
         outbox.registered += 1;
-        while self.spawned && outbox.server != Server::Running {
-            if outbox.server == Server::Starting {
+        while self.spawned && outbox.server != CallbackThread::Running {
+            if outbox.server == CallbackThread::Starting {
                 self.due.wait(&mut outbox);
                 continue;
             }
-            outbox.server = Server::Starting;
+            outbox.server = CallbackThread::Starting;
             drop(outbox);
             let log = Arc::clone(log);
             let serve = move || log.delivery.serve();
             let started = thread::Builder::new().name("seawall-deliver".into()).spawn(serve).is_ok();
             outbox = self.outbox.lock();
-            outbox.server = if started { Server::Running } else { Server::None };
+            outbox.server = if started { CallbackThread::Running } else { CallbackThread::None };
             self.due.notify_all();
             if !started {
                 self.give_back(&mut outbox);
@@ -115,7 +115,7 @@ impl Delivery {
         self.give_back(&mut self.outbox.lock());
     }
 
-    fn give_back(&self, outbox: &mut Outbox) {
+    fn give_back(&self, outbox: &mut CallbackQueue) {
         outbox.count -= 1;
         // Not at the first free place, or every call would wake all that wait.
         let few = self.max - (self.max / 8).max(1);
@@ -163,7 +163,7 @@ impl Delivery {
             if let Some(answer) = outbox.answers.pop_front() {
                 outbox = self.call(outbox, answer);
             } else if outbox.ended && outbox.count == 0 {
-                outbox.server = Server::None;
+                outbox.server = CallbackThread::None;
                 outbox.caller = None;
                 return;
             } else {
@@ -172,11 +172,15 @@ impl Delivery {
         }
     }
 
-    fn call<'a>(&'a self, outbox: MutexGuard<'a, Outbox>, (user, result): Answer) -> MutexGuard<'a, Outbox> {
+    fn call<'a>(
+        &'a self,
+        outbox: MutexGuard<'a, CallbackQueue>,
+        (user, result): Answer,
+    ) -> MutexGuard<'a, CallbackQueue> {
         drop(outbox);
         let called = catch_unwind(AssertUnwindSafe(|| match user {
-            User::Task(waker) => waker.wake(),
-            User::Call(call) => call(result),
+            UserCode::Task(waker) => waker.wake(),
+            UserCode::Call(call) => call(result),
         }));
         if let Err(panic) = called {
             // Dropping it runs code of the caller once more, which may panic again.
@@ -188,7 +192,7 @@ impl Delivery {
     }
 
     /// Whether this thread is in a callback or waker of the log.
-    pub(super) fn in_call(&self) -> bool {
+    pub(super) fn in_callback(&self) -> bool {
         self.outbox.lock().caller == Some(thread::current().id())
     }
 

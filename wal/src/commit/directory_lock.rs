@@ -7,25 +7,25 @@ use std::sync::Arc;
 
 /// A share of the lock is an `Arc` of this.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct LockHolder {
     /// `None` for a log that is only read and has none.
     lock: Option<Arc<dyn DiskLock>>,
-    freed: Arc<Freed>,
+    freed: Arc<LockRelease>,
 }
 
 /// Says when the lock is given up, or will be kept for good.
 #[derive(Debug, Default)]
-pub(crate) struct Freed {
+pub(crate) struct LockRelease {
     done: Mutex<bool>,
     changed: Condvar,
 }
 
-impl Held {
-    pub(super) fn new(lock: Option<Arc<dyn DiskLock>>) -> Held {
-        Held { lock, freed: Arc::default() }
+impl LockHolder {
+    pub(super) fn new(lock: Option<Arc<dyn DiskLock>>) -> LockHolder {
+        LockHolder { lock, freed: Arc::default() }
     }
 
-    pub(super) fn freed(&self) -> Arc<Freed> {
+    pub(super) fn freed(&self) -> Arc<LockRelease> {
         Arc::clone(&self.freed)
     }
 
@@ -35,14 +35,14 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for LockHolder {
     fn drop(&mut self) {
         self.lock = None;
         self.freed.finish();
     }
 }
 
-impl Freed {
+impl LockRelease {
     fn finish(&self) {
         *self.done.lock() = true;
         self.changed.notify_all();

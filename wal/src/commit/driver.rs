@@ -6,10 +6,10 @@
 //! flight as the log may have, without one it writes one at a time. Ends come in any order; short writes are
 //! continued before anybody hears of them. Fails by latching the log.
 
-use crate::commit::committer::Log;
-use crate::commit::disk_op::Io;
+use crate::commit::committer::Committer;
+use crate::commit::disk_op::DiskOp;
 use crate::commit::state::Driver;
-use crate::disk::{Ended, Ring};
+use crate::disk::{Completion, Ring};
 use crate::error::Error;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -20,22 +20,22 @@ const LONG: Duration = Duration::from_secs(1);
 
 /// A ring, and the operations of the log that it carries out.
 #[derive(Debug)]
-pub(crate) struct Rail {
+pub(crate) struct RingQueue {
     /// Before what is under way: a ring that is dropped waits for it, and only then the directory is free.
     ring: Box<dyn Ring>,
     /// By token: an operation, and how many of its bytes are written.
-    under_way: Vec<Option<(Io, usize)>>,
+    under_way: Vec<Option<(DiskOp, usize)>>,
     free: Vec<usize>,
-    ended: Vec<Ended>,
+    ended: Vec<Completion>,
     /// The kernel refused to wait: nothing more will be heard.
     broken: bool,
 }
 
-impl Rail {
+impl RingQueue {
     /// A rail for `depth` operations at a time.
-    pub(crate) fn new(ring: Box<dyn Ring>, depth: usize) -> Rail {
+    pub(crate) fn new(ring: Box<dyn Ring>, depth: usize) -> RingQueue {
         let under_way = (0..depth).map(|_| None).collect();
-        Rail { ring, under_way, free: (0..depth).collect(), ended: Vec::new(), broken: false }
+        RingQueue { ring, under_way, free: (0..depth).collect(), ended: Vec::new(), broken: false }
     }
 
     fn busy(&self) -> usize {
@@ -43,7 +43,7 @@ impl Rail {
     }
 
     /// Starts an operation; gives it back with the reason if that fails.
-    fn start(&mut self, io: Io, done: usize) -> Result<(), (Io, io::Error)> {
+    fn start(&mut self, io: DiskOp, done: usize) -> Result<(), (DiskOp, io::Error)> {
         let Some(token) = self.free.pop() else {
             return Err((io, io::ErrorKind::WouldBlock.into()));
         };
@@ -60,7 +60,7 @@ impl Rail {
     }
 
     /// Takes an operation that ended with `result` off, unless it has to go on.
-    fn finish(&mut self, token: usize, result: io::Result<usize>) -> Option<(Io, io::Result<()>)> {
+    fn finish(&mut self, token: usize, result: io::Result<usize>) -> Option<(DiskOp, io::Result<()>)> {
         let (io, done) = self.under_way.get_mut(token)?.take()?;
         self.free.push(token);
         let len = io.len();
@@ -84,7 +84,7 @@ impl Rail {
     }
 }
 
-impl Drop for Rail {
+impl Drop for RingQueue {
     /// Waits for what is under way. If the kernel refuses that, it may still write, and the directory must not be
     /// given to the next one who opens it: the operations are leaked, and its lock with them, until the process ends.
     fn drop(&mut self) {
@@ -105,24 +105,24 @@ impl Drop for Rail {
     }
 }
 
-impl Log {
+impl Committer {
     /// Says that the flusher's thread is there, and what it can do.
-    pub(crate) fn start_driver(&self, driver: Driver, rail: Option<&Rail>) {
+    pub(crate) fn start_driver(&self, driver: Driver, rail: Option<&RingQueue>) {
         if let Some(rail) = rail {
             let _ = self.ring_waker.set(rail.ring.waker());
         }
-        self.core().set_driver(driver);
+        self.lock_state().set_driver(driver);
     }
 
     /// Issues what there is while the log is driven; returns when waiting threads take over.
-    pub(super) fn drive(&self, mut rail: Option<&mut Rail>) {
+    pub(super) fn drive(&self, mut rail: Option<&mut RingQueue>) {
         loop {
-            let seen = self.flusher.seen();
+            let seen = self.flusher.load();
             let busy = rail.as_ref().map_or(0, |rail| rail.busy());
             let next = {
-                let mut core = self.gathered();
+                let mut core = self.lock_after_gathering();
                 let next = core.drive(busy);
-                self.note_issuable(&core);
+                self.note_work_available(&core);
                 next
             };
             match (next, &mut rail) {
@@ -132,7 +132,7 @@ impl Log {
                     }
                 }
                 (Some((io, _)), _) => self.run(io),
-                (None, Some(rail)) if busy > 0 => self.land(rail, seen),
+                (None, Some(rail)) if busy > 0 => self.reap(rail, seen),
                 (None, _) => return,
             }
         }
@@ -140,10 +140,10 @@ impl Log {
 
     /// Waits until something in the ring has ended, and tells everyone concerned. `seen` is the flusher's
     /// word before the log was last looked at.
-    fn land(&self, rail: &mut Rail, seen: u32) {
+    fn reap(&self, rail: &mut RingQueue, seen: u32) {
         self.in_ring.store(true, Ordering::SeqCst);
         // Who changed the word before may not have seen that the ring is waited in.
-        let timeout = if self.flusher.seen() == seen { LONG } else { Duration::ZERO };
+        let timeout = if self.flusher.load() == seen { LONG } else { Duration::ZERO };
         let mut ended = std::mem::take(&mut rail.ended);
         let result = rail.ring.wait(timeout, &mut ended);
         self.in_ring.store(false, Ordering::SeqCst);
@@ -154,8 +154,8 @@ impl Log {
         }
         rail.ended = ended;
         if let Err(e) = result {
-            let location = self.core().location();
-            self.latch(Error::io("wait for", location, "", e));
+            let location = self.lock_state().location();
+            self.poison(Error::io("wait for", location, "", e));
             rail.broken = true;
         }
     }

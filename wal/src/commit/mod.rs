@@ -18,13 +18,13 @@ mod ticket;
 pub(crate) mod waiters;
 pub(crate) mod write_policy;
 
-pub(crate) use committer::Log;
+pub(crate) use committer::Committer;
 #[cfg(feature = "sim")]
-pub(crate) use disk_op::Io;
-pub(crate) use driver::Rail;
+pub(crate) use disk_op::DiskOp;
+pub(crate) use driver::RingQueue;
 #[cfg(feature = "sim")]
-pub(crate) use flusher::{Next, Patrol};
-pub(crate) use state::{Blocked, Core, Driver, Limits, Placed, Start};
+pub(crate) use flusher::{FlusherState, FlusherStep};
+pub(crate) use state::{Appended, Blocked, CommitState, Driver, Limits, Start};
 pub use ticket::Ticket;
 pub use waiters::futures::Notify;
 pub use waiters::wait_slot::Bell;

@@ -1,10 +1,10 @@
 //! What `append` returns: the promise that a record will be durable, to be awaited in one of four ways.
 
-use crate::commit::committer::{Log, Polled};
-use crate::commit::state::Placed;
+use crate::commit::committer::{Committer, PollOutcome};
+use crate::commit::state::Appended;
 use crate::commit::waiters::futures::{Callback, Notify};
 use crate::error::Error;
-use crate::types::{Class, Lsn};
+use crate::types::{Durability, Lsn};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -28,17 +28,17 @@ use std::task::{Context, Poll};
 /// `block_on` for example, the future blocks as [`Ticket::wait`] does: no other thread could wake it.
 #[derive(Debug)]
 pub struct Ticket {
-    log: Arc<Log>,
+    log: Arc<Committer>,
     lsn: Lsn,
     group: u64,
-    class: Class,
+    class: Durability,
     /// Names the waker that a poll left.
     polled: Option<u64>,
 }
 
 impl Ticket {
     /// For the record that `log` has placed.
-    pub(crate) fn new(log: Arc<Log>, placed: Placed, class: Class) -> Ticket {
+    pub(crate) fn new(log: Arc<Committer>, placed: Appended, class: Durability) -> Ticket {
         Ticket { log, lsn: placed.lsn, group: placed.group, class, polled: None }
     }
 
@@ -65,8 +65,8 @@ impl Ticket {
     /// # Errors
     /// [`Error::Latched`] if the log stopped first, [`Error::Closed`] if it was closed.
     pub fn wait(&self) -> Result<Lsn, Error> {
-        if self.class == Class::Lazy && !self.is_durable() {
-            self.log.want(self.group);
+        if self.class == Durability::Lazy && !self.is_durable() {
+            self.log.request_sync(self.group);
         }
         self.log.wait(self.lsn, self.group, None)?;
         Ok(self.lsn)
@@ -125,8 +125,8 @@ impl Future for Ticket {
             self.log.forget(self.lsn, key);
         }
         match self.log.poll(self.lsn, self.group, cx.waker()) {
-            Polled::Ready(result) => Poll::Ready(result),
-            Polled::Pending(key) => {
+            PollOutcome::Ready(result) => Poll::Ready(result),
+            PollOutcome::Pending(key) => {
                 self.polled = Some(key);
                 Poll::Pending
             }

@@ -31,7 +31,7 @@ const RECENT: u32 = 32;
 
 /// See the module.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Pace {
+pub(super) struct WritePolicy {
     /// How long the device takes for a small group that it is given alone, as observed: the fastest,
     /// forgotten slowly, so that a busy machine is not taken for a slow disk. The largest value while
     /// nothing is known.
@@ -51,9 +51,9 @@ pub(super) struct Pace {
     last_end_ns: u64,
 }
 
-impl Default for Pace {
-    fn default() -> Pace {
-        Pace {
+impl Default for WritePolicy {
+    fn default() -> WritePolicy {
+        WritePolicy {
             fastest_ns: u64::MAX,
             since: 0,
             crowd: [0; 2],
@@ -67,7 +67,7 @@ impl Default for Pace {
     }
 }
 
-impl Pace {
+impl WritePolicy {
     /// A group is issued; with it `records` are in flight.
     pub(super) fn issue(&mut self, records: u32) {
         self.crowd[0] = self.crowd[0].max(records);
@@ -96,12 +96,12 @@ impl Pace {
         self.window.1 += u64::from(records);
         self.window.2 += since_ns;
         if self.window.0 >= WINDOW {
-            self.judge();
+            self.evaluate_trial();
         }
     }
 
     /// Ends a window and chooses how the next one is written.
-    fn judge(&mut self) {
+    fn evaluate_trial(&mut self) {
         let (_, records, ns) = std::mem::take(&mut self.window);
         let now = usize::from(self.splitting);
         let rate = records.saturating_mul(1_000_000_000) / ns.max(1);
@@ -118,7 +118,7 @@ impl Pace {
 
     /// For how long a thread that waits lets others run before it sleeps, at most `most_ns`: as long as a few
     /// writes take. Not at all if that is more, or unknown.
-    pub(super) fn patience_ns(&self, most_ns: u64) -> u64 {
+    pub(super) fn yield_max_ns(&self, most_ns: u64) -> u64 {
         let writes_ns = self.fastest_ns.saturating_mul(3);
         if writes_ns > most_ns { 0 } else { writes_ns }
     }
@@ -155,7 +155,7 @@ mod tests {
     /// A device on which a group of 8 takes `split_ns` of its time and one of 16 takes `whole_ns`; returns
     /// how many of 20,000 groups were written split.
     fn split_share(whole_ns: u64, split_ns: u64) -> usize {
-        let (mut pace, mut now, mut split) = (Pace::default(), 0, 0);
+        let (mut pace, mut now, mut split) = (WritePolicy::default(), 0, 0);
         for _ in 0..20_000 {
             let (records, ns) = if pace.splitting { (8, split_ns) } else { (16, whole_ns) };
             pace.issue(16);
@@ -174,41 +174,41 @@ mod tests {
 
     #[test]
     fn nearly_half_of_those_that_take_part_go_beside_the_others() {
-        let mut pace = Pace { splitting: true, ..Pace::default() };
+        let mut pace = WritePolicy { splitting: true, ..WritePolicy::default() };
         pace.issue(16);
         assert!(pace.split(7) && !pace.split(6));
         for _ in 0..2 * RECENT {
             pace.issue(4);
         }
         assert!(pace.split(2) && !pace.split(1), "a crowd that went is forgotten");
-        assert!(!Pace { splitting: true, ..Pace::default() }.split(1));
+        assert!(!WritePolicy { splitting: true, ..WritePolicy::default() }.split(1));
     }
 
     #[test]
     fn a_group_is_written_once_those_that_take_part_have_come() {
-        let mut pace = Pace::default();
+        let mut pace = WritePolicy::default();
         assert!(!pace.expects_more(1, 0), "nobody else is known");
         pace.issue(16);
         assert!(pace.expects_more(15, 0) && !pace.expects_more(16, 0) && !pace.expects_more(12, 4));
         assert!(!pace.expects_more(0, 0), "nothing to write");
         pace.issue(100);
         assert!(pace.expects_more(31, 0) && !pace.expects_more(32, 0));
-        let mut split = Pace { splitting: true, ..Pace::default() };
+        let mut split = WritePolicy { splitting: true, ..WritePolicy::default() };
         split.issue(16);
         assert!(split.expects_more(6, 0) && !split.expects_more(7, 0));
     }
 
     #[test]
     fn patience_is_as_long_as_a_few_writes() {
-        let mut pace = Pace::default();
-        assert_eq!(pace.patience_ns(1_000_000), 0, "nothing is known");
+        let mut pace = WritePolicy::default();
+        assert_eq!(pace.yield_max_ns(1_000_000), 0, "nothing is known");
         pace.observe(1, 0, 100_000, true);
-        assert_eq!((pace.patience_ns(1_000_000), pace.patience_ns(200_000)), (300_000, 0));
+        assert_eq!((pace.yield_max_ns(1_000_000), pace.yield_max_ns(200_000)), (300_000, 0));
     }
 
     #[test]
     fn a_pause_is_not_held_against_either() {
-        let mut pace = Pace::default();
+        let mut pace = WritePolicy::default();
         pace.observe(1, 0, 100, false);
         pace.observe(1, 1_000_000_000, 1_000_000_100, false);
         assert_eq!(pace.window.2, 300);
@@ -216,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_slow_device_is_judged_anew() {
-        let mut pace = Pace::default();
+        let mut pace = WritePolicy::default();
         pace.observe(1, 0, 2 * SLOW_NS, true);
         assert!(pace.slow());
         for _ in 0..PROBE {

@@ -28,7 +28,7 @@ pub(super) struct PosixLock {
 impl DiskLock for PosixLock {}
 
 /// What became of a lock.
-enum Taken {
+enum LockAttempt {
     Yes,
     Busy,
     /// The file system has no such lock.
@@ -46,12 +46,12 @@ pub(super) fn exclusive(
     let Ok(_directory) = lock_directory(directory, operation)? else { return Ok(Err(holder(open))) };
     let file = open(OFlags::RDWR | OFlags::CREATE)?;
     match flock(&file, operation) {
-        Taken::Yes => {
+        LockAttempt::Yes => {
             name(&file);
             Ok(Ok(PosixLock { _directory, _file: Some(file) }))
         }
-        Taken::Busy => Ok(Err(text(file))),
-        Taken::Refused(e) => Err(e.into()),
+        LockAttempt::Busy => Ok(Err(text(file))),
+        LockAttempt::Refused(e) => Err(e.into()),
     }
 }
 
@@ -64,10 +64,10 @@ pub(super) fn shared(
     let Ok(_directory) = lock_directory(directory, operation)? else { return Ok(Err(holder(open))) };
     let _file = match open(OFlags::RDONLY) {
         Ok(file) => match flock(&file, operation) {
-            Taken::Yes => Some(file),
-            Taken::Busy => return Ok(Err(text(file))),
+            LockAttempt::Yes => Some(file),
+            LockAttempt::Busy => return Ok(Err(text(file))),
             // A file system without locks, or one that gives none to who cannot write.
-            Taken::Refused(_) => None,
+            LockAttempt::Refused(_) => None,
         },
         Err(_) => None,
     };
@@ -84,22 +84,22 @@ fn lock_directory(
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let own = fs::openat(directory, ".", flags, Mode::empty())?;
     Ok(match flock(&own, operation) {
-        Taken::Yes => Ok(Some(own)),
-        Taken::Busy => Err(()),
-        Taken::Refused(_) => Ok(None),
+        LockAttempt::Yes => Ok(Some(own)),
+        LockAttempt::Busy => Err(()),
+        LockAttempt::Refused(_) => Ok(None),
     })
 }
 
-fn flock(fd: &OwnedFd, operation: FlockOperation) -> Taken {
+fn flock(fd: &OwnedFd, operation: FlockOperation) -> LockAttempt {
     for _ in 0..TRIES {
         match fs::flock(fd, operation) {
-            Ok(()) => return Taken::Yes,
+            Ok(()) => return LockAttempt::Yes,
             Err(Errno::WOULDBLOCK) => std::thread::sleep(PAUSE),
             Err(Errno::INTR) => {}
-            Err(e) => return Taken::Refused(e),
+            Err(e) => return LockAttempt::Refused(e),
         }
     }
-    Taken::Busy
+    LockAttempt::Busy
 }
 
 /// Who says in the file that it holds the directory, if the file is locked too.

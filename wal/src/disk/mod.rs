@@ -23,7 +23,7 @@ pub(crate) use lazy_map::LazyMap;
 pub use map::Map;
 pub(crate) use posix::HINT;
 pub use posix::PosixDisk;
-pub use ring::{Ended, Ring, RingOp, RingWaker};
+pub use ring::{Completion, Ring, RingOp, RingWaker};
 
 use rustix::io::Errno;
 use std::fmt;

@@ -140,7 +140,7 @@ impl PosixDisk {
         }
         let id = FileId { device: stat.st_dev, inode: stat.st_ino };
         let copies_on_write = self.file_system == BTRFS_MAGIC;
-        Ok(PosixFile { main, cached, medium, copies_on_write, id, doubt: Doubt::default() })
+        Ok(PosixFile { main, cached, medium, copies_on_write, id, doubt: StalePages::default() })
     }
 }
 
@@ -277,12 +277,12 @@ struct PosixFile {
     /// The file system writes every block to a new place unless the file says otherwise.
     copies_on_write: bool,
     id: FileId,
-    doubt: Doubt,
+    doubt: StalePages,
 }
 
 /// Whether pages are still cached that were cached before the file was opened.
 #[derive(Debug, Default)]
-struct Doubt {
+struct StalePages {
     raised: AtomicBool,
     settled: OnceLock<()>,
 }

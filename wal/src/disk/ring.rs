@@ -28,7 +28,7 @@ pub enum RingOp {
 }
 
 /// An operation that ended: its token, and the bytes written.
-pub type Ended = (usize, io::Result<usize>);
+pub type Completion = (usize, io::Result<usize>);
 
 /// Operations in flight, owned by one thread, which alone calls it. Dropping it waits for all of them.
 pub trait Ring: fmt::Debug {
@@ -43,7 +43,7 @@ pub trait Ring: fmt::Debug {
     ///
     /// # Errors
     /// The kernel refuses; what is in flight is unknown.
-    fn wait(&mut self, timeout: Duration, ended: &mut Vec<Ended>) -> io::Result<()>;
+    fn wait(&mut self, timeout: Duration, ended: &mut Vec<Completion>) -> io::Result<()>;
 
     /// What other threads call to end a [`Ring::wait`], now or the next one.
     fn waker(&self) -> Arc<dyn RingWaker>;

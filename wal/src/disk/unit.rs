@@ -17,7 +17,7 @@ pub(super) fn queue_limit(device: u64, name: &str) -> u32 {
 
 /// What the kernel says of direct I/O on a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct DirectIo {
+pub(super) struct DirectIoUnits {
     /// Alignment of memory, in bytes; 0 if there is no direct I/O.
     pub(super) memory: u32,
     /// Alignment of offsets and lengths, in bytes; 0 if there is no direct I/O.
@@ -26,7 +26,7 @@ pub(super) struct DirectIo {
 
 /// What holds for the files of `dir`: asked of one that is there, else of one without a name that is made for it.
 /// `None` if the kernel does not say (before Linux 6.1, or another file system).
-pub(super) fn direct_io(dir: &OwnedFd) -> Option<DirectIo> {
+pub(super) fn direct_io(dir: &OwnedFd) -> Option<DirectIoUnits> {
     let entries = fs::Dir::read_from(dir).ok()?.filter_map(Result::ok);
     for entry in entries {
         if matches!(entry.file_type(), FileType::RegularFile | FileType::Unknown) {
@@ -42,9 +42,9 @@ pub(super) fn direct_io(dir: &OwnedFd) -> Option<DirectIo> {
     said(&fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok()?)
 }
 
-fn said(found: &fs::Statx) -> Option<DirectIo> {
+fn said(found: &fs::Statx) -> Option<DirectIoUnits> {
     let mask = StatxFlags::from_bits_retain(found.stx_mask);
-    let answer = DirectIo { memory: found.stx_dio_mem_align, offset: found.stx_dio_offset_align };
+    let answer = DirectIoUnits { memory: found.stx_dio_mem_align, offset: found.stx_dio_offset_align };
     mask.contains(StatxFlags::DIOALIGN).then_some(answer)
 }
 

@@ -7,7 +7,7 @@
 
 #![expect(unsafe_code, reason = "the kernel is given addresses, which the slots keep alive")]
 
-use super::ring::{Ended, Ring, RingOp, RingWaker};
+use super::ring::{Completion, Ring, RingOp, RingWaker};
 use super::{AlignedBuf, DiskFile};
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, opcode, squeue};
@@ -113,7 +113,7 @@ impl Uring {
         }
     }
 
-    fn reap(&mut self, ended: &mut Vec<Ended>) {
+    fn reap(&mut self, ended: &mut Vec<Completion>) {
         for end in self.ring.completion() {
             if end.user_data() == WAKER {
                 self.armed = false;
@@ -157,7 +157,7 @@ impl Ring for Uring {
         pushed
     }
 
-    fn wait(&mut self, timeout: Duration, ended: &mut Vec<Ended>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Duration, ended: &mut Vec<Completion>) -> io::Result<()> {
         self.arm()?;
         self.enter(Some(timeout))?;
         self.reap(ended);

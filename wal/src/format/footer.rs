@@ -5,7 +5,7 @@ use super::checksum::{crc, seed};
 use super::layout::{
     FOOTER_MAGIC, FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES, RawFooterTail,
 };
-use super::record::Batch;
+use super::record::RecordBuilder;
 use crate::types::{Lsn, len32, round_up};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -35,7 +35,7 @@ pub fn tail_bytes(index_bytes: u32, block_bytes: u32) -> Option<u32> {
 
 /// Turns `index` into the record of a footer group that starts at `lsn`: its part is the index, zeros
 /// up to the end of the last block, and the tail.
-pub fn close_footer(mut index: Vec<u8>, lsn: Lsn, salt: u64, block_bytes: u32) -> Batch {
+pub fn close_footer(mut index: Vec<u8>, lsn: Lsn, salt: u64, block_bytes: u32) -> RecordBuilder {
     let index_bytes = len32(index.len());
     let disk_bytes = tail_bytes(index_bytes, block_bytes).unwrap_or(u32::MAX);
     let mut tail = RawFooterTail {
@@ -48,7 +48,7 @@ pub fn close_footer(mut index: Vec<u8>, lsn: Lsn, salt: u64, block_bytes: u32) -
     tail.crc = (crc(&tail.as_bytes()[..FOOTER_TAIL_BYTES - 4]) ^ seed(salt, end)).into();
     index.resize(index.len() + (disk_bytes as usize - AROUND - index.len()), 0);
     index.extend_from_slice(tail.as_bytes());
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.push_part(&index);
     batch
 }
@@ -65,7 +65,7 @@ pub fn read_tail(bytes: &[u8], salt: u64, end: Lsn) -> Option<FooterTail> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Class;
+    use crate::Durability;
 
     #[test]
     fn the_tail_ends_the_last_block() {
@@ -75,7 +75,7 @@ mod tests {
             let batch = close_footer(vec![5; n], lsn, 11, 4096);
             assert_eq!(GROUP_HEADER_BYTES + batch.encoded_len(), disk as usize, "{n}");
             let mut bytes = Vec::new();
-            batch.encode_into(Class::Lazy, 11, Lsn::new(2, 40_960 + 64), &mut |b| bytes.extend(b));
+            batch.encode_into(Durability::Lazy, 11, Lsn::new(2, 40_960 + 64), &mut |b| bytes.extend(b));
             let end = Lsn::new(2, 40_960 + disk);
             let tail = read_tail(&bytes[bytes.len() - FOOTER_TAIL_BYTES..], 11, end).unwrap();
             assert_eq!(tail, FooterTail { group_offset: 40_960, index_bytes: u32::try_from(n).unwrap() });

@@ -152,7 +152,7 @@ fn check_zeros(group: &[u8], from: usize, to: usize) -> Result<(), GroupFault> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::record::Batch;
+    use super::super::record::RecordBuilder;
     use super::*;
 
     const SALT: u64 = 77;
@@ -161,14 +161,14 @@ mod tests {
         let lsn = Lsn::new(3, 8192);
         let mut bytes = vec![0; GROUP_HEADER_BYTES];
         for n in 0..3u8 {
-            let mut batch = Batch::new();
+            let mut batch = RecordBuilder::new();
             batch.meta().extend([n; 5]);
             batch.push_part(&[n; 100]);
             batch.push_part(&[]);
             let at = bytes.len().next_multiple_of(8);
             bytes.resize(at, 0);
             batch.encode_into(
-                crate::Class::Sync,
+                crate::Durability::Sync,
                 SALT,
                 Lsn::new(3, 8192 + u32::try_from(at).unwrap()),
                 &mut |b| {

@@ -18,5 +18,5 @@ pub use footer::{FooterTail, close_footer, read_tail, tail_bytes};
 pub use group::{GroupFault, GroupHeader, is_head};
 pub use identity::{Identity, IdentityFault, READ_ONLY_COMPATIBLE_KNOWN};
 pub(crate) use layout::{RawPart, RawRecordHeader};
-pub use record::{Batch, PartInfo, RecordFault, RecordRef, record_at};
+pub use record::{PartInfo, RecordBuilder, RecordFault, RecordRef, record_at};
 pub use segment::{HeaderFault, SegmentHeader};

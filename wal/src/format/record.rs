@@ -6,14 +6,14 @@
 
 use super::checksum::{crc, crc_of, seed};
 use super::layout::{PART_BYTES, RECORD_HEADER_BYTES, RawPart, RawRecordHeader};
-use crate::types::{Class, Lsn, len32};
+use crate::types::{Durability, Lsn, len32};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// One atomic record under construction; reusable without allocating again.
 ///
 /// Not `Sync` in use: one thread fills it, then passes it to `append` by reference.
 #[derive(Debug, Clone, Default)]
-pub struct Batch {
+pub struct RecordBuilder {
     meta: Vec<u8>,
     table: Vec<u8>,
     parts: Vec<u8>,
@@ -31,10 +31,10 @@ pub struct PartInfo {
     pub crc: u32,
 }
 
-impl Batch {
+impl RecordBuilder {
     /// An empty record.
-    pub fn new() -> Batch {
-        Batch::default()
+    pub fn new() -> RecordBuilder {
+        RecordBuilder::default()
     }
 
     /// Makes it empty again; keeps the allocations.
@@ -108,7 +108,7 @@ impl Batch {
     }
 
     /// Checksum of everything before the parts, not yet tied to a place, and the header it goes into.
-    fn header(&self, class: Class) -> RawRecordHeader {
+    fn header(&self, class: Durability) -> RawRecordHeader {
         RawRecordHeader {
             crc: 0.into(),
             length: len32(self.encoded_len()).into(),
@@ -116,8 +116,8 @@ impl Batch {
             part_count: len32(self.part_count()).into(),
             footer_bytes: self.footer_bytes.into(),
             class: match class {
-                Class::Sync => 0,
-                Class::Lazy => 1,
+                Durability::Sync => 0,
+                Durability::Lazy => 1,
             },
             flags: 0,
             reserved: 0.into(),
@@ -125,13 +125,13 @@ impl Batch {
     }
 
     /// The checksum of header, `meta` and table, before it is tied to a place. Costs one pass over them.
-    pub fn head_crc(&self, class: Class) -> u32 {
+    pub fn head_crc(&self, class: Durability) -> u32 {
         let header = self.header(class);
         crc_of([&header.as_bytes()[4..], &self.meta, &self.table])
     }
 
     /// Hands the record's bytes to `put` in order, with the checksum `head_crc` tied to `salt` and `lsn`.
-    pub fn emit(&self, class: Class, head_crc: u32, salt: u64, lsn: Lsn, put: &mut dyn FnMut(&[u8])) {
+    pub fn emit(&self, class: Durability, head_crc: u32, salt: u64, lsn: Lsn, put: &mut dyn FnMut(&[u8])) {
         let mut header = self.header(class);
         header.crc = (head_crc ^ seed(salt, lsn)).into();
         put(header.as_bytes());
@@ -141,7 +141,7 @@ impl Batch {
     }
 
     /// [`Batch::head_crc`] and [`Batch::emit`] in one.
-    pub fn encode_into(&self, class: Class, salt: u64, lsn: Lsn, put: &mut dyn FnMut(&[u8])) {
+    pub fn encode_into(&self, class: Durability, salt: u64, lsn: Lsn, put: &mut dyn FnMut(&[u8])) {
         self.emit(class, self.head_crc(class), salt, lsn, put);
     }
 
@@ -178,7 +178,7 @@ pub enum RecordFault {
 #[derive(Clone, Debug)]
 pub struct RecordRef<'a> {
     lsn: Lsn,
-    class: Class,
+    class: Durability,
     footer_bytes: u32,
     meta: &'a [u8],
     table: &'a [u8],
@@ -202,8 +202,8 @@ pub fn record_at(group: &[u8], at: usize, salt: u64, lsn: Lsn) -> Result<RecordR
         return Err(RecordFault::Checksum);
     }
     let class = match (raw.class, raw.flags, raw.reserved.get()) {
-        (0, 0, 0) => Class::Sync,
-        (1, 0, 0) => Class::Lazy,
+        (0, 0, 0) => Durability::Sync,
+        (1, 0, 0) => Durability::Lazy,
         _ => return Err(RecordFault::Field),
     };
     let record = RecordRef {
@@ -228,7 +228,7 @@ impl<'a> RecordRef<'a> {
     }
 
     /// The class that it was appended with.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> Durability {
         self.class
     }
 
@@ -288,15 +288,15 @@ impl<'a> RecordRef<'a> {
 mod tests {
     use super::*;
 
-    fn encoded(lsn: Lsn) -> (Batch, Vec<u8>) {
-        let mut batch = Batch::new();
+    fn encoded(lsn: Lsn) -> (RecordBuilder, Vec<u8>) {
+        let mut batch = RecordBuilder::new();
         batch.meta().extend(b"about");
         batch.push_part(b"first");
         batch.push_part(b"");
         batch.push_part(&[9; 300]);
         batch.set_footer_bytes(40);
         let mut bytes = Vec::new();
-        batch.encode_into(Class::Lazy, 1, lsn, &mut |b| bytes.extend(b));
+        batch.encode_into(Durability::Lazy, 1, lsn, &mut |b| bytes.extend(b));
         (batch, bytes)
     }
 
@@ -306,7 +306,10 @@ mod tests {
         let (batch, bytes) = encoded(lsn);
         assert_eq!(bytes.len(), batch.encoded_len());
         let record = record_at(&bytes, 0, 1, lsn).unwrap();
-        assert_eq!((record.meta(), record.class(), record.footer_bytes()), (&b"about"[..], Class::Lazy, 40));
+        assert_eq!(
+            (record.meta(), record.class(), record.footer_bytes()),
+            (&b"about"[..], Durability::Lazy, 40)
+        );
         assert_eq!(record.check_parts(), Ok(()));
         let parts: Vec<&[u8]> = record.parts().map(|(_, b)| b).collect();
         assert_eq!(parts, [&b"first"[..], &b""[..], &[9; 300][..]]);

@@ -2,7 +2,7 @@
 
 use super::checksum::crc;
 use super::layout::{FORMAT_VERSION, RawSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC};
-use crate::types::Prior;
+use crate::types::PriorContents;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// What a segment says of itself.
@@ -21,7 +21,7 @@ pub struct SegmentHeader {
     /// Length of the file in bytes.
     pub file_bytes: u64,
     /// What the blocks held when the header was written.
-    pub prior: Prior,
+    pub prior: PriorContents,
     /// Blocks of the segment's *reach*: when a group of it was issued, no more than so many blocks of groups before it
     /// were not durable; if it is longer than that itself none was, and the group before it is an
     /// announcement in the segment. 0 if nothing of that is promised.
@@ -63,8 +63,8 @@ impl SegmentHeader {
             first_live: self.first_live.into(),
             file_bytes: self.file_bytes.into(),
             prior: match self.prior {
-                Prior::Zeros => 0,
-                Prior::Stale => 1,
+                PriorContents::Zeros => 0,
+                PriorContents::Stale => 1,
             },
             reserved: 0,
             reach_blocks: self.reach_blocks.into(),
@@ -95,8 +95,8 @@ impl SegmentHeader {
             block_bytes: raw.block_bytes.get(),
             file_bytes: raw.file_bytes.get(),
             prior: match (raw.prior, raw.reserved) {
-                (0, 0) => Prior::Zeros,
-                (1, 0) => Prior::Stale,
+                (0, 0) => PriorContents::Zeros,
+                (1, 0) => PriorContents::Stale,
                 _ => return Err(HeaderFault::Field),
             },
             reach_blocks: raw.reach_blocks.get(),
@@ -117,7 +117,7 @@ mod tests {
             first_live: 2,
             block_bytes: 4096,
             file_bytes: 1 << 20,
-            prior: Prior::Stale,
+            prior: PriorContents::Stale,
             reach_blocks: 300,
         };
         let mut block = vec![0xFF; 4096];

@@ -14,11 +14,11 @@ use crate::types::{GroupKind, Lsn};
 
 /// The fenced places, ascending, none within another.
 #[derive(Debug, Default)]
-pub(crate) struct Fences(Vec<Damage>);
+pub(crate) struct DamagedRanges(Vec<Damage>);
 
-impl Fences {
-    pub(crate) fn new(damaged: Vec<Damage>) -> Fences {
-        Fences(damaged)
+impl DamagedRanges {
+    pub(crate) fn new(damaged: Vec<Damage>) -> DamagedRanges {
+        DamagedRanges(damaged)
     }
 
     pub(crate) fn list(&self) -> &[Damage] {
@@ -86,7 +86,7 @@ mod tests {
     fn a_read_that_touches_a_fence_is_told() {
         let fence =
             |from, to| Damage { from: Lsn::new(2, from), to: Lsn::new(2, to), what: DamageKind::NoGroup };
-        let mut fences = Fences::new(vec![fence(4096, 8192), fence(12288, 16384)]);
+        let mut fences = DamagedRanges::new(vec![fence(4096, 8192), fence(12288, 16384)]);
         for (at, len, over) in [
             (0, 4096, None),
             (0, 4097, Some(4096)),

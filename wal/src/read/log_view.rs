@@ -7,35 +7,35 @@
 use crate::damage::Damage;
 use crate::error::Error;
 use crate::format::RecordRef;
-use crate::read::damaged_ranges::{Fences, records_within};
-use crate::read::record_iter::Records;
-use crate::read::segment_table::{Table, damaged, read_range};
+use crate::read::damaged_ranges::{DamagedRanges, records_within};
+use crate::read::record_iter::RecordIter;
+use crate::read::segment_table::{SegmentTable, damaged, read_range};
 use crate::segment::file_name;
-use crate::segment::footer::{Footer, Place, find};
+use crate::segment::footer::{Footer, FooterLocation, find};
 use crate::segment::mapped::Mapped;
 use crate::sync::RwLock;
 use crate::types::Lsn;
 
 /// Finds the damaged place that a read would touch, if such reads are refused.
-pub(crate) type Fence = fn(&Fences, Lsn, usize) -> Option<Damage>;
+pub(crate) type DamagedRange = fn(&DamagedRanges, Lsn, usize) -> Option<Damage>;
 
 /// Where the log lies, for readers.
 #[derive(Debug)]
 pub(crate) struct LogView {
-    pub(crate) table: RwLock<Table>,
+    pub(crate) table: RwLock<SegmentTable>,
     /// The directory, for messages.
     pub(crate) location: String,
     pub(crate) block_bytes: u32,
 }
 
 impl LogView {
-    pub(crate) fn new(table: Table, location: String, block_bytes: u32) -> LogView {
+    pub(crate) fn new(table: SegmentTable, location: String, block_bytes: u32) -> LogView {
         LogView { table: RwLock::new(table), location, block_bytes }
     }
 
     /// The records from `from` up to `to`, which is durable, in log order.
-    pub(crate) fn records(&self, from: Lsn, to: Lsn) -> Records {
-        Records::new(&self.table.read(), self.location.clone(), self.block_bytes, from, to)
+    pub(crate) fn records(&self, from: Lsn, to: Lsn) -> RecordIter {
+        RecordIter::new(&self.table.read(), self.location.clone(), self.block_bytes, from, to)
     }
 
     /// The footer of `segment`, if the log has left it, is `durable` beyond that, and the footer checks; in the
@@ -48,7 +48,7 @@ impl LogView {
     ) -> Result<Option<Footer>, Error> {
         let sealed = self.table.read().sealed(segment, durable);
         let Some((segment, end)) = sealed else { return Ok(None) };
-        let place = Place {
+        let place = FooterLocation {
             sequence: segment.sequence,
             salt: segment.salt,
             block_bytes: self.block_bytes,
@@ -60,7 +60,13 @@ impl LogView {
     }
 
     /// Fills `out` with the bytes at `at`, unless `fence` finds them damaged; the log is `durable` up to there.
-    pub(crate) fn read(&self, at: Lsn, out: &mut [u8], durable: Lsn, fence: Fence) -> Result<(), Error> {
+    pub(crate) fn read(
+        &self,
+        at: Lsn,
+        out: &mut [u8],
+        durable: Lsn,
+        fence: DamagedRange,
+    ) -> Result<(), Error> {
         let table = self.table.read();
         let (fence, segment) = (fence(&table.fences, at, out.len()), table.get(at.segment()));
         drop(table);
@@ -75,7 +81,7 @@ impl LogView {
     }
 
     /// The error of a read of `len` bytes at `at`, which lies beyond the end of the log.
-    pub(crate) fn beyond(&self, at: Lsn, len: usize, fence: Fence) -> Error {
+    pub(crate) fn beyond(&self, at: Lsn, len: usize, fence: DamagedRange) -> Error {
         let fence = fence(&self.table.read().fences, at, len);
         fence.map_or(Error::NotInLog { lsn: at }, |fence| damaged(&self.location, fence))
     }

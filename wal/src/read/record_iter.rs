@@ -8,17 +8,17 @@ use crate::damage::{Damage, DamageKind};
 use crate::error::Error;
 use crate::format::layout::{GROUP_HEADER_BYTES, PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES};
 use crate::format::{GroupFault, GroupHeader, PartInfo, RecordRef, record_at};
-use crate::read::segment_table::{Table, damaged};
-use crate::segment::read_ahead::Window;
+use crate::read::segment_table::{SegmentTable, damaged};
+use crate::segment::read_ahead::ReadAhead;
 use crate::segment::{Segment, file_name};
-use crate::types::{Class, GroupKind, Lsn};
+use crate::types::{Durability, GroupKind, Lsn};
 use std::sync::Arc;
 
 /// One record of the log. Cheap to clone: it shares the bytes of its group.
 #[derive(Clone, Debug)]
 pub struct Record {
     lsn: Lsn,
-    class: Class,
+    class: Durability,
     group: Arc<[u8]>,
     at: usize,
     meta_bytes: usize,
@@ -32,7 +32,7 @@ impl Record {
     }
 
     /// The class that it was appended with.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> Durability {
         self.class
     }
 
@@ -82,7 +82,7 @@ impl Record {
 /// The records of the log in order. Stops for good after an error, unless that names a fenced place
 /// ([`Wal::damaged`](crate::Wal::damaged)): then the next item is what follows it.
 #[derive(Debug)]
-pub struct Records {
+pub struct RecordIter {
     location: String,
     block_bytes: u32,
     stretches: std::vec::IntoIter<(Arc<Segment>, u32)>,
@@ -102,16 +102,22 @@ pub struct Records {
 #[derive(Debug)]
 struct Current {
     segment: Arc<Segment>,
-    window: Window,
+    window: ReadAhead,
     /// Offset of the next group, and of the end.
     at: u32,
     limit: u32,
 }
 
-impl Records {
+impl RecordIter {
     /// Records from `from` on, up to `durable`.
-    pub(crate) fn new(table: &Table, location: String, block_bytes: u32, from: Lsn, durable: Lsn) -> Records {
-        Records {
+    pub(crate) fn new(
+        table: &SegmentTable,
+        location: String,
+        block_bytes: u32,
+        from: Lsn,
+        durable: Lsn,
+    ) -> RecordIter {
+        RecordIter {
             location,
             block_bytes,
             stretches: table.stretches(from, durable).into_iter(),
@@ -158,7 +164,7 @@ impl Records {
                 Some(current) if current.at < current.limit => current,
                 _ => match self.stretches.next() {
                     Some((segment, limit)) => {
-                        Current { segment, window: Window::growing(limit), at: self.block_bytes, limit }
+                        Current { segment, window: ReadAhead::growing(limit), at: self.block_bytes, limit }
                     }
                     None => return self.fences.next().map_or(Ok(false), |fence| Err(self.pass(fence))),
                 },
@@ -217,7 +223,7 @@ impl Records {
     }
 }
 
-impl Iterator for Records {
+impl Iterator for RecordIter {
     type Item = Result<Record, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {

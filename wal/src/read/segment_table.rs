@@ -5,7 +5,7 @@
 use crate::damage::Damage;
 use crate::disk::read_exact_at;
 use crate::error::Error;
-use crate::read::damaged_ranges::Fences;
+use crate::read::damaged_ranges::DamagedRanges;
 use crate::segment::{Segment, file_name};
 use crate::types::Lsn;
 use std::cmp::Ordering;
@@ -14,26 +14,26 @@ use std::sync::Arc;
 
 /// The segments that hold the log, for readers.
 #[derive(Debug)]
-pub(crate) struct Table {
-    segments: BTreeMap<u32, Stretch>,
-    pub(crate) fences: Fences,
+pub(crate) struct SegmentTable {
+    segments: BTreeMap<u32, Readable>,
+    pub(crate) fences: DamagedRanges,
 }
 
 /// One segment and where its kept groups end; `None` while it is being appended to.
 #[derive(Clone, Debug)]
-struct Stretch {
+struct Readable {
     segment: Arc<Segment>,
     end: Option<u32>,
 }
 
-impl Table {
-    pub(crate) fn new(fences: Fences) -> Table {
-        Table { segments: BTreeMap::new(), fences }
+impl SegmentTable {
+    pub(crate) fn new(fences: DamagedRanges) -> SegmentTable {
+        SegmentTable { segments: BTreeMap::new(), fences }
     }
 
     /// Adds a segment whose kept groups end at `end`.
     pub(crate) fn insert(&mut self, segment: Arc<Segment>, end: Option<u32>) {
-        self.segments.insert(segment.sequence, Stretch { segment, end });
+        self.segments.insert(segment.sequence, Readable { segment, end });
     }
 
     /// The log goes on in `segment`; the one before ends at `previous_end`.
@@ -78,7 +78,7 @@ impl Table {
     /// What a reader from `from` to `durable` goes through.
     pub(crate) fn stretches(&self, from: Lsn, durable: Lsn) -> Vec<(Arc<Segment>, u32)> {
         // Rotation leaves a segment when its last groups are enqueued, before they are durable.
-        let limit = |s: &Stretch| match s.segment.sequence.cmp(&durable.segment()) {
+        let limit = |s: &Readable| match s.segment.sequence.cmp(&durable.segment()) {
             Ordering::Less => s.end,
             Ordering::Equal => Some(s.end.map_or(durable.offset(), |end| end.min(durable.offset()))),
             Ordering::Greater => None,

@@ -8,7 +8,7 @@ use crate::types::{GroupKind, Lsn};
 
 /// A head: a block whose group header checks out at its own position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Head {
+pub struct GroupHead {
     /// Offset of the group in its segment.
     pub offset: u32,
     /// Offset just behind the group; may exceed the file if the header says so.
@@ -34,11 +34,11 @@ pub struct Head {
     pub zero_sector: bool,
 }
 
-impl Head {
+impl GroupHead {
     /// What the header alone says, as if everything behind it were right.
-    pub(crate) fn of(group: &GroupHeader, block_bytes: u32) -> Head {
+    pub(crate) fn of(group: &GroupHeader, block_bytes: u32) -> GroupHead {
         let (offset, length) = (group.lsn.offset(), group.disk_bytes(block_bytes).unwrap_or(u32::MAX));
-        Head {
+        GroupHead {
             offset,
             end: offset.saturating_add(length),
             kind: group.kind,
@@ -56,44 +56,51 @@ impl Head {
 
 /// How much of a segment was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Extent {
+pub enum ScanExtent {
     /// Every block.
     Whole,
     /// Its header, and the headers of its first group and of the footer that seals it. What lies between
     /// them, and behind the footer, was not looked at; only the footer's word stands for it.
-    Ends,
+    EndsOnly,
     /// Every block that groups can have been written to, as far as those that were found tell: behind them are
     /// zeros for twice the segment's reach. Of the rest a block here and there was looked at.
-    Near,
+    UpToBound,
 }
 
 /// One segment file as found.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct SegmentFacts {
+pub struct SegmentScan {
     /// The number in the file's name.
     pub sequence: u32,
     /// The header, or why there is none; a wrong length or number counts here.
     pub header: Result<SegmentHeader, HeaderFault>,
     /// How much of it was read.
-    pub extent: Extent,
+    pub extent: ScanExtent,
     /// All heads in ascending order, those inside of valid groups left out. Of a segment of which only the
     /// ends were read: its first group and its footer.
-    pub heads: Vec<Head>,
+    pub heads: Vec<GroupHead>,
     /// Offset from which on everything is zeros.
     pub zeros_from: u32,
     /// Blocks outside of valid groups that are no heads but do not start with a sector of zeros.
-    pub strange: Vec<u32>,
+    pub unexplained_blocks: Vec<u32>,
 }
 
-impl SegmentFacts {
+impl SegmentScan {
     /// The footer, if nothing but the ends was read.
-    pub fn sealing_footer(&self) -> Option<&Head> {
-        if self.extent == Extent::Ends { self.heads.last() } else { None }
+    pub fn sealing_footer(&self) -> Option<&GroupHead> {
+        if self.extent == ScanExtent::EndsOnly { self.heads.last() } else { None }
     }
 
     /// What is known of a file that the medium does not give back.
-    pub(crate) fn unreadable(sequence: u32) -> SegmentFacts {
-        let (header, extent) = (Err(HeaderFault::Unreadable), Extent::Whole);
-        SegmentFacts { sequence, header, extent, heads: Vec::new(), zeros_from: 0, strange: Vec::new() }
+    pub(crate) fn unreadable(sequence: u32) -> SegmentScan {
+        let (header, extent) = (Err(HeaderFault::Unreadable), ScanExtent::Whole);
+        SegmentScan {
+            sequence,
+            header,
+            extent,
+            heads: Vec::new(),
+            zeros_from: 0,
+            unexplained_blocks: Vec::new(),
+        }
     }
 }

@@ -23,26 +23,26 @@
 //! recovery dropped. Everything else is read whole, and so is everything before a refusal, which names all
 //! damaged places.
 
-use crate::recovery::evidence::{Extent, Head, SegmentFacts};
+use crate::recovery::evidence::{GroupHead, ScanExtent, SegmentScan};
 use crate::types::Lsn;
 use std::collections::BTreeMap;
 
 /// Numbers of the segments of which only the ends were read and which must be read whole, ascending.
 ///
 /// `segments` in any order. The answer is about the facts as they are: with more of them read it may differ.
-pub(crate) fn unproven(segments: &[SegmentFacts], block_bytes: u32) -> Vec<u32> {
-    let by_number: BTreeMap<u32, &SegmentFacts> = segments.iter().map(|s| (s.sequence, s)).collect();
+pub(crate) fn unproven(segments: &[SegmentScan], block_bytes: u32) -> Vec<u32> {
+    let by_number: BTreeMap<u32, &SegmentScan> = segments.iter().map(|s| (s.sequence, s)).collect();
     let mut unproven: BTreeMap<u32, ()> =
-        segments.iter().filter(|s| s.extent == Extent::Ends).map(|s| (s.sequence, ())).collect();
+        segments.iter().filter(|s| s.extent == ScanExtent::EndsOnly).map(|s| (s.sequence, ())).collect();
     let heads = || segments.iter().flat_map(|s| &s.heads);
     let watermark = heads().map(|h| h.watermark).max().unwrap_or(Lsn::ZERO);
-    let first = |s: &SegmentFacts| s.heads.first().filter(|h| h.offset == block_bytes).copied();
+    let first = |s: &SegmentScan| s.heads.first().filter(|h| h.offset == block_bytes).copied();
     // From the highest touched segment down, as recovery follows the chain. Where a link is missing recovery
     // may go on, or refuse: everything below is read first.
     let mut above = by_number.values().rev().find(|s| !s.heads.is_empty()).copied();
-    while let Some(link) = above.and_then(first).map(|h: Head| h.previous_end) {
+    while let Some(link) = above.and_then(first).map(|h: GroupHead| h.previous_end) {
         let below = by_number.get(&link.segment()).copied();
-        if let Some(footer) = below.and_then(SegmentFacts::sealing_footer)
+        if let Some(footer) = below.and_then(SegmentScan::sealing_footer)
             && footer.end == link.offset()
             && watermark >= link
         {

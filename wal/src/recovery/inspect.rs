@@ -9,14 +9,14 @@ use crate::env::Threads;
 use crate::error::Error;
 use crate::format::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
 use crate::format::{GroupHeader, Identity, RecordRef, SegmentHeader, record_at};
-use crate::options::{OpenMode, Suspect};
-use crate::recovery::evidence::{Head, SegmentFacts};
-use crate::recovery::scan::Group;
-use crate::recovery::scan_log::{Files, Surveyed};
+use crate::options::{OpenMode, UnexplainedTail};
+use crate::recovery::evidence::{GroupHead, SegmentScan};
+use crate::recovery::scan::ScannedGroup;
+use crate::recovery::scan_log::{SegmentFiles, Surveyed};
 use crate::recovery::verdict::Verdict;
 use crate::segment::directory::{failed_to_open, list, read_closed, read_identity};
 use crate::segment::file_name;
-use crate::segment::read_ahead::Window;
+use crate::segment::read_ahead::ReadAhead;
 use crate::types::{Lsn, len32};
 use std::ops::ControlFlow;
 use zerocopy::FromBytes;
@@ -32,7 +32,7 @@ pub struct Inspection {
     /// What the file of a clean close says.
     pub witness: Witness,
     /// Every segment file, ascending.
-    pub segments: Vec<SegmentFacts>,
+    pub segments: Vec<SegmentScan>,
     /// What open would conclude, or every damaged place.
     pub verdict: Result<Verdict, Vec<Damage>>,
     /// Names of unfinished spares.
@@ -52,19 +52,19 @@ pub fn inspect(disk: &dyn Disk) -> Result<Inspection, Error> {
 pub fn inspect_with<V: Send>(
     disk: &dyn Disk,
     start: impl Fn(u32) -> V + Sync,
-    see: impl Fn(&mut V, &Group<'_>) + Sync,
+    see: impl Fn(&mut V, &ScannedGroup<'_>) + Sync,
 ) -> Result<(Inspection, Vec<V>), Error> {
-    look(disk, |files| files.survey_all(Suspect::Refuse, &start, &see))
+    look(disk, |files| files.survey_all(UnexplainedTail::Refuse, &start, &see))
 }
 
 /// As [`inspect`], but reads only what open would: [`SegmentFacts::extent`] says how much that was.
 pub fn inspect_as_open(disk: &dyn Disk) -> Result<Inspection, Error> {
-    Ok(look(disk, |files| Ok((files.survey(Suspect::Refuse, None)?, ())))?.0)
+    Ok(look(disk, |files| Ok((files.survey(UnexplainedTail::Refuse, None)?, ())))?.0)
 }
 
 fn look<T>(
     disk: &dyn Disk,
-    survey: impl FnOnce(&Files<'_>) -> Result<(Surveyed, T), Error>,
+    survey: impl FnOnce(&SegmentFiles<'_>) -> Result<(Surveyed, T), Error>,
 ) -> Result<(Inspection, T), Error> {
     let names = list(disk)?;
     if let Some(found) = names.instead_of_log() {
@@ -73,7 +73,7 @@ fn look<T>(
     let identity = read_identity(disk)?;
     let witness = read_closed(disk, &names, &identity.uuid);
     let threads = Threads::Spawned.readers();
-    let ((segments, verdict), more) = survey(&Files {
+    let ((segments, verdict), more) = survey(&SegmentFiles {
         disk,
         identity: &identity,
         numbers: &names.segments,
@@ -91,22 +91,23 @@ fn look<T>(
 /// group if it is a valid one, until `each` breaks off. Reads the segment in large pieces, each once.
 pub fn visit_groups(
     disk: &dyn Disk,
-    facts: &SegmentFacts,
+    facts: &SegmentScan,
     (from, to): (u32, u32),
-    each: &mut dyn FnMut(&Head, Option<&Group<'_>>) -> ControlFlow<()>,
+    each: &mut dyn FnMut(&GroupHead, Option<&ScannedGroup<'_>>) -> ControlFlow<()>,
 ) -> Result<(), Error> {
     let Ok(header) = facts.header else { return Ok(()) };
     let name = file_name(facts.sequence);
     let io = |e| failed_to_open(disk, "read", &name, e);
     let file = disk.open(&name, Access::Read).map_err(io)?;
-    let mut window = Window::whole(length_of(&header));
+    let mut window = ReadAhead::whole(length_of(&header));
     for head in facts.heads.iter().filter(|h| h.end > from && h.offset < to) {
         let flow = if head.fault.is_none() {
             let bytes = window.range(&*file, head.offset, head.end - head.offset).map_err(io)?;
             let lsn = Lsn::new(facts.sequence, head.offset);
             let group = GroupHeader::decode(bytes, header.salt, lsn)
                 .filter(|group| group.check(header.salt, bytes).is_ok());
-            let group = group.as_ref().map(|group| Group { head, header: group, salt: header.salt, bytes });
+            let group =
+                group.as_ref().map(|group| ScannedGroup { head, header: group, salt: header.salt, bytes });
             each(head, group.as_ref())
         } else {
             each(head, None)
@@ -121,8 +122,8 @@ pub fn visit_groups(
 /// Hands every record of the valid group `head` of a scanned segment to `each`.
 pub fn visit_records(
     disk: &dyn Disk,
-    facts: &SegmentFacts,
-    head: &Head,
+    facts: &SegmentScan,
+    head: &GroupHead,
     each: &mut dyn FnMut(&RecordRef<'_>),
 ) -> Result<(), Error> {
     visit_groups(disk, facts, (head.offset, head.end), &mut |found, group| {
@@ -141,7 +142,7 @@ pub fn visit_records(
 /// look like headers and are none.
 pub fn visit_remnants(
     disk: &dyn Disk,
-    facts: &SegmentFacts,
+    facts: &SegmentScan,
     (from, to): (u32, u32),
     each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
 ) -> Result<bool, Error> {

@@ -18,15 +18,15 @@ use crate::error::Error;
 use crate::format::layout::FORMAT_VERSION;
 use crate::format::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN, SegmentHeader};
 use crate::options::{OpenMode, Options};
-use crate::recovery::evidence::SegmentFacts;
+use crate::recovery::evidence::SegmentScan;
 use crate::recovery::scan::untouched;
-use crate::recovery::scan_log::{Files, Surveyed};
+use crate::recovery::scan_log::{SegmentFiles, Surveyed};
 use crate::recovery::verdict::{Verdict, decide_fresh};
 use crate::segment::descriptors::{Descriptors, Key, SegmentFile};
 use crate::segment::directory::{
-    IDENTITY, Names, check_blocks, failed, failed_to_open, list, read_closed, read_identity,
+    DirectoryListing, IDENTITY, check_blocks, failed, failed_to_open, list, read_closed, read_identity,
 };
-use crate::segment::index_builder::Sealer;
+use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::segment::{OpenSegment, Segment, file_name};
 use crate::sync::{AtomicBool, AtomicU32, share_out};
 use crate::types::Lsn;
@@ -39,7 +39,7 @@ const SYNCS: usize = 16;
 
 /// What open found and did.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Report {
+pub struct RecoveryReport {
     /// Identity of the log.
     pub uuid: [u8; 16],
     /// Lowest live segment.
@@ -72,12 +72,12 @@ pub struct Report {
     /// Names that are not the log's; left alone.
     pub foreign: Vec<String>,
     /// Where the time went.
-    pub took: Took,
+    pub took: Timings,
 }
 
 /// Where the time of an open went, by the log's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Took {
+pub struct Timings {
     /// Making everything found durable, before it was read (INV-3).
     pub sync: Duration,
     /// Reading and checking the segments: of those in use and of spares as much as groups can have been written to,
@@ -102,7 +102,7 @@ pub(crate) struct Recovered {
     pub(crate) unfinished: Vec<String>,
     /// The sealer has seen all records of the segment in which the log goes on.
     pub(crate) shown: bool,
-    pub(crate) report: Report,
+    pub(crate) report: RecoveryReport,
 }
 
 /// Which file each segment's is.
@@ -120,7 +120,7 @@ pub(crate) fn recover(
     options: &Options,
     readers: usize,
     fresh: Option<Identity>,
-    sealer: Option<&mut (dyn Sealer + 'static)>,
+    sealer: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
 ) -> Result<Recovered, Error> {
     let (begin, disk) = (clock.now_ns(), &**descriptors.disk());
     let identity = fresh.map_or_else(|| read_identity(disk), Ok)?;
@@ -146,11 +146,11 @@ pub(crate) fn recover(
             let access = if salvage { Access::Read } else { Access::Write };
             let (identity, numbers, mode, threads) = (&identity, &numbers[..], options.mode, readers);
             let closed = witness.durable();
-            let files = Files { disk, identity, numbers, access, unopened, closed, mode, threads };
+            let files = SegmentFiles { disk, identity, numbers, access, unopened, closed, mode, threads };
             if options.verify_on_open || options.mode != OpenMode::Strict {
-                files.survey_all(options.suspect, &|_| (), &|(), _| {})?.0
+                files.survey_all(options.unexplained_tail, &|_| (), &|(), _| {})?.0
             } else {
-                files.survey(options.suspect, seen.as_mut())?
+                files.survey(options.unexplained_tail, seen.as_mut())?
             }
         }
     };
@@ -164,7 +164,7 @@ pub(crate) fn recover(
     }
     let shown = seen.is_some() || !goes_on;
     let (segments, open) = live(descriptors, &identity, &verdict, &facts, &ids)?;
-    let report = Report {
+    let report = RecoveryReport {
         uuid: identity.uuid,
         first_live: verdict.first_live,
         segments: u32::try_from(verdict.kept.len()).unwrap_or(u32::MAX),
@@ -179,9 +179,9 @@ pub(crate) fn recover(
         locked: true,
         removed: Vec::new(),
         foreign: names.foreign.clone(),
-        took: Took { sync: since(begin, synced), scan: since(synced, scanned), ..Took::default() },
+        took: Timings { sync: since(begin, synced), scan: since(synced, scanned), ..Timings::default() },
     };
-    let Names { segments: files, unfinished, .. } = names;
+    let DirectoryListing { segments: files, unfinished, .. } = names;
     Ok(Recovered { identity, verdict, segments, open, files, unfinished, shown, report })
 }
 
@@ -191,7 +191,7 @@ fn since(from_ns: u64, to_ns: u64) -> Duration {
 
 /// Makes what is there durable before it is believed: a killed process may have left it in the page
 /// cache only, and a failed sync may have left pages that the device never got. Each file is open for its sync alone.
-fn sync_all(disk: &dyn Disk, names: &Names, readers: usize) -> Result<Ids, Error> {
+fn sync_all(disk: &dyn Disk, names: &DirectoryListing, readers: usize) -> Result<Ids, Error> {
     // Each waits for a flush of the device, which those under way at a time share.
     let threads = if readers == 1 { 1 } else { SYNCS };
     let sync = |i: usize| {
@@ -221,7 +221,7 @@ fn survey_fresh(disk: &dyn Disk, numbers: &[u32], identity: &Identity) -> Result
 }
 
 /// Finds what can be opened, and changes nothing: what was written and not synced may be seen.
-fn ids_to_read(disk: &dyn Disk, names: &Names) -> Result<Ids, Error> {
+fn ids_to_read(disk: &dyn Disk, names: &DirectoryListing) -> Result<Ids, Error> {
     let mut ids = Ids::new();
     for &sequence in &names.segments {
         let name = file_name(sequence);
@@ -251,7 +251,7 @@ fn live(
     descriptors: &Arc<Descriptors>,
     identity: &Identity,
     verdict: &Verdict,
-    facts: &[SegmentFacts],
+    facts: &[SegmentScan],
     ids: &Ids,
 ) -> Result<Live, Error> {
     let (disk, next) = (&**descriptors.disk(), verdict.next.at);

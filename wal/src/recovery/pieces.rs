@@ -10,7 +10,7 @@ use crate::format::layout::{
     GROUP_HEADER_BYTES, PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, SECTOR_BYTES,
 };
 use crate::format::{GroupFault, GroupHeader, RawPart, RawRecordHeader, RecordFault};
-use crate::segment::read_ahead::Window;
+use crate::segment::read_ahead::ReadAhead;
 use crate::types::{Lsn, is_zeros, len32, round_up};
 use std::io;
 use std::ops::ControlFlow;
@@ -29,9 +29,9 @@ pub(crate) struct Pieces<'a> {
     block_bytes: u32,
     salt: u64,
     sequence: u32,
-    body: Window,
+    body: ReadAhead,
     /// Part tables have their own, since they are read in turn with what they describe.
-    tables: Window,
+    tables: ReadAhead,
 }
 
 impl<'a> Pieces<'a> {
@@ -42,7 +42,7 @@ impl<'a> Pieces<'a> {
         block_bytes: u32,
         file_bytes: u32,
     ) -> Pieces<'a> {
-        let (body, tables) = (Window::whole(file_bytes), Window::growing(file_bytes));
+        let (body, tables) = (ReadAhead::whole(file_bytes), ReadAhead::growing(file_bytes));
         Pieces { file, block_bytes, salt, sequence, body, tables }
     }
 
@@ -196,7 +196,7 @@ impl<'a> Pieces<'a> {
 /// Hands the bytes `(from, to)` to `each` in pieces, each with its distance from the first byte, until `each` breaks
 /// off. What it reads begins and ends at block boundaries.
 fn each_piece(
-    window: &mut Window,
+    window: &mut ReadAhead,
     file: &dyn DiskFile,
     block_bytes: u32,
     (from, to): (u32, u32),

@@ -5,19 +5,19 @@
 //! in use once more. Fails never.
 
 use crate::format::{PartInfo, RecordRef};
-use crate::segment::index_builder::Sealer;
+use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::types::Lsn;
 
 /// The records of one segment in log order.
 #[derive(Debug, Default)]
-pub(crate) struct Seen {
+pub(crate) struct RecordFeed {
     /// Place, bytes of `meta` and number of `parts`, of each.
     records: Vec<(Lsn, usize, usize)>,
     meta: Vec<u8>,
     parts: Vec<PartInfo>,
 }
 
-impl Seen {
+impl RecordFeed {
     /// Adds the next ones.
     pub(crate) fn add<'a>(&mut self, records: impl Iterator<Item = RecordRef<'a>>) {
         for record in records {
@@ -28,7 +28,7 @@ impl Seen {
     }
 
     /// Shows `sealer` those below `end`.
-    pub(crate) fn show(&self, sealer: &mut dyn Sealer, end: Lsn) {
+    pub(crate) fn show(&self, sealer: &mut dyn SegmentIndexBuilder, end: Lsn) {
         let (mut meta, mut parts) = (&self.meta[..], &self.parts[..]);
         for &(lsn, meta_bytes, part_count) in self.records.iter().take_while(|(lsn, ..)| *lsn < end) {
             let (own_meta, own_parts);

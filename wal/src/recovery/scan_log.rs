@@ -9,15 +9,15 @@ use crate::damage::Damage;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::error::Error;
 use crate::format::{Identity, SegmentHeader};
-use crate::options::{OpenMode, Suspect};
-use crate::recovery::evidence::{Extent, Head, SegmentFacts};
+use crate::options::{OpenMode, UnexplainedTail};
+use crate::recovery::evidence::{GroupHead, ScanExtent, SegmentScan};
 use crate::recovery::footer_proof::unproven;
-use crate::recovery::record_feed::Seen;
-use crate::recovery::scan::{Group, read_header, scan_with};
+use crate::recovery::record_feed::RecordFeed;
+use crate::recovery::scan::{ScannedGroup, read_header, scan_with};
 use crate::recovery::verdict::{Verdict, decide_closed};
 use crate::segment::directory::{failed, failed_to_open};
 use crate::segment::file_name;
-use crate::segment::footer::{Place, head_at, locate};
+use crate::segment::footer::{FooterLocation, head_at, locate};
 use crate::sync::share_out;
 use crate::types::Lsn;
 use std::collections::BTreeMap;
@@ -28,7 +28,7 @@ use std::sync::Arc;
 const THREAD_BYTES: u64 = 8 << 20;
 
 /// The segment files of one log. Each is opened when it is read, and closed then: no more are open than are read at a time.
-pub(crate) struct Files<'a> {
+pub(crate) struct SegmentFiles<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) identity: &'a Identity,
     /// Numbers of the segments, ascending.
@@ -46,18 +46,18 @@ pub(crate) struct Files<'a> {
 }
 
 /// What was found, ascending by number, and what follows from it.
-pub(crate) type Surveyed = (Vec<SegmentFacts>, Result<Verdict, Vec<Damage>>);
+pub(crate) type Surveyed = (Vec<SegmentScan>, Result<Verdict, Vec<Damage>>);
 
 /// Header and first head of a segment; `None` where there is none.
-type Start = (Option<SegmentHeader>, Option<Head>);
+type Start = (Option<SegmentHeader>, Option<GroupHead>);
 
-impl Files<'_> {
+impl SegmentFiles<'_> {
     /// Reads no more than the verdict takes: segments that their footer vouches for are left.
     /// Of segments that no other one follows `seen` gets the records, if it wants any.
     pub(crate) fn survey(
         &self,
-        policy: Suspect,
-        seen: Option<&mut BTreeMap<u32, Seen>>,
+        policy: UnexplainedTail,
+        seen: Option<&mut BTreeMap<u32, RecordFeed>>,
     ) -> Result<Surveyed, Error> {
         let block_bytes = self.identity.block_bytes;
         let mut facts = self.ends(seen)?;
@@ -65,7 +65,7 @@ impl Files<'_> {
             let mut whole = unproven(&facts, block_bytes);
             if whole.is_empty() {
                 let verdict = decide_closed(OpenMode::Strict, &facts, block_bytes, policy, self.closed);
-                let left = facts.iter().filter(|s| s.extent != Extent::Whole).map(|s| s.sequence);
+                let left = facts.iter().filter(|s| s.extent != ScanExtent::Whole).map(|s| s.sequence);
                 whole = if verdict.is_err() { left.collect() } else { Vec::new() };
                 if whole.is_empty() {
                     return Ok((facts, verdict));
@@ -83,13 +83,13 @@ impl Files<'_> {
     /// it, which is returned.
     pub(crate) fn survey_all<V: Send>(
         &self,
-        policy: Suspect,
+        policy: UnexplainedTail,
         start: &(impl Fn(u32) -> V + Sync),
-        see: &(impl Fn(&mut V, &Group<'_>) + Sync),
+        see: &(impl Fn(&mut V, &ScannedGroup<'_>) + Sync),
     ) -> Result<(Surveyed, Vec<V>), Error> {
         let all = self.numbers;
         let (mut facts, seen): (Vec<_>, Vec<_>) = self.scan(all, false, start, see)?.into_iter().unzip();
-        facts.extend(self.unopened.iter().map(|&sequence| SegmentFacts::unreadable(sequence)));
+        facts.extend(self.unopened.iter().map(|&sequence| SegmentScan::unreadable(sequence)));
         facts.sort_unstable_by_key(|s| s.sequence);
         let block_bytes = self.identity.block_bytes;
         let verdict = decide_closed(self.mode, &facts, block_bytes, policy, self.closed);
@@ -102,8 +102,8 @@ impl Files<'_> {
         numbers: &[u32],
         bounded: bool,
         start: &(impl Fn(u32) -> V + Sync),
-        see: &(impl Fn(&mut V, &Group<'_>) + Sync),
-    ) -> Result<Vec<(SegmentFacts, V)>, Error> {
+        see: &(impl Fn(&mut V, &ScannedGroup<'_>) + Sync),
+    ) -> Result<Vec<(SegmentScan, V)>, Error> {
         let Identity { uuid, block_bytes, .. } = self.identity;
         self.each(numbers, &|sequence, file| {
             let mut seen = start(sequence);
@@ -111,14 +111,14 @@ impl Files<'_> {
                 scan_with(file, sequence, uuid, *block_bytes, bounded, &mut |group| see(&mut seen, group));
             let lenient = self.mode == OpenMode::Salvage;
             let facts =
-                if lenient { facts.or_else(|_| Ok(SegmentFacts::unreadable(sequence))) } else { facts };
+                if lenient { facts.or_else(|_| Ok(SegmentScan::unreadable(sequence))) } else { facts };
             Ok((facts?, seen))
         })
     }
 
     /// The ends of every segment that another one's first group says has been left and that has a footer
     /// there; of all others as much as can hold groups.
-    fn ends(&self, seen: Option<&mut BTreeMap<u32, Seen>>) -> Result<Vec<SegmentFacts>, Error> {
+    fn ends(&self, seen: Option<&mut BTreeMap<u32, RecordFeed>>) -> Result<Vec<SegmentScan>, Error> {
         let all = self.numbers;
         let starts = self.each(all, &|sequence, file| self.start(sequence, file))?;
         // Who links to a segment with its end; several do if a recovery dropped the first to follow.
@@ -133,18 +133,23 @@ impl Files<'_> {
         let sealed = self.each(&sealed, &|sequence, file| {
             let Some((Some(header), Some(first))) = starts.get(&sequence) else { return Ok(None) };
             for &end in links.get(&sequence).into_iter().flatten() {
-                if let Some(footer) = locate(file, Place::from(header), end)? {
-                    return Ok(Some(ends_of(header, first, Head::of(&footer, self.identity.block_bytes))));
+                if let Some(footer) = locate(file, FooterLocation::from(header), end)? {
+                    return Ok(Some(ends_of(
+                        header,
+                        first,
+                        GroupHead::of(&footer, self.identity.block_bytes),
+                    )));
                 }
             }
             Ok(None)
         })?;
-        let mut facts: Vec<SegmentFacts> = sealed.into_iter().flatten().collect();
+        let mut facts: Vec<SegmentScan> = sealed.into_iter().flatten().collect();
         let done: Vec<u32> = facts.iter().map(|s| s.sequence).collect();
         let rest: Vec<u32> = all.iter().copied().filter(|n| done.binary_search(n).is_err()).collect();
-        let last = |n: u32| (seen.is_some() && !links.contains_key(&n)).then(Seen::default);
-        let add =
-            |seen: &mut Option<Seen>, group: &Group<'_>| seen.iter_mut().for_each(|s| s.add(group.records()));
+        let last = |n: u32| (seen.is_some() && !links.contains_key(&n)).then(RecordFeed::default);
+        let add = |seen: &mut Option<RecordFeed>, group: &ScannedGroup<'_>| {
+            seen.iter_mut().for_each(|s| s.add(group.records()))
+        };
         let (read, found): (Vec<_>, Vec<_>) = self.scan(&rest, true, &last, &add)?.into_iter().unzip();
         if let Some(seen) = seen {
             seen.extend(rest.iter().copied().zip(found).filter_map(|(n, found)| Some((n, found?))));
@@ -157,8 +162,8 @@ impl Files<'_> {
     fn start(&self, sequence: u32, file: &dyn DiskFile) -> io::Result<Start> {
         let Identity { uuid, block_bytes, .. } = self.identity;
         let Ok(header) = read_header(file, sequence, uuid, *block_bytes)? else { return Ok((None, None)) };
-        let first = head_at(file, Place::from(&header), *block_bytes)?;
-        Ok((Some(header), first.map(|group| Head::of(&group, *block_bytes))))
+        let first = head_at(file, FooterLocation::from(&header), *block_bytes)?;
+        Ok((Some(header), first.map(|group| GroupHead::of(&group, *block_bytes))))
     }
 
     /// What `read` makes of each of the segments `numbers`, in their order.
@@ -185,11 +190,11 @@ impl Files<'_> {
     }
 }
 
-fn ends_of(header: &SegmentHeader, first: &Head, footer: Head) -> SegmentFacts {
+fn ends_of(header: &SegmentHeader, first: &GroupHead, footer: GroupHead) -> SegmentScan {
     // The footer of a segment that stayed empty is its first group.
     let mut heads = vec![*first, footer];
     heads.dedup_by_key(|head| head.offset);
     let (sequence, zeros_from) = (header.sequence, footer.end);
-    let (header, extent, strange) = (Ok(*header), Extent::Ends, Vec::new());
-    SegmentFacts { sequence, header, extent, heads, zeros_from, strange }
+    let (header, extent, strange) = (Ok(*header), ScanExtent::EndsOnly, Vec::new());
+    SegmentScan { sequence, header, extent, heads, zeros_from, unexplained_blocks: strange }
 }

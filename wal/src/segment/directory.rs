@@ -23,7 +23,7 @@ const CLOSED_NEW: &str = "CLOSED.new";
 
 /// The names found, sorted by what they are.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
+pub(crate) struct DirectoryListing {
     /// Segments, ascending.
     pub(crate) segments: Vec<u32>,
     /// Names of segments that were being prepared.
@@ -40,7 +40,7 @@ pub(crate) struct Names {
 /// What is said of a directory that has segments and no identity: a log has lost its identity file.
 pub const SEGMENTS_WITHOUT_IDENTITY: &str = "segments without IDENTITY";
 
-impl Names {
+impl DirectoryListing {
     /// What is there in place of a log, if there is no identity.
     pub(crate) fn instead_of_log(&self) -> Option<&'static str> {
         match (self.identity, self.segments.is_empty(), self.identity_new) {
@@ -53,8 +53,8 @@ impl Names {
 }
 
 /// Lists the directory. A name of the log that is not a regular file is an error.
-pub(crate) fn list(disk: &dyn Disk) -> Result<Names, Error> {
-    let mut names = Names::default();
+pub(crate) fn list(disk: &dyn Disk) -> Result<DirectoryListing, Error> {
+    let mut names = DirectoryListing::default();
     for (name, kind) in disk.list().map_err(|e| failed(disk, "list", "", e))? {
         let segment = parse_name(&name, "wal");
         let unfinished = parse_name(&name, "new").is_some() || name == CLOSED_NEW;
@@ -112,7 +112,7 @@ pub(crate) fn check_blocks(disk: &dyn Disk, identity: &Identity) -> Result<(), E
 }
 
 /// What the file of a clean close says of the log `uuid`, if there is one.
-pub(crate) fn read_closed(disk: &dyn Disk, names: &Names, uuid: &[u8; 16]) -> Witness {
+pub(crate) fn read_closed(disk: &dyn Disk, names: &DirectoryListing, uuid: &[u8; 16]) -> Witness {
     if !names.closed {
         return Witness::Absent;
     }

@@ -33,22 +33,26 @@ impl Footer {
 
 /// The parts of a segment's header that reading a footer takes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct FooterLocation {
     pub(crate) sequence: u32,
     pub(crate) salt: u64,
     pub(crate) block_bytes: u32,
     pub(crate) file_bytes: u64,
 }
 
-impl From<&SegmentHeader> for Place {
-    fn from(header: &SegmentHeader) -> Place {
+impl From<&SegmentHeader> for FooterLocation {
+    fn from(header: &SegmentHeader) -> FooterLocation {
         let SegmentHeader { sequence, salt, block_bytes, file_bytes, .. } = *header;
-        Place { sequence, salt, block_bytes, file_bytes }
+        FooterLocation { sequence, salt, block_bytes, file_bytes }
     }
 }
 
 /// The header of the group at `at`, a block boundary in the file, if there is a head.
-pub(crate) fn head_at(file: &dyn DiskFile, place: Place, at: u32) -> io::Result<Option<GroupHeader>> {
+pub(crate) fn head_at(
+    file: &dyn DiskFile,
+    place: FooterLocation,
+    at: u32,
+) -> io::Result<Option<GroupHeader>> {
     let block = place.block_bytes;
     if u64::from(at) + u64::from(block) > place.file_bytes {
         return Ok(None);
@@ -60,7 +64,11 @@ pub(crate) fn head_at(file: &dyn DiskFile, place: Place, at: u32) -> io::Result<
 
 /// The header of the footer whose group ends at `end`, if the segment has one there: group header and tail check and
 /// fit each other. What lies between them is not read.
-pub(crate) fn locate(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<Option<GroupHeader>> {
+pub(crate) fn locate(
+    file: &dyn DiskFile,
+    place: FooterLocation,
+    end: u32,
+) -> io::Result<Option<GroupHeader>> {
     let mut tail = AlignedBuf::new();
     Ok(ends(file, place, end, &mut tail)?.map(|(group, _)| group))
 }
@@ -69,7 +77,7 @@ pub(crate) fn locate(file: &dyn DiskFile, place: Place, end: u32) -> io::Result<
 /// padding and tail. It takes the memory of one that is not used any more.
 pub(crate) fn find(
     file: &dyn DiskFile,
-    place: Place,
+    place: FooterLocation,
     end: u32,
     used: Option<Footer>,
 ) -> io::Result<Option<Footer>> {
@@ -95,7 +103,7 @@ pub(crate) fn find(
 /// Group header and tail of the footer that ends at `end`; leaves the last block in `bytes`.
 fn ends(
     file: &dyn DiskFile,
-    place: Place,
+    place: FooterLocation,
     end: u32,
     bytes: &mut AlignedBuf,
 ) -> io::Result<Option<(GroupHeader, FooterTail)>> {

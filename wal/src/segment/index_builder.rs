@@ -8,7 +8,7 @@ use crate::types::Lsn;
 /// Sees every record in log order as it is enqueued, and makes the footers.
 ///
 /// Called under the log's lock: no I/O and no calls into the log.
-pub trait Sealer: Send {
+pub trait SegmentIndexBuilder: Send {
     /// A record was placed at `lsn`.
     fn record(&mut self, lsn: Lsn, meta: &[u8], parts: &mut dyn Iterator<Item = PartInfo>);
 

@@ -13,7 +13,7 @@ pub(crate) mod spare_pool;
 use crate::disk::{DiskFile, LazyMap, Map};
 use crate::segment::descriptors::SegmentFile;
 use crate::sync::{AtomicBool, AtomicU32};
-use crate::types::Prior;
+use crate::types::PriorContents;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -45,7 +45,7 @@ pub(crate) struct Segment {
     /// In every checksum of it.
     pub(crate) salt: u64,
     /// What its blocks held before the first group.
-    pub(crate) prior: Prior,
+    pub(crate) prior: PriorContents,
     /// What its header says of the groups written to it; see [`crate::format::SegmentHeader`].
     pub(crate) reach_blocks: u16,
     /// Length of the file.

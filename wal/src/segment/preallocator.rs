@@ -12,10 +12,10 @@ use crate::format::{Identity, SegmentHeader};
 use crate::options::Options;
 use crate::segment::descriptors::{Descriptors, Key, SegmentFile};
 use crate::segment::directory::{failed, failed_to_open};
-use crate::segment::spare_pool::Shelf;
+use crate::segment::spare_pool::SparePool;
 use crate::segment::{OpenSegment, SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::sync::{AtomicBool, AtomicU32};
-use crate::types::Prior;
+use crate::types::PriorContents;
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const ZERO_BYTES: u32 = 1 << 20;
 
 /// A spare on its way: the segment, and the name that its file has until it is a spare.
 #[derive(Debug)]
-struct Making {
+struct SpareInProgress {
     segment: OpenSegment,
     name: String,
     stage: Stage,
@@ -44,7 +44,7 @@ enum Stage {
 
 /// A released file that waits, under its old name, to become a spare.
 #[derive(Debug)]
-struct Retired {
+struct ReleasedFile {
     sequence: u32,
     file: Arc<dyn DiskFile>,
     /// Blocks up to here are zeros again, the header first: see [`Pipeline::zero_retired`].
@@ -53,7 +53,7 @@ struct Retired {
 
 /// What a step did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Progress {
+pub(crate) enum StepOutcome {
     /// One operation; there may be more.
     Stepped,
     /// Nothing to do until the shelf changes from this version.
@@ -70,11 +70,11 @@ pub(crate) enum Progress {
 
 /// Prepares and removes the segment files of one log.
 #[derive(Debug)]
-pub(crate) struct Pipeline {
+pub(crate) struct Preallocator {
     disk: Arc<dyn Disk>,
     descriptors: Arc<Descriptors>,
     random: Arc<dyn Random>,
-    shelf: Arc<Shelf>,
+    shelf: Arc<SparePool>,
     uuid: [u8; 16],
     block_bytes: u32,
     segment_bytes: u32,
@@ -82,9 +82,9 @@ pub(crate) struct Pipeline {
     spares: usize,
     /// Segments that the log has left and not made durable yet at which no spare is made: each is open.
     left_max: usize,
-    making: Option<Making>,
+    making: Option<SpareInProgress>,
     /// Released files kept for reuse, at most as many as spares are wanted.
-    retired: VecDeque<Retired>,
+    retired: VecDeque<ReleasedFile>,
     /// Names of files that are to be removed.
     doomed: Vec<String>,
     /// The log's activity when the pipeline last found nothing to do.
@@ -101,7 +101,7 @@ pub(crate) struct Pipeline {
 
 /// Numbers that a pipeline starts with.
 #[derive(Debug)]
-pub(crate) struct PipelineStart {
+pub(crate) struct PreallocatorStart {
     pub(crate) uuid: [u8; 16],
     pub(crate) block_bytes: u32,
     pub(crate) segment_bytes: u32,
@@ -114,31 +114,32 @@ pub(crate) struct PipelineStart {
     pub(crate) next: u32,
 }
 
-impl PipelineStart {
+impl PreallocatorStart {
     /// For the log `identity`, whose segment files have the numbers `files`.
-    pub(crate) fn new(identity: &Identity, options: &Options, files: BTreeSet<u32>) -> PipelineStart {
+    pub(crate) fn new(identity: &Identity, options: &Options, files: BTreeSet<u32>) -> PreallocatorStart {
         let block_bytes = identity.block_bytes;
-        PipelineStart {
+        PreallocatorStart {
             uuid: identity.uuid,
             block_bytes,
             segment_bytes: options.segment_bytes / block_bytes * block_bytes,
-            reach_blocks: u16::try_from((options.in_flight_bytes / block_bytes).max(1)).unwrap_or(u16::MAX),
-            spares: options.spares as usize,
-            left_max: (options.descriptors as usize / 4).max(2),
+            reach_blocks: u16::try_from((options.in_flight_bytes_max / block_bytes).max(1))
+                .unwrap_or(u16::MAX),
+            spares: options.spare_segments as usize,
+            left_max: (options.descriptors_max as usize / 4).max(2),
             next: files.last().map_or(1, |top| top + 1),
             files,
         }
     }
 }
 
-impl Pipeline {
+impl Preallocator {
     pub(crate) fn new(
         descriptors: Arc<Descriptors>,
         random: Arc<dyn Random>,
-        shelf: Arc<Shelf>,
-        start: PipelineStart,
-    ) -> Pipeline {
-        Pipeline {
+        shelf: Arc<SparePool>,
+        start: PreallocatorStart,
+    ) -> Preallocator {
+        Preallocator {
             disk: Arc::clone(descriptors.disk()),
             descriptors,
             random,
@@ -162,7 +163,7 @@ impl Pipeline {
 
     /// Does the most urgent operation. An error latches the log; that there is no room does not, nor that there is no
     /// file descriptor.
-    pub(crate) fn step(&mut self) -> Result<Progress, Error> {
+    pub(crate) fn step(&mut self) -> Result<StepOutcome, Error> {
         let mut wanted = self.shelf.wanted();
         wanted.sealed.drain(..).for_each(|segment| segment.file.seal());
         let behind = wanted.left >= self.left_max && wanted.ready < 3;
@@ -172,8 +173,8 @@ impl Pipeline {
             && lowest < wanted.release_below
         {
             self.retire(lowest)
-        } else if let Some(segment) = self.shelf.let_go() {
-            self.shelf.tell(|l| l.segment_released(segment.sequence));
+        } else if let Some(segment) = self.shelf.take_released() {
+            self.shelf.notify_listener(|l| l.segment_released(segment.sequence));
             self.remove(file_name(segment.sequence))
         } else if !behind && (wanted.ready < 3 || (wanted.ready < self.spares && wanted.unwritten.is_empty()))
         {
@@ -181,18 +182,18 @@ impl Pipeline {
         } else if let Some(segment) = wanted.unwritten.first() {
             return self.write_zeros(segment);
         } else if behind {
-            return Ok(Progress::Behind(wanted.version));
+            return Ok(StepOutcome::Behind(wanted.version));
         } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
-            let idle = if wanted.lingering { Progress::Lull } else { Progress::Idle };
+            let idle = if wanted.lingering { StepOutcome::Lull } else { StepOutcome::Idle };
             return Ok(idle(wanted.version));
         } else if std::mem::replace(&mut self.activity, self.shelf.activity()) != self.activity {
-            return Ok(Progress::Lull(wanted.version));
+            return Ok(StepOutcome::Lull(wanted.version));
         } else {
-            self.zero_retired();
+            self.zero_released();
             Ok(())
         };
         match result {
-            Ok(()) => Ok(Progress::Stepped),
+            Ok(()) => Ok(StepOutcome::Stepped),
             Err(Error::Io { source, .. }) if is_no_room(&source) => {
                 self.give_up_spare();
                 self.shelf.note_no_room();
@@ -200,14 +201,14 @@ impl Pipeline {
                 // The segments that there are have their space, so they are made ready all the same.
                 match wanted.unwritten.first() {
                     Some(segment) => self.write_zeros(segment),
-                    None => Ok(Progress::Full(self.shelf.version())),
+                    None => Ok(StepOutcome::Full(self.shelf.version())),
                 }
             }
             Err(error @ Error::NoDescriptors { .. }) => {
                 self.shelf.set_failure(error);
                 match wanted.unwritten.first() {
                     Some(segment) => self.write_zeros(segment),
-                    None => Ok(Progress::Full(self.shelf.version())),
+                    None => Ok(StepOutcome::Full(self.shelf.version())),
                 }
             }
             Err(e) => Err(e),
@@ -243,7 +244,7 @@ impl Pipeline {
     }
 
     /// Does what comes next for a spare; `None` when it is ready.
-    fn advance(&self, making: &Making, first_live: u32) -> Result<Option<Stage>, Error> {
+    fn advance(&self, making: &SpareInProgress, first_live: u32) -> Result<Option<Stage>, Error> {
         let (disk, segment) = (&*self.disk, &making.segment);
         let io = |action: &'static str| failure(disk, action, &making.name);
         Ok(Some(match making.stage {
@@ -271,7 +272,7 @@ impl Pipeline {
     }
 
     /// Starts a spare: a released file if there is one, zeroed rather than stale, else a new one.
-    fn begin(&mut self) -> Result<Making, Error> {
+    fn begin(&mut self) -> Result<SpareInProgress, Error> {
         if self.next > SEQUENCE_MAX {
             let e = io::Error::other("segment numbers are used up");
             return Err(failed(&*self.disk, "create", &spare_name(self.next), e));
@@ -295,14 +296,18 @@ impl Pipeline {
             OpenSegment { segment: Arc::new(segment), pinned: file }
         };
         if let Some(retired) = self.retired.remove(zeroed.unwrap_or(0)) {
-            let prior = if zeroed.is_some() { Prior::Zeros } else { Prior::Stale };
+            let prior = if zeroed.is_some() { PriorContents::Zeros } else { PriorContents::Stale };
             let segment = segment(retired.file, self.segment_bytes, prior);
-            return Ok(Making { segment, name: file_name(retired.sequence), stage: Stage::Allocated });
+            return Ok(SpareInProgress {
+                segment,
+                name: file_name(retired.sequence),
+                stage: Stage::Allocated,
+            });
         }
         let name = spare_name(self.next);
         let file = self.descriptors.open(&name, Access::Create);
         let file = file.map_err(|e| failed_to_open(&*self.disk, "create", &name, e))?;
-        Ok(Making { segment: segment(file, 0, Prior::Zeros), name, stage: Stage::Created })
+        Ok(SpareInProgress { segment: segment(file, 0, PriorContents::Zeros), name, stage: Stage::Created })
     }
 
     /// The header; in a new file also the first zeros behind it, so that a fresh log can be appended to
@@ -332,7 +337,7 @@ impl Pipeline {
 
     /// Writes the next zeros of a segment. Where its blocks have no space of their own, the disk may be
     /// full for that, too; and there may be no descriptor to open it with.
-    fn write_zeros(&mut self, segment: &Segment) -> Result<Progress, Error> {
+    fn write_zeros(&mut self, segment: &Segment) -> Result<StepOutcome, Error> {
         let name = file_name(segment.sequence);
         let file = match self.zeroing.take() {
             Some((sequence, file)) if sequence == segment.sequence => file,
@@ -341,7 +346,7 @@ impl Pipeline {
                 Err(e) => match failed_to_open(&*self.disk, "open", &name, e) {
                     error @ Error::NoDescriptors { .. } => {
                         self.shelf.set_unwritable(error);
-                        return Ok(Progress::Full(self.shelf.version()));
+                        return Ok(StepOutcome::Full(self.shelf.version()));
                     }
                     error => return Err(error),
                 },
@@ -352,13 +357,13 @@ impl Pipeline {
             self.zeroing = Some((segment.sequence, file));
             self.shelf.note_no_room();
             self.shelf.set_unwritable(self.no_space());
-            return Ok(Progress::Full(self.shelf.version()));
+            return Ok(StepOutcome::Full(self.shelf.version()));
         };
         if end < segment.file_bytes {
             self.zeroing = Some((segment.sequence, file));
         }
         self.shelf.written(segment, end);
-        Ok(Progress::Stepped)
+        Ok(StepOutcome::Stepped)
     }
 
     /// Zeros a piece of a released file, which nobody reads any more. The header goes first, durably:
@@ -367,7 +372,7 @@ impl Pipeline {
     /// If that fails the file is removed. Nothing that anybody needs is lost with it, and it must not stay: after a
     /// failed sync it would be unknown which of its blocks are zeros, and blocks that find no room to be written
     /// again would find none for a group either.
-    fn zero_retired(&mut self) {
+    fn zero_released(&mut self) {
         let Some(i) = self.retired.iter().position(|r| r.zeroed_to < self.segment_bytes) else { return };
         let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
         let name = file_name(self.retired[i].sequence);
@@ -413,7 +418,7 @@ impl Pipeline {
         if !self.shelf.forget(sequence) {
             return Ok(());
         }
-        self.shelf.tell(|l| l.segment_released(sequence));
+        self.shelf.notify_listener(|l| l.segment_released(sequence));
         if self.retired.len() < self.spares {
             let file = self.descriptors.open(&name, Access::Write).ok().filter(|file| {
                 let fits = file.len().is_ok_and(|len| len == u64::from(self.segment_bytes));
@@ -421,7 +426,7 @@ impl Pipeline {
                 fits && file.links().is_ok_and(|n| n == 1) && written()
             });
             if let Some(file) = file {
-                self.retired.push_back(Retired { sequence, file, zeroed_to: 0 });
+                self.retired.push_back(ReleasedFile { sequence, file, zeroed_to: 0 });
                 return Ok(());
             }
         }
@@ -445,7 +450,7 @@ impl Pipeline {
     /// The log ends: readers keep released segments by their open files and maps alone, as the next open may use a
     /// file again that has a name.
     pub(crate) fn end(&self) {
-        for segment in self.shelf.lingering() {
+        for segment in self.shelf.unreleased() {
             let _ = self.disk.remove(&file_name(segment.sequence));
         }
     }

@@ -12,7 +12,7 @@ const FIRST_BYTES: u32 = 64 << 10;
 
 /// The bytes of one file that were read last.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct ReadAhead {
     end: u32,
     buf: AlignedBuf,
     start: u32,
@@ -21,15 +21,15 @@ pub(crate) struct Window {
     ahead_to: u32,
 }
 
-impl Window {
+impl ReadAhead {
     /// A view of a file that will be read up to `end`, block-aligned and inside the file.
-    pub(crate) fn whole(end: u32) -> Window {
-        Window { end, buf: AlignedBuf::new(), start: 0, chunk: CHUNK_BYTES, ahead_to: end }
+    pub(crate) fn whole(end: u32) -> ReadAhead {
+        ReadAhead { end, buf: AlignedBuf::new(), start: 0, chunk: CHUNK_BYTES, ahead_to: end }
     }
 
     /// A view of a file of which nobody knows how much will be read, `end` at most.
-    pub(crate) fn growing(end: u32) -> Window {
-        Window { chunk: FIRST_BYTES, ..Window::whole(end) }
+    pub(crate) fn growing(end: u32) -> ReadAhead {
+        ReadAhead { chunk: FIRST_BYTES, ..ReadAhead::whole(end) }
     }
 
     /// Reads nothing from `offset` on, a block boundary, that is not asked for.

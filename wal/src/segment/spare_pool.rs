@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::listener::Listener;
 use crate::segment::{OpenSegment, Segment};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex};
-use crate::types::Prior;
+use crate::types::PriorContents;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -39,7 +39,7 @@ struct Inner {
 
 /// Where the pipeline and the append path meet.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct SparePool {
     inner: Mutex<Inner>,
     /// Grows with every change, under the lock; readable without it.
     version: AtomicU64,
@@ -59,7 +59,7 @@ pub(crate) struct Shelf {
 
 /// What the pipeline is to do next, as the shelf sees it.
 #[derive(Debug)]
-pub(crate) struct Wanted {
+pub(crate) struct SpareRequest {
     /// Segments that need their blocks written, most urgent first.
     pub(crate) unwritten: Vec<OpenSegment>,
     /// Segments that are durable to their end since they were last asked for.
@@ -76,7 +76,7 @@ pub(crate) struct Wanted {
     pub(crate) version: u64,
 }
 
-impl Shelf {
+impl SparePool {
     /// Puts a spare down; numbers ascend.
     pub(crate) fn put(&self, segment: OpenSegment) {
         let mut inner = self.inner.lock();
@@ -102,7 +102,7 @@ impl Shelf {
     }
 
     /// Takes segments that no new reader can reach.
-    pub(crate) fn retire(&self, segments: Vec<Arc<Segment>>) {
+    pub(crate) fn put_released(&self, segments: Vec<Arc<Segment>>) {
         self.inner.lock().retired.extend(segments);
     }
 
@@ -123,14 +123,14 @@ impl Shelf {
     }
 
     /// A released segment that [`Shelf::forget`] found in use and that nobody reads any more.
-    pub(crate) fn let_go(&self) -> Option<Arc<Segment>> {
+    pub(crate) fn take_released(&self) -> Option<Arc<Segment>> {
         let mut inner = self.inner.lock();
         let i = inner.lingering.iter().position(|s| Arc::strong_count(s) == 1)?;
         Some(inner.lingering.swap_remove(i))
     }
 
     /// Takes all released segments that readers hold.
-    pub(crate) fn lingering(&self) -> Vec<Arc<Segment>> {
+    pub(crate) fn unreleased(&self) -> Vec<Arc<Segment>> {
         std::mem::take(&mut self.inner.lock().lingering)
     }
 
@@ -150,12 +150,12 @@ impl Shelf {
     }
 
     /// Installs the listener; only the first one counts.
-    pub(crate) fn listen(&self, listener: Arc<dyn Listener>) {
+    pub(crate) fn set_listener(&self, listener: Arc<dyn Listener>) {
         let _ = self.listener.set(listener);
     }
 
     /// Calls `f` with the listener, if there is one; not while a lock is held.
-    pub(crate) fn tell(&self, f: impl FnOnce(&dyn Listener)) {
+    pub(crate) fn notify_listener(&self, f: impl FnOnce(&dyn Listener)) {
         if let Some(listener) = self.listener.get() {
             f(&**listener);
         }
@@ -189,7 +189,7 @@ impl Shelf {
     /// Spares ready: zeroed ones, and stale ones.
     pub(crate) fn ready_by_prior(&self) -> (usize, usize) {
         let inner = self.inner.lock();
-        let stale = inner.ready.iter().filter(|s| s.prior == Prior::Stale).count();
+        let stale = inner.ready.iter().filter(|s| s.prior == PriorContents::Stale).count();
         (inner.ready.len() - stale, stale)
     }
 
@@ -263,7 +263,7 @@ impl Shelf {
     }
 
     /// What there is to do.
-    pub(crate) fn wanted(&self) -> Wanted {
+    pub(crate) fn wanted(&self) -> SpareRequest {
         let mut inner = self.inner.lock();
         let below = inner.seal_below;
         let sealed = inner.left.extract_if(.., |segment| segment.sequence < below).collect();
@@ -275,7 +275,7 @@ impl Shelf {
             .filter(|s| s.written_to.load(Ordering::Acquire) < s.file_bytes)
             .cloned()
             .collect();
-        Wanted {
+        SpareRequest {
             unwritten,
             sealed,
             left: inner.left.len(),

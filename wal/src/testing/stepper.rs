@@ -1,16 +1,16 @@
 //! Driving a log by hand: the operations that threads would carry out, one at a time and in any order,
 //! for a seeded scheduler. The log is the same; only who calls differs.
 
-use crate::commit::{Io, Next, Patrol};
+use crate::commit::{DiskOp, FlusherState, FlusherStep};
 use crate::error::Error;
-use crate::segment::preallocator::Progress;
+use crate::segment::preallocator::StepOutcome;
 use crate::wal::Wal;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An operation that the log issued and that has not been carried out yet.
 #[derive(Debug)]
 #[must_use = "an operation that is dropped never completes"]
-pub struct StepIo(Io);
+pub struct StepIo(DiskOp);
 
 impl StepIo {
     /// Whether it is a sync, rather than a write.
@@ -23,19 +23,19 @@ impl StepIo {
 #[derive(Debug)]
 pub struct Stepper<'a> {
     wal: &'a Wal,
-    patrol: Patrol,
+    patrol: FlusherState,
     now_ns: AtomicU64,
 }
 
 impl<'a> Stepper<'a> {
     /// A scheduler for `wal`.
     pub fn new(wal: &'a Wal) -> Stepper<'a> {
-        Stepper { wal, patrol: Patrol::default(), now_ns: AtomicU64::new(0) }
+        Stepper { wal, patrol: FlusherState::default(), now_ns: AtomicU64::new(0) }
     }
 
     /// Takes the next operation, if one may be issued now.
     pub fn issue(&self) -> Option<StepIo> {
-        self.wal.log().core().next_io().map(StepIo)
+        self.wal.log().lock_state().next_disk_op().map(StepIo)
     }
 
     /// Carries out an operation and tells the log.
@@ -51,9 +51,9 @@ impl<'a> Stepper<'a> {
     /// One step of the file pipeline; `false` if there was nothing to do or the disk is full.
     pub fn prepare(&self) -> Result<bool, Error> {
         match self.wal.pipeline().lock().step() {
-            Ok(progress) => Ok(progress == Progress::Stepped),
+            Ok(progress) => Ok(progress == StepOutcome::Stepped),
             Err(error) => {
-                self.wal.log().latch(error.clone());
+                self.wal.log().poison(error.clone());
                 Err(error)
             }
         }
@@ -64,9 +64,9 @@ impl<'a> Stepper<'a> {
     pub fn idle(&mut self) {
         let now = self.now_ns.fetch_add(2, Ordering::Relaxed) + 2;
         for _ in 0..64 {
-            match self.wal.log().patrol(&mut self.patrol, now, 1) {
-                Next::Again | Next::Wait => {}
-                Next::Sleep | Next::Stop => return,
+            match self.wal.log().flusher_tick(&mut self.patrol, now, 1) {
+                FlusherStep::Again | FlusherStep::Wait => {}
+                FlusherStep::Sleep | FlusherStep::Stop => return,
             }
         }
     }

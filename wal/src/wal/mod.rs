@@ -7,24 +7,24 @@ pub(crate) mod threads;
 mod prepared;
 mod salvage;
 
-use crate::commit::{Blocked, Log, Placed, Ticket};
+use crate::commit::{Appended, Blocked, Committer, Ticket};
 use crate::disk::{Disk, Mode};
 use crate::env::Env;
 use crate::error::Error;
 use crate::format::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
-use crate::format::{Batch, Closed};
+use crate::format::{Closed, RecordBuilder};
 use crate::listener::Listener;
 use crate::options::{OpenMode, Options};
 use crate::read::log_view::LogView;
 use crate::segment::descriptors::Descriptors;
 use crate::segment::directory::write_closed;
-use crate::segment::index_builder::Sealer;
-use crate::segment::preallocator::{Pipeline, Progress};
-use crate::segment::spare_pool::Shelf;
+use crate::segment::index_builder::SegmentIndexBuilder;
+use crate::segment::preallocator::{Preallocator, StepOutcome};
+use crate::segment::spare_pool::SparePool;
 use crate::stats::Stats;
 use crate::sync::{AtomicU32, Mutex};
-use crate::types::{Class, Lsn, len32};
-use crate::wal::threads::Workers;
+use crate::types::{Durability, Lsn, len32};
+use crate::wal::threads::LogThreads;
 pub use prepared::Prepared;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -37,16 +37,16 @@ use std::time::Duration;
 /// records that were not acknowledged may be lost, none that were.
 #[derive(Debug)]
 pub struct Wal {
-    log: Arc<Log>,
+    log: Arc<Committer>,
     view: LogView,
     /// Highest segment in the table.
     entered: AtomicU32,
-    pipeline: Arc<Mutex<Pipeline>>,
-    shelf: Arc<Shelf>,
+    pipeline: Arc<Mutex<Preallocator>>,
+    shelf: Arc<SparePool>,
     descriptors: Arc<Descriptors>,
     env: Env,
     options: Options,
-    workers: Workers,
+    workers: LogThreads,
     /// Whose log it is, and what the file of a clean close says of its end.
     closed: Closed,
 }
@@ -79,14 +79,14 @@ impl Wal {
     }
 
     fn stop(&mut self) {
-        self.log.latch(Error::Closed);
+        self.log.poison(Error::Closed);
         self.shelf.stop();
         let joined = self.workers.join();
         self.pipeline.lock().end();
         // Not joined: a callback may take for ever, and this may be one.
         self.log.end_delivery();
         // Not before: what the pipeline writes, names and removes must not land in another's log.
-        let freed = self.log.core().unlock();
+        let freed = self.log.lock_state().unlock();
         // Threads that wait for tickets may still write; of a stepped log the caller has the operations.
         if joined && let Some(freed) = freed {
             freed.wait();
@@ -103,9 +103,9 @@ impl Wal {
     /// # Errors
     /// [`Error::RecordTooLarge`], [`Error::NoSpace`], [`Error::NoDescriptors`] and, inside of a callback,
     /// [`Error::AnswersFull`] leave no trace; [`Error::Latched`] and [`Error::Closed`] end the log's use.
-    pub fn append(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
-        if self.log.answers_closed() {
-            while let Some(full) = self.answers_full()? {
+    pub fn append(&self, batch: &RecordBuilder, class: Durability) -> Result<Ticket, Error> {
+        if self.log.callbacks_limited() {
+            while let Some(full) = self.callbacks_full()? {
                 full.wait();
             }
         }
@@ -119,16 +119,16 @@ impl Wal {
     ///
     /// # Errors
     /// [`Error::AnswersFull`].
-    pub fn answers_full(&self) -> Result<Option<AnswersFull>, Error> {
-        let full = self.log.answers_closed() && self.log.answers_full()?;
-        Ok(full.then(|| AnswersFull(Arc::clone(&self.log))))
+    pub fn callbacks_full(&self) -> Result<Option<CallbacksFull>, Error> {
+        let full = self.log.callbacks_limited() && self.log.callbacks_full()?;
+        Ok(full.then(|| CallbacksFull(Arc::clone(&self.log))))
     }
 
     /// As [`Wal::append`], without waiting for callbacks.
     ///
     /// # Errors
     /// As [`Wal::append`].
-    pub fn append_admitted(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
+    pub fn append_admitted(&self, batch: &RecordBuilder, class: Durability) -> Result<Ticket, Error> {
         let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
         let max = self.record_bytes_max();
         if bytes > max {
@@ -151,13 +151,13 @@ impl Wal {
     /// # Errors
     /// [`Error::WouldWait`] where `append` would wait, or find the disk full; nothing was enqueued then.
     /// Otherwise as [`Wal::append`].
-    pub fn append_now(&self, batch: &Batch, class: Class) -> Result<Ticket, Error> {
+    pub fn try_append(&self, batch: &RecordBuilder, class: Durability) -> Result<Ticket, Error> {
         let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
         let max = self.record_bytes_max();
         if bytes > max {
             return Err(Error::RecordTooLarge { bytes, max });
         }
-        if self.log.answers_closed() && self.log.answers_full()? {
+        if self.log.callbacks_limited() && self.log.callbacks_full()? {
             return Err(Error::WouldWait);
         }
         let placed =
@@ -169,7 +169,7 @@ impl Wal {
     }
 
     /// The promise for a record that was placed, whose segment readers can find from here on.
-    fn ticket(&self, placed: Placed, class: Class) -> Ticket {
+    fn ticket(&self, placed: Appended, class: Durability) -> Ticket {
         self.enter_segments(placed.lsn);
         Ticket::new(Arc::clone(&self.log), placed, class)
     }
@@ -181,7 +181,7 @@ impl Wal {
         let headers = 2 * GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + FOOTER_TAIL_BYTES;
         let segment_bytes = self.options.segment_bytes / self.view.block_bytes * self.view.block_bytes;
         // And the marks before a record and a footer that are longer than the segment's reach.
-        let long = segment_bytes.saturating_sub(blocks) > self.options.in_flight_bytes;
+        let long = segment_bytes.saturating_sub(blocks) > self.options.in_flight_bytes_max;
         let blocks = if long { blocks + 2 * self.view.block_bytes } else { blocks };
         segment_bytes.saturating_sub(blocks + len32(headers)) as usize
     }
@@ -242,7 +242,7 @@ impl Wal {
     /// a later group is durable; does not wait. Never goes back, nor beyond the segment in use.
     pub fn release(&self, segment: u32) -> Result<(), Error> {
         let segment = {
-            let core = self.log.core();
+            let core = self.log.lock_state();
             if let Some(failure) = core.failure() {
                 return Err(failure.clone());
             }
@@ -253,7 +253,7 @@ impl Wal {
         // In one step, so that no other release can be durable before the shelf knows who may still read.
         let mut table = self.view.table.write();
         let released = table.release(segment);
-        self.shelf.retire(released);
+        self.shelf.put_released(released);
         drop(table);
         self.log.release(segment);
         Ok(())
@@ -261,7 +261,7 @@ impl Wal {
 
     /// Installs what makes the footers, and shows it the records of the segment in use. Call it before
     /// the first append.
-    pub fn set_sealer(&self, mut sealer: Box<dyn Sealer>) -> Result<(), Error> {
+    pub fn set_index_builder(&self, mut sealer: Box<dyn SegmentIndexBuilder>) -> Result<(), Error> {
         if self.options.mode == OpenMode::Salvage {
             return Ok(()); // nothing is ever sealed
         }
@@ -270,7 +270,7 @@ impl Wal {
             let record = record?;
             sealer.record(record.lsn(), record.meta(), &mut record.parts().map(|(info, _)| info));
         }
-        self.log.core().set_sealer(sealer);
+        self.log.lock_state().set_sealer(sealer);
         Ok(())
     }
 
@@ -278,7 +278,7 @@ impl Wal {
     fn mark(&self) -> Result<(), Error> {
         loop {
             let version = self.shelf.version();
-            let mut core = self.log.core();
+            let mut core = self.log.lock_state();
             if !core.needs_mark() {
                 let failure = core.failure().cloned();
                 drop(core);
@@ -302,17 +302,17 @@ impl Wal {
     fn wait_for_pipeline(&self, version: u64) -> Result<(), Error> {
         if self.workers.none() {
             return match self.pipeline.lock().step() {
-                Ok(Progress::Full(_)) => {
+                Ok(StepOutcome::Full(_)) => {
                     let failure = self.shelf.failure().or_else(|| self.shelf.unwritable());
                     Err(failure.unwrap_or_else(|| Error::NoSpace { path: self.view.location.clone() }))
                 }
-                Ok(Progress::Behind(_)) => {
+                Ok(StepOutcome::Behind(_)) => {
                     self.log.wait_for_space();
                     Ok(())
                 }
-                Ok(Progress::Stepped | Progress::Idle(_) | Progress::Lull(_)) => Ok(()),
+                Ok(StepOutcome::Stepped | StepOutcome::Idle(_) | StepOutcome::Lull(_)) => Ok(()),
                 Err(error) => {
-                    self.log.latch(error.clone());
+                    self.log.poison(error.clone());
                     Err(error)
                 }
             };
@@ -327,15 +327,15 @@ impl Wal {
             return;
         }
         let mut table = self.view.table.write();
-        let entered: Vec<_> = self.log.core().entered.drain(..).collect();
+        let entered: Vec<_> = self.log.lock_state().entered.drain(..).collect();
         for (previous_end, segment) in &entered {
             table.enter(*previous_end, Arc::clone(segment));
             self.entered.store(segment.sequence, Ordering::Release);
         }
         drop(table);
         for (previous_end, segment) in entered {
-            self.shelf.tell(|l| l.segment_sealed(previous_end.segment(), previous_end.offset()));
-            self.shelf.tell(|l| l.segment_opened(segment.sequence));
+            self.shelf.notify_listener(|l| l.segment_sealed(previous_end.segment(), previous_end.offset()));
+            self.shelf.notify_listener(|l| l.segment_opened(segment.sequence));
         }
     }
 
@@ -363,8 +363,8 @@ impl Wal {
         };
         let pipeline_bytes = self.shelf.prepared_bytes();
         let (no_room, released_given_up) = self.shelf.trouble();
-        let stats = self.log.core().stats();
-        let (backend, answers) = (self.workers.backend(), self.log.answers());
+        let stats = self.log.lock_state().stats();
+        let (backend, answers) = (self.workers.backend(), self.log.callback_count());
         Stats {
             answers,
             spares_zeroed,
@@ -381,28 +381,28 @@ impl Wal {
 
     /// Tells `listener` of events from now on; only the first one counts.
     pub fn set_listener(&self, listener: Arc<dyn Listener>) {
-        self.shelf.listen(listener);
+        self.shelf.set_listener(listener);
     }
 }
 
 /// Callbacks to wait for before an append; see [`Wal::answers_full`].
 #[derive(Debug)]
-pub struct AnswersFull(Arc<Log>);
+pub struct CallbacksFull(Arc<Committer>);
 
-impl AnswersFull {
+impl CallbacksFull {
     /// Blocks until there is room for more callbacks, or the log has stopped.
     pub fn wait(self) {
-        self.0.wait_for_answers();
+        self.0.wait_for_callbacks();
     }
 }
 
 #[cfg(feature = "sim")]
 impl Wal {
-    pub(crate) fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Committer {
         &self.log
     }
 
-    pub(crate) fn pipeline(&self) -> &Mutex<Pipeline> {
+    pub(crate) fn pipeline(&self) -> &Mutex<Preallocator> {
         &self.pipeline
     }
 }

@@ -6,22 +6,22 @@
 
 use super::Wal;
 use super::prepared::{Prepared, exclusive};
-use crate::commit::{Core, Limits, Log, Start};
+use crate::commit::{CommitState, Committer, Limits, Start};
 use crate::disk::{Disk, Mode, PosixDisk, is_no_room};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
 use crate::format::Closed;
 use crate::options::{OpenMode, Options};
-use crate::recovery::Report;
+use crate::recovery::RecoveryReport;
 use crate::segment::create;
 use crate::segment::descriptors::Descriptors;
 use crate::segment::directory::{IDENTITY, failed, list};
-use crate::segment::index_builder::Sealer;
-use crate::segment::preallocator::{Pipeline, PipelineStart, Progress};
-use crate::segment::spare_pool::Shelf;
+use crate::segment::index_builder::SegmentIndexBuilder;
+use crate::segment::preallocator::{Preallocator, PreallocatorStart, StepOutcome};
+use crate::segment::spare_pool::SparePool;
 use crate::segment::{OpenSegment, file_name};
 use crate::sync::{AtomicU32, Mutex};
-use crate::wal::threads::Workers;
+use crate::wal::threads::LogThreads;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Wal {
     /// Those that name who must act: [`Error::NotALog`], [`Error::Locked`],
     /// [`Error::UnsupportedVersion`], [`Error::BlockSize`], [`Error::Corrupt`] with every damaged range, [`Error::Io`].
     /// On refusal nothing was changed.
-    pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, Report), Error> {
+    pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         Wal::open_in(Env::posix(dir.as_ref(), options)?, options)
     }
@@ -62,12 +62,12 @@ impl Wal {
         refuse_existing(disk)?;
         let lock = exclusive(disk)?;
         let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
-        let shelf = Arc::new(Shelf::default());
-        let start = PipelineStart::new(&identity, options, BTreeSet::new());
-        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
-        let mut pipeline = Pipeline::new(descriptors, Arc::clone(&env.random), Arc::clone(&shelf), start);
+        let shelf = Arc::new(SparePool::default());
+        let start = PreallocatorStart::new(&identity, options, BTreeSet::new());
+        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors_max);
+        let mut pipeline = Preallocator::new(descriptors, Arc::clone(&env.random), Arc::clone(&shelf), start);
         while shelf.ready() < 2 {
-            if let Progress::Full(_) = pipeline.step()? {
+            if let StepOutcome::Full(_) = pipeline.step()? {
                 return Err(shelf.failure().unwrap_or(Error::NoSpace { path: disk.location() }));
             }
         }
@@ -78,7 +78,7 @@ impl Wal {
     }
 
     /// As [`Wal::open`], on any disk.
-    pub fn open_in(env: Env, options: &Options) -> Result<(Wal, Report), Error> {
+    pub fn open_in(env: Env, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
         Wal::prepare(env, options, None)?.start(None)
     }
 
@@ -90,8 +90,8 @@ impl Wal {
     pub fn open_with(
         env: Env,
         options: &Options,
-        mut sealer: Box<dyn Sealer>,
-    ) -> Result<(Wal, Report), Error> {
+        mut sealer: Box<dyn SegmentIndexBuilder>,
+    ) -> Result<(Wal, RecoveryReport), Error> {
         let prepared = Wal::prepare(env, options, Some(&mut *sealer))?;
         prepared.start(Some(sealer))
     }
@@ -106,7 +106,7 @@ impl Wal {
     pub fn prepare(
         env: Env,
         options: &Options,
-        sealer: Option<&mut (dyn Sealer + 'static)>,
+        sealer: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
     ) -> Result<Prepared, Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         let names = list(&*env.disk)?;
@@ -135,7 +135,7 @@ impl Prepared {
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::NoSpace`]. The directory is unlocked then, and the log can be opened again.
-    pub fn start(self, sealer: Option<Box<dyn Sealer>>) -> Result<(Wal, Report), Error> {
+    pub fn start(self, sealer: Option<Box<dyn SegmentIndexBuilder>>) -> Result<(Wal, RecoveryReport), Error> {
         if !self.writable() {
             return self.for_reading();
         }
@@ -144,7 +144,7 @@ impl Prepared {
     }
 
     /// Makes the new start of the log durable; starts no threads.
-    fn begin(mut self, sealer: Option<Box<dyn Sealer>>) -> Result<(Wal, Report), Error> {
+    fn begin(mut self, sealer: Option<Box<dyn SegmentIndexBuilder>>) -> Result<(Wal, RecoveryReport), Error> {
         for name in std::mem::take(&mut self.unfinished) {
             let disk = &*self.env.disk;
             disk.remove(&name).map_err(|e| failed(disk, "remove", &name, e))?;
@@ -164,10 +164,10 @@ impl Prepared {
             mut report,
             ..
         } = self;
-        let shelf = Arc::new(Shelf::default());
-        let start = PipelineStart::new(&identity, &options, files.into_iter().collect());
+        let shelf = Arc::new(SparePool::default());
+        let start = PreallocatorStart::new(&identity, &options, files.into_iter().collect());
         let mut pipeline =
-            Pipeline::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
+            Preallocator::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
         // A log that starts over says so with its mark; until that is durable its files stay.
         if !verdict.end.is_zero() {
             shelf.release_below(verdict.first_live);
@@ -191,13 +191,13 @@ impl Prepared {
             segment_bytes: options.segment_bytes / identity.block_bytes * identity.block_bytes,
             group_bytes: options.group_bytes,
             queue_bytes: u64::from(options.queue_bytes),
-            in_flight: options.in_flight as usize,
-            patience_ns: u64::from(options.patience_us) * 1000,
-            answers_max: options.answers_max,
+            in_flight: options.writes_in_flight_max as usize,
+            patience_ns: u64::from(options.yield_max_us) * 1000,
+            answers_max: options.callbacks_max,
             spawned: env.threads == Threads::Spawned,
             durable_writes: env.disk.mode() == Mode::Direct,
         };
-        let core = Core::new(
+        let core = CommitState::new(
             limits,
             Arc::clone(&env.clock),
             Arc::clone(&shelf),
@@ -213,7 +213,7 @@ impl Prepared {
             },
         );
         let wal = Wal {
-            log: Arc::new(Log::new(core)),
+            log: Arc::new(Committer::new(core)),
             entered: AtomicU32::new(next),
             view,
             pipeline: Arc::new(Mutex::new(pipeline)),
@@ -221,11 +221,11 @@ impl Prepared {
             descriptors,
             options,
             env,
-            workers: Workers::default(),
+            workers: LogThreads::default(),
             closed: Closed { uuid: identity.uuid, end: report.witness.durable() },
         };
         if let Some(sealer) = sealer {
-            wal.log.core().set_sealer(sealer);
+            wal.log.lock_state().set_sealer(sealer);
         }
         // What open returns is exposed from here on, so a mark that covers it is durable first.
         wal.mark().map_err(|e| no_room(&wal.env, e))?;
@@ -258,9 +258,9 @@ fn no_room(env: &Env, error: Error) -> Error {
 }
 
 /// Prepares spares until `count` are ready.
-fn fill_shelf(pipeline: &mut Pipeline, shelf: &Shelf, count: usize) -> Result<(), Error> {
+fn fill_shelf(pipeline: &mut Preallocator, shelf: &SparePool, count: usize) -> Result<(), Error> {
     while shelf.ready() < count {
-        if let Progress::Full(_) = pipeline.step()? {
+        if let StepOutcome::Full(_) = pipeline.step()? {
             return Err(shelf.failure().unwrap_or(Error::Closed));
         }
     }
@@ -268,7 +268,7 @@ fn fill_shelf(pipeline: &mut Pipeline, shelf: &Shelf, count: usize) -> Result<()
 }
 
 /// The first spare, made if need be.
-fn take_first(pipeline: &mut Pipeline, shelf: &Shelf) -> Result<OpenSegment, Error> {
+fn take_first(pipeline: &mut Preallocator, shelf: &SparePool) -> Result<OpenSegment, Error> {
     loop {
         fill_shelf(pipeline, shelf, 2)?;
         if let Some(segment) = shelf.take(1) {

@@ -10,17 +10,17 @@ use crate::env::Env;
 use crate::error::Error;
 use crate::format::{Identity, RecordRef};
 use crate::options::{OpenMode, Options};
-use crate::read::damaged_ranges::Fences;
+use crate::read::damaged_ranges::DamagedRanges;
 use crate::read::log_view::LogView;
-use crate::read::record_iter::Records;
-use crate::read::segment_table::Table;
-use crate::recovery::scan_log::Files;
+use crate::read::record_iter::RecordIter;
+use crate::read::segment_table::SegmentTable;
+use crate::recovery::scan_log::SegmentFiles;
 use crate::recovery::verdict::Verdict;
-use crate::recovery::{Recovered, Report, recover};
+use crate::recovery::{Recovered, RecoveryReport, recover};
 use crate::segment::descriptors::Descriptors;
 use crate::segment::directory::{LOCK, failed, failed_to_open};
 use crate::segment::footer::Footer;
-use crate::segment::index_builder::Sealer;
+use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::segment::{OpenSegment, Segment};
 use crate::types::Lsn;
 use std::collections::BTreeMap;
@@ -49,7 +49,7 @@ pub struct Prepared {
     pub(super) files: Vec<u32>,
     pub(super) unfinished: Vec<String>,
     pub(super) view: LogView,
-    pub(super) report: Report,
+    pub(super) report: RecoveryReport,
     pub(super) begin_ns: u64,
 }
 
@@ -58,7 +58,7 @@ impl Prepared {
     pub(super) fn lock(
         env: Env,
         options: &Options,
-        sealer: Option<&mut (dyn Sealer + 'static)>,
+        sealer: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
     ) -> Result<Prepared, Error> {
         let disk = &*env.disk;
         let lock = if options.mode == OpenMode::Salvage {
@@ -77,11 +77,11 @@ impl Prepared {
         options: &Options,
         lock: Option<Arc<dyn DiskLock>>,
         fresh: Option<Identity>,
-        mut sealer: Option<&mut (dyn Sealer + 'static)>,
+        mut sealer: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
     ) -> Result<Prepared, Error> {
         let begin_ns = env.clock.now_ns();
         let readers = env.threads.readers();
-        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors);
+        let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors_max);
         let Recovered { identity, verdict, segments, open, files, unfinished, shown, mut report } =
             recover(&descriptors, &*env.clock, options, readers, fresh, sealer.as_deref_mut())?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
@@ -124,7 +124,7 @@ impl Prepared {
 
     /// What was found. Its `removed` is empty and its `took.total` ends with the verdict: [`Prepared::start`]
     /// returns the report of the whole.
-    pub fn report(&self) -> &Report {
+    pub fn report(&self) -> &RecoveryReport {
         &self.report
     }
 
@@ -144,12 +144,12 @@ impl Prepared {
     }
 
     /// As [`Wal::records`](crate::Wal::records).
-    pub fn records(&self, from: Lsn) -> Records {
+    pub fn records(&self, from: Lsn) -> RecordIter {
         self.view.records(from, self.end())
     }
 
     /// As [`Wal::records_between`](crate::Wal::records_between).
-    pub fn records_between(&self, from: Lsn, to: Lsn) -> Records {
+    pub fn records_between(&self, from: Lsn, to: Lsn) -> RecordIter {
         self.view.records(from, self.end().min(to))
     }
 
@@ -175,9 +175,9 @@ impl Prepared {
     /// As [`Wal::read_at`](crate::Wal::read_at).
     pub fn read_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
         if at >= self.end() {
-            return Err(self.view.beyond(at, out.len(), Fences::over));
+            return Err(self.view.beyond(at, out.len(), DamagedRanges::over));
         }
-        self.view.read(at, out, self.end(), Fences::over)
+        self.view.read(at, out, self.end(), DamagedRanges::over)
     }
 
     /// As [`Wal::damaged`](crate::Wal::damaged).
@@ -205,7 +205,7 @@ impl Prepared {
     pub fn every_damage(&self, found: &[Damage]) -> Result<Vec<Damage>, Error> {
         let mut damage = found.to_vec();
         let numbers: Vec<u32> = self.segments.keys().copied().collect();
-        let files = Files {
+        let files = SegmentFiles {
             disk: &*self.env.disk,
             identity: &self.identity,
             numbers: &numbers,
@@ -215,7 +215,7 @@ impl Prepared {
             mode: OpenMode::Strict,
             threads: self.env.threads.readers(),
         };
-        let ((_, verdict), _) = files.survey_all(self.options.suspect, &|_| (), &|(), _| {})?;
+        let ((_, verdict), _) = files.survey_all(self.options.unexplained_tail, &|_| (), &|(), _| {})?;
         damage.extend(verdict.err().into_iter().flatten());
         damage.sort_unstable_by_key(|place| (place.from, std::cmp::Reverse(place.to)));
         let mut end = Lsn::ZERO;
@@ -242,8 +242,8 @@ pub(super) fn exclusive(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
 }
 
 /// The kept log, for readers.
-fn table(verdict: &Verdict, segments: &BTreeMap<u32, Arc<Segment>>) -> Table {
-    let mut table = Table::new(Fences::new(verdict.damaged.clone()));
+fn table(verdict: &Verdict, segments: &BTreeMap<u32, Arc<Segment>>) -> SegmentTable {
+    let mut table = SegmentTable::new(DamagedRanges::new(verdict.damaged.clone()));
     for kept in &verdict.kept {
         if let Some(segment) = segments.get(&kept.segment) {
             table.insert(Arc::clone(segment), Some(kept.end));

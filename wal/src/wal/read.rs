@@ -4,23 +4,23 @@ use super::Wal;
 use crate::damage::Damage;
 use crate::error::Error;
 use crate::format::RecordRef;
-use crate::read::damaged_ranges::Fences;
-use crate::read::log_view::Fence;
-use crate::read::record_iter::Records;
+use crate::read::damaged_ranges::DamagedRanges;
+use crate::read::log_view::DamagedRange;
+use crate::read::record_iter::RecordIter;
 use crate::segment::footer::Footer;
 use crate::segment::mapped::Mapped;
 use crate::types::Lsn;
 
 impl Wal {
     /// The durable records from `from` on, in log order; those that become durable later are not seen.
-    pub fn records(&self, from: Lsn) -> Records {
+    pub fn records(&self, from: Lsn) -> RecordIter {
         let durable = self.log.durable();
         self.enter_segments(durable);
         self.view.records(from, durable)
     }
 
     /// As [`Wal::records`], but those before `to` alone; nothing at or behind it is read.
-    pub fn records_between(&self, from: Lsn, to: Lsn) -> Records {
+    pub fn records_between(&self, from: Lsn, to: Lsn) -> RecordIter {
         let durable = self.log.durable();
         self.enter_segments(durable);
         self.view.records(from, durable.min(to))
@@ -53,7 +53,7 @@ impl Wal {
     /// [`Error::Corrupt`] with the fenced place that the bytes touch, see [`Wal::damaged`];
     /// [`Error::NotInLog`], [`Error::Io`].
     pub fn read_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
-        self.read(at, out, Fences::over)
+        self.read(at, out, DamagedRanges::over)
     }
 
     /// As [`Wal::read_at`], also within damaged places, of which nothing but the part's CRC vouches for a
@@ -62,10 +62,10 @@ impl Wal {
         self.read(at, out, |_, _, _| None)
     }
 
-    fn read(&self, at: Lsn, out: &mut [u8], fence: Fence) -> Result<(), Error> {
+    fn read(&self, at: Lsn, out: &mut [u8], fence: DamagedRange) -> Result<(), Error> {
         let durable = self.log.durable();
         if at >= durable {
-            let core = self.log.core();
+            let core = self.log.lock_state();
             if core.read_pending(at, out) {
                 return Ok(());
             }

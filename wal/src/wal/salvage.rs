@@ -3,26 +3,26 @@
 
 use super::Wal;
 use super::prepared::Prepared;
-use crate::commit::{Core, Limits, Log, Start};
+use crate::commit::{CommitState, Committer, Limits, Start};
 use crate::disk::{Access, Mode};
 use crate::env::Threads;
 use crate::error::Error;
 use crate::format::Closed;
-use crate::recovery::Report;
+use crate::recovery::RecoveryReport;
 use crate::segment::directory::failed_to_open;
-use crate::segment::preallocator::{Pipeline, PipelineStart};
-use crate::segment::spare_pool::Shelf;
+use crate::segment::preallocator::{Preallocator, PreallocatorStart};
+use crate::segment::spare_pool::SparePool;
 use crate::segment::{OpenSegment, file_name};
 use crate::sync::{AtomicU32, Mutex};
 use crate::types::Lsn;
-use crate::wal::threads::Workers;
+use crate::wal::threads::LogThreads;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Prepared {
     /// The log as a [`Wal`] that takes no write. The state machine of the write side is there and stopped, with
     /// [`Error::ReadOnly`] as the reason.
-    pub(super) fn for_reading(self) -> Result<(Wal, Report), Error> {
+    pub(super) fn for_reading(self) -> Result<(Wal, RecoveryReport), Error> {
         let took = self.since_begin();
         let Prepared {
             env, options, descriptors, lock, identity, verdict, segments, view, mut report, ..
@@ -31,10 +31,10 @@ impl Prepared {
         let Some((_, segment)) = segments.last_key_value() else {
             return Err(Error::Corrupt { path: disk.location(), damage: verdict.damaged.into() });
         };
-        let shelf = Arc::new(Shelf::default());
-        let start = PipelineStart::new(&identity, &options, BTreeSet::new());
+        let shelf = Arc::new(SparePool::default());
+        let start = PreallocatorStart::new(&identity, &options, BTreeSet::new());
         let pipeline =
-            Pipeline::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
+            Preallocator::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
         let limits = Limits {
             location: disk.location(),
             block_bytes: identity.block_bytes,
@@ -43,7 +43,7 @@ impl Prepared {
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: 1,
             patience_ns: 0,
-            answers_max: options.answers_max,
+            answers_max: options.callbacks_max,
             spawned: env.threads == Threads::Spawned,
             durable_writes: disk.mode() == Mode::Direct,
         };
@@ -61,8 +61,8 @@ impl Prepared {
             marked: true,
             lock,
         };
-        let log = Log::new(Core::new(limits, Arc::clone(&env.clock), Arc::clone(&shelf), start));
-        log.latch(Error::ReadOnly);
+        let log = Committer::new(CommitState::new(limits, Arc::clone(&env.clock), Arc::clone(&shelf), start));
+        log.poison(Error::ReadOnly);
         report.took.total = took;
         let wal = Wal {
             log: Arc::new(log),
@@ -72,7 +72,7 @@ impl Prepared {
             shelf,
             descriptors,
             options,
-            workers: Workers::default(),
+            workers: LogThreads::default(),
             closed: Closed { uuid: identity.uuid, end: report.witness.durable() },
             env,
         };

@@ -1,14 +1,14 @@
 //! The log's own threads: the flusher, which serves whoever does not block and drives the disk, and the one
 //! that prepares segments. A thread that panics stops the log, so that nobody waits for it.
 
-use crate::commit::{Driver, Log, Rail};
+use crate::commit::{Committer, Driver, RingQueue};
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::error::Error;
 use crate::options::{Backend, Options};
 use crate::segment::directory::failed;
-use crate::segment::preallocator::{Pipeline, Progress};
-use crate::segment::spare_pool::Shelf;
+use crate::segment::preallocator::{Preallocator, StepOutcome};
+use crate::segment::spare_pool::SparePool;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, mpsc};
 use std::io;
@@ -18,14 +18,14 @@ use std::time::Duration;
 
 /// The threads of one log; none if it is stepped.
 #[derive(Debug, Default)]
-pub(crate) struct Workers {
+pub(crate) struct LogThreads {
     threads: Vec<JoinHandle<()>>,
     driver: Driver,
 }
 
-impl Workers {
+impl LogThreads {
     /// Starts the flusher, with a ring if the options ask for one and the kernel has it.
-    pub(crate) fn flush(&mut self, log: &Arc<Log>, env: &Env, options: &Options) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self, log: &Arc<Committer>, env: &Env, options: &Options) -> Result<(), Error> {
         let (log, clock) = (Arc::clone(log), Arc::clone(&env.clock));
         let idle = Duration::from_millis(u64::from(options.idle_ms));
         let (disk, options) = (Arc::clone(&env.disk), options.clone());
@@ -50,9 +50,9 @@ impl Workers {
     /// Starts the pipeline's thread.
     pub(crate) fn prepare(
         &mut self,
-        log: &Arc<Log>,
-        shelf: &Arc<Shelf>,
-        pipeline: &Arc<Mutex<Pipeline>>,
+        log: &Arc<Committer>,
+        shelf: &Arc<SparePool>,
+        pipeline: &Arc<Mutex<Preallocator>>,
         env: &Env,
     ) -> Result<(), Error> {
         let (log, shelf, pipeline) = (Arc::clone(log), Arc::clone(shelf), Arc::clone(pipeline));
@@ -94,14 +94,14 @@ impl Workers {
 }
 
 /// The ring that the options ask for; `None` where POSIX calls are to do.
-fn rail(disk: &dyn Disk, options: &Options) -> io::Result<Option<Rail>> {
+fn rail(disk: &dyn Disk, options: &Options) -> io::Result<Option<RingQueue>> {
     if options.backend == Backend::Posix {
         return Ok(None);
     }
     // One more than may be written at a time: a sync runs beside the writes.
-    let depth = options.in_flight as usize + 1;
+    let depth = options.writes_in_flight_max as usize + 1;
     match disk.ring(depth) {
-        Ok(ring) => Ok(Some(Rail::new(ring, depth))),
+        Ok(ring) => Ok(Some(RingQueue::new(ring, depth))),
         Err(_) if options.backend == Backend::Auto => Ok(None),
         Err(e) => Err(e),
     }
@@ -111,27 +111,27 @@ fn rail(disk: &dyn Disk, options: &Options) -> io::Result<Option<Rail>> {
 const LULL: Duration = Duration::from_millis(200);
 
 /// Runs a worker; if it panics, the log stops, so that nobody waits for it.
-fn stop_on_panic(log: &Log, work: impl FnOnce()) {
+fn stop_on_panic(log: &Committer, work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
-        let location = log.core().location();
-        log.latch(Error::io("run a thread for", location, "", io::Error::other("panic")));
+        let location = log.lock_state().location();
+        log.poison(Error::io("run a thread for", location, "", io::Error::other("panic")));
     }
 }
 
 /// The pipeline's thread.
-fn prepare(log: &Log, shelf: &Shelf, pipeline: &Mutex<Pipeline>) {
+fn prepare(log: &Committer, shelf: &SparePool, pipeline: &Mutex<Preallocator>) {
     loop {
         if shelf.stopped() {
             return;
         }
         let progress = pipeline.lock().step();
         let go_on = match progress {
-            Ok(Progress::Stepped) => true,
-            Ok(Progress::Idle(version) | Progress::Behind(version)) => shelf.sleep(version, None),
-            Ok(Progress::Lull(version)) => shelf.sleep(version, Some(LULL)),
-            Ok(Progress::Full(version)) => shelf.sleep(version, Some(Duration::from_millis(100))),
+            Ok(StepOutcome::Stepped) => true,
+            Ok(StepOutcome::Idle(version) | StepOutcome::Behind(version)) => shelf.sleep(version, None),
+            Ok(StepOutcome::Lull(version)) => shelf.sleep(version, Some(LULL)),
+            Ok(StepOutcome::Full(version)) => shelf.sleep(version, Some(Duration::from_millis(100))),
             Err(error) => {
-                log.latch(error);
+                log.poison(error);
                 shelf.stop();
                 false
             }

@@ -7,7 +7,7 @@ use crate::harness::{ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::inspect::{DamageKind, DropReason, GroupHeader, GroupKind};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Backend, Class, Error, Lsn, Options, Suspect, Wal};
+use seawall_wal::{Backend, Durability, Error, Lsn, Options, UnexplainedTail, Wal};
 
 pub fn row_6_the_last_group_is_half_written(logs: &Logs, table: &mut Table) {
     let (open, closed) = (logs.killed(), logs.closed());
@@ -65,7 +65,7 @@ pub fn row_10_bytes_of_another_incarnation(logs: &Logs, table: &mut Table) {
         logs.kind,
         Found { open: "error (suspect)", read: "as before", verify: "error", ..Found::NOT_ASKED },
     );
-    let (wal, _) = log.open_with(Suspect::Drop).unwrap();
+    let (wal, _) = log.open_with(UnexplainedTail::Drop).unwrap();
     assert_eq!(ids(&wal), (0..200).collect::<Vec<_>>());
     drop(wal);
     log.keeps("dropped before", 200, &[]);
@@ -74,7 +74,7 @@ pub fn row_10_bytes_of_another_incarnation(logs: &Logs, table: &mut Table) {
 /// Open refuses the group at `at` as suspect, and so does whoever looks.
 #[track_caller]
 fn suspect(log: &Log, at: Lsn) {
-    let Err(Error::Corrupt { damage, .. }) = log.open_with(Suspect::Refuse) else { panic!("opened") };
+    let Err(Error::Corrupt { damage, .. }) = log.open_with(UnexplainedTail::Refuse) else { panic!("opened") };
     assert_eq!((damage[0].from, damage[0].what), (at, DamageKind::Suspect));
     assert_eq!(log.look().unwrap().verdict.unwrap_err()[..], damage[..]);
     log.disk.crash();
@@ -87,7 +87,7 @@ fn torn_before_whole(logs: &Logs) -> Log {
         let options = Options { backend: Backend::Posix, ..options };
         let (wal, _) = Wal::open_in(stepped(disk), &options).unwrap();
         let stepper = Stepper::new(&wal);
-        let tickets = [200, 201, 202].map(|id| wal.append(&record(id, 3900), Class::Sync).unwrap());
+        let tickets = [200, 201, 202].map(|id| wal.append(&record(id, 3900), Durability::Sync).unwrap());
         let ios: Vec<_> = std::iter::from_fn(|| stepper.issue()).collect();
         assert!(ios.len() >= 2, "{}", ios.len());
         ios.iter().take(2).for_each(|io| stepper.abandon(io));
@@ -137,7 +137,8 @@ pub fn row_13_a_crash_during_recovery(logs: &Logs, table: &mut Table) {
             assert!(cut > 2, "an open changes more than that");
             break;
         }
-        let (wal, _) = copy.open_with(Suspect::Refuse).unwrap_or_else(|e| panic!("cut at {cut}: {e}"));
+        let (wal, _) =
+            copy.open_with(UnexplainedTail::Refuse).unwrap_or_else(|e| panic!("cut at {cut}: {e}"));
         assert_eq!(ids(&wal), (0..200).collect::<Vec<_>>(), "cut at {cut}");
         let found =
             Found { open: "dropped, reported", read: "as before", verify: "sound", ..Found::NOT_ASKED };
@@ -164,7 +165,7 @@ pub fn row_16_rot_of_what_was_acknowledged_last(logs: &Logs, table: &mut Table) 
         logs.kind,
         Found { open: "error (suspect)", read: "error", verify: "error", ..Found::NOT_ASKED },
     );
-    let (wal, report) = open.open_with(Suspect::Drop).unwrap();
+    let (wal, report) = open.open_with(UnexplainedTail::Drop).unwrap();
     assert_eq!(ids(&wal), (0..199).collect::<Vec<_>>());
     assert!(report.dropped.iter().any(|d| d.from == open.lsn(199) && d.why == DropReason::Suspect));
     drop(wal);
@@ -183,7 +184,7 @@ fn the_only_group_of_a_segment_rots() {
     let options = Options { segment_bytes: 24 << 10, ..Options::default() };
     let wal = Wal::create_in(stepped(&disk), &options).unwrap();
     let append = |id| {
-        let ticket = wal.append(&record(id, 3900), Class::Sync).unwrap();
+        let ticket = wal.append(&record(id, 3900), Durability::Sync).unwrap();
         ticket.wait().unwrap();
         ticket.lsn().segment()
     };
@@ -192,11 +193,12 @@ fn the_only_group_of_a_segment_rots() {
     disk.kill();
     disk.corrupt(&name(2), BLOCK, |b| flip(b, 20 * 8));
     let at = Lsn::new(2, u32::try_from(BLOCK).unwrap());
-    let open = |suspect| Wal::open_in(stepped(&disk), &Options { suspect, ..options.clone() });
-    let Err(Error::Corrupt { damage, .. }) = open(Suspect::Refuse) else { panic!("opened") };
+    let open =
+        |suspect| Wal::open_in(stepped(&disk), &Options { unexplained_tail: suspect, ..options.clone() });
+    let Err(Error::Corrupt { damage, .. }) = open(UnexplainedTail::Refuse) else { panic!("opened") };
     assert_eq!((damage[0].from, damage[0].what), (at, DamageKind::Suspect));
     disk.crash();
-    let (wal, report) = open(Suspect::Drop).unwrap();
+    let (wal, report) = open(UnexplainedTail::Drop).unwrap();
     assert_eq!(
         report.dropped.iter().map(|d| (d.from, d.why)).collect::<Vec<_>>(),
         [(at, DropReason::Suspect)]

@@ -6,7 +6,7 @@ use super::table::Table;
 use crate::harness::{ids, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
 use seawall_wal::inspect::{Closed, SegmentHeader};
-use seawall_wal::{Class, Error, Lsn, Options, Suspect, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, UnexplainedTail, Wal};
 use std::sync::Arc;
 
 const BLOCK_BYTES: u32 = 4096;
@@ -65,7 +65,7 @@ pub fn row_9_copies_of_segments(logs: &Logs, table: &mut Table) {
     log.case(table, (9, "copies under foreign names"), "", &foreign, Due::Kept(200, &[]));
     let copy = log.copy();
     foreign(&copy);
-    drop(copy.open_with(Suspect::Refuse).unwrap());
+    drop(copy.open_with(UnexplainedTail::Refuse).unwrap());
     assert_eq!(copy.disk.read_file("0000000A.wal"), bytes);
     let top = log.headers.last().unwrap().0;
     let others = log.headers.iter().map(|(n, _)| *n).chain([top + 1]).filter(|n| *n != source);
@@ -110,7 +110,7 @@ pub fn row_15_the_header_of_a_segment(logs: &Logs, table: &mut Table) {
             };
             let copy = log.copy();
             damage(&copy);
-            match copy.open_with(Suspect::Refuse).unwrap_err() {
+            match copy.open_with(UnexplainedTail::Refuse).unwrap_err() {
                 Error::UnsupportedVersion { file: named, found, supported: 1, .. } => {
                     assert_eq!((&named, found), (file, version));
                 }
@@ -194,7 +194,7 @@ pub fn row_18_no_log_is_taken_for_an_empty_one(logs: &Logs, table: &mut Table) {
     log.case(table, (18, "the identity deleted"), "", &gone, Due::AnyRefusal);
     let copy = log.copy();
     gone(&copy);
-    assert!(matches!(copy.open_with(Suspect::Drop), Err(Error::NotALog { .. })));
+    assert!(matches!(copy.open_with(UnexplainedTail::Drop), Err(Error::NotALog { .. })));
     assert!(matches!(Wal::create_in(copy.disk.env(), &logs.kind.options()), Err(Error::AlreadyALog { .. })));
     let all: Vec<String> = log.disk.files().into_keys().filter(|name| name.ends_with(".wal")).collect();
     let none = |log: &Log| all.iter().for_each(|name| log.disk.remove_file(name));
@@ -210,25 +210,26 @@ fn ranges_cover_all_of_what_is_damaged() {
     let disk = SimDisk::new(5, SimOptions { block_size: 8192, ..SimOptions::default() });
     let options = Options { segment_bytes: 256 << 10, ..Options::default() };
     let wal = Wal::create_in(stepped(&disk), &options).unwrap();
-    let ticket = wal.append(&crate::harness::record(1, 20_000), Class::Sync).unwrap();
+    let ticket = wal.append(&crate::harness::record(1, 20_000), Durability::Sync).unwrap();
     ticket.wait().unwrap();
     drop(wal);
     disk.kill();
-    let open =
-        |disk: &Arc<SimDisk>, suspect| Wal::open_in(stepped(disk), &Options { suspect, ..options.clone() });
+    let open = |disk: &Arc<SimDisk>, suspect| {
+        Wal::open_in(stepped(disk), &Options { unexplained_tail: suspect, ..options.clone() })
+    };
     for at in [Lsn::new(1, 8191), Lsn::new(2, 5000), Lsn::new(1, (ticket.lsn().offset() & !8191) + 19_000)] {
         let copy = disk.fork(1);
         copy.corrupt(&name(at.segment()), at.offset() as usize, |b| b[0] ^= 1);
-        match open(&copy, Suspect::Refuse) {
+        match open(&copy, UnexplainedTail::Refuse) {
             Err(Error::Corrupt { damage, .. }) => {
                 assert!(damage.iter().any(|d| d.from <= at && at < d.to), "{at}: {damage:?}");
             }
             other => panic!("{at}: {other:?}"),
         }
         if at.offset() > 8192 {
-            let (_, report) = open(&copy, Suspect::Drop).unwrap();
+            let (_, report) = open(&copy, UnexplainedTail::Drop).unwrap();
             assert!(report.dropped.iter().all(|d| d.from <= at && at < d.to), "{:?}", report.dropped);
         }
     }
-    assert_eq!(ids(&open(&disk, Suspect::Refuse).unwrap().0), [1]);
+    assert_eq!(ids(&open(&disk, UnexplainedTail::Refuse).unwrap().0), [1]);
 }

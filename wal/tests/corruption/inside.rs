@@ -7,7 +7,7 @@ use crate::harness::{fill, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::inspect::{GroupKind, inspect};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, SegmentIndexBuilder, Wal};
 
 type Damage = Box<dyn Fn(&mut [u8])>;
 
@@ -79,7 +79,7 @@ pub fn rows_1_to_5_and_17_damage_inside_of_a_group(logs: &Logs, table: &mut Tabl
     // The reader's side alone: the error names the place, and nothing is read behind it.
     for bit in [5 * 8, 70 * 8, 90 * 8, 98 * 8, 2000 * 8, 4090 * 8] {
         let copy = log.copy();
-        let (wal, _) = copy.open_with(seawall_wal::Suspect::Refuse).unwrap();
+        let (wal, _) = copy.open_with(seawall_wal::UnexplainedTail::Refuse).unwrap();
         copy.damage(100, |b| flip(b, bit));
         let mut records = wal.records(Lsn::ZERO);
         assert_eq!(records.by_ref().take(100).filter_map(Result::ok).count(), 100);
@@ -116,7 +116,7 @@ pub fn row_12_rot_below_a_watermark_beyond_a_gap(logs: &Logs, table: &mut Table)
     let mut rots = Lsn::ZERO;
     let log = logs.killed_after(|log, disk| {
         let (wal, _) = Wal::open_in(stepped(disk), &log.kind.options()).unwrap();
-        let append = |id| wal.append(&record(id, 3900), Class::Sync).unwrap();
+        let append = |id| wal.append(&record(id, 3900), Durability::Sync).unwrap();
         let (mut first, mut id) = (append(RECORDS), RECORDS);
         while first.lsn().segment() == log.tail() {
             first.wait().unwrap();
@@ -165,7 +165,7 @@ pub fn row_14_blocks_at_the_wrong_place(logs: &Logs, table: &mut Table) {
 /// An index as long as its records ask for.
 struct Index(usize);
 
-impl Sealer for Index {
+impl SegmentIndexBuilder for Index {
     fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
         self.0 += 16;
     }
@@ -179,11 +179,11 @@ fn sealed_by_footers(logs: &Logs) -> (Media, Options) {
     let disk = SimDisk::new(5, SimOptions::default());
     let options = Options { segment_bytes: 64 << 10, idle_ms: 60_000, ..logs.kind.options() };
     let wal = Wal::create_in(stepped(&disk), &options).unwrap();
-    wal.set_sealer(Box::new(Index(0))).unwrap();
+    wal.set_index_builder(Box::new(Index(0))).unwrap();
     for id in 0..40 {
         let mut batch = record(id, 3900);
         batch.set_footer_bytes(16);
-        wal.append(&batch, Class::Sync).unwrap().wait().unwrap();
+        wal.append(&batch, Durability::Sync).unwrap().wait().unwrap();
     }
     wal.close().unwrap();
     disk.kill();

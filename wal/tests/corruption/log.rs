@@ -4,9 +4,11 @@ use super::media::{Media, Place};
 use super::table::{Found, Table};
 use crate::harness::{ids, record, stepped, try_ids};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::inspect::{Damage, DropReason, GroupKind, Head, Inspection, Prior, SegmentHeader, inspect};
+use seawall_wal::inspect::{
+    Damage, DropReason, GroupHead, GroupKind, Inspection, PriorContents, SegmentHeader, inspect,
+};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Backend, Class, Error, Lsn, Options, Report, Suspect, Ticket, Wal};
+use seawall_wal::{Backend, Durability, Error, Lsn, Options, RecoveryReport, Ticket, UnexplainedTail, Wal};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -46,7 +48,14 @@ impl Kind {
     pub fn options(self) -> Options {
         let (segment_bytes, spares) = if self.sealed { (256 << 10, 6) } else { (900 << 10, 3) };
         let (idle_ms, backend) = (60_000, self.place.backend());
-        Options { segment_bytes, spares, group_bytes: 4096, idle_ms, backend, ..Options::default() }
+        Options {
+            segment_bytes,
+            spare_segments: spares,
+            group_bytes: 4096,
+            idle_ms,
+            backend,
+            ..Options::default()
+        }
     }
 }
 
@@ -99,7 +108,7 @@ pub struct Log {
     pub kind: Kind,
     pub disk: Media,
     /// Where they lie, in order, each in a group of its own.
-    pub groups: Vec<(u32, Head)>,
+    pub groups: Vec<(u32, GroupHead)>,
     /// The segments that hold them.
     pub live: Vec<u32>,
     /// All segments that are live or to come, with their headers.
@@ -124,7 +133,7 @@ impl Log {
     fn make(kind: Kind, close: bool, root: &Path) -> Log {
         let disk = SimDisk::new(5, SimOptions::default());
         let wal = Wal::create_in(stepped(&disk), &kind.options()).unwrap();
-        let append = |wal: &Wal, id| wal.append(&record(id, 3900), Class::Sync).unwrap();
+        let append = |wal: &Wal, id| wal.append(&record(id, 3900), Durability::Sync).unwrap();
         let wait = |ticket: Ticket| {
             ticket.wait().unwrap();
             ticket.lsn().segment()
@@ -164,7 +173,7 @@ impl Log {
         assert_eq!(groups.len() as u64, RECORDS);
         assert_eq!(live.len() > 2, kind.sealed, "{live:?}");
         let used = headers.iter().filter(|(n, _)| live.contains(n));
-        assert!(used.into_iter().all(|(_, h)| (h.prior == Prior::Stale) == kind.stale));
+        assert!(used.into_iter().all(|(_, h)| (h.prior == PriorContents::Stale) == kind.stale));
         Log { kind, disk, groups, live, headers }
     }
 
@@ -197,8 +206,8 @@ impl Log {
         self.disk.read_file(&name(self.lsn(n).segment()))[at..at + BLOCK].to_vec()
     }
 
-    pub fn open_with(&self, suspect: Suspect) -> Result<(Wal, Report), Error> {
-        Wal::open_in(self.disk.env(), &Options { suspect, ..self.kind.options() })
+    pub fn open_with(&self, suspect: UnexplainedTail) -> Result<(Wal, RecoveryReport), Error> {
+        Wal::open_in(self.disk.env(), &Options { unexplained_tail: suspect, ..self.kind.options() })
     }
 
     /// One case: `damage` to a copy, which is looked at, opened and read, and to one that is open.
@@ -250,7 +259,7 @@ impl Log {
     #[track_caller]
     pub fn read_after(&self, what: &str, damage: &dyn Fn(&Log)) -> &'static str {
         let copy = self.copy();
-        let (wal, _) = copy.open_with(Suspect::Refuse).unwrap();
+        let (wal, _) = copy.open_with(UnexplainedTail::Refuse).unwrap();
         let before = ids(&wal);
         damage(&copy);
         let mut records = wal.records(Lsn::ZERO);
@@ -271,7 +280,7 @@ impl Log {
     #[track_caller]
     fn refuses(&self, what: &str, covers: &dyn Fn(&[Damage]) -> bool) {
         let before = self.disk.files();
-        for suspect in [Suspect::Refuse, Suspect::Drop] {
+        for suspect in [UnexplainedTail::Refuse, UnexplainedTail::Drop] {
             match self.open_with(suspect) {
                 Err(Error::Corrupt { damage, .. }) => {
                     assert!(covers(&damage), "{what}: {damage:?}");
@@ -292,11 +301,12 @@ impl Log {
     pub fn keeps(&self, what: &str, keep: u64, dropped: &[DropReason]) {
         let mut expected: Vec<u64> = (0..keep).collect();
         for n in 0..3 {
-            let (wal, report) = self.open_with(Suspect::Refuse).unwrap_or_else(|e| panic!("{what}: {e}"));
+            let (wal, report) =
+                self.open_with(UnexplainedTail::Refuse).unwrap_or_else(|e| panic!("{what}: {e}"));
             let reasons: Vec<DropReason> = report.dropped.iter().map(|d| d.why).collect();
             assert!(n > 0 || reasons == dropped, "{what}: {:?}", report.dropped);
             assert_eq!(ids(&wal), expected, "{what}");
-            wal.append(&record(900 + n, 3900), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(900 + n, 3900), Durability::Sync).unwrap().wait().unwrap();
             expected.push(900 + n);
             drop(wal);
             self.disk.crash();
@@ -305,11 +315,11 @@ impl Log {
 }
 
 /// The groups with records that a sound log keeps.
-fn kept_groups(found: &Inspection) -> Vec<(u32, Head)> {
+fn kept_groups(found: &Inspection) -> Vec<(u32, GroupHead)> {
     let verdict = found.verdict.as_ref().unwrap();
     let ends: BTreeMap<u32, u32> = verdict.kept.iter().map(|kept| (kept.segment, kept.end)).collect();
     let heads = found.segments.iter().flat_map(|s| s.heads.iter().map(|h| (s.sequence, *h)));
-    let kept = |(segment, h): &(u32, Head)| ends.get(segment).is_some_and(|end| h.end <= *end);
+    let kept = |(segment, h): &(u32, GroupHead)| ends.get(segment).is_some_and(|end| h.end <= *end);
     heads.filter(|head| kept(head) && head.1.kind == GroupKind::Data).collect()
 }
 
@@ -326,7 +336,7 @@ fn use_up(wal: &Wal, disk: &SimDisk, mut append: impl FnMut() -> u32) {
         wal.release(segment).unwrap();
         let found = inspect(disk).unwrap();
         let mut coming = found.segments.iter().filter(|s| s.sequence >= segment);
-        if coming.all(|s| s.header.unwrap().prior == Prior::Stale) {
+        if coming.all(|s| s.header.unwrap().prior == PriorContents::Stale) {
             return;
         }
         append();

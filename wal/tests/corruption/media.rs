@@ -3,7 +3,7 @@
 use crate::harness::{env, stepped};
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk};
 use seawall_wal::disk::{Access, Disk, Mode, PosixDisk};
-use seawall_wal::{Backend, Env, Error, Options, Report, Threads, Wal};
+use seawall_wal::{Backend, Env, Error, Options, RecoveryReport, Threads, Wal};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{self, File};
@@ -189,7 +189,7 @@ impl Media {
     }
 
     /// Opens the log and dies at the `n`-th change that it makes; whether it came that far.
-    pub fn open_and_die(&self, n: u64, options: &Options) -> (Result<(Wal, Report), Error>, bool) {
+    pub fn open_and_die(&self, n: u64, options: &Options) -> (Result<(Wal, RecoveryReport), Error>, bool) {
         let (opened, reached) = match self {
             Media::Simulated(disk) => {
                 disk.crash_after(n);

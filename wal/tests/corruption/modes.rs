@@ -3,7 +3,7 @@
 
 use super::log::Log;
 use crate::harness::{counting_changes, fill, record};
-use seawall_wal::{Class, Damage, Error, Lsn, OpenMode, Options, Suspect, Wal};
+use seawall_wal::{Damage, Durability, Error, Lsn, OpenMode, Options, UnexplainedTail, Wal};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
@@ -53,8 +53,12 @@ fn complete(what: &str, items: &[Item], log: &Log, listed: &dyn Fn(Lsn) -> bool)
 }
 
 impl Log {
-    fn open_as(&self, mode: OpenMode, suspect: Suspect) -> Result<(Wal, seawall_wal::Report), Error> {
-        Wal::open_in(self.disk.env(), &Options { mode, suspect, ..self.kind.options() })
+    fn open_as(
+        &self,
+        mode: OpenMode,
+        suspect: UnexplainedTail,
+    ) -> Result<(Wal, seawall_wal::RecoveryReport), Error> {
+        Wal::open_in(self.disk.env(), &Options { mode, unexplained_tail: suspect, ..self.kind.options() })
     }
 
     /// Whatever the first half of an open concludes, it changes no byte and no name.
@@ -90,7 +94,7 @@ impl Log {
     #[track_caller]
     fn salvage(&self, what: &str) -> &'static str {
         let operations = self.disk.operations();
-        let (wal, report) = match self.open_as(OpenMode::Salvage, Suspect::Refuse) {
+        let (wal, report) = match self.open_as(OpenMode::Salvage, UnexplainedTail::Refuse) {
             Ok(opened) => opened,
             Err(Error::Corrupt { .. } | Error::Identity { .. } | Error::NotALog { .. }) => return "refused",
             Err(Error::UnsupportedVersion { supported: 1, .. } | Error::UnsupportedFeatures { .. }) => {
@@ -107,7 +111,7 @@ impl Log {
         complete(what, &read, self, &listed);
         let places: Vec<_> = read.iter().filter(|item| matches!(item, Item::Place(_))).cloned().collect();
         assert_eq!(places, report.damaged.iter().copied().map(Item::Place).collect::<Vec<_>>(), "{what}");
-        let append = wal.append(&record(900, 10), Class::Sync).map(drop);
+        let append = wal.append(&record(900, 10), Durability::Sync).map(drop);
         assert!(matches!(append, Err(Error::ReadOnly)), "{what}: {append:?}");
         assert!(matches!(wal.flush(), Err(Error::ReadOnly)), "{what}");
         assert!(matches!(wal.release(u32::MAX), Err(Error::ReadOnly)), "{what}");
@@ -125,7 +129,7 @@ impl Log {
         let mut appended = Vec::new();
         for id in [900, 901, 902] {
             let refused = strict(self);
-            let (wal, report) = match self.open_as(OpenMode::Degraded, Suspect::Refuse) {
+            let (wal, report) = match self.open_as(OpenMode::Degraded, UnexplainedTail::Refuse) {
                 Ok(opened) => opened,
                 Err(error) => {
                     assert!(expected.is_none(), "{what}: opened once, and no more: {error}");
@@ -147,7 +151,7 @@ impl Log {
                     other => panic!("{what}: {other:?}"),
                 }
             }
-            let ticket = wal.append(&record(id, 3900), Class::Sync).unwrap();
+            let ticket = wal.append(&record(id, 3900), Durability::Sync).unwrap();
             ticket.wait().unwrap();
             appended.push(Item::Record(id, ticket.lsn()));
             expected = Some(kept.to_vec());

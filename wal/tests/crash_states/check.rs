@@ -3,9 +3,9 @@
 use super::modes;
 use super::trace::{BLOCK, Ghost, Group, IN_FLIGHT, Image, Node, Pending, Start, Step, Trace, kept, open};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::inspect::{Prior, SegmentFacts, Verdict, decide, inspect};
+use seawall_wal::inspect::{PriorContents, SegmentScan, Verdict, decide, inspect};
 use seawall_wal::testing::fuzz::quick::{agree, milder};
-use seawall_wal::{Error, Lsn, Suspect};
+use seawall_wal::{Error, Lsn, UnexplainedTail};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
@@ -126,10 +126,10 @@ impl Explorer {
         let node = trace.run();
         self.tally.traces += 1;
         self.tally.real_opens += 1;
-        let sound: BTreeMap<u32, SegmentFacts> =
+        let sound: BTreeMap<u32, SegmentScan> =
             node.image.segments.iter().map(|(&n, bytes)| (n, self.scan(&node.image, n, bytes))).collect();
         let choices: Vec<Vec<u32>> = node.pending.iter().map(|p| self.patterns_of(p)).collect();
-        let mut scanned: HashMap<(u32, Vec<u32>), SegmentFacts> = HashMap::new();
+        let mut scanned: HashMap<(u32, Vec<u32>), SegmentScan> = HashMap::new();
         let mut at = vec![0; choices.len()];
         loop {
             let masks: Vec<u32> = at.iter().zip(&choices).map(|(&i, all)| all[i]).collect();
@@ -147,7 +147,7 @@ impl Explorer {
                     facts.insert(n, found.clone());
                 }
             }
-            let facts: Vec<SegmentFacts> = facts.into_values().collect();
+            let facts: Vec<SegmentScan> = facts.into_values().collect();
             self.state(&node, &masks, &facts, trace, crashes);
             // The next combination.
             let Some(i) = (0..at.len()).find(|&i| at[i] + 1 < choices[i].len()) else { break };
@@ -158,7 +158,7 @@ impl Explorer {
     }
 
     /// One crash state.
-    fn state(&mut self, node: &Node, masks: &[u32], facts: &[SegmentFacts], trace: &Trace, crashes: u32) {
+    fn state(&mut self, node: &Node, masks: &[u32], facts: &[SegmentScan], trace: &Trace, crashes: u32) {
         self.tally.states += 1;
         let ghost = &node.ghost;
         let verdict = judge(facts, ghost, || format!("{:?}, torn {masks:x?}", trace.steps));
@@ -209,7 +209,7 @@ impl Explorer {
     }
 
     /// Spoils each block in use in several ways.
-    fn rot(&mut self, image: &Image, facts: &[SegmentFacts], ghost: &Ghost, sound: &Verdict) {
+    fn rot(&mut self, image: &Image, facts: &[SegmentScan], ghost: &Ghost, sound: &Verdict) {
         for (i, (&n, bytes)) in image.segments.iter().enumerate() {
             let used: Vec<usize> = (0..bytes.len())
                 .step_by(BLOCK)
@@ -282,7 +282,7 @@ impl Explorer {
     }
 
     /// What a scan says of segment `n` if it holds `bytes`.
-    fn scan(&self, image: &Image, n: u32, bytes: &[u8]) -> SegmentFacts {
+    fn scan(&self, image: &Image, n: u32, bytes: &[u8]) -> SegmentScan {
         let name = format!("{n:08x}.wal");
         self.scanner.write_file("IDENTITY", &image.identity);
         self.scanner.write_file(&name, bytes);
@@ -330,10 +330,10 @@ fn torn(node: &Node, n: u32, masks: &[u32]) -> Vec<u8> {
 }
 
 /// What the scan tells apart, the reasons of faults left out, with what is known of the log.
-fn key(facts: &[SegmentFacts], ghost: &Ghost, crashes: u32) -> u64 {
+fn key(facts: &[SegmentScan], ghost: &Ghost, crashes: u32) -> u64 {
     let mut hasher = DefaultHasher::new();
     for f in facts {
-        (f.sequence, f.zeros_from, &f.strange, f.heads.len()).hash(&mut hasher);
+        (f.sequence, f.zeros_from, &f.unexplained_blocks, f.heads.len()).hash(&mut hasher);
         for h in &f.heads {
             let head = (h.offset, h.end, h.watermark, h.previous_end, h.record_count, h.zero_sector);
             (head, h.fault.is_some()).hash(&mut hasher);
@@ -344,9 +344,9 @@ fn key(facts: &[SegmentFacts], ghost: &Ghost, crashes: u32) -> u64 {
 }
 
 /// The promises of a state in which nothing rotted.
-fn judge(facts: &[SegmentFacts], ghost: &Ghost, what: impl Fn() -> String) -> Verdict {
+fn judge(facts: &[SegmentScan], ghost: &Ghost, what: impl Fn() -> String) -> Verdict {
     let block = u32::try_from(BLOCK).unwrap();
-    let verdict = decide(facts, block, Suspect::Refuse)
+    let verdict = decide(facts, block, UnexplainedTail::Refuse)
         .unwrap_or_else(|damage| panic!("{}: refused, and nothing rotted: {damage:?}", what()));
     let kept = kept(facts, &verdict);
     assert!(kept.len() >= ghost.acked, "{}: kept {kept:?} of {ghost:?}", what());
@@ -355,7 +355,7 @@ fn judge(facts: &[SegmentFacts], ghost: &Ghost, what: impl Fn() -> String) -> Ve
     for f in facts.iter().filter(|f| f.sequence >= next.segment()) {
         let from = if f.sequence == next.segment() { next.offset() } else { block };
         assert!(f.heads.iter().all(|h| h.offset < from), "{}: groups lie behind {next}", what());
-        let zeros = f.header.is_ok_and(|h| h.prior == Prior::Zeros);
+        let zeros = f.header.is_ok_and(|h| h.prior == PriorContents::Zeros);
         assert!(!zeros || f.zeros_from <= from, "{}: remains lie behind {next}", what());
     }
     verdict
@@ -385,7 +385,7 @@ fn served_but_for(disk: &Arc<SimDisk>, ghost: &Ghost, kept: &[Group], at: Lsn) {
 
 /// One block at `at` rotted: refused; or nothing is lost; or only what nothing says was durable.
 fn judge_rotten(
-    facts: &[SegmentFacts],
+    facts: &[SegmentScan],
     ghost: &Ghost,
     at: Lsn,
     how: &str,
@@ -407,14 +407,14 @@ fn judge_rotten(
             // It may be the footer before that one, or the mark before a long one.
             let footer = (sealed || zeros) && at < first && kept.last().is_some_and(|last| last.lsn < at);
             // All sectors of the others hold something, so no crash explains a flipped bit.
-            let torn = policy == Suspect::Drop || footer || zeros || !how.starts_with("a bit");
+            let torn = policy == UnexplainedTail::Drop || footer || zeros || !how.starts_with("a bit");
             assert!(torn, "not suspect: {}", what());
             let known = heads.map(|h| h.watermark).all(|known| known <= if footer { at } else { first });
             assert!((first <= at || footer) && known, "{}", what());
         }
         Some(lost)
     };
-    let (refuse, drop) = (lost(Suspect::Refuse), lost(Suspect::Drop));
+    let (refuse, drop) = (lost(UnexplainedTail::Refuse), lost(UnexplainedTail::Drop));
     let became = match (refuse, drop) {
         (None, None) => "refused under either policy",
         (None, Some(0)) => "suspect; nothing acknowledged is lost if dropped",

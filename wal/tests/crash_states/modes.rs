@@ -2,12 +2,12 @@
 //! place, nothing invented, and nothing acknowledged is lost without being listed.
 
 use super::trace::{BLOCK, Ghost, Group, Image, env, options};
-use seawall_wal::inspect::{DropReason, GroupKind, SegmentFacts, Verdict, decide, decide_as};
-use seawall_wal::{Batch, Class, Damage, Error, Lsn, OpenMode, Options, Suspect, Wal};
+use seawall_wal::inspect::{DropReason, GroupKind, SegmentScan, Verdict, decide, decide_as};
+use seawall_wal::{Damage, Durability, Error, Lsn, OpenMode, Options, RecordBuilder, UnexplainedTail, Wal};
 use std::collections::BTreeSet;
 
 /// The groups with records that readers are shown.
-fn served(facts: &[SegmentFacts], verdict: &Verdict) -> Vec<Group> {
+fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
     let fenced = |lsn: Lsn| verdict.damaged.iter().any(|d| d.from <= lsn && lsn < d.to);
     let mut served = Vec::new();
     for part in &verdict.kept {
@@ -23,9 +23,9 @@ fn served(facts: &[SegmentFacts], verdict: &Verdict) -> Vec<Group> {
 }
 
 /// Holds what `mode` makes of a log that strict mode refuses to what was written; the verdict, if it opens.
-fn judge(mode: OpenMode, facts: &[SegmentFacts], ghost: &Ghost, how: &str) -> Option<Verdict> {
+fn judge(mode: OpenMode, facts: &[SegmentScan], ghost: &Ghost, how: &str) -> Option<Verdict> {
     let block = u32::try_from(BLOCK).unwrap();
-    let verdict = decide_as(mode, facts, block, Suspect::Refuse).ok()?;
+    let verdict = decide_as(mode, facts, block, UnexplainedTail::Refuse).ok()?;
     let what = || format!("{how}, {mode:?}: {verdict:?} of {ghost:?}");
     let served = served(facts, &verdict);
     assert!(served.is_sorted(), "{}", what());
@@ -61,15 +61,15 @@ fn judge(mode: OpenMode, facts: &[SegmentFacts], ghost: &Ghost, how: &str) -> Op
 /// One block rotted: what became of it in degraded mode, unless strict mode opens the log as ever.
 pub fn rotten(
     image: &Image,
-    facts: &[SegmentFacts],
+    facts: &[SegmentScan],
     ghost: &Ghost,
     how: &str,
     really: bool,
 ) -> Option<&'static str> {
     let block = u32::try_from(BLOCK).unwrap();
-    if let Ok(strict) = decide(facts, block, Suspect::Refuse) {
+    if let Ok(strict) = decide(facts, block, UnexplainedTail::Refuse) {
         for mode in [OpenMode::Degraded, OpenMode::Salvage] {
-            let verdict = decide_as(mode, facts, block, Suspect::Refuse).expect("as strict mode");
+            let verdict = decide_as(mode, facts, block, UnexplainedTail::Refuse).expect("as strict mode");
             assert_eq!(verdict, strict);
         }
         return None;
@@ -120,7 +120,7 @@ fn open_salvage(image: &Image, verdict: &Verdict, served: &[Group]) {
     assert_eq!(report.damaged, verdict.damaged);
     let (groups, places) = read(&wal);
     assert_eq!((groups, places), (served.iter().map(|g| g.lsn).collect(), verdict.damaged.clone()));
-    assert!(matches!(wal.append(&Batch::new(), Class::Sync), Err(Error::ReadOnly)));
+    assert!(matches!(wal.append(&RecordBuilder::new(), Durability::Sync), Err(Error::ReadOnly)));
     drop(wal);
     assert_eq!(disk.operations(), 0, "salvage changed something");
 }
@@ -134,9 +134,9 @@ fn open_degraded(image: &Image, verdict: &Verdict, served: &[Group]) {
         let from = |list: &[Damage]| list.iter().map(|d| (d.from, d.to)).collect::<Vec<_>>();
         assert_eq!(from(&report.damaged), from(&verdict.damaged));
         assert_eq!(read(&wal), (before.clone(), report.damaged));
-        let mut batch = Batch::new();
+        let mut batch = RecordBuilder::new();
         batch.push_part(&[0xA5; 3000]);
-        let ticket = wal.append(&batch, Class::Sync).expect("room");
+        let ticket = wal.append(&batch, Durability::Sync).expect("room");
         ticket.wait().expect("durable");
         before.insert(Lsn::new(ticket.lsn().segment(), ticket.lsn().offset() & !4095));
         drop(wal);

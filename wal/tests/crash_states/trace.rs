@@ -1,10 +1,13 @@
 //! Runs of the real log, step by step, from an empty disk or from what a crash left.
 
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
-use seawall_wal::inspect::{GroupKind, SegmentFacts, Verdict};
+use seawall_wal::inspect::{GroupKind, SegmentScan, Verdict};
 use seawall_wal::testing::fuzz::quick::Places;
 use seawall_wal::testing::stepper::{StepIo, Stepper};
-use seawall_wal::{Batch, Class, Env, Error, Lsn, Options, PartInfo, Report, Sealer, Threads, Wal};
+use seawall_wal::{
+    Durability, Env, Error, Lsn, Options, PartInfo, RecordBuilder, RecoveryReport, SegmentIndexBuilder,
+    Threads, Wal,
+};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -125,12 +128,12 @@ pub fn options() -> Options {
     Options {
         segment_bytes: 6 * 4096,
         group_bytes: 2 * 4096,
-        in_flight: u32::try_from(IN_FLIGHT).unwrap(),
+        writes_in_flight_max: u32::try_from(IN_FLIGHT).unwrap(),
         ..Options::default()
     }
 }
 
-pub fn open(disk: &SimDisk, ghost: &Ghost) -> Result<(Wal, Report), Error> {
+pub fn open(disk: &SimDisk, ghost: &Ghost) -> Result<(Wal, RecoveryReport), Error> {
     // The salts of two lives differ.
     Wal::open_in(env(disk, 1000 + ghost.issued as u64), &options())
 }
@@ -138,7 +141,7 @@ pub fn open(disk: &SimDisk, ghost: &Ghost) -> Result<(Wal, Report), Error> {
 /// A sealer that says how many footers it made.
 struct Counting(Places, Arc<AtomicU64>);
 
-impl Sealer for Counting {
+impl SegmentIndexBuilder for Counting {
     fn record(&mut self, lsn: Lsn, meta: &[u8], parts: &mut dyn Iterator<Item = PartInfo>) {
         self.0.record(lsn, meta, parts);
     }
@@ -158,12 +161,15 @@ fn issue(
 ) -> (Group, StepIo) {
     let before = footers.map_or(0, |footers| footers.load(Ordering::Relaxed));
     let marks = wal.stats().marks;
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.set_footer_bytes(if footers.is_some() { 8 * records } else { 0 });
     batch.push_part(&vec![byte; blocks * BLOCK - 200 - 24 * records as usize]);
-    let lsn = wal.append(&batch, Class::Sync).unwrap().lsn();
+    let lsn = wal.append(&batch, Durability::Sync).unwrap().lsn();
     for _ in 1..records {
-        assert_eq!(wal.append(&Batch::new(), Class::Sync).unwrap().lsn().segment(), lsn.segment());
+        assert_eq!(
+            wal.append(&RecordBuilder::new(), Durability::Sync).unwrap().lsn().segment(),
+            lsn.segment()
+        );
     }
     let lsn = Lsn::new(lsn.segment(), lsn.offset() & !4095);
     if footers.is_some_and(|footers| footers.load(Ordering::Relaxed) > before) {
@@ -182,7 +188,7 @@ impl Trace {
             None => {
                 let disk = SimDisk::new(0, SimOptions::default());
                 let near = |blocks: u32| Options {
-                    in_flight_bytes: blocks * 4096,
+                    in_flight_bytes_max: blocks * 4096,
                     // Room for groups further behind a long one than that.
                     segment_bytes: 8 * 4096,
                     ..options()
@@ -204,7 +210,7 @@ impl Trace {
         };
         let footers = Arc::new(AtomicU64::new(0));
         if self.sealed {
-            wal.set_sealer(Box::new(Counting(Places::default(), Arc::clone(&footers)))).unwrap();
+            wal.set_index_builder(Box::new(Counting(Places::default(), Arc::clone(&footers)))).unwrap();
         }
         let footers = self.sealed.then_some(&*footers);
         let mut marked = true;
@@ -250,7 +256,7 @@ impl Trace {
 }
 
 /// The kept groups with records, in order.
-pub fn kept(facts: &[SegmentFacts], verdict: &Verdict) -> Vec<Group> {
+pub fn kept(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
     let mut kept = Vec::new();
     for part in &verdict.kept {
         let heads = facts.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads);

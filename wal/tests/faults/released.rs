@@ -5,7 +5,7 @@ use super::harness::{ids, record, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Options, Wal};
+use seawall_wal::{Durability, Options, Wal};
 use std::sync::Arc;
 
 /// Steps that the pipeline never needs: it makes no progress.
@@ -17,7 +17,7 @@ fn options() -> Options {
 }
 
 fn append(wal: &Wal, id: u64) {
-    wal.append(&record(id, 400_000), Class::Sync).unwrap().wait().unwrap();
+    wal.append(&record(id, 400_000), Durability::Sync).unwrap().wait().unwrap();
     while Stepper::new(wal).prepare().unwrap() {}
 }
 
@@ -125,7 +125,8 @@ fn a_fault_at_any_operation_on_files_of_several_pieces() {
                 disk.fail(FaultRule::once(op, nth, error));
                 let (mut acknowledged, mut live_from) = (Vec::new(), 0);
                 for id in 0..36 {
-                    let Ok(_) = wal.append(&record(id, 400_000), Class::Sync).and_then(|t| t.wait()) else {
+                    let Ok(_) = wal.append(&record(id, 400_000), Durability::Sync).and_then(|t| t.wait())
+                    else {
                         break;
                     };
                     acknowledged.push(id);

@@ -3,9 +3,9 @@
 
 use crate::harness::{ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
-use seawall_wal::inspect::{GroupKind, Head, Prior, SegmentFacts, Verdict, decide, inspect};
+use seawall_wal::inspect::{GroupHead, GroupKind, PriorContents, SegmentScan, Verdict, decide, inspect};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Class, Error, Lsn, Options, PartInfo, Sealer, Suspect, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, SegmentIndexBuilder, UnexplainedTail, Wal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ pub struct Log {
     pub name: &'static str,
     pub disk: Arc<SimDisk>,
     pub options: Options,
-    pub facts: Vec<SegmentFacts>,
+    pub facts: Vec<SegmentScan>,
     /// What is decided without the file of the close, and the end that it names.
     pub verdict: Verdict,
     pub closed: Lsn,
@@ -60,7 +60,7 @@ pub struct Log {
 /// Indexes a segment as long as its records ask for.
 struct Index(usize);
 
-impl Sealer for Index {
+impl SegmentIndexBuilder for Index {
     fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
         self.0 += 16;
     }
@@ -78,7 +78,7 @@ impl Log {
     /// The same with footers, in smaller segments.
     pub fn with_footers() -> Log {
         Log::make("three segments with footers", 32 << 10, |wal| {
-            wal.set_sealer(Box::new(Index(0))).unwrap();
+            wal.set_index_builder(Box::new(Index(0))).unwrap();
             fill(wal, 0, 3, 16);
         })
     }
@@ -88,7 +88,7 @@ impl Log {
         Log::make("released files used again", 24 << 10, |wal| {
             let next = fill(wal, 0, 3, 0);
             wal.release(3).unwrap();
-            wal.append(&record(next, 100), Class::Sync).unwrap().wait().unwrap();
+            wal.append(&record(next, 100), Durability::Sync).unwrap().wait().unwrap();
             let stepper = Stepper::new(wal);
             while stepper.prepare().unwrap() {}
             fill(wal, next + 1, 4, 0);
@@ -101,7 +101,7 @@ impl Log {
         let disk = SimDisk::new(3, SimOptions::default());
         let wal = Wal::create_in(stepped(&disk), &options).unwrap();
         let next = fill(&wal, 0, 2, 0);
-        let tickets = [0, 1, 2].map(|n| wal.append(&record(next + n, 3000), Class::Sync).unwrap());
+        let tickets = [0, 1, 2].map(|n| wal.append(&record(next + n, 3000), Durability::Sync).unwrap());
         let first = tickets[0].lsn();
         let stepper = Stepper::new(&wal);
         std::iter::from_fn(|| stepper.issue()).for_each(|io| stepper.abandon(&io));
@@ -130,7 +130,7 @@ impl Log {
     fn of(name: &'static str, disk: Arc<SimDisk>, options: Options) -> Log {
         disk.kill();
         let found = inspect(&*disk).unwrap();
-        let verdict = decide(&found.segments, BLOCK, Suspect::Refuse).unwrap();
+        let verdict = decide(&found.segments, BLOCK, UnexplainedTail::Refuse).unwrap();
         let closed = found.witness.durable();
         assert_eq!(verdict.end, closed);
         let mut log = Log { name, disk, options, facts: found.segments, verdict, closed, ids: Vec::new() };
@@ -154,9 +154,9 @@ impl Log {
     }
 
     fn kept_heads<'a>(
-        facts: &'a [SegmentFacts],
+        facts: &'a [SegmentScan],
         verdict: &'a Verdict,
-    ) -> impl Iterator<Item = (u32, Head)> + 'a {
+    ) -> impl Iterator<Item = (u32, GroupHead)> + 'a {
         verdict.kept.iter().flat_map(|kept| {
             let heads = facts.iter().filter(|f| f.sequence == kept.segment).flat_map(|f| &f.heads);
             heads.filter(|h| h.offset < kept.end).map(|h| (kept.segment, *h))
@@ -164,14 +164,14 @@ impl Log {
     }
 
     /// Whether `verdict` keeps every group with records of the sound log, as it was, and no other.
-    pub fn same_records(&self, facts: &[SegmentFacts], verdict: &Verdict) -> bool {
-        let records = |h: &(u32, Head)| h.1.record_count > 0;
+    pub fn same_records(&self, facts: &[SegmentScan], verdict: &Verdict) -> bool {
+        let records = |h: &(u32, GroupHead)| h.1.record_count > 0;
         let sound = Log::kept_heads(&self.facts, &self.verdict).filter(records);
         sound.eq(Log::kept_heads(facts, verdict).filter(records))
     }
 
     /// What byte `at` of a segment is for.
-    pub fn place(&self, segment: &SegmentFacts, at: u32) -> Place {
+    pub fn place(&self, segment: &SegmentScan, at: u32) -> Place {
         let n = segment.sequence;
         let header = segment.header.unwrap();
         if n < self.verdict.first_live {
@@ -181,7 +181,7 @@ impl Log {
             return Place::Header;
         }
         let end = self.verdict.end;
-        let zeros = header.prior == Prior::Zeros;
+        let zeros = header.prior == PriorContents::Zeros;
         let kept = self.verdict.kept.iter().find(|kept| kept.segment == n);
         if kept.is_some_and(|kept| at < kept.end) {
             let last = Lsn::new(n, at) >= self.verdict.watermark;
@@ -217,7 +217,7 @@ fn fill(wal: &Wal, mut id: u64, segment: u32, footer_bytes: u32) -> u64 {
             let bytes = [700, 3900, 20, 5000, 1][usize::try_from((id + n) % 5).unwrap()];
             let mut batch = record(id + n, bytes);
             batch.set_footer_bytes(footer_bytes);
-            last = wal.append(&batch, Class::Lazy).unwrap().lsn();
+            last = wal.append(&batch, Durability::Lazy).unwrap().lsn();
         }
         id += id % 3 + 1;
         wal.flush().unwrap();

@@ -5,7 +5,7 @@
 
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimRandom};
 use seawall_wal::disk::{Clock, Disk, SystemClock};
-use seawall_wal::{Batch, Env, Error, Lsn, Options, Threads, Wal};
+use seawall_wal::{Env, Error, Lsn, Options, RecordBuilder, Threads, Wal};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -75,8 +75,8 @@ pub fn small() -> Options {
 }
 
 /// A record that says which it is; `bytes` of payload, none of them zero.
-pub fn record(id: u64, bytes: usize) -> Batch {
-    let mut batch = Batch::new();
+pub fn record(id: u64, bytes: usize) -> RecordBuilder {
+    let mut batch = RecordBuilder::new();
     batch.meta().extend(id.to_le_bytes());
     batch.push_part(&vec![fill(id); bytes]);
     batch

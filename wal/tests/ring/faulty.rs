@@ -2,7 +2,8 @@
 //! or to end in another order.
 
 use seawall_wal::disk::{
-    Access, AlignedBuf, Disk, DiskFile, DiskLock, Ended, Mode, NameKind, PosixDisk, Ring, RingOp, RingWaker,
+    Access, AlignedBuf, Completion, Disk, DiskFile, DiskLock, Mode, NameKind, PosixDisk, Ring, RingOp,
+    RingWaker,
 };
 use std::collections::BTreeMap;
 use std::io;
@@ -210,7 +211,7 @@ struct FaultyRing {
     inner: Box<dyn Ring>,
     plan: Arc<Plan>,
     /// Ends of operations that the kernel never saw.
-    held: Vec<Ended>,
+    held: Vec<Completion>,
     in_flight: usize,
     /// Offset and length of writes, by token.
     under_way: BTreeMap<usize, Option<(u64, usize)>>,
@@ -252,7 +253,7 @@ impl Ring for FaultyRing {
         }
     }
 
-    fn wait(&mut self, timeout: Duration, ended: &mut Vec<Ended>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Duration, ended: &mut Vec<Completion>) -> io::Result<()> {
         if self.plan.deaf.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(9));
         }

@@ -28,4 +28,4 @@ pub(crate) use log::open::Types;
 pub(crate) use log::read::LogReads;
 pub(crate) use log::write::LogWrites;
 pub(crate) use log_id::Id;
-pub use stores::{LogOptions, Logs};
+pub use stores::{LogOptions, LogStores};

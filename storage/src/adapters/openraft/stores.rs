@@ -9,7 +9,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::adapters::openraft::error::{Error, Result};
-use crate::adapters::openraft::log::blocking::Hands;
+use crate::adapters::openraft::log::blocking::BlockingPool;
 use crate::engine::Engine;
 use crate::types::{GroupId, OPENRAFT_STATE_GROUPS};
 
@@ -35,27 +35,27 @@ impl Default for LogOptions {
 /// Any number of groups; they share the engine's log, its flushes and a few threads. The engine is closed by
 /// its owner, when the cores are shut down: it makes everything durable and answers every callback.
 #[derive(Clone)]
-pub struct Logs(Arc<Shared>);
+pub struct LogStores(Arc<Shared>);
 
 struct Shared {
     engine: Engine,
-    hands: Hands,
+    hands: BlockingPool,
     options: LogOptions,
     open: Mutex<HashSet<GroupId>>,
 }
 
-impl Logs {
+impl LogStores {
     /// The logs of `engine`. There is one `Logs` per engine at a time, with all its clones, because it knows which groups
     /// are open: with two of them a group could get two writers.
     ///
     /// # Errors
     /// [`Error::LogsExist`] as long as another `Logs` of this engine, or a store that was opened with it, is there.
-    pub fn new(engine: &Engine, options: LogOptions) -> Result<Logs> {
+    pub fn new(engine: &Engine, options: LogOptions) -> Result<LogStores> {
         if !engine.take_openraft() {
             return Err(Error::LogsExist);
         }
-        let (hands, open) = (Hands::new(options.threads), Mutex::default());
-        Ok(Logs(Arc::new(Shared { engine: engine.clone(), hands, options, open })))
+        let (hands, open) = (BlockingPool::new(options.threads), Mutex::default());
+        Ok(LogStores(Arc::new(Shared { engine: engine.clone(), hands, options, open })))
     }
 
     /// The engine.
@@ -63,7 +63,7 @@ impl Logs {
         &self.0.engine
     }
 
-    pub(super) fn hands(&self) -> &Hands {
+    pub(super) fn hands(&self) -> &BlockingPool {
         &self.0.hands
     }
 
@@ -72,7 +72,7 @@ impl Logs {
     }
 
     /// Takes the right to write group `group`, and says where its vote is.
-    pub(super) fn lease(&self, group: GroupId) -> Result<Lease> {
+    pub(super) fn lease(&self, group: GroupId) -> Result<GroupLease> {
         // The vote of the last number below would be in the engine's own group.
         if group >= OPENRAFT_STATE_GROUPS - 1 {
             return Err(Error::GroupNumber { group });
@@ -80,7 +80,7 @@ impl Logs {
         if !self.0.open.lock().insert(group) {
             return Err(Error::AlreadyOpen { group });
         }
-        Ok(Lease { logs: self.clone(), group })
+        Ok(GroupLease { logs: self.clone(), group })
     }
 }
 
@@ -90,25 +90,25 @@ impl Drop for Shared {
     }
 }
 
-impl fmt::Debug for Logs {
+impl fmt::Debug for LogStores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Logs").field("options", &self.0.options).finish_non_exhaustive()
     }
 }
 
 /// The right to write a group, given back when it is dropped.
-pub(super) struct Lease {
-    logs: Logs,
+pub(super) struct GroupLease {
+    logs: LogStores,
     group: GroupId,
 }
 
-impl Lease {
+impl GroupLease {
     pub(super) fn state_group(&self) -> GroupId {
         self.group | OPENRAFT_STATE_GROUPS
     }
 }
 
-impl Drop for Lease {
+impl Drop for GroupLease {
     fn drop(&mut self) {
         self.logs.0.open.lock().remove(&self.group);
     }

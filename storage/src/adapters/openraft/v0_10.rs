@@ -54,14 +54,14 @@ use ::openraft::{LogId, OptionalSend, RaftTypeConfig};
 use crate::adapters::openraft::{Id, LogReads, LogWrites, Result, Types};
 use crate::types::GroupId;
 
-pub use crate::adapters::openraft::{CodecError, Error, LogOptions, Logs};
+pub use crate::adapters::openraft::{CodecError, Error, LogOptions, LogStores};
 pub use ::openraft;
 
 type Leader<C> = <<C as RaftTypeConfig>::LeaderId as RaftLeaderId>::Committed;
 
-struct Line<C>(PhantomData<C>);
+struct Version<C>(PhantomData<C>);
 
-impl<C: RaftTypeConfig> Types for Line<C> {
+impl<C: RaftTypeConfig> Types for Version<C> {
     type Leader = Leader<C>;
     type Vote = C::Vote;
     type Entry = C::Entry;
@@ -73,10 +73,10 @@ impl<C: RaftTypeConfig> Types for Line<C> {
 }
 
 /// The log of one group, with its vote: what [`openraft::Raft::new`] takes. There is one at a time per group.
-pub struct LogStore<C: RaftTypeConfig>(LogWrites<Line<C>>);
+pub struct LogStore<C: RaftTypeConfig>(LogWrites<Version<C>>);
 
 /// A handle for reading the log of one group. Sees what was appended as soon as `append` returned.
-pub struct LogReader<C: RaftTypeConfig>(LogReads<Line<C>>);
+pub struct LogReader<C: RaftTypeConfig>(LogReads<Version<C>>);
 
 impl<C: RaftTypeConfig> LogStore<C> {
     /// Opens the log of group `group`, below 2^63, whether it exists or not. Reads one entry per leader in the
@@ -85,7 +85,7 @@ impl<C: RaftTypeConfig> LogStore<C> {
     /// # Errors
     /// [`Error::GroupNumber`], [`Error::AlreadyOpen`]; [`Error::Entry`], [`Error::State`], [`Error::Misplaced`] and
     /// [`Error::Purged`] if what is stored was not written by this adapter with these types; or the engine's error.
-    pub fn open(logs: &Logs, group: GroupId) -> std::result::Result<LogStore<C>, Error> {
+    pub fn open(logs: &LogStores, group: GroupId) -> std::result::Result<LogStore<C>, Error> {
         LogWrites::open(logs, group).map(LogStore)
     }
 

@@ -16,7 +16,7 @@ use raft::GetEntriesContext;
 use raft::eraftpb::Entry;
 
 use crate::adapters::raft_rs::error::{Error, Result};
-use crate::adapters::raft_rs::pump::completions::Signal;
+use crate::adapters::raft_rs::pump::completions::Completions;
 use crate::adapters::raft_rs::read;
 use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
@@ -32,8 +32,8 @@ const READ_BYTES_MAX: u64 = 8 << 20;
 const READS_MAX: usize = 64;
 
 /// The reads of one pump.
-pub(super) struct Fetches {
-    signal: Arc<Signal>,
+pub(super) struct AsyncFetches {
+    signal: Arc<Completions>,
     state: Mutex<State>,
 }
 
@@ -60,9 +60,9 @@ struct Waiting {
     context: GetEntriesContext,
 }
 
-impl Fetches {
-    pub(super) fn new(signal: Arc<Signal>) -> Fetches {
-        Fetches { signal, state: Mutex::default() }
+impl AsyncFetches {
+    pub(super) fn new(signal: Arc<Completions>) -> AsyncFetches {
+        AsyncFetches { signal, state: Mutex::default() }
     }
 
     /// The entries of `range` as far as `limit` protobuf bytes go, or fewer; or `None`: they are being read, and
@@ -166,7 +166,7 @@ impl State {
     }
 }
 
-impl fmt::Debug for Fetches {
+impl fmt::Debug for AsyncFetches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.lock();
         let reads: Vec<u64> = state.reads.iter().map(|read| read.low).collect();

@@ -11,7 +11,7 @@ use raft::{ReadState, SoftState};
 use crate::adapters::raft_rs::error::{Error, HostError};
 use crate::adapters::raft_rs::pump::completions::Wake;
 use crate::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
-use crate::snapshots::{Dump, Error as SnapshotsError, Snapshots, Taken};
+use crate::snapshots::{Error as SnapshotsError, SnapshotSource, Snapshots, Taken};
 use crate::types::Owner;
 
 /// What a pump drives: the network and the state machine. Called on the thread that calls the pump.
@@ -50,7 +50,7 @@ pub trait Host {
     /// Gives the state as it is now, behind entry `applied`, for a snapshot that is due; what it returns is called on
     /// another thread, so it must not be reached by what is applied later. `None` if that is not possible now: it
     /// is asked again. Only called if the pump has snapshots.
-    fn dump(&mut self, _applied: u64) -> Option<Dump> {
+    fn snapshot_source(&mut self, _applied: u64) -> Option<SnapshotSource> {
         None
     }
 
@@ -102,7 +102,7 @@ pub struct PumpOptions {
     /// it is first needed. At most one read is under way for each peer, of at most 8 MiB. Without, the thread that
     /// calls the pump reads them. With [`Threads::Stepped`](seawall_wal::Threads::Stepped) there is no thread:
     /// [`Pump::wait`](super::Pump::wait) reads.
-    pub fetch_beside: bool,
+    pub async_fetch: bool,
     /// Most bytes of an entry that may be proposed here, its context included; by default what a record of this node's log
     /// can hold ([`Pump::entry_bytes_max`](super::Pump::entry_bytes_max)). A group whose nodes have segments of different
     /// sizes must agree on what the smallest log can hold, since a node cannot store an entry that is larger:
@@ -126,7 +126,7 @@ impl Default for PumpOptions {
         PumpOptions {
             readys_max: 256,
             wake: None,
-            fetch_beside: true,
+            async_fetch: true,
             entry_bytes_max: None,
             owner: None,
             snapshots: None,
@@ -139,7 +139,7 @@ impl fmt::Debug for PumpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PumpOptions")
             .field("readys_max", &self.readys_max)
-            .field("fetch_beside", &self.fetch_beside)
+            .field("fetch_beside", &self.async_fetch)
             .finish_non_exhaustive()
     }
 }

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use raft::eraftpb::{self, Entry};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use crate::adapters::raft_rs::async_fetch::Fetches;
+use crate::adapters::raft_rs::async_fetch::AsyncFetches;
 use crate::adapters::raft_rs::codec;
 use crate::adapters::raft_rs::error::{Error, Result};
 use crate::adapters::raft_rs::{read, snapshot_offer};
@@ -29,7 +29,7 @@ pub struct GroupStorage {
     /// A read for a Ready found no file descriptor; `None` while no Ready is being made.
     hindered: Arc<Mutex<Option<bool>>>,
     snapshots: Option<Snapshots>,
-    fetches: Option<Arc<Fetches>>,
+    fetches: Option<Arc<AsyncFetches>>,
 }
 
 impl GroupStorage {
@@ -52,7 +52,7 @@ impl GroupStorage {
 
     /// The same, and what the core can wait for is read by another thread, if memory does not have it. Who does this
     /// delivers what was fetched.
-    pub(super) fn with_fetches(self, fetches: Arc<Fetches>) -> GroupStorage {
+    pub(super) fn with_fetches(self, fetches: Arc<AsyncFetches>) -> GroupStorage {
         GroupStorage { fetches: Some(fetches), ..self }
     }
 

@@ -135,7 +135,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_segment_bytes, default_value = "64MiB")]
     pub(crate) segment_bytes: u32,
     /// Longest time that a thread of the log's rows yields before it sleeps, in microseconds; 0: it sleeps at once
-    #[arg(long, value_name = "US", default_value_t = seawall_wal::Options::default().patience_us)]
+    #[arg(long, value_name = "US", default_value_t = seawall_wal::Options::default().yield_max_us)]
     pub(crate) patience_us: u32,
     /// How the log and the bare group commit are written
     #[arg(long, value_enum, default_value_t = Strategy::Auto)]

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use hdrhistogram::Histogram;
 use seawall::{Engine, EntryRef, WriteBatch};
-use seawall_wal::{Class, Lsn, Ticket};
+use seawall_wal::{Durability, Lsn, Ticket};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -111,7 +111,7 @@ struct LogSink<'a>(&'a Log, Producer);
 
 impl Sink for LogSink<'_> {
     fn append(&mut self, payload: &[u8]) -> Result<Ticket> {
-        self.0.append_as(&mut self.1, payload, Class::Sync)
+        self.0.append_as(&mut self.1, payload, Durability::Sync)
     }
 
     fn wait_past(&self, lsn: Lsn) -> Result<Lsn> {

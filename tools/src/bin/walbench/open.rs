@@ -14,7 +14,7 @@ use clap::Args;
 use seawall::{Engine, EntryRef, Options, WriteBatch};
 use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, PosixDisk, read_exact_medium};
 use seawall_wal::inspect::{GroupHeader, SegmentHeader, inspect};
-use seawall_wal::{Lsn, Took};
+use seawall_wal::{Lsn, Timings};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -176,7 +176,7 @@ fn measure(dir: &Path, args: &OpenArgs, gib: u64, entries: u64) -> Result<Row> {
         bare.push(ms(bare_scan(&disk)?));
     }
     let files = PosixDisk::open(dir, None)?.list()?;
-    let of = |part: fn(&(f64, Took)) -> f64| median(fast.iter().map(part));
+    let of = |part: fn(&(f64, Timings)) -> f64| median(fast.iter().map(part));
     let (verify_ms, bare_scan_ms) = (median(verify.into_iter()), median(bare.into_iter()));
     Ok(Row {
         gib,

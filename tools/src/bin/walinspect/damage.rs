@@ -8,9 +8,9 @@ use crate::failure::Failure;
 use crate::judge::State;
 use crate::look::Look;
 use crate::ops::{Op, named};
-use seawall::inspect::{OpLine, What, decode_record};
+use seawall::inspect::{DecodedOp, OpKind, decode_record};
 use seawall_tools::open_report::{fault_text, kind_name};
-use seawall_wal::inspect::{Damage, SegmentFacts, file_name, visit_remnants};
+use seawall_wal::inspect::{Damage, SegmentScan, file_name, visit_remnants};
 use seawall_wal::{Lsn, inspect::RecordRef};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -97,7 +97,7 @@ impl Place {
     pub(crate) fn searched(look: &Look, damage: &Damage) -> Result<Place, Failure> {
         let mut place = Place::new(damage);
         place.complete = true;
-        let in_segment = |s: &&SegmentFacts| s.sequence == damage.from.segment();
+        let in_segment = |s: &&SegmentScan| s.sequence == damage.from.segment();
         if let Some(facts) = look.found.segments.iter().find(in_segment)
             && facts.header.is_ok()
         {
@@ -141,7 +141,7 @@ impl Place {
 
 /// Where the damaged bytes end: a damaged group may reach beyond what is known to be acknowledged, but not beyond the
 /// next head, whose bytes are another place's.
-fn end_of(facts: &SegmentFacts, damage: &Damage) -> u32 {
+fn end_of(facts: &SegmentScan, damage: &Damage) -> u32 {
     let to = if damage.to.segment() > damage.from.segment() { u32::MAX } else { damage.to.offset() };
     let at = facts.heads.partition_point(|head| head.offset < damage.from.offset());
     let Some(head) = facts.heads.get(at).filter(|head| head.offset == damage.from.offset()) else {
@@ -178,11 +178,11 @@ impl Remnant {
 }
 
 /// The entries whose payloads are among `bad_parts`.
-fn damaged_entries(ops: &[OpLine], bad_parts: &[u32]) -> Vec<Entry> {
+fn damaged_entries(ops: &[DecodedOp], bad_parts: &[u32]) -> Vec<Entry> {
     let entry = |part: usize| {
         // Their parts follow each other.
         let op = ops.get(ops.partition_point(|op| op.parts.end <= part))?;
-        let (What::Entries { first, term, .. } | What::Moved { first, term, .. }) = op.what else {
+        let (OpKind::Entries { first, term, .. } | OpKind::Moved { first, term, .. }) = op.what else {
             return None;
         };
         let index = first.saturating_add((part - op.parts.start) as u64);

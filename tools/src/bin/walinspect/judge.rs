@@ -4,7 +4,7 @@
 //! is kept if the verdict keeps it, and dropped or void if the verdict lists it. Pure; nothing fails.
 
 use seawall_wal::Lsn;
-use seawall_wal::inspect::{Damage, Dropped, Head, Prior, SegmentFacts, Verdict};
+use seawall_wal::inspect::{Damage, Dropped, GroupHead, PriorContents, SegmentScan, Verdict};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -86,7 +86,7 @@ impl Judge {
     }
 
     /// What becomes of the group `head` of `segment`.
-    pub(crate) fn state(&self, segment: u32, head: &Head) -> State {
+    pub(crate) fn state(&self, segment: u32, head: &GroupHead) -> State {
         if !self.verdict {
             return if head.fault.is_none() { State::Unjudged } else { State::Invalid };
         }
@@ -97,8 +97,8 @@ impl Judge {
     }
 
     /// What the segment is for.
-    pub(crate) fn role(&self, facts: &SegmentFacts, remains: &[Remains]) -> Role {
-        let listed = |h: &Head| self.dropped.contains_key(&Lsn::new(facts.sequence, h.offset));
+    pub(crate) fn role(&self, facts: &SegmentScan, remains: &[Remains]) -> Role {
+        let listed = |h: &GroupHead| self.dropped.contains_key(&Lsn::new(facts.sequence, h.offset));
         let unheaded = || remains.iter().any(|r| r.from.segment() == facts.sequence);
         if !self.verdict {
             Role::Unknown
@@ -116,11 +116,11 @@ impl Judge {
 
 /// The remains of torn writes without a header behind the end that `verdict` found. Only where the prior
 /// content was zeros: elsewhere any bytes may stand behind the end.
-pub(crate) fn remains(segments: &[SegmentFacts], verdict: &Verdict) -> Vec<Remains> {
+pub(crate) fn remains(segments: &[SegmentScan], verdict: &Verdict) -> Vec<Remains> {
     let behind = segments.iter().filter(|s| s.sequence >= verdict.end.segment().max(1));
     behind
         .filter_map(|facts| {
-            let header = facts.header.ok().filter(|h| h.prior == Prior::Zeros)?;
+            let header = facts.header.ok().filter(|h| h.prior == PriorContents::Zeros)?;
             let last = facts.heads.iter().map(|h| h.end).max().unwrap_or(header.block_bytes);
             let found = facts.zeros_from > last;
             let at = |offset| Lsn::new(facts.sequence, offset);

@@ -10,7 +10,7 @@ use crate::look::Look;
 use crate::report::{Common, section, write_json};
 use seawall_tools::open_report;
 use seawall_wal::inspect::{Verdict, decide_closed};
-use seawall_wal::{OpenMode, Report, Suspect, Took};
+use seawall_wal::{OpenMode, RecoveryReport, Timings, UnexplainedTail};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, Write};
@@ -60,7 +60,7 @@ impl Mode {
             mode,
             &found.segments,
             found.identity.block_bytes,
-            Suspect::Refuse,
+            UnexplainedTail::Refuse,
             found.witness.durable(),
         );
         let opens = verdict.is_ok();
@@ -88,9 +88,9 @@ impl Mode {
 }
 
 /// What an open in `mode` that concludes `verdict` would report.
-fn report(look: &Look, mode: OpenMode, verdict: Verdict) -> Report {
+fn report(look: &Look, mode: OpenMode, verdict: Verdict) -> RecoveryReport {
     let found = &look.found;
-    Report {
+    RecoveryReport {
         uuid: found.identity.uuid,
         first_live: verdict.first_live,
         segments: u32::try_from(verdict.kept.len()).unwrap_or(u32::MAX),
@@ -106,7 +106,7 @@ fn report(look: &Look, mode: OpenMode, verdict: Verdict) -> Report {
         locked: false,
         removed: if mode == OpenMode::Salvage { Vec::new() } else { found.unfinished.clone() },
         foreign: found.foreign.clone(),
-        took: Took { scan: look.took, total: look.took, ..Took::default() },
+        took: Timings { scan: look.took, total: look.took, ..Timings::default() },
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Place: between `seawall::inspect`, which decodes a record, and what is shown of it. Nothing fails.
 
-use seawall::inspect::{OPENRAFT_STATE_GROUPS, OpLine, What, is_owner_group};
+use seawall::inspect::{DecodedOp, OPENRAFT_STATE_GROUPS, OpKind, is_owner_group};
 use serde::Serialize;
 use std::fmt;
 
@@ -43,7 +43,7 @@ pub(crate) struct Op {
 
 impl Op {
     /// The operation `op` of a record whose parts have these `lengths`.
-    pub(crate) fn new(op: &OpLine, lengths: &[u32]) -> Op {
+    pub(crate) fn new(op: &DecodedOp, lengths: &[u32]) -> Op {
         let base = Op {
             group: op.group,
             kind: op.what.name(),
@@ -51,7 +51,7 @@ impl Op {
             ..Op::default()
         };
         match op.what {
-            What::Entries { first, last, term, truncates, compressed } => Op {
+            OpKind::Entries { first, last, term, truncates, compressed } => Op {
                 compressed: compressed.then_some(true),
                 first: Some(first),
                 last: Some(last),
@@ -59,23 +59,23 @@ impl Op {
                 truncates: Some(truncates),
                 ..base
             },
-            What::Moved { first, last, term, compressed } => {
+            OpKind::Moved { first, last, term, compressed } => {
                 let compressed = compressed.then_some(true);
                 Op { first: Some(first), last: Some(last), term: Some(term), compressed, ..base }
             }
-            What::HardState(hard) => {
+            OpKind::HardState(hard) => {
                 Op { term: Some(hard.term), vote: Some(hard.vote), commit: Some(hard.commit), ..base }
             }
-            What::Compact { index, term } | What::Start { index, term } => {
+            OpKind::Compact { index, term } | OpKind::Start { index, term } => {
                 Op { index: Some(index), term: Some(term), ..base }
             }
-            What::Snapshot(marker) => Op {
+            OpKind::Snapshot(marker) => Op {
                 index: Some(marker.index),
                 term: Some(marker.term),
                 digest: Some(format!("{:016x}", marker.digest)),
                 ..base
             },
-            What::PutMeta(key) | What::RemoveMeta(key) => {
+            OpKind::PutMeta(key) | OpKind::RemoveMeta(key) => {
                 Op { key: Some(key.as_bytes().escape_ascii().to_string()), ..base }
             }
             _ => base,

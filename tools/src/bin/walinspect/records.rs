@@ -12,8 +12,8 @@ use crate::ops::Op;
 use crate::report::{Common, time, write_json};
 use seawall::inspect::decode_record;
 use seawall_tools::open_report::fault_text;
-use seawall_wal::inspect::{Group, GroupKind, Head, RecordRef, SegmentFacts, visit_groups};
-use seawall_wal::{Class, Lsn};
+use seawall_wal::inspect::{GroupHead, GroupKind, RecordRef, ScannedGroup, SegmentScan, visit_groups};
+use seawall_wal::{Durability, Lsn};
 use serde::ser::{Error as _, SerializeSeq};
 use serde::{Serialize, Serializer};
 use std::cell::RefCell;
@@ -128,7 +128,7 @@ fn visit(
     let judge = look.judge();
     let mut walk = Walk { judge: &judge, args, left: args.limit.unwrap_or(u64::MAX), put };
     let from = args.from.unwrap_or(Lsn::ZERO);
-    let wanted = |s: &&SegmentFacts| {
+    let wanted = |s: &&SegmentScan| {
         s.sequence >= from.segment() && args.segment.is_none_or(|segment| s.sequence == segment)
     };
     for facts in look.found.segments.iter().filter(wanted) {
@@ -161,7 +161,12 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn group(&mut self, segment: u32, head: &Head, group: Option<&Group<'_>>) -> Result<(), Failure> {
+    fn group(
+        &mut self,
+        segment: u32,
+        head: &GroupHead,
+        group: Option<&ScannedGroup<'_>>,
+    ) -> Result<(), Failure> {
         let state = self.judge.state(segment, head);
         let lsn = Lsn::new(segment, head.offset);
         let from = self.args.from.unwrap_or(Lsn::ZERO);
@@ -210,8 +215,8 @@ fn record_line(
         lsn: record.lsn().to_string(),
         length: record.len(),
         class: match record.class() {
-            Class::Sync => "sync",
-            Class::Lazy => "lazy",
+            Durability::Sync => "sync",
+            Durability::Lazy => "lazy",
         },
         parts: lengths.len(),
         part_bytes: lengths.iter().map(|&n| u64::from(n)).sum(),
@@ -222,7 +227,7 @@ fn record_line(
     })
 }
 
-fn group_line(lsn: Lsn, head: &Head, readable: bool, state: State) -> GroupLine {
+fn group_line(lsn: Lsn, head: &GroupHead, readable: bool, state: State) -> GroupLine {
     let changed = || (!readable).then(|| "changed since the scan".to_owned());
     GroupLine {
         lsn: lsn.to_string(),

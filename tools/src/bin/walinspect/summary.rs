@@ -11,7 +11,7 @@ use crate::report::{Common, time, write_json};
 use crate::tally::Counts;
 use seawall_wal::disk::{Access, Disk};
 use seawall_wal::inspect::layout::FORMAT_VERSION;
-use seawall_wal::inspect::{HeaderFault, Prior, SegmentFacts, file_name};
+use seawall_wal::inspect::{HeaderFault, PriorContents, SegmentScan, file_name};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -80,7 +80,7 @@ pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<
     Ok(())
 }
 
-fn segment(look: &Look, judge: &Judge, facts: &SegmentFacts) -> Result<Segment, Failure> {
+fn segment(look: &Look, judge: &Judge, facts: &SegmentScan) -> Result<Segment, Failure> {
     let header = facts.header.ok();
     let kept = || facts.heads.iter().filter(|h| judge.state(facts.sequence, h) == State::Kept);
     let count = |valid| facts.heads.iter().filter(|h| h.fault.is_none() == valid).count() as u64;
@@ -100,8 +100,8 @@ fn segment(look: &Look, judge: &Judge, facts: &SegmentFacts) -> Result<Segment, 
         file_bytes,
         header_fault: facts.header.err().map(|fault| format!("{fault:?}")),
         prior: header.map(|h| match h.prior {
-            Prior::Zeros => "zeros",
-            Prior::Stale => "stale",
+            PriorContents::Zeros => "zeros",
+            PriorContents::Stale => "stale",
         }),
         salt: header.map(|h| format!("{:016x}", h.salt)),
         groups_kept: kept().count() as u64,

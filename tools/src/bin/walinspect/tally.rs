@@ -5,9 +5,9 @@
 //! the number of Raft groups and of their runs of entries, not by the log. Pure counting; nothing fails.
 
 use crate::ops::vote_of;
-use seawall::inspect::{What, decode_owner, decode_record, is_owner_group};
+use seawall::inspect::{OpKind, decode_owner, decode_record, is_owner_group};
 use seawall_wal::Lsn;
-use seawall_wal::inspect::{Group, GroupKind, RecordRef};
+use seawall_wal::inspect::{GroupKind, RecordRef, ScannedGroup};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -109,7 +109,7 @@ pub(crate) struct SegmentTally {
 
 #[derive(Clone, Copy, Debug)]
 struct Event {
-    what: What,
+    what: OpKind,
     entries: u64,
     /// The first and the last record that said so.
     from: Lsn,
@@ -118,7 +118,7 @@ struct Event {
 
 impl SegmentTally {
     /// Counts a valid group; groups come in the order of the log.
-    pub(crate) fn add(&mut self, group: &Group<'_>) {
+    pub(crate) fn add(&mut self, group: &ScannedGroup<'_>) {
         let (head, counts) = (group.head(), &mut self.counts);
         counts.groups += 1;
         counts.disk_bytes += u64::from(head.end - head.offset);
@@ -146,10 +146,10 @@ impl SegmentTally {
             }
             let (entries, at) = (op.parts.len() as u64, record.lsn());
             let events = self.events.entry(op.group).or_default();
-            if let What::Entries { first, last, term, .. } = op.what {
+            if let OpKind::Entries { first, last, term, .. } = op.what {
                 self.counts.entries_written += entries;
                 if let Some(before) = events.last_mut()
-                    && let What::Entries { last: end, term: of, .. } = &mut before.what
+                    && let OpKind::Entries { last: end, term: of, .. } = &mut before.what
                     && end.checked_add(1) == Some(first)
                 {
                     (*end, *of, before.to) = (last, term, at);
@@ -157,9 +157,9 @@ impl SegmentTally {
                     continue;
                 }
             }
-            if !matches!(op.what, What::HardState(_) | What::ConfState) {
+            if !matches!(op.what, OpKind::HardState(_) | OpKind::ConfState) {
                 events.push(Event { what: op.what, entries, from: at, to: at });
-            } else if events.last().is_none_or(|last| last.what == What::Remove) {
+            } else if events.last().is_none_or(|last| last.what == OpKind::Remove) {
                 // The group is there, whatever is known of its log.
                 events.push(Event { what: op.what, entries: 0, from: at, to: at });
             }
@@ -183,7 +183,7 @@ impl Tally {
     }
 
     fn add_event(&mut self, group: u64, event: &Event) {
-        if event.what == What::Remove {
+        if event.what == OpKind::Remove {
             self.raft.remove(&group);
             return;
         }
@@ -193,7 +193,7 @@ impl Tally {
             ..RaftGroup::default()
         });
         match event.what {
-            What::Entries { first, last, term, .. } => {
+            OpKind::Entries { first, last, term, .. } => {
                 let next = of.last_index.saturating_add(1);
                 if first > next && !of.at.is_zero() && self.jumps.len() < JUMPS_MAX {
                     let (behind, before) = (of.at, event.from);
@@ -202,12 +202,12 @@ impl Tally {
                 of.entries_written += event.entries;
                 (of.last_index, of.last_term, of.at) = (last, term, event.to);
             }
-            What::Start { index, term } => (of.last_index, of.last_term, of.at) = (index, term, event.to),
+            OpKind::Start { index, term } => (of.last_index, of.last_term, of.at) = (index, term, event.to),
             // A copy may be all that is left of them; that others were copied later is no jump.
-            What::Moved { last, term, .. } if of.last_index < last => {
+            OpKind::Moved { last, term, .. } if of.last_index < last => {
                 (of.last_index, of.last_term) = (last, term)
             }
-            What::Compact { index, term } if of.last_index < index => {
+            OpKind::Compact { index, term } if of.last_index < index => {
                 (of.last_index, of.last_term, of.at) = (index, term, event.to);
             }
             _ => {}

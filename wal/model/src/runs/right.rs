@@ -71,8 +71,8 @@ fn short() -> Vec<Run> {
         ),
         holds(
             "footers",
-            "footers that are trusted, 3 groups",
-            Scope { footer_blocks: 1, groups: 3, ..scope() },
+            "footers that are trusted, 2 groups",
+            Scope { footer_blocks: 1, groups: 2, ..scope() },
         ),
         holds("sectors", "any sector of a block survives, 2 groups", Scope { groups: 2, ..sectors() }),
         holds("block", "one damaged block, 2 groups", Scope { damages: BLOCK, groups: 2, ..scope() }),
@@ -113,11 +113,20 @@ fn long() -> Vec<Run> {
             "three crashes, 4 groups, segments of 3 blocks",
             Scope { stops: 3, ..three_blocks() },
         ),
-        holds("footers-long", "footers that are trusted, 4 groups", Scope { footer_blocks: 1, ..scope() }),
+        holds(
+            "footers-long",
+            "footers that are trusted, 3 groups",
+            Scope { footer_blocks: 1, groups: 3, ..scope() },
+        ),
+        holds(
+            "footers-5-groups",
+            "footers that are trusted, 5 groups of one block, two in flight",
+            Scope { footer_blocks: 1, groups: 5, group_blocks: 1, in_flight: 2, ..scope() },
+        ),
         holds(
             "footers-block",
-            "footers that are not trusted unread, one damaged block",
-            Scope { footer_blocks: 1, groups: 3, damages: BLOCK, ..scope() },
+            "footers that are trusted, 2 groups, one damaged block",
+            Scope { footer_blocks: 1, groups: 2, damages: BLOCK, ..scope() },
         ),
         holds("sectors-long", "any sector of a block survives, 3 groups", sectors()),
         holds(
@@ -153,6 +162,11 @@ fn long() -> Vec<Run> {
             "reach-sectors",
             "a reach of one block, any sector of a block survives",
             Scope { groups: 2, tears: Tears::Sectors, ..reach() },
+        ),
+        holds(
+            "reach-footers-4",
+            "a reach of one block, footers of four blocks, segments of 7 blocks",
+            Scope { blocks: 7, footer_blocks: 4, groups: 2, ..reach() },
         ),
         holds(
             "reach-footers",

@@ -4,17 +4,22 @@
 //! Invariants: a group, a mark and the segment's footer always fit; nothing is placed where the blocks are not
 //! written yet (INV-8). Fails with what the caller has to wait for.
 
-use crate::commit::state::write_group::Group;
-use crate::commit::state::{Blocked, Core, Placed};
+use crate::commit::state::write_group::WriteGroup;
+use crate::commit::state::{Appended, Blocked, CommitState};
 use crate::error::Error;
-use crate::format::{Batch, close_footer, tail_bytes};
+use crate::format::{RecordBuilder, close_footer, tail_bytes};
 use crate::segment::spare_pool::KEPT_SPARES;
-use crate::types::{Class, GroupKind, Lsn, len32, round_up};
+use crate::types::{Durability, GroupKind, Lsn, len32, round_up};
 use std::sync::atomic::Ordering;
 
-impl Core {
+impl CommitState {
     /// Puts a record at the end of the log, or says what it has to wait for.
-    pub(crate) fn append(&mut self, batch: &Batch, class: Class, head_crc: u32) -> Result<Placed, Blocked> {
+    pub(crate) fn append(
+        &mut self,
+        batch: &RecordBuilder,
+        class: Durability,
+        head_crc: u32,
+    ) -> Result<Appended, Blocked> {
         if let Some(failure) = &self.failure {
             return Err(Blocked::Failed(failure.clone()));
         }
@@ -25,14 +30,14 @@ impl Core {
         }
         // Records without payload, and those that may wait, are what frees space: they may use the last
         // spare that a full disk leaves, and have it for themselves.
-        let control = class == Class::Lazy || batch.part_count() == 0;
+        let control = class == Durability::Lazy || batch.part_count() == 0;
         if self.reserved && !control && self.shelf.is_scarce() {
             return Err(self.shelf.failure().map_or(Blocked::Pipeline, Blocked::Failed));
         }
         self.make_room(bytes, batch.footer_bytes(), if control { 1 } else { KEPT_SPARES })?;
         let Some(group) = &mut self.filling else { return Err(Blocked::Queue) };
         let lsn = group.push(batch, class, head_crc);
-        group.wanted |= class == Class::Sync;
+        group.wanted |= class == Durability::Sync;
         let ordinal = group.ordinal;
         self.footer_bytes = self.footer_bytes.saturating_add(batch.footer_bytes());
         self.queued_bytes += bytes as u64;
@@ -42,7 +47,7 @@ impl Core {
         if let Some(sealer) = &mut self.sealer {
             sealer.record(lsn, batch.meta_bytes(), &mut batch.part_infos(lsn.offset()));
         }
-        Ok(Placed { lsn, group: ordinal })
+        Ok(Appended { lsn, group: ordinal })
     }
 
     /// Afterwards a group is being filled in which `bytes` more fit.
@@ -118,11 +123,11 @@ impl Core {
         Err(self.shelf.unwritable().map_or(Blocked::Pipeline, Blocked::Failed))
     }
 
-    fn start_group(&mut self, kind: GroupKind) -> Group {
+    fn start_group(&mut self, kind: GroupKind) -> WriteGroup {
         let ordinal = self.next_ordinal;
         self.next_ordinal += 1;
         let buf = self.pool.take();
-        Group::start(ordinal, self.segment.clone(), self.offset, kind, self.previous_end, buf)
+        WriteGroup::start(ordinal, self.segment.clone(), self.offset, kind, self.previous_end, buf)
     }
 
     /// The group being filled takes no more records.
@@ -193,7 +198,7 @@ impl Core {
         let lsn = Lsn::new(self.segment.sequence, self.offset);
         let footer = close_footer(index, lsn, self.segment.salt, self.limits.block_bytes);
         let mut group = self.start_group(GroupKind::Footer);
-        group.push(&footer, Class::Lazy, footer.head_crc(Class::Lazy));
+        group.push(&footer, Durability::Lazy, footer.head_crc(Durability::Lazy));
         self.queued_bytes += group.record_bytes;
         self.filling = Some(group);
         self.close_filling();
@@ -212,7 +217,7 @@ impl Core {
             self.rotate(1)?;
             // The footer of the segment left must be durable before a mark may follow it.
             if self.has_work() {
-                self.want_all();
+                self.request_sync_all();
                 return Ok(false);
             }
         }

@@ -1,12 +1,12 @@
 //! Groups that were issued, in log order, until they are durable: turns completions in any order into a
 //! durable prefix. The watermark is the end of the last group of that prefix, never the start of the next.
 
-use crate::commit::state::write_group::Group;
+use crate::commit::state::write_group::WriteGroup;
 use crate::types::Lsn;
 use std::collections::VecDeque;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum State {
+enum WriteState {
     /// The write was issued and has not completed.
     Writing,
     /// Written; durable after a sync that is issued from now on.
@@ -19,15 +19,15 @@ enum State {
 
 /// The groups in flight.
 #[derive(Debug, Default)]
-pub(crate) struct Flight {
-    groups: VecDeque<(Group, State)>,
+pub(crate) struct InFlight {
+    groups: VecDeque<(WriteGroup, WriteState)>,
     syncing: bool,
 }
 
-impl Flight {
+impl InFlight {
     /// Adds a group that is about to be written; in log order.
-    pub(crate) fn issue(&mut self, group: Group) {
-        self.groups.push_back((group, State::Writing));
+    pub(crate) fn issue(&mut self, group: WriteGroup) {
+        self.groups.push_back((group, WriteState::Writing));
     }
 
     /// Groups whose write or sync has not completed.
@@ -37,7 +37,7 @@ impl Flight {
 
     /// Groups being written.
     pub(crate) fn writing(&self) -> usize {
-        self.groups.iter().filter(|(_, s)| *s == State::Writing).count()
+        self.groups.iter().filter(|(_, s)| *s == WriteState::Writing).count()
     }
 
     /// Records in them.
@@ -51,34 +51,34 @@ impl Flight {
     }
 
     /// The groups in log order.
-    pub(crate) fn groups(&self) -> impl Iterator<Item = &Group> {
+    pub(crate) fn groups(&self) -> impl Iterator<Item = &WriteGroup> {
         self.groups.iter().map(|(g, _)| g)
     }
 
     /// The write of group `ordinal` completed; with `durable` it is on the medium.
     pub(crate) fn written(&mut self, ordinal: u64, durable: bool) {
         if let Some((_, state)) = self.groups.iter_mut().find(|(g, _)| g.ordinal == ordinal) {
-            *state = if durable { State::Durable } else { State::Written };
+            *state = if durable { WriteState::Durable } else { WriteState::Written };
         }
     }
 
     /// The group that [`Flight::start_sync`] would return.
-    pub(crate) fn next_sync(&self) -> Option<&Group> {
-        let written = self.groups.iter().find(|(_, s)| *s == State::Written);
+    pub(crate) fn next_sync(&self) -> Option<&WriteGroup> {
+        let written = self.groups.iter().find(|(_, s)| *s == WriteState::Written);
         written.filter(|_| !self.syncing).map(|(g, _)| g)
     }
 
     /// Starts a sync of the file of the earliest written group, if none is running: returns that group.
     /// The sync covers only writes to the same file that have completed by now.
-    pub(crate) fn start_sync(&mut self) -> Option<&Group> {
+    pub(crate) fn start_sync(&mut self) -> Option<&WriteGroup> {
         if self.syncing {
             return None;
         }
-        let first = self.groups.iter().position(|(_, s)| *s == State::Written)?;
+        let first = self.groups.iter().position(|(_, s)| *s == WriteState::Written)?;
         let sequence = self.groups[first].0.segment.sequence;
         for (group, state) in self.groups.range_mut(first..) {
-            if *state == State::Written && group.segment.sequence == sequence {
-                *state = State::Syncing;
+            if *state == WriteState::Written && group.segment.sequence == sequence {
+                *state = WriteState::Syncing;
             }
         }
         self.syncing = true;
@@ -88,15 +88,15 @@ impl Flight {
     /// The running sync completed.
     pub(crate) fn synced(&mut self) {
         self.syncing = false;
-        for (_, state) in self.groups.iter_mut().filter(|(_, s)| *s == State::Syncing) {
-            *state = State::Durable;
+        for (_, state) in self.groups.iter_mut().filter(|(_, s)| *s == WriteState::Syncing) {
+            *state = WriteState::Durable;
         }
     }
 
     /// Takes the next group off the front if it is durable.
-    pub(crate) fn pop_durable(&mut self) -> Option<(Group, Lsn)> {
+    pub(crate) fn pop_durable(&mut self) -> Option<(WriteGroup, Lsn)> {
         match self.groups.front() {
-            Some((_, State::Durable)) => {
+            Some((_, WriteState::Durable)) => {
                 let (group, _) = self.groups.pop_front()?;
                 let end = Lsn::new(group.segment.sequence, group.end());
                 Some((group, end))

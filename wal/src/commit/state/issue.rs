@@ -3,11 +3,11 @@
 //! Invariants: groups are issued in log order; `watermark` only grows, over a contiguous prefix (INV-2);
 //! after the first failed operation nothing is issued or acknowledged (INV-7).
 
-use crate::commit::directory_lock::Freed;
-use crate::commit::disk_op::{Io, Op};
-use crate::commit::state::write_group::Group;
-use crate::commit::state::{Core, Driven, Driver};
-use crate::commit::waiters::futures::Due;
+use crate::commit::directory_lock::LockRelease;
+use crate::commit::disk_op::{DiskOp, DiskOpKind};
+use crate::commit::state::write_group::WriteGroup;
+use crate::commit::state::{CommitState, Driver, DriverState};
+use crate::commit::waiters::futures::DueAnswers;
 use crate::error::Error;
 use crate::segment::file_name;
 use crate::types::Lsn;
@@ -27,20 +27,20 @@ const CROWD: u32 = 48;
 
 /// What to wake once the lock is gone.
 #[derive(Debug, Default)]
-pub(crate) struct Wake {
+pub(crate) struct Completed {
     /// Groups that became durable: ordinals `[from, to)`.
     pub(crate) durable: std::ops::Range<u64>,
     /// The new end of the durable prefix, if it moved.
     pub(crate) watermark: Option<Lsn>,
     /// Whom to tell, in log order.
-    pub(crate) due: Due,
+    pub(crate) due: DueAnswers,
     /// The log latched just now.
     pub(crate) latched: bool,
 }
 
-impl Core {
+impl CommitState {
     /// The next operation that may be issued now, if any.
-    pub(crate) fn next_io(&mut self) -> Option<Io> {
+    pub(crate) fn next_disk_op(&mut self) -> Option<DiskOp> {
         if self.failure.is_some() {
             return None;
         }
@@ -48,7 +48,13 @@ impl Core {
             && let Some(group) = self.flight.start_sync()
         {
             let (file, sequence) = (Arc::clone(&group.segment.pinned), group.segment.sequence);
-            return Some(Io { file, sequence, op: Op::Sync, driven: false, lock: self.lock.clone() });
+            return Some(DiskOp {
+                file,
+                sequence,
+                op: DiskOpKind::Sync,
+                driven: false,
+                lock: self.lock.clone(),
+            });
         }
         if !self.may_write() {
             return None;
@@ -60,10 +66,10 @@ impl Core {
         group.seal(self.watermark, self.clock.wall_ms());
         group.issued_ns = self.clock.now_ns();
         group.alone = self.flight.writing() == 0;
-        let io = Io {
+        let io = DiskOp {
             file: Arc::clone(&group.segment.pinned),
             sequence: group.segment.sequence,
-            op: Op::Write {
+            op: DiskOpKind::Write {
                 ordinal: group.ordinal,
                 buf: Arc::clone(group.buffer()),
                 offset: group.start,
@@ -79,28 +85,28 @@ impl Core {
     }
 
     /// Takes the outcome of an operation that [`Core::next_io`] handed out.
-    pub(crate) fn complete(&mut self, io: Io, result: io::Result<()>) -> Wake {
+    pub(crate) fn complete(&mut self, io: DiskOp, result: io::Result<()>) -> Completed {
         // The driver looks again once it has told everyone: who wakes up meanwhile joins the next group.
         if io.driven {
-            self.driven = Driven::Yes;
+            self.driven = DriverState::Yes;
         }
         if let Err(e) = result {
             let action = match io.op {
-                Op::Write { .. } => "write",
-                Op::Sync => "sync",
+                DiskOpKind::Write { .. } => "write",
+                DiskOpKind::Sync => "sync",
             };
             let name = file_name(io.sequence);
-            return self.latch(Error::io(action, &self.limits.location, name, e));
+            return self.poison(Error::io(action, &self.limits.location, name, e));
         }
         match io.op {
-            Op::Write { ordinal, durable, buf, .. } => {
+            DiskOpKind::Write { ordinal, durable, buf, .. } => {
                 // The pool takes the buffer back once nobody else holds it.
                 drop(buf);
                 self.flight.written(ordinal, durable);
             }
-            Op::Sync => self.flight.synced(),
+            DiskOpKind::Sync => self.flight.synced(),
         }
-        let mut wake = Wake::default();
+        let mut wake = Completed::default();
         if self.failure.is_none() {
             self.advance(&mut wake);
         }
@@ -108,7 +114,7 @@ impl Core {
     }
 
     /// Moves the durable prefix over every group that is durable, in order.
-    fn advance(&mut self, wake: &mut Wake) {
+    fn advance(&mut self, wake: &mut Completed) {
         let now_ns = self.clock.now_ns();
         while let Some((group, end)) = self.flight.pop_durable() {
             self.count(&group, now_ns);
@@ -134,7 +140,7 @@ impl Core {
         }
     }
 
-    fn count(&mut self, group: &Group, now_ns: u64) {
+    fn count(&mut self, group: &WriteGroup, now_ns: u64) {
         let (took, bytes) = (now_ns.saturating_sub(group.issued_ns), group.len() as u64);
         let telling = group.alone && group.len() <= TELLING_BYTES;
         self.pace.observe(group.record_count, group.issued_ns, now_ns, telling);
@@ -146,8 +152,8 @@ impl Core {
     }
 
     /// Stops the log for good: nothing is issued or acknowledged from here on.
-    pub(crate) fn latch(&mut self, cause: Error) -> Wake {
-        let mut wake = Wake::default();
+    pub(crate) fn poison(&mut self, cause: Error) -> Completed {
+        let mut wake = Completed::default();
         if self.failure.is_none() {
             let cause = match cause {
                 Error::Closed | Error::ReadOnly => cause,
@@ -162,7 +168,7 @@ impl Core {
 
     /// Gives up the directory; operations under way hold it until they end. Says when they have, unless it was
     /// given up before.
-    pub(crate) fn unlock(&mut self) -> Option<Arc<Freed>> {
+    pub(crate) fn unlock(&mut self) -> Option<Arc<LockRelease>> {
         self.lock.take().map(|lock| lock.freed())
     }
 
@@ -170,18 +176,18 @@ impl Core {
     /// write is under way a group that is still small waits for company.
     fn may_write(&self) -> bool {
         let writing = self.flight.writing();
-        if writing >= self.limits.in_flight || self.out_of_reach() {
+        if writing >= self.limits.in_flight || self.beyond_tail_bound() {
             return false;
         }
         let overlap = writing == 0 || self.pace.slow();
-        let beside = |g: &Group| writing == 1 && self.pace.split(g.record_count);
-        let filled = |g: &Group| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || beside(g));
+        let beside = |g: &WriteGroup| writing == 1 && self.pace.split(g.record_count);
+        let filled = |g: &WriteGroup| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || beside(g));
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
     }
 
     /// Whether so much is not durable that the next group has to wait: open looks for groups no further behind
     /// what is durable than its segment's reach, and for none that is longer unless it has seen one before it.
-    fn out_of_reach(&self) -> bool {
+    fn beyond_tail_bound(&self) -> bool {
         let Some(next) = self.queued.front().or(self.filling.as_ref()) else { return false };
         let reach = u64::from(next.segment.reach_bytes(self.limits.block_bytes));
         let long = next.len() as u64 > reach;
@@ -201,61 +207,61 @@ impl Core {
     }
 
     /// For how long threads let others run before they sleep.
-    pub(crate) fn patience_ns(&self) -> u64 {
-        self.pace.patience_ns(self.limits.patience_ns)
+    pub(crate) fn yield_max_ns(&self) -> u64 {
+        self.pace.yield_max_ns(self.limits.patience_ns)
     }
 
     /// As [`Core::next_io`], for a thread that waits: nothing while the driver is at work.
-    pub(crate) fn lead(&mut self) -> Option<Io> {
-        if self.left_to_driver() { None } else { self.next_io() }
+    pub(crate) fn issue_as_waiter(&mut self) -> Option<DiskOp> {
+        if self.left_to_driver() { None } else { self.next_disk_op() }
     }
 
     /// Whether waiters issue nothing, since the driver does, or is about to.
     pub(crate) fn left_to_driver(&self) -> bool {
-        self.driven == Driven::Yes
+        self.driven == DriverState::Yes
     }
 
     /// As [`Core::next_io`], for the driver, which has `busy` operations in its ring; and whether it should
     /// go into the ring. With nothing to add and nothing in there the driver hands over to the threads that wait.
-    pub(crate) fn drive(&mut self, busy: usize) -> Option<(Io, bool)> {
-        let mut io = if self.driven == Driven::No { None } else { self.next_io() };
+    pub(crate) fn drive(&mut self, busy: usize) -> Option<(DiskOp, bool)> {
+        let mut io = if self.driven == DriverState::No { None } else { self.next_disk_op() };
         io.iter_mut().for_each(|io| io.driven = true);
         // One operation at a time costs less without the ring, and is enough while the device is not the
         // bottleneck.
         let many = || busy > 0 || self.pace.slow() || !self.queued.is_empty();
         let into_ring = self.driver == Driver::Ring && io.is_some() && many();
         self.driven = match &io {
-            Some(_) if into_ring => Driven::Yes,
-            Some(_) => Driven::Busy,
-            None if busy > 0 => Driven::Yes,
-            None => Driven::No,
+            Some(_) if into_ring => DriverState::Yes,
+            Some(_) => DriverState::Busy,
+            None if busy > 0 => DriverState::Yes,
+            None => DriverState::No,
         };
         io.map(|io| (io, into_ring))
     }
 
     /// Whether the driver is to be called, since there is something to issue that no thread need wait for:
     /// `due` says that the disk would have to wait for a thread to wake. Nobody else issues it then.
-    pub(crate) fn call_driver(&mut self, due: bool) -> bool {
-        if self.driver == Driver::None || self.next_wanted().is_none() {
+    pub(crate) fn claim_driver(&mut self, due: bool) -> bool {
+        if self.driver == Driver::None || self.next_requested().is_none() {
             return false;
         }
         let crowd = self.filling.as_ref().is_some_and(|g| g.record_count >= CROWD);
         if due && crowd && self.queued.is_empty() && !self.pace.slow() {
-            self.driven = Driven::No;
+            self.driven = DriverState::No;
             return false;
         }
-        let call = self.driven != Driven::No
+        let call = self.driven != DriverState::No
             || !self.queued.is_empty()
             // Threads that wait do more than one thing at a time, where that pays and there is no ring.
             || due && (self.driver == Driver::Ring || self.limits.durable_writes && !self.pace.slow());
-        if call && self.driven == Driven::No {
-            self.driven = Driven::Yes;
+        if call && self.driven == DriverState::No {
+            self.driven = DriverState::Yes;
         }
         call
     }
 
     /// Ordinal of the group that [`Core::next_io`] would work for now.
-    pub(crate) fn next_wanted(&self) -> Option<u64> {
+    pub(crate) fn next_requested(&self) -> Option<u64> {
         if self.failure.is_some() {
             return None;
         }
@@ -276,7 +282,7 @@ impl Core {
     }
 
     /// Whether the flusher has to be called; it is, afterwards.
-    pub(crate) fn rouse_flusher(&mut self) -> bool {
+    pub(crate) fn claim_flusher_wake(&mut self) -> bool {
         std::mem::take(&mut self.flusher_asleep)
     }
 }

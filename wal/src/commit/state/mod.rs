@@ -11,15 +11,15 @@ pub(crate) mod in_flight;
 pub(crate) mod issue;
 pub(crate) mod write_group;
 
-use crate::commit::directory_lock::Held;
-use crate::commit::state::in_flight::Flight;
-use crate::commit::state::write_group::{Group, Pool};
-use crate::commit::waiters::futures::Waiters;
-use crate::commit::write_policy::Pace;
+use crate::commit::directory_lock::LockHolder;
+use crate::commit::state::in_flight::InFlight;
+use crate::commit::state::write_group::{BufferPool, WriteGroup};
+use crate::commit::waiters::futures::AsyncWaiters;
+use crate::commit::write_policy::WritePolicy;
 use crate::disk::{Clock, DiskLock};
 use crate::error::Error;
-use crate::segment::index_builder::Sealer;
-use crate::segment::spare_pool::Shelf;
+use crate::segment::index_builder::SegmentIndexBuilder;
+use crate::segment::spare_pool::SparePool;
 use crate::segment::{OpenSegment, Segment};
 use crate::stats::Stats;
 use crate::sync::AtomicU32;
@@ -60,7 +60,7 @@ pub(crate) enum Blocked {
 
 /// Where a record was put.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Placed {
+pub(crate) struct Appended {
     pub(crate) lsn: Lsn,
     pub(crate) group: u64,
 }
@@ -80,10 +80,10 @@ pub(crate) struct Start {
     pub(crate) lock: Option<Arc<dyn DiskLock>>,
 }
 
-pub(crate) struct Core {
+pub(crate) struct CommitState {
     pub(super) limits: Limits,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) shelf: Arc<Shelf>,
+    pub(super) shelf: Arc<SparePool>,
     /// Segment and offset of the next group to be started.
     pub(super) segment: OpenSegment,
     /// Mirror of the segment's number, for who asks without the lock.
@@ -92,10 +92,10 @@ pub(crate) struct Core {
     pub(super) previous_end: Lsn,
     /// What the footer of the segment will hold.
     pub(super) footer_bytes: u32,
-    pub(super) filling: Option<Group>,
-    pub(super) queued: VecDeque<Group>,
+    pub(super) filling: Option<WriteGroup>,
+    pub(super) queued: VecDeque<WriteGroup>,
     pub(super) queued_bytes: u64,
-    pub(super) flight: Flight,
+    pub(super) flight: InFlight,
     pub(super) next_ordinal: u64,
     pub(super) watermark: Lsn,
     /// Whether the last group, issued or not, is a mark.
@@ -103,10 +103,10 @@ pub(crate) struct Core {
     pub(super) first_live: u32,
     pub(super) first_live_durable: u32,
     pub(super) failure: Option<Error>,
-    pub(super) lock: Option<Arc<Held>>,
-    pub(super) sealer: Option<Box<dyn Sealer>>,
-    pub(crate) waiters: Waiters,
-    pub(super) pool: Pool,
+    pub(super) lock: Option<Arc<LockHolder>>,
+    pub(super) sealer: Option<Box<dyn SegmentIndexBuilder>>,
+    pub(crate) waiters: AsyncWaiters,
+    pub(super) pool: BufferPool,
     /// Segments that rotation entered, with the end of the one before, for readers.
     pub(crate) entered: Vec<(Lsn, Arc<Segment>)>,
     /// The segment was entered with fewer than the kept spares left behind: on a full disk it is for control records.
@@ -117,9 +117,9 @@ pub(crate) struct Core {
     pub(crate) flusher_asleep: bool,
     /// Who issues besides the threads that wait.
     pub(super) driver: Driver,
-    pub(super) driven: Driven,
+    pub(super) driven: DriverState,
     pub(crate) stats: Stats,
-    pub(super) pace: Pace,
+    pub(super) pace: WritePolicy,
 }
 
 /// What the log's own thread can do for the threads that wait.
@@ -136,7 +136,7 @@ pub(crate) enum Driver {
 
 /// What the driver is at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Driven {
+pub(super) enum DriverState {
     /// Nothing: waiters issue.
     No,
     /// It is about to look, or has operations in its ring: waiters leave everything to it.
@@ -145,15 +145,20 @@ pub(super) enum Driven {
     Busy,
 }
 
-impl std::fmt::Debug for Core {
+impl std::fmt::Debug for CommitState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Core").field("segment", &self.segment).field("offset", &self.offset).finish()
     }
 }
 
-impl Core {
-    pub(crate) fn new(limits: Limits, clock: Arc<dyn Clock>, shelf: Arc<Shelf>, start: Start) -> Core {
-        Core {
+impl CommitState {
+    pub(crate) fn new(
+        limits: Limits,
+        clock: Arc<dyn Clock>,
+        shelf: Arc<SparePool>,
+        start: Start,
+    ) -> CommitState {
+        CommitState {
             // A segment that open has entered because the end of the log was torn.
             reserved: start.offset <= limits.block_bytes,
             limits,
@@ -167,24 +172,24 @@ impl Core {
             filling: None,
             queued: VecDeque::new(),
             queued_bytes: 0,
-            flight: Flight::default(),
+            flight: InFlight::default(),
             next_ordinal: 1,
             watermark: start.watermark,
             marked: start.marked,
             first_live: start.first_live,
             first_live_durable: if start.watermark.is_zero() { 0 } else { start.first_live },
             failure: None,
-            lock: Some(Arc::new(Held::new(start.lock))),
+            lock: Some(Arc::new(LockHolder::new(start.lock))),
             sealer: None,
-            waiters: Waiters::default(),
-            pool: Pool::default(),
+            waiters: AsyncWaiters::default(),
+            pool: BufferPool::default(),
             entered: Vec::new(),
             flusher_asleep: false,
             rotation_waits: false,
             driver: Driver::None,
-            driven: Driven::No,
+            driven: DriverState::No,
             stats: Stats::default(),
-            pace: Pace::default(),
+            pace: WritePolicy::default(),
         }
     }
 
@@ -220,7 +225,7 @@ impl Core {
     }
 
     /// Wants everything enqueued so far; returns a position that is durable when all of it is.
-    pub(crate) fn want_all(&mut self) -> (Lsn, u64) {
+    pub(crate) fn request_sync_all(&mut self) -> (Lsn, u64) {
         if let Some(last) = self.filling.as_mut().or(self.queued.back_mut()) {
             last.wanted = true;
         }
@@ -229,16 +234,16 @@ impl Core {
     }
 
     /// Wants the group that holds `lsn`, which is not durable: its ordinal. `None` if nothing was appended there.
-    pub(crate) fn want_at(&mut self, lsn: Lsn) -> Option<u64> {
-        let end = |g: &Group| Lsn::new(g.segment.sequence, g.end());
+    pub(crate) fn request_sync_at(&mut self, lsn: Lsn) -> Option<u64> {
+        let end = |g: &WriteGroup| Lsn::new(g.segment.sequence, g.end());
         let groups = self.flight.groups().chain(self.queued.iter()).chain(self.filling.iter());
         let ordinal = groups.into_iter().find(|g| end(g) > lsn).map(|g| g.ordinal)?;
-        self.want(ordinal);
+        self.request_sync(ordinal);
         Some(ordinal)
     }
 
     /// Wants group `ordinal`, if it is still being filled.
-    pub(crate) fn want(&mut self, ordinal: u64) {
+    pub(crate) fn request_sync(&mut self, ordinal: u64) {
         if let Some(group) = self.filling.as_mut().filter(|g| g.ordinal == ordinal) {
             group.wanted = true;
         }
@@ -251,7 +256,7 @@ impl Core {
 
     /// Whether the driver issues.
     pub(crate) fn driven(&self) -> bool {
-        self.driven != Driven::No
+        self.driven != DriverState::No
     }
 
     /// Says what the log's own thread can do.
@@ -260,7 +265,7 @@ impl Core {
     }
 
     /// Where spares come from.
-    pub(super) fn shelf(&self) -> Arc<Shelf> {
+    pub(super) fn shelf(&self) -> Arc<SparePool> {
         Arc::clone(&self.shelf)
     }
 
@@ -293,7 +298,7 @@ impl Core {
     }
 
     /// Installs the footer maker.
-    pub(crate) fn set_sealer(&mut self, sealer: Box<dyn Sealer>) {
+    pub(crate) fn set_sealer(&mut self, sealer: Box<dyn SegmentIndexBuilder>) {
         self.sealer = Some(sealer);
     }
 

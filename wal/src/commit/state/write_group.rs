@@ -5,9 +5,9 @@
 
 use crate::disk::AlignedBuf;
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
-use crate::format::{Batch, GroupHeader};
+use crate::format::{GroupHeader, RecordBuilder};
 use crate::segment::OpenSegment;
-use crate::types::{Class, GroupKind, Lsn, len32};
+use crate::types::{Durability, GroupKind, Lsn, len32};
 use std::sync::Arc;
 
 /// Buffers kept for reuse, and the largest that is kept, in bytes: what many threads fill in one flush.
@@ -16,7 +16,7 @@ const POOL_BUFFER_BYTES_MAX: usize = 4 << 20;
 
 /// One group from its first record until it is durable.
 #[derive(Debug)]
-pub(crate) struct Group {
+pub(crate) struct WriteGroup {
     /// Counts all groups of this process; tickets name their group by it.
     pub(crate) ordinal: u64,
     /// Where it goes.
@@ -44,7 +44,7 @@ pub(crate) struct Group {
     buf: Arc<AlignedBuf>,
 }
 
-impl Group {
+impl WriteGroup {
     /// An empty group at `start` of `segment`.
     pub(crate) fn start(
         ordinal: u64,
@@ -53,8 +53,8 @@ impl Group {
         kind: GroupKind,
         previous_end: Lsn,
         buf: Arc<AlignedBuf>,
-    ) -> Group {
-        let mut group = Group {
+    ) -> WriteGroup {
+        let mut group = WriteGroup {
             ordinal,
             segment,
             start,
@@ -94,7 +94,7 @@ impl Group {
     }
 
     /// Adds a record; the caller has made sure that it fits. Returns its position.
-    pub(crate) fn push(&mut self, batch: &Batch, class: Class, head_crc: u32) -> Lsn {
+    pub(crate) fn push(&mut self, batch: &RecordBuilder, class: Durability, head_crc: u32) -> Lsn {
         let at = self.next_at();
         let lsn = Lsn::new(self.segment.sequence, self.start + len32(at));
         let salt = self.segment.salt;
@@ -168,9 +168,9 @@ impl Group {
 
 /// Buffers of durable groups, for the next ones.
 #[derive(Debug, Default)]
-pub(crate) struct Pool(Vec<Arc<AlignedBuf>>);
+pub(crate) struct BufferPool(Vec<Arc<AlignedBuf>>);
 
-impl Pool {
+impl BufferPool {
     /// An empty buffer.
     pub(crate) fn take(&mut self) -> Arc<AlignedBuf> {
         while let Some(mut buf) = self.0.pop() {

@@ -20,7 +20,7 @@ const HOLD_MAX_NS: u64 = 16_000_000_000;
 
 /// See the module.
 #[derive(Debug, Default)]
-pub(in crate::commit) struct Patience {
+pub(in crate::commit) struct AdaptiveYield {
     /// For how long a thread yields; 0 if it sleeps at once.
     limit_ns: AtomicU64,
     /// From when on threads may yield, and how long before that they might not.
@@ -28,7 +28,7 @@ pub(in crate::commit) struct Patience {
     hold_ns: AtomicU64,
 }
 
-impl Patience {
+impl AdaptiveYield {
     /// From now on threads yield for up to `limit_ns`.
     pub(in crate::commit) fn set_limit(&self, limit_ns: u64) {
         self.limit_ns.store(limit_ns, Relaxed);
@@ -43,13 +43,13 @@ impl Patience {
     }
 
     /// Lets others run, once. The time afterwards; none if patience is at its end.
-    pub(in crate::commit) fn give_way(&self, clock: &dyn Clock, before_ns: u64) -> Option<u64> {
+    pub(in crate::commit) fn yield_once(&self, clock: &dyn Clock, before_ns: u64) -> Option<u64> {
         thread::yield_now();
         let now_ns = clock.now_ns();
         if now_ns.saturating_sub(before_ns) < SLOW_YIELD_NS {
             return Some(now_ns);
         }
-        self.lose(now_ns);
+        self.back_off(now_ns);
         None
     }
 
@@ -59,7 +59,7 @@ impl Patience {
         let end_ns = begin_ns.saturating_add(self.limit_ns.load(Relaxed));
         let mut now_ns = begin_ns;
         for _ in 0..YIELDS_MAX {
-            let after = self.give_way(clock, now_ns);
+            let after = self.yield_once(clock, now_ns);
             if done() {
                 return true;
             }
@@ -71,7 +71,7 @@ impl Patience {
         false
     }
 
-    fn lose(&self, now_ns: u64) {
+    fn back_off(&self, now_ns: u64) {
         let (resume_ns, hold_ns) = (self.resume_ns.load(Relaxed), self.hold_ns.load(Relaxed));
         // Others yielded at the same time, and one of them has said so.
         if now_ns < resume_ns {
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn it_ends_after_its_limit_and_at_once_without_one() {
-        let (patience, clock, looked) = (Patience::default(), Steps::new(1000), Time::new(0));
+        let (patience, clock, looked) = (AdaptiveYield::default(), Steps::new(1000), Time::new(0));
         let look = || looked.fetch_add(1, Relaxed) == 30;
         assert!(!patience.wait(&clock, look));
         assert_eq!(looked.load(Relaxed), 0);
@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn busy_processors_end_it_for_longer_each_time() {
-        let (patience, clock) = (Patience::default(), Steps::new(SLOW_YIELD_NS));
+        let (patience, clock) = (AdaptiveYield::default(), Steps::new(SLOW_YIELD_NS));
         patience.set_limit(u64::MAX);
         let mut holds = Vec::new();
         for _ in 0..14 {

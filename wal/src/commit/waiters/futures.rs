@@ -43,65 +43,65 @@ impl Notify {
 pub(crate) type Callback = Box<dyn FnOnce(Result<Lsn, Error>) + Send>;
 
 /// Code of the caller that is to be called.
-pub(crate) enum User {
+pub(crate) enum UserCode {
     /// A future that was polled.
     Task(Waker),
     /// A callback.
     Call(Callback),
 }
 
-impl fmt::Debug for User {
+impl fmt::Debug for UserCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            User::Task(_) => "Task",
-            User::Call(_) => "Call",
+            UserCode::Task(_) => "Task",
+            UserCode::Call(_) => "Call",
         })
     }
 }
 
 /// One that is to be told.
 #[derive(Debug)]
-pub(crate) enum Waiter {
+pub(crate) enum AsyncWaiter {
     Notify(Notify),
-    User(User),
+    User(UserCode),
 }
 
 /// What is to be called, and with what.
-pub(crate) type Answer = (User, Result<Lsn, Error>);
+pub(crate) type Answer = (UserCode, Result<Lsn, Error>);
 
 /// Those whose record is durable, or never will be, in log order.
 #[derive(Debug, Default)]
-pub(crate) struct Due {
+pub(crate) struct DueAnswers {
     pub(crate) notices: Vec<Notify>,
     pub(crate) answers: Vec<Answer>,
 }
 
-impl Due {
-    fn add(&mut self, waiter: Waiter, result: Result<Lsn, Error>) {
+impl DueAnswers {
+    fn add(&mut self, waiter: AsyncWaiter, result: Result<Lsn, Error>) {
         match waiter {
-            Waiter::Notify(notify) => self.notices.push(notify),
-            Waiter::User(user) => self.answers.push((user, result)),
+            AsyncWaiter::Notify(notify) => self.notices.push(notify),
+            AsyncWaiter::User(user) => self.answers.push((user, result)),
         }
     }
 }
 
 /// All that wait, in log order.
 #[derive(Debug, Default)]
-pub(crate) struct Waiters {
-    by_lsn: BTreeMap<(Lsn, u64), Waiter>,
+pub(crate) struct AsyncWaiters {
+    by_lsn: BTreeMap<(Lsn, u64), AsyncWaiter>,
     next_key: u64,
 }
 
-impl Waiters {
+impl AsyncWaiters {
     /// Adds one; returns what names it.
-    pub(crate) fn add(&mut self, lsn: Lsn, waiter: Waiter) -> u64 {
+    pub(crate) fn add(&mut self, lsn: Lsn, waiter: AsyncWaiter) -> u64 {
         self.next_key += 1;
         self.by_lsn.insert((lsn, self.next_key), waiter);
         self.next_key
     }
 
     /// Forgets one and gives it back.
-    pub(crate) fn remove(&mut self, lsn: Lsn, key: u64) -> Option<Waiter> {
+    pub(crate) fn remove(&mut self, lsn: Lsn, key: u64) -> Option<AsyncWaiter> {
         self.by_lsn.remove(&(lsn, key))
     }
 
@@ -111,8 +111,8 @@ impl Waiters {
     }
 
     /// Takes all whose record lies below `end`.
-    pub(crate) fn take_below(&mut self, end: Lsn) -> Due {
-        let mut due = Due::default();
+    pub(crate) fn take_below(&mut self, end: Lsn) -> DueAnswers {
+        let mut due = DueAnswers::default();
         if self.by_lsn.first_key_value().is_none_or(|((lsn, _), _)| *lsn >= end) {
             return due;
         }
@@ -124,8 +124,8 @@ impl Waiters {
     }
 
     /// Takes all, to be told of `error`.
-    pub(crate) fn take_all(&mut self, error: &Error) -> Due {
-        let mut due = Due::default();
+    pub(crate) fn take_all(&mut self, error: &Error) -> DueAnswers {
+        let mut due = DueAnswers::default();
         for waiter in std::mem::take(&mut self.by_lsn).into_values() {
             due.add(waiter, Err(error.clone()));
         }

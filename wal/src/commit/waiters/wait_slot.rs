@@ -9,13 +9,13 @@ pub(in crate::commit) const ALL: u32 = i32::MAX.cast_unsigned();
 
 /// A word that threads sleep on: it changes when they should look again.
 #[derive(Debug, Default)]
-pub(in crate::commit) struct Word {
+pub(in crate::commit) struct WaitSlot {
     futex: Futex,
     sleepers: AtomicU32,
 }
 
-impl Word {
-    pub(in crate::commit) fn seen(&self) -> u32 {
+impl WaitSlot {
+    pub(in crate::commit) fn load(&self) -> u32 {
         self.futex.seen()
     }
 
@@ -38,7 +38,7 @@ impl Word {
 /// Read [`Bell::rung`], look at what you wait for, and if it is not there yet, [`Bell::wait`]: a ring in between
 /// is not missed. One bell may stand for any number of tickets and be rung by other threads as well.
 #[derive(Debug, Default)]
-pub struct Bell(Word);
+pub struct Bell(WaitSlot);
 
 impl Bell {
     /// A bell that has not been rung.
@@ -48,7 +48,7 @@ impl Bell {
 
     /// How often it was rung, modulo 2^32.
     pub fn rung(&self) -> u32 {
-        self.0.seen()
+        self.0.load()
     }
 
     /// Wakes every thread that waits.

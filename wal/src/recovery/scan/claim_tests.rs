@@ -7,11 +7,11 @@ use crate::disk::sim::{SimDisk, SimOptions};
 use crate::disk::{Access, Disk, Map};
 use crate::format::checksum::{crc, crc_of, seed};
 use crate::format::layout::{PART_BYTES, RECORD_HEADER_BYTES};
-use crate::format::{Batch, RawPart, RawRecordHeader, RecordFault};
-use crate::options::Suspect;
+use crate::format::{RawPart, RawRecordHeader, RecordBuilder, RecordFault};
+use crate::options::UnexplainedTail;
 use crate::recovery::verdict::{Verdict, decide};
 use crate::testing::fuzz::Choices;
-use crate::types::Class;
+use crate::types::Durability;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::IntoBytes;
@@ -43,7 +43,7 @@ impl Made {
             block_bytes: BLOCK,
             file_bytes: bytes.len() as u64,
             first_live: 1,
-            prior: Prior::Stale,
+            prior: PriorContents::Stale,
             reach_blocks: 0,
         };
         header.encode(&mut bytes[..BLOCK as usize]);
@@ -105,15 +105,15 @@ impl Made {
         Counted { file: disk.open("00000001.wal", Access::Read).unwrap(), read: AtomicU64::new(0) }
     }
 
-    fn scan(&self) -> (SegmentFacts, u64, u64) {
+    fn scan(&self) -> (SegmentScan, u64, u64) {
         let file = self.file();
         let (facts, checked) = scan_counted(&file, 1, &UUID, BLOCK, false, &mut |_| {}).unwrap();
         (facts, checked, file.read.load(Ordering::Relaxed))
     }
 
     /// The facts when every claim is checked, in a copy in memory.
-    fn scan_all(&self) -> SegmentFacts {
-        let mut facts = SegmentFacts::unreadable(1);
+    fn scan_all(&self) -> SegmentScan {
+        let mut facts = SegmentScan::unreadable(1);
         facts.header = SegmentHeader::decode(&self.bytes[..BLOCK as usize]);
         let mut at = BLOCK;
         facts.zeros_from = at;
@@ -123,7 +123,7 @@ impl Made {
                 if !is_zeros(block) {
                     facts.zeros_from = at + BLOCK;
                     if !is_zeros(&block[..SECTOR_BYTES as usize]) {
-                        facts.strange.push(at);
+                        facts.unexplained_blocks.push(at);
                     }
                 }
                 at += BLOCK;
@@ -137,10 +137,10 @@ impl Made {
         facts
     }
 
-    fn check(&self, group: &GroupHeader) -> Head {
-        let mut head = Head::of(group, BLOCK);
+    fn check(&self, group: &GroupHeader) -> GroupHead {
+        let mut head = GroupHead::of(group, BLOCK);
         let Some(bytes) = self.bytes.get(head.offset as usize..head.end as usize) else {
-            return Head { fault: Some(GroupFault::Count), ..head };
+            return GroupHead { fault: Some(GroupFault::Count), ..head };
         };
         head.fault = group.check(SALT, bytes).err();
         if head.fault.is_none() {
@@ -253,8 +253,8 @@ fn random(seed: u64) -> Made {
     made
 }
 
-fn verdict(facts: &SegmentFacts) -> Result<Verdict, Vec<Damage>> {
-    decide(std::slice::from_ref(facts), BLOCK, Suspect::Refuse)
+fn verdict(facts: &SegmentScan) -> Result<Verdict, Vec<Damage>> {
+    decide(std::slice::from_ref(facts), BLOCK, UnexplainedTail::Refuse)
 }
 
 #[test]
@@ -270,16 +270,16 @@ fn overlapping_claims_are_judged_as_if_all_were_checked() {
             continue;
         }
         unchecked += 1;
-        let known: Vec<Head> =
+        let known: Vec<GroupHead> =
             found.heads.iter().copied().filter(|h| h.fault != Some(GroupFault::Unchecked)).collect();
         assert!(known.len() < found.heads.len(), "seed {seed}: facts differ without a reason");
-        let first_bad = |heads: &[Head]| heads.iter().find(|h| h.fault.is_some()).copied();
+        let first_bad = |heads: &[GroupHead]| heads.iter().find(|h| h.fault.is_some()).copied();
         assert_eq!(
             first_bad(&found.heads),
             first_bad(heads),
             "seed {seed}: the first that fails was checked"
         );
-        let at = |heads: &[Head], offset| heads.iter().find(|h| h.offset == offset).copied();
+        let at = |heads: &[GroupHead], offset| heads.iter().find(|h| h.offset == offset).copied();
         for head in heads {
             let same = at(&found.heads, head.offset).expect("no head is lost");
             assert!(same == *head || same.fault == Some(GroupFault::Unchecked), "seed {seed}");
@@ -305,7 +305,7 @@ fn a_check_in_pieces_says_what_a_check_in_memory_says() {
         let mut pieces = Pieces::new(&file, (1, SALT), BLOCK, made.len());
         for at in (BLOCK..made.len()).step_by(BLOCK as usize) {
             let group = GroupHeader::decode(&made.bytes[at as usize..], SALT, Lsn::new(1, at));
-            let Some(group) = group.filter(|g| Head::of(g, BLOCK).end <= made.len()) else { continue };
+            let Some(group) = group.filter(|g| GroupHead::of(g, BLOCK).end <= made.len()) else { continue };
             let head = made.check(&group);
             assert_eq!(pieces.check(&group, head.end).unwrap().err(), head.fault, "{group:?}");
             if head.fault.is_some() {
@@ -323,14 +323,16 @@ fn a_check_in_pieces_says_what_a_check_in_memory_says() {
     (0..1000).for_each(|seed| compare(&random(seed)));
     // A long group: a table of many pieces, parts longer than a piece, and damage at places all over it.
     let mut choices = Choices::seeded(1);
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.meta().extend((0..300_001u32).map(|n| n.to_le_bytes()[0]));
     (0..60_000).for_each(|n| batch.push_part(&[1; 17][..n % 18]));
     batch.push_part(&vec![2; 2 << 20]);
     let mut records = Vec::new();
     for _ in 0..2 {
         let at = BLOCK + len32(GROUP_HEADER_BYTES + records.len());
-        batch.encode_into(Class::Sync, SALT, Lsn::new(1, at), &mut |bytes| records.extend_from_slice(bytes));
+        batch.encode_into(Durability::Sync, SALT, Lsn::new(1, at), &mut |bytes| {
+            records.extend_from_slice(bytes)
+        });
         records.resize(records.len().next_multiple_of(RECORD_ALIGN as usize), 0);
     }
     let mut made = Made::new(2 + len32(records.len()).div_ceil(BLOCK));

@@ -24,10 +24,10 @@
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::format::{GroupFault, GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
-use crate::recovery::evidence::{Extent, Head, SegmentFacts};
+use crate::recovery::evidence::{GroupHead, ScanExtent, SegmentScan};
 use crate::recovery::pieces::Pieces;
-use crate::segment::read_ahead::Window;
-use crate::types::{GroupKind, Lsn, Prior, is_zeros, len32};
+use crate::segment::read_ahead::ReadAhead;
+use crate::types::{GroupKind, Lsn, PriorContents, is_zeros, len32};
 use std::io;
 
 /// Distance of the blocks that are looked at where no group can be, in bytes.
@@ -38,21 +38,21 @@ const HELD_BYTES: u32 = 4 << 20;
 
 /// A valid group with its bytes, while a scan or a visit holds them.
 #[derive(Debug)]
-pub struct Group<'a> {
-    pub(crate) head: &'a Head,
+pub struct ScannedGroup<'a> {
+    pub(crate) head: &'a GroupHead,
     pub(crate) header: &'a GroupHeader,
     pub(crate) salt: u64,
     pub(crate) bytes: &'a [u8],
 }
 
-impl<'a> Group<'a> {
+impl<'a> ScannedGroup<'a> {
     /// Position of its first byte.
     pub fn lsn(&self) -> Lsn {
         self.header.lsn
     }
 
     /// What the scan says of it.
-    pub fn head(&self) -> &'a Head {
+    pub fn head(&self) -> &'a GroupHead {
         self.head
     }
 
@@ -77,8 +77,8 @@ pub(crate) fn scan_with(
     uuid: &[u8; 16],
     block_bytes: u32,
     bounded: bool,
-    each: &mut dyn FnMut(&Group<'_>),
-) -> io::Result<SegmentFacts> {
+    each: &mut dyn FnMut(&ScannedGroup<'_>),
+) -> io::Result<SegmentScan> {
     Ok(scan_counted(file, sequence, uuid, block_bytes, bounded, each)?.0)
 }
 
@@ -89,9 +89,9 @@ fn scan_counted(
     uuid: &[u8; 16],
     block_bytes: u32,
     bounded: bool,
-    each: &mut dyn FnMut(&Group<'_>),
-) -> io::Result<(SegmentFacts, u64)> {
-    let mut facts = SegmentFacts::unreadable(sequence);
+    each: &mut dyn FnMut(&ScannedGroup<'_>),
+) -> io::Result<(SegmentScan, u64)> {
+    let mut facts = SegmentScan::unreadable(sequence);
     let header = match read_header(file, sequence, uuid, block_bytes)? {
         Ok(header) => header,
         Err(fault) => {
@@ -103,14 +103,14 @@ fn scan_counted(
     facts.zeros_from = block_bytes;
     // The header's length equals the file's and was checked to fit 32 bits.
     let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
-    let mut window = Window::whole(file_bytes);
+    let mut window = ReadAhead::whole(file_bytes);
     let mut claims = Claims::of(&header, file_bytes);
     let mut at = block_bytes;
-    let mut reach = Reach::of(&header).filter(|_| bounded);
+    let mut reach = TailBound::of(&header).filter(|_| bounded);
     while at < file_bytes {
         if let Some(near) = reach.filter(|near| near.ends_before(at, facts.zeros_from)) {
             if near.rest_is_zeros(file, at, file_bytes)? {
-                facts.extent = Extent::Near;
+                facts.extent = ScanExtent::UpToBound;
                 break;
             }
             reach = None;
@@ -122,7 +122,7 @@ fn scan_counted(
             if !is_zeros(block) {
                 facts.zeros_from = at + block_bytes;
                 if !is_zeros(&block[..SECTOR_BYTES as usize]) {
-                    facts.strange.push(at);
+                    facts.unexplained_blocks.push(at);
                 }
             }
             at += block_bytes;
@@ -141,7 +141,7 @@ fn scan_counted(
 
 /// How far groups can be behind those that were found; the argument is in decision 17.
 #[derive(Clone, Copy, Debug)]
-struct Reach {
+struct TailBound {
     /// Bytes without a group behind which none follows.
     stretch: u32,
     block_bytes: u32,
@@ -151,13 +151,13 @@ struct Reach {
     announced: bool,
 }
 
-impl Reach {
+impl TailBound {
     /// Of a segment whose blocks were zeros and whose header promises one.
-    fn of(header: &SegmentHeader) -> Option<Reach> {
+    fn of(header: &SegmentHeader) -> Option<TailBound> {
         let block_bytes = header.block_bytes;
         let stretch = (2 * u32::from(header.reach_blocks) + 1).saturating_mul(block_bytes);
-        let reach = Reach { stretch, block_bytes, end: block_bytes, announced: false };
-        (header.reach_blocks > 0 && header.prior == Prior::Zeros).then_some(reach)
+        let reach = TailBound { stretch, block_bytes, end: block_bytes, announced: false };
+        (header.reach_blocks > 0 && header.prior == PriorContents::Zeros).then_some(reach)
     }
 
     /// Where no group follows any more, as far as is known.
@@ -165,7 +165,7 @@ impl Reach {
         if self.announced { u32::MAX } else { self.end.saturating_add(self.stretch) }
     }
 
-    fn meet(&mut self, head: &Head) {
+    fn meet(&mut self, head: &GroupHead) {
         self.end = self.end.max(head.end);
         self.announced = head.kind == GroupKind::Announcement;
     }
@@ -195,10 +195,17 @@ pub(crate) fn untouched(
     sequence: u32,
     uuid: &[u8; 16],
     block_bytes: u32,
-) -> io::Result<SegmentFacts> {
+) -> io::Result<SegmentScan> {
     let header = read_header(file, sequence, uuid, block_bytes)?;
-    let (extent, zeros_from) = (Extent::Whole, block_bytes);
-    Ok(SegmentFacts { sequence, header, extent, heads: Vec::new(), zeros_from, strange: Vec::new() })
+    let (extent, zeros_from) = (ScanExtent::Whole, block_bytes);
+    Ok(SegmentScan {
+        sequence,
+        header,
+        extent,
+        heads: Vec::new(),
+        zeros_from,
+        unexplained_blocks: Vec::new(),
+    })
 }
 
 /// Reads and checks block 0 against the file's name, length and log.
@@ -251,13 +258,13 @@ impl Claims {
     /// Checks a group of the segment, and hands it to `each` if it is valid.
     fn check(
         &mut self,
-        window: &mut Window,
+        window: &mut ReadAhead,
         file: &dyn DiskFile,
         group: &GroupHeader,
-        each: &mut dyn FnMut(&Group<'_>),
-    ) -> io::Result<Head> {
+        each: &mut dyn FnMut(&ScannedGroup<'_>),
+    ) -> io::Result<GroupHead> {
         let SegmentHeader { salt, block_bytes, .. } = self.header;
-        let mut head = Head::of(group, block_bytes);
+        let mut head = GroupHead::of(group, block_bytes);
         let (offset, end) = (head.offset, head.end);
         if end > self.file_bytes {
             head.fault = Some(GroupFault::Count);
@@ -290,7 +297,7 @@ impl Claims {
                 if group.kind == GroupKind::Data {
                     head.footer_bytes = footer_bytes(group, salt, bytes);
                 }
-                each(&Group { head: &head, header: group, salt, bytes });
+                each(&ScannedGroup { head: &head, header: group, salt, bytes });
             }
         }
         if head.fault.is_some() {

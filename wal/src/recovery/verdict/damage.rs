@@ -2,27 +2,27 @@
 //!
 //! Place: under the decision, which says that there is damage. Pure; nothing fails.
 
-use super::Facts;
+use super::LogEvidence;
 use crate::damage::{Damage, DamageKind};
 use crate::format::HeaderFault;
-use crate::options::Suspect;
-use crate::recovery::evidence::SegmentFacts;
-use crate::types::{Lsn, Prior};
+use crate::options::UnexplainedTail;
+use crate::recovery::evidence::SegmentScan;
+use crate::types::{Lsn, PriorContents};
 use std::collections::BTreeMap;
 
-impl Facts<'_> {
+impl LogEvidence<'_> {
     /// A sector in flight at a crash is old or new. Where old means zeros, bytes at `x` that are neither
     /// zero nor part of a torn group cannot come from a crash. Returns whether they are suspect.
-    pub(super) fn check_suspect(&self, x: Lsn, policy: Suspect) -> Result<bool, Vec<Damage>> {
+    pub(super) fn check_suspect(&self, x: Lsn, policy: UnexplainedTail) -> Result<bool, Vec<Damage>> {
         let Some(facts) = self.segments.get(&x.segment()) else { return Ok(false) };
-        if !facts.header.is_ok_and(|h| h.prior == Prior::Zeros) {
+        if !facts.header.is_ok_and(|h| h.prior == PriorContents::Zeros) {
             return Ok(false);
         }
         let suspect = match self.head_at(x.segment(), x.offset()) {
             Some(head) => head.fault.is_some() && !head.zero_sector,
-            None => facts.strange.binary_search(&x.offset()).is_ok(),
+            None => facts.unexplained_blocks.binary_search(&x.offset()).is_ok(),
         };
-        if suspect && policy == Suspect::Refuse {
+        if suspect && policy == UnexplainedTail::Refuse {
             return Err(vec![Damage { from: x, to: self.extent(x), what: DamageKind::Suspect }]);
         }
         Ok(suspect)
@@ -87,7 +87,7 @@ impl Facts<'_> {
 /// The files with numbers from `from` up to, and without, `to` that are missing, each run of them as one
 /// place, or have a bad header.
 pub(super) fn lost(
-    segments: &BTreeMap<u32, &SegmentFacts>,
+    segments: &BTreeMap<u32, &SegmentScan>,
     from: u32,
     to: u32,
     block_bytes: u32,

@@ -23,18 +23,18 @@
 //! group and no footer, and every later group carries a watermark beyond them. A strict open goes on refusing
 //! with the same ranges.
 
-use super::{Facts, Links, Verdict, Walk, gather};
+use super::{ChainWalk, Links, LogEvidence, Verdict, gather};
 use crate::damage::{Damage, DamageKind};
 use crate::format::GroupFault;
-use crate::options::Suspect;
-use crate::recovery::evidence::SegmentFacts;
+use crate::options::UnexplainedTail;
+use crate::recovery::evidence::SegmentScan;
 use crate::types::Lsn;
 
 /// Decides over a log that strict mode refuses; `None` if some damage cannot be fenced.
 pub(super) fn decide(
-    segments: &[SegmentFacts],
+    segments: &[SegmentScan],
     block_bytes: u32,
-    policy: Suspect,
+    policy: UnexplainedTail,
     closed: Lsn,
 ) -> Option<Verdict> {
     let facts = gather(segments, block_bytes, closed).ok()?;
@@ -56,10 +56,10 @@ pub(super) fn decide(
     }
 }
 
-impl Facts<'_> {
+impl LogEvidence<'_> {
     /// As [`Facts::walk`], past damage behind which the log certainly goes on.
-    fn walk_past_damage(&self, chain: Vec<(u32, u32)>) -> Option<Walk> {
-        let mut walk = Walk { chain, ..Walk::default() };
+    fn walk_past_damage(&self, chain: Vec<(u32, u32)>) -> Option<ChainWalk> {
+        let mut walk = ChainWalk { chain, ..ChainWalk::default() };
         let mut proven = false;
         'chain: for (i, &(segment, limit)) in walk.chain.iter().enumerate() {
             let left = i + 1 < walk.chain.len();

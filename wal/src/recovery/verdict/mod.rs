@@ -30,16 +30,16 @@ mod salvage;
 
 use crate::damage::{Damage, DamageKind, Dropped};
 use crate::format::HeaderFault;
-use crate::options::{OpenMode, Suspect};
-use crate::recovery::evidence::{Head, SegmentFacts};
+use crate::options::{OpenMode, UnexplainedTail};
+use crate::recovery::evidence::{GroupHead, SegmentScan};
 use crate::segment::SEQUENCE_MAX;
-use crate::types::{Lsn, Prior};
+use crate::types::{Lsn, PriorContents};
 use damage::{bad_header, missing};
 use std::collections::BTreeMap;
 
 /// A segment of the kept log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Kept {
+pub struct LiveSegment {
     /// Its number.
     pub segment: u32,
     /// Offset just behind its last kept group, or behind the damage that follows that.
@@ -51,7 +51,7 @@ pub struct Kept {
 
 /// Where the log goes on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Continue {
+pub struct ResumePoint {
     /// Segment and offset of the next group.
     pub at: Lsn,
     /// What the groups of that segment carry as `previous_end`.
@@ -64,10 +64,10 @@ pub struct Continue {
     pub read_only: bool,
 }
 
-impl Continue {
+impl ResumePoint {
     /// In a segment that holds nothing yet.
-    fn in_new(at: Lsn, previous_end: Lsn) -> Continue {
-        Continue { at, previous_end, mark: true, footer_bytes: 0, read_only: false }
+    fn in_new(at: Lsn, previous_end: Lsn) -> ResumePoint {
+        ResumePoint { at, previous_end, mark: true, footer_bytes: 0, read_only: false }
     }
 }
 
@@ -75,7 +75,7 @@ impl Continue {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     /// The kept log in order; segments below the first live one left out.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<LiveSegment>,
     /// End of the kept log; [`Lsn::ZERO`] if nothing was kept.
     pub end: Lsn,
     /// Largest watermark of any head.
@@ -83,7 +83,7 @@ pub struct Verdict {
     /// First live segment.
     pub first_live: u32,
     /// Where to go on.
-    pub next: Continue,
+    pub next: ResumePoint,
     /// What was there and is not kept.
     pub dropped: Vec<Dropped>,
     /// Places of the log that are damaged, ascending, none within another. Empty in strict mode, which
@@ -91,8 +91,8 @@ pub struct Verdict {
     pub damaged: Vec<Damage>,
 }
 
-struct Facts<'a> {
-    segments: BTreeMap<u32, &'a SegmentFacts>,
+struct LogEvidence<'a> {
+    segments: BTreeMap<u32, &'a SegmentScan>,
     low: u32,
     /// Largest watermark over all heads, and the end of the last clean close.
     watermark: Lsn,
@@ -108,8 +108,8 @@ struct Facts<'a> {
 
 /// Where the walk ended.
 #[derive(Default)]
-struct Walk {
-    kept: Vec<(u32, Head)>,
+struct ChainWalk {
+    kept: Vec<(u32, GroupHead)>,
     /// Damage that was passed on the way; none if the log must be whole.
     fences: Vec<Damage>,
     /// First position that is no valid group, and not passed.
@@ -119,15 +119,19 @@ struct Walk {
 }
 
 /// Decides over `segments`, in any order. `Err` names every damaged place.
-pub fn decide(segments: &[SegmentFacts], block_bytes: u32, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
+pub fn decide(
+    segments: &[SegmentScan],
+    block_bytes: u32,
+    policy: UnexplainedTail,
+) -> Result<Verdict, Vec<Damage>> {
     strict(segments, block_bytes, policy, Lsn::ZERO)
 }
 
 /// [`decide`]; everything below `closed` was durable, as the file of a clean close says.
 fn strict(
-    segments: &[SegmentFacts],
+    segments: &[SegmentScan],
     block_bytes: u32,
-    policy: Suspect,
+    policy: UnexplainedTail,
     closed: Lsn,
 ) -> Result<Verdict, Vec<Damage>> {
     let facts = gather(segments, block_bytes, closed)?;
@@ -169,9 +173,9 @@ fn strict(
 /// A log that is whole is the same in every mode. `Err` has the damage that strict mode names: all of it.
 pub fn decide_as(
     mode: OpenMode,
-    segments: &[SegmentFacts],
+    segments: &[SegmentScan],
     block_bytes: u32,
-    policy: Suspect,
+    policy: UnexplainedTail,
 ) -> Result<Verdict, Vec<Damage>> {
     decide_closed(mode, segments, block_bytes, policy, Lsn::ZERO)
 }
@@ -179,9 +183,9 @@ pub fn decide_as(
 /// As [`decide_as`], of a log of which everything below `closed` was durable: what the file of a clean close says.
 pub fn decide_closed(
     mode: OpenMode,
-    segments: &[SegmentFacts],
+    segments: &[SegmentScan],
     block_bytes: u32,
-    policy: Suspect,
+    policy: UnexplainedTail,
     closed: Lsn,
 ) -> Result<Verdict, Vec<Damage>> {
     let damage = match strict(segments, block_bytes, policy, closed) {
@@ -198,12 +202,12 @@ pub fn decide_closed(
 }
 
 /// As [`decide`], over the untouched segments of a log that is being created.
-pub(crate) fn decide_fresh(segments: &[SegmentFacts], block_bytes: u32) -> Result<Verdict, Vec<Damage>> {
-    gather(segments, block_bytes, Lsn::ZERO)?.nothing_kept(Suspect::Refuse)
+pub(crate) fn decide_fresh(segments: &[SegmentScan], block_bytes: u32) -> Result<Verdict, Vec<Damage>> {
+    gather(segments, block_bytes, Lsn::ZERO)?.nothing_kept(UnexplainedTail::Refuse)
 }
 
-fn gather(segments: &[SegmentFacts], block_bytes: u32, closed: Lsn) -> Result<Facts<'_>, Vec<Damage>> {
-    let by_number: BTreeMap<u32, &SegmentFacts> = segments.iter().map(|s| (s.sequence, s)).collect();
+fn gather(segments: &[SegmentScan], block_bytes: u32, closed: Lsn) -> Result<LogEvidence<'_>, Vec<Damage>> {
+    let by_number: BTreeMap<u32, &SegmentScan> = segments.iter().map(|s| (s.sequence, s)).collect();
     let Some((&top, newest)) = by_number.last_key_value() else {
         return Err(vec![missing(1, 1)]);
     };
@@ -223,12 +227,18 @@ fn gather(segments: &[SegmentFacts], block_bytes: u32, closed: Lsn) -> Result<Fa
 }
 
 /// What is to be known of the segments from `low` on.
-fn facts_of(by_number: BTreeMap<u32, &SegmentFacts>, low: u32, block_bytes: u32, closed: Lsn) -> Facts<'_> {
-    let remains =
-        |s: &SegmentFacts| s.header.is_ok_and(|h| h.prior == Prior::Zeros) && s.zeros_from > block_bytes;
+fn facts_of(
+    by_number: BTreeMap<u32, &SegmentScan>,
+    low: u32,
+    block_bytes: u32,
+    closed: Lsn,
+) -> LogEvidence<'_> {
+    let remains = |s: &SegmentScan| {
+        s.header.is_ok_and(|h| h.prior == PriorContents::Zeros) && s.zeros_from > block_bytes
+    };
     let in_reach = || by_number.range(low..).map(|(_, s)| *s);
     let heads = || in_reach().flat_map(|s| s.heads.iter().map(move |h| (s.sequence, h)));
-    Facts {
+    LogEvidence {
         low,
         watermark: heads().map(|(_, h)| h.watermark).max().unwrap_or(Lsn::ZERO).max(closed),
         touched: heads().map(|(n, _)| n).max().unwrap_or(0),
@@ -248,12 +258,12 @@ enum Links {
     Any,
 }
 
-impl Facts<'_> {
-    fn heads(&self, segment: u32) -> &[Head] {
+impl LogEvidence<'_> {
+    fn heads(&self, segment: u32) -> &[GroupHead] {
         self.segments.get(&segment).map_or(&[], |s| &s.heads)
     }
 
-    fn head_at(&self, segment: u32, offset: u32) -> Option<&Head> {
+    fn head_at(&self, segment: u32, offset: u32) -> Option<&GroupHead> {
         let heads = self.heads(segment);
         heads.binary_search_by_key(&offset, |h| h.offset).ok().map(|i| &heads[i])
     }
@@ -296,7 +306,7 @@ impl Facts<'_> {
     }
 
     /// From the chain's first group to the first position that is no valid group.
-    fn walk(&self, chain: Vec<(u32, u32)>) -> Walk {
+    fn walk(&self, chain: Vec<(u32, u32)>) -> ChainWalk {
         let mut kept = Vec::new();
         let mut x = Lsn::ZERO;
         for (i, &(segment, limit)) in chain.iter().enumerate() {
@@ -318,15 +328,15 @@ impl Facts<'_> {
                 break;
             }
         }
-        Walk { kept, x, chain, fences: Vec::new() }
+        ChainWalk { kept, x, chain, fences: Vec::new() }
     }
 
     /// The valid group at `at`, if it ends within `limit`.
-    fn valid(&self, segment: u32, at: u32, limit: u32) -> Option<&Head> {
+    fn valid(&self, segment: u32, at: u32, limit: u32) -> Option<&GroupHead> {
         self.head_at(segment, at).filter(|head| head.fault.is_none() && head.end <= limit)
     }
 
-    fn conclude(&self, mut walk: Walk, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
+    fn conclude(&self, mut walk: ChainWalk, policy: UnexplainedTail) -> Result<Verdict, Vec<Damage>> {
         if self.watermark > walk.x {
             return Err(self.damage(&walk.chain, walk.x));
         }
@@ -362,13 +372,13 @@ impl Facts<'_> {
             end,
             watermark: self.watermark,
             first_live,
-            next: self.continue_behind(end, &last, &walk),
+            next: self.resume_after(end, &last, &walk),
             dropped: self.dropped(&walk, suspect),
             damaged: walk.fences,
         })
     }
 
-    fn nothing_kept(&self, policy: Suspect) -> Result<Verdict, Vec<Damage>> {
+    fn nothing_kept(&self, policy: UnexplainedTail) -> Result<Verdict, Vec<Damage>> {
         let x = Lsn::new(self.first_live, self.block_bytes);
         if self.watermark > x {
             return Err(self.damage(&[(self.first_live, u32::MAX)], x));

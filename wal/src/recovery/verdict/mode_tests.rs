@@ -4,7 +4,7 @@
 use super::*;
 use crate::damage::DropReason;
 use crate::format::{GroupFault, SegmentHeader};
-use crate::recovery::evidence::Extent;
+use crate::recovery::evidence::ScanExtent;
 use crate::types::GroupKind;
 
 const BLOCK: u32 = 4096;
@@ -15,8 +15,8 @@ fn at(segment: u32, block: u32) -> Lsn {
 }
 
 /// A group of one block: where, what it knew to be durable, whether it checks.
-fn group(block: u32, watermark: Lsn, previous_end: Lsn, whole: bool) -> Head {
-    Head {
+fn group(block: u32, watermark: Lsn, previous_end: Lsn, whole: bool) -> GroupHead {
+    GroupHead {
         offset: block * BLOCK,
         end: (block + 1) * BLOCK,
         kind: GroupKind::Data,
@@ -33,7 +33,7 @@ fn group(block: u32, watermark: Lsn, previous_end: Lsn, whole: bool) -> Head {
 
 /// A segment whose groups are spelled `o` (valid), `x` (does not check), `-` (no head), each of one block and
 /// each issued when the one before was durable.
-fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentFacts {
+fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentScan {
     let header = SegmentHeader {
         uuid: [0; 16],
         sequence,
@@ -41,7 +41,7 @@ fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentFacts {
         block_bytes: BLOCK,
         file_bytes: u64::from(BLOCKS * BLOCK),
         first_live: 1,
-        prior: Prior::Stale,
+        prior: PriorContents::Stale,
         reach_blocks: 0,
     };
     let head = |(block, kind)| {
@@ -50,22 +50,22 @@ fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentFacts {
         (kind != '-').then(|| group(block, before, previous_end, kind == 'o'))
     };
     let heads = groups.chars().enumerate().filter_map(head).collect();
-    let (extent, zeros_from) = (Extent::Whole, BLOCKS * BLOCK);
-    SegmentFacts { sequence, header: Ok(header), extent, heads, zeros_from, strange: Vec::new() }
+    let (extent, zeros_from) = (ScanExtent::Whole, BLOCKS * BLOCK);
+    SegmentScan { sequence, header: Ok(header), extent, heads, zeros_from, unexplained_blocks: Vec::new() }
 }
 
 /// Three segments: `a` and `b` are left at their ends, `c` is the last one.
-fn log(a: &str, b: &str, c: &str) -> Vec<SegmentFacts> {
+fn log(a: &str, b: &str, c: &str) -> Vec<SegmentScan> {
     let end = |n, groups: &str| at(n, u32::try_from(groups.len()).unwrap() + 1);
     vec![segment(1, Lsn::ZERO, a), segment(2, end(1, a), b), segment(3, end(2, b), c)]
 }
 
-fn spare(sequence: u32) -> SegmentFacts {
+fn spare(sequence: u32) -> SegmentScan {
     segment(sequence, Lsn::ZERO, "")
 }
 
-fn opened(mode: OpenMode, facts: &[SegmentFacts]) -> Option<Verdict> {
-    decide_as(mode, facts, BLOCK, Suspect::Refuse).ok()
+fn opened(mode: OpenMode, facts: &[SegmentScan]) -> Option<Verdict> {
+    decide_as(mode, facts, BLOCK, UnexplainedTail::Refuse).ok()
 }
 
 fn places(verdict: &Verdict) -> Vec<(Lsn, Lsn)> {
@@ -74,7 +74,7 @@ fn places(verdict: &Verdict) -> Vec<(Lsn, Lsn)> {
 
 /// Degraded mode fences exactly the blocks that are not `o`, keeps all others, and ends where the log ends.
 #[track_caller]
-fn fenced(facts: &[SegmentFacts], expected: &[(Lsn, Lsn)]) -> Verdict {
+fn fenced(facts: &[SegmentScan], expected: &[(Lsn, Lsn)]) -> Verdict {
     assert!(opened(OpenMode::Strict, facts).is_none());
     let verdict = opened(OpenMode::Degraded, facts).expect("everything but the damage is certain");
     assert_eq!(places(&verdict), expected);
@@ -106,10 +106,10 @@ fn damage_inside_of_a_segment_is_fenced() {
 #[test]
 fn the_end_of_a_segment_is_named_by_the_next_one() {
     let verdict = fenced(&log("oox", "oo-", "ooo"), &[(at(1, 3), at(1, 4)), (at(2, 3), at(2, 4))]);
-    assert_eq!(verdict.kept[1], Kept { segment: 2, end: 4 * BLOCK, groups: Some(2) });
+    assert_eq!(verdict.kept[1], LiveSegment { segment: 2, end: 4 * BLOCK, groups: Some(2) });
     // All groups of a segment: its own head still says what came before it.
     let verdict = fenced(&log("ooo", "x", "ooo"), &[(at(2, 1), at(2, 2))]);
-    assert_eq!(verdict.kept[1], Kept { segment: 2, end: 2 * BLOCK, groups: Some(0) });
+    assert_eq!(verdict.kept[1], LiveSegment { segment: 2, end: 2 * BLOCK, groups: Some(0) });
     assert!(verdict.dropped.is_empty());
 }
 
@@ -177,7 +177,7 @@ fn void_bytes_are_neither_fenced_nor_served() {
     facts[2].heads.iter_mut().for_each(|h| h.previous_end = at(2, 2));
     let verdict = opened(OpenMode::Degraded, &facts).expect("fenced");
     assert_eq!(places(&verdict), [(at(1, 2), at(1, 3))]);
-    assert_eq!(verdict.kept[1], Kept { segment: 2, end: 2 * BLOCK, groups: Some(1) });
+    assert_eq!(verdict.kept[1], LiveSegment { segment: 2, end: 2 * BLOCK, groups: Some(1) });
     assert_eq!(verdict.dropped.len(), 2);
     // All of it was: the chain leads from 3 to 1.
     facts[2].heads.iter_mut().for_each(|h| h.previous_end = at(1, 4));
@@ -232,7 +232,7 @@ fn a_run_of_missing_segments_is_one_place() {
     // The lower one is left nobody knows where.
     let missing = (Lsn::new(2, 0), Lsn::new(SEQUENCE_MAX - 1, u32::MAX));
     assert_eq!(places(&verdict), [(at(1, 3), at(1, BLOCKS)), missing]);
-    let refused = decide(&facts, BLOCK, Suspect::Refuse).expect_err("a gap");
+    let refused = decide(&facts, BLOCK, UnexplainedTail::Refuse).expect_err("a gap");
     assert_eq!(refused.len(), 1, "{refused:?}");
 }
 
@@ -241,16 +241,16 @@ fn the_policy_about_suspect_bytes_holds_in_every_mode() {
     let mut facts = log("oxo", "oo", "ooo");
     let tail = &mut facts[2];
     if let Ok(header) = &mut tail.header {
-        header.prior = Prior::Zeros;
+        header.prior = PriorContents::Zeros;
     }
-    (tail.strange, tail.zeros_from) = (vec![4 * BLOCK], 5 * BLOCK);
+    (tail.unexplained_blocks, tail.zeros_from) = (vec![4 * BLOCK], 5 * BLOCK);
     let fence = (at(1, 2), at(1, 3));
     assert!(opened(OpenMode::Degraded, &facts).is_none());
     let salvage = opened(OpenMode::Salvage, &facts).expect("read-only");
     assert_eq!(places(&salvage), [fence, (at(3, 4), at(3, 5))]);
     assert_eq!(salvage.damaged[1].what, DamageKind::Suspect);
     for mode in [OpenMode::Degraded, OpenMode::Salvage] {
-        let verdict = decide_as(mode, &facts, BLOCK, Suspect::Drop).expect("told to drop it");
+        let verdict = decide_as(mode, &facts, BLOCK, UnexplainedTail::Drop).expect("told to drop it");
         assert_eq!(places(&verdict), [fence]);
         assert_eq!(verdict.dropped[0].why, DropReason::Suspect);
     }
@@ -266,14 +266,14 @@ fn unchecked_groups_are_not_taken_for_torn_ones() {
         facts
     };
     // Group 4 knew that group 3 was durable: damage that can be fenced, but for what is behind it.
-    let fenced = |facts: &[SegmentFacts]| decide_as(OpenMode::Degraded, facts, BLOCK, Suspect::Refuse);
+    let fenced = |facts: &[SegmentScan]| decide_as(OpenMode::Degraded, facts, BLOCK, UnexplainedTail::Refuse);
     let torn = log("oooo", "oooo", "oxoox");
     assert_eq!(fenced(&torn).unwrap().end, at(3, 5), "the last group is torn");
     let facts = with("oxoox", 5);
-    assert!(decide(&facts, BLOCK, Suspect::Refuse).is_err());
+    assert!(decide(&facts, BLOCK, UnexplainedTail::Refuse).is_err());
     assert!(fenced(&facts).is_err(), "the last group may be whole");
     assert!(fenced(&with("oxoox", 2)).is_err(), "the damaged group may be whole");
     // Salvage serves what it knows to be valid, and writes nothing.
-    let salvaged = decide_as(OpenMode::Salvage, &facts, BLOCK, Suspect::Refuse).unwrap();
+    let salvaged = decide_as(OpenMode::Salvage, &facts, BLOCK, UnexplainedTail::Refuse).unwrap();
     assert!(salvaged.next.read_only && salvaged.end >= at(3, 5));
 }

@@ -2,15 +2,15 @@
 //!
 //! Place: under the decision, which has found the end. Pure; nothing fails.
 
-use super::{Continue, Facts, Kept, Verdict, Walk};
+use super::{ChainWalk, LiveSegment, LogEvidence, ResumePoint, Verdict};
 use crate::damage::{DropReason, Dropped};
-use crate::recovery::evidence::{Extent, Head};
-use crate::types::{GroupKind, Lsn, Prior};
+use crate::recovery::evidence::{GroupHead, ScanExtent};
+use crate::types::{GroupKind, Lsn, PriorContents};
 use std::collections::BTreeMap;
 
-impl Facts<'_> {
+impl LogEvidence<'_> {
     /// Right behind the end if nothing that looks like a group follows, else above all that was touched.
-    pub(super) fn continue_behind(&self, end: Lsn, last: &Head, walk: &Walk) -> Continue {
+    pub(super) fn resume_after(&self, end: Lsn, last: &GroupHead, walk: &ChainWalk) -> ResumePoint {
         let (segment, offset) = (end.segment(), end.offset());
         let follows = self.used > segment || self.heads(segment).iter().any(|h| h.offset >= offset);
         let facts = self.segments.get(&segment);
@@ -18,7 +18,7 @@ impl Facts<'_> {
         let clean = facts.is_some_and(|s| match s.header {
             Ok(h) => {
                 let room = u64::from(offset) + u64::from(self.block_bytes) <= h.file_bytes;
-                room && (h.prior == Prior::Stale || s.zeros_from <= offset)
+                room && (h.prior == PriorContents::Stale || s.zeros_from <= offset)
             }
             Err(_) => false,
         });
@@ -26,7 +26,7 @@ impl Facts<'_> {
         let damaged = walk.fences.iter().any(|fence| fence.from.segment() == segment);
         if !follows && clean && !damaged && last.kind != GroupKind::Footer {
             let here = walk.kept.iter().filter(|(s, _)| *s == segment);
-            return Continue {
+            return ResumePoint {
                 at: end,
                 previous_end: self.link(segment).unwrap_or(Lsn::ZERO),
                 // An announcement is written beside other groups, which it does not cover.
@@ -36,15 +36,15 @@ impl Facts<'_> {
             };
         }
         let next = self.used.max(segment) + 1;
-        Continue::in_new(Lsn::new(next, self.block_bytes), end)
+        ResumePoint::in_new(Lsn::new(next, self.block_bytes), end)
     }
 
     /// An empty log: it starts above everything touched, and says that nothing below is live.
     pub(super) fn start_over(&self, first_live: u32) -> Verdict {
         let segment = if self.used == 0 { first_live } else { (self.used + 1).max(first_live) };
         let at = Lsn::new(segment, self.block_bytes);
-        let next = Continue::in_new(at, Lsn::ZERO);
-        let walk = Walk { x: at, ..Walk::default() };
+        let next = ResumePoint::in_new(at, Lsn::ZERO);
+        let walk = ChainWalk { x: at, ..ChainWalk::default() };
         Verdict {
             kept: Vec::new(),
             end: Lsn::ZERO,
@@ -57,13 +57,13 @@ impl Facts<'_> {
     }
 
     /// The segments that were walked through, those in which nothing but damage was passed included.
-    pub(super) fn summary(&self, walk: &Walk) -> Vec<Kept> {
-        let mut all: BTreeMap<u32, Kept> = BTreeMap::new();
+    pub(super) fn summary(&self, walk: &ChainWalk) -> Vec<LiveSegment> {
+        let mut all: BTreeMap<u32, LiveSegment> = BTreeMap::new();
         let groups = walk.kept.iter().map(|(segment, head)| (*segment, head.end, 1));
         let fences = walk.fences.iter().map(|fence| (fence.from.segment(), fence.to.offset(), 0));
         for (segment, end, groups) in groups.chain(fences) {
-            let read = self.segments.get(&segment).is_none_or(|s| s.extent != Extent::Ends);
-            let kept = all.entry(segment).or_insert(Kept { segment, end, groups: read.then_some(0) });
+            let read = self.segments.get(&segment).is_none_or(|s| s.extent != ScanExtent::EndsOnly);
+            let kept = all.entry(segment).or_insert(LiveSegment { segment, end, groups: read.then_some(0) });
             kept.end = kept.end.max(end);
             kept.groups = kept.groups.map(|sum| sum + groups);
         }
@@ -71,7 +71,7 @@ impl Facts<'_> {
     }
 
     /// Everything that looks like a group and is not kept.
-    pub(super) fn dropped(&self, walk: &Walk, suspect: Option<Lsn>) -> Vec<Dropped> {
+    pub(super) fn dropped(&self, walk: &ChainWalk, suspect: Option<Lsn>) -> Vec<Dropped> {
         let limits: BTreeMap<u32, u32> = walk.chain.iter().copied().collect();
         let kept = self.summary(walk);
         let kept_to: BTreeMap<u32, u32> = kept.iter().map(|k| (k.segment, k.end)).collect();

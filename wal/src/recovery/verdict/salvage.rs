@@ -15,24 +15,23 @@
 //! that the chain skips, and what follows a torn group at or above the watermark.
 
 use super::damage::lost;
-use super::{Continue, Facts, Verdict, Walk, facts_of};
+use super::{ChainWalk, LogEvidence, ResumePoint, Verdict, facts_of};
 use crate::damage::{Damage, DamageKind};
-use crate::options::Suspect;
-use crate::recovery::evidence::SegmentFacts;
+use crate::options::UnexplainedTail;
+use crate::recovery::evidence::SegmentScan;
 use crate::segment::SEQUENCE_MAX;
 use crate::types::Lsn;
 use std::collections::BTreeMap;
 
 /// Decides over a log that no other mode opens; `None` if it holds no group at all.
 pub(super) fn decide(
-    segments: &[SegmentFacts],
+    segments: &[SegmentScan],
     block_bytes: u32,
-    policy: Suspect,
+    policy: UnexplainedTail,
     closed: Lsn,
 ) -> Option<Verdict> {
-    let sound = |s: &&SegmentFacts| s.header.is_ok() && s.sequence <= SEQUENCE_MAX;
-    let sound: BTreeMap<u32, &SegmentFacts> =
-        segments.iter().filter(sound).map(|s| (s.sequence, s)).collect();
+    let sound = |s: &&SegmentScan| s.header.is_ok() && s.sequence <= SEQUENCE_MAX;
+    let sound: BTreeMap<u32, &SegmentScan> = segments.iter().filter(sound).map(|s| (s.sequence, s)).collect();
     let (&low, _) = sound.first_key_value()?;
     let facts = facts_of(sound, low, block_bytes, closed);
     let mut walk = facts.walk_pieces(facts.pieces());
@@ -41,21 +40,21 @@ pub(super) fn decide(
     walk.fences.retain(|fence| fence.from.segment() >= live);
     let end = walk.kept.last().map(|(segment, head)| Lsn::new(*segment, head.end))?;
     let next = Lsn::new(walk.x.segment().saturating_add(1), block_bytes);
-    let is_suspect = |place: &Lsn| facts.check_suspect(*place, Suspect::Drop) == Ok(true);
+    let is_suspect = |place: &Lsn| facts.check_suspect(*place, UnexplainedTail::Drop) == Ok(true);
     let suspect = [walk.x, next].into_iter().find(is_suspect);
     let mut verdict = Verdict {
         kept: facts.summary(&walk),
         end,
         watermark: facts.watermark,
         first_live: live,
-        next: Continue { read_only: true, ..Continue::in_new(next, end) },
-        dropped: facts.dropped(&walk, suspect.filter(|_| policy == Suspect::Drop)),
+        next: ResumePoint { read_only: true, ..ResumePoint::in_new(next, end) },
+        dropped: facts.dropped(&walk, suspect.filter(|_| policy == UnexplainedTail::Drop)),
         damaged: walk.fences,
     };
-    if let (Some(from), Suspect::Refuse) = (suspect, policy) {
+    if let (Some(from), UnexplainedTail::Refuse) = (suspect, policy) {
         verdict.damaged.push(Damage { from, to: facts.extent(from), what: DamageKind::Suspect });
     }
-    let all: BTreeMap<u32, &SegmentFacts> = segments.iter().map(|s| (s.sequence, s)).collect();
+    let all: BTreeMap<u32, &SegmentScan> = segments.iter().map(|s| (s.sequence, s)).collect();
     let behind = all.last_key_value().map_or(0, |(&n, _)| n.saturating_add(1));
     let mut lost = lost(&all, live, behind, block_bytes);
     // All of such a segment is out of reach.
@@ -65,7 +64,7 @@ pub(super) fn decide(
     Some(verdict)
 }
 
-impl Facts<'_> {
+impl LogEvidence<'_> {
     /// The chain as far as it is known, ascending, each segment with the offset at which it is left;
     /// `u32::MAX` where that is not known.
     fn pieces(&self) -> Vec<(u32, u32)> {
@@ -95,8 +94,8 @@ impl Facts<'_> {
 
     /// From the first group of the lowest piece to the first position at or above the watermark that is no
     /// valid group.
-    fn walk_pieces(&self, chain: Vec<(u32, u32)>) -> Walk {
-        let mut walk = Walk { chain, ..Walk::default() };
+    fn walk_pieces(&self, chain: Vec<(u32, u32)>) -> ChainWalk {
+        let mut walk = ChainWalk { chain, ..ChainWalk::default() };
         'chain: for (i, &(segment, limit)) in walk.chain.iter().enumerate() {
             let last = i + 1 == walk.chain.len();
             let bound = limit.min(self.file_bytes(segment));

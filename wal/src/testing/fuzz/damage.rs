@@ -6,9 +6,9 @@ use crate::disk::Disk;
 use crate::disk::sim::{SimClock, SimDisk, SimRandom};
 use crate::env::{Env, Threads};
 use crate::error::Error;
-use crate::format::Batch;
+use crate::format::RecordBuilder;
 use crate::read::record_iter::Record;
-use crate::types::{Class, Lsn};
+use crate::types::{Durability, Lsn};
 use crate::wal::Wal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ fn parts(id: u64) -> [Vec<u8>; 2] {
 }
 
 /// The record with number `id`.
-pub(super) fn record(id: u64) -> Batch {
-    let mut batch = Batch::new();
+pub(super) fn record(id: u64) -> RecordBuilder {
+    let mut batch = RecordBuilder::new();
     batch.meta().extend_from_slice(&id.to_le_bytes());
     parts(id).iter().for_each(|part| batch.push_part(part));
     batch
@@ -40,7 +40,7 @@ pub(super) fn record(id: u64) -> Batch {
 
 /// Appends record `id`, makes it durable, and returns its position.
 pub(super) fn append(wal: &Wal, id: u64) -> Result<Lsn, Error> {
-    let ticket = wal.append(&record(id), Class::Sync)?;
+    let ticket = wal.append(&record(id), Durability::Sync)?;
     ticket.wait()?;
     Ok(ticket.lsn())
 }

@@ -8,11 +8,11 @@ use crate::format::layout::{
 use crate::format::layout::{CLOSED_MAGIC, FORMAT_VERSION, IDENTITY_FILE_BYTES};
 use crate::format::layout::{PART_BYTES, RawFooterTail, RawGroupHeader, RawPart, RawRecordHeader};
 use crate::format::{
-    Batch, Closed, GroupHeader, RecordFault, RecordRef, checksum, close_footer, is_head, read_tail,
+    Closed, GroupHeader, RecordBuilder, RecordFault, RecordRef, checksum, close_footer, is_head, read_tail,
     record_at, tail_bytes,
 };
 use crate::recovery::scan::records;
-use crate::types::{Class, GroupKind, Lsn, len32};
+use crate::types::{Durability, GroupKind, Lsn, len32};
 use zerocopy::{FromBytes, IntoBytes};
 
 const SALT: u64 = 0x5EA3_A115_A17E_D001;
@@ -138,7 +138,7 @@ pub fn footer(data: &[u8]) {
     let batch = close_footer(body.to_vec(), lsn, SALT, BLOCK);
     let (mut bytes, start) = (vec![0; GROUP_HEADER_BYTES], len32(GROUP_HEADER_BYTES));
     let at = Lsn::new(7, lsn.offset() + start);
-    batch.encode_into(Class::Lazy, SALT, at, &mut |b| bytes.extend_from_slice(b));
+    batch.encode_into(Durability::Lazy, SALT, at, &mut |b| bytes.extend_from_slice(b));
     let body_bytes = len32(bytes.len()) - start;
     header(GroupKind::Footer, lsn, 1, body_bytes).encode(SALT, &mut bytes);
     assert_eq!(bytes.len(), disk_bytes as usize, "the tail ends the last block");
@@ -195,8 +195,8 @@ fn says_what_is_covered(byte: usize) -> bool {
 }
 
 /// A record as `choices` say: up to 300 bytes of `meta`, up to eight parts.
-fn batch(choices: &mut Choices<'_>) -> (Batch, Class) {
-    let mut batch = Batch::new();
+fn batch(choices: &mut Choices<'_>) -> (RecordBuilder, Durability) {
+    let mut batch = RecordBuilder::new();
     let meta = choices.index(300);
     batch.meta().extend(choices.bytes(meta));
     for _ in 0..choices.below(9) {
@@ -206,7 +206,7 @@ fn batch(choices: &mut Choices<'_>) -> (Batch, Class) {
         batch.push_part(&part);
     }
     batch.set_footer_bytes(choices.small(0, 4000));
-    (batch, if choices.chance(50) { Class::Lazy } else { Class::Sync })
+    (batch, if choices.chance(50) { Durability::Lazy } else { Durability::Sync })
 }
 
 /// A sound group of up to six records; of none if it is a mark.
@@ -295,7 +295,7 @@ fn check_record(found: &RecordRef<'_>, bytes: &[u8], at: Lsn) {
     assert_eq!(offset, u64::from(at.offset()) + len as u64, "parts end where the record does");
     let bad = found.bad_parts();
     assert_eq!(found.check_parts(), bad.first().map_or(Ok(()), |&part| Err(RecordFault::Part(part))));
-    let mut batch = Batch::new();
+    let mut batch = RecordBuilder::new();
     batch.meta().extend_from_slice(found.meta());
     parts.iter().for_each(|part| batch.push_part(part));
     batch.set_footer_bytes(found.footer_bytes());

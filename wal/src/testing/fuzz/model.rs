@@ -17,11 +17,11 @@ use crate::disk::Mode;
 use crate::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom, Ticking};
 use crate::env::{Env, Threads};
 use crate::error::Error;
-use crate::format::Batch;
+use crate::format::RecordBuilder;
 use crate::options::Options;
 use crate::recovery::inspect::inspect;
 use crate::testing::stepper::{StepIo, Stepper};
-use crate::types::{Class, Lsn};
+use crate::types::{Durability, Lsn};
 use crate::wal::Wal;
 use std::sync::Arc;
 
@@ -83,8 +83,8 @@ impl<'a> Run<'a> {
         let mode = if choices.chance(50) { Mode::Direct } else { Mode::Buffered };
         let sim = SimOptions { mode, short_writes: choices.chance(30), ..SimOptions::default() };
         let options = Options {
-            in_flight: choices.small(1, 4),
-            spares: choices.small(3, 4),
+            writes_in_flight_max: choices.small(1, 4),
+            spare_segments: choices.small(3, 4),
             ..Run::sizes(&mut choices)
         };
         let wide = if choices.chance(50) { 8 } else { 2000 };
@@ -124,7 +124,7 @@ impl<'a> Run<'a> {
         Options {
             segment_bytes: 4096 * choices.small(12, 23),
             group_bytes: 4096 * choices.small(1, 4),
-            in_flight_bytes: 4096 * choices.small(1, 6),
+            in_flight_bytes_max: 4096 * choices.small(1, 6),
             ..Options::default()
         }
     }
@@ -144,8 +144,14 @@ impl<'a> Run<'a> {
             agree(&*self.disk.fork(1));
         }
         if self.opened && self.choices.chance(30) {
-            let Options { segment_bytes, group_bytes, in_flight_bytes, .. } = Run::sizes(&mut self.choices);
-            self.options = Options { segment_bytes, group_bytes, in_flight_bytes, ..self.options.clone() };
+            let Options { segment_bytes, group_bytes, in_flight_bytes_max: in_flight_bytes, .. } =
+                Run::sizes(&mut self.choices);
+            self.options = Options {
+                segment_bytes,
+                group_bytes,
+                in_flight_bytes_max: in_flight_bytes,
+                ..self.options.clone()
+            };
         }
         loop {
             if self.choices.chance(25) {
@@ -166,7 +172,7 @@ impl<'a> Run<'a> {
                 Ok(wal) => {
                     (self.created, self.opened) = (true, true);
                     if let Some(wide) = self.sealed
-                        && wal.set_sealer(Box::new(Places::wide(wide))).is_err()
+                        && wal.set_index_builder(Box::new(Places::wide(wide))).is_err()
                     {
                         assert!(self.disk.crash_reached(), "the segment in use cannot be read");
                     }
@@ -306,11 +312,11 @@ impl<'a> Run<'a> {
         match self.choices.below(100) {
             0..40 => {
                 let id = self.next_id;
-                let mut batch = Batch::new();
+                let mut batch = RecordBuilder::new();
                 batch.meta().extend(id.to_le_bytes());
                 batch.push_part(&payload(id));
                 batch.set_footer_bytes(self.sealed.unwrap_or(0));
-                let class = if self.choices.chance(80) { Class::Sync } else { Class::Lazy };
+                let class = if self.choices.chance(80) { Durability::Sync } else { Durability::Lazy };
                 self.next_id += 1;
                 let ticket = match wal.append(&batch, class) {
                     // No trace: the next one may fit.

@@ -7,10 +7,10 @@
 use crate::damage::Damage;
 use crate::disk::Disk;
 use crate::format::PartInfo;
-use crate::recovery::evidence::{Extent, SegmentFacts};
+use crate::recovery::evidence::{ScanExtent, SegmentScan};
 use crate::recovery::inspect::{Inspection, inspect, inspect_as_open};
 use crate::recovery::verdict::Verdict;
-use crate::segment::index_builder::Sealer;
+use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::types::Lsn;
 
 /// A sealer whose index is one number for each record, where it starts, in 8 bytes or more.
@@ -33,7 +33,7 @@ impl Default for Places {
     }
 }
 
-impl Sealer for Places {
+impl SegmentIndexBuilder for Places {
     fn record(&mut self, lsn: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
         self.lsns.push(lsn.as_u64());
     }
@@ -75,17 +75,18 @@ pub fn milder(disk: &dyn Disk, sound: &Verdict) -> bool {
         // It does not go on before bytes that are nobody's, which the quick one left unread.
         Ok(careful) => {
             assert_eq!(Verdict { next: opened.next, ..careful }, opened, "another log than all of it says");
-            let differs = |s: &&SegmentFacts| {
-                !quick.segments.contains(&SegmentFacts { extent: s.extent, ..(*s).clone() })
+            let differs = |s: &&SegmentScan| {
+                !quick.segments.contains(&SegmentScan { extent: s.extent, ..(*s).clone() })
             };
-            let near = |n| quick.segments.iter().any(|s| s.sequence == n && s.extent == Extent::Near);
+            let near =
+                |n| quick.segments.iter().any(|s| s.sequence == n && s.extent == ScanExtent::UpToBound);
             let mut differ = whole.segments.iter().filter(differs).map(|s| s.sequence);
             assert!(differ.any(near), "what was read says another place");
             return false;
         }
     };
     for place in damage {
-        let inside = |s: &SegmentFacts| {
+        let inside = |s: &SegmentScan| {
             let footer = s.sealing_footer().map_or(0, |footer| footer.offset);
             s.sequence == place.from.segment() && place.from.offset() <= footer
         };
@@ -98,7 +99,7 @@ fn both(disk: &dyn Disk) -> (Inspection, Inspection) {
     (inspect_as_open(disk).expect("readable"), inspect(disk).expect("readable"))
 }
 
-fn unread(quick: &Inspection) -> impl Iterator<Item = &SegmentFacts> {
+fn unread(quick: &Inspection) -> impl Iterator<Item = &SegmentScan> {
     quick.segments.iter().filter(|s| s.sealing_footer().is_some())
 }
 

@@ -14,12 +14,12 @@ use crate::disk::sim::{SimDisk, SimOptions};
 use crate::error::Error;
 use crate::format::HeaderFault;
 use crate::format::layout::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-use crate::options::{OpenMode, Options, Suspect};
-use crate::recovery::Report;
+use crate::options::{OpenMode, Options, UnexplainedTail};
+use crate::recovery::RecoveryReport;
 use crate::recovery::inspect::{Inspection, inspect};
 use crate::segment::file_name;
 use crate::testing::stepper::Stepper;
-use crate::types::{Class, Lsn};
+use crate::types::{Durability, Lsn};
 use crate::wal::Wal;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -48,7 +48,7 @@ pub fn recovery(data: &[u8]) {
     let bases = BASES.get_or_init(|| [base(straight()), base(after_a_crash()), base(released())]);
     let mut choices = Choices::from_bytes(data);
     let base = &bases[choices.index(bases.len())];
-    let suspect = if choices.chance(25) { Suspect::Drop } else { Suspect::Refuse };
+    let suspect = if choices.chance(25) { UnexplainedTail::Drop } else { UnexplainedTail::Refuse };
     let disk = base.disk.fork(0);
     let names: Vec<&String> = base.files.keys().collect();
     for _ in 0..CHANGES {
@@ -61,13 +61,13 @@ pub fn recovery(data: &[u8]) {
     check(base, &disk, suspect);
 }
 
-fn check(base: &Base, disk: &Arc<SimDisk>, suspect: Suspect) {
+fn check(base: &Base, disk: &Arc<SimDisk>, suspect: UnexplainedTail) {
     let before = contents(disk);
     let operations = disk.operations();
     let looked = inspect(&*looked_at(disk));
     assert!(contents(disk) == before && disk.operations() == operations, "looking changed something");
     let opened = open(disk, suspect);
-    if suspect == Suspect::Refuse {
+    if suspect == UnexplainedTail::Refuse {
         compare(&looked, &opened);
     }
     let shown = match opened {
@@ -88,18 +88,18 @@ fn check(base: &Base, disk: &Arc<SimDisk>, suspect: Suspect) {
     };
     // What was shown is promised, by whatever death; and the log goes on.
     disk.crash();
-    let (wal, _) = open(disk, Suspect::Refuse).expect("opened before");
+    let (wal, _) = open(disk, UnexplainedTail::Refuse).expect("opened before");
     assert!(read(&wal).expect("what open kept") == shown, "another log");
     let next = (append(&wal, 1000).expect("space"), 1000);
     wal.close().expect("closed");
-    let (wal, report) = open(disk, Suspect::Refuse).expect("closed before");
+    let (wal, report) = open(disk, UnexplainedTail::Refuse).expect("closed before");
     assert!(next.0 < report.watermark, "closed, and not everything is known durable");
     let all = read(&wal).expect("what open kept");
     assert!(all.split_last() == Some((&next, &shown[..])), "another log");
 }
 
-fn open(disk: &SimDisk, suspect: Suspect) -> Result<(Wal, Report), Error> {
-    Wal::open_in(env(disk), &Options { suspect, ..options() })
+fn open(disk: &SimDisk, suspect: UnexplainedTail) -> Result<(Wal, RecoveryReport), Error> {
+    Wal::open_in(env(disk), &Options { unexplained_tail: suspect, ..options() })
 }
 
 fn options() -> Options {
@@ -107,7 +107,7 @@ fn options() -> Options {
 }
 
 /// What `inspect` said, and what open did.
-fn compare(looked: &Result<Inspection, Error>, opened: &Result<(Wal, Report), Error>) {
+fn compare(looked: &Result<Inspection, Error>, opened: &Result<(Wal, RecoveryReport), Error>) {
     let damaged = |found: &Inspection| found.verdict.clone().err();
     match (looked, opened) {
         (Ok(found), Ok((_, report))) => {
@@ -132,7 +132,7 @@ fn compare(looked: &Result<Inspection, Error>, opened: &Result<(Wal, Report), Er
 
 impl Base {
     /// Whether `shown` is what an open of `files` may show.
-    fn check(&self, shown: &[(Lsn, u64)], files: &BTreeMap<String, Vec<u8>>, report: &Report) {
+    fn check(&self, shown: &[(Lsn, u64)], files: &BTreeMap<String, Vec<u8>>, report: &RecoveryReport) {
         let live_from = self.known.partition_point(|(lsn, _)| lsn.segment() < self.live);
         let start = match shown.first() {
             Some(first) => self.known.iter().position(|k| k == first).expect("a record that was appended"),
@@ -161,8 +161,8 @@ impl Base {
 
     /// What strict mode refuses, in the other modes: salvage changes nothing; degraded shows known records, and
     /// all of those below its end that lie in no place it names.
-    fn other_modes(&self, disk: &Arc<SimDisk>, suspect: Suspect) {
-        let open = |mode| Wal::open_in(env(disk), &Options { mode, suspect, ..options() });
+    fn other_modes(&self, disk: &Arc<SimDisk>, suspect: UnexplainedTail) {
+        let open = |mode| Wal::open_in(env(disk), &Options { mode, unexplained_tail: suspect, ..options() });
         let (before, operations) = (contents(disk), disk.operations());
         match open(OpenMode::Salvage) {
             Ok((wal, report)) => {
@@ -204,12 +204,12 @@ impl Base {
 
 fn base(disk: Arc<SimDisk>) -> Base {
     // Opened once, to look: that repeats no mark and changes no group.
-    let (wal, _) = open(&disk, Suspect::Refuse).expect("closed");
+    let (wal, _) = open(&disk, UnexplainedTail::Refuse).expect("closed");
     let (known, live) = (read(&wal).expect("sound"), wal.first_segment());
     drop(wal);
     disk.crash();
     let found = inspect(&*looked_at(&disk)).expect("a log");
-    let of = |s: &crate::recovery::evidence::SegmentFacts| {
+    let of = |s: &crate::recovery::evidence::SegmentScan| {
         let sequence = s.sequence;
         s.heads.iter().map(move |h| (Lsn::new(sequence, h.offset), h.watermark)).collect::<Vec<_>>()
     };
@@ -248,8 +248,9 @@ fn after_a_crash() -> Arc<SimDisk> {
         let (disk, wal) = create(Mode::Buffered);
         let mut id = 0;
         fill(&wal, &mut id, 2);
-        let tickets: Vec<Ticket> =
-            (0..6).map(|n| wal.append(&super::damage::record(id + n), Class::Sync).expect("space")).collect();
+        let tickets: Vec<Ticket> = (0..6)
+            .map(|n| wal.append(&super::damage::record(id + n), Durability::Sync).expect("space"))
+            .collect();
         let stepper = Stepper::new(&wal);
         let flying: Vec<_> = std::iter::from_fn(|| stepper.issue()).collect();
         flying.iter().for_each(|io| stepper.abandon(io));
@@ -260,7 +261,7 @@ fn after_a_crash() -> Arc<SimDisk> {
             fork.crash();
             fork
         };
-        let (wal, report) = open(&disk, Suspect::Refuse).expect("only a crash");
+        let (wal, report) = open(&disk, UnexplainedTail::Refuse).expect("only a crash");
         if report.dropped.is_empty() {
             continue;
         }
@@ -301,7 +302,7 @@ mod tests {
             touched.dedup();
             assert!(touched.len() == 3 || base.live == 2, "{touched:?}");
             assert!(base.files.len() > 4 && base.heads.len() > segments.len() / 2);
-            check(base, &base.disk.fork(1), Suspect::Refuse);
+            check(base, &base.disk.fork(1), UnexplainedTail::Refuse);
         }
         let found = inspect(&*looked_at(&crashed.disk)).expect("a log");
         assert!(!found.verdict.expect("sound").dropped.is_empty(), "nothing was left behind a hole");

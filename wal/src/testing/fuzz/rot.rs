@@ -15,7 +15,7 @@ use super::quick::milder;
 use crate::disk::sim::SimDisk;
 use crate::error::Error;
 use crate::options::Options;
-use crate::recovery::Report;
+use crate::recovery::RecoveryReport;
 use crate::recovery::inspect::inspect;
 use crate::types::Lsn;
 use crate::wal::Wal;
@@ -88,7 +88,7 @@ fn judge(disk: &SimDisk, options: &Options, shown: &[(Lsn, u64)]) -> Fate {
 
 /// What an open says, and a reader after it.
 struct Seen {
-    report: Report,
+    report: RecoveryReport,
     /// The damaged place at which the records end.
     place: Option<Lsn>,
 }

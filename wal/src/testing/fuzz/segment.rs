@@ -8,15 +8,15 @@ use crate::disk::sim::{SimDisk, SimOptions};
 use crate::disk::{Access, Disk};
 use crate::format::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RawGroupHeader, SECTOR_BYTES};
 use crate::format::{GroupFault, GroupHeader, Identity, PartInfo, SegmentHeader, checksum, is_head};
-use crate::options::{Options, Suspect};
+use crate::options::{Options, UnexplainedTail};
 use crate::read::record_iter::Record;
-use crate::recovery::evidence::SegmentFacts;
+use crate::recovery::evidence::SegmentScan;
 use crate::recovery::inspect::{Inspection, inspect_with, visit_groups, visit_records, visit_remnants};
-use crate::recovery::scan::{Group, scan_with};
+use crate::recovery::scan::{ScannedGroup, scan_with};
 use crate::recovery::verdict::decide;
 use crate::segment::file_name;
-use crate::segment::index_builder::Sealer;
-use crate::types::{Class, Lsn, Prior, len32};
+use crate::segment::index_builder::SegmentIndexBuilder;
+use crate::types::{Durability, Lsn, PriorContents, len32};
 use crate::wal::Wal;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
@@ -45,7 +45,7 @@ pub fn segment(data: &[u8]) {
         // Nothing was written behind the header; the input is what comes next.
         disk.corrupt(FILE, BLOCK as usize, |bytes| bytes.fill(0));
     }
-    let prior = if choices.chance(25) { Prior::Stale } else { Prior::Zeros };
+    let prior = if choices.chance(25) { PriorContents::Stale } else { PriorContents::Zeros };
     for _ in 0..32 {
         if choices.spent() {
             break;
@@ -67,7 +67,7 @@ pub fn segment(data: &[u8]) {
 
 fn build() -> Base {
     struct Count(u32);
-    impl Sealer for Count {
+    impl SegmentIndexBuilder for Count {
         fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
             self.0 += 16;
         }
@@ -77,11 +77,12 @@ fn build() -> Base {
     }
     let disk = SimDisk::new(0, SimOptions::default());
     let wal = Wal::create_in(env(&disk), &options()).expect("created");
-    wal.set_sealer(Box::new(Count(0))).expect("before the first record");
+    wal.set_index_builder(Box::new(Count(0))).expect("before the first record");
     for id in 0.. {
         let mut batch = record(id);
         batch.set_footer_bytes(16);
-        let ticket = wal.append(&batch, if id % 3 == 0 { Class::Sync } else { Class::Lazy }).expect("space");
+        let ticket =
+            wal.append(&batch, if id % 3 == 0 { Durability::Sync } else { Durability::Lazy }).expect("space");
         if id % 3 == 0 {
             ticket.wait().expect("written");
         }
@@ -139,7 +140,7 @@ fn repair_header(disk: &SimDisk, header: SegmentHeader) {
 fn check(disk: &Arc<SimDisk>) {
     let (before, operations) = (contents(disk), disk.operations());
     let looked = looked_at(disk);
-    let see = |groups: &mut Vec<_>, group: &Group<'_>| {
+    let see = |groups: &mut Vec<_>, group: &ScannedGroup<'_>| {
         groups.push((*group.head(), group.records().count(), group.padding_bytes()));
     };
     let (found, groups) =
@@ -151,7 +152,7 @@ fn check(disk: &Arc<SimDisk>) {
     assert_eq!(groups.iter().map(|(head, ..)| head).collect::<Vec<_>>(), valid);
     assert!(groups.iter().all(|(head, count, _)| *count == head.record_count as usize));
     check_visits(&*looked, &found, facts);
-    let drops = decide(&found.segments, BLOCK, Suspect::Drop);
+    let drops = decide(&found.segments, BLOCK, UnexplainedTail::Drop);
     assert!(found.verdict.is_err() || drops == found.verdict, "a policy about nothing");
     if let Ok(verdict) = &drops {
         assert!(verdict.next.at >= verdict.end && verdict.watermark <= verdict.next.at);
@@ -186,15 +187,16 @@ fn shown_by(wal: &Wal) -> Vec<(Lsn, u64)> {
 }
 
 /// What the scan says against the bytes themselves.
-fn check_facts(facts: &SegmentFacts, identity: &Identity, bytes: &[u8]) {
+fn check_facts(facts: &SegmentScan, identity: &Identity, bytes: &[u8]) {
     let Ok(header) = facts.header else {
-        assert!(facts.heads.is_empty() && facts.strange.is_empty());
+        assert!(facts.heads.is_empty() && facts.unexplained_blocks.is_empty());
         return;
     };
     assert_eq!((header.uuid, header.file_bytes), (identity.uuid, bytes.len() as u64));
     let block_at = |at: u32| &bytes[at as usize..][..BLOCK as usize];
     let head_at = |at: u32| is_head(block_at(at), header.salt, Lsn::new(facts.sequence, at));
-    let (mut heads, mut strange) = (facts.heads.iter().peekable(), facts.strange.iter().peekable());
+    let (mut heads, mut strange) =
+        (facts.heads.iter().peekable(), facts.unexplained_blocks.iter().peekable());
     let mut at = BLOCK;
     while at < len32(bytes.len()) {
         let head = heads.next_if(|h| h.offset == at);
@@ -217,7 +219,7 @@ fn check_facts(facts: &SegmentFacts, identity: &Identity, bytes: &[u8]) {
 }
 
 /// Those who go through a scanned segment again see what the scan saw.
-fn check_visits(disk: &dyn Disk, found: &Inspection, facts: &SegmentFacts) {
+fn check_visits(disk: &dyn Disk, found: &Inspection, facts: &SegmentScan) {
     let mut seen = Vec::new();
     visit_groups(disk, facts, (0, u32::MAX), &mut |head, group| {
         assert_eq!(head.fault.is_none(), group.is_some());

@@ -11,15 +11,15 @@ use std::task::{Context, Poll, Waker};
 use parking_lot::Mutex;
 
 use crate::adapters::openraft::error::{Error, Result};
-use crate::threads::task_pool::{Errand, Errands};
+use crate::threads::task_pool::{Task, TaskPool};
 
 /// Who does what may wait, each piece with an answer to await.
-pub(in crate::adapters::openraft) struct Hands(Errands);
+pub(in crate::adapters::openraft) struct BlockingPool(TaskPool);
 
-impl Hands {
+impl BlockingPool {
     /// With 0 threads all work is done by the caller.
-    pub(in crate::adapters::openraft) fn new(threads_max: usize) -> Hands {
-        Hands(Errands::new("seawall-openraft", threads_max))
+    pub(in crate::adapters::openraft) fn new(threads_max: usize) -> BlockingPool {
+        BlockingPool(TaskPool::new("seawall-openraft", threads_max))
     }
 
     /// Does `work` on one of the threads.
@@ -33,8 +33,8 @@ impl Hands {
     }
 
     /// Does `errand` on one of the threads. Several threads may do several errands at a time.
-    pub(in crate::adapters::openraft) fn give(&self, errand: Errand) {
-        self.0.give(errand);
+    pub(in crate::adapters::openraft) fn give(&self, errand: Task) {
+        self.0.submit(errand);
         while self.0.step() {}
     }
 }
@@ -42,7 +42,7 @@ impl Hands {
 /// `work` as an errand, and its answer.
 pub(in crate::adapters::openraft) fn errand<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> (Errand, Answer<T>) {
+) -> (Task, Answer<T>) {
     let slot = Arc::new(Mutex::new(Slot { result: None, waker: None }));
     let promise = Promise(Some(Arc::clone(&slot)));
     (Box::new(move || promise.keep(work())), Answer(slot))
@@ -124,7 +124,7 @@ mod tests {
     fn work_is_done_elsewhere_or_here_if_there_are_no_threads() {
         let here = std::thread::current().id();
         for (threads, elsewhere) in [(0, false), (1, true), (3, true)] {
-            let hands = Hands::new(threads);
+            let hands = BlockingPool::new(threads);
             let answer = hands.run(move || Ok(std::thread::current().id() != here));
             assert_eq!(wait(answer).unwrap(), elsewhere);
         }
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_panic_is_an_error_and_the_thread_goes_on() {
-        let hands = Hands::new(1);
+        let hands = BlockingPool::new(1);
         assert!(matches!(wait(hands.run::<()>(|| panic!("in the work"))), Err(Error::Dropped)));
         assert_eq!(wait(hands.run(|| Ok(7))).unwrap(), 7);
     }
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn what_nobody_awaits_is_done_all_the_same() {
         let (sender, receiver) = std::sync::mpsc::channel();
-        let hands = Hands::new(1);
+        let hands = BlockingPool::new(1);
         for n in 0..3 {
             let sender = sender.clone();
             drop(hands.run(move || {

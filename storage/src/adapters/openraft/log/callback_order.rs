@@ -16,7 +16,7 @@ pub(crate) type Callback = Box<dyn FnOnce(Result<()>) + Send>;
 
 /// The turns of one group.
 #[derive(Default)]
-pub(in crate::adapters::openraft) struct Turns(Mutex<Queue>);
+pub(in crate::adapters::openraft) struct CallbackQueue(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
@@ -34,13 +34,13 @@ struct Waiting {
 
 /// The turn of one append. Dropped without an answer it answers [`Error::Dropped`].
 pub(in crate::adapters::openraft) struct Turn {
-    turns: Option<Arc<Turns>>,
+    turns: Option<Arc<CallbackQueue>>,
     number: u64,
 }
 
-impl Turns {
+impl CallbackQueue {
     /// Takes the next turn.
-    pub(in crate::adapters::openraft) fn next(self: &Arc<Turns>, callback: Callback) -> Turn {
+    pub(in crate::adapters::openraft) fn next(self: &Arc<CallbackQueue>, callback: Callback) -> Turn {
         let mut queue = self.0.lock();
         queue.waiting.push_back(Waiting { callback, result: None });
         let number = queue.first + queue.waiting.len() as u64 - 1;
@@ -96,14 +96,14 @@ mod tests {
 
     type Seen = Arc<Mutex<Vec<(u32, bool)>>>;
 
-    fn turn(turns: &Arc<Turns>, seen: &Seen, n: u32) -> Turn {
+    fn turn(turns: &Arc<CallbackQueue>, seen: &Seen, n: u32) -> Turn {
         let seen = Arc::clone(seen);
         turns.next(Box::new(move |result| seen.lock().push((n, result.is_ok()))))
     }
 
     #[test]
     fn answers_come_in_the_order_of_the_appends() {
-        let (turns, seen) = (Arc::<Turns>::default(), Seen::default());
+        let (turns, seen) = (Arc::<CallbackQueue>::default(), Seen::default());
         let [a, b, c] = [1, 2, 3].map(|n| turn(&turns, &seen, n));
         c.answer(Ok(()));
         b.answer(Ok(()));
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn an_error_waits_for_its_turn_and_stays() {
-        let (turns, seen) = (Arc::<Turns>::default(), Seen::default());
+        let (turns, seen) = (Arc::<CallbackQueue>::default(), Seen::default());
         let [a, b, c] = [1, 2, 3].map(|n| turn(&turns, &seen, n));
         b.answer(Err(Error::Dropped));
         assert_eq!(*seen.lock(), []);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn nobody_is_forgotten() {
-        let (turns, seen) = (Arc::<Turns>::default(), Seen::default());
+        let (turns, seen) = (Arc::<CallbackQueue>::default(), Seen::default());
         let [a, b] = [1, 2].map(|n| turn(&turns, &seen, n));
         drop(b);
         drop(a);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_callback_may_panic_or_take_a_turn() {
-        let (turns, seen) = (Arc::<Turns>::default(), Seen::default());
+        let (turns, seen) = (Arc::<CallbackQueue>::default(), Seen::default());
         let bad = turns.next(Box::new(|_| panic!("a callback's own fault")));
         let (again, inner) = (Arc::clone(&turns), Arc::clone(&seen));
         let nested = turns.next(Box::new(move |_| turn(&again, &inner, 9).answer(Ok(()))));

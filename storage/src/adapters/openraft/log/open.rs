@@ -15,10 +15,10 @@ use crate::adapters::openraft::codec::decode;
 use crate::adapters::openraft::error::{Error, Result};
 use crate::adapters::openraft::log::leaders::{Leaders, Run};
 use crate::adapters::openraft::log_id::{Ends, Id};
-use crate::adapters::openraft::stores::Logs;
+use crate::adapters::openraft::stores::LogStores;
 use crate::engine::Group;
 use crate::error::Error as EngineError;
-use crate::threads::task_pool::Errand;
+use crate::threads::task_pool::Task;
 use crate::types::{Entry, GroupId};
 
 /// What the two lines call by different names.
@@ -33,14 +33,14 @@ pub(crate) trait Types: 'static {
 
 /// One open log, shared by its writer, its readers and work under way.
 pub(in crate::adapters::openraft) struct Core<T: Types> {
-    pub(in crate::adapters::openraft) logs: Logs,
+    pub(in crate::adapters::openraft) logs: LogStores,
     pub(in crate::adapters::openraft) log: Group,
     pub(in crate::adapters::openraft) state: Group,
     /// One write at a time. A thread may wait while it holds this; a caller never waits for it.
     pub(in crate::adapters::openraft) order: Mutex<()>,
     /// Writes that wait for a thread, in the order of their calls. The first is taken by a thread that holds `order`,
     /// whichever thread that is.
-    pub(in crate::adapters::openraft) waiting: Mutex<VecDeque<Errand>>,
+    pub(in crate::adapters::openraft) waiting: Mutex<VecDeque<Task>>,
     pub(in crate::adapters::openraft) memory: RwLock<Memory<T>>,
 }
 
@@ -59,7 +59,7 @@ pub(in crate::adapters::openraft) struct Stored<L, V> {
 impl<T: Types> Core<T> {
     /// Reads the record of the vote and one entry per leader.
     pub(in crate::adapters::openraft) fn open(
-        logs: &Logs,
+        logs: &LogStores,
         group: GroupId,
         state: GroupId,
     ) -> Result<Arc<Core<T>>> {

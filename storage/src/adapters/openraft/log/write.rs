@@ -13,12 +13,12 @@ use seawall_wal::Ticket;
 use crate::adapters::openraft::codec::encode;
 use crate::adapters::openraft::error::{Error, Result};
 use crate::adapters::openraft::log::blocking::errand;
-use crate::adapters::openraft::log::callback_order::{Callback, Turns};
+use crate::adapters::openraft::log::callback_order::{Callback, CallbackQueue};
 use crate::adapters::openraft::log::leaders::Run;
 use crate::adapters::openraft::log::open::{Core, Memory, Stored, Types};
 use crate::adapters::openraft::log::read::LogReads;
 use crate::adapters::openraft::log_id::Id;
-use crate::adapters::openraft::stores::{Lease, Logs};
+use crate::adapters::openraft::stores::{GroupLease, LogStores};
 use crate::error::Error as EngineError;
 use crate::types::{Entry, EntryRef, GroupId, HardState};
 use crate::write::WriteBatch;
@@ -35,8 +35,8 @@ type Write<'a> = &'a dyn Fn(&mut WriteBatch) -> std::result::Result<Option<Ticke
 /// The writer of one log.
 pub(crate) struct LogWrites<T: Types> {
     core: Arc<Core<T>>,
-    turns: Arc<Turns>,
-    lease: Arc<Lease>,
+    turns: Arc<CallbackQueue>,
+    lease: Arc<GroupLease>,
 }
 
 /// An entry ready to be written; its index is the engine's.
@@ -48,7 +48,7 @@ struct Encoded<L> {
 
 impl<T: Types> LogWrites<T> {
     /// Opens the log of `group`, whether it exists or not. Reads from the disk.
-    pub(crate) fn open(logs: &Logs, group: GroupId) -> Result<LogWrites<T>> {
+    pub(crate) fn open(logs: &LogStores, group: GroupId) -> Result<LogWrites<T>> {
         let lease = Arc::new(logs.lease(group)?);
         let core = Core::open(logs, group, lease.state_group())?;
         Ok(LogWrites { core, turns: Arc::default(), lease })
@@ -157,7 +157,7 @@ impl<T: Types> LogWrites<T> {
         // A call before this one may be waiting, abandoned: then this one waits behind it.
         if let Some(_order) = self.core.order.try_lock()
             && self.core.waiting.lock().is_empty()
-            && let Some(result) = work(&self.core, &|batch| engine.write_now(batch))?
+            && let Some(result) = work(&self.core, &|batch| engine.try_write(batch))?
         {
             return Ok(result);
         }

@@ -184,7 +184,7 @@ fn a_full_queue_holds_nobody_up_but_the_threads() {
     let disk = disk(1);
     let (engine, logs, log) = open(&disk, 1).unwrap();
     drop((logs, log));
-    let logs = Logs::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
+    let logs = LogStores::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
     let mut log: LogWrites<Line> = LogWrites::open(&logs, GROUP).unwrap();
     // The first entry of a group goes to a thread, since the group does not exist.
     let answers = Answers::default();
@@ -197,7 +197,7 @@ fn a_full_queue_holds_nobody_up_but_the_threads() {
 }
 
 /// A log whose only thread is busy until the sender is dropped, on an engine whose queue is small.
-fn with_a_busy_thread() -> (Engine, Logs, LogWrites<Line>, std::sync::mpsc::Sender<()>) {
+fn with_a_busy_thread() -> (Engine, LogStores, LogWrites<Line>, std::sync::mpsc::Sender<()>) {
     let disk = disk(2);
     let mut options = options();
     options.log.queue_bytes = 64 << 10;
@@ -208,7 +208,7 @@ fn with_a_busy_thread() -> (Engine, Logs, LogWrites<Line>, std::sync::mpsc::Send
         threads: Threads::Stepped,
     };
     let engine = Engine::create_in(env, &options).unwrap();
-    let logs = Logs::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
+    let logs = LogStores::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
     let mut log: LogWrites<Line> = LogWrites::open(&logs, GROUP).unwrap();
     block_on(log.append(vec![entry(1, 1, 0)], Box::new(|_| {}))).unwrap();
     let mut vote = Box::pin(log.save_vote((1, 1, true)));
@@ -233,7 +233,7 @@ fn fill_the_queue(engine: &Engine) {
         let (mut batch, payload) = (WriteBatch::new(), vec![0; 10_000]);
         index += 1;
         batch.append(1, &[EntryRef { index, term: 1, payload: &payload }]);
-        if engine.write_now(&mut batch).unwrap().is_none() {
+        if engine.try_write(&mut batch).unwrap().is_none() {
             return;
         }
     }
@@ -277,7 +277,7 @@ fn a_call_that_was_abandoned_in_the_queue_is_not_overtaken() {
 fn an_engine_has_its_logs_once() {
     let disk = disk(1);
     let (engine, logs, log) = open(&disk, 1).unwrap();
-    let again = || Logs::new(&engine, LogOptions::default()).map(drop);
+    let again = || LogStores::new(&engine, LogOptions::default()).map(drop);
     assert!(matches!(again(), Err(Error::LogsExist)));
     let clone = logs.clone();
     drop(logs);
@@ -307,7 +307,7 @@ fn an_append_larger_than_a_record_becomes_several() {
     let some = once(log.reads().some_entries(3, 19)).unwrap().unwrap();
     assert_eq!(some, (3..19).map(large).collect::<Vec<_>>(), "the default is a mebibyte");
     drop(log);
-    let few = Logs::new(&engine, LogOptions { threads: 0, read_bytes_max: 50_000 }).unwrap();
+    let few = LogStores::new(&engine, LogOptions { threads: 0, read_bytes_max: 50_000 }).unwrap();
     let log: LogWrites<Line> = LogWrites::open(&few, GROUP).unwrap();
     let some = |low, high| once(log.reads().some_entries(low, high)).unwrap().unwrap().len();
     assert_eq!((some(3, 19), some(19, 99), some(5, 5), some(30, 40)), (2, 1, 0, 0));

@@ -12,7 +12,7 @@ use seawall_wal::{Env, Threads};
 
 use crate::adapters::openraft::error::Result;
 use crate::adapters::openraft::log::callback_order::Callback;
-use crate::adapters::openraft::{Id, LogOptions, LogWrites, Logs, Types};
+use crate::adapters::openraft::{Id, LogOptions, LogStores, LogWrites, Types};
 use crate::engine::Engine;
 use crate::options::Options;
 
@@ -56,7 +56,7 @@ pub(super) fn disk(seed: u64) -> Arc<SimDisk> {
 }
 
 /// Opens or creates what is on `disk`.
-pub(super) fn open(disk: &Arc<SimDisk>, seed: u64) -> Result<(Engine, Logs, LogWrites<Line>)> {
+pub(super) fn open(disk: &Arc<SimDisk>, seed: u64) -> Result<(Engine, LogStores, LogWrites<Line>)> {
     let env = Env {
         disk: disk.process(),
         clock: Arc::new(SimClock::new()),
@@ -67,7 +67,7 @@ pub(super) fn open(disk: &Arc<SimDisk>, seed: u64) -> Result<(Engine, Logs, LogW
         true => Engine::open_in(env, &options())?.0,
         false => Engine::create_in(env, &options())?,
     };
-    let logs = Logs::new(&engine, LogOptions { threads: 0, ..LogOptions::default() })?;
+    let logs = LogStores::new(&engine, LogOptions { threads: 0, ..LogOptions::default() })?;
     let log = LogWrites::open(&logs, GROUP)?;
     Ok((engine, logs, log))
 }

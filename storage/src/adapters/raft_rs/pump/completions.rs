@@ -37,7 +37,7 @@ impl fmt::Debug for Wake {
 
 /// Where it is told.
 #[derive(Default)]
-pub(in crate::adapters::raft_rs) struct Signal {
+pub(in crate::adapters::raft_rs) struct Completions {
     /// Rung by the log and by ended reads, for the pump's own wait.
     bell: Arc<Bell>,
     /// A read has ended that the pump has not looked at.
@@ -45,9 +45,9 @@ pub(in crate::adapters::raft_rs) struct Signal {
     wake: Option<Wake>,
 }
 
-impl Signal {
-    pub(in crate::adapters::raft_rs) fn new(wake: Option<Wake>) -> Signal {
-        Signal { wake, ..Signal::default() }
+impl Completions {
+    pub(in crate::adapters::raft_rs) fn new(wake: Option<Wake>) -> Completions {
+        Completions { wake, ..Completions::default() }
     }
 
     /// Wakes when the record of `ticket` is durable, or never will be.

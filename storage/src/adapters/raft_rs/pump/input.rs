@@ -129,7 +129,7 @@ impl<H: Host> Pump<H> {
     pub fn campaign(&mut self) -> Result<()> {
         self.steppable()?;
         // A core that starts an election reads all entries that it has not been told to be applied, in one piece.
-        let taken = self.take_all();
+        let taken = self.process_readys();
         self.latched(taken)?;
         if self.cannot_campaign() {
             return Err(raft::Error::ProposalDropped.into());
@@ -195,7 +195,7 @@ impl<H: Host> Pump<H> {
     pub fn compact(&mut self, index: u64) -> Result<()> {
         // Not as before a step: a Ready that found the disk full does not keep it from being freed.
         self.running()?;
-        let result = self.land().and_then(|_| self.check_ends());
+        let result = self.complete().and_then(|_| self.check_ends());
         self.latched(result)?;
         if index > self.applied {
             return Err(Error::NotApplied { index, applied: self.applied });
@@ -228,7 +228,7 @@ impl<H: Host> Pump<H> {
     /// given.
     fn steppable(&mut self) -> Result<()> {
         self.running()?;
-        let result = self.land().and_then(|_| self.finish()).and_then(|_| self.check_ends());
+        let result = self.complete().and_then(|_| self.resume_stalled()).and_then(|_| self.check_ends());
         self.latched(result)?;
         if self.late_ticks == 0 && self.reports.is_empty() {
             return Ok(());

@@ -23,16 +23,16 @@ use raft::eraftpb::{Entry, Message};
 use raft::{Config, Raft, RawNode, Ready, SnapshotStatus};
 use seawall_wal::Ticket;
 
-use crate::adapters::raft_rs::async_fetch::Fetches;
+use crate::adapters::raft_rs::async_fetch::AsyncFetches;
 use crate::adapters::raft_rs::codec;
 use crate::adapters::raft_rs::error::{Error, Result};
 use crate::adapters::raft_rs::host::{Host, PumpOptions};
 use crate::adapters::raft_rs::outcome::{Outcome, PumpStats};
-use crate::adapters::raft_rs::pump::completions::Signal;
+use crate::adapters::raft_rs::pump::completions::Completions;
 use crate::adapters::raft_rs::pump::join::JOIN_INDEX_MIN;
 use crate::adapters::raft_rs::pump::leaving::Leaving;
 use crate::adapters::raft_rs::pump::offers::Offers;
-use crate::adapters::raft_rs::pump::pending_readys::Flight;
+use crate::adapters::raft_rs::pump::pending_readys::PendingReadys;
 use crate::adapters::raft_rs::pump::stop::Stopping;
 use crate::adapters::raft_rs::snapshot_offer;
 use crate::adapters::raft_rs::storage::{GroupStorage, hard_state};
@@ -58,8 +58,8 @@ pub struct Pump<H: Host> {
     pub(in crate::adapters::raft_rs) node: RawNode<GroupStorage>,
     pub(in crate::adapters::raft_rs) store: GroupStorage,
     pub(in crate::adapters::raft_rs) host: H,
-    pub(in crate::adapters::raft_rs) flight: Flight,
-    fetches: Option<Arc<Fetches>>,
+    pub(in crate::adapters::raft_rs) flight: PendingReadys,
+    fetches: Option<Arc<AsyncFetches>>,
     pub(in crate::adapters::raft_rs) batch: WriteBatch,
     readys_max: usize,
     /// What the group has agreed on.
@@ -125,8 +125,8 @@ impl<H: Host> Pump<H> {
             snapshot_offer::check_group(snapshots, group)?;
             store = store.with_snapshots(snapshots.clone());
         }
-        let signal = Arc::new(Signal::new(options.wake));
-        let fetches = options.fetch_beside.then(|| Arc::new(Fetches::new(Arc::clone(&signal))));
+        let signal = Arc::new(Completions::new(options.wake));
+        let fetches = options.async_fetch.then(|| Arc::new(AsyncFetches::new(Arc::clone(&signal))));
         if let Some(fetches) = &fetches {
             store = store.with_fetches(Arc::clone(fetches));
         }
@@ -173,7 +173,7 @@ impl<H: Host> Pump<H> {
             node,
             store,
             host,
-            flight: Flight::new(signal),
+            flight: PendingReadys::new(signal),
             fetches,
             batch,
             readys_max: options.readys_max,
@@ -242,12 +242,12 @@ impl<H: Host> Pump<H> {
     }
 
     fn drive(&mut self) -> Result<bool> {
-        let mut progress = self.land()?;
-        progress |= self.finish()?;
+        let mut progress = self.complete()?;
+        progress |= self.resume_stalled()?;
         self.check_ends()?;
         progress |= self.deliver()?;
         self.hand_over();
-        progress |= self.take_all()?;
+        progress |= self.process_readys()?;
         if self.stopping.is_none() {
             self.take_snapshot();
         }
@@ -255,11 +255,11 @@ impl<H: Host> Pump<H> {
     }
 
     /// Takes the Readys that the core has; says whether there were any.
-    pub(in crate::adapters::raft_rs) fn take_all(&mut self) -> Result<bool> {
+    pub(in crate::adapters::raft_rs) fn process_readys(&mut self) -> Result<bool> {
         let mut progress = false;
         while self.may_take() {
-            let whole = self.take()?;
-            self.land()?;
+            let whole = self.process_ready()?;
+            self.complete()?;
             progress |= whole;
             if !whole {
                 break;
@@ -270,8 +270,8 @@ impl<H: Host> Pump<H> {
 
     /// What became durable: the core hears of it first, then the state machine of a snapshot; only then do the
     /// messages leave that rest on it.
-    pub(in crate::adapters::raft_rs) fn land(&mut self) -> Result<bool> {
-        let Some((number, kept)) = self.flight.land()? else { return Ok(false) };
+    pub(in crate::adapters::raft_rs) fn complete(&mut self) -> Result<bool> {
+        let Some((number, kept)) = self.flight.complete()? else { return Ok(false) };
         self.node.on_persist_ready(number);
         self.check_store()?;
         self.restore(number)?;
@@ -288,7 +288,7 @@ impl<H: Host> Pump<H> {
     }
 
     /// What a full disk or a change of the members interrupted; says whether something was done.
-    pub(in crate::adapters::raft_rs) fn finish(&mut self) -> Result<bool> {
+    pub(in crate::adapters::raft_rs) fn resume_stalled(&mut self) -> Result<bool> {
         let (stalled, before) = (self.stalled.take(), self.committed.len());
         let interrupted = stalled.is_some();
         match stalled {
@@ -306,7 +306,7 @@ impl<H: Host> Pump<H> {
 
     /// Takes a Ready; says whether it has all that it should have. It has not if there was no file descriptor to read
     /// committed entries with: then the rest is for a later call.
-    fn take(&mut self) -> Result<bool> {
+    fn process_ready(&mut self) -> Result<bool> {
         let (mut ready, hindered) = self.store.for_ready(|| self.node.ready());
         // Before anything leaves: the core may have asked for an entry that could not be read.
         self.check_store()?;
@@ -336,7 +336,7 @@ impl<H: Host> Pump<H> {
             self.installing.extend(pin.map(|pin| (ready.number(), pin)));
         }
         let (number, kept) = (ready.number(), ready.take_persisted_messages());
-        self.flight.depart(number, ticket, kept);
+        self.flight.submit(number, ticket, kept);
         let states = ready.take_read_states();
         self.committed = ready.take_committed_entries();
         // Applying a membership change steps the core, so the Ready is given back before.

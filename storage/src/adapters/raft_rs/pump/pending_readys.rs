@@ -11,12 +11,12 @@ use std::time::Duration;
 use raft::eraftpb::Message;
 use seawall_wal::Ticket;
 
-use crate::adapters::raft_rs::pump::completions::Signal;
+use crate::adapters::raft_rs::pump::completions::Completions;
 use crate::error::Error as EngineError;
 
 /// One Ready in flight.
 #[derive(Debug)]
-struct Flying {
+struct PendingReady {
     number: u64,
     /// The promise of its write, if that has to be durable before `kept` may leave. Without one the Ready rests on
     /// the last one before it that has one.
@@ -26,18 +26,18 @@ struct Flying {
 
 /// The Readys in flight, oldest first.
 #[derive(Default)]
-pub(in crate::adapters::raft_rs) struct Flight {
-    queue: VecDeque<Flying>,
-    signal: Arc<Signal>,
+pub(in crate::adapters::raft_rs) struct PendingReadys {
+    queue: VecDeque<PendingReady>,
+    signal: Arc<Completions>,
 }
 
-impl Flight {
-    pub(in crate::adapters::raft_rs) fn new(signal: Arc<Signal>) -> Flight {
-        Flight { signal, ..Flight::default() }
+impl PendingReadys {
+    pub(in crate::adapters::raft_rs) fn new(signal: Arc<Completions>) -> PendingReadys {
+        PendingReadys { signal, ..PendingReadys::default() }
     }
 
     /// Ready `number` was written; `ticket` is there if it has to be durable before `kept` may leave.
-    pub(in crate::adapters::raft_rs) fn depart(
+    pub(in crate::adapters::raft_rs) fn submit(
         &mut self,
         number: u64,
         ticket: Option<Ticket>,
@@ -46,7 +46,7 @@ impl Flight {
         if let Some(ticket) = &ticket {
             self.signal.expect(ticket);
         }
-        self.queue.push_back(Flying { number, ticket, kept });
+        self.queue.push_back(PendingReady { number, ticket, kept });
     }
 
     /// Wakes the owner also when `ticket`, which is no Ready's, is durable.
@@ -58,7 +58,9 @@ impl Flight {
     ///
     /// # Errors
     /// What stopped the log; what became durable before that is not taken either.
-    pub(in crate::adapters::raft_rs) fn land(&mut self) -> Result<Option<(u64, Vec<Message>)>, EngineError> {
+    pub(in crate::adapters::raft_rs) fn complete(
+        &mut self,
+    ) -> Result<Option<(u64, Vec<Message>)>, EngineError> {
         let mut durable = 0;
         for ready in &self.queue {
             match ready.ticket.as_ref().map(Ticket::outcome) {
@@ -90,7 +92,7 @@ impl Flight {
     }
 }
 
-impl fmt::Debug for Flight {
+impl fmt::Debug for PendingReadys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Flight").field("queue", &self.queue).finish_non_exhaustive()
     }

@@ -136,7 +136,7 @@ impl<H: Host> Pump<H> {
         if !whole || !snapshots.due(self.applied) {
             return;
         }
-        let Some(dump) = self.host.dump(self.applied) else { return };
+        let Some(dump) = self.host.snapshot_source(self.applied) else { return };
         match snapshots.start(self.applied, b"", dump) {
             Err(error) => self.host.snapshot_taken(&Err(error)),
             Ok(()) => {
