@@ -1,4 +1,4 @@
-//! Builds the test programs of the copy once, and runs them with one bug after the other switched on.
+//! Builds the test programs of the copy once and runs them with one bug enabled at a time.
 
 use crate::entry::Bug;
 use crate::tree::cargo;
@@ -11,23 +11,23 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A test program: where it is, and the folder of the package that it runs in.
+/// A test program: its path and the folder of its package, which is its working directory.
 #[derive(Debug)]
 pub struct Program {
     executable: PathBuf,
     folder: PathBuf,
 }
 
-/// How to run the programs.
+/// Limits for the runs of test programs.
 #[derive(Debug)]
 pub struct Limits {
-    /// One run of one program; a program that takes longer has found the bug.
+    /// Time limit for one run of one program, in seconds. A program that exceeds it counts as having found the bug.
     pub seconds: u64,
-    /// Bugs at a time.
+    /// Number of bugs that are tried at the same time.
     pub jobs: usize,
 }
 
-/// Builds all test programs below `tree`, by `PACKAGE/PROGRAM`.
+/// Builds all test programs of the workspace in `tree`. The keys are `PACKAGE/PROGRAM`.
 pub fn build(tree: &Path, target: &Path) -> Result<BTreeMap<String, Program>> {
     let output = Command::new(cargo())
         .args(["test", "--no-run", "--message-format=json", "-p", "seawall-wal", "-p", "seawall"])
@@ -58,7 +58,7 @@ pub fn build(tree: &Path, target: &Path) -> Result<BTreeMap<String, Program>> {
     Ok(programs)
 }
 
-/// Which of `candidates` finds `bug` first, and how it says so.
+/// Runs `candidates` in order and returns the first one that finds `bug`, with the test that failed.
 pub fn find(
     bug: &str,
     candidates: &[String],
@@ -74,7 +74,7 @@ pub fn find(
     Ok(None)
 }
 
-/// `None` if all tests pass; else the first one that did not, as `::name`.
+/// Runs one program. Returns `None` if all tests pass, else the first test that failed, as `::name`, or ` (hangs)`.
 fn run(bug: &str, program: &Program, limits: &Limits) -> Result<Option<String>> {
     let scratch = std::env::temp_dir().join(format!("seawall-bugs-{}-{bug}", std::process::id()));
     let mut child = Command::new(&program.executable)
@@ -110,7 +110,7 @@ fn run(bug: &str, program: &Program, limits: &Limits) -> Result<Option<String>> 
     })
 }
 
-/// Runs `bugs`, prints a line for each, and returns the names of those that nothing found.
+/// Tries `bugs`, prints a line for each, and returns the names of the bugs that no test found.
 pub fn campaign(
     bugs: &[&Bug],
     search: bool,
@@ -120,7 +120,7 @@ pub fn campaign(
     let mut used: Vec<String> = bugs.iter().flat_map(|bug| bug.found_by.iter().take(1).cloned()).collect();
     used.sort();
     used.dedup();
-    // A test that fails without a bug would find them all.
+    // A test that fails without a bug would appear to find every bug.
     for name in &used {
         if let Some(how) = find("", std::slice::from_ref(name), programs, limits)? {
             bail!("fails without a bug: {how}");

@@ -1,33 +1,33 @@
-//! The bugs as they are written down: one file `PACKAGE/bugs/NAME.toml` for each.
+//! Reads the bug entries: one file `PACKAGE/bugs/NAME.toml` for each bug.
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::fs;
 use std::path::Path;
 
-/// Packages that have a folder `bugs`.
+/// Packages that have a `bugs` folder.
 pub const PACKAGES: [&str; 3] = ["wal", "snap", "storage"];
 
 /// One planted bug.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bug {
-    /// The file's name without its ending; what `SEAWALL_BUG` is set to.
+    /// File name without its extension. `SEAWALL_BUG` is set to this name.
     #[serde(skip)]
     pub name: String,
-    /// What the bug breaks, as one sentence.
+    /// One sentence that describes what the bug breaks.
     pub purpose: String,
-    /// Test programs that find it, `PACKAGE/PROGRAM` or `PACKAGE/lib`; the first one is enough.
+    /// Test programs that find the bug, as `PACKAGE/PROGRAM` or `PACKAGE/lib`. One of them is enough.
     pub found_by: Vec<String>,
-    /// The bug is below the simulated disk: only a power cut shows it, and the campaign leaves it out.
+    /// The bug is below the simulated disk. Only a power cut shows it, so the campaign leaves it out.
     #[serde(default)]
     pub needs_power_cut: bool,
-    /// The places that change.
+    /// The places in the source that the bug changes.
     #[serde(rename = "edit")]
     pub edits: Vec<Edit>,
 }
 
-/// One place of a bug.
+/// One place that a bug changes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
@@ -35,13 +35,14 @@ pub struct Edit {
     pub file: String,
     /// `function`, or `Type::method` where the name alone is not unique in the file.
     pub function: String,
-    /// Text that occurs exactly once in the function. Whole statements if it ends with `;` or `}`, else an expression.
+    /// Text that occurs exactly once in the function: whole statements if it ends with `;` or `}`, otherwise an
+    /// expression.
     pub find: String,
-    /// What stands there with the bug.
+    /// Text that replaces `find` when the bug is enabled.
     pub replace: String,
 }
 
-/// All bugs below `root`, by name.
+/// Reads all bugs below `root`, sorted by name.
 pub fn read_all(root: &Path) -> Result<Vec<Bug>> {
     let mut bugs = Vec::new();
     for package in PACKAGES {

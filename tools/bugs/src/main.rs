@@ -1,6 +1,6 @@
-//! The command line of the planted bugs: lists them, checks them, builds the copy, runs the campaign.
+//! Command line of the planted bugs: lists them, checks them, builds the copy, runs the campaign.
 //!
-//! The copy is `target/bugs/tree`, its build products are in `target/bugs/build`.
+//! The copy is `target/bugs/tree`; its build products are in `target/bugs/build`.
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
@@ -19,13 +19,13 @@ struct Args {
 enum Action {
     /// Prints the names and purposes of all bugs.
     List,
-    /// Checks that the text of every bug is where it says, and that the copy compiles.
+    /// Checks that the text of every bug is found in its function, and that the copy compiles.
     Check {
         /// Does not compile the copy.
         #[arg(long)]
         text_only: bool,
     },
-    /// Makes the copy and builds a program in it: arguments for `cargo` after `--`.
+    /// Makes the copy and runs cargo in it with the arguments after `--`.
     Cargo {
         /// For example `build --release -p seawall --example crash_workload`.
         #[arg(last = true, required = true)]
@@ -35,13 +35,13 @@ enum Action {
     Run {
         /// Names of bugs; all if none is given.
         names: Vec<String>,
-        /// Tries all test programs where those of `found_by` do not find a bug.
+        /// Tries all test programs if those of `found_by` do not find a bug.
         #[arg(long)]
         search: bool,
-        /// Seconds for one run of one test program; a program that takes longer has found the bug.
+        /// Time limit in seconds for one run of one test program; a program that exceeds it has found the bug.
         #[arg(long, default_value_t = 100)]
         seconds: u64,
-        /// Bugs at a time.
+        /// Number of bugs that are tried at the same time.
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
@@ -62,7 +62,8 @@ fn main() -> Result<()> {
             println!("{} bugs in {} files", bugs.len(), files.len());
             if !text_only {
                 make_copy()?;
-                // As clippy checks the workspace itself, so that the dependencies are there.
+                // The same arguments that the lint run of the workspace uses, so that the dependencies are already
+                // built.
                 let arguments = ["check", "--quiet", "--workspace", "--all-targets"];
                 run_cargo(&copy, &root.join("target"), &arguments)?;
             }

@@ -1,14 +1,14 @@
 //! Plants bugs in the text of one source file.
 //!
-//! Every edit becomes `if crate::planted("name") { bug } else { original }`, so that one build has all bugs and the
-//! environment chooses one. Edits of several bugs may be of the same text, or one inside of the other; they may not overlap
-//! otherwise.
+//! Every edit becomes `if crate::planted("name") { bug } else { original }`, so one build contains all bugs and the
+//! environment selects one. Edits of several bugs may replace the same text, or one edit may be inside another. Any
+//! other overlap is an error.
 
 use anyhow::{Context, Result, anyhow, bail};
 use std::ops::Range;
 use syn::visit::{self, Visit};
 
-/// An edit of one bug, in the file at hand.
+/// One edit of one bug in the file that is being changed.
 #[derive(Clone, Copy, Debug)]
 pub struct Planted<'a> {
     /// Name of the bug.
@@ -17,11 +17,11 @@ pub struct Planted<'a> {
     pub function: &'a str,
     /// The original text.
     pub find: &'a str,
-    /// The bug's text.
+    /// The text that replaces it when the bug is enabled.
     pub replace: &'a str,
 }
 
-/// The function that `planted` code asks, for the end of a crate's `lib.rs`.
+/// The function `planted` that the inserted code calls. It is appended to the crate's `lib.rs`.
 pub const CHOICE: &str = r#"
 /// Whether the environment asks for the bug `name`.
 #[allow(warnings)]
@@ -31,7 +31,7 @@ pub(crate) fn planted(name: &str) -> bool {
 }
 "#;
 
-/// The text of the file with all of `edits` in it.
+/// Returns the text of the file with all of `edits` in it.
 pub fn plant(source: &str, edits: &[Planted<'_>]) -> Result<String> {
     let functions = functions(source)?;
     let mut spans: Vec<(Range<usize>, Vec<Planted<'_>>)> = Vec::new();
@@ -42,7 +42,7 @@ pub fn plant(source: &str, edits: &[Planted<'_>]) -> Result<String> {
             None => spans.push((span, vec![*edit])),
         }
     }
-    // Outer spans come before those inside of them.
+    // Sort outer spans before the spans inside them.
     spans.sort_by_key(|(span, _)| (span.start, usize::MAX - span.end));
     for pair in spans.windows(2) {
         let (outer, inner) = (&pair[0], &pair[1]);
@@ -53,7 +53,7 @@ pub fn plant(source: &str, edits: &[Planted<'_>]) -> Result<String> {
     Ok(render(source, 0..source.len(), &spans))
 }
 
-/// `within`, with the edits of `spans` in it.
+/// Returns the part `within` of `source` with the edits of `spans` in it.
 fn render(source: &str, within: Range<usize>, spans: &[(Range<usize>, Vec<Planted<'_>>)]) -> String {
     let (mut text, mut at, mut rest) = (String::new(), within.start, spans);
     while let Some(((span, edits), after)) = rest.split_first() {
@@ -109,7 +109,7 @@ impl Function {
     }
 }
 
-/// The functions of a file, methods with the name of their type in front.
+/// The functions of a file. The path of a method starts with the name of its type.
 fn functions(source: &str) -> Result<Vec<Function>> {
     struct Found {
         owner: Option<String>,

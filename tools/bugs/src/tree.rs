@@ -1,4 +1,4 @@
-//! The copy of the workspace that the bugs are planted in.
+//! Makes and updates the copy of the workspace that the bugs are planted in.
 
 use crate::entry::{Bug, PACKAGES};
 use crate::plant::{CHOICE, Planted, plant};
@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-/// The workspace that this program was built in.
+/// Path of the workspace that this program was built in.
 pub fn workspace() -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR"));
     own.ancestors().nth(2).map_or_else(|| own.to_owned(), Path::to_owned)
 }
 
-/// The cargo that started this program, or the one in the path.
+/// The cargo that started this program, or else the one in `PATH`.
 pub fn cargo() -> OsString {
     env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
-/// The changed files of the packages, by path from the root.
+/// Returns the text of every file that bugs change, by path from the root.
 pub fn planted_files(root: &Path, bugs: &[Bug]) -> Result<BTreeMap<String, String>> {
     let mut by_file: BTreeMap<&str, Vec<Planted<'_>>> = BTreeMap::new();
     for bug in bugs {
@@ -46,14 +46,14 @@ pub fn planted_files(root: &Path, bugs: &[Bug]) -> Result<BTreeMap<String, Strin
             Some(text) => text,
             None => fs::read_to_string(root.join(&file)).with_context(|| file.clone())?,
         };
-        // What is planted may leave a value unused; that is no reason to refuse the copy.
+        // A bug may leave a value unused. The warning must not fail the build.
         changed.insert(file, format!("#![allow(warnings)]\n{text}{CHOICE}"));
     }
     Ok(changed)
 }
 
-/// Brings the copy in `to` up to date. Files that are right already keep their time, so that cargo builds what has
-/// changed and no more.
+/// Brings the copy in `to` up to date. Unchanged files keep their modification time, so cargo rebuilds only changed
+/// ones.
 pub fn copy(root: &Path, bugs: &[Bug], to: &Path) -> Result<()> {
     let changed = planted_files(root, bugs)?;
     let listed = Command::new("git")
@@ -82,8 +82,8 @@ pub fn copy(root: &Path, bugs: &[Bug], to: &Path) -> Result<()> {
     remove_others(to, &kept)
 }
 
-/// The manifest of the workspace with a version that the workspace itself does not have. Cargo tells the packages of the two
-/// trees apart by it; otherwise it would take what it built of one for the other's.
+/// Returns the workspace manifest with a version that differs from the workspace's own. Cargo tells the packages of the
+/// two trees apart by the version; otherwise it would reuse build products of one tree for the other.
 fn with_own_version(manifest: &str) -> String {
     let mut lines: Vec<String> = manifest.lines().map(str::to_owned).collect();
     if let Some(line) = lines.iter_mut().find(|line| line.starts_with("version = \"")) {
@@ -92,7 +92,7 @@ fn with_own_version(manifest: &str) -> String {
     lines.join("\n") + "\n"
 }
 
-/// Files of an earlier copy that are gone from the workspace.
+/// Removes files of an earlier copy that no longer exist in the workspace.
 fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

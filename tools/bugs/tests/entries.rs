@@ -1,4 +1,4 @@
-//! The entries of this workspace: every bug can be planted, and the tests that must find it exist.
+//! Checks the entries of this workspace: every bug can be planted, and the tests that must find it exist.
 
 use seawall_bugs::entry::{self, Bug, PACKAGES};
 use seawall_bugs::tree;
@@ -30,7 +30,7 @@ fn found_by_names_test_programs_that_exist() {
     }
 }
 
-/// Whether `program` is the unit tests of a package or one of its integration tests.
+/// Returns whether `program` is the unit tests of a package or one of its integration tests.
 fn exists(root: &Path, program: &str) -> bool {
     let Some((package, name)) = program.split_once('/') else { return false };
     let tests = root.join(package).join("tests");

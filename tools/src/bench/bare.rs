@@ -1,9 +1,11 @@
-//! The bare group commit: appends queue in a buffer, one durable write takes all of them.
+//! The bare group commit: appends queue in a buffer, and one durable write takes all of them.
 //!
-//! What any log pays to share flushes, as cheap as it gets: no frames, checksums, or index. Invariants: one
-//! write at a time; a buffer is open or being written or spare; who enqueues first into the open buffer
-//! leads it. Followers sleep on one word of their group and take no lock after waking. A failed write
-//! fails its group only.
+//! It is the cheapest way to share flushes: no frames, checksums or index. It measures the cost that any log with group
+//! commit has.
+//!
+//! Invariants: one write is in flight at a time. Of the two buffers, one is open; the other is being written or is
+//! spare. The thread that enqueues first into the open buffer leads its group. Followers sleep on one futex word of
+//! their group and take no lock after they wake. A failed write fails only its own group.
 
 use super::load::Target;
 use super::medium::Medium;
@@ -16,11 +18,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 
-/// Bytes of one of the two buffers: one is open while the other is written. A larger append gets a group
-/// of its own.
+/// Size of each of the two buffers, in bytes. A larger append gets a group of its own.
 const BUFFER_BYTES: usize = 2 << 20;
 
-/// Something that happens once and can be slept for.
+/// An event that happens once and that threads can sleep for.
 #[derive(Debug, Default)]
 struct Event(AtomicU32);
 
@@ -30,7 +31,7 @@ impl Event {
     const SET: u32 = 2;
     const FAILED: u32 = 3;
 
-    /// Sleeps until it has happened; false if it failed.
+    /// Sleeps until the event has happened. Returns false if it failed.
     fn wait(&self) -> Result<bool> {
         let claim =
             self.0.compare_exchange(Event::UNSET, Event::AWAITED, Ordering::Acquire, Ordering::Acquire);
@@ -45,7 +46,7 @@ impl Event {
         Ok(seen == Event::SET)
     }
 
-    /// Says that it has happened; true if somebody must be woken.
+    /// Marks the event as happened. Returns true if threads sleep for it and must be woken.
     fn set(&self, state: u32) -> bool {
         self.0.swap(state, Ordering::AcqRel) == Event::AWAITED
     }
@@ -60,9 +61,9 @@ impl Event {
 /// Appends that become durable together.
 #[derive(Debug, Default)]
 pub struct Group {
-    /// The write before it is over: its leader may go.
+    /// Set when the write of the previous group is over and this group's leader may write.
     turn: Event,
-    /// Its own write is over.
+    /// Set when the write of this group is over.
     done: Event,
 }
 
@@ -79,7 +80,7 @@ struct Queue {
     open: Arc<Group>,
     buf: AlignedBuf,
     spare: AlignedBuf,
-    /// Somebody writes, or has been told to. True whenever `buf` is not empty.
+    /// A thread is writing or has been told to write. True whenever `buf` is not empty.
     writing: bool,
 }
 
@@ -90,11 +91,11 @@ struct Commit {
     medium: Arc<Mutex<Medium>>,
 }
 
-/// What an appending thread has to do to see its append durable.
+/// How the appending thread makes its append durable.
 #[derive(Debug)]
 enum Role {
     Follow,
-    /// Wait for the turn, then write.
+    /// Waits for its turn, then writes.
     LeadNext,
     LeadNow,
 }
@@ -108,7 +109,7 @@ impl Commit {
         Commit { queue: Mutex::new(queue), medium }
     }
 
-    /// Copies `payload` into the open buffer; waits while that is full.
+    /// Copies `payload` into the open buffer. Waits while the buffer is full.
     fn enqueue(&self, payload: &[u8]) -> Result<(Arc<Group>, Role)> {
         loop {
             let mut queue = self.queue.lock();
@@ -128,8 +129,8 @@ impl Commit {
         }
     }
 
-    /// Writes the open buffer, then wakes the leader of the next, then everybody in this group. True if
-    /// there is a next.
+    /// Writes the open buffer, then wakes the leader of the next group, then all threads of this group. Returns true if
+    /// there is a next group.
     fn lead(&self) -> Result<bool> {
         let (group, mut buf) = {
             let mut queue = self.queue.lock();
@@ -158,18 +159,18 @@ impl Commit {
     }
 }
 
-/// Group commit by the appending threads themselves: for one append in flight per thread.
+/// Group commit carried out by the appending threads. For loads with one append in flight per thread.
 #[derive(Debug)]
 pub struct Bare(Commit);
 
 impl Bare {
-    /// A group commit into `medium`.
+    /// Creates a group commit that writes to `medium`.
     pub fn new(medium: Arc<Mutex<Medium>>) -> Bare {
         Bare(Commit::new(medium))
     }
 }
 
-/// An append that this thread has to write or to wait for.
+/// An append that the thread has to write itself or to wait for.
 #[derive(Debug)]
 pub struct BareTicket(Arc<Group>, Role);
 
@@ -197,8 +198,8 @@ impl Target for Bare {
     }
 }
 
-/// Group commit by a thread of its own, so that appends become durable though nobody waits: for several
-/// appends in flight per thread.
+/// Group commit carried out by a thread of its own, so that appends become durable although no thread waits for them.
+/// For loads with several appends in flight per thread.
 #[derive(Debug)]
 pub struct BareWriter {
     shared: Arc<Shared>,
@@ -208,7 +209,7 @@ pub struct BareWriter {
 #[derive(Debug)]
 struct Shared {
     commit: Commit,
-    /// What the writer is to do; it sleeps on this while idle.
+    /// The next order for the writing thread, which sleeps on this word while idle.
     order: AtomicU32,
 }
 
@@ -227,12 +228,12 @@ impl Shared {
         loop {
             match self.order.swap(ORDER_NONE, Ordering::AcqRel) {
                 ORDER_STOP => return,
-                // A failed write failed its group, whose appenders report it.
+                // A failed write has failed its group; the appending threads report the error.
                 ORDER_WRITE => {
                     while self.commit.lead().unwrap_or_else(|_| self.commit.queue.lock().writing) {}
                 }
                 _ => {
-                    // Whatever ends the sleep, the order is looked at again.
+                    // The loop reads the order again whatever ended the sleep.
                     let _ = futex::wait(&self.order, futex::Flags::PRIVATE, ORDER_NONE, None);
                 }
             }
@@ -300,7 +301,7 @@ mod tests {
     fn leaders_and_followers_all_finish() {
         let dir = tempfile::tempdir().unwrap();
         let bare = Bare::new(medium(&dir));
-        // The larger size fills a buffer with two appends, so that some must wait for room.
+        // The larger size fills a buffer with two appends, so some threads must wait for room.
         for (threads, bytes) in [(1, 1), (8, 100), (8, 1_000_000), (3, BUFFER_BYTES + 1)] {
             let sample = drive(&bare, of(threads, 1, &vec![7; bytes])).unwrap();
             assert!(!sample.latency_ns.is_empty());

@@ -1,23 +1,23 @@
-//! What a block device has done so far, as `/sys/dev/block/MAJOR:MINOR/stat` tells.
+//! Reads the write and flush counts of a block device from `/sys/dev/block/MAJOR:MINOR/stat`.
 //!
-//! Counts only grow while the device exists; two looks and a difference are a measurement of everybody who
-//! uses the device. Flushes are counted for whole disks only, so that a partition's are its disk's. Fails
-//! where a file system has no single device below it, with the reason.
+//! Counts only grow while the device exists. The difference of two readings covers all users of the device. The kernel
+//! counts flushes for whole disks only, so for a partition the counts of its disk are used. A file system that is not
+//! on a single block device is an error, which states the reason.
 
 use anyhow::{Context, Result, bail};
 use rustix::fs::{major, minor, stat};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a sector as the kernel counts them, whatever the device's are.
+/// Size of a sector in the kernel's counts, in bytes. It does not depend on the device.
 const SECTOR_BYTES: u64 = 512;
 
 /// Counts of one device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Counts {
-    /// Write requests completed; the kernel counts a flush without data among them.
+    /// Write requests completed. The kernel counts a flush without data as one of them.
     pub writes: u64,
-    /// Bytes of these requests.
+    /// Bytes of the completed write requests.
     pub write_bytes: u64,
     /// Flushes completed; absent before Linux 5.5.
     pub flushes: Option<u64>,
@@ -34,7 +34,7 @@ impl Counts {
         })
     }
 
-    /// What was added since `before`.
+    /// Returns the counts added since `before`.
     pub fn since(&self, before: &Counts) -> Counts {
         let flushes = self.flushes.zip(before.flushes);
         Counts {
@@ -45,12 +45,12 @@ impl Counts {
     }
 }
 
-/// The device below a directory.
+/// The block device below a directory.
 #[derive(Debug)]
 pub struct Device {
     /// Its name in the kernel, such as `vda1`.
     pub name: String,
-    /// Whether it only passes on to other devices, which the kernel does not count flushes for.
+    /// Whether it only passes requests on to other devices. The kernel does not count flushes for such a device.
     pub is_stacked: bool,
     counts: PathBuf,
     flushes: PathBuf,
@@ -79,7 +79,7 @@ impl Device {
         })
     }
 
-    /// What it has done so far.
+    /// Reads its current counts.
     pub fn read(&self) -> Result<Counts> {
         let read = |path: &Path| {
             let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;

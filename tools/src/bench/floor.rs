@@ -1,7 +1,7 @@
 //! The floor: one thread, one durable write of whole blocks at a time, nothing else.
 //!
-//! The same blocks that the log would write for a lone append, payload and framing, into blocks that
-//! are already written. No log on this device can be faster for a lone append.
+//! It writes as many blocks as the log writes for a lone append, payload and framing included, into blocks that are
+//! already written. No log on this device can make a lone append durable faster.
 
 use super::load::Target;
 use super::medium::Medium;
@@ -10,13 +10,13 @@ use parking_lot::Mutex;
 use seawall_wal::disk::AlignedBuf;
 use std::sync::Arc;
 
-/// What the log adds to a payload, in bytes: one group header, one record header and one part entry. The
-/// floor writes as much, so that ratios compare equal blocks.
+/// Bytes that the log adds to a payload: one group header, one record header and one part entry. The floor writes as
+/// many, so that ratios compare equal numbers of blocks.
 const GROUP_HEADER_BYTES: usize = 64;
 const RECORD_HEADER_BYTES: usize = 24;
 const PART_BYTES: usize = 8;
 
-/// Bytes of one lone append of `payload` bytes in the log, before rounding up to the block size.
+/// Bytes that one lone append of `payload` bytes takes in the log, before rounding up to the block size.
 pub const fn framed_bytes(payload: usize) -> usize {
     GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + payload
 }
@@ -26,7 +26,7 @@ pub const fn framed_bytes(payload: usize) -> usize {
 pub struct Floor(Arc<Mutex<Medium>>);
 
 impl Floor {
-    /// Writes into `medium`.
+    /// Creates a floor that writes to `medium`.
     pub fn new(medium: Arc<Mutex<Medium>>) -> Floor {
         Floor(medium)
     }

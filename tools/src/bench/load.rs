@@ -1,8 +1,8 @@
-//! Who appends: threads in closed loops over a target, and what they saw.
+//! Runs threads that append to a target in closed loops, and collects their latencies.
 //!
-//! Each thread keeps a fixed number of appends in flight: it appends until it has that many, then waits
-//! for the oldest, records its latency and appends one more. The latency of an append runs from its call
-//! to when the thread knows that it is durable. The first error of any thread fails the load.
+//! Each thread keeps a fixed number of appends in flight: it appends until it has that many, then waits for the oldest,
+//! records its latency and appends one more. The latency of an append runs from its call to the moment when the thread
+//! knows that it is durable. The first error of any thread fails the load.
 
 use anyhow::{Context, Result, anyhow};
 use hdrhistogram::Histogram;
@@ -14,46 +14,46 @@ use std::time::{Duration, Instant};
 const LATENCY_NS_MIN: u64 = 1;
 const LATENCY_NS_MAX: u64 = 60_000_000_000;
 const LATENCY_DIGITS: u8 = 3;
-/// Share of a window that runs before it and is not counted, and its limit.
+/// The warm-up that runs before a window and is not counted: its share of the window, and its upper limit.
 const WARM_UP_SHARE: f64 = 0.1;
 const WARM_UP_MAX: Duration = Duration::from_millis(50);
 
 /// Something that takes durable appends from several threads.
 pub trait Target: Sync {
-    /// State of one appending thread, reused from append to append.
+    /// State of one appending thread, reused for all its appends.
     type Producer;
     /// An append that may not be durable yet.
     type Ticket;
 
-    /// State for a thread that appends under `key`.
+    /// Creates the state of a thread that appends under `key`.
     fn producer(&self, key: u64) -> Self::Producer;
-    /// Takes a copy of `payload`; durable once waited for.
+    /// Appends a copy of `payload`. It is durable once [`Target::wait`] has returned for the ticket.
     fn append(&self, producer: &mut Self::Producer, payload: &[u8]) -> Result<Self::Ticket>;
     /// Returns when the append is durable. Each thread waits for its own tickets, oldest first.
     fn wait(&self, ticket: Self::Ticket) -> Result<()>;
 }
 
-/// One measurement: so many threads, each with so many appends in flight, for so long.
+/// One measurement: number of threads, appends in flight per thread, payload and duration.
 #[derive(Clone, Copy, Debug)]
 pub struct Drive<'a> {
     /// Threads that append.
     pub threads: usize,
     /// Appends in flight per thread.
     pub in_flight: usize,
-    /// What each appends.
+    /// Payload of each append.
     pub payload: &'a [u8],
-    /// How long it is measured; the warm-up comes before.
+    /// Length of the measured window. The warm-up runs before it.
     pub window: Duration,
 }
 
-/// What was seen in the window.
+/// Measurements of one window.
 #[derive(Debug)]
 pub struct Sample {
-    /// Of each append that ended in the window.
+    /// Latencies in nanoseconds of the appends that ended in the window.
     pub latency_ns: Histogram<u64>,
-    /// Length of the window.
+    /// Length of the window in seconds.
     pub seconds: f64,
-    /// All appends made, those of the warm-up and behind the window too.
+    /// All appends made, including those of the warm-up and those that ended after the window.
     pub appended: u64,
 }
 
@@ -63,12 +63,12 @@ impl Sample {
         self.latency_ns.len() as f64 / self.seconds
     }
 
-    /// Latency that this share of the appends does not exceed.
+    /// Latency in microseconds that this share of the appends does not exceed.
     pub fn quantile_us(&self, quantile: f64) -> f64 {
         self.latency_ns.value_at_quantile(quantile) as f64 / 1000.0
     }
 
-    /// Largest latency.
+    /// Largest latency, in microseconds.
     pub fn max_us(&self) -> f64 {
         self.latency_ns.max() as f64 / 1000.0
     }
@@ -79,7 +79,7 @@ fn empty_histogram() -> Result<Histogram<u64>> {
         .map_err(|e| anyhow!("latency histogram: {e}"))
 }
 
-/// Appends so many times on this thread, one at a time, and counts every append.
+/// Makes `appends` appends on this thread, one at a time, and counts every one.
 pub fn count<T: Target>(target: &T, payload: &[u8], appends: u64) -> Result<Sample> {
     let mut latency_ns = empty_histogram()?;
     let mut producer = target.producer(0);
@@ -120,7 +120,7 @@ pub fn drive<T: Target>(target: &T, drive: Drive<'_>) -> Result<Sample> {
     Ok(Sample { latency_ns, seconds, appended })
 }
 
-/// Lets all threads start at once and agree on the window.
+/// Starts all threads at the same moment and defines the window.
 struct Gate {
     ready: Barrier,
     window: OnceLock<(Instant, Instant)>,
@@ -136,7 +136,7 @@ impl Gate {
     }
 }
 
-/// What one thread saw, and by how much its only append outlasted the window.
+/// Measurements of one thread, and the time by which its only append outlasted the window.
 struct Seen {
     latency_ns: Histogram<u64>,
     overrun: Duration,
@@ -144,7 +144,7 @@ struct Seen {
 }
 
 fn produce<T: Target>(target: &T, drive: Drive<'_>, key: u64, gate: &Gate) -> Result<Seen> {
-    // Whatever fails before the gate must not keep the others waiting there.
+    // An error before the gate must not keep the other threads waiting there.
     let mut latency_ns = empty_histogram();
     let mut producer = target.producer(key);
     let mut in_flight = VecDeque::with_capacity(drive.in_flight);
@@ -177,7 +177,7 @@ fn produce<T: Target>(target: &T, drive: Drive<'_>, key: u64, gate: &Gate) -> Re
     Ok(Seen { latency_ns: latency_ns?, overrun, appended })
 }
 
-/// The middle value, or the mean of the two in the middle.
+/// Returns the middle value, or the mean of the two middle values.
 pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    /// Takes a millisecond for each wait and checks that tickets come back in order.
+    /// Takes a millisecond for each wait and checks that tickets are waited for in order.
     #[derive(Default)]
     struct Slow {
         appended: AtomicU64,

@@ -1,7 +1,7 @@
 //! The log under test, as a target of loads.
 //!
-//! Records are appended durably under the thread's key and released once the log has gone on to the next
-//! segment, as a replica does behind its snapshots, so that a run needs a bounded number of segments.
+//! Records are appended durably under the thread's key. When the log moves to the next segment, older segments are
+//! released, as a replica releases them after a snapshot, so that a run needs a bounded number of segments.
 
 use super::load::Target;
 use anyhow::{Context, Result, ensure};
@@ -27,25 +27,25 @@ pub struct Log {
 }
 
 impl Log {
-    /// Creates the log in `dir`, which is made too.
+    /// Creates the log in `dir`. Creates the directory too.
     pub fn create(dir: &Path, options: &Options) -> Result<Log> {
         let wal = Wal::create(dir, options).context("create the log")?;
         Ok(Log { wal, spares: options.spare_segments as usize, released: AtomicU32::new(0) })
     }
 
-    /// Opens the log in `dir`; also says how long it scanned.
+    /// Opens the log in `dir`. Also returns how long the scan took.
     pub fn open(dir: &Path, options: &Options) -> Result<(Log, Duration)> {
         let (wal, report) = Wal::open(dir, options).context("open the log")?;
         let log = Log { wal, spares: options.spare_segments as usize, released: AtomicU32::new(0) };
         Ok((log, report.took.scan))
     }
 
-    /// The log's own numbers, since it was opened.
+    /// Statistics of the log since it was opened.
     pub fn stats(&self) -> Stats {
         self.wal.stats()
     }
 
-    /// Waits until the log prepares nothing any more: spares there, their blocks written.
+    /// Waits until the log has prepared its spare segments and their blocks are written.
     pub fn settle(&self) -> Result<()> {
         let begin = Instant::now();
         let (mut seen, mut since) = (u64::MAX, begin);
@@ -62,7 +62,7 @@ impl Log {
         }
     }
 
-    /// Appends at least `bytes` of payload, durably, and releases nothing.
+    /// Appends at least `bytes` of payload durably and releases nothing.
     pub fn fill(&self, bytes: u64, payload: u8) -> Result<()> {
         let mut batch = RecordBuilder::new();
         batch.push_part(&[payload; FILL_BYTES]);
@@ -73,7 +73,7 @@ impl Log {
         last.map_or(Ok(()), |ticket| self.wait(ticket))
     }
 
-    /// Appends under the producer's key, and releases what is behind the segment in use.
+    /// Appends under the producer's key and releases the segments before the one in use.
     pub fn append_as(&self, producer: &mut Producer, payload: &[u8], class: Durability) -> Result<Ticket> {
         let Producer { batch, key } = producer;
         batch.clear();
@@ -89,7 +89,7 @@ impl Log {
         Ok(ticket)
     }
 
-    /// Waits until the append at `lsn` is durable; returns the end of what is.
+    /// Waits until the append at `lsn` is durable. Returns the end of the durable log.
     pub fn wait_past(&self, lsn: Lsn) -> Result<Lsn> {
         self.wal.wait_past(lsn, Duration::MAX).context("durable append to the log")
     }
@@ -100,18 +100,18 @@ impl Log {
         Ok(())
     }
 
-    /// Lets go of the log as a kill would: no mark, nothing flushed.
+    /// Drops the log as a kill would: no flush, no mark.
     pub fn abandon(self) {
         drop(self.wal);
     }
 
-    /// Ends the log in order.
+    /// Closes the log cleanly.
     pub fn close(self) -> Result<()> {
         self.wal.close().context("close the log")
     }
 }
 
-/// One thread's batch, reused, and its key.
+/// The record builder of one thread, reused for all its appends, and the thread's key.
 #[derive(Debug)]
 pub struct Producer {
     batch: RecordBuilder,

@@ -1,6 +1,7 @@
-//! What the figures were measured on: figures without it mean nothing.
+//! Describes the machine, the medium and the program that the figures were measured with.
 //!
-//! Everything is read from `/proc` and `/sys`; what cannot be read is absent from the report.
+//! Figures without this description mean nothing. Everything is read from `/proc` and `/sys`; a value that cannot be
+//! read is absent from the report.
 
 use crate::utc;
 use anyhow::{Context, Result};
@@ -27,42 +28,42 @@ pub struct Machine {
     /// Release of Linux.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kernel: Option<String>,
-    /// Its type, such as `ext4`.
+    /// Type of the file system, such as `ext4`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file_system: Option<String>,
-    /// What is mounted.
+    /// Source of the mount, such as a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// The kernel's view of the device's cache: `write back` or `write through`.
+    /// Cache mode of the device as the kernel sees it: `write back` or `write through`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub write_cache: Option<String>,
-    /// Whether the device can write past its cache.
+    /// Whether the device supports writes that bypass its cache (FUA).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fua: Option<bool>,
-    /// Unit of direct writes.
+    /// Unit of direct writes, in bytes.
     pub block_bytes: u32,
-    /// Of Seawall and its tools.
+    /// Version of Seawall and its tools.
     pub version: &'static str,
-    /// Commit of the source tree that the program was built from, as Git has it when the program starts: `cargo run`
-    /// builds what is in the tree first. Absent without Git, or where the tree is not there any more.
+    /// Commit of the source tree that the program was built from, read from Git when the program starts; `cargo run`
+    /// builds the current tree first. Absent without Git, or if the tree no longer exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
-    /// Whether files of the tree differ from that commit; those that Git does not know are left out.
+    /// Whether tracked files of the tree differ from that commit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dirty: Option<bool>,
-    /// Of the payload bytes.
+    /// Seed of the payload bytes.
     pub seed: u64,
     /// Start of the run, UTC.
     pub date: String,
 }
 
 impl Machine {
-    /// Whether files there live in memory only.
+    /// Whether files there are in memory only.
     pub fn in_memory(&self) -> bool {
         matches!(self.file_system.as_deref(), Some("tmpfs" | "ramfs"))
     }
 
-    /// What was measured, as tables show it.
+    /// The commit that was measured, as tables show it.
     pub fn source(&self) -> String {
         let Some(commit) = &self.commit else { return "commit unknown".to_owned() };
         let state = match self.dirty {
@@ -99,7 +100,7 @@ pub fn describe(dir: &Path, seed: u64) -> Result<Machine> {
     })
 }
 
-/// What Git says of the source tree; `None` if it fails.
+/// Runs Git in the source tree and returns its output; `None` if it fails.
 fn git(arguments: &[&str]) -> Option<String> {
     let tree = env!("CARGO_MANIFEST_DIR");
     let output = Command::new("git").arg("-C").arg(tree).args(arguments).output().ok()?;
@@ -112,7 +113,7 @@ fn line(path: &str) -> Option<String> {
     Some(text.trim().to_owned()).filter(|t| !t.is_empty())
 }
 
-/// Value of the first `name : value` of a file in `/proc`.
+/// Returns the value of the first line `name : value` of a file in `/proc`.
 fn field(path: &str, name: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix(':'))?;
@@ -123,7 +124,7 @@ fn kib(text: &str) -> Option<u64> {
     text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// A limit of the device's request queue; that of a partition is its disk's.
+/// Reads a limit of the device's request queue. For a partition, its disk's queue is read.
 fn queue(device: &str, name: &str) -> Option<String> {
     ["queue", "../queue"].iter().find_map(|queue| line(&format!("/sys/dev/block/{device}/{queue}/{name}")))
 }

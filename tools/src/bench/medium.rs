@@ -1,8 +1,8 @@
-//! Two files of written blocks, written round and round: what the floor and the bare group commit use.
+//! Two unnamed files of written blocks, overwritten in turn by the floor and the bare group commit.
 //!
-//! All blocks are written and synced before anything is measured, so that a durable write changes no
-//! metadata, as in a recycled segment of a log. The files have no names, so nothing is left behind,
-//! however the process ends. Fails with the kernel's error and what was being done.
+//! All blocks are written and synced before anything is measured, so a durable write changes no metadata, as in a
+//! recycled segment of a log. The files have no names, so nothing remains however the process ends. An error is the
+//! kernel's error with the operation that failed.
 
 use anyhow::{Context, Result};
 use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, Mode, PosixDisk, write_all_at};
@@ -11,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 const FILES: usize = 2;
-/// Bytes written at once while the files are filled.
+/// Bytes per write while the files are filled.
 const FILL_BYTES: usize = 1 << 20;
 
-/// A position that a write was promised.
+/// A reserved position for one write.
 #[derive(Debug)]
 pub struct Slot {
     file: Arc<dyn DiskFile>,
@@ -23,7 +23,7 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Writes whole blocks there; durable on return.
+    /// Writes whole blocks at the position. They are durable on return.
     pub fn write(&self, blocks: &[u8]) -> io::Result<()> {
         write_all_at(self.file.as_ref(), blocks, self.offset, self.mode == Mode::Direct)?;
         if self.mode == Mode::Buffered {
@@ -45,7 +45,7 @@ pub struct Medium {
 }
 
 impl Medium {
-    /// Creates and fills the files under the names `{name}-{0,1}` in `dir`, and removes the names.
+    /// Creates and fills the files `{name}-{0,1}` in `dir`, then removes their names.
     pub fn create(dir: &Path, name: &str, mode: Mode, file_bytes: u32) -> Result<Medium> {
         let disk = PosixDisk::open(dir, Some(mode)).with_context(|| format!("open {}", dir.display()))?;
         let create = |i: usize| {
@@ -73,7 +73,7 @@ impl Medium {
         self.reserve(buf.len() as u64).write(buf)
     }
 
-    /// Takes the next position for a write of `len` bytes, whole blocks, which need not hold up others.
+    /// Reserves the next position for a write of `len` bytes, whole blocks. The write may run next to others.
     pub fn reserve(&mut self, len: u64) -> Slot {
         if self.offset + len > self.file_bytes {
             self.current = (self.current + 1) % FILES;
@@ -98,7 +98,7 @@ fn fill(file: &dyn DiskFile, file_bytes: u64) -> io::Result<()> {
     file.sync()
 }
 
-/// Whether files in `dir` can be written past the page cache at all.
+/// Returns whether files in `dir` can be written with `O_DIRECT`.
 pub fn supports_direct(dir: &Path) -> Result<bool> {
     const PROBE: &str = "probe";
     let disk = PosixDisk::open(dir, Some(Mode::Direct)).with_context(|| format!("open {}", dir.display()))?;

@@ -1,7 +1,8 @@
-//! What measurements are made of, for `walbench` and for the comparison with other engines.
+//! Building blocks of measurements, for `walbench` and for the comparison with other engines.
 //!
-//! Who appends (`load`), to what (`floor`: raw writes; `bare`: a group commit without a log; `log`), where
-//! (`place`, `medium`), on what (`machine`, `device`), and what of it is printed (`text`).
+//! `load` runs the appending threads. The targets are `floor` (raw writes), `bare` (a group commit without a log) and
+//! `log`. `place` and `medium` provide the files, `machine` and `device` describe and count the hardware, and `text`
+//! prints.
 
 pub mod bare;
 pub mod device;

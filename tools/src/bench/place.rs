@@ -1,8 +1,8 @@
-//! Where a run works: a subdirectory of its own, made after the refusals and removed at the end.
+//! Makes the subdirectory that a run works in, and removes it at the end.
 //!
-//! Refused are: a path that is not a directory, a directory that holds a log, one that cannot be
-//! written, and too little room. The subdirectory is locked while it is in use; those that a killed run
-//! left, whose lock is free, are removed by the next run.
+//! Refused are a path that is not a directory, a directory that holds a log, one that cannot be written, and too little
+//! free space. The subdirectory is locked while it is in use. A later run removes subdirectories of killed runs, whose
+//! locks are free.
 
 use anyhow::{Context, Result, bail, ensure};
 use seawall_wal::disk::{Disk, DiskLock, NameKind, PosixDisk};
@@ -14,7 +14,7 @@ const PREFIX: &str = "walbench-";
 const LOCK: &str = "LOCK";
 /// Files of the floor and of the bare group commit: two per strategy.
 pub const MEDIUM_FILES: u64 = 4;
-/// Segments that the log may have at one time: one released, one sealed, one active, two prepared.
+/// Segments that the log has at most at one time: one released, one sealed, one active, two prepared.
 pub const LOG_SEGMENTS: u64 = 5;
 /// Room for directories, indexes and the log's small files.
 const MARGIN_BYTES: u64 = 16 << 20;
@@ -22,26 +22,26 @@ const MARGIN_BYTES: u64 = 16 << 20;
 /// Where to make the subdirectory.
 #[derive(Clone, Copy, Debug)]
 pub struct Spot<'a> {
-    /// The program, which names itself in locks and messages.
+    /// Name of the program, for locks and messages.
     pub tool: &'static str,
     /// The directory; created if missing.
     pub dir: &'a Path,
-    /// Whether the directory is the program's own default one, and is removed again once empty.
+    /// Whether `dir` is the program's default directory, which is removed once it is empty.
     pub is_default: bool,
 }
 
-/// A locked, empty subdirectory; it and all in it is removed on drop.
+/// A locked, empty subdirectory. It is removed with its contents on drop.
 #[derive(Debug)]
 pub struct Place {
     scratch: PathBuf,
-    /// The directory around it, if it is to be removed too once empty.
+    /// The directory around it, if that is to be removed too once it is empty.
     made: Option<PathBuf>,
     tool: &'static str,
     _lock: Option<Box<dyn DiskLock>>,
 }
 
 impl Place {
-    /// Makes the subdirectory, where `needed` bytes must be free.
+    /// Makes the subdirectory. At least `needed` bytes must be free.
     pub fn prepare(spot: &Spot<'_>, needed: u64) -> Result<Place> {
         let (tool, dir) = (spot.tool, spot.dir);
         let made = match fs::metadata(dir) {
@@ -56,7 +56,7 @@ impl Place {
             }
             Err(e) => return Err(e).with_context(|| format!("look at {}", dir.display())),
         };
-        // A killed run in the default directory left it behind; it is the program's own.
+        // A killed run left the default directory; it belongs to this program.
         let made = (made || spot.is_default).then(|| dir.to_owned());
         let mut place = Place { scratch: PathBuf::new(), made, tool, _lock: None };
         remove_leftovers(dir)?;
@@ -76,7 +76,7 @@ impl Place {
         Ok(place)
     }
 
-    /// The directory that all files of the run go to.
+    /// The directory for all files of the run.
     pub fn scratch(&self) -> &Path {
         &self.scratch
     }
@@ -90,7 +90,7 @@ impl Drop for Place {
             eprintln!("{}: cannot remove {}: {e}", self.tool, self.scratch.display());
         }
         if let Some(made) = &self.made {
-            // Not empty if another run is using it, or if somebody put a file there.
+            // The directory is not empty if another run uses it or somebody put a file into it.
             let _ = fs::remove_dir(made);
         }
     }
@@ -111,7 +111,7 @@ fn refuse_log(tool: &str, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes subdirectories of runs that are gone.
+/// Removes the subdirectories of runs that have ended.
 fn remove_leftovers(dir: &Path) -> Result<()> {
     let listing = || format!("list {}", dir.display());
     let disk = PosixDisk::open(dir, None).with_context(listing)?;
@@ -130,7 +130,7 @@ fn remove_leftovers(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Bytes that so many files of the size of a segment occupy, with what comes along with them.
+/// Bytes that `files` files of `segment_bytes` bytes occupy, with a margin for small files and metadata.
 pub fn space_needed(files: u64, segment_bytes: u32) -> u64 {
     files * u64::from(segment_bytes) + MARGIN_BYTES
 }

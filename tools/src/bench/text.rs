@@ -1,11 +1,11 @@
-//! What every report has: text on stdout, what it was measured on, aligned tables, a file that can be written.
+//! Prints reports: text on stdout, the setting of a measurement, aligned tables.
 
 use super::machine::Machine;
 use anyhow::{Context, Result, ensure};
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Writes to stdout; a reader that has gone away is no failure.
+/// Writes to stdout. A closed pipe is not an error.
 pub fn say(text: &str) -> Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("write to stdout"),
@@ -13,7 +13,7 @@ pub fn say(text: &str) -> Result<()> {
     }
 }
 
-/// Refuses a file that cannot be written, before time is spent on measuring.
+/// Refuses a file that cannot be written, before the measurement starts.
 pub fn check_json(path: &Path) -> Result<()> {
     ensure!(!path.is_dir(), "--json {} is a directory", path.display());
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -21,7 +21,7 @@ pub fn check_json(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The title of a measurement, and what it is made on.
+/// Title of a measurement and the setting that it runs in.
 pub fn setting(title: &str, machine: &Machine, dir: &Path, segment_bytes: u32) -> String {
     let or_unknown = |text: &Option<String>| text.clone().unwrap_or_else(|| "unknown".to_owned());
     let fua = machine.fua.map_or("unknown", |fua| if fua { "yes" } else { "no" });
@@ -51,8 +51,9 @@ pub fn setting(title: &str, machine: &Machine, dir: &Path, segment_bytes: u32) -
 const MIB: f64 = 1_048_576.0;
 const GIB: f64 = 1_073_741_824.0;
 
-/// Lines under a head, the columns aligned: those of `words` on the left, others on the right; with an
-/// empty line before those that are to be set apart.
+/// Returns the lines below a head with aligned columns: the columns of `words` to the left, the others to the right. An
+/// empty line precedes each line that starts a new section.
+///
 pub fn aligned<const N: usize>(
     head: [&str; N],
     lines: &[[String; N]],
