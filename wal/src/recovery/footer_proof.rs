@@ -1,27 +1,29 @@
-//! Which segments may be taken on the word of their footer: a pure function of facts (INV-5).
+//! Decides which segments can be accepted by their footer, without reading what lies between their ends: a pure
+//! function of the scan (INV-5).
 //!
 //! # The argument
 //!
-//! A segment s whose ends alone were read is *proven* if a segment t of the chain begins with a head that
-//! says `previous_end` = (s, p), a footer of s, of which group header and tail check, ends exactly at p, and the largest watermark W
-//! of all heads read reaches p. Then a verdict over its ends is the one over all of it, unless something
-//! in s rotted:
+//! A segment s of which only the ends were read is *proven* if three conditions hold: a segment t of the chain begins
+//! with a head whose `previous_end` is (s, p); s has a footer that ends exactly at p and whose group header and tail
+//! are valid; and W, the largest watermark of all heads that were read, is at least p. Then the verdict from the ends
+//! of s is the verdict from all of s, unless bytes of s rotted:
 //!
-//! - *Kept.* W >= p, so every group of s below p reached the medium, whole. A full scan would find each
-//!   of them valid up to p, where t's link says the kept log ended; that is what "kept up to p" says. If one
-//!   rotted since, a full scan refuses; here whoever reads it gets the error.
-//! - *W.* A group's watermark lies at or below its own start (others are no heads), so those of s are at
-//!   most p, and W is not less than p. No group was ever issued behind the footer in s: rotation leaves the
-//!   segment with it, and recovery never goes on behind one.
-//! - *First live.* Groups carry what was acknowledged when they were issued, so it never falls in log
-//!   order. The footer is the last group of s and has the largest value of s.
-//! - *The end.* The end of the log is not in s but at p or above it, since t has a head. So nothing is
-//!   asked of s that only its blocks tell: whether zeros follow, how much the footer of s will hold.
-//! - *Dropped.* What is at or above p would have been dropped, and nothing is.
+//! - *Kept.* W >= p, so every group of s below p reached the medium whole. A full scan would find each of them valid
+//!   up to p, and t's link says that the kept log ended at p; "s is kept up to p" states the same. If a group rotted
+//!   since, a full scan refuses the log; without one, the reader of that group gets the error.
+//! - *W.* A group's watermark is at most its own start (a header with a larger one is no head), so the watermarks in
+//!   s are at most p, and W is at least p. No group was ever issued after the footer in s: rotation leaves the
+//!   segment with the footer, and recovery never continues after one.
+//! - *First live.* A group carries the first live segment that was acknowledged when the group was issued, so the
+//!   value never falls in log order. The footer is the last group of s and has the largest value of s.
+//! - *The end.* The end of the log is not in s but at p or above it, since t has a head. So the decision needs
+//!   nothing that only the blocks of s could tell, such as whether zeros follow, or how many bytes its footer will
+//!   hold.
+//! - *Dropped.* Only a group at or above p could be dropped, and there is none.
 //!
-//! The link must be one of the chain: a void segment may say another end of s, with a footer of groups that
-//! recovery dropped. Everything else is read whole, and so is everything before a refusal, which names all
-//! damaged places.
+//! The link must belong to the chain: a void segment may name another end of s, with a footer over groups that
+//! recovery dropped. All other segments are read whole. So are all segments before a log is refused, because a
+//! refusal names every damaged range.
 
 use crate::recovery::evidence::{GroupHead, ScanExtent, SegmentScan};
 use crate::types::Lsn;
@@ -29,7 +31,7 @@ use std::collections::BTreeMap;
 
 /// Numbers of the segments of which only the ends were read and which must be read whole, ascending.
 ///
-/// `segments` in any order. The answer is about the facts as they are: with more of them read it may differ.
+/// `segments` may be in any order. The answer holds for these scan results: after more blocks are read it may differ.
 pub(crate) fn unproven(segments: &[SegmentScan], block_bytes: u32) -> Vec<u32> {
     let by_number: BTreeMap<u32, &SegmentScan> = segments.iter().map(|s| (s.sequence, s)).collect();
     let mut unproven: BTreeMap<u32, ()> =
@@ -37,8 +39,8 @@ pub(crate) fn unproven(segments: &[SegmentScan], block_bytes: u32) -> Vec<u32> {
     let heads = || segments.iter().flat_map(|s| &s.heads);
     let watermark = heads().map(|h| h.watermark).max().unwrap_or(Lsn::ZERO);
     let first = |s: &SegmentScan| s.heads.first().filter(|h| h.offset == block_bytes).copied();
-    // From the highest touched segment down, as recovery follows the chain. Where a link is missing recovery
-    // may go on, or refuse: everything below is read first.
+    // Follow the chain down from the highest touched segment, as the verdict does. Where a link is missing, the
+    // verdict continues below or refuses; in both cases everything below is read whole first.
     let mut above = by_number.values().rev().find(|s| !s.heads.is_empty()).copied();
     while let Some(link) = above.and_then(first).map(|h: GroupHead| h.previous_end) {
         let below = by_number.get(&link.segment()).copied();
@@ -48,7 +50,7 @@ pub(crate) fn unproven(segments: &[SegmentScan], block_bytes: u32) -> Vec<u32> {
         {
             unproven.remove(&link.segment());
         }
-        // Links go down: others are no heads.
+        // Links always lead to lower segments: a header with any other link is no head.
         above = below;
     }
     unproven.into_keys().collect()

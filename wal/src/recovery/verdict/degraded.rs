@@ -1,26 +1,27 @@
-//! What degraded mode makes of damage: it is fenced off, and the log goes on behind it (INV-5).
+//! Decides in degraded mode: quarantines damaged ranges and continues the log after them (INV-5).
 //!
 //! # The argument
 //!
-//! Strict mode refused, so a position x holds no valid group and the watermark W lies beyond it: what stood
-//! there was acknowledged. The log may be used all the same if nothing about it but those bytes is in doubt:
+//! Strict mode refused the log, so a position x holds no valid group and the watermark W lies above x: acknowledged
+//! bytes at x are lost. The log can still be used if nothing but those bytes is in doubt:
 //!
-//! 1. *The chain is certain.* Every group of a segment names the end of the log before the segment. If the
-//!    first one is damaged and W says that it was acknowledged, the segment is of the log, and its other
-//!    groups name the same link. A file that is missing, a bad header and a segment without a single head
-//!    leave the chain open: refused.
-//! 2. *Where the log goes on is certain.* Behind a head whose body is damaged it goes on where the head says
-//!    the group ends: the head has its own checksum. Where the head is lost, it goes on at the next head of the
-//!    segment, since below W and below the segment's limit there is nothing but groups of the log, end to
-//!    end. Behind the last head of a segment that the log has left it goes on at the limit, which the next
-//!    segment of the chain names.
-//! 3. *The end is certain.* The walk ends at the first position at or above W that holds no valid group, as
-//!    strict mode's does, and the last thing that it passed was a valid group. So the end e is the end of a
-//!    group, W <= e, and what is appended takes e as its `previous_end`. Damage that reaches the end is refused:
-//!    nothing shows what followed it. So is a group that the scan left unchecked: it may be a valid one.
+//! 1. *The chain is certain.* Every group of a segment names the end of the log before the segment. If the first
+//!    group is damaged and W shows that it was acknowledged, then the segment belongs to the log, and its other
+//!    groups name the same link. A missing file, a bad header or a segment without any head leaves the chain
+//!    uncertain, and the log is refused.
+//! 2. *The position at which the log continues after damage is certain.* After a head whose body is damaged, the log
+//!    continues at the end that the head states: the head has its own checksum. Where the head is lost, the log
+//!    continues at the next head of the segment, since below W and below the segment's limit there are only groups of
+//!    the log, end to end. After the last head of a segment that the log has left, it continues at the limit, which
+//!    the next segment of the chain names.
+//! 3. *The end is certain.* The walk ends at the first position at or above W that holds no valid group, as in strict
+//!    mode, and the last thing that it passed was a valid group. So the end e is the end of a group, W <= e, and
+//!    groups that are appended after it take e as their `previous_end`. Damage that reaches the end is refused,
+//!    because nothing shows what followed it. A group that the scan left unchecked is refused as well, because it may
+//!    be valid.
 //!
-//! The damage stays what it was: fenced bytes are never written, the segment that holds them gets no further
-//! group and no footer, and every later group carries a watermark beyond them. A strict open goes on refusing
+//! Recovery does not repair the damage: the log never writes to damaged ranges, adds no group and no footer to the
+//! segment that holds them, and every later group carries a watermark above them. A strict open still refuses the log
 //! with the same ranges.
 
 use super::{ChainWalk, Links, LogEvidence, Verdict, gather};
@@ -30,7 +31,7 @@ use crate::options::UnexplainedTail;
 use crate::recovery::evidence::SegmentScan;
 use crate::types::Lsn;
 
-/// Decides over a log that strict mode refuses; `None` if some damage cannot be fenced.
+/// Decides over a log that strict mode refuses; `None` if some damage cannot be quarantined.
 pub(super) fn decide(
     segments: &[SegmentScan],
     block_bytes: u32,
@@ -43,7 +44,7 @@ pub(super) fn decide(
         let top = facts.touched_below(below)?;
         match facts.chain(top, Links::Any) {
             Ok(chain) => return facts.conclude(facts.walk_past_damage(chain)?, policy).ok(),
-            // As in strict mode: the segment never became part of the log, as far as anything says.
+            // As in strict mode: nothing shows that the segment ever became part of the log.
             Err(unlinked) => {
                 let x = Lsn::new(unlinked, block_bytes);
                 if facts.watermark > x {
@@ -57,7 +58,7 @@ pub(super) fn decide(
 }
 
 impl LogEvidence<'_> {
-    /// As [`Facts::walk`], past damage behind which the log certainly goes on.
+    /// As [`LogEvidence::walk`], but passes damage if it is certain where the log continues after it.
     fn walk_past_damage(&self, chain: Vec<(u32, u32)>) -> Option<ChainWalk> {
         let mut walk = ChainWalk { chain, ..ChainWalk::default() };
         let mut proven = false;
@@ -90,14 +91,14 @@ impl LogEvidence<'_> {
         (proven && self.watermark <= walk.x).then_some(walk)
     }
 
-    /// Whether nobody knows if the group at `x` is valid.
+    /// Whether the scan left the group at `x` unchecked, so that it may be valid.
     fn is_unchecked(&self, x: Lsn) -> bool {
         let head = self.head_at(x.segment(), x.offset());
         head.is_some_and(|head| head.fault == Some(GroupFault::Unchecked))
     }
 
-    /// Where the log goes on behind the damaged group at `at`, at most at `bound`; `left` says that this is
-    /// where the log left the segment.
+    /// Where the log continues after the damaged group at `at`, at most at `bound`; `left` is whether the log left
+    /// the segment at `bound`.
     fn goes_on(&self, segment: u32, at: u32, bound: u32, left: bool) -> Option<u32> {
         match self.head_at(segment, at) {
             Some(head) => (head.end > at && head.end <= bound).then_some(head.end),
@@ -105,7 +106,7 @@ impl LogEvidence<'_> {
         }
     }
 
-    /// Offset of the first head between `at` and `bound`.
+    /// Offset of the first head above `at` and below `bound`.
     pub(super) fn next_head(&self, segment: u32, at: u32, bound: u32) -> Option<u32> {
         let heads = self.heads(segment);
         let behind = heads.partition_point(|h| h.offset <= at);
@@ -118,7 +119,7 @@ impl LogEvidence<'_> {
         head.and_then(|h| h.fault).map_or(DamageKind::NoGroup, DamageKind::Group)
     }
 
-    /// Length of the segment's file; 0 without a sound header.
+    /// Length of the segment's file in bytes; 0 without a valid header.
     pub(super) fn file_bytes(&self, segment: u32) -> u32 {
         let header = self.segments.get(&segment).and_then(|s| s.header.ok());
         header.map_or(0, |h| u32::try_from(h.file_bytes).unwrap_or(u32::MAX))

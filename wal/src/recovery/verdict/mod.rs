@@ -1,27 +1,28 @@
-//! Recovery's decision: a pure function of what the scan found (INV-5, INV-6).
+//! Decides where the log ends and what is damaged: a pure function of the results of the scan (INV-5, INV-6).
 //!
 //! # The argument
 //!
-//! Every group carries a *watermark*: the end of the last group known durable when it was issued. The
-//! largest watermark W of any head anywhere, even of a torn, dropped or unreachable one, bounds what was
-//! acknowledged from below: bytes under W reached the medium, so if they do not check now, they rotted.
-//! Bytes at or above W may be the trace of a write that a crash cut short. The end that a clean close wrote down
-//! bounds it as well, and counts as one more watermark. So:
+//! Every group carries a *watermark*: the end of the last group that was known to be durable when this one was
+//! issued. Let W be the largest watermark of any head in any file, including torn, dropped and unreachable heads. The
+//! end that a clean close recorded counts as one more watermark. W is a lower bound of what was acknowledged: bytes
+//! below W reached the medium, so if they fail their checksum now, they rotted. Bytes at or above W may be the
+//! remains of a write that a crash cut short. It follows:
 //!
-//! 1. Follow `previous_end` from the highest touched segment down. That is the *chain*; segments that it
-//!    skips, and bytes at or above a `previous_end`, were dropped by an earlier recovery and are void.
-//!    A segment whose first group is gone has no link: either W says it was acknowledged, and that is
-//!    damage, or the search goes on from the next touched segment below.
-//! 2. Walk the chain upward to the first position x that is no valid group. W > x: damage. Else the log
-//!    ends behind the last valid group, and everything later was never acknowledged.
-//! 3. The chain must reach down to the first live segment, else a file is missing.
-//! 4. Go on right behind the end only if no head lies there or later in any file; otherwise in the first
-//!    segment number above every touched one, so that a dropped group can never become the continuation
-//!    of a log that is not its own.
+//! 1. Follow `previous_end` down from the highest touched segment, that is, the highest one with a head. This gives
+//!    the *chain*. Segments that the chain skips, and bytes at or above a `previous_end`, were dropped by an earlier
+//!    recovery and are void. A segment whose first group is gone has no link. If W lies above that group's position,
+//!    the group was acknowledged, and its loss is damage. Otherwise the search continues at the next touched segment
+//!    below.
+//! 2. Walk the chain upward to the first position x that holds no valid group. If W > x, that is damage. Otherwise
+//!    the log ends after the last valid group, and nothing after that was ever acknowledged.
+//! 3. The chain must reach down to the first live segment. Otherwise a file is missing.
+//! 4. The log continues directly after its end only if no head is at or after that position in any file. Otherwise it
+//!    continues in the first segment number above every touched one, so that a dropped group can never become the
+//!    continuation of a log to which it does not belong.
 //!
-//! The rules were checked by exhaustive enumeration of crashes and faults of small logs. A sealed segment may
-//! come with its ends alone, if `trust` says that they are enough. What the other modes make of damage stands in
-//! `verdict/degraded.rs` and `verdict/salvage.rs`.
+//! The rules were checked by exhaustive enumeration of crashes and faults of small logs. A sealed segment may be
+//! represented by its two ends alone, if `footer_proof` finds that they suffice. `verdict/degraded.rs` and
+//! `verdict/salvage.rs` describe how the other modes treat damage.
 
 mod damage;
 mod degraded;
@@ -40,85 +41,86 @@ use std::collections::BTreeMap;
 /// A segment of the kept log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LiveSegment {
-    /// Its number.
+    /// Number of the segment.
     pub segment: u32,
-    /// Offset just behind its last kept group, or behind the damage that follows that.
+    /// Offset of the first byte after its last kept group, or after a damaged range that follows that group.
     pub end: u32,
-    /// Number of kept groups, those in damaged places left out; not known of a segment that was taken on its
-    /// footer's word.
+    /// Number of kept groups, without those in damaged ranges. `None` if the segment was accepted by its footer, so
+    /// that its groups were not read.
     pub groups: Option<u32>,
 }
 
-/// Where the log goes on.
+/// Position at which the log continues.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ResumePoint {
     /// Segment and offset of the next group.
     pub at: Lsn,
-    /// What the groups of that segment carry as `previous_end`.
+    /// Value of `previous_end` in the groups of that segment.
     pub previous_end: Lsn,
-    /// Whether a mark must be durable there before open may return.
+    /// Whether open must make a mark durable there before it returns.
     pub mark: bool,
     /// Bytes that the kept records of that segment add to its footer.
     pub footer_bytes: u32,
-    /// The log must not go on: where it would have to is not certain.
+    /// The log accepts no writes, because the position at which it would continue is not certain.
     pub read_only: bool,
 }
 
 impl ResumePoint {
-    /// In a segment that holds nothing yet.
+    /// Continues at `at`, in a segment that holds no groups yet.
     fn in_new(at: Lsn, previous_end: Lsn) -> ResumePoint {
         ResumePoint { at, previous_end, mark: true, footer_bytes: 0, read_only: false }
     }
 }
 
-/// What recovery concludes.
+/// The result of recovery's decision.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// The kept log in order; segments below the first live one left out.
+    /// The kept log in order, without segments below the first live one.
     pub kept: Vec<LiveSegment>,
     /// End of the kept log; [`Lsn::ZERO`] if nothing was kept.
     pub end: Lsn,
-    /// Largest watermark of any head.
+    /// Largest watermark of any head, or the end of the last clean close if that is larger.
     pub watermark: Lsn,
-    /// First live segment.
+    /// Number of the lowest live segment.
     pub first_live: u32,
-    /// Where to go on.
+    /// Where the log continues.
     pub next: ResumePoint,
-    /// What was there and is not kept.
+    /// Ranges that look like groups (or are suspect) and are not kept.
     pub dropped: Vec<Dropped>,
-    /// Places of the log that are damaged, ascending, none within another. Empty in strict mode, which
-    /// refuses them.
+    /// Damaged ranges of the log, ascending, none within another. Empty in strict mode, which refuses the log
+    /// instead.
     pub damaged: Vec<Damage>,
 }
 
+/// The scanned segments and the values that the decision derives from all of them.
 struct LogEvidence<'a> {
     segments: BTreeMap<u32, &'a SegmentScan>,
     low: u32,
-    /// Largest watermark over all heads, and the end of the last clean close.
+    /// Largest watermark of all heads and of the end of the last clean close.
     watermark: Lsn,
-    /// Highest segment with a head, 0 if none has.
+    /// Highest segment with a head; 0 if no segment has one.
     touched: u32,
-    /// Highest segment that is not as it was prepared: touched, or with remains of a write that lost its
-    /// head. Such remains would make the next torn write look suspect, so the log does not go on there.
+    /// Highest segment that is not as it was prepared: it has a head, or remains of a write whose head was lost. The
+    /// log does not continue in such a segment, because the remains would make the next torn write look suspect.
     used: u32,
     /// Largest `first_live` of the segment headers.
     first_live: u32,
     block_bytes: u32,
 }
 
-/// Where the walk ended.
+/// The result of a walk along the chain.
 #[derive(Default)]
 struct ChainWalk {
     kept: Vec<(u32, GroupHead)>,
-    /// Damage that was passed on the way; none if the log must be whole.
+    /// Damaged ranges that the walk passed; empty in strict mode.
     fences: Vec<Damage>,
-    /// First position that is no valid group, and not passed.
+    /// First position that holds no valid group and was not passed.
     x: Lsn,
-    /// The chain that was walked: segments, and the offsets at which they are left.
+    /// The chain: each segment with the offset at which the log left it.
     chain: Vec<(u32, u32)>,
 }
 
-/// Decides over `segments`, in any order. `Err` names every damaged place.
+/// Decides in strict mode over `segments`, which may be in any order.
 pub fn decide(
     segments: &[SegmentScan],
     block_bytes: u32,
@@ -127,7 +129,7 @@ pub fn decide(
     strict(segments, block_bytes, policy, Lsn::ZERO)
 }
 
-/// [`decide`]; everything below `closed` was durable, as the file of a clean close says.
+/// As [`decide`], with everything below `closed` known durable from the `CLOSED` file.
 fn strict(
     segments: &[SegmentScan],
     block_bytes: u32,
@@ -139,7 +141,7 @@ fn strict(
         if facts.low > facts.first_live {
             return Err(facts.gap(facts.first_live));
         }
-        // A log gets its name when its first mark is durable, so there has been one.
+        // A log gets its name only after its first mark is durable, so there was at least one group.
         let from = Lsn::new(facts.first_live, block_bytes);
         let to = Lsn::new(facts.first_live, block_bytes * 2);
         return Err(vec![Damage { from, to, what: DamageKind::NoGroup }]);
@@ -151,7 +153,7 @@ fn strict(
             return facts.nothing_kept(policy);
         };
         match facts.chain(top, Links::First) {
-            // No head at the first block of `broken`: its link is unknown.
+            // Segment `broken` has no head at its first block, so its link is unknown.
             Err(broken) => {
                 let x = Lsn::new(broken, block_bytes);
                 if facts.watermark > x {
@@ -168,9 +170,12 @@ fn strict(
     }
 }
 
-/// As [`decide`], with what `mode` makes of damage.
+/// As [`decide`], with damage treated as `mode` prescribes.
 ///
-/// A log that is whole is the same in every mode. `Err` has the damage that strict mode names: all of it.
+/// A log without damage gives the same verdict in every mode.
+///
+/// # Errors
+/// Every damaged range that strict mode names.
 pub fn decide_as(
     mode: OpenMode,
     segments: &[SegmentScan],
@@ -180,7 +185,7 @@ pub fn decide_as(
     decide_closed(mode, segments, block_bytes, policy, Lsn::ZERO)
 }
 
-/// As [`decide_as`], of a log of which everything below `closed` was durable: what the file of a clean close says.
+/// As [`decide_as`], with everything below `closed` known durable from the `CLOSED` file.
 pub fn decide_closed(
     mode: OpenMode,
     segments: &[SegmentScan],
@@ -201,7 +206,7 @@ pub fn decide_closed(
     verdict.ok_or(damage)
 }
 
-/// As [`decide`], over the untouched segments of a log that is being created.
+/// As [`decide`], for a log that is being created and whose segments hold no groups.
 pub(crate) fn decide_fresh(segments: &[SegmentScan], block_bytes: u32) -> Result<Verdict, Vec<Damage>> {
     gather(segments, block_bytes, Lsn::ZERO)?.nothing_kept(UnexplainedTail::Refuse)
 }
@@ -211,7 +216,7 @@ fn gather(segments: &[SegmentScan], block_bytes: u32, closed: Lsn) -> Result<Log
     let Some((&top, newest)) = by_number.last_key_value() else {
         return Err(vec![missing(1, 1)]);
     };
-    // A header is durable before the file has its name, so a bad one is never a half-made spare.
+    // A header is durable before the file gets its name, so a bad header is never an unfinished spare.
     if let Err(fault) = newest.header {
         return Err(vec![bad_header(top, fault, block_bytes)]);
     }
@@ -226,7 +231,7 @@ fn gather(segments: &[SegmentScan], block_bytes: u32, closed: Lsn) -> Result<Log
     Ok(facts_of(by_number, low, block_bytes, closed))
 }
 
-/// What is to be known of the segments from `low` on.
+/// Collects the evidence of the segments from `low` on.
 fn facts_of(
     by_number: BTreeMap<u32, &SegmentScan>,
     low: u32,
@@ -249,12 +254,12 @@ fn facts_of(
     }
 }
 
-/// Which groups of a segment are asked where the log came from.
+/// Which groups of a segment may provide its link.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Links {
-    /// The first one only: without it the segment may never have become part of the log.
+    /// The first group only: without it the segment may never have become part of the log.
     First,
-    /// If the first one is damaged and the watermark says that it was acknowledged, all others.
+    /// If the first group is damaged and the watermark shows that it was acknowledged, any other group.
     Any,
 }
 
@@ -273,7 +278,8 @@ impl LogEvidence<'_> {
         self.segments.range(reach).rev().find(|(_, s)| !s.heads.is_empty()).map(|(&n, _)| n)
     }
 
-    /// The end of the log before `segment`, which all of its groups name; `None` if they do not agree.
+    /// The end of the log before `segment`: the link of its first group, or else the one that all its groups agree
+    /// on.
     fn link(&self, segment: u32) -> Option<Lsn> {
         if let Some(first) = self.head_at(segment, self.block_bytes) {
             return Some(first.previous_end);
@@ -283,8 +289,8 @@ impl LogEvidence<'_> {
         links.all(|other| other == link).then_some(link)
     }
 
-    /// The chain that ends in segment `top`, ascending, each with the offset at which it is left; or the
-    /// segment whose link is missing.
+    /// The chain that ends in segment `top`, ascending, each segment with the offset at which the log left it. `Err`
+    /// has the segment whose link is missing.
     fn chain(&self, top: u32, links: Links) -> Result<Vec<(u32, u32)>, u32> {
         let mut chain = vec![(top, u32::MAX)];
         let mut segment = top;
@@ -305,7 +311,7 @@ impl LogEvidence<'_> {
         }
     }
 
-    /// From the chain's first group to the first position that is no valid group.
+    /// Walks from the chain's first group to the first position that holds no valid group.
     fn walk(&self, chain: Vec<(u32, u32)>) -> ChainWalk {
         let mut kept = Vec::new();
         let mut x = Lsn::ZERO;
@@ -331,7 +337,7 @@ impl LogEvidence<'_> {
         ChainWalk { kept, x, chain, fences: Vec::new() }
     }
 
-    /// The valid group at `at`, if it ends within `limit`.
+    /// The valid group at `at`, if it ends at or below `limit`.
     fn valid(&self, segment: u32, at: u32, limit: u32) -> Option<&GroupHead> {
         self.head_at(segment, at).filter(|head| head.fault.is_none() && head.end <= limit)
     }
@@ -340,7 +346,7 @@ impl LogEvidence<'_> {
         if self.watermark > walk.x {
             return Err(self.damage(&walk.chain, walk.x));
         }
-        // The group that is missing may have been the first of the next segment, and nothing be behind it.
+        // The missing group may have been the first one of the next segment.
         let next = Lsn::new(walk.x.segment().saturating_add(1), self.block_bytes);
         let mut suspect = None;
         for place in [walk.x, next] {
