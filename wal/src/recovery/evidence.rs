@@ -1,21 +1,20 @@
-//! What a scan finds and what recovery concludes, as plain values.
+//! The results of a scan as plain values.
 //!
-//! Between the scanner, which reads bytes and decides nothing, and the verdict, which decides and reads
-//! no bytes. The damage list is what a refusal names.
+//! The scanner reads bytes and decides nothing; the verdict decides over these values and reads no bytes.
 
 use crate::format::{GroupFault, GroupHeader, HeaderFault, SegmentHeader};
 use crate::types::{GroupKind, Lsn};
 
-/// A head: a block whose group header checks out at its own position.
+/// A head: a block whose group header is valid at its own position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupHead {
     /// Offset of the group in its segment.
     pub offset: u32,
-    /// Offset just behind the group; may exceed the file if the header says so.
+    /// Offset of the first byte after the group; larger than the file if the header claims so.
     pub end: u32,
-    /// What the group is for.
+    /// Purpose of the group.
     pub kind: GroupKind,
-    /// See the format: the durable prefix when the group was issued.
+    /// End of the durable prefix of the log when the group was issued.
     pub watermark: Lsn,
     /// End of the kept log before the segment.
     pub previous_end: Lsn,
@@ -23,19 +22,19 @@ pub struct GroupHead {
     pub first_live: u32,
     /// Number of records.
     pub record_count: u32,
-    /// Sum of what its records add to the segment's footer, in bytes.
+    /// Sum of the bytes that its records add to the segment's footer.
     pub footer_bytes: u32,
     /// Wall clock at issue, milliseconds since the Unix epoch.
     pub wall_clock_ms: u64,
     /// Why the group is not valid; `None` for a valid one.
     pub fault: Option<GroupFault>,
-    /// Whether some sector of its header and records, padding left out, is all zeros: only then can a
-    /// fault be a torn write.
+    /// Whether some sector of its header and records, without padding, is all zeros: only then can a fault be a torn
+    /// write.
     pub zero_sector: bool,
 }
 
 impl GroupHead {
-    /// What the header alone says, as if everything behind it were right.
+    /// The head that the header alone describes, as if everything after the header were valid.
     pub(crate) fn of(group: &GroupHeader, block_bytes: u32) -> GroupHead {
         let (offset, length) = (group.lsn.offset(), group.disk_bytes(block_bytes).unwrap_or(u32::MAX));
         GroupHead {
@@ -59,39 +58,39 @@ impl GroupHead {
 pub enum ScanExtent {
     /// Every block.
     Whole,
-    /// Its header, and the headers of its first group and of the footer that seals it. What lies between
-    /// them, and behind the footer, was not looked at; only the footer's word stands for it.
+    /// The header of the segment, and the headers of its first group and of the footer that seals it. Blocks between
+    /// these groups and after the footer were not read; the footer is the only evidence of them.
     EndsOnly,
-    /// Every block that groups can have been written to, as far as those that were found tell: behind them are
-    /// zeros for twice the segment's reach. Of the rest a block here and there was looked at.
+    /// Every block to which groups can have been written, judged by the groups that were found: zeros follow them for
+    /// twice the segment's reach. Of the rest only samples were read.
     UpToBound,
 }
 
-/// One segment file as found.
+/// The result of scanning one segment file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SegmentScan {
     /// The number in the file's name.
     pub sequence: u32,
-    /// The header, or why there is none; a wrong length or number counts here.
+    /// The header, or why it is refused; a wrong length or number counts as a fault of the header.
     pub header: Result<SegmentHeader, HeaderFault>,
-    /// How much of it was read.
+    /// How much of the segment was read.
     pub extent: ScanExtent,
-    /// All heads in ascending order, those inside of valid groups left out. Of a segment of which only the
-    /// ends were read: its first group and its footer.
+    /// All heads in ascending order, without those inside valid groups. With [`ScanExtent::EndsOnly`]: the first
+    /// group and the footer.
     pub heads: Vec<GroupHead>,
-    /// Offset from which on everything is zeros.
+    /// Offset from which on all bytes that were read are zeros.
     pub zeros_from: u32,
-    /// Blocks outside of valid groups that are no heads but do not start with a sector of zeros.
+    /// Offsets of blocks outside valid groups that are no heads and do not start with a sector of zeros.
     pub unexplained_blocks: Vec<u32>,
 }
 
 impl SegmentScan {
-    /// The footer, if nothing but the ends was read.
+    /// The footer, if only the ends were read.
     pub fn sealing_footer(&self) -> Option<&GroupHead> {
         if self.extent == ScanExtent::EndsOnly { self.heads.last() } else { None }
     }
 
-    /// What is known of a file that the medium does not give back.
+    /// The result for a file that cannot be read.
     pub(crate) fn unreadable(sequence: u32) -> SegmentScan {
         let (header, extent) = (Err(HeaderFault::Unreadable), ScanExtent::Whole);
         SegmentScan {

@@ -1,7 +1,7 @@
-//! Looking at a log without changing it: what is in the files, and what open would conclude.
+//! Inspects a log without changing it: what its files hold, and what an open would conclude.
 //!
-//! Takes no lock, writes nothing, discards nothing (INV-10). On a log that is being written the end may look
-//! torn. Fails only if the directory holds no log or the medium cannot be read.
+//! Takes no lock, writes nothing, discards nothing (INV-10). If another process is writing the log, its end may look
+//! torn.
 
 use crate::damage::{Damage, Witness};
 use crate::disk::{Access, AlignedBuf, Disk, read_exact_medium};
@@ -21,34 +21,41 @@ use crate::types::{Lsn, len32};
 use std::ops::ControlFlow;
 use zerocopy::FromBytes;
 
-/// Largest piece of a damaged range that is searched for what is left of records, in bytes.
+/// Largest part of a damaged range that is searched for remains of records, in bytes.
 const REMNANT_BYTES_MAX: u32 = 64 << 20;
 
-/// A log as it lies on the disk.
+/// What an inspection found in the files of a log.
 #[derive(Debug)]
 pub struct Inspection {
-    /// Who it is.
+    /// Identity of the log.
     pub identity: Identity,
-    /// What the file of a clean close says.
+    /// Contents of the `CLOSED` file, which a clean close writes.
     pub witness: Witness,
     /// Every segment file, ascending.
     pub segments: Vec<SegmentScan>,
-    /// What open would conclude, or every damaged place.
+    /// The verdict of a strict open, or every damaged range.
     pub verdict: Result<Verdict, Vec<Damage>>,
     /// Names of unfinished spares.
     pub unfinished: Vec<String>,
-    /// Names that are not the log's.
+    /// Names that do not belong to the log.
     pub foreign: Vec<String>,
 }
 
-/// Looks at the log in `disk`: at every block of every segment.
+/// Inspects the log on `disk`: reads every block of every segment.
+///
+/// # Errors
+/// [`Error::NotALog`], or an error if the identity or the medium cannot be read. Damage is no error: see
+/// [`Inspection::verdict`].
 pub fn inspect(disk: &dyn Disk) -> Result<Inspection, Error> {
     Ok(inspect_with(disk, |_| (), |(), _| {})?.0)
 }
 
-/// As [`inspect`], and hands every valid group to `see` while its bytes are in memory, kept or not, which only
-/// the verdict knows: those of one segment in order, with what `start` made for the segment. The segments
-/// are read side by side; what was made for them is returned, ascending.
+/// As [`inspect`], and hands every valid group to `see` while its bytes are in memory, kept or not: only the verdict
+/// knows which are kept. `see` gets the groups of one segment in order, with the value that `start` made for the
+/// segment. Segments are read in parallel. Returns the values of `start`, ascending by segment.
+///
+/// # Errors
+/// As [`inspect`].
 pub fn inspect_with<V: Send>(
     disk: &dyn Disk,
     start: impl Fn(u32) -> V + Sync,
@@ -57,7 +64,10 @@ pub fn inspect_with<V: Send>(
     look(disk, |files| files.survey_all(UnexplainedTail::Refuse, &start, &see))
 }
 
-/// As [`inspect`], but reads only what open would: [`SegmentFacts::extent`] says how much that was.
+/// As [`inspect`], but reads only what an open would read; [`SegmentScan::extent`] tells how much that was.
+///
+/// # Errors
+/// As [`inspect`].
 pub fn inspect_as_open(disk: &dyn Disk) -> Result<Inspection, Error> {
     Ok(look(disk, |files| Ok((files.survey(UnexplainedTail::Refuse, None)?, ())))?.0)
 }
@@ -87,8 +97,11 @@ fn look<T>(
     Ok((Inspection { identity, witness, segments, verdict, unfinished, foreign }, more))
 }
 
-/// Hands every head of a scanned segment that reaches into the bytes `[from, to)` to `each`, with its
-/// group if it is a valid one, until `each` breaks off. Reads the segment in large pieces, each once.
+/// Hands every head of a scanned segment whose group overlaps the bytes `[from, to)` to `each`, with the group if it
+/// is valid, until `each` breaks. Reads the segment in large pieces, each once.
+///
+/// # Errors
+/// If the file cannot be opened or read.
 pub fn visit_groups(
     disk: &dyn Disk,
     facts: &SegmentScan,
@@ -120,6 +133,9 @@ pub fn visit_groups(
 }
 
 /// Hands every record of the valid group `head` of a scanned segment to `each`.
+///
+/// # Errors
+/// If the file cannot be opened or read.
 pub fn visit_records(
     disk: &dyn Disk,
     facts: &SegmentScan,
@@ -134,12 +150,15 @@ pub fn visit_records(
     })
 }
 
-/// Searches the damaged bytes `[from, to)` of a scanned segment for what is left of records: each one
-/// whose header, `meta` and part table check at their own place is handed to `each`, with the numbers of
-/// its parts that do not check. Not for reading: such a record belongs to no valid group.
+/// Searches the damaged bytes `[from, to)` of a scanned segment for remains of records. Hands each record whose
+/// header, `meta` and part table pass their checksum at their own position to `each`, with the numbers of its parts
+/// that fail theirs. Such a record belongs to no valid group: use it to report damage, not to read the log.
 ///
-/// Returns whether all of the range was searched; it is not if it is very large, or full of bytes that
-/// look like headers and are none.
+/// Returns whether the whole range was searched. It is not if the range is larger than 64 MiB, or full of bytes that
+/// look like record headers and are none.
+///
+/// # Errors
+/// If the file cannot be opened or read.
 pub fn visit_remnants(
     disk: &dyn Disk,
     facts: &SegmentScan,
@@ -159,7 +178,8 @@ pub fn visit_remnants(
     let file = disk.open(&name, Access::Read).map_err(io)?;
     let mut bytes = AlignedBuf::zeroed(length);
     read_exact_medium(&*file, &mut bytes, u64::from(from), length).map_err(io)?;
-    // Checksums of what turns out to be no record; bounded, since bytes may imitate headers, and those may check.
+    // Bytes that may be checksummed for records that turn out to be none. Bounded, since bytes may imitate headers,
+    // each with a long claim.
     let mut budget = length.saturating_mul(16);
     let mut at = 0;
     while at + RECORD_HEADER_BYTES <= length {
@@ -180,7 +200,7 @@ pub fn visit_remnants(
     Ok(end.saturating_sub(from) <= REMNANT_BYTES_MAX)
 }
 
-/// Bytes that were checksummed to find out that the start of `bytes` is no record: none if its lengths do not fit.
+/// Bytes that were checksummed to find that `bytes` does not start with a record: none if the lengths do not fit.
 fn claimed(bytes: &[u8]) -> usize {
     let Ok((raw, _)) = RawRecordHeader::ref_from_prefix(bytes) else { return 0 };
     let table = (raw.part_count.get() as usize).saturating_mul(PART_BYTES);
@@ -189,7 +209,7 @@ fn claimed(bytes: &[u8]) -> usize {
     if head <= length && length <= bytes.len() { head } else { 0 }
 }
 
-/// The file's length, which was checked to fit.
+/// The file's length in bytes, which was checked to fit 32 bits.
 fn length_of(header: &SegmentHeader) -> u32 {
     u32::try_from(header.file_bytes).unwrap_or(u32::MAX)
 }

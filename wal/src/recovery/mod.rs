@@ -1,7 +1,8 @@
-//! Recovery: sync the files, read them from the medium, decide, and hand over what the write side starts with.
+//! Recovers a log: syncs its files, reads them from the medium, decides where the log ends, and returns the state
+//! with which the write side starts.
 //!
-//! The steps stand in order in [`recover`]. It writes nothing: no byte and no name changes. INV-3: everything
-//! found was synced before it was read. Fails with every damaged place.
+//! [`recover`] shows the steps in order. It writes nothing: no byte and no name changes. Everything found is synced
+//! before it is read (INV-3). A refusal names every damaged range.
 
 pub(crate) mod evidence;
 pub(crate) mod footer_proof;
@@ -34,86 +35,92 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Files that are synced at a time.
+/// Number of files that are synced at a time.
 const SYNCS: usize = 16;
 
-/// What open found and did.
+/// The result of an open: what it found and what it did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RecoveryReport {
     /// Identity of the log.
     pub uuid: [u8; 16],
-    /// Lowest live segment.
+    /// Number of the lowest live segment.
     pub first_live: u32,
     /// Number of live segments with kept groups.
     pub segments: u32,
-    /// Number of kept groups that were read; those of `by_footer` were not.
+    /// Number of kept groups that were read; those of the segments in `by_footer` are not counted.
     pub groups: u64,
-    /// Kept segments that were taken on the word of their footer, ascending: nothing between their first
-    /// group's header and the footer was read. Empty with [`Options::verify_on_open`].
+    /// Kept segments that were accepted by their footer, ascending: nothing between the header of their first group
+    /// and the footer was read. Empty with [`Options::verify_on_open`].
     pub by_footer: Vec<u32>,
     /// End of the kept log; zero if it is empty.
     pub end: Lsn,
-    /// What the file of a clean close says.
+    /// Contents of the `CLOSED` file, which a clean close writes.
     pub witness: Witness,
-    /// Largest watermark found, or the end of the last clean close: everything below it was known durable.
+    /// Largest watermark found, or the end of the last clean close if that is larger: everything below it was known
+    /// to be durable.
     pub watermark: Lsn,
-    /// What was there and is not kept; none of it was acknowledged.
+    /// Ranges that were found and are not kept; none of them was acknowledged.
     pub dropped: Vec<Dropped>,
-    /// Damaged and missing places of the log, ascending: reading them is an error. Empty in strict mode,
-    /// which refuses them.
+    /// Damaged and missing ranges of the log, ascending. Reading them is an error. Empty in strict mode, which
+    /// refuses to open a log with such ranges.
     pub damaged: Vec<Damage>,
     /// The mode in which the log was opened.
     pub mode: OpenMode,
-    /// Whether the directory is locked: only a log that is opened for reading may do without, where the file system
-    /// locks no directories, and there is no `LOCK` file or it cannot be read. Then another process may be writing.
+    /// Whether the directory is locked. `false` only for a log that is opened for reading, on a file system that
+    /// cannot lock directories, and where there is no readable `LOCK` file. Another process may then be writing.
     pub locked: bool,
     /// Names of unfinished spares that the start of the log removed.
     pub removed: Vec<String>,
-    /// Names that are not the log's; left alone.
+    /// Names that do not belong to the log; they are left alone.
     pub foreign: Vec<String>,
-    /// Where the time went.
+    /// How long the parts of the open took.
     pub took: Timings,
 }
 
-/// Where the time of an open went, by the log's clock.
+/// How long the parts of an open took, measured with the log's clock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Timings {
-    /// Making everything found durable, before it was read (INV-3).
+    /// Making everything found durable, before it is read (INV-3).
     pub sync: Duration,
-    /// Reading and checking the segments: of those in use and of spares as much as groups can have been written to,
-    /// of the others two ends, or everything.
+    /// Reading and checking the segments. Segments in use and spares are read as far as groups can have been written,
+    /// other segments at their two ends or completely.
     pub scan: Duration,
-    /// All of it, up to the durable mark that ends an open.
+    /// The whole open, up to the durable mark that ends it.
     pub total: Duration,
 }
 
-/// A log that was found sound.
+/// A log that recovery accepted, as the write side needs it.
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) identity: Identity,
     pub(crate) verdict: Verdict,
     /// All segments from the first live one on.
     pub(crate) segments: BTreeMap<u32, Arc<Segment>>,
-    /// Those of them that the log goes on in, and the spares behind it.
+    /// Those of them that are open for writing: the segment in which the log continues, and the spares after it.
     pub(crate) open: BTreeMap<u32, OpenSegment>,
-    /// Numbers of all segment files, also dead ones.
+    /// Numbers of all segment files, including dead ones.
     pub(crate) files: Vec<u32>,
     /// Names of unfinished spares, which the start of the log removes.
     pub(crate) unfinished: Vec<String>,
-    /// The sealer has seen all records of the segment in which the log goes on.
+    /// Whether the index builder has seen all records of the segment in which the log continues.
     pub(crate) shown: bool,
     pub(crate) report: RecoveryReport,
 }
 
-/// Which file each segment's is.
+/// The file of each segment.
 type Ids = BTreeMap<u32, Option<FileId>>;
 
-/// Segments by number, and those of them that are open.
+/// Segments by number, and those of them that are open for writing.
 type Live = (BTreeMap<u32, Arc<Segment>>, BTreeMap<u32, OpenSegment>);
 
-/// Finds the end of the log on the disk of `descriptors`, whose directory the caller has locked, on up to `readers`
-/// threads; of the log that is being created with the identity `fresh`, its start. Shows `sealer` the records of the
-/// segment in which the log goes on, if they were read.
+/// Finds the end of the log on the disk of `descriptors`, with up to `readers` threads. The caller has locked the
+/// directory. With `fresh`, the log is being created with that identity, and its start is found.
+///
+/// Shows `sealer` the records of the segment in which the log continues, if the scan read them.
+///
+/// # Errors
+/// [`Error::Corrupt`] with every damaged range, [`Error::UnsupportedVersion`], [`Error::UnsupportedFeatures`], or an
+/// error of the disk.
 pub(crate) fn recover(
     descriptors: &Arc<Descriptors>,
     clock: &dyn Clock,
@@ -156,7 +163,7 @@ pub(crate) fn recover(
     };
     let scanned = clock.now_ns();
     let verdict = verdict.map_err(|damage| refusal(disk.location(), &damage))?;
-    // Otherwise nothing is in there yet.
+    // Otherwise that segment holds no records yet.
     let goes_on = facts.iter().any(|s| s.sequence == verdict.next.at.segment() && !s.heads.is_empty());
     let seen = seen.and_then(|mut seen| seen.remove(&verdict.next.at.segment()));
     if let (Some(sealer), Some(seen)) = (sealer, &seen) {
@@ -189,10 +196,10 @@ fn since(from_ns: u64, to_ns: u64) -> Duration {
     Duration::from_nanos(to_ns.saturating_sub(from_ns))
 }
 
-/// Makes what is there durable before it is believed: a killed process may have left it in the page
-/// cache only, and a failed sync may have left pages that the device never got. Each file is open for its sync alone.
+/// Makes the files durable before they are read: a killed process may have left data only in the page cache, and
+/// after a failed sync the cache may hold pages that the device never got. Each file is open only during its sync.
 fn sync_all(disk: &dyn Disk, names: &DirectoryListing, readers: usize) -> Result<Ids, Error> {
-    // Each waits for a flush of the device, which those under way at a time share.
+    // Each sync waits for a flush of the device, which concurrent syncs share.
     let threads = if readers == 1 { 1 } else { SYNCS };
     let sync = |i: usize| {
         let sequence = names.segments[i];
@@ -207,7 +214,7 @@ fn sync_all(disk: &dyn Disk, names: &DirectoryListing, readers: usize) -> Result
     Ok(ids)
 }
 
-/// Made a moment ago, by this process: there is nothing to look for.
+/// Scans the segments of a log that this process has just created: they hold no groups.
 fn survey_fresh(disk: &dyn Disk, numbers: &[u32], identity: &Identity) -> Result<Surveyed, Error> {
     let mut facts = Vec::with_capacity(numbers.len());
     for &sequence in numbers {
@@ -220,14 +227,14 @@ fn survey_fresh(disk: &dyn Disk, numbers: &[u32], identity: &Identity) -> Result
     Ok((facts, verdict))
 }
 
-/// Finds what can be opened, and changes nothing: what was written and not synced may be seen.
+/// Finds the files that can be opened, and changes nothing: data that was written but not synced may be read.
 fn ids_to_read(disk: &dyn Disk, names: &DirectoryListing) -> Result<Ids, Error> {
     let mut ids = Ids::new();
     for &sequence in &names.segments {
         let name = file_name(sequence);
         match disk.open(&name, Access::Read) {
             Ok(file) => _ = ids.insert(sequence, file.id()),
-            // Not a fault of the file.
+            // This is not a fault of the file.
             Err(e) if no_descriptors(&e) => return Err(failed_to_open(disk, "open", &name, e)),
             Err(_) => {}
         }
@@ -235,7 +242,7 @@ fn ids_to_read(disk: &dyn Disk, names: &DirectoryListing) -> Result<Ids, Error> 
     Ok(ids)
 }
 
-/// The error that names a refusal best.
+/// The error that describes a refusal best.
 fn refusal(path: String, damage: &[Damage]) -> Error {
     for d in damage {
         if let DamageKind::Header(HeaderFault::Version(found)) = d.what {
@@ -246,7 +253,7 @@ fn refusal(path: String, damage: &[Damage]) -> Error {
     Error::Corrupt { path, damage: damage.into() }
 }
 
-/// The segments from the first live one on, and those of them that are written to from now on, which are opened.
+/// The segments from the first live one on, and those of them that will be written, which it opens.
 fn live(
     descriptors: &Arc<Descriptors>,
     identity: &Identity,
@@ -282,8 +289,8 @@ fn live(
         }
         let pinned = disk.open(&name, Access::Write).map_err(|e| failed_to_open(disk, "open", &name, e))?;
         pinned.distrust_cache();
-        // From the end of the kept log on: a copy may have turned zeros inside of groups into holes,
-        // and what lies before a hole is not written again.
+        // In the segment in use, searched from the end of the kept log: a copy may have turned zeros inside groups
+        // into holes, and the log does not write again before a hole.
         let from = if sequence == next.segment() { next.offset() } else { 0 };
         let written_to =
             pinned.written_end(u64::from(from)).map_err(|e| failed(disk, "examine", &name, e))?;

@@ -1,24 +1,22 @@
-//! What a scan saw of a segment's records: everything but their payloads, to be shown to a sealer once it is known
-//! which of them are kept.
+//! Keeps what a scan saw of a segment's records, without payloads, until the verdict knows which of them are kept.
 //!
-//! Place on the data's way: at open, between the scan and the maker of footers, who would otherwise read the segment
-//! in use once more. Fails never.
+//! The index builder then gets the records from here, so that open does not read the segment in use twice.
 
 use crate::format::{PartInfo, RecordRef};
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::types::Lsn;
 
-/// The records of one segment in log order.
+/// The records of one segment in log order, without payloads.
 #[derive(Debug, Default)]
 pub(crate) struct RecordFeed {
-    /// Place, bytes of `meta` and number of `parts`, of each.
+    /// Position, bytes of `meta` and number of `parts` of each record.
     records: Vec<(Lsn, usize, usize)>,
     meta: Vec<u8>,
     parts: Vec<PartInfo>,
 }
 
 impl RecordFeed {
-    /// Adds the next ones.
+    /// Adds the records of the next group.
     pub(crate) fn add<'a>(&mut self, records: impl Iterator<Item = RecordRef<'a>>) {
         for record in records {
             self.records.push((record.lsn(), record.meta().len(), record.part_count()));
@@ -27,7 +25,7 @@ impl RecordFeed {
         }
     }
 
-    /// Shows `sealer` those below `end`.
+    /// Shows `sealer` the records below `end`.
     pub(crate) fn show(&self, sealer: &mut dyn SegmentIndexBuilder, end: Lsn) {
         let (mut meta, mut parts) = (&self.meta[..], &self.parts[..]);
         for &(lsn, meta_bytes, part_count) in self.records.iter().take_while(|(lsn, ..)| *lsn < end) {

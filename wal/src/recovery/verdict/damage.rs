@@ -1,6 +1,6 @@
-//! The damage that a refusal names: every place, and what is wrong there.
+//! Lists the damage that a refusal names: every damaged range and what is wrong there.
 //!
-//! Place: under the decision, which says that there is damage. Pure; nothing fails.
+//! Pure functions, called after the decision has found that there is damage.
 
 use super::LogEvidence;
 use crate::damage::{Damage, DamageKind};
@@ -11,8 +11,11 @@ use crate::types::{Lsn, PriorContents};
 use std::collections::BTreeMap;
 
 impl LogEvidence<'_> {
-    /// A sector in flight at a crash is old or new. Where old means zeros, bytes at `x` that are neither
-    /// zero nor part of a torn group cannot come from a crash. Returns whether they are suspect.
+    /// Whether the bytes at `x` are suspect. A sector that was in flight at a crash is old or new. Where the old
+    /// sectors are zeros, bytes that are neither zero nor part of a torn group cannot come from a crash.
+    ///
+    /// # Errors
+    /// The suspect range, if they are suspect and `policy` refuses them.
     pub(super) fn check_suspect(&self, x: Lsn, policy: UnexplainedTail) -> Result<bool, Vec<Damage>> {
         let Some(facts) = self.segments.get(&x.segment()) else { return Ok(false) };
         if !facts.header.is_ok_and(|h| h.prior == PriorContents::Zeros) {
@@ -28,13 +31,13 @@ impl LogEvidence<'_> {
         Ok(suspect)
     }
 
-    /// The end of the group at `x`, or of the block if nothing says how long a group there was.
+    /// The end of the group at `x`, or the end of the block if no head gives the group's length.
     pub(super) fn extent(&self, x: Lsn) -> Lsn {
         let block = x.offset().saturating_add(self.block_bytes);
         Lsn::new(x.segment(), self.head_at(x.segment(), x.offset()).map_or(block, |head| head.end))
     }
 
-    /// Every range from `x` to the watermark that holds no valid group, along `chain`.
+    /// Every range along `chain` from `x` to the watermark that holds no valid group.
     pub(super) fn damage(&self, chain: &[(u32, u32)], x: Lsn) -> Vec<Damage> {
         let mut found = Vec::new();
         for &(segment, limit) in chain.iter().filter(|(s, _)| *s >= x.segment()) {
@@ -62,7 +65,7 @@ impl LogEvidence<'_> {
                 at = to;
             }
         }
-        // Only the file of a clean close says that there was more than the segments that hold groups.
+        // Only the `CLOSED` file shows that the log extended beyond the segments that hold groups.
         if self.watermark.segment() > self.touched {
             let from = Lsn::new(self.touched.saturating_add(1), self.block_bytes).max(x);
             found.push(Damage { from, to: self.watermark, what: DamageKind::NoGroup });
@@ -73,7 +76,7 @@ impl LogEvidence<'_> {
         found
     }
 
-    /// The files between `from` and the lowest one in reach: missing, or with a bad header.
+    /// The files from number `from` up to the lowest one in reach that are missing or have a bad header.
     pub(super) fn gap(&self, from: u32) -> Vec<Damage> {
         let from = from.min(self.low.saturating_sub(1)).max(1);
         let mut gap = lost(&self.segments, from, self.low, self.block_bytes);
@@ -84,8 +87,7 @@ impl LogEvidence<'_> {
     }
 }
 
-/// The files with numbers from `from` up to, and without, `to` that are missing, each run of them as one
-/// place, or have a bad header.
+/// The files with numbers in `from..to` that are missing (each run of them as one range) or have a bad header.
 pub(super) fn lost(
     segments: &BTreeMap<u32, &SegmentScan>,
     from: u32,
@@ -108,7 +110,7 @@ pub(super) fn lost(
     lost
 }
 
-/// The segments `first` to `last`.
+/// The damage of the missing segments `first` to `last`.
 pub(super) fn missing(first: u32, last: u32) -> Damage {
     Damage { from: Lsn::new(first, 0), to: Lsn::new(last, u32::MAX), what: DamageKind::Missing }
 }

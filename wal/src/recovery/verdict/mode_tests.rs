@@ -1,5 +1,5 @@
-//! Small combinations of facts, and what each mode makes of them: which damage is fenced, where the log ends
-//! and goes on, what is refused.
+//! Tests each mode on small combinations of evidence: which damage is quarantined, where the log ends and continues,
+//! and what is refused.
 
 use super::*;
 use crate::damage::DropReason;
@@ -14,7 +14,7 @@ fn at(segment: u32, block: u32) -> Lsn {
     Lsn::new(segment, block * BLOCK)
 }
 
-/// A group of one block: where, what it knew to be durable, whether it checks.
+/// A group of one block: its block, its watermark, its link, and whether it is valid.
 fn group(block: u32, watermark: Lsn, previous_end: Lsn, whole: bool) -> GroupHead {
     GroupHead {
         offset: block * BLOCK,
@@ -31,8 +31,8 @@ fn group(block: u32, watermark: Lsn, previous_end: Lsn, whole: bool) -> GroupHea
     }
 }
 
-/// A segment whose groups are spelled `o` (valid), `x` (does not check), `-` (no head), each of one block and
-/// each issued when the one before was durable.
+/// A segment whose groups are spelled `o` (valid), `x` (not valid) or `-` (no head). Each takes one block and was
+/// issued when the one before was durable.
 fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentScan {
     let header = SegmentHeader {
         uuid: [0; 16],
@@ -54,7 +54,7 @@ fn segment(sequence: u32, previous_end: Lsn, groups: &str) -> SegmentScan {
     SegmentScan { sequence, header: Ok(header), extent, heads, zeros_from, unexplained_blocks: Vec::new() }
 }
 
-/// Three segments: `a` and `b` are left at their ends, `c` is the last one.
+/// Three segments: the log left `a` and `b` at their ends, and `c` is the last one.
 fn log(a: &str, b: &str, c: &str) -> Vec<SegmentScan> {
     let end = |n, groups: &str| at(n, u32::try_from(groups.len()).unwrap() + 1);
     vec![segment(1, Lsn::ZERO, a), segment(2, end(1, a), b), segment(3, end(2, b), c)]
@@ -72,7 +72,8 @@ fn places(verdict: &Verdict) -> Vec<(Lsn, Lsn)> {
     verdict.damaged.iter().map(|d| (d.from, d.to)).collect()
 }
 
-/// Degraded mode fences exactly the blocks that are not `o`, keeps all others, and ends where the log ends.
+/// Asserts that degraded mode quarantines exactly the blocks that are not `o`, keeps all others, and finds the end of
+/// the log.
 #[track_caller]
 fn fenced(facts: &[SegmentScan], expected: &[(Lsn, Lsn)]) -> Verdict {
     assert!(opened(OpenMode::Strict, facts).is_none());
@@ -107,7 +108,7 @@ fn damage_inside_of_a_segment_is_fenced() {
 fn the_end_of_a_segment_is_named_by_the_next_one() {
     let verdict = fenced(&log("oox", "oo-", "ooo"), &[(at(1, 3), at(1, 4)), (at(2, 3), at(2, 4))]);
     assert_eq!(verdict.kept[1], LiveSegment { segment: 2, end: 4 * BLOCK, groups: Some(2) });
-    // All groups of a segment: its own head still says what came before it.
+    // The only group of segment 2 is damaged: its head still names the end of segment 1.
     let verdict = fenced(&log("ooo", "x", "ooo"), &[(at(2, 1), at(2, 2))]);
     assert_eq!(verdict.kept[1], LiveSegment { segment: 2, end: 2 * BLOCK, groups: Some(0) });
     assert!(verdict.dropped.is_empty());
@@ -118,7 +119,7 @@ fn another_group_names_the_link_if_the_first_one_is_lost() {
     fenced(&log("ooo", "-oo", "ooo"), &[(at(2, 1), at(2, 2))]);
     fenced(&log("-oo", "ooo", "ooo"), &[(at(1, 1), at(1, 2))]);
     fenced(&log("ooo", "ooo", "-oo"), &[(at(3, 1), at(3, 2))]);
-    // Groups that do not agree name nothing.
+    // Groups that do not agree give no link.
     let mut facts = log("ooo", "-oo", "ooo");
     facts[1].heads[0].previous_end = at(1, 2);
     assert!(opened(OpenMode::Degraded, &facts).is_none());
@@ -131,13 +132,13 @@ fn a_damaged_segment_gets_no_further_group() {
     let verdict = fenced(&facts, &[(at(3, 2), at(3, 3))]);
     assert_eq!((verdict.next.at, verdict.next.previous_end), (at(4, 1), at(3, 4)));
     assert!(verdict.next.mark);
-    // Damage elsewhere does not matter to the segment in use.
+    // Damage elsewhere does not affect the segment in use.
     let mut facts = log("oxo", "oo", "ooo");
     facts[2].zeros_from = 4 * BLOCK;
     assert_eq!(fenced(&facts, &[(at(1, 2), at(1, 3))]).next.at, at(3, 4));
 }
 
-/// The last group is damaged, and a group that was torn behind it says that it was acknowledged.
+/// The last group is damaged, and a torn group after it carries a watermark that shows that it was acknowledged.
 #[test]
 fn damage_that_reaches_the_end_is_refused() {
     for (groups, watermark) in [("ooxx", at(3, 4)), ("oo-x", at(3, 4)), ("ooox", at(3, 6)), ("oox", at(3, 4))]
@@ -156,7 +157,7 @@ fn damage_that_reaches_the_end_is_refused() {
     assert!(opened(OpenMode::Degraded, &facts).is_none());
 }
 
-/// What was never acknowledged is dropped as ever, behind fences too.
+/// A tail that was never acknowledged is dropped as usual, also after damaged ranges.
 #[test]
 fn a_torn_end_behind_a_fence_is_dropped() {
     let mut facts = log("ooo", "oo", "oxoxo");
@@ -172,14 +173,14 @@ fn a_torn_end_behind_a_fence_is_dropped() {
 
 #[test]
 fn void_bytes_are_neither_fenced_nor_served() {
-    // The log left segment 2 behind its first group: what follows there was dropped by an earlier recovery.
+    // The log left segment 2 after its first group: an earlier recovery dropped the groups that follow.
     let mut facts = log("oxo", "ooo", "ooo");
     facts[2].heads.iter_mut().for_each(|h| h.previous_end = at(2, 2));
     let verdict = opened(OpenMode::Degraded, &facts).expect("fenced");
     assert_eq!(places(&verdict), [(at(1, 2), at(1, 3))]);
     assert_eq!(verdict.kept[1], LiveSegment { segment: 2, end: 2 * BLOCK, groups: Some(1) });
     assert_eq!(verdict.dropped.len(), 2);
-    // All of it was: the chain leads from 3 to 1.
+    // An earlier recovery dropped all of segment 2: the chain leads from 3 to 1.
     facts[2].heads.iter_mut().for_each(|h| h.previous_end = at(1, 4));
     let verdict = opened(OpenMode::Degraded, &facts).expect("fenced");
     assert_eq!(verdict.kept.iter().map(|k| k.segment).collect::<Vec<_>>(), [1, 3]);
@@ -197,7 +198,7 @@ fn only_salvage_passes_lost_segments() {
                 facts[lost].header = Err(HeaderFault::Checksum);
                 facts[lost].heads.clear();
             }
-            // A file behind the top one is missed by nobody but the links that name it.
+            // A missing file above the highest one is noticed only through links that name it.
             if gone && lost == 2 {
                 continue;
             }
@@ -205,7 +206,7 @@ fn only_salvage_passes_lost_segments() {
             assert!(opened(OpenMode::Degraded, &facts).is_none(), "{lost}");
             let verdict = opened(OpenMode::Salvage, &facts).expect("two segments are left");
             let n = u32::try_from(lost).unwrap() + 1;
-            // Where the log left the segment below, only what is lost has said.
+            // Only the lost segment named the end of the segment below.
             let below = (lost == 1).then_some((at(1, 4), at(1, BLOCKS)));
             let lost_one = (Lsn::new(n, 0), Lsn::new(n, u32::MAX));
             assert_eq!(places(&verdict), below.into_iter().chain([lost_one]).collect::<Vec<_>>(), "{lost}");
@@ -214,7 +215,7 @@ fn only_salvage_passes_lost_segments() {
             assert!(verdict.next.read_only);
         }
     }
-    // Without a head a segment has no link either.
+    // A segment without a head has no link either.
     let facts = log("ooo", "--", "ooo");
     assert!(opened(OpenMode::Degraded, &facts).is_none());
     let verdict = opened(OpenMode::Salvage, &facts).expect("two segments are left");
@@ -224,12 +225,12 @@ fn only_salvage_passes_lost_segments() {
     assert!(opened(OpenMode::Salvage, &[]).is_none());
 }
 
-/// Numbers far apart, as a hostile directory has them: each run is one place, and nobody counts through it.
+/// Numbers far apart, as in a hostile directory: each run is one range, and no loop counts through it.
 #[test]
 fn a_run_of_missing_segments_is_one_place() {
     let facts = [segment(1, Lsn::ZERO, "oo"), segment(SEQUENCE_MAX, at(SEQUENCE_MAX - 1, 2), "oo")];
     let verdict = opened(OpenMode::Salvage, &facts).expect("two segments are left");
-    // The lower one is left nobody knows where.
+    // Nothing shows where the log left the lower segment.
     let missing = (Lsn::new(2, 0), Lsn::new(SEQUENCE_MAX - 1, u32::MAX));
     assert_eq!(places(&verdict), [(at(1, 3), at(1, BLOCKS)), missing]);
     let refused = decide(&facts, BLOCK, UnexplainedTail::Refuse).expect_err("a gap");
@@ -256,7 +257,7 @@ fn the_policy_about_suspect_bytes_holds_in_every_mode() {
     }
 }
 
-/// A group that the scan left unchecked may be a valid one: nobody may go on as if it were torn, or damaged.
+/// A group that the scan left unchecked may be valid, so no mode may treat it as torn or damaged.
 #[test]
 fn unchecked_groups_are_not_taken_for_torn_ones() {
     let with = |groups: &str, unchecked: u32| {
@@ -265,7 +266,7 @@ fn unchecked_groups_are_not_taken_for_torn_ones() {
         (head.fault, head.zero_sector) = (Some(GroupFault::Unchecked), false);
         facts
     };
-    // Group 4 knew that group 3 was durable: damage that can be fenced, but for what is behind it.
+    // Group 4 carries a watermark after group 3: this damage can be quarantined if what follows it is certain.
     let fenced = |facts: &[SegmentScan]| decide_as(OpenMode::Degraded, facts, BLOCK, UnexplainedTail::Refuse);
     let torn = log("oooo", "oooo", "oxoox");
     assert_eq!(fenced(&torn).unwrap().end, at(3, 5), "the last group is torn");
@@ -273,7 +274,7 @@ fn unchecked_groups_are_not_taken_for_torn_ones() {
     assert!(decide(&facts, BLOCK, UnexplainedTail::Refuse).is_err());
     assert!(fenced(&facts).is_err(), "the last group may be whole");
     assert!(fenced(&with("oxoox", 2)).is_err(), "the damaged group may be whole");
-    // Salvage serves what it knows to be valid, and writes nothing.
+    // Salvage serves the groups that are known to be valid, and writes nothing.
     let salvaged = decide_as(OpenMode::Salvage, &facts, BLOCK, UnexplainedTail::Refuse).unwrap();
     assert!(salvaged.next.read_only && salvaged.end >= at(3, 5));
 }

@@ -1,6 +1,7 @@
-//! What follows from where the log ends: where it goes on, what was kept, and what was there and is not.
+//! Derives the rest of the verdict from the end of the log: where the log continues, what was kept and what was
+//! dropped.
 //!
-//! Place: under the decision, which has found the end. Pure; nothing fails.
+//! Pure functions that cannot fail.
 
 use super::{ChainWalk, LiveSegment, LogEvidence, ResumePoint, Verdict};
 use crate::damage::{DropReason, Dropped};
@@ -9,12 +10,13 @@ use crate::types::{GroupKind, Lsn, PriorContents};
 use std::collections::BTreeMap;
 
 impl LogEvidence<'_> {
-    /// Right behind the end if nothing that looks like a group follows, else above all that was touched.
+    /// Continues directly after the end if nothing that looks like a group follows, otherwise above all segments in
+    /// use.
     pub(super) fn resume_after(&self, end: Lsn, last: &GroupHead, walk: &ChainWalk) -> ResumePoint {
         let (segment, offset) = (end.segment(), end.offset());
         let follows = self.used > segment || self.heads(segment).iter().any(|h| h.offset >= offset);
         let facts = self.segments.get(&segment);
-        // Remains of a torn write without its head would make the next tear look suspect.
+        // The remains of a torn write that lost its head would make the next torn write look suspect.
         let clean = facts.is_some_and(|s| match s.header {
             Ok(h) => {
                 let room = u64::from(offset) + u64::from(self.block_bytes) <= h.file_bytes;
@@ -22,14 +24,14 @@ impl LogEvidence<'_> {
             }
             Err(_) => false,
         });
-        // A footer written over damage would have the segment look whole to who reads no more than that.
+        // With a footer after the damage, a reader that reads only the ends would take the segment for whole.
         let damaged = walk.fences.iter().any(|fence| fence.from.segment() == segment);
         if !follows && clean && !damaged && last.kind != GroupKind::Footer {
             let here = walk.kept.iter().filter(|(s, _)| *s == segment);
             return ResumePoint {
                 at: end,
                 previous_end: self.link(segment).unwrap_or(Lsn::ZERO),
-                // An announcement is written beside other groups, which it does not cover.
+                // An announcement is written in parallel with other groups, which it does not cover.
                 mark: last.kind != GroupKind::Mark,
                 footer_bytes: here.fold(0, |sum, (_, h)| sum.saturating_add(h.footer_bytes)),
                 read_only: false,
@@ -39,7 +41,7 @@ impl LogEvidence<'_> {
         ResumePoint::in_new(Lsn::new(next, self.block_bytes), end)
     }
 
-    /// An empty log: it starts above everything touched, and says that nothing below is live.
+    /// The verdict of an empty log: it starts above all segments in use, and nothing below is live.
     pub(super) fn start_over(&self, first_live: u32) -> Verdict {
         let segment = if self.used == 0 { first_live } else { (self.used + 1).max(first_live) };
         let at = Lsn::new(segment, self.block_bytes);
@@ -56,7 +58,7 @@ impl LogEvidence<'_> {
         }
     }
 
-    /// The segments that were walked through, those in which nothing but damage was passed included.
+    /// The segments that the walk passed, including those in which it passed only damage.
     pub(super) fn summary(&self, walk: &ChainWalk) -> Vec<LiveSegment> {
         let mut all: BTreeMap<u32, LiveSegment> = BTreeMap::new();
         let groups = walk.kept.iter().map(|(segment, head)| (*segment, head.end, 1));

@@ -1,18 +1,19 @@
-//! What salvage mode makes of damage: every valid group that can be found and is not known to be dropped,
-//! in order, and a list of everything else. Nothing is written behind it, so nothing need be certain.
+//! Decides in salvage mode: keeps, in order, every valid group that can be found and is not known to be dropped, and
+//! lists everything else.
 //!
-//! The walk is that of degraded mode, with these differences where that one refuses:
+//! Nothing is written to such a log, so its end need not be certain. The walk is that of degraded mode, with these
+//! differences where degraded mode refuses:
 //!
-//! - Files that are missing or have a bad header are passed over and listed. Below one, and below a segment whose
-//!   first group's header is lost, the chain is not known; it is taken up again at the next lower segment that has
-//!   a head. Groups there may have been dropped by an earlier recovery, whose link was in what is lost: salvage
-//!   cannot tell, and serves them.
-//! - Where neither a head nor a link says how far damage reaches, it is listed up to the watermark, or to the
-//!   end of the file.
+//! - Files that are missing or have a bad header are passed and listed. Below such a file, and below a segment that
+//!   lost the header of its first group, the chain is not known; it resumes at the next lower segment that has a
+//!   head. An earlier recovery may have dropped groups there, and the link that shows it may be lost. Salvage cannot
+//!   tell, and serves them.
+//! - Where neither a head nor a link shows how far damage extends, it is listed up to the watermark, or up to the end
+//!   of the file.
 //! - Suspect bytes at the end are listed as damage if the policy refuses them.
 //!
-//! What certainly is not of the log is not served: bytes at or above the link of a later segment, segments
-//! that the chain skips, and what follows a torn group at or above the watermark.
+//! Groups that certainly do not belong to the log are not served: those at or above the link of a later segment,
+//! those in segments that the chain skips, and those after a torn group at or above the watermark.
 
 use super::damage::lost;
 use super::{ChainWalk, LogEvidence, ResumePoint, Verdict, facts_of};
@@ -57,7 +58,7 @@ pub(super) fn decide(
     let all: BTreeMap<u32, &SegmentScan> = segments.iter().map(|s| (s.sequence, s)).collect();
     let behind = all.last_key_value().map_or(0, |(&n, _)| n.saturating_add(1));
     let mut lost = lost(&all, live, behind, block_bytes);
-    // All of such a segment is out of reach.
+    // The whole of such a segment is unreadable.
     lost.iter_mut().for_each(|damage| damage.to = Lsn::new(damage.to.segment(), u32::MAX));
     verdict.damaged.extend(lost);
     verdict.damaged.sort_unstable_by_key(|damage| damage.from);
@@ -65,8 +66,8 @@ pub(super) fn decide(
 }
 
 impl LogEvidence<'_> {
-    /// The chain as far as it is known, ascending, each segment with the offset at which it is left;
-    /// `u32::MAX` where that is not known.
+    /// The chain as far as it is known, ascending, each segment with the offset at which the log left it; `u32::MAX`
+    /// where that is not known.
     fn pieces(&self) -> Vec<(u32, u32)> {
         let mut pieces = Vec::new();
         let mut below = self.touched.saturating_add(1);
@@ -79,7 +80,7 @@ impl LogEvidence<'_> {
             let mut limit = u32::MAX;
             while self.segments.contains_key(&below) {
                 pieces.push((below, limit));
-                // Without a head in the segment there is no link; what lies below may be found all the same.
+                // A segment without a head has no link; segments below may still be found.
                 let Some(link) = self.link(below) else { break };
                 if link.is_zero() {
                     pieces.reverse();
@@ -92,7 +93,7 @@ impl LogEvidence<'_> {
         pieces
     }
 
-    /// From the first group of the lowest piece to the first position at or above the watermark that is no
+    /// Walks from the first group of the lowest piece to the first position at or above the watermark that holds no
     /// valid group.
     fn walk_pieces(&self, chain: Vec<(u32, u32)>) -> ChainWalk {
         let mut walk = ChainWalk { chain, ..ChainWalk::default() };
