@@ -1,4 +1,4 @@
-//! The storage traits of Raft cores on top of the engine.
+//! Implementations of the storage traits of Raft libraries on top of the engine.
 
 #[cfg(any(feature = "openraft", feature = "openraft-09"))]
 pub mod openraft;

@@ -1,11 +1,12 @@
-//! Entries for peers that are behind, read by another thread than the one that drives the core.
-//! Place on the data's way: between the core's question and the log. Invariants: what memory has is answered at once, so
-//! nothing waits for a disk here; at most one read is under way for each peer that the core asks for; what the core is
-//! given is in the log when it is given. Fails: with what a read failed with, if the core still asks for it.
+//! Reads entries for slow peers on another thread than the one that drives the core.
 //!
-//! A read lives from the core's question to the end of its delivery, when the core asks again and finds the entries here.
-//! Those that were overwritten meanwhile are left out, those that were compacted are refused, and if the node no longer
-//! leads the core does not ask.
+//! The core asks for entries. If memory holds them, it gets them at once, so this module never blocks on the
+//! disk. Otherwise a read starts, and the core asks again once the read has ended; each peer has at most one
+//! read in progress. Entries that were overwritten in the meantime are left out, and compacted entries are
+//! refused, so the core gets only entries that are in the log at that moment. If the node no longer leads, the
+//! core does not ask again.
+//!
+//! A failed read returns its error only if the core still asks for the same entries.
 
 use std::fmt;
 use std::ops::Range;
@@ -21,14 +22,16 @@ use crate::adapters::raft_rs::read;
 use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
 
-/// Protobuf bytes that a read takes at least, if there are so many: a disk gives them in the time of one entry, and the
-/// core may send several messages at once.
+/// Minimum size of a read, in protobuf bytes, if that many entries exist. A disk returns this much in about the
+/// time of one entry, and the core may send several messages at once.
 const READ_BYTES_MIN: u64 = 256 << 10;
 
-/// And at most, whatever a message may have: a peer's entries lie in memory until they are sent.
+/// Maximum size of a read, in protobuf bytes, even if a message may be larger: the entries of a peer stay in
+/// memory until they are sent.
 const READ_BYTES_MAX: u64 = 8 << 20;
 
-/// Reads under way. The core asks for one at a time for each peer; without room it asks again with the next heartbeat.
+/// Maximum number of reads in progress. The core requests one at a time for each peer; if this limit is
+/// reached, it asks again with the next heartbeat.
 const READS_MAX: usize = 64;
 
 /// The reads of one pump.
@@ -39,23 +42,24 @@ pub(super) struct AsyncFetches {
 
 #[derive(Default)]
 struct State {
-    /// Each begins at another index.
+    /// No two reads start at the same index.
     reads: Vec<Read>,
-    /// What the core is being told of: the index asked for, and what was read from there on.
+    /// Results that are being delivered to the core: the index that was asked for, and the entries read from
+    /// there on.
     delivered: Vec<(u64, Result<Vec<Entry>>)>,
 }
 
 struct Read {
     low: u64,
     waiting: Vec<Waiting>,
-    /// What was read; `None` while it is under way.
+    /// The result; `None` while the read is in progress.
     found: Option<Result<Vec<Entry>>>,
 }
 
-/// A question of the core that waits.
+/// A request of the core that waits for a read.
 struct Waiting {
-    /// Whom the core asks for. A context does not give this, but its debug form tells one from another; if it did not,
-    /// some would be asked for again by the core.
+    /// The peer that the core needs the entries for. The context does not expose it, but its debug form differs
+    /// between peers. If it did not, the core would have to repeat some requests.
     peer: String,
     context: GetEntriesContext,
 }
@@ -65,8 +69,8 @@ impl AsyncFetches {
         AsyncFetches { signal, state: Mutex::default() }
     }
 
-    /// The entries of `range` as far as `limit` protobuf bytes go, or fewer; or `None`: they are being read, and
-    /// [`Fetches::deliver`] has `context` then.
+    /// Returns the entries of `range` up to `limit` protobuf bytes, or fewer. Returns `None` if they have to be
+    /// read first; [`AsyncFetches::deliver`] then passes `context` to the core.
     pub(super) fn entries(
         self: &Arc<Self>,
         engine: &Engine,
@@ -76,7 +80,7 @@ impl AsyncFetches {
         context: GetEntriesContext,
     ) -> Result<Option<Vec<Entry>>> {
         let Range { start: low, end: high } = range;
-        // First, since the core asks with every proposal.
+        // This check comes first because the core asks with every proposal.
         if self.state.lock().serves(&context) {
             return Ok(None);
         }
@@ -97,7 +101,7 @@ impl AsyncFetches {
             let bytes = bytes.max(READ_BYTES_MIN);
             let (fetches, id) = (Arc::downgrade(self), group.id());
             engine.run_beside(move |engine| {
-                // Nobody wants them any more if the pump is gone.
+                // If the pump is gone, nothing needs the entries.
                 let Some(fetches) = fetches.upgrade() else { return };
                 fetches.end(low, read::entries(&engine.group(id), low, high, Some(bytes)));
             });
@@ -114,12 +118,13 @@ impl AsyncFetches {
         self.signal.fetched();
     }
 
-    /// Whether something is being read.
+    /// Whether a read is in progress.
     pub(super) fn under_way(&self) -> bool {
         self.state.lock().reads.iter().any(|read| read.found.is_none())
     }
 
-    /// Gives each question whose read has ended to `core`, which asks it again; says whether there was one.
+    /// Passes the context of each request whose read has ended to `core`, which then asks again. Returns
+    /// whether a read has ended.
     pub(super) fn deliver(&self, core: impl FnMut(GetEntriesContext)) -> bool {
         if !self.signal.take_fetched() {
             return false;
@@ -138,7 +143,7 @@ impl AsyncFetches {
 }
 
 impl State {
-    /// Whether a read is under way for the peer of `context`, or has ended and was not delivered.
+    /// Whether a read for the peer of `context` is in progress, or has ended and is not delivered yet.
     fn serves(&self, context: &GetEntriesContext) -> bool {
         if self.reads.is_empty() {
             return false;
@@ -147,7 +152,8 @@ impl State {
         self.reads.iter().flat_map(|read| &read.waiting).any(|waiting| waiting.peer == peer)
     }
 
-    /// What was read of a range, as far as it is in the log as it was; `None` if nothing of it is.
+    /// Returns the entries of a range that were read and are still in the log unchanged; `None` if there are
+    /// none.
     fn delivered(&self, group: &Group, low: u64, high: u64, bytes: u64) -> Option<Result<Vec<Entry>>> {
         let still = |entry: &&Entry| {
             entry.index < high && group.term(entry.index).is_ok_and(|term| term == entry.term)
@@ -159,7 +165,7 @@ impl State {
                 let rest = read::limited(rest, Some(bytes));
                 (!rest.is_empty()).then_some(Ok(rest))
             }
-            // Compacted or cut off since they were asked for, so this is another question.
+            // Compacted or truncated since the read started, so the result does not apply to this request.
             Err(Error::Engine(EngineError::Compacted { .. } | EngineError::Unavailable { .. })) => None,
             Err(error) => (*from == low).then(|| Err(error.clone())),
         })

@@ -1,7 +1,7 @@
-//! An entry of the core as the payload of an entry of the engine: own bytes, free of protobuf.
-//! Place on the data's way: between a Ready and the batch, and between a read and the core.
-//! Invariants: one encoding per entry; never longer than the entry's protobuf form, so that a limit in
-//! protobuf bytes bounds what is read; decoding is total (INV-9). Fails: with a small `Copy` error.
+//! Encodes an entry of the core as the payload of an entry of the engine, without protobuf.
+//!
+//! Each entry has exactly one encoding, which is never longer than its protobuf form; a limit in protobuf bytes
+//! therefore bounds the bytes that are read. Decoding is total (INV-9).
 //!
 //! ```text
 //! byte 0       entry type (0 normal, 1 conf change, 2 conf change v2); 0x80 is the core's `sync_log`
@@ -9,30 +9,30 @@
 //! context, then the data up to the end
 //! ```
 //!
-//! Index and term are the engine's, beside the payload.
+//! The engine stores index and term next to the payload.
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType};
 
 const SYNC_LOG: u8 = 0x80;
 
-/// More than the bytes that an encoding has besides context and data.
+/// Upper bound of the bytes that an encoding adds to context and data.
 pub(super) const OVERHEAD_BYTES: usize = 8;
 
-/// Why a payload is not an entry. Its checksum was right, so it was written by something else.
+/// Why a payload is not an entry. Its checksum was correct, so something else wrote it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// The payload ends before its fixed part does.
+    /// The payload ends before its fixed part is complete.
     #[error("{found} bytes are too few for an entry")]
     TooShort {
-        /// Bytes there.
+        /// Length of the payload, in bytes.
         found: usize,
     },
-    /// An entry type that is not known.
+    /// The entry type is unknown.
     #[error("entry type {found} is not known")]
     EntryType {
-        /// The type named.
+        /// The type found.
         found: u8,
     },
     /// The length of the context is not a 32-bit number in its shortest form.
@@ -41,15 +41,15 @@ pub enum CodecError {
     /// The context is longer than the payload.
     #[error("a context of {length} bytes where {found} are left")]
     Context {
-        /// Bytes that it claims.
+        /// Length of the context that the payload states, in bytes.
         length: u32,
-        /// Bytes there.
+        /// Bytes that are left in the payload.
         found: usize,
     },
 }
 
-/// Appends the bytes of `entry` to `out`. A context of 4 GiB and more cannot be stored; the core's
-/// messages could not carry it either.
+/// Appends the encoding of `entry` to `out`. A context of 4 GiB or more cannot be stored; the messages of the
+/// core cannot carry one either.
 pub(super) fn encode(entry: &Entry, out: &mut Vec<u8>) {
     let kind: u8 = match entry.entry_type {
         EntryType::EntryNormal => 0,
@@ -67,10 +67,10 @@ pub(super) fn encode(entry: &Entry, out: &mut Vec<u8>) {
     out.extend_from_slice(&entry.data);
 }
 
-/// The entry whose payload is `payload`; context and data share its buffer.
+/// Decodes the entry in `payload`. Context and data share the buffer of `payload`.
 ///
 /// # Errors
-/// [`CodecError`] for bytes that [`encode`] does not make.
+/// [`CodecError`] for bytes that [`encode`] does not produce.
 pub(super) fn decode(index: u64, term: u64, payload: &Bytes) -> Result<Entry, CodecError> {
     let short = CodecError::TooShort { found: payload.len() };
     let (&kind, rest) = payload.split_first().ok_or(short)?;

@@ -1,7 +1,7 @@
-//! Every way the adapter can fail, sorted by who must act.
-//! Place on the data's way: returned by the pump's calls; kept by a pump that stopped, and given again.
-//! Invariants: cheap to clone; says whether the pump goes on. The engine's errors come through unchanged.
-//! An error of the core that concerns one message or proposal stops nothing.
+//! The error type of this adapter, with its variants sorted by who must act.
+//!
+//! Errors are cheap to clone, because a stopped pump returns its error again from every later call. Errors of
+//! the engine are passed on unchanged. An error that concerns one message or proposal does not stop the pump.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::snapshots::Error as SnapshotsError;
 use crate::snapshots::snap::format;
 use crate::types::GroupId;
 
-/// What a state machine may fail with.
+/// An error of the state machine.
 pub type HostError = Box<dyn std::error::Error + Send + Sync>;
 
 pub(super) type Result<T> = std::result::Result<T, Error>;
@@ -20,17 +20,17 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    // The caller: nothing happened, and the pump goes on.
-    /// The core refused: a proposal without a leader, a message of an unknown peer, an invalid config.
+    // The caller must act. Nothing happened, and the pump keeps running.
+    /// The core refused: a proposal without a leader, a message of an unknown peer, or an invalid config.
     #[error("the core refused: {0}")]
     Core(Arc<raft::Error>),
-    /// A snapshot, for a pump that was given none to work with.
+    /// A snapshot arrived at a pump that has no [`PumpOptions::snapshots`](super::PumpOptions::snapshots).
     #[error("a snapshot from {from}: this pump has no snapshots")]
     Snapshot {
         /// The peer that sent it.
         from: u64,
     },
-    /// A snapshot's message is not what this adapter makes; it is dropped.
+    /// The message with a snapshot was not made by this adapter, or is damaged. It is dropped.
     #[error("a snapshot from {from}: {fault}")]
     SnapshotMessage {
         /// The peer that sent it.
@@ -38,8 +38,8 @@ pub enum Error {
         /// What is wrong with it.
         fault: SnapshotFault,
     },
-    /// The entries of a peer's append do not follow each other; it is dropped. The message was not made by a Raft core,
-    /// or was damaged on its way.
+    /// The entries in an append of a peer are not consecutive. It is dropped. The message was not made by a
+    /// Raft core, or was damaged in transit.
     #[error("an append from {from} was dropped: {fault}; check what carries the messages")]
     Append {
         /// The peer that sent it.
@@ -47,34 +47,34 @@ pub enum Error {
         /// What is wrong with it.
         fault: AppendFault,
     },
-    /// Compaction beyond what snapshots cover, as their options say.
+    /// Compaction was requested beyond what the snapshots cover under their options.
     #[error("index {index} is not covered by snapshots, {floor} is")]
     NotCovered {
-        /// The index asked for.
+        /// The index that was requested.
         index: u64,
-        /// Up to where the log may be compacted; 0 if not at all.
+        /// Highest index up to which the log may be compacted; 0 if it may not be compacted at all.
         floor: u64,
     },
-    /// The group has entries or members already, or the members given cannot start a group.
+    /// The group already has entries or members, or the given members cannot start a group.
     #[error("group {group} cannot be bootstrapped: {reason}")]
     Bootstrap {
         /// The group.
         group: GroupId,
-        /// What is in the way.
+        /// The reason.
         reason: &'static str,
     },
-    /// The group has no members: [`GroupStorage::bootstrap`](super::GroupStorage::bootstrap) it, or
-    /// [`GroupStorage::join`](super::GroupStorage::join) one that others have.
+    /// The group has no members. Call [`GroupStorage::bootstrap`](super::GroupStorage::bootstrap) for a new
+    /// group, or [`GroupStorage::join`](super::GroupStorage::join) to join an existing one.
     #[error("group {group} has no members: bootstrap it, or let this node join it")]
     NoMembers {
         /// The group.
         group: GroupId,
     },
-    /// A proposal to a pump that was told to stop: propose it to the next leader.
+    /// A proposal to a pump that is being stopped. Propose it to the next leader.
     #[error("this node is being stopped: propose to another member")]
     Stopping,
-    /// A node that joins gets the members with a snapshot, and
-    /// [`PumpOptions::snapshots`](super::PumpOptions::snapshots) are none.
+    /// A joining node gets the members with a snapshot, but
+    /// [`PumpOptions::snapshots`](super::PumpOptions::snapshots) is `None`.
     #[error("a node that joins group {group} gets the members with a snapshot: give the pump snapshots")]
     JoinNeedsSnapshots {
         /// The group.
@@ -83,7 +83,7 @@ pub enum Error {
     /// `readys_max` of [`PumpOptions`](super::PumpOptions) is 0.
     #[error("option readys_max is 0; it must be at least 1")]
     NoReadys,
-    /// `entry_bytes_max` of [`PumpOptions`](super::PumpOptions) is more than a record of this log can hold.
+    /// `entry_bytes_max` of [`PumpOptions`](super::PumpOptions) exceeds what a record of this log can hold.
     #[error(
         "option entry_bytes_max is {value}; a record of this log holds at most {max}: make its segments larger, or agree \
          on less in the whole group"
@@ -91,34 +91,34 @@ pub enum Error {
     EntryLimit {
         /// The option's value.
         value: usize,
-        /// Bytes of context and data that a record can hold.
+        /// Maximum size of context and data that a record can hold, in bytes.
         max: usize,
     },
-    /// Compaction beyond what is applied.
+    /// Compaction was requested beyond the applied index.
     #[error("index {index} is not applied yet, {applied} is")]
     NotApplied {
-        /// The index asked for.
+        /// The index that was requested.
         index: u64,
         /// The last index applied.
         applied: u64,
     },
 
-    // The operator: state machine and log do not belong together, or the log is damaged.
-    /// The state machine is behind the start of the log, or ahead of its end: entries are missing.
+    // The operator must act: the state machine and the log do not belong together, or the log is damaged.
+    /// The applied index is before the start of the log or after its end, so entries are missing.
     #[error("applied index {applied} does not lie between the compaction point {point} and {last_index}")]
     Applied {
-        /// `Config::applied`, which is the state machine's.
+        /// `Config::applied`, the applied index of the state machine.
         applied: u64,
         /// Index of the compaction point.
         point: u64,
         /// Last index of the log.
         last_index: u64,
     },
-    /// The leader knows entries as acknowledged by this node that its log does not have: it lost its end, or was
-    /// replaced by an older copy. The pump stops, and nothing leaves any more: a node that voted without those entries
-    /// could help to elect a leader that lacks committed ones. Other groups run on.
+    /// The leader knows entries as acknowledged by this node that its log does not have: the log lost its end,
+    /// or was replaced by an older copy. The pump stops and sends nothing any more, because a node that votes
+    /// without those entries could help to elect a leader that lacks committed ones. Other groups keep running.
     ///
-    /// Remove the member from the group, and add it again with another id and an empty log.
+    /// Remove the member from the group, and add it again with a new id and an empty log.
     #[error(
         "group {group}: member {from} leads and knows entries up to {commit} as acknowledged by this node, whose log \
          ends at {last_index}: entries were lost; remove this member from the group and add it again with an empty log"
@@ -133,7 +133,7 @@ pub enum Error {
         /// Last index of the log.
         last_index: u64,
     },
-    /// The payload of an entry was not written by this adapter.
+    /// This adapter did not write the payload of an entry.
     #[error("group {group}: entry {index} is not one of the core's")]
     Entry {
         /// The group.
@@ -147,33 +147,33 @@ pub enum Error {
     #[error("the state machine failed: {0}")]
     Host(Arc<dyn std::error::Error + Send + Sync>),
 
-    /// A snapshot could not be installed, or is of another group.
+    /// A snapshot could not be installed, or belongs to another group.
     #[error(transparent)]
     Snapshots(#[from] SnapshotsError),
-    /// The engine or its log failed. Only [`Error::is_no_space`] leaves the pump running.
+    /// The engine or its log failed. The pump keeps running only if [`Error::is_no_space`] returns true.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
 
-/// What is wrong with a snapshot's message.
+/// What is wrong with the message of a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotFault {
-    /// Index or term is not one that a snapshot can have.
+    /// No snapshot can have this index and term.
     #[error("no snapshot has index {index} and term {term}")]
     Entry {
-        /// The index named.
+        /// The index found.
         index: u64,
-        /// The term named.
+        /// The term found.
         term: u64,
     },
-    /// Its data is not an offer.
+    /// The data of the message is not an offer.
     #[error("its data is no offer: {0}")]
     Offer(format::Fault),
-    /// The offer is for another snapshot than the message speaks of.
+    /// The offer is for another snapshot than the message.
     #[error("its offer is for another snapshot")]
     Another,
-    /// Its members cannot be those of a group, or are not those in the snapshot.
+    /// The members cannot be those of a group, or differ from the members in the snapshot.
     #[error("its members are not sound")]
     Members,
 }
@@ -182,22 +182,22 @@ pub enum SnapshotFault {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendFault {
-    /// An entry does not follow the one before it.
+    /// An entry does not directly follow the one before it.
     #[error("entry {found} comes after entry {before}")]
     Index {
-        /// Index of the entry before, or of the one that the message names.
+        /// Index of the previous entry, or of the entry that the message names as its predecessor.
         before: u64,
-        /// Index found.
+        /// The index found.
         found: u64,
     },
-    /// The term of an entry is below that of the entry before it, or above the message's.
+    /// The term of an entry is lower than that of the previous entry, or higher than that of the message.
     #[error("entry {index} has term {found}, which is not within {min}..={max}")]
     Term {
         /// Index of the entry.
         index: u64,
-        /// Its term.
+        /// The term found.
         found: u64,
-        /// Term of the entry before.
+        /// Term of the previous entry.
         min: u64,
         /// Term of the message.
         max: u64,
@@ -205,8 +205,8 @@ pub enum AppendFault {
 }
 
 impl Error {
-    /// Whether the disk was full, or the process had no file descriptor left. Nothing is lost: the same call works again
-    /// once there is space, or a descriptor.
+    /// Whether the disk was full, or the process had no file descriptor left. Nothing is lost; the same call
+    /// succeeds once there is space or a descriptor.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Error::Engine(EngineError::Log(error)) if error.is_back_pressure())
     }

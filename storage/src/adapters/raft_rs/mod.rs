@@ -1,12 +1,13 @@
-//! The crate `raft` (raft-rs, 0.7) on a group of this engine.
-//! Place on the data's way: the core asks through [`GroupStorage`]; the [`Pump`] carries what it decides
-//! to the log, to the network and to the state machine. Invariants: no message that rests on something
-//! unpersisted leaves before that is durable (INV-1). Fails: the pump stops with the first error it meets.
+//! Runs the crate `raft` (raft-rs, 0.7) on a group of this engine.
 //!
-//! A node is made of three things: an [`Engine`](crate::Engine), the members it starts with
-//! ([`GroupStorage::bootstrap`], once), and a [`Host`], which is the user's network and state machine.
-//! A node that is added to a running group starts with [`GroupStorage::join`] instead.
-//! `examples/raft_rs_node.rs` and `examples/three_nodes.rs` are there to be copied.
+//! The core reads its storage through [`GroupStorage`]. The [`Pump`] carries the core's decisions to the log,
+//! the network and the state machine. No message leaves before the data that it depends on is durable (INV-1).
+//! The pump stops at the first error other than a full disk.
+//!
+//! A node consists of an [`Engine`](crate::Engine), the members that it starts with
+//! ([`GroupStorage::bootstrap`], called once), and a [`Host`], which is the user's network and state machine. A
+//! node that is added to a running group starts with [`GroupStorage::join`] instead. Copy
+//! `examples/raft_rs_node.rs` or `examples/three_nodes.rs` to start.
 //!
 //! ```no_run
 //! use seawall::raft_rs::{GroupStorage, Host, Outcome, Pump, PumpOptions, raft};
@@ -39,34 +40,37 @@
 //! # }
 //! ```
 //!
-//! **Damaged entries.** On a log that was opened in degraded mode, [`Engine::damaged`](crate::Engine::damaged) may
-//! list entries of the group. Their indexes and terms are right, so a vote rests on the true end of the log, but a
-//! node that lacks payloads must not lead: get them from a peer and append them again, from the first damaged
-//! one to the last entry, before a [`Pump`] is made (`docs/durability.md`, *Living with fenced entries*). A core that
-//! needs one all the same stops its pump with the error.
+//! **Damaged entries.** On a log that was opened in degraded mode, [`Engine::damaged`](crate::Engine::damaged)
+//! may list entries of the group. Their indexes and terms are correct, so votes rest on the true end of the
+//! log, but a node that lacks payloads must not lead. Before making a [`Pump`], get the entries from a peer and
+//! append them again, from the first damaged one to the last entry of the log (`docs/durability.md`, *Living
+//! with fenced entries*). If the core needs a damaged entry, the pump stops with the error.
 //!
-//! **A full disk.** Nothing is lost, and the pump does not stop: [`Pump::poll`], [`Pump::wait`] and [`Pump::tick`] return
-//! [`Outcome::Stalled`], and go on when there is room. An `Err` of these three means that the pump has stopped for good:
-//! end the loop then, and only then. An `Err` of another call concerns that call; [`Pump::stopped`] tells.
+//! **A full disk.** Nothing is lost, and the pump does not stop: [`Pump::poll`], [`Pump::wait`] and
+//! [`Pump::tick`] return [`Outcome::Stalled`], and the pump continues once there is space. An `Err` of these
+//! three calls means that the pump has stopped for good; end the loop only then. An `Err` of another call
+//! concerns that call; [`Pump::stopped`] tells whether the pump stopped.
 //!
-//! **Large entries.** A record of the log holds an entry of [`Pump::entry_bytes_max`] bytes, which depends on the size of the
-//! segments. A node whose log cannot hold a peer's entry refuses it ([`Host::append_refused`]) and falls behind, until its log
-//! has larger segments or a snapshot covers the entry. So a group with different logs agrees on the smallest number:
-//! [`PumpOptions::entry_bytes_max`].
+//! **Large entries.** A record of the log holds an entry of up to [`Pump::entry_bytes_max`] bytes, which
+//! depends on the segment size. A node whose log cannot hold an entry of a peer refuses it
+//! ([`Host::append_refused`]) and falls behind until its log has larger segments or a snapshot covers the
+//! entry. In a group whose logs differ, set [`PumpOptions::entry_bytes_max`] to the limit of the smallest log.
 //!
-//! **The end.** [`Pump::stop`] hands the leadership to another member and ends with [`Outcome::Ended`] when everything in
-//! flight is durable, or after a number of ticks. A pump that is dropped without it ends as by a kill, and its group waits for
-//! an election.
+//! **Stopping.** [`Pump::stop`] hands the leadership to another member and ends with [`Outcome::Ended`] when
+//! everything in flight is durable, or after a number of ticks. Dropping a pump without it has the effect of a
+//! kill: the group has to hold an election.
 //!
-//! **Peers that are behind.** Entries that memory no longer has are read by a thread of the engine, one for all its
-//! groups, while the pump goes on ([`PumpOptions::fetch_beside`]); a read that ended wakes it as a durable Ready does.
+//! **Slow peers.** A thread of the engine, shared by all groups, reads entries that are no longer in memory
+//! while the pump keeps running ([`PumpOptions::async_fetch`]). The end of a read wakes the pump, as a durable
+//! Ready does.
 //!
-//! **Snapshots.** With [`PumpOptions::snapshots`] the pump takes one in the background when it is due
-//! ([`Host::dump`]), compacts the log behind it, and offers it to a peer that needs entries which are gone: the core's
-//! message carries an offer of 112 bytes, whatever the state's size. The peer's pump passes on what it does not have
-//! ([`Host::snapshot_offered`]); the host fetches the pieces beside the core's messages, and steps the message again.
-//! Then log and members start behind the snapshot, in the Ready's own record, and [`Host::restore`] loads it. Without,
-//! a peer that needs compacted entries waits: compact only what every peer has.
+//! **Snapshots.** With [`PumpOptions::snapshots`] the pump takes a snapshot in the background when one is due
+//! ([`Host::snapshot_source`]), compacts the log up to it, and offers it to a peer that needs compacted
+//! entries. The core's message carries an offer of 112 bytes, whatever the size of the state. If the receiving
+//! pump does not have the snapshot, it passes the offer to its host ([`Host::snapshot_offered`]), which fetches
+//! the pieces over its own connection and steps the message again. The record of the Ready then moves the start
+//! of the log and the members to the snapshot, and [`Host::restore`] loads it. Without snapshots, a peer that
+//! needs compacted entries waits; compact only entries that every peer has.
 
 mod async_fetch;
 mod codec;

@@ -1,42 +1,41 @@
-//! What a call of the pump's loop came to, and figures of a running pump.
-//! Place on the data's way: returned to the user's loop. Invariants: a full disk is no end; a pump that
-//! stopped without being told to says so with an error. Nothing here fails.
+//! The results of the pump's loop, and its counters.
 
 use crate::adapters::raft_rs::error::Error;
 
-/// What a call of [`Pump::poll`](super::Pump::poll), [`Pump::wait`](super::Pump::wait) or
-/// [`Pump::tick`](super::Pump::tick) came to. The pump runs on after each of them but [`Outcome::Ended`], which comes after
-/// [`Pump::stop`](super::Pump::stop) alone: else only an `Err` of these three calls means that it has stopped.
+/// The result of [`Pump::poll`](super::Pump::poll), [`Pump::wait`](super::Pump::wait) or
+/// [`Pump::tick`](super::Pump::tick). The pump keeps running after each of them except [`Outcome::Ended`],
+/// which follows only [`Pump::stop`](super::Pump::stop). Without such a call, only an `Err` of these three
+/// calls means that the pump has stopped.
 #[derive(Clone, Debug)]
 #[must_use = "the disk may be full: the pump runs on, and somebody should know"]
 pub enum Outcome {
-    /// Something was done, and there may be more: call [`Pump::poll`](super::Pump::poll) again.
+    /// The pump did some work, and there may be more: call [`Pump::poll`](super::Pump::poll) again.
     Worked,
-    /// There is nothing to do until a write becomes durable, a read ends, or the core is given something.
+    /// There is nothing to do until a write becomes durable, a read ends, or the core gets input.
     Idle,
-    /// The log has no room, so a Ready or a change of the members could not be written. The error says where. Nothing is
-    /// lost. Until there is room the pump steps nothing into its core, so the node neither votes nor leads; ticks are
-    /// given to the core later ([`PumpStats::ticks_missed`]). Each later call tries again, so a loop that ticks goes on by itself; do not
-    /// end it.
+    /// The log has no space, so a Ready or a membership change could not be written. The error tells where.
+    /// Nothing is lost. Until there is space the pump steps nothing into its core, so the node neither votes
+    /// nor leads; the core gets missed ticks later ([`PumpStats::ticks_missed`]). Each later call tries again,
+    /// so a loop that ticks recovers by itself; do not end it.
     Stalled(Error),
-    /// The pump has stopped in order, after [`Pump::stop`](super::Pump::stop): end the loop.
+    /// The pump has stopped as requested by [`Pump::stop`](super::Pump::stop): end the loop.
     Ended(End),
 }
 
-/// How a pump stopped that was told to.
+/// How a pump stopped after [`Pump::stop`](super::Pump::stop).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct End {
-    /// Whether this node still leads other voters, since none of them took over in time: they elect another leader when
-    /// they notice.
+    /// Whether this node still leads other voters because none of them took over in time. They elect another
+    /// leader after an election timeout.
     pub leads: bool,
-    /// Whether everything was durable, sent and applied. Otherwise the time was over before that: what is missing is as
-    /// after a kill, so nothing that was acknowledged.
+    /// Whether everything was durable, sent and applied. If false, the ticks ran out first, and what is missing
+    /// is as after a kill: nothing that was acknowledged is lost.
     pub drained: bool,
 }
 
 impl Outcome {
-    /// Whether something was done, so that there may be more to do.
+    /// Whether the pump did some work, so that there may be more.
     pub fn is_worked(&self) -> bool {
         matches!(self, Outcome::Worked)
     }
@@ -46,7 +45,7 @@ impl Outcome {
         matches!(self, Outcome::Idle)
     }
 
-    /// Whether the pump waits for room in the log.
+    /// Whether the pump waits for space in the log.
     pub fn is_stalled(&self) -> bool {
         matches!(self, Outcome::Stalled(_))
     }
@@ -56,14 +55,14 @@ impl Outcome {
     }
 }
 
-/// Figures of a running pump; see [`Pump::stats`](super::Pump::stats). All count from the pump's start.
+/// Counters of a running pump, from its start; see [`Pump::stats`](super::Pump::stats).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct PumpStats {
-    /// Ticks that the core was given.
+    /// Ticks that the core got.
     pub ticks: u64,
-    /// Ticks that the core was not given at their time, since the disk was full. When there is room they are made up for, as far
-    /// as two election timeouts.
+    /// Ticks that the core did not get in time because the disk was full. The pump makes up for them once there
+    /// is space, up to two election timeouts.
     pub ticks_missed: u64,
     /// Calls that found the disk full.
     pub stalls: u64,

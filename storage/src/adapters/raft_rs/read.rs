@@ -1,6 +1,7 @@
-//! Entries of a group as the core has them, in sums of bytes as the core measures them.
-//! Place on the data's way: engine -> decoded -> core. Invariants: a result that ends early means that the limit was
-//! reached, and has an entry. Fails: as reading does; [`Error::Entry`] for a payload that is not one of the core's.
+//! Reads entries of a group in the form of the core, with limits in protobuf bytes as the core measures them.
+//!
+//! A result that ends early means that the limit was reached; it has at least one entry. Fails with the error
+//! of the read, or with [`Error::Entry`] if a payload is not an entry of the core.
 
 use protobuf::Message as _;
 use raft::eraftpb::Entry;
@@ -10,11 +11,11 @@ use crate::adapters::raft_rs::error::{Error, Result};
 use crate::engine::Group;
 use crate::types;
 
-/// The entries from `low` up to, and without, `high`, as far as `limit` protobuf bytes go.
+/// Reads the entries from `low` up to `high`, excluded, as far as `limit` protobuf bytes allow.
 pub(super) fn entries(group: &Group, low: u64, high: u64, limit: Option<u64>) -> Result<Vec<Entry>> {
     let mut taken = Taken::new(limit);
     let mut fault = None;
-    // The engine's own limit is in stored bytes, which are never more than protobuf's.
+    // The limit of the engine counts stored bytes, which never exceed the protobuf bytes.
     group.entries_with(low, high, taken.limit, |entry| match decode(group, entry) {
         Ok(entry) => taken.add(entry),
         Err(error) => {
@@ -25,7 +26,7 @@ pub(super) fn entries(group: &Group, low: u64, high: u64, limit: Option<u64>) ->
     fault.map_or(Ok(taken.entries), Err)
 }
 
-/// As [`entries`], without I/O: `None` unless memory has them.
+/// Like [`entries`], without I/O: `None` unless the entries are in memory.
 pub(super) fn in_memory(
     group: &Group,
     low: u64,
@@ -42,7 +43,7 @@ pub(super) fn in_memory(
     Ok(Some(taken.entries))
 }
 
-/// Those of `entries`, in order, that `limit` leaves; the first always.
+/// Returns the entries that fit into `limit` protobuf bytes, in order; always the first one.
 pub(super) fn limited(entries: impl IntoIterator<Item = Entry>, limit: Option<u64>) -> Vec<Entry> {
     let mut taken = Taken::new(limit);
     let _ = entries.into_iter().all(|entry| taken.add(entry));
@@ -54,7 +55,7 @@ fn decode(group: &Group, entry: &types::Entry) -> Result<Entry> {
     codec::decode(index, entry.term, &entry.payload).map_err(|source| Error::Entry { group, index, source })
 }
 
-/// Entries up to a limit.
+/// Collects entries up to a limit in protobuf bytes.
 struct Taken {
     limit: Option<u64>,
     bytes: u64,
@@ -68,11 +69,11 @@ impl Taken {
         Taken { limit, bytes: 0, entries: Vec::new(), full: false }
     }
 
-    /// Takes `entry` if it fits; says whether it did.
+    /// Adds `entry` if it fits; returns whether it did.
     fn add(&mut self, entry: Entry) -> bool {
         self.bytes = self.bytes.saturating_add(u64::from(entry.compute_size()));
         let fits = self.entries.is_empty() || self.limit.is_none_or(|limit| self.bytes <= limit);
-        // A smaller one behind one that did not fit would leave a gap.
+        // A smaller entry after one that did not fit would leave a gap.
         self.full |= !fits;
         if !self.full {
             self.entries.push(entry);

@@ -1,5 +1,4 @@
-//! A snapshot in the core's words: which one it speaks of, and how one is offered to a peer.
-//! Place on the data's way: between the catalog and the core's messages. Pure; a snapshot of another group is refused.
+//! Converts between snapshots of a group and the snapshot messages of the core.
 
 use raft::eraftpb::{self, SnapshotMetadata};
 
@@ -8,18 +7,19 @@ use crate::snapshots::snap::SnapshotId;
 use crate::snapshots::{Error as SnapshotsError, Served, Snapshots};
 use crate::types::{ConfState, GroupId};
 
-/// Refuses the snapshots of another group.
+/// Fails if `snapshots` belongs to another group.
 pub(super) fn check_group(snapshots: &Snapshots, group: GroupId) -> Result<()> {
     let id = SnapshotId { group: snapshots.group(), index: 0, term: 0 };
     if id.group == group { Ok(()) } else { Err(SnapshotsError::OtherGroup { group, id }.into()) }
 }
 
-/// The snapshot that the core speaks of.
+/// The id of the snapshot that the core's `metadata` describes.
 pub(super) fn id(group: GroupId, metadata: &SnapshotMetadata) -> SnapshotId {
     SnapshotId { group, index: metadata.index, term: metadata.term }
 }
 
-/// The snapshot as the core sends it: members, index and term, and the offer for data.
+/// The snapshot as the core sends it: index, term and members as metadata, the offer as data. `None` if the
+/// snapshot has no members.
 pub(super) fn offered(served: &Served) -> Option<eraftpb::Snapshot> {
     let members = served.members.as_ref()?;
     let mut snapshot = eraftpb::Snapshot::default();
@@ -31,7 +31,7 @@ pub(super) fn offered(served: &Served) -> Option<eraftpb::Snapshot> {
     Some(snapshot)
 }
 
-/// The engine's members as the core's.
+/// Converts the members of the engine to those of the core.
 pub(super) fn core_members(members: &ConfState) -> eraftpb::ConfState {
     eraftpb::ConfState {
         voters: members.voters.clone(),

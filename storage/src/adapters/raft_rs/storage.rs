@@ -1,8 +1,9 @@
-//! What the core asks of its store, answered by one group of the engine.
-//! Place on the data's way: below the core; everything but payloads comes from memory.
-//! Invariants: no answer makes the core panic. What it could not bear (a damaged entry, a failed read) is
-//! kept as a *fault*, the core gets "nothing at the moment", and the pump stops before anything rests on it.
-//! Fails: `Compacted` and `Unavailable` as the core expects them; everything else through the fault.
+//! Implements the storage trait of the core on one group of the engine.
+//!
+//! Everything except payloads is answered from memory. No answer makes the core panic: an error that the core
+//! cannot handle, such as a damaged entry or a failed read, is kept as a *fault*. The core then gets an empty
+//! answer, and the pump stops before anything depends on it. `Compacted` and `Unavailable` are returned to the
+//! core.
 
 use std::sync::Arc;
 
@@ -20,20 +21,21 @@ use crate::snapshots::Snapshots;
 use crate::types::{ConfState, EntryRef, GroupId, HardState};
 use crate::write::WriteBatch;
 
-/// One group as the core's `Storage`. Cloning gives another handle of the same.
+/// The storage of one group for the core. A clone is another handle of the same storage.
 #[derive(Clone, Debug)]
 pub struct GroupStorage {
     engine: Engine,
     group: Group,
     fault: Arc<Mutex<Option<Error>>>,
-    /// A read for a Ready found no file descriptor; `None` while no Ready is being made.
+    /// Whether a read for the current Ready failed for lack of a file descriptor; `None` while no Ready is
+    /// being made.
     hindered: Arc<Mutex<Option<bool>>>,
     snapshots: Option<Snapshots>,
     fetches: Option<Arc<AsyncFetches>>,
 }
 
 impl GroupStorage {
-    /// The storage of group `id`, whether it exists or not.
+    /// Returns the storage of group `id`, whether the group exists or not.
     pub fn new(engine: &Engine, id: GroupId) -> GroupStorage {
         GroupStorage {
             engine: engine.clone(),
@@ -45,13 +47,13 @@ impl GroupStorage {
         }
     }
 
-    /// The same, and it gives the core the group's snapshots.
+    /// Returns this storage with `snapshots`, which it offers to the core.
     pub fn with_snapshots(self, snapshots: Snapshots) -> GroupStorage {
         GroupStorage { snapshots: Some(snapshots), ..self }
     }
 
-    /// The same, and what the core can wait for is read by another thread, if memory does not have it. Who does this
-    /// delivers what was fetched.
+    /// Returns this storage with asynchronous reads: if the core can wait and memory does not have the entries,
+    /// another thread reads them. The caller must deliver the results ([`AsyncFetches::deliver`]).
     pub(super) fn with_fetches(self, fetches: Arc<AsyncFetches>) -> GroupStorage {
         GroupStorage { fetches: Some(fetches), ..self }
     }
@@ -61,13 +63,13 @@ impl GroupStorage {
         &self.group
     }
 
-    /// Makes `conf` the members of a group that has none; they are durable when this returns. To be done
-    /// once, with the same members, on every node that the group starts with. A node that is added later
+    /// Makes `conf` the members of a group that has none; they are durable when this returns. Call it once,
+    /// with the same members, on every node that the group starts with. A node that is added later
     /// [joins](GroupStorage::join).
     ///
     /// # Errors
-    /// [`Error::Bootstrap`] if the group has members or entries, or if `conf` has no voter, a member 0,
-    /// a member twice, or is a joint one; or the engine's error.
+    /// [`Error::Bootstrap`] if the group has members or entries, or if `conf` has no voter, a member with id 0,
+    /// a duplicate member, or is a joint configuration; or an error of the engine.
     pub fn bootstrap(&self, conf: &ConfState) -> Result<()> {
         let group = self.group.id();
         let mut members: Vec<u64> = conf.voters.iter().chain(&conf.learners).copied().collect();
@@ -90,7 +92,7 @@ impl GroupStorage {
         Err(Error::Bootstrap { group, reason })
     }
 
-    /// Why this group cannot be started here: it was already.
+    /// Why this group cannot be started on this node: it already was. `None` if it can be started.
     pub(super) fn in_use(&self) -> Option<&'static str> {
         match self.group.conf_state() {
             Some(members) if members.voters.is_empty() => Some("this node joins it"),
@@ -100,10 +102,10 @@ impl GroupStorage {
         }
     }
 
-    /// Adds `entries` to `batch`, as the core means it: those at or below the compaction point are left
-    /// out, the log is cut off before the first of the others.
+    /// Adds `entries` to `batch`. Entries at or below the compaction point are left out, and the log is
+    /// truncated before the first of the others.
     ///
-    /// Refused on write: a gap, terms that decrease. An entry in a gap is not noticed before.
+    /// A gap or a decreasing term is not noticed here; the engine refuses it when the batch is written.
     pub fn append(&self, batch: &mut WriteBatch, entries: &[Entry]) {
         let (point, _) = self.group.compaction_point();
         let kept = || entries.iter().filter(|entry| entry.index > point);
@@ -123,7 +125,7 @@ impl GroupStorage {
         batch.append(self.group.id(), &refs);
     }
 
-    /// Adds `hard` to `batch`.
+    /// Adds the hard state `hard` to `batch`.
     pub fn set_hard_state(&self, batch: &mut WriteBatch, hard: &eraftpb::HardState) {
         batch.hard_state(self.group.id(), hard_state(hard));
     }
@@ -141,22 +143,22 @@ impl GroupStorage {
         batch.conf_state(self.group.id(), &conf);
     }
 
-    /// What went wrong in a read, and could not be told the core. Who drives a core without a
-    /// [`Pump`](super::Pump) asks after every call of it, and stops if there is something.
+    /// Returns the first error that could not be returned to the core. If you drive a core without a
+    /// [`Pump`](super::Pump), check this after every call of the core, and stop if it is set.
     pub fn fault(&self) -> Option<Error> {
         self.fault.lock().clone()
     }
 
-    /// What `make` makes of the core, a Ready; and whether it lacks committed entries that could not be read for want of
-    /// a file descriptor. The core gives them with a later Ready.
+    /// Calls `make`, which makes a Ready of the core. Also returns whether the Ready lacks committed entries
+    /// that could not be read for lack of a file descriptor; the core includes them in a later Ready.
     pub(super) fn for_ready<T>(&self, make: impl FnOnce() -> T) -> (T, bool) {
         *self.hindered.lock() = Some(false);
         let ready = make();
         (ready, self.hindered.lock().take().unwrap_or(false))
     }
 
-    /// A read found no file descriptor. Says whether the core can do without what it asked for: it can wait, or it
-    /// makes a Ready, which has fewer entries then.
+    /// Notes that a read found no file descriptor. Returns whether the core can do without the result: it can
+    /// wait, or it is making a Ready, which then has fewer entries.
     fn hinder(&self, waits: bool) -> bool {
         let mut hindered = self.hindered.lock();
         let ready = hindered.is_some();
@@ -166,7 +168,7 @@ impl GroupStorage {
         waits || ready
     }
 
-    /// Keeps what the core could not be told.
+    /// Keeps an error that cannot be returned to the core.
     pub(super) fn failed(&self, error: Error) {
         self.fault.lock().get_or_insert(error);
     }
@@ -180,7 +182,7 @@ impl GroupStorage {
 impl Storage for GroupStorage {
     fn initial_state(&self) -> raft::Result<RaftState> {
         let HardState { term, vote, commit } = self.group.hard_state();
-        // What was compacted was committed, whether a hard state said so or not; the core panics otherwise.
+        // Compacted entries were committed, even if no hard state recorded it; the core panics otherwise.
         let commit = commit.max(self.group.compaction_point().0);
         let hard = eraftpb::HardState { term, vote, commit, ..Default::default() };
         let conf = self.group.conf_state().map(|members| snapshot_offer::core_members(&members));
@@ -208,7 +210,7 @@ impl Storage for GroupStorage {
                 if !(error.is_no_space() && self.hinder(waits)) {
                     self.failed(error);
                 }
-                // The core panics at any error where it cannot wait; "limit reached" it takes anywhere.
+                // Where the core cannot wait, it panics at any error, but accepts a result that ends early.
                 if waits { Err(StorageError::LogTemporarilyUnavailable.into()) } else { Ok(Vec::new()) }
             }
         }
@@ -229,8 +231,9 @@ impl Storage for GroupStorage {
         Ok(self.group.last_index())
     }
 
-    /// An offer of the newest snapshot, if it goes up to `request_index` and to the newest change of the members, and has
-    /// `to` among them; else "temporarily unavailable": one is due from now on, and the core asks again.
+    /// Returns an offer of the newest snapshot, if it covers `request_index` and the newest membership change
+    /// and has `to` as a member. Otherwise returns "temporarily unavailable": a snapshot becomes due, and the
+    /// core asks again.
     fn snapshot(&self, request_index: u64, to: u64) -> raft::Result<eraftpb::Snapshot> {
         let served = self.snapshots.as_ref().and_then(|snapshots| snapshots.serve_to(to, request_index));
         match served.as_ref().and_then(snapshot_offer::offered) {
@@ -240,7 +243,7 @@ impl Storage for GroupStorage {
     }
 }
 
-/// The core's hard state as the engine's.
+/// Converts the hard state of the core to that of the engine.
 pub(super) fn hard_state(hard: &eraftpb::HardState) -> HardState {
     HardState { term: hard.term, vote: hard.vote, commit: hard.commit }
 }

@@ -1,6 +1,7 @@
-//! The core's logger for a pump that was given none: warnings and errors go to standard error.
+//! The default logger of the core: writes warnings and errors to standard error.
 //!
-//! The core reports some faults in no other way: it logs a warning and drops the message. Each line names group and node.
+//! The core reports some faults in no other way; it logs a warning and drops the message. Each line names the
+//! group and the node.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
@@ -9,7 +10,7 @@ use slog::{Drain, KV, Key, Level, Logger, Never, OwnedKVList, Record, Serializer
 
 use crate::types::GroupId;
 
-/// A logger for node `id` of `group`.
+/// Returns a logger for node `id` of `group`.
 pub(super) fn logger(group: GroupId, id: u64) -> Logger {
     Logger::root(Warnings { group, id }, slog::o!())
 }
@@ -20,7 +21,7 @@ struct Warnings {
 }
 
 impl Warnings {
-    /// The line for a record; `None` for what is no warning.
+    /// Formats a record as a line; `None` for records below warnings.
     fn line(&self, record: &Record<'_>) -> Option<String> {
         if !record.level().is_at_least(Level::Warning) {
             return None;
@@ -28,7 +29,7 @@ impl Warnings {
         let (level, message) = (record.level().as_short_str(), record.msg());
         let mut line =
             Line(format!("seawall: group {}, node {}: raft {level}: {message}", self.group, self.id));
-        // Its only error is the formatter's, and a string has none.
+        // Only the formatter can fail here, and a string never does.
         let _ = record.kv().serialize(record, &mut line);
         line.0.push('\n');
         Some(line.0)
@@ -41,7 +42,7 @@ impl Drain for Warnings {
 
     fn log(&self, record: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
         if let Some(line) = self.line(record) {
-            // Nobody can be told that standard error is gone.
+            // There is no place to report that standard error is gone.
             let _ = io::stderr().lock().write_all(line.as_bytes());
         }
         Ok(())
