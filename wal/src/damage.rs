@@ -1,32 +1,32 @@
-//! Damaged and dropped places of a log, as errors and reports name them.
+//! Damaged and dropped ranges of a log, as errors and reports describe them.
 
 use crate::format::{ClosedFault, GroupFault, HeaderFault};
 use crate::types::Lsn;
 use std::fmt;
 
-/// One damaged or missing place.
+/// One damaged or missing range `[from, to)`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Damage {
-    /// Where it starts.
+    /// Position of the first damaged byte.
     pub from: Lsn,
-    /// Where it ends, at the latest.
+    /// Upper bound of the end of the damage, exclusive.
     pub to: Lsn,
     /// What is wrong.
     pub what: DamageKind,
 }
 
-/// What is wrong with a place.
+/// What is wrong with a damaged range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DamageKind {
-    /// Bytes that were acknowledged (the watermark is beyond them) hold no group header.
+    /// Acknowledged bytes (the watermark is beyond them) hold no group header.
     NoGroup,
-    /// An acknowledged group is there and does not check.
+    /// An acknowledged group has a valid header, but the rest of it is not valid.
     Group(GroupFault),
-    /// The header of a segment that is needed.
+    /// The header of a segment that is needed is not valid.
     Header(HeaderFault),
-    /// A segment that is needed has no file.
+    /// The file of a segment that is needed is missing.
     Missing,
-    /// Bytes at the log's end that a torn write cannot have left.
+    /// Bytes at the end of the log that a torn write cannot have left.
     Suspect,
 }
 
@@ -53,19 +53,19 @@ impl fmt::Display for DamageKind {
     }
 }
 
-/// What the file of a clean close says.
+/// The content of the file `CLOSED`, which a clean close writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Witness {
-    /// There is none: the log was never closed.
+    /// There is no such file: the log was never closed.
     Absent,
-    /// Everything below this position was durable at a close.
+    /// Everything below this position was durable when the log was closed.
     End(Lsn),
-    /// There is one, and it is not believed. The log is judged without it, and the next close replaces it.
+    /// The file exists and is not valid. Recovery ignores it, and the next close replaces it.
     Damaged(ClosedFault),
 }
 
 impl Witness {
-    /// A position below which everything was durable; zero if nothing is known.
+    /// The position below which everything was durable at the last close; [`Lsn::ZERO`] if that is not known.
     pub fn durable(&self) -> Lsn {
         match self {
             Witness::End(end) => *end,
@@ -74,26 +74,26 @@ impl Witness {
     }
 }
 
-/// A range of the log that open dropped, with the reason.
+/// A range `[from, to)` of the log that open dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Dropped {
-    /// First byte.
+    /// Position of the first byte.
     pub from: Lsn,
-    /// Just behind the last byte.
+    /// End of the range, exclusive.
     pub to: Lsn,
-    /// Why it went.
+    /// Why it was dropped.
     pub why: DropReason,
 }
 
 /// Why open dropped a range that was never acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DropReason {
-    /// A group that was being written at the crash and is not whole.
+    /// A group that was being written at the crash and is incomplete.
     Torn,
-    /// A whole group behind a torn one.
+    /// A complete group after a torn one.
     BehindTorn,
-    /// Left behind by an earlier recovery.
+    /// A group in a part of the log that an earlier recovery abandoned.
     Void,
-    /// Suspect bytes that the policy said to drop.
+    /// Bytes that no crash can have left, dropped because of [`UnexplainedTail::Drop`](crate::UnexplainedTail::Drop).
     Suspect,
 }

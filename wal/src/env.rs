@@ -1,5 +1,6 @@
-//! What a log runs on: disk, clock, random numbers and threads are parameters, so that the log of production
-//! and the one that a seeded scheduler steps are the same.
+//! The environment of a log: disk, clock, random numbers and threads.
+//!
+//! All of them are parameters, so the same log code runs in production and under a seeded scheduler.
 
 use crate::disk::{Clock, Disk, Mode, PosixDisk, Random, SystemClock, SystemRandom};
 use crate::error::Error;
@@ -11,17 +12,18 @@ use std::sync::Arc;
 /// Whether the log starts threads of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Threads {
-    /// One that flushes for those who do not block, one that prepares segments; and, from the first callback or
-    /// future on, one that calls callbacks and wakes tasks.
+    /// One thread flushes for callers that do not block, one prepares segments; a third, started with the first
+    /// callback or future, runs callbacks and wakes tasks.
     #[default]
     Spawned,
-    /// None: the caller steps the log, as a seeded scheduler does. The thread that completes a write calls callbacks and
-    /// wakes tasks, one after the other, without any lock; those that a callback makes due follow when it returns.
+    /// None: the caller steps the log, as a seeded scheduler does. The thread that completes a write runs callbacks and
+    /// wakes tasks, one after the other, without holding a lock. Callbacks that become due while one runs follow when
+    /// it returns.
     Stepped,
 }
 
 impl Threads {
-    /// Threads that may read the segments side by side while a log is opened or looked at.
+    /// Number of threads that read segments in parallel when a log is opened or inspected.
     pub(crate) fn readers(self) -> usize {
         match self {
             Threads::Spawned => std::thread::available_parallelism().map_or(1, usize::from),
@@ -30,21 +32,25 @@ impl Threads {
     }
 }
 
-/// What the log runs on: disk, clock, random numbers and threads.
+/// The environment that a log runs in.
 #[derive(Clone, Debug)]
 pub struct Env {
-    /// The directory.
+    /// The directory that holds the log.
     pub disk: Arc<dyn Disk>,
-    /// Time.
+    /// The source of time.
     pub clock: Arc<dyn Clock>,
-    /// Salts and identities.
+    /// The source of salts and identities.
     pub random: Arc<dyn Random>,
-    /// Threads.
+    /// Whether the log starts threads of its own.
     pub threads: Threads,
 }
 
 impl Env {
-    /// The real directory `dir`, the machine's clock and the kernel's random numbers.
+    /// The directory `dir` on a POSIX file system, the system's clock, and random numbers of the kernel.
+    ///
+    /// # Errors
+    /// [`Error::NotADirectory`], [`Error::NotALog`] if there is no such directory, [`Error::NoDescriptors`] or
+    /// [`Error::Io`].
     pub fn posix(dir: &Path, options: &Options) -> Result<Env, Error> {
         let mode = match options.strategy {
             Strategy::Auto => None,
@@ -61,7 +67,7 @@ impl Env {
     }
 }
 
-/// What opening the directory `dir` failed with, as the log's error.
+/// Turns a failure to open the directory `dir` into an [`Error`].
 pub(crate) fn open_failed(dir: &Path, e: io::Error) -> Error {
     let path = dir.display().to_string();
     match e.kind() {

@@ -1,4 +1,6 @@
-//! The one error type, sorted by who must act. Cloneable, since one failure answers every waiter.
+//! The error type of the crate, sorted by who must act.
+//!
+//! It can be cloned, since one failure answers every waiter.
 
 use crate::damage::Damage;
 use crate::disk::no_descriptors;
@@ -12,34 +14,34 @@ use std::sync::Arc;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    // The caller:
-    /// An option outside its range.
+    // For the caller:
+    /// An option has a value outside its range.
     #[error("option {}: {} is not within {}..={}", .0.option, .0.value, .0.min, .0.max)]
     OptionOutOfRange(OutOfRange),
-    /// A record larger than a segment of this log can hold; nothing was written.
+    /// The record is larger than a segment of this log can hold. Nothing was written.
     #[error("record of {bytes} bytes; a segment of this log holds at most {max}")]
     RecordTooLarge {
-        /// Size of the record with its share of the footer.
+        /// Size of the record in bytes, with its share of the footer.
         bytes: usize,
-        /// Largest that fits.
+        /// Largest size that fits, in bytes.
         max: usize,
     },
-    /// No byte of the log is at this position: released, or never written.
+    /// The log has no byte at this position: it was released, or never written.
     #[error("position {lsn} is not in the log")]
     NotInLog {
-        /// The position asked for.
+        /// The requested position.
         lsn: Lsn,
     },
-    /// The log was opened to be read only ([`OpenMode::Salvage`](crate::OpenMode::Salvage)).
+    /// The log was opened for reading only ([`OpenMode::Salvage`](crate::OpenMode::Salvage)).
     #[error("the log is open for reading only")]
     ReadOnly,
-    /// The call would have waited: for room in the queue, for the next segment, or for callbacks to return
-    /// ([`Wal::append_now`](crate::Wal::append_now)); nothing was enqueued.
+    /// [`Wal::try_append`](crate::Wal::try_append) would have to wait: for space in the queue, for the next segment, or
+    /// for callbacks to return. Nothing was enqueued.
     #[error("the log has no room at the moment")]
     WouldWait,
     /// A callback appended while twice as many callbacks and futures were outstanding as
-    /// [`Options::answers_max`](crate::Options::answers_max) allows; nothing was enqueued. It cannot wait for the
-    /// others, which run when it returns.
+    /// [`Options::callbacks_max`](crate::Options::callbacks_max) allows. Nothing was enqueued. The append cannot wait
+    /// for the other callbacks, since they run only after this one has returned.
     #[error(
         "{count} callbacks and futures of the log are outstanding, twice what answers_max ({max}) allows: \
              return from the callback before it appends more"
@@ -47,14 +49,14 @@ pub enum Error {
     AnswersFull {
         /// How many are outstanding.
         count: usize,
-        /// The option.
+        /// The value of the option.
         max: usize,
     },
     /// The log was closed, or dropped while the caller waited.
     #[error("the log is closed")]
     Closed,
 
-    // Who runs the machine:
+    // For the operator of the machine:
     /// The path is not a directory.
     #[error("{path}: not a directory")]
     NotADirectory {
@@ -74,7 +76,7 @@ pub enum Error {
     AlreadyALog {
         /// The directory.
         path: String,
-        /// What is there.
+        /// The file that was found.
         found: String,
     },
     /// Another process has the log open.
@@ -82,33 +84,33 @@ pub enum Error {
     Locked {
         /// The directory.
         path: String,
-        /// What the holder says of itself.
+        /// What the process that holds the lock wrote into the lock file.
         holder: String,
     },
-    /// A file of the log was written by another version of the format.
+    /// A file of the log has another version of the format.
     #[error("{path}/{file}: format version {found}; this build supports version {supported}")]
     UnsupportedVersion {
         /// The directory.
         path: String,
         /// The file in it.
         file: String,
-        /// The version that the file names.
+        /// The version of the file.
         found: u32,
-        /// The version that is supported.
+        /// The version that this build supports.
         supported: u32,
     },
-    /// The log uses features that this version does not know.
+    /// The log uses features that this build does not know.
     #[error("{path}/{file}: unknown feature bits {bits:#x}")]
     UnsupportedFeatures {
         /// The directory.
         path: String,
         /// The file in it.
         file: String,
-        /// The bits that are not known.
+        /// The unknown feature bits.
         bits: u64,
     },
-    /// The log has smaller blocks than its disk can write without touching their neighbours: it was made on another
-    /// disk. Nothing was changed.
+    /// The log's blocks are smaller than the smallest unit that this disk can write without touching neighbouring
+    /// bytes: the log was created on another disk. Nothing was changed.
     #[error(
         "{path}: the log has blocks of {log} bytes, and this disk writes no less than {disk} at a time; move the log \
          back, or start a new one here"
@@ -116,12 +118,12 @@ pub enum Error {
     BlockSize {
         /// The directory.
         path: String,
-        /// Bytes of a block of the log.
+        /// Block size of the log, in bytes.
         log: u32,
-        /// Bytes of a block of the disk.
+        /// Block size of the disk, in bytes.
         disk: u32,
     },
-    /// A name of the log belongs to something that is not a regular file, such as a symbolic link.
+    /// A file name of the log belongs to something that is not a regular file, such as a symbolic link.
     #[error("{path}/{file}: not a regular file")]
     NotAFile {
         /// The directory.
@@ -129,15 +131,15 @@ pub enum Error {
         /// The name in it.
         file: String,
     },
-    /// The next segment cannot be prepared: the file system is full. Nothing was enqueued; the call may
-    /// be repeated when there is space.
+    /// The next segment cannot be prepared because the file system is full. Nothing was enqueued; repeat the call when
+    /// there is space.
     #[error("{path}: no space for the next segment")]
     NoSpace {
         /// The directory.
         path: String,
     },
-    /// A file could not be opened: the process or the system has no file descriptor left (EMFILE, ENFILE). Nothing
-    /// was enqueued or changed; the call may be repeated when there are some.
+    /// A file could not be opened because the process or the system has no file descriptor left (EMFILE, ENFILE).
+    /// Nothing was enqueued or changed; repeat the call when descriptors are free.
     #[error(
         "{path}/{file}: no file descriptor left; close others or raise the limit (ulimit -n), then try again"
     )]
@@ -148,7 +150,7 @@ pub enum Error {
         file: String,
     },
 
-    // Whoever can restore the data:
+    // For the person who restores the data:
     /// The identity file is damaged.
     #[error("{path}/IDENTITY: damaged ({fault:?})")]
     Identity {
@@ -157,7 +159,7 @@ pub enum Error {
         /// What is wrong.
         fault: IdentityFault,
     },
-    /// Acknowledged bytes are damaged or missing. Nothing was changed.
+    /// Acknowledged bytes are damaged or missing. Open changed nothing.
     #[error("{path}: {}", describe(.damage))]
     Corrupt {
         /// The directory.
@@ -166,20 +168,21 @@ pub enum Error {
         damage: Arc<[Damage]>,
     },
 
-    // The operating system:
+    // From the operating system:
     /// A system call failed.
     #[error("{path}/{file}: {action}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         action: &'static str,
         /// The directory.
         path: String,
         /// The file in it; empty for the directory itself.
         file: String,
-        /// What the system said.
+        /// The error of the system call.
         source: Arc<io::Error>,
     },
-    /// An earlier write or sync failed. Nothing has been acknowledged since; reopen the log.
+    /// The log has stopped because an earlier write or sync failed (INV-7). It has acknowledged nothing since; reopen
+    /// it.
     #[error("the log stopped: {cause}")]
     Latched {
         /// The first failure.
@@ -188,13 +191,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the log goes on all the same, and the call may be repeated: there was no room on the disk or no file
-    /// descriptor. Nothing was enqueued.
+    /// Whether this is back-pressure: the disk was full or no file descriptor was left. The log is still running and
+    /// nothing was enqueued, so the call may be repeated.
     pub fn is_back_pressure(&self) -> bool {
         matches!(self, Error::NoSpace { .. } | Error::NoDescriptors { .. })
     }
 
-    /// A file that could not be opened, or could not be read because it had to be opened first.
+    /// The error for a call that opens `file`, or opens it again to read it: [`Error::NoDescriptors`] or [`Error::Io`].
     pub(crate) fn open(
         action: &'static str,
         path: impl Into<String>,
@@ -207,7 +210,7 @@ impl Error {
         Error::io(action, path, file, source)
     }
 
-    /// A failed system call.
+    /// The error for a failed system call.
     pub(crate) fn io(
         action: &'static str,
         path: impl Into<String>,

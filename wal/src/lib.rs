@@ -1,39 +1,41 @@
-//! A write-ahead log for nodes that must not forget: segments, records, group commit, recovery.
+//! A write-ahead log for nodes that must not lose what they acknowledged.
 //!
-//! **Promise.** A [`Ticket`] completes with `Ok` only when the device has confirmed that the record, and
-//! everything before it in the log, is on the medium. What [`Wal::open`] shows is durable. A torn end is
-//! told apart from damage by evidence: what was known durable and does not check is an error that names
-//! every place, never a shorter log. After the first failed write or sync nothing is acknowledged any more.
+//! **Promise.** A [`Ticket`] completes with `Ok` only after the device has confirmed that the record, and everything
+//! before it in the log, is on the medium. Everything that [`Wal::open`] shows is durable. Recovery distinguishes a
+//! torn tail from damage by evidence: if data that was known to be durable fails its checksum, open fails with an error
+//! that lists every damaged range; it never returns a shorter log. After the first failed write or sync the log
+//! acknowledges nothing more.
 //!
-//! **What it does not do.** It knows nothing of Raft (the crate `seawall` does) and of no record's meaning.
-//! It does not replicate, encrypt or compress. It cannot defend against a device that lies about flushes.
+//! **What it does not do.** The log knows nothing of Raft (the crate `seawall` does) and does not interpret records. It
+//! does not replicate, encrypt or compress. It cannot defend against a device that confirms a flush without doing it.
 //! One log is one directory, open in one process at a time.
 //!
-//! # The data's way
+//! # The path of a record
 //!
 //! ```text
-//! batch ──► record ──► group ──► disk (direct | buffered + fdatasync | simulated) ──► watermark ──► ticket
-//!                        ▲                                              │
-//!                        │ segment taken at rotation                    └──► reads, recovery, inspection
-//!           file pipeline: next segments allocated, headed, synced and named ahead, released ones removed
+//! RecordBuilder ──► record ──► write group ──► disk (direct | buffered + fdatasync | simulated) ──► watermark ──► ticket
+//!                                  ▲                                    │
+//!                                  │ next segment, at rotation          └──► reads, recovery, inspection
+//!             preallocator: allocates, syncs and names the next segments ahead; removes released ones
 //! ```
 //!
-//! A batch is framed and checksummed on the caller's thread, copied into the group that is being filled,
-//! and readable from then on. Whoever waits first writes the group; records that arrive meanwhile form the
-//! next one. The end of the durable prefix is the *watermark*; tickets below it are complete.
+//! `append` frames and checksums the record on the caller's thread and copies it into the write group that is being
+//! filled; from then on it can be read. The first thread that waits writes the group; records that arrive meanwhile
+//! form the next group. The end of the durable prefix is the *watermark*. The tickets of all records below it are
+//! complete.
 //!
 //! # Example
 //!
 //! ```
-//! use seawall_wal::{Batch, Class, Error, Lsn, Options, Wal};
+//! use seawall_wal::{RecordBuilder, Durability, Error, Lsn, Options, Wal};
 //!
 //! fn write_and_reopen(dir: &std::path::Path) -> Result<(), Error> {
 //!     let options = Options { segment_bytes: 4 << 20, ..Options::default() };
 //!     let wal = Wal::create(dir, &options)?;
-//!     let mut batch = Batch::new();
+//!     let mut batch = RecordBuilder::new();
 //!     batch.meta().extend(b"about the parts");
 //!     batch.push_part(b"payload");
-//!     let ticket = wal.append(&batch, Class::Sync)?; // enqueued, and readable
+//!     let ticket = wal.append(&batch, Durability::Sync)?; // enqueued, and readable
 //!     ticket.wait()?; // on the medium, with everything before it
 //!     wal.close()?;
 //!
@@ -57,9 +59,10 @@
 //!
 //! # Modules
 //!
-//! [`disk`] has the traits of the storage device and their implementations: POSIX, io_uring, simulated. [`inspect`] reads a
-//! log without changing it. Everything else is behind [`Wal`]. `ARCHITECTURE.md` describes the rooms of the crate,
-//! `docs/format.md` the bytes on disk, and `docs/durability.md` the promises (`INV-1` to `INV-10`).
+//! [`disk`] has the traits of the storage device and their implementations: POSIX, io_uring, simulated. [`inspect`]
+//! reads a log without changing it. [`Wal`] is the interface to everything else. `ARCHITECTURE.md` describes the
+//! modules of the crate, `docs/format.md` the bytes on disk, and `docs/durability.md` the promises (`INV-1` to
+//! `INV-10`).
 
 mod commit;
 mod damage;
@@ -97,7 +100,7 @@ pub use stats::{Histogram, Stats};
 pub use types::{Durability, Lsn};
 pub use wal::{CallbacksFull, Prepared, Wal};
 
-/// Looking at a log without changing it: for tools, tests and fuzzers.
+/// Reads a log without changing it, for tools, tests and fuzzers.
 pub mod inspect {
     pub use crate::damage::{Damage, DamageKind, DropReason, Dropped};
     pub use crate::format::{

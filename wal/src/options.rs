@@ -1,107 +1,109 @@
-//! What a user may choose, with the reason of every limit.
+//! The options of a log and their limits.
 
-/// Blocks that a segment has at least.
+/// Minimum number of blocks of a segment.
 const SEGMENT_BLOCKS_MIN: u32 = 6;
 
-/// How groups are made durable.
+/// How write groups are made durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Strategy {
-    /// Direct where the file system supports it well, else sync.
+    /// `Direct` where the file system supports it well, otherwise `Sync`.
     #[default]
     Auto,
-    /// O_DIRECT writes with RWF_DSYNC: each write is durable when it completes.
+    /// Writes with O_DIRECT and RWF_DSYNC: each write is durable when it completes.
     Direct,
-    /// Writes through the page cache, then one fdatasync for all that completed before it.
+    /// Writes through the page cache, then one fdatasync for all writes to the file that have completed.
     Sync,
 }
 
-/// Who carries out the writes of more than one waiter.
+/// How the log's own thread carries out writes. A lone waiting thread writes on its own, with either backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Backend {
-    /// io_uring where the kernel allows it, else POSIX calls.
+    /// io_uring where the kernel allows it, otherwise POSIX calls.
     #[default]
     Auto,
-    /// POSIX calls: one operation of the log's own thread at a time.
+    /// POSIX calls: the log's own thread carries out one operation at a time.
     Posix,
-    /// io_uring: as many operations in flight as [`Options::in_flight`] says.
+    /// io_uring: up to [`Options::writes_in_flight_max`] writes in flight. Open fails where the kernel has no io_uring.
     IoUring,
 }
 
-/// What open does with bytes at the log's end that a crash of a sound medium cannot have left.
+/// What open does with bytes at the end of the log that a crash cannot have left on a sound medium.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum UnexplainedTail {
-    /// Refuse with an error that names them.
+    /// Refuse to open, with an error that lists them.
     #[default]
     Refuse,
-    /// Drop them, with a report.
+    /// Drop them, and list them in the report.
     Drop,
 }
 
-/// What open does with a log of which acknowledged bytes are damaged or missing. A log that is whole is the
-/// same in every mode. `docs/durability.md` has the table of modes and kinds of damage.
+/// What open does if acknowledged bytes of the log are damaged or missing. A log without damage opens the same way in
+/// every mode. `docs/durability.md` has the table of modes and kinds of damage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OpenMode {
-    /// Refuse, naming every damaged place, and change nothing.
+    /// Refuse to open, list every damaged range, and change nothing.
     #[default]
     Strict,
-    /// Fence the damage off if everything else about the log is certain, and open it for reading and
-    /// writing; else refuse as strict mode does. Nothing on disk is changed by fencing: a strict open goes on
-    /// refusing.
+    /// Quarantine the damaged ranges and open the log for reading and writing, if everything else about the log is
+    /// certain; otherwise refuse as `Strict` does. Quarantine changes nothing on disk: a later strict open still
+    /// refuses.
     Degraded,
-    /// Open for reading only: serve every valid group that can be found, in order, and list what is lost.
-    /// Nothing on disk is changed, and no write is taken.
+    /// Open for reading only: serve every valid group that can be found, in order, and list the damaged ranges. Nothing
+    /// on disk changes, and writes fail with [`Error::ReadOnly`](crate::Error::ReadOnly).
     Salvage,
 }
 
-/// Options of one log; `Options::default()` is right for most.
+/// Options of one log. `Options::default()` suits most uses.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Length of new segment files in bytes, rounded down to the block size. 6 blocks (a header, a group, a
-    /// mark, a footer and room) to 4 GiB - 64 KiB (offsets are 32 bits). Bounds the largest record. Default 64 MiB.
+    /// Length of new segment files in bytes, rounded down to the block size: from 6 blocks (a header, a group, a mark,
+    /// a footer and room) to 4 GiB - 64 KiB (offsets have 32 bits). Bounds the largest record. Default 64 MiB.
     pub segment_bytes: u32,
-    /// How groups are made durable. Default [`Strategy::Auto`].
+    /// How write groups are made durable. Default [`Strategy::Auto`].
     pub strategy: Strategy,
-    /// Who carries out writes. A lone waiter writes on its own thread either way. Default [`Backend::Auto`].
+    /// How the log's own thread carries out writes. Default [`Backend::Auto`].
     pub backend: Backend,
-    /// Segments prepared ahead, 3 to 64: appending in one needs the next one's name durable, and one is
-    /// kept for control records and for reopening on a full disk. Default 3.
+    /// Number of spare segments prepared ahead, 3 to 64. A segment is used only when the name of the next one is
+    /// durable, and one spare is kept for control records and for reopening on a full disk. Default 3.
     pub spare_segments: u32,
-    /// Bytes of a group at which the next record starts another, 4 KiB to 64 MiB; `in_flight_bytes` bounds it too.
-    /// Default 1 MiB.
+    /// Size of a write group, in bytes, from which the next record starts a new group: 4 KiB to 64 MiB.
+    /// [`Options::in_flight_bytes_max`] bounds it too. Default 1 MiB.
     pub group_bytes: u32,
-    /// Bytes enqueued and not yet durable at which `append` blocks, 64 KiB to 4 GiB. A record larger than
-    /// that waits until it is alone. Default 64 MiB.
+    /// Bytes enqueued and not yet durable from which on `append` blocks: 64 KiB to 4 GiB. A record larger than this
+    /// waits until everything before it is durable. Default 64 MiB.
     pub queue_bytes: u32,
-    /// Callbacks and futures that may be outstanding: from [`Ticket::on_durable`](crate::Ticket::on_durable), or the
-    /// poll of a ticket, until the callback or `wake` has returned. At that number `append` blocks until an eighth
-    /// of them are done; inside of a callback it never blocks, and fails at twice the number.
-    /// 1 to 16,777,216. Default 65,536.
+    /// How many callbacks and futures may be outstanding, 1 to 16,777,216. One is outstanding from
+    /// [`Ticket::on_durable`](crate::Ticket::on_durable), or from the poll of a ticket, until the callback or `wake`
+    /// has returned. At this number `append` blocks until an eighth of them are done. Inside a callback it never
+    /// blocks; there it fails at twice this number. Default 65,536.
     pub callbacks_max: u32,
-    /// File descriptors that sealed segments share, 8 to 1,000,000: a segment beyond it is opened again when it is read. A
-    /// segment takes 1, or 2 on ext4 and xfs and wherever direct reads work. The log holds others besides:
-    /// `docs/durability.md` has the sum. Default 64.
+    /// How many file descriptors the sealed segments share, 8 to 1,000,000. Beyond it the log closes segments that were
+    /// not read lately and opens them again when they are read. A segment takes 1 descriptor, or 2 on ext4 and xfs and
+    /// wherever direct reads work. The log holds other descriptors as well: see "File descriptors" in
+    /// `docs/durability.md`. Default 64.
     pub descriptors_max: u32,
-    /// Groups being written at a time, 1 to 64; their order of acknowledgement does not change. Default 32.
+    /// How many write groups may be in flight at a time, 1 to 64. They are acknowledged in log order in any case.
+    /// Default 32.
     pub writes_in_flight_max: u32,
-    /// Bytes of groups written and not yet durable at which no further group is written, a block to 64 MiB, in whole
-    /// blocks. Open reads twice as much behind the log's end, and of every spare. No group of several records is
-    /// longer; a longer record is written alone, behind a mark. To be raised where a sync takes many milliseconds:
-    /// twice as much is written in that time at most. Default 2 MiB.
+    /// Bytes in flight (written or being written, and not yet durable) beyond which no further group is written: one
+    /// block to 64 MiB, in whole blocks. At most twice as much is in flight at a time, so open reads twice as much
+    /// after the end of the log and of every spare. No group of several records is longer than this; a longer record is
+    /// written alone, after a mark. Raise it where a sync takes many milliseconds. Default 2 MiB.
     pub in_flight_bytes_max: u32,
-    /// Longest time that a thread that waits lets others run before it sleeps, in microseconds, 0 to 10,000. Of no
-    /// weight on devices of which a write takes more than a third of it, or while others want the
-    /// processors. 0 where threads that wait must use none, such as below a quota. Default 1000.
+    /// How long a waiting thread yields the CPU before it sleeps, in microseconds, 0 to 10,000. Threads do not yield
+    /// while a write takes longer than a third of this, or while other processes compete for the CPU. Set it to 0 under
+    /// a CPU quota. Default 1000.
     pub yield_max_us: u32,
-    /// Milliseconds after which a lazy record is written if no other write took it along, and without appends after
-    /// which a mark ends the burst. 1 to 60,000. Default 50.
+    /// Milliseconds after which a lazy record is written if no other write has included it; also how long appends must
+    /// pause until the log writes a mark. 1 to 60,000. Default 50.
     pub idle_ms: u32,
-    /// What to do with suspect bytes at the end of the log. Default [`Suspect::Refuse`].
+    /// What to do with bytes at the end of the log that no crash can have left. Default [`UnexplainedTail::Refuse`].
     pub unexplained_tail: UnexplainedTail,
-    /// Whether open reads and checks every block of every segment. Otherwise a segment that its footer seals,
-    /// and that a watermark says is durable, is taken on the footer's word, and what rotted in it since is
-    /// found when it is read. Default `false`.
+    /// Whether a strict open reads and checks every block of every segment; the other modes always do. If not, open reads
+    /// only the ends of a segment that has a valid footer and that a watermark proves durable; damage inside such a segment
+    /// is found when it is read. Default `false`.
     pub verify_on_open: bool,
-    /// What to do with damage. Default [`OpenMode::Strict`]; of no weight when a log is created.
+    /// What to do with damage. Default [`OpenMode::Strict`]; ignored when a log is created.
     pub mode: OpenMode,
 }
 
@@ -127,10 +129,10 @@ impl Default for Options {
     }
 }
 
-/// An option outside its range.
+/// An option with a value outside its range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OutOfRange {
-    /// Name of the field of [`Options`].
+    /// Name of the option.
     pub option: &'static str,
     /// The value given.
     pub value: u32,
@@ -141,7 +143,7 @@ pub struct OutOfRange {
 }
 
 impl Options {
-    /// Checks what depends on the block size of the log.
+    /// Checks the limits that depend on the block size of the log.
     pub(crate) fn check_blocks(&self, block_bytes: u32) -> Result<(), OutOfRange> {
         let min = SEGMENT_BLOCKS_MIN.saturating_mul(block_bytes);
         if self.segment_bytes < min {
@@ -151,7 +153,10 @@ impl Options {
         Ok(())
     }
 
-    /// Checks every range.
+    /// Checks every option against its range.
+    ///
+    /// # Errors
+    /// The first option whose value is outside its range.
     pub fn check(&self) -> Result<(), OutOfRange> {
         let ranges = [
             ("segment_bytes", self.segment_bytes, SEGMENT_BLOCKS_MIN * 4096, u32::MAX - 65535),

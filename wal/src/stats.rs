@@ -1,14 +1,11 @@
-//! Numbers about an open log: counters, and histograms of what a flush costs.
-//!
-//! Plain values; whoever holds them owns a copy. Histograms are log-linear from 1 upward, so that a
-//! flush of 20 µs and one of 10 s are both told apart from their neighbours within an eighth.
+//! Statistics of an open log: counters, and histograms of the cost of a flush.
 
 use std::fmt;
 
-/// Buckets: eight per power of two, from 1 to 2^32.
+/// Number of buckets: eight per power of two, from 1 to 2^32.
 const BUCKETS: usize = 8 * 33;
 
-/// Counts of values by size, exact below 8 and within an eighth above.
+/// A histogram of values: exact below 8, with an error of at most an eighth above, capped at 2^32 - 1.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     counts: Box<[u64]>,
@@ -32,12 +29,12 @@ impl Histogram {
         self.max = self.max.max(value);
     }
 
-    /// How many values were counted.
+    /// Number of values counted.
     pub fn count(&self) -> u64 {
         self.total
     }
 
-    /// Sum of all values.
+    /// Sum of all values; saturates.
     pub fn sum(&self) -> u64 {
         self.sum
     }
@@ -47,7 +44,7 @@ impl Histogram {
         self.max
     }
 
-    /// A value that `per_mille` of 1000 values do not exceed; 0 without values.
+    /// The value that `per_mille` of 1000 values do not exceed, to within an eighth; 0 if none was counted.
     pub fn at(&self, per_mille: u64) -> u64 {
         let rank = self.total.saturating_mul(per_mille).div_ceil(1000).max(1);
         let mut seen = 0;
@@ -78,7 +75,7 @@ fn bucket(value: u64) -> usize {
     8 * (power as usize - 2) + sub
 }
 
-/// Largest value of a bucket.
+/// Largest value that falls into the bucket.
 fn upper(bucket: usize) -> u64 {
     if bucket < 8 {
         return bucket as u64;
@@ -87,7 +84,7 @@ fn upper(bucket: usize) -> u64 {
     (((8 + sub as u64 + 1) << (power - 3)) - 1).min(u64::from(u32::MAX))
 }
 
-/// Numbers about an open log since it was opened.
+/// Statistics of a log since it was opened.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Stats {
     /// Records enqueued.
@@ -96,38 +93,39 @@ pub struct Stats {
     pub record_bytes: u64,
     /// Groups that became durable, marks and footers included.
     pub groups: u64,
-    /// Bytes of these groups, padding included.
+    /// Bytes of these groups, headers and padding included.
     pub group_bytes: u64,
-    /// Bytes that the file pipeline wrote: headers and zeros.
+    /// Bytes that the preallocator wrote: segment headers and zeros.
     pub pipeline_bytes: u64,
-    /// Times that the file pipeline found no room: the file system was full, or a quota used up.
+    /// How often the preallocator found no space: the file system was full, or a quota used up.
     pub no_room: u64,
-    /// Released files that were removed because writing zeros to them failed, instead of being used again.
+    /// Released files that were removed instead of recycled because writing zeros to them failed.
     pub released_given_up: u64,
-    /// Sealed segments that were opened to be read: many if reads go to more of them than
-    /// [`Options::descriptors`](crate::Options::descriptors) is for.
+    /// How often a sealed segment was opened again to be read. A high number means that reads go to more segments than
+    /// [`Options::descriptors_max`](crate::Options::descriptors_max) allows open.
     pub reopened: u64,
     /// Marks enqueued.
     pub marks: u64,
-    /// Segments entered.
+    /// Segments entered by rotation.
     pub rotations: u64,
-    /// Rotations that had to wait for the pipeline.
+    /// Rotations that had to wait for the preallocator.
     pub rotations_waited: u64,
-    /// Appends that had to wait because too many bytes were not durable.
+    /// How often an append found more than [`Options::queue_bytes`](crate::Options::queue_bytes) not durable and had to
+    /// wait. One append may count several times.
     pub appends_waited: u64,
-    /// Bytes of records that are not durable.
+    /// Bytes of enqueued records that are not durable.
     pub queued_bytes: u64,
-    /// Callbacks and futures registered whose call has not ended.
+    /// Callbacks and futures that are outstanding: registered, and their call has not returned.
     pub answers: usize,
-    /// Spares ready whose blocks are all zeros.
+    /// Ready spares whose blocks are all zeros.
     pub spares_zeroed: usize,
-    /// Spares ready that hold what a released segment held.
+    /// Ready spares that still hold the blocks of a released segment.
     pub spares_stale: usize,
-    /// Groups enqueued and not durable: how far the watermark is behind.
+    /// Groups enqueued and not durable: how far the watermark is behind the end of the log.
     pub lag_groups: u64,
-    /// Nanoseconds for which the oldest of them has been under way.
+    /// Nanoseconds since the oldest group in flight was issued; 0 if none is in flight.
     pub lag_ns: u64,
-    /// Microseconds from the issue of a group to its durability.
+    /// Microseconds from the issue of a group until it was durable.
     pub flush_us: Histogram,
     /// Records per group.
     pub group_records: Histogram,
@@ -135,12 +133,12 @@ pub struct Stats {
     pub group_size: Histogram,
     /// How groups are made durable: `direct` or `sync`.
     pub strategy: &'static str,
-    /// What carries out the operations.
+    /// How the log's own thread carries out operations: `io_uring` or `posix`.
     pub backend: &'static str,
 }
 
 impl Stats {
-    /// Share of the groups' bytes that are not records: headers and padding.
+    /// Share of the groups' bytes that are not record bytes: headers and padding, 0 to 1.
     pub fn padding_ratio(&self) -> f64 {
         ratio(self.group_bytes.saturating_sub(self.record_bytes), self.group_bytes)
     }
@@ -153,8 +151,8 @@ impl Stats {
 
 #[cfg(feature = "metrics")]
 impl Stats {
-    /// Publishes the numbers through the `metrics` facade, as `seawall_*` with the label `log`; call it
-    /// as often as they are to be collected.
+    /// Publishes the statistics through the `metrics` facade, as `seawall_*` with the label `log`. Call it as often as
+    /// they are to be collected.
     pub fn publish(&self, log: &str) {
         let label = || metrics::Label::new("log", log.to_owned());
         let totals = [

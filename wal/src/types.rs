@@ -1,17 +1,16 @@
-//! Plain types that every floor shares: positions in the log and durability classes.
-//! No behaviour beyond arithmetic; nothing here can fail except by returning `None`.
+//! Plain types that every module shares: positions in the log, durability classes, kinds of groups.
 
 use std::fmt;
 
-/// A position in the log: segment sequence in the high 32 bits, byte offset in the low 32.
+/// A position in the log: segment sequence number in the high 32 bits, byte offset in the low 32.
 ///
-/// Positions only ever grow. A record's LSN is the position of its first byte, so comparing LSNs
-/// compares log order across segments.
+/// Positions only grow. The LSN of a record is the position of its first byte, so comparing LSNs compares log order
+/// across segments.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(u64);
 
 impl Lsn {
-    /// The position that no byte has: "nothing yet". Smaller than every real position.
+    /// A position below every real one; stands for "none yet".
     pub const ZERO: Lsn = Lsn(0);
 
     /// The position of byte `offset` of segment `segment`.
@@ -19,22 +18,22 @@ impl Lsn {
         Lsn(((segment as u64) << 32) | offset as u64)
     }
 
-    /// The position whose on-disk form is `raw`.
+    /// The position whose on-disk form is `raw`; the inverse of [`Lsn::as_u64`].
     pub const fn from_u64(raw: u64) -> Lsn {
         Lsn(raw)
     }
 
-    /// The on-disk form.
+    /// The on-disk form: segment sequence number in the high 32 bits, byte offset in the low 32.
     pub const fn as_u64(self) -> u64 {
         self.0
     }
 
-    /// Segment sequence number; 0 only for [`Lsn::ZERO`], the first segment is 1.
+    /// The segment sequence number. The first segment is 1; only [`Lsn::ZERO`] has 0.
     pub const fn segment(self) -> u32 {
         (self.0 >> 32) as u32
     }
 
-    /// Byte offset inside the segment file.
+    /// The byte offset inside the segment file.
     #[expect(clippy::cast_possible_truncation, reason = "the low half is the offset")]
     pub const fn offset(self) -> u32 {
         self.0 as u32
@@ -58,22 +57,23 @@ impl fmt::Debug for Lsn {
     }
 }
 
-/// How soon a record must be on the medium.
+/// How soon the log writes a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Durability {
-    /// Forms or joins a group now.
+    /// The record asks for a write at once: its group is written as soon as the disk is free for it.
     #[default]
     Sync,
-    /// Rides the next group, the idle flush or close; never forces a write of its own.
+    /// The record never causes a write at once. It becomes durable with the next group that is written, when `idle_ms`
+    /// have passed, when a thread waits for it, or when the log is flushed or closed.
     Lazy,
 }
 
 /// What the blocks of a segment held before its first group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PriorContents {
-    /// Zeros: a sector that is neither zero nor valid cannot be the trace of a torn write.
+    /// Zeros: a sector that is neither zero nor valid cannot come from a torn write.
     Zeros,
-    /// Blocks of an earlier incarnation of the file.
+    /// The blocks of an earlier segment: the file was recycled.
     Stale,
 }
 
@@ -82,22 +82,22 @@ pub enum PriorContents {
 pub enum GroupKind {
     /// Records of callers.
     Data,
-    /// No records: carries the watermark when the log goes idle, closes or opens.
+    /// No records: carries the watermark when the log goes idle, is closed or is opened.
     Mark,
-    /// The index of its segment, the last group in it.
+    /// The index of its segment; the last group of the segment.
     Footer,
-    /// A mark, durable before the next group is written, which is longer than the segment's reach.
+    /// A mark before a group that is longer than the segment's reach; durable before that group is written.
     Announcement,
 }
 
 impl GroupKind {
-    /// Whether groups of the kind have no records.
+    /// Whether groups of this kind hold no records.
     pub fn is_mark(self) -> bool {
         matches!(self, GroupKind::Mark | GroupKind::Announcement)
     }
 }
 
-/// The number `n` rounded up to a multiple of `to`, or `None` on overflow; `to` is a power of two.
+/// Rounds `n` up to a multiple of `to`, a power of two; `None` on overflow.
 pub const fn round_up(n: u32, to: u32) -> Option<u32> {
     match n.checked_add(to - 1) {
         Some(sum) => Some(sum & !(to - 1)),
@@ -105,15 +105,15 @@ pub const fn round_up(n: u32, to: u32) -> Option<u32> {
     }
 }
 
-/// Whether all of `bytes` are zeros; written so that whole chunks are compared at once.
+/// Whether all of `bytes` are zeros; compares 64 bytes at a time.
 pub fn is_zeros(bytes: &[u8]) -> bool {
     let chunks = bytes.chunks_exact(64);
     let rest = chunks.remainder().iter().fold(0, |or, &b| or | b);
     rest == 0 && chunks.map(|chunk| chunk.iter().fold(0, |or, &b| or | b)).all(|or| or == 0)
 }
 
-/// Narrows a length to the format's 32 bits; lengths beyond saturate and so fail the size check that
-/// every caller makes against the segment size.
+/// Narrows a length to the format's 32 bits. A longer one becomes `u32::MAX`, which fails the size check that every
+/// caller makes against the segment size.
 pub const fn len32(n: usize) -> u32 {
     if n > u32::MAX as usize {
         u32::MAX
