@@ -1,8 +1,6 @@
-//! Damaged places of a log that was opened all the same: nothing in them is read as if it were sound.
+//! Keeps the damaged ranges of a log that was opened in spite of them; readers consult it before they read (INV-5).
 //!
-//! Place: between the verdict, which lists them, and readers, who ask before they read (INV-5). Also says
-//! what is left of records there, for those who can do with less than a whole group. Never writes; fails only
-//! if reading does.
+//! It can also read what is left of the records in a damaged range, for callers that can use less than a whole group.
 
 use crate::damage::{Damage, DamageKind};
 use crate::disk::{AlignedBuf, read_exact_at};
@@ -12,7 +10,7 @@ use crate::format::{GroupHeader, RecordRef, record_at};
 use crate::segment::{Segment, file_name};
 use crate::types::{GroupKind, Lsn};
 
-/// The fenced places, ascending, none within another.
+/// The damaged ranges, ascending, none within another.
 #[derive(Debug, Default)]
 pub(crate) struct DamagedRanges(Vec<Damage>);
 
@@ -25,27 +23,29 @@ impl DamagedRanges {
         &self.0
     }
 
-    /// Those that a reader meets who goes through segments from `first` on.
+    /// The ranges that a reader meets in the segments from `first` on.
     pub(crate) fn since(&self, first: u32) -> Vec<Damage> {
         self.0.iter().filter(|fence| fence.to.segment() >= first).copied().collect()
     }
 
-    /// The first one that has a byte of the `len` bytes at `at`.
+    /// The first range that overlaps the `len` bytes at `at`.
     pub(crate) fn over(&self, at: Lsn, len: usize) -> Option<Damage> {
         let end = at.as_u64().saturating_add(len.max(1) as u64);
         let first = self.0.get(self.0.partition_point(|fence| fence.to <= at));
         first.filter(|fence| fence.from.as_u64() < end).copied()
     }
 
-    /// Forgets those below segment `first`, which is the lowest that can be read.
+    /// Removes the ranges below segment `first`, the lowest one that can still be read.
     pub(crate) fn release(&mut self, first: u32) {
         self.0.retain(|fence| fence.to.segment() >= first);
     }
 }
 
-/// Hands each record of a damaged group of `segment` to `each`, with the numbers of its parts that do not
-/// check. Returns whether that is all there was: the group's header and every record's header, `meta` and
-/// part table check, so that nothing but the contents of those parts, or padding, is damaged.
+/// Hands each record of a damaged group of `segment` to `each`, with the numbers of its parts that fail their
+/// checksum.
+///
+/// Returns whether these are all records of the group. They are if the group's header and every record's header,
+/// `meta` and part table are valid, so that only the contents of those parts, or padding, are damaged.
 pub(crate) fn records_within(
     segment: &Segment,
     location: &str,
@@ -63,7 +63,7 @@ pub(crate) fn records_within(
         .map_err(|e| Error::open("read", location, file_name(segment.sequence), e))?;
     let Some(header) = GroupHeader::decode(&bytes, segment.salt, damage.from) else { return Ok(false) };
     if header.kind != GroupKind::Data {
-        // A mark has no records, and what is in a footer stands in the records before it.
+        // A mark has no records, and a footer only repeats what the records before it hold.
         return Ok(true);
     }
     let end = GROUP_HEADER_BYTES.saturating_add(header.body_bytes as usize);

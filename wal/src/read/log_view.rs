@@ -1,8 +1,7 @@
-//! The kept log as its readers see it: records in log order, footers and single ranges, up to a position that the
-//! caller names.
+//! Reads the kept log up to a position that the caller names: records in log order, footers and single ranges.
 //!
-//! An open log and a prepared one share it, so both read the same way. It reads files only: bytes that are not
-//! durable yet are the caller's to find. Never writes.
+//! Open logs and prepared ones share it, so both read the same way. It reads files only: the caller must find bytes
+//! that are not durable yet elsewhere.
 
 use crate::damage::Damage;
 use crate::error::Error;
@@ -16,14 +15,14 @@ use crate::segment::mapped::Mapped;
 use crate::sync::RwLock;
 use crate::types::Lsn;
 
-/// Finds the damaged place that a read would touch, if such reads are refused.
+/// Finds the damaged range that a read would touch, if such reads are refused.
 pub(crate) type DamagedRange = fn(&DamagedRanges, Lsn, usize) -> Option<Damage>;
 
-/// Where the log lies, for readers.
+/// The segments of the log, for readers.
 #[derive(Debug)]
 pub(crate) struct LogView {
     pub(crate) table: RwLock<SegmentTable>,
-    /// The directory, for messages.
+    /// Path of the directory, for error messages.
     pub(crate) location: String,
     pub(crate) block_bytes: u32,
 }
@@ -33,13 +32,13 @@ impl LogView {
         LogView { table: RwLock::new(table), location, block_bytes }
     }
 
-    /// The records from `from` up to `to`, which is durable, in log order.
+    /// The records from `from` up to `to`, which must be durable, in log order.
     pub(crate) fn records(&self, from: Lsn, to: Lsn) -> RecordIter {
         RecordIter::new(&self.table.read(), self.location.clone(), self.block_bytes, from, to)
     }
 
-    /// The footer of `segment`, if the log has left it, is `durable` beyond that, and the footer checks; in the
-    /// memory of one that is `used` no more.
+    /// The footer of `segment`, if the log has left the segment, is `durable` up to its end, and the footer is valid.
+    /// Reuses the memory of `used`.
     pub(crate) fn footer(
         &self,
         segment: u32,
@@ -59,7 +58,8 @@ impl LogView {
         found.map_err(|e| Error::open("read", &self.location, name(), e))
     }
 
-    /// Fills `out` with the bytes at `at`, unless `fence` finds them damaged; the log is `durable` up to there.
+    /// Fills `out` with the bytes at `at`, unless `fence` finds that they are damaged. The caller passes the
+    /// `durable` end of the log.
     pub(crate) fn read(
         &self,
         at: Lsn,
@@ -80,24 +80,24 @@ impl LogView {
         read_range(&segment, &self.location, at, out)
     }
 
-    /// The error of a read of `len` bytes at `at`, which lies beyond the end of the log.
+    /// The error for a read of `len` bytes at `at`, which is at or after the end of the log.
     pub(crate) fn beyond(&self, at: Lsn, len: usize, fence: DamagedRange) -> Error {
         let fence = fence(&self.table.read().fences, at, len);
         fence.map_or(Error::NotInLog { lsn: at }, |fence| damaged(&self.location, fence))
     }
 
-    /// A sealed segment as memory; `None` if it cannot be had or has not been read often.
+    /// Maps a sealed segment into memory; `None` if it cannot be mapped or was not read often enough.
     pub(crate) fn mapped(&self, segment: u32, durable: Lsn) -> Option<Mapped> {
         let segment = self.table.read().whole(segment, durable)?;
         Mapped::of(segment)
     }
 
-    /// The damaged places, ascending.
+    /// The damaged ranges, ascending.
     pub(crate) fn damaged(&self) -> Vec<Damage> {
         self.table.read().fences.list().to_vec()
     }
 
-    /// Hands what is left of the records in `damage` to `each`; returns whether that is all of them.
+    /// Hands what is left of the records in `damage` to `each`; returns whether these are all of them.
     pub(crate) fn damaged_records(
         &self,
         damage: &Damage,

@@ -1,8 +1,8 @@
-//! The records of the log in log order, group by group.
+//! Iterates over the records of the log in log order, group by group.
 //!
-//! Place on the data's way: readers of durable bytes, which come from the medium in large pieces: a replay or a
-//! reader that goes through the log leaves the page cache to others. Each group is checked before a record
-//! of it is handed out. Never writes; fails with the place of whatever does not check.
+//! It reads durable bytes from the medium in large pieces, so a replay does not displace pages from the page cache.
+//! Each group is checked before any of its records is returned. An error names the range of the group that failed its
+//! check.
 
 use crate::damage::{Damage, DamageKind};
 use crate::error::Error;
@@ -14,7 +14,7 @@ use crate::segment::{Segment, file_name};
 use crate::types::{Durability, GroupKind, Lsn};
 use std::sync::Arc;
 
-/// One record of the log. Cheap to clone: it shares the bytes of its group.
+/// One record of the log. Cheap to clone, because it shares the bytes of its group.
 #[derive(Clone, Debug)]
 pub struct Record {
     lsn: Lsn,
@@ -31,12 +31,12 @@ impl Record {
         self.lsn
     }
 
-    /// The class that it was appended with.
+    /// The durability with which it was appended.
     pub fn class(&self) -> Durability {
         self.class
     }
 
-    /// The caller's own bytes.
+    /// The caller's own bytes about the record.
     pub fn meta(&self) -> &[u8] {
         let from = self.at + RECORD_HEADER_BYTES;
         &self.group[from..from + self.meta_bytes]
@@ -47,7 +47,7 @@ impl Record {
         self.part_count
     }
 
-    /// The parts: where each lies in its segment, and its bytes.
+    /// The parts: the location of each in its segment file, and its bytes.
     pub fn parts(&self) -> impl Iterator<Item = (PartInfo, &[u8])> {
         let table = self.at + RECORD_HEADER_BYTES + self.meta_bytes;
         let mut from = table + self.part_count * PART_BYTES;
@@ -79,8 +79,10 @@ impl Record {
     }
 }
 
-/// The records of the log in order. Stops for good after an error, unless that names a fenced place
-/// ([`Wal::damaged`](crate::Wal::damaged)): then the next item is what follows it.
+/// Iterator over the records of the log in log order.
+///
+/// It ends after an error, unless the error names a damaged range that was known since open
+/// ([`Wal::damaged`](crate::Wal::damaged)): then the next item is the first record after that range.
 #[derive(Debug)]
 pub struct RecordIter {
     location: String,
@@ -91,9 +93,9 @@ pub struct RecordIter {
     at: usize,
     left: u32,
     from: Lsn,
-    /// Fenced places not met yet.
+    /// Damaged ranges that were not passed yet.
     fences: std::iter::Peekable<std::vec::IntoIter<Damage>>,
-    /// The error being returned is of one that was passed.
+    /// Whether the error being returned is that of a range that was passed.
     passed: bool,
     failed: bool,
 }
@@ -103,13 +105,13 @@ pub struct RecordIter {
 struct Current {
     segment: Arc<Segment>,
     window: ReadAhead,
-    /// Offset of the next group, and of the end.
+    /// Offset of the next group; `limit` is the offset at which the segment ends.
     at: u32,
     limit: u32,
 }
 
 impl RecordIter {
-    /// Records from `from` on, up to `durable`.
+    /// Iterates over the records from `from` up to `durable`.
     pub(crate) fn new(
         table: &SegmentTable,
         location: String,
@@ -139,7 +141,7 @@ impl RecordIter {
             {
                 let lsn = Lsn::from_u64(header.lsn.as_u64() + self.at as u64);
                 let salt = self.current.as_ref().map_or(0, |current| current.segment.salt);
-                // The group was checked as a whole when it was read.
+                // The whole group was checked when it was read.
                 let Ok(record) = record_at(bytes, self.at, salt, lsn) else {
                     return Err(self.damaged(lsn, lsn, DamageKind::NoGroup));
                 };
@@ -157,7 +159,7 @@ impl RecordIter {
         }
     }
 
-    /// Reads the next group with records of callers; `false` at the end.
+    /// Reads the next group that holds records of callers; `false` at the end.
     fn next_group(&mut self) -> Result<bool, Error> {
         loop {
             let mut current = match self.current.take() {
@@ -195,7 +197,7 @@ impl RecordIter {
         }
     }
 
-    /// The group that is next in `current`.
+    /// Reads and checks the next group in `current`.
     fn read_group(&self, current: &mut Current) -> Result<(GroupHeader, Arc<[u8]>), Error> {
         let Current { segment, window, at, limit } = current;
         let (at, limit) = (*at, *limit);

@@ -1,6 +1,4 @@
-//! Where readers find the log: its segments, how far each may be read, and single ranges by position.
-//!
-//! Reads durable bytes only, from the segments' files. Never writes. Fails with the place of what is not there.
+//! Maps positions to segments for readers: which segments hold the log, and how far each can be read.
 
 use crate::damage::Damage;
 use crate::disk::read_exact_at;
@@ -19,7 +17,7 @@ pub(crate) struct SegmentTable {
     pub(crate) fences: DamagedRanges,
 }
 
-/// One segment and where its kept groups end; `None` while it is being appended to.
+/// One segment and the offset at which its kept groups end; `None` while groups are appended to it.
 #[derive(Clone, Debug)]
 struct Readable {
     segment: Arc<Segment>,
@@ -36,7 +34,7 @@ impl SegmentTable {
         self.segments.insert(segment.sequence, Readable { segment, end });
     }
 
-    /// The log goes on in `segment`; the one before ends at `previous_end`.
+    /// Records that the log continues in `segment` and that the segment before it ends at `previous_end`.
     pub(crate) fn enter(&mut self, previous_end: Lsn, segment: Arc<Segment>) {
         if let Some(stretch) = self.segments.get_mut(&previous_end.segment()) {
             stretch.end = Some(previous_end.offset());
@@ -44,7 +42,7 @@ impl SegmentTable {
         self.insert(segment, None);
     }
 
-    /// Lets go of the segments below `first_live`, and returns them.
+    /// Removes the segments below `first_live`, and returns them.
     pub(crate) fn release(&mut self, first_live: u32) -> Vec<Arc<Segment>> {
         self.fences.release(first_live);
         let live = self.segments.split_off(&first_live);
@@ -56,26 +54,27 @@ impl SegmentTable {
         self.segments.get(&sequence).map(|s| Arc::clone(&s.segment))
     }
 
-    /// The segment with number `sequence` and its end, if the log has left it and is `durable` beyond that.
+    /// The segment with number `sequence` and its end, if the log has left it and is `durable` up to that end.
     pub(crate) fn sealed(&self, sequence: u32, durable: Lsn) -> Option<(Arc<Segment>, u32)> {
         let stretch = self.segments.get(&sequence)?;
         let end = stretch.end.filter(|&end| Lsn::new(sequence, end) <= durable)?;
         Some((Arc::clone(&stretch.segment), end))
     }
 
-    /// The segment with number `sequence` , if the log has left it, is `durable` beyond that, and none of it is damaged.
+    /// The segment with number `sequence`, if the log has left it, is `durable` up to its end, and none of it is
+    /// damaged.
     pub(crate) fn whole(&self, sequence: u32, durable: Lsn) -> Option<Arc<Segment>> {
         let (segment, _) = self.sealed(sequence, durable)?;
         let damaged = |fence: &Damage| (fence.from.segment()..=fence.to.segment()).contains(&sequence);
         (!self.fences.list().iter().any(damaged)).then_some(segment)
     }
 
-    /// Lowest segment.
+    /// Number of the lowest segment.
     pub(crate) fn first(&self) -> Option<u32> {
         self.segments.first_key_value().map(|(&n, _)| n)
     }
 
-    /// What a reader from `from` to `durable` goes through.
+    /// The segments that a reader from `from` to `durable` passes, each with the offset up to which it may read.
     pub(crate) fn stretches(&self, from: Lsn, durable: Lsn) -> Vec<(Arc<Segment>, u32)> {
         // Rotation leaves a segment when its last groups are enqueued, before they are durable.
         let limit = |s: &Readable| match s.segment.sequence.cmp(&durable.segment()) {
@@ -88,12 +87,12 @@ impl SegmentTable {
     }
 }
 
-/// The error that names one damaged place.
+/// The error for one damaged range.
 pub(crate) fn damaged(location: &str, damage: Damage) -> Error {
     Error::Corrupt { path: location.into(), damage: [damage].into() }
 }
 
-/// Fills `out` with the bytes at `at`; unchecked.
+/// Fills `out` with the bytes at `at`, without checking them.
 pub(crate) fn read_range(segment: &Segment, location: &str, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
     if u64::from(at.offset()) + out.len() as u64 > u64::from(segment.file_bytes) {
         return Err(Error::NotInLog { lsn: at });

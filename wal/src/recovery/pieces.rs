@@ -1,8 +1,8 @@
-//! Checks a group of which only a piece is in memory at a time.
+//! Checks a group while only a piece of it is in memory.
 //!
-//! A header may claim a group as long as the file, so the claim is checked before the group is held in memory. The
-//! answers are those of [`GroupHeader::check`]; a test compares the two. Holds two windows. Reads no more than a few times
-//! the group's bytes. Fails only if the medium does.
+//! A header may claim that its group is as long as the file, so the claim is checked before the group is held in
+//! memory. The results equal those of [`GroupHeader::check`]; a test compares the two. Holds two read-ahead windows,
+//! and reads at most a few times the bytes of the group.
 
 use crate::disk::DiskFile;
 use crate::format::checksum::{Sum, seed};
@@ -16,26 +16,26 @@ use std::io;
 use std::ops::ControlFlow;
 use zerocopy::FromBytes;
 
-/// Bytes that are looked at together, a multiple of every block size.
+/// Bytes that are checked together, a multiple of every block size.
 const PIECE_BYTES: u32 = 256 << 10;
 /// Bytes of a part table that are copied together.
 const TABLE_BYTES: usize = 512 * PART_BYTES;
-/// Bytes that are read together where there is a part table.
+/// Bytes that are read ahead in a part table.
 const AHEAD_BYTES: u32 = 64 << 10;
 
-/// A segment file that is read piece by piece. Offsets are those of the file.
+/// A segment file that is read in pieces. All offsets are offsets in the file.
 pub(crate) struct Pieces<'a> {
     file: &'a dyn DiskFile,
     block_bytes: u32,
     salt: u64,
     sequence: u32,
     body: ReadAhead,
-    /// Part tables have their own, since they are read in turn with what they describe.
+    /// Window for part tables, which are read alternately with the parts that they describe.
     tables: ReadAhead,
 }
 
 impl<'a> Pieces<'a> {
-    /// Of the segment `sequence`, which ends at `file_bytes`.
+    /// Prepares to read the segment `sequence`, whose file has `file_bytes` bytes.
     pub(crate) fn new(
         file: &'a dyn DiskFile,
         (sequence, salt): (u32, u64),
@@ -46,7 +46,7 @@ impl<'a> Pieces<'a> {
         Pieces { file, block_bytes, salt, sequence, body, tables }
     }
 
-    /// As [`GroupHeader::check`] of all bytes of `group`, which ends at `end`, in the file.
+    /// As [`GroupHeader::check`] over all bytes of `group`, which ends at `end`, read from the file.
     pub(crate) fn check(&mut self, group: &GroupHeader, end: u32) -> io::Result<Result<(), GroupFault>> {
         let start = group.lsn.offset();
         let first = start.saturating_add(len32(GROUP_HEADER_BYTES));
@@ -76,8 +76,7 @@ impl<'a> Pieces<'a> {
         Ok(odd.map_or(Ok(()), |odd| Err(GroupFault::Padding(odd - start))))
     }
 
-    /// Whether one of the sectors from `from`, a sector's start, to `to`, or to the end of the one with `to` in it, is
-    /// all zeros.
+    /// Whether one of the sectors that overlap the bytes `from..to` is all zeros; `from` is the start of a sector.
     pub(crate) fn zero_sector(&mut self, from: u32, to: u32) -> io::Result<bool> {
         let (mut found, to) = (false, round_up(to, SECTOR_BYTES).unwrap_or(u32::MAX));
         self.each_piece((from, to), &mut |_, piece| {
@@ -87,7 +86,7 @@ impl<'a> Pieces<'a> {
         Ok(found)
     }
 
-    /// Checks the record at `at` and its parts; its length if they are right.
+    /// Checks the record at `at` and its parts; returns its length in bytes if they are valid.
     fn record(&mut self, at: u32, end: u32) -> io::Result<Result<u32, RecordFault>> {
         let space = end - at;
         if (space as usize) < RECORD_HEADER_BYTES {
@@ -126,7 +125,7 @@ impl<'a> Pieces<'a> {
         }
         let (mut number, mut from, mut bad) = (0, table.1, None);
         self.each_part(table, &mut |pieces, part| {
-            // The sum of the lengths was compared, so that the part lies in the record.
+            // The sum of the lengths was checked above, so the part is inside the record.
             let to = from + part.length.get();
             if pieces.sum(from, to)? != part.crc.get() {
                 bad = Some(number);
@@ -138,7 +137,7 @@ impl<'a> Pieces<'a> {
         Ok(bad.map_or(Ok(length), |part| Err(RecordFault::Part(part))))
     }
 
-    /// Hands the entries of the part table at the bytes `(from, to)` to `each`, until it breaks off.
+    /// Hands the entries of the part table at the bytes `from..to` to `each`, until it breaks.
     fn each_part(
         &mut self,
         (mut from, to): (u32, u32),
@@ -164,7 +163,7 @@ impl<'a> Pieces<'a> {
         Ok(())
     }
 
-    /// CRC-32C of the bytes from `from` to `to`.
+    /// CRC-32C of the bytes `from..to`.
     fn sum(&mut self, from: u32, to: u32) -> io::Result<u32> {
         let mut sum = Sum::new();
         self.each_piece((from, to), &mut |_, piece| {
@@ -174,7 +173,7 @@ impl<'a> Pieces<'a> {
         Ok(sum.value())
     }
 
-    /// Offset of the first byte from `from` to `to` that is not zero.
+    /// Offset of the first byte in `from..to` that is not zero.
     fn first_byte(&mut self, from: u32, to: u32) -> io::Result<Option<u32>> {
         let mut first = None;
         self.each_piece((from, to), &mut |done, piece| {
@@ -193,8 +192,8 @@ impl<'a> Pieces<'a> {
     }
 }
 
-/// Hands the bytes `(from, to)` to `each` in pieces, each with its distance from the first byte, until `each` breaks
-/// off. What it reads begins and ends at block boundaries.
+/// Hands the bytes `from..to` to `each` in pieces, each with its distance from the first byte, until `each` breaks.
+/// Reads begin and end at block boundaries.
 fn each_piece(
     window: &mut ReadAhead,
     file: &dyn DiskFile,

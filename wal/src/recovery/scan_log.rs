@@ -1,9 +1,8 @@
-//! Reading the segments of a log, as much of each as the verdict takes, and deciding.
+//! Reads the segments of a log, as much of each as the verdict needs, and decides.
 //!
-//! Place on the data's way: recovery and inspection, between the open files and the verdict. Which segments may be
-//! left unread is `trust`'s to say, which blocks of the others `scan`'s; a log is never refused before all of it
-//! is read, so a refusal names every damaged place, and nothing is ever judged more mildly because of a footer. Segments are read side by
-//! side, on as many threads as the caller has. Fails only if the medium does.
+//! `footer_proof` decides which segments can be skipped; `scan` decides how much of the others to read. No log is
+//! refused before all of it is read, so a refusal names every damaged range, and a footer never makes a verdict more
+//! lenient. Segments are read in parallel, on as many threads as the caller allows.
 
 use crate::damage::Damage;
 use crate::disk::{Access, Disk, DiskFile};
@@ -24,36 +23,36 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-/// Bytes of segment files that are worth a thread of their own.
+/// Bytes of segment files from which one more thread pays off.
 const THREAD_BYTES: u64 = 8 << 20;
 
-/// The segment files of one log. Each is opened when it is read, and closed then: no more are open than are read at a time.
+/// The segment files of one log. Each is opened only while it is read, so no more are open than are read at a time.
 pub(crate) struct SegmentFiles<'a> {
     pub(crate) disk: &'a dyn Disk,
     pub(crate) identity: &'a Identity,
     /// Numbers of the segments, ascending.
     pub(crate) numbers: &'a [u32],
-    /// How they are opened.
+    /// How the files are opened.
     pub(crate) access: Access,
-    /// Segments whose files could not be opened; none unless the log is opened to be salvaged.
+    /// Segments whose files could not be opened; empty unless the log is opened in salvage mode.
     pub(crate) unopened: Vec<u32>,
-    /// What the file of a clean close says was durable.
+    /// Durable end of the log according to the `CLOSED` file.
     pub(crate) closed: Lsn,
-    /// What is made of damage; a file that cannot be read is an error unless it is salvaged.
+    /// How damage is treated. A file that cannot be read is an error except in salvage mode.
     pub(crate) mode: OpenMode,
-    /// Threads that may read.
+    /// Number of threads that may read.
     pub(crate) threads: usize,
 }
 
-/// What was found, ascending by number, and what follows from it.
+/// The scan results, ascending by number, and the verdict over them.
 pub(crate) type Surveyed = (Vec<SegmentScan>, Result<Verdict, Vec<Damage>>);
 
-/// Header and first head of a segment; `None` where there is none.
+/// Header and first head of a segment; `None` for each that is missing or not valid.
 type Start = (Option<SegmentHeader>, Option<GroupHead>);
 
 impl SegmentFiles<'_> {
-    /// Reads no more than the verdict takes: segments that their footer vouches for are left.
-    /// Of segments that no other one follows `seen` gets the records, if it wants any.
+    /// Reads no more than the verdict needs: segments that are proven by their footer are not read whole. Adds the
+    /// records of segments that no other one follows to `seen`, if it is given.
     pub(crate) fn survey(
         &self,
         policy: UnexplainedTail,
@@ -79,8 +78,8 @@ impl SegmentFiles<'_> {
         }
     }
 
-    /// Reads everything. Each segment's valid groups are shown, in order, to `see` with what `start` made for
-    /// it, which is returned.
+    /// Reads every block. Hands each segment's valid groups, in order, to `see` with the value that `start` made for
+    /// the segment, and returns those values.
     pub(crate) fn survey_all<V: Send>(
         &self,
         policy: UnexplainedTail,
@@ -96,7 +95,7 @@ impl SegmentFiles<'_> {
         Ok(((facts, verdict), seen))
     }
 
-    /// The facts of the segments `numbers`, all of whose blocks are read, or if `bounded` those that can hold groups.
+    /// Scans the segments `numbers`: all of their blocks, or if `bounded` only those that can hold groups.
     fn scan<V: Send>(
         &self,
         numbers: &[u32],
@@ -116,12 +115,13 @@ impl SegmentFiles<'_> {
         })
     }
 
-    /// The ends of every segment that another one's first group says has been left and that has a footer
-    /// there; of all others as much as can hold groups.
+    /// Reads the ends of every segment that has a footer where the first group of another segment says that it ended;
+    /// reads the others as far as they can hold groups.
     fn ends(&self, seen: Option<&mut BTreeMap<u32, RecordFeed>>) -> Result<Vec<SegmentScan>, Error> {
         let all = self.numbers;
         let starts = self.each(all, &|sequence, file| self.start(sequence, file))?;
-        // Who links to a segment with its end; several do if a recovery dropped the first to follow.
+        // The ends of each segment that later segments name. There are several if a recovery dropped the first
+        // segment that followed.
         let mut links: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
         for (_, first) in starts.iter().rev() {
             let link = first.map_or(Lsn::ZERO, |head| head.previous_end);
@@ -166,14 +166,14 @@ impl SegmentFiles<'_> {
         Ok((Some(header), first.map(|group| GroupHead::of(&group, *block_bytes))))
     }
 
-    /// What `read` makes of each of the segments `numbers`, in their order.
+    /// The results of `read` for the segments `numbers`, in their order.
     fn each<T: Send>(
         &self,
         numbers: &[u32],
         read: &(impl Fn(u32, &dyn DiskFile) -> io::Result<T> + Sync),
     ) -> Result<Vec<T>, Error> {
         let Some(&first) = numbers.first() else { return Ok(Vec::new()) };
-        // They are about equally long.
+        // All segments have about the same length.
         let bytes = self.open(first)?.len().unwrap_or(0).saturating_mul(numbers.len() as u64);
         let worth = usize::try_from(bytes / THREAD_BYTES).unwrap_or(usize::MAX).max(1);
         let read = |i: usize| {
@@ -191,7 +191,7 @@ impl SegmentFiles<'_> {
 }
 
 fn ends_of(header: &SegmentHeader, first: &GroupHead, footer: GroupHead) -> SegmentScan {
-    // The footer of a segment that stayed empty is its first group.
+    // In a segment that stayed empty, the footer is the first group.
     let mut heads = vec![*first, footer];
     heads.dedup_by_key(|head| head.offset);
     let (sequence, zeros_from) = (header.sequence, footer.end);

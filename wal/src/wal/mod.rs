@@ -1,4 +1,4 @@
-//! The log as its users see it: composition of the floors below, and no mechanism of its own.
+//! The log as its users see it: [`Wal`] composes the layers below and adds no mechanism of its own.
 
 pub(crate) mod open;
 pub(crate) mod read;
@@ -32,14 +32,14 @@ use std::time::Duration;
 
 /// An open log. All methods may be called from any thread.
 ///
-/// [`Wal::append`] enqueues a record and returns a [`Ticket`]; the record can be read at once and is
-/// durable when the ticket says so. Dropping the log without [`Wal::close`] abandons it as a kill would:
-/// records that were not acknowledged may be lost, none that were.
+/// [`Wal::append`] enqueues a record and returns a [`Ticket`]. The record can be read at once, and is durable when
+/// the ticket says so. Dropping the log without [`Wal::close`] has the effect of killing the process: records that
+/// were not acknowledged may be lost, acknowledged ones are kept.
 #[derive(Debug)]
 pub struct Wal {
     log: Arc<Committer>,
     view: LogView,
-    /// Highest segment in the table.
+    /// Highest segment that is in the table of `view`.
     entered: AtomicU32,
     pipeline: Arc<Mutex<Preallocator>>,
     shelf: Arc<SparePool>,
@@ -47,18 +47,18 @@ pub struct Wal {
     env: Env,
     options: Options,
     workers: LogThreads,
-    /// Whose log it is, and what the file of a clean close says of its end.
+    /// Identity of the log, and the end that the `CLOSED` file records.
     closed: Closed,
 }
 
 impl Wal {
     // ---- close -----------------------------------------------------------------------------------
 
-    /// Makes everything durable, ends the log with a mark, writes its end to the file `CLOSED`, where there is room for
-    /// it, and unlocks the directory.
+    /// Makes everything durable, ends the log with a mark, records the end in the file `CLOSED` if the disk has room
+    /// for it, and unlocks the directory.
     ///
     /// # Errors
-    /// The failure that stopped the log, if one did; the directory is unlocked all the same.
+    /// The failure that stopped the log, if there was one. The directory is unlocked in any case.
     pub fn close(mut self) -> Result<(), Error> {
         let writable = self.options.mode != OpenMode::Salvage;
         let result = if writable { self.flush().and_then(|_| self.mark()) } else { Ok(()) };
@@ -69,8 +69,8 @@ impl Wal {
         result
     }
 
-    /// Writes down where the log ends, all of which is durable. If that fails, on a full disk for example, what an
-    /// earlier close wrote stays, which is still true; the close has done what it promises.
+    /// Writes the end of the log, which is durable, to the file `CLOSED`. If that fails, for example on a full disk,
+    /// the file of an earlier close stays. Its contents are still true, and the close has kept its promise.
     fn bear_witness(&self, end: Lsn) {
         let closed = Closed { end, ..self.closed };
         if closed.end > self.closed.end {
@@ -83,11 +83,12 @@ impl Wal {
         self.shelf.stop();
         let joined = self.workers.join();
         self.pipeline.lock().end();
-        // Not joined: a callback may take for ever, and this may be one.
+        // The delivery thread is not joined: a callback may run for ever, and this may be one.
         self.log.end_delivery();
-        // Not before: what the pipeline writes, names and removes must not land in another's log.
+        // Unlock last: the preallocator must not write, name or remove files in a directory that another process
+        // uses.
         let freed = self.log.lock_state().unlock();
-        // Threads that wait for tickets may still write; of a stepped log the caller has the operations.
+        // Threads that wait for tickets may still write. In a stepped log, the caller has the operations in flight.
         if joined && let Some(freed) = freed {
             freed.wait();
         }
@@ -95,14 +96,15 @@ impl Wal {
 
     // ---- write -----------------------------------------------------------------------------------
 
-    /// Enqueues one record. It is readable when this returns and durable when the ticket says.
+    /// Enqueues one record. The record is readable when this returns and durable when the ticket says so.
     ///
-    /// Blocks only for back-pressure: too many bytes not durable yet, too many callbacks outstanding
-    /// ([`Options::answers_max`]; never inside of a callback), or the next segment not ready.
+    /// Blocks only for back-pressure: while too many bytes are not durable, while too many callbacks are outstanding
+    /// ([`Options::callbacks_max`]; never inside a callback), or until the next segment is ready.
     ///
     /// # Errors
-    /// [`Error::RecordTooLarge`], [`Error::NoSpace`], [`Error::NoDescriptors`] and, inside of a callback,
-    /// [`Error::AnswersFull`] leave no trace; [`Error::Latched`] and [`Error::Closed`] end the log's use.
+    /// Nothing was enqueued, and the log can still be used: [`Error::RecordTooLarge`], [`Error::NoSpace`],
+    /// [`Error::NoDescriptors`], and inside a callback [`Error::AnswersFull`]. The log has stopped:
+    /// [`Error::Latched`] and [`Error::Closed`].
     pub fn append(&self, batch: &RecordBuilder, class: Durability) -> Result<Ticket, Error> {
         if self.log.callbacks_limited() {
             while let Some(full) = self.callbacks_full()? {
@@ -112,13 +114,14 @@ impl Wal {
         self.append_admitted(batch, class)
     }
 
-    /// Whether [`Wal::append`] would wait for callbacks now: what to wait with, without the log at hand.
+    /// Whether [`Wal::append`] would wait for callbacks now. If so, returns a value that waits for them and that does
+    /// not borrow the log.
     ///
-    /// For callers that hold locks while they append, which a callback may want: without locks they wait until this
-    /// is `None`, then they take their locks and call [`Wal::append_admitted`].
+    /// For callers that hold locks while they append, which a callback may need: they wait without their locks until
+    /// this returns `None`, then take the locks and call [`Wal::append_admitted`].
     ///
     /// # Errors
-    /// [`Error::AnswersFull`].
+    /// [`Error::AnswersFull`], inside a callback.
     pub fn callbacks_full(&self) -> Result<Option<CallbacksFull>, Error> {
         let full = self.log.callbacks_limited() && self.log.callbacks_full()?;
         Ok(full.then(|| CallbacksFull(Arc::clone(&self.log))))
@@ -146,11 +149,11 @@ impl Wal {
         }
     }
 
-    /// As [`Wal::append`], for callers that must not wait: no I/O and no sleep.
+    /// As [`Wal::append`], for callers that must not wait: does no I/O and does not sleep.
     ///
     /// # Errors
-    /// [`Error::WouldWait`] where `append` would wait, or find the disk full; nothing was enqueued then.
-    /// Otherwise as [`Wal::append`].
+    /// [`Error::WouldWait`] where `append` would wait or find the disk full; nothing was enqueued then. Otherwise as
+    /// [`Wal::append`].
     pub fn try_append(&self, batch: &RecordBuilder, class: Durability) -> Result<Ticket, Error> {
         let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
         let max = self.record_bytes_max();
@@ -168,19 +171,20 @@ impl Wal {
         Ok(self.ticket(placed, class))
     }
 
-    /// The promise for a record that was placed, whose segment readers can find from here on.
+    /// Makes the ticket of a record that was placed, and makes its segment visible to readers.
     fn ticket(&self, placed: Appended, class: Durability) -> Ticket {
         self.enter_segments(placed.lsn);
         Ticket::new(Arc::clone(&self.log), placed, class)
     }
 
-    /// Largest [`Batch::encoded_len`] plus footer share that a segment of this log can hold, in bytes.
+    /// Largest sum of [`RecordBuilder::encoded_len`] and [`RecordBuilder::footer_bytes`] that a segment of this log
+    /// can hold, in bytes.
     pub fn record_bytes_max(&self) -> usize {
-        // The segment's header, a mark, and what rounding up the group and the footer may cost.
+        // The segment's header, a mark, and the rounding of the group and of the footer.
         let blocks = 3 * self.view.block_bytes;
         let headers = 2 * GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + FOOTER_TAIL_BYTES;
         let segment_bytes = self.options.segment_bytes / self.view.block_bytes * self.view.block_bytes;
-        // And the marks before a record and a footer that are longer than the segment's reach.
+        // The marks before a record and before a footer that are longer than the segment's reach.
         let long = segment_bytes.saturating_sub(blocks) > self.options.in_flight_bytes_max;
         let blocks = if long { blocks + 2 * self.view.block_bytes } else { blocks };
         segment_bytes.saturating_sub(blocks + len32(headers)) as usize
@@ -191,17 +195,22 @@ impl Wal {
         u64::from(self.options.segment_bytes / self.view.block_bytes * self.view.block_bytes)
     }
 
-    /// Makes everything enqueued so far durable, lazy records included; returns the durable end. Callbacks of
-    /// tickets may still be running then.
+    /// Makes everything enqueued so far durable, including lazy records, and returns the durable end. Callbacks of
+    /// tickets may still be running when it returns.
+    ///
+    /// # Errors
+    /// The failure that stopped the log: [`Error::Latched`] or [`Error::Closed`].
     pub fn flush(&self) -> Result<Lsn, Error> {
         self.log.flush()
     }
 
-    /// Blocks until the record at `lsn` is durable, or `timeout` is over; returns the end of the durable prefix: every
-    /// record that begins below it is durable (INV-2). With that one call a thread takes all its completions: it keeps
-    /// the positions of its records in order, waits for the first, and takes those below the end. A thread that finds
-    /// the disk free writes itself, as [`Ticket::wait`] does, also if the record is lazy; such a write is not cut short
-    /// by the timeout. With a timeout of zero nothing is waited for and nothing written.
+    /// Blocks until the record at `lsn` is durable or `timeout` has passed. Returns the end of the durable prefix:
+    /// every record that begins below it is durable (INV-2).
+    ///
+    /// One call lets a thread collect all its completions: it keeps the positions of its records in order, waits for
+    /// the first, and takes those below the returned end. If the disk is free, the calling thread writes the records
+    /// itself, as [`Ticket::wait`] does, also if the record is lazy; the timeout does not cut such a write short.
+    /// With a timeout of zero it neither waits nor writes.
     ///
     /// ```
     /// use seawall_wal::{Batch, Class, Error, Lsn, Wal};
@@ -238,8 +247,12 @@ impl Wal {
         self.log.wait_past(lsn, timeout)
     }
 
-    /// Says that segments below `segment` hold nothing live. Takes effect, and frees their files, once
-    /// a later group is durable; does not wait. Never goes back, nor beyond the segment in use.
+    /// Releases the segments below `segment`: they hold nothing live. The release takes effect, and frees their
+    /// files, once a later group is durable; this does not wait for it. A lower number than before has no effect, and
+    /// a higher number than that of the segment in use counts as the latter.
+    ///
+    /// # Errors
+    /// The failure that stopped the log: [`Error::Latched`], [`Error::Closed`] or [`Error::ReadOnly`].
     pub fn release(&self, segment: u32) -> Result<(), Error> {
         let segment = {
             let core = self.log.lock_state();
@@ -249,8 +262,9 @@ impl Wal {
             segment.min(core.segment().sequence)
         };
         self.enter_segments(Lsn::new(segment, 0));
-        // Out of the readers' reach first: once the release is durable the files are used again.
-        // In one step, so that no other release can be durable before the shelf knows who may still read.
+        // First remove the segments from the readers' table: once the release is durable their files are reused.
+        // Under one lock with handing them to the spare pool, so that no other release becomes durable before the
+        // pool knows which files readers may still use.
         let mut table = self.view.table.write();
         let released = table.release(segment);
         self.shelf.put_released(released);
@@ -259,8 +273,11 @@ impl Wal {
         Ok(())
     }
 
-    /// Installs what makes the footers, and shows it the records of the segment in use. Call it before
-    /// the first append.
+    /// Installs the builder of footers, and shows it the records of the segment in use. Call it before the first
+    /// append.
+    ///
+    /// # Errors
+    /// If the records of the segment in use cannot be read.
     pub fn set_index_builder(&self, mut sealer: Box<dyn SegmentIndexBuilder>) -> Result<(), Error> {
         if self.options.mode == OpenMode::Salvage {
             return Ok(()); // nothing is ever sealed
@@ -274,7 +291,7 @@ impl Wal {
         Ok(())
     }
 
-    /// Adds a mark unless the log ends in one, and waits for it.
+    /// Appends a mark unless the log already ends with one, and waits until it is durable.
     fn mark(&self) -> Result<(), Error> {
         loop {
             let version = self.shelf.version();
@@ -298,7 +315,8 @@ impl Wal {
         }
     }
 
-    /// Lets the pipeline catch up.
+    /// Waits until the preallocator has made progress since `version`, or makes a step of it if the log has no
+    /// threads.
     fn wait_for_pipeline(&self, version: u64) -> Result<(), Error> {
         if self.workers.none() {
             return match self.pipeline.lock().step() {
@@ -321,7 +339,7 @@ impl Wal {
         Ok(())
     }
 
-    /// Tells the readers' table about segments that rotation entered, up to the one of `lsn`.
+    /// Adds the segments that rotation entered, up to the one of `lsn`, to the readers' table.
     fn enter_segments(&self, lsn: Lsn) {
         if self.entered.load(Ordering::Acquire) >= lsn.segment() {
             return;
@@ -339,22 +357,22 @@ impl Wal {
         }
     }
 
-    /// End of the durable prefix.
+    /// End of the durable prefix: every record that begins below it is durable (INV-2).
     pub fn durable(&self) -> Lsn {
         self.log.durable()
     }
 
-    /// Lowest segment that readers can still reach.
+    /// Number of the lowest segment that readers can still reach.
     pub fn first_segment(&self) -> u32 {
         self.view.table.read().first().unwrap_or_else(|| self.active_segment())
     }
 
-    /// The segment that the next record goes to, at the earliest.
+    /// Number of the segment in use: the next record goes to it or to a later one.
     pub fn active_segment(&self) -> u32 {
         self.log.active_segment()
     }
 
-    /// Numbers since open.
+    /// Counters since open, and current levels.
     pub fn stats(&self) -> Stats {
         let (spares_zeroed, spares_stale) = self.shelf.ready_by_prior();
         let strategy = match self.env.disk.mode() {
@@ -379,18 +397,18 @@ impl Wal {
         }
     }
 
-    /// Tells `listener` of events from now on; only the first one counts.
+    /// Sets the listener that is told of events from now on; calls after the first have no effect.
     pub fn set_listener(&self, listener: Arc<dyn Listener>) {
         self.shelf.set_listener(listener);
     }
 }
 
-/// Callbacks to wait for before an append; see [`Wal::answers_full`].
+/// Waits until the log admits more callbacks; see [`Wal::callbacks_full`].
 #[derive(Debug)]
 pub struct CallbacksFull(Arc<Committer>);
 
 impl CallbacksFull {
-    /// Blocks until there is room for more callbacks, or the log has stopped.
+    /// Blocks until there is room for more callbacks or the log has stopped.
     pub fn wait(self) {
         self.0.wait_for_callbacks();
     }
@@ -413,7 +431,7 @@ impl Drop for Wal {
     }
 }
 
-/// The directory is another's, who wrote `holder`.
+/// The error for a directory that another process has locked, which wrote `holder` to the lock file.
 fn locked(disk: &dyn Disk, holder: String) -> Error {
     let holder = if holder.is_empty() { "another process".into() } else { holder };
     Error::Locked { path: disk.location(), holder }

@@ -1,5 +1,5 @@
-//! The scanner on segments that somebody made up: heads whose claims overlap, valid or not. What it says is compared with
-//! a scan of a copy in memory that checks every claim, and its work is counted.
+//! Tests the scanner on hand-made segments with heads whose claims overlap, valid or not. Compares its results with a
+//! scan of a copy in memory that checks every claim, and counts its work.
 
 use super::*;
 use crate::damage::Damage;
@@ -25,7 +25,7 @@ struct Made {
     bytes: Vec<u8>,
 }
 
-/// What a group header says beside its place.
+/// The fields of a group header that a test chooses.
 #[derive(Clone, Copy)]
 struct Says {
     body_bytes: u32,
@@ -70,8 +70,8 @@ impl Made {
         header.encode(SALT, &mut self.bytes[lsn.offset() as usize..]);
     }
 
-    /// Writes the header of a record at `at` that ends at `end`, with `meta` and the part table `table` in place
-    /// already, and a right checksum.
+    /// Writes the header of a record from `at` to `end`, with a correct checksum. The record's `meta` and part table
+    /// must be in place already.
     fn record(&mut self, at: u32, meta: u32, parts: u32, end: u32) {
         self.record_of(0, at, meta, parts, end);
     }
@@ -111,7 +111,7 @@ impl Made {
         (facts, checked, file.read.load(Ordering::Relaxed))
     }
 
-    /// The facts when every claim is checked, in a copy in memory.
+    /// The result of a scan that checks every claim, in a copy in memory.
     fn scan_all(&self) -> SegmentScan {
         let mut facts = SegmentScan::unreadable(1);
         facts.header = SegmentHeader::decode(&self.bytes[..BLOCK as usize]);
@@ -192,8 +192,8 @@ impl DiskFile for Counted {
     fn drop_cache(&self) {}
 }
 
-/// A segment in which every block may be a head and has a record behind the place of its header; records reach over
-/// the blocks that follow, whose bytes are their payload. Most checksums are right.
+/// A segment in which every block may be a head and has a record after the place of its header. Records extend over
+/// the blocks that follow, whose bytes are their payload. Most checksums are correct.
 fn random(seed: u64) -> Made {
     let mut choices = Choices::seeded(seed);
     let blocks = 3 + len32(choices.index(30));
@@ -289,7 +289,7 @@ fn overlapping_claims_are_judged_as_if_all_were_checked() {
                 assert_eq!((all.kept, all.end, all.next), (found.kept, found.end, found.next), "seed {seed}");
             }
             (Err(_), Ok(_)) => panic!("seed {seed}: refused, if all claims are checked"),
-            // A head within an unchecked group may say that more was acknowledged.
+            // A head inside an unchecked group may carry a larger watermark.
             (_, Err(_)) => {}
         }
     }
@@ -351,7 +351,7 @@ fn a_check_in_pieces_says_what_a_check_in_memory_says() {
     }
 }
 
-/// Every block is a head and claims a long way. Each with a record that fails only behind its last byte.
+/// A segment in which every block is a head with a long claim and a record that fails only at its last byte.
 fn claims(blocks: u32, reach: u32, kind: u32) -> Made {
     let mut made = Made::new(blocks);
     for block in (1..blocks).rev() {
@@ -370,14 +370,14 @@ fn claims(blocks: u32, reach: u32, kind: u32) -> Made {
                 made.bytes[first as usize + 4] ^= 1;
                 made.record(at, 0, 1, end);
             }
-            // Many parts, of no bytes each but the last, which is wrong.
+            // Many parts, all empty except the last one, which has a wrong checksum.
             2 => {
                 let parts = (end - first) / len32(PART_BYTES);
                 let last = (end - len32(PART_BYTES)) as usize;
                 made.bytes[last + 4] = 1;
                 made.record(at, 0, parts, first + parts * len32(PART_BYTES));
             }
-            // A record for each block, the last of which is missing.
+            // A record for each block, of which the last one is missing.
             _ => {
                 let next = (block + 1) * BLOCK + len32(GROUP_HEADER_BYTES);
                 if block + 1 < blocks {

@@ -1,25 +1,25 @@
-//! Reads a segment file and states what is in it. Decides nothing.
+//! Reads a segment file and states what it holds; decides nothing.
 //!
-//! One scanner serves recovery, inspection and verification. Every block is looked at, so heads behind a gap are
-//! found; or, for an open, every block in which a group can be (`docs/decisions/0017-how-far-open-reads.md`).
-//! Reading is from the medium. Fails only if the medium does.
+//! One scanner serves recovery, inspection and verification. It reads the medium, not the page cache. It visits every
+//! block, so it finds heads after a gap; for an open, it visits every block in which a group can start
+//! (`docs/decisions/0017-how-far-open-reads.md`).
 //!
 //! # Claims
 //!
-//! A head claims the bytes up to its group's end. Behind a group that is not valid the next *block* is looked at, so
-//! several heads can claim the same bytes. The groups that a log writes to a segment lie end to end, and their number is
-//! never used again, so no claims of heads that it wrote overlap, whatever a crash or rot leaves of them: only bytes that
-//! somebody made can do that. Checking every claim of such a segment takes time that grows with the square of its length.
-//! So claims that overlap failed ones are checked up to a budget. From the first claim that exceeds it, the scan reads the
-//! header at every block and checks no group any more: each head is [`GroupFault::Unchecked`], which counts as not valid
-//! (INV-9). A scan therefore checks no more than three times the bytes of the file: those of valid groups, those of groups
-//! that fail, and the budget.
+//! A head claims the bytes up to its group's end. After a group that is not valid the scan continues at the next
+//! *block*, so several heads can claim the same bytes. The groups that a log writes to a segment follow each other
+//! without gaps, and a segment number is never used again, so claims of heads that a log wrote never overlap,
+//! whatever a crash or rot leaves of them: only fabricated bytes can do that. Checking every claim of such a segment
+//! would take time quadratic in its length. So claims that overlap failed ones are checked only up to a budget. From
+//! the first claim that exceeds the budget on, the scan reads the header at every block and checks no group: each
+//! further head is [`GroupFault::Unchecked`], which counts as not valid (INV-9). A scan therefore checks at most
+//! three times the bytes of the file: those of valid groups, those of groups that fail, and the budget.
 //!
-//! No log is judged more mildly for that (INV-5). The first group of a segment that is not valid was checked, as were all
-//! groups before it, because nothing was spent on them; so the log's end, and what is suspect there, are what a full check
-//! says. The watermark is the maximum over all heads, and the list of heads only gets longer: those within unchecked
-//! groups are in it too. Strict mode asks for nothing else behind the first group that is not valid; degraded mode refuses
-//! where it meets an unchecked group.
+//! This never makes a verdict more lenient (INV-5). The first group of a segment that is not valid was checked, as
+//! were all groups before it, because they use nothing of the budget. So the end of the log, and whether bytes there
+//! are suspect, are the same as after a full check. The watermark is the maximum over all heads, and the list of
+//! heads can only get longer, because it includes heads inside unchecked groups. Strict mode needs nothing else from
+//! the bytes after the first group that is not valid; degraded mode refuses the log when it meets an unchecked group.
 
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
@@ -30,7 +30,7 @@ use crate::segment::read_ahead::ReadAhead;
 use crate::types::{GroupKind, Lsn, PriorContents, is_zeros, len32};
 use std::io;
 
-/// Distance of the blocks that are looked at where no group can be, in bytes.
+/// Distance between the sampled blocks where no group can be, in bytes.
 const SAMPLE_EVERY_BYTES: u32 = 4 << 20;
 
 /// Longest group that is held in memory before it is checked, in bytes.
@@ -51,26 +51,26 @@ impl<'a> ScannedGroup<'a> {
         self.header.lsn
     }
 
-    /// What the scan says of it.
+    /// The scan's result for the group.
     pub fn head(&self) -> &'a GroupHead {
         self.head
     }
 
-    /// Bytes behind its last record, up to the block boundary.
+    /// Bytes after its last record, up to the block boundary.
     pub fn padding_bytes(&self) -> u32 {
         len32(self.bytes.len())
             .saturating_sub(len32(GROUP_HEADER_BYTES))
             .saturating_sub(self.header.body_bytes)
     }
 
-    /// Its records in order; for a footer the one that holds the index.
+    /// Its records in order; for a footer, the one record that holds the index.
     pub fn records(&self) -> impl Iterator<Item = RecordRef<'a>> + use<'a> {
         records(self.header, self.salt, self.bytes)
     }
 }
 
-/// Scans the file of segment `sequence` of the log `uuid`, and hands every valid group to `each` while its
-/// bytes are in memory. If `bounded` it stops where no group can follow.
+/// Scans the file of segment `sequence` of the log `uuid`, and hands every valid group to `each` while its bytes are
+/// in memory. If `bounded`, it stops where no group can follow.
 pub(crate) fn scan_with(
     file: &dyn DiskFile,
     sequence: u32,
@@ -82,7 +82,7 @@ pub(crate) fn scan_with(
     Ok(scan_counted(file, sequence, uuid, block_bytes, bounded, each)?.0)
 }
 
-/// As [`scan_with`], with the number of bytes that were checked.
+/// As [`scan_with`]; also returns the number of bytes that were checked.
 fn scan_counted(
     file: &dyn DiskFile,
     sequence: u32,
@@ -139,20 +139,20 @@ fn scan_counted(
     Ok((facts, claims.checked))
 }
 
-/// How far groups can be behind those that were found; the argument is in decision 17.
+/// How far after the groups found so far another group can start; decision 17 has the argument.
 #[derive(Clone, Copy, Debug)]
 struct TailBound {
-    /// Bytes without a group behind which none follows.
+    /// Length of a stretch without a group after which no group follows, in bytes.
     stretch: u32,
     block_bytes: u32,
-    /// End of the groups so far.
+    /// End of the groups found so far.
     end: u32,
-    /// The last of them says that the next one is longer than the reach.
+    /// Whether the last group announces that the next one is longer than the reach.
     announced: bool,
 }
 
 impl TailBound {
-    /// Of a segment whose blocks were zeros and whose header promises one.
+    /// `None` unless the segment's blocks were zeros and its header promises a reach.
     fn of(header: &SegmentHeader) -> Option<TailBound> {
         let block_bytes = header.block_bytes;
         let stretch = (2 * u32::from(header.reach_blocks) + 1).saturating_mul(block_bytes);
@@ -160,7 +160,7 @@ impl TailBound {
         (header.reach_blocks > 0 && header.prior == PriorContents::Zeros).then_some(reach)
     }
 
-    /// Where no group follows any more, as far as is known.
+    /// Offset from which on no group can start, judged by the groups found so far.
     fn behind(&self) -> u32 {
         if self.announced { u32::MAX } else { self.end.saturating_add(self.stretch) }
     }
@@ -170,12 +170,12 @@ impl TailBound {
         self.announced = head.kind == GroupKind::Announcement;
     }
 
-    /// Whether no group can be at `at` or behind it, given that only zeros were found from `zeros_from` on.
+    /// Whether no group can be at or after `at`, given that only zeros were found from `zeros_from` on.
     fn ends_before(&self, at: u32, zeros_from: u32) -> bool {
         zeros_from <= self.end && at >= self.behind()
     }
 
-    /// Whether blocks out of the rest are zeros: if not, more than one thing went wrong.
+    /// Whether sampled blocks of the rest are zeros. If not, more than one thing went wrong.
     fn rest_is_zeros(&self, file: &dyn DiskFile, at: u32, file_bytes: u32) -> io::Result<bool> {
         let mut block = AlignedBuf::zeroed(self.block_bytes as usize);
         let from = at.saturating_add(SAMPLE_EVERY_BYTES);
@@ -189,7 +189,7 @@ impl TailBound {
     }
 }
 
-/// What a scan would state of a segment that is known to hold nothing but its header.
+/// The scan result of a segment that is known to hold only its header.
 pub(crate) fn untouched(
     file: &dyn DiskFile,
     sequence: u32,
@@ -208,7 +208,7 @@ pub(crate) fn untouched(
     })
 }
 
-/// Reads and checks block 0 against the file's name, length and log.
+/// Reads block 0 and checks it against the file's name, its length and the log.
 pub(crate) fn read_header(
     file: &dyn DiskFile,
     sequence: u32,
@@ -244,7 +244,7 @@ struct Claims {
     file_bytes: u32,
     /// End of the furthest claim that was checked and is not valid.
     failed_to: u32,
-    /// Bytes below that which may be checked once more; `None` when no group is checked any more.
+    /// Bytes below `failed_to` that may still be checked again; `None` once no group is checked any more.
     budget: Option<u64>,
     /// Bytes of all claims that were checked.
     checked: u64,
@@ -287,7 +287,7 @@ impl Claims {
         }
         if head.fault.is_none() {
             let bytes = window.range(file, offset, end - offset)?;
-            // Checked again if it was checked in pieces: the medium may say something else each time.
+            // Checked again even if it was checked in pieces: the medium may return different bytes each time.
             head.fault = group.check(salt, bytes).err();
             if head.fault.is_some() {
                 let body = (body_end(group) - offset) as usize;
@@ -308,18 +308,18 @@ impl Claims {
     }
 }
 
-/// End of a group's records. Padding behind them is zeros whether it was written or not: only a sector that holds some of
-/// the records is evidence.
+/// End of a group's records. The padding after them is zeros whether it was written or not, so only sectors that hold
+/// some of the records are evidence of a torn write.
 fn body_end(group: &GroupHeader) -> u32 {
     group.lsn.offset().saturating_add(len32(GROUP_HEADER_BYTES)).saturating_add(group.body_bytes)
 }
 
-/// What the records of a valid group add to their segment's footer.
+/// Bytes that the records of a valid group add to their segment's footer.
 fn footer_bytes(group: &GroupHeader, salt: u64, bytes: &[u8]) -> u32 {
     records(group, salt, bytes).fold(0, |sum, record| sum.saturating_add(record.footer_bytes()))
 }
 
-/// The records of a valid group in order; stops at one that does not check.
+/// The records of a valid group in order; stops at one that is not valid.
 pub(crate) fn records<'a>(
     group: &GroupHeader,
     salt: u64,
