@@ -1,7 +1,7 @@
-//! Every way the engine can fail, sorted by who must act.
-//! Place on the data's way: returned by every call; a value, cheap to clone, never a string to parse.
-//! Invariants: an error of the first block left no trace, neither in memory nor in the log.
-//! Groups and indexes are named, so that a message alone tells where to look.
+//! Every way the engine can fail, sorted by who must act: the caller, the operator, or the log below.
+//!
+//! An error of the first group, caused by the call itself, left no trace in memory or in the log. Errors are values
+//! that are cheap to clone. They name the Raft group and the index.
 
 use seawall_wal::Lsn;
 
@@ -11,27 +11,27 @@ use crate::options::OutOfRange;
 use crate::types::{GroupId, Owner};
 
 impl Error {
-    /// Whether the disk is full: nothing was written, and the same call works once there is space.
+    /// Whether the disk is full. Nothing was written, and the same call succeeds once there is space.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Error::Log(seawall_wal::Error::NoSpace { .. }))
     }
 }
 
-/// The result of the engine's calls.
+/// Result of the engine's calls.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    // The caller asked for what cannot be; nothing was written, nothing changed.
-    /// The index is at or below the compaction point: its entry is gone, and can be neither read, written
-    /// nor compacted again. Raft cores know this as "compacted", or "snapshot out of date".
+    // The caller must act: the call was invalid. Nothing was written and nothing changed.
+    /// The index is at or below the compaction point. Its entry is gone: it cannot be read, written or compacted
+    /// again. Raft cores call this "compacted" or "snapshot out of date".
     #[error("group {group}: index {index} is not behind the compaction point {point}")]
     Compacted {
         /// The group.
         group: GroupId,
-        /// The index asked for.
+        /// The requested index.
         index: u64,
         /// Index of the compaction point.
         point: u64,
@@ -41,81 +41,81 @@ pub enum Error {
     Unavailable {
         /// The group.
         group: GroupId,
-        /// The index asked for.
+        /// The requested index.
         index: u64,
-        /// The group's last index.
+        /// Last index of the group.
         last_index: u64,
     },
-    /// A range that ends before it begins.
+    /// The requested range ends before it begins.
     #[error("group {group}: the range {low}..{high} ends before it begins")]
     Range {
         /// The group.
         group: GroupId,
-        /// First index asked for.
+        /// First requested index.
         low: u64,
-        /// Index behind the last asked for.
+        /// One past the last requested index.
         high: u64,
     },
-    /// An append would leave a hole, or its entries do not follow each other.
+    /// An append would leave a gap: its first entry is beyond the end of the log, or its entries are not consecutive.
     #[error("group {group}: entry {index} does not follow; {expected} is next")]
     Gap {
         /// The group.
         group: GroupId,
-        /// Index of the entry refused.
+        /// Index of the refused entry.
         index: u64,
-        /// The highest index it could have had.
+        /// The highest index that the entry could have.
         expected: u64,
     },
-    /// An entry's term is below that of the entry before it.
+    /// The term of an entry is lower than that of the entry before it.
     #[error("group {group}: entry {index} has term {term}, the entry before it has {before}")]
     TermDecreases {
         /// The group.
         group: GroupId,
-        /// Index of the entry refused.
+        /// Index of the refused entry.
         index: u64,
-        /// Its term.
+        /// Term of the refused entry.
         term: u64,
         /// Term of the entry before it.
         before: u64,
     },
-    /// An index that no log can reach.
+    /// An index that no entry can have: 0 or 2^64 - 1.
     #[error("group {group}: index {index} is out of range")]
     IndexRange {
         /// The group.
         group: GroupId,
-        /// The index refused.
+        /// The refused index.
         index: u64,
     },
-    /// An append would replace a committed entry by one of another term. A batch may repeat committed entries with the
-    /// terms that they have.
+    /// An append would replace a committed entry with one of another term. Appending committed entries again with the
+    /// same terms is allowed.
     #[error(
         "group {group}: entry {index} of term {term} would replace the committed entry of term {known}; the commit index is {commit}"
     )]
     Committed {
         /// The group.
         group: GroupId,
-        /// Index of the entry refused.
+        /// Index of the refused entry.
         index: u64,
-        /// Its term.
+        /// Term of the refused entry.
         term: u64,
         /// Term of the committed entry.
         known: u64,
-        /// The group's commit index.
+        /// Commit index of the group.
         commit: u64,
     },
-    /// A hard state goes back.
+    /// A hard state would go back: its term or commit index would decrease, or its vote would change within a term.
     #[error("group {group}: the hard state's {field} would go from {from} to {to}")]
     HardStateBack {
         /// The group.
         group: GroupId,
         /// `term`, `vote` (changed within one term) or `commit`.
         field: &'static str,
-        /// Stored value.
+        /// The stored value.
         from: u64,
-        /// Value refused.
+        /// The refused value.
         to: u64,
     },
-    /// The commit index would lie beyond the last index after the batch.
+    /// After the batch, the commit index would be beyond the last index.
     #[error("group {group}: commit {commit} is beyond the last index {last_index} after the batch")]
     CommitTooHigh {
         /// The group.
@@ -125,29 +125,29 @@ pub enum Error {
         /// The last index after the batch.
         last_index: u64,
     },
-    /// One entry is larger than a record can be: larger segments are needed.
+    /// An entry is larger than a record can be. Use larger segments.
     #[error("group {group}: entry {index} has {bytes} bytes, a record holds at most {max}")]
     EntryTooLarge {
         /// The group.
         group: GroupId,
-        /// Index of the entry refused.
+        /// Index of the refused entry.
         index: u64,
-        /// Bytes of its payload.
+        /// Bytes of the payload.
         bytes: usize,
-        /// Bytes that a record can hold, overhead included.
+        /// Bytes that a record can hold, including overhead.
         max: usize,
     },
-    /// A conf state is larger than a quarter of a record, the most that can later be moved in one piece.
+    /// A conf state is larger than a quarter of a record, the most that the engine can copy in one piece later.
     #[error("group {group}: the conf state has {bytes} bytes, at most {max} are allowed")]
     ConfStateTooLarge {
         /// The group.
         group: GroupId,
-        /// Bytes of the encoded conf state: 32, and 8 per member.
+        /// Bytes of the encoded conf state: 32, plus 8 for each member.
         bytes: usize,
-        /// Bytes allowed.
+        /// Largest allowed number of bytes.
         max: usize,
     },
-    /// The key of a metadata value has not 1 to 24 bytes.
+    /// The key of a metadata value is empty or longer than 24 bytes.
     #[error("group {group}: the key of a metadata value has {bytes} bytes; it must have 1 to 24")]
     MetaKey {
         /// The group.
@@ -155,80 +155,80 @@ pub enum Error {
         /// Bytes of the key.
         bytes: usize,
     },
-    /// A group would have more metadata than the options allow, or one value is larger than a quarter of a
-    /// record, the most that can later be moved in one piece.
+    /// The metadata of a group would exceed [`Options::meta_bytes_max`](crate::Options::meta_bytes_max), or one value
+    /// is larger than a quarter of a record, the most that the engine can copy in one piece later.
     #[error("group {group}: the metadata has {bytes} bytes, at most {max} are allowed")]
     MetaTooLarge {
         /// The group.
         group: GroupId,
-        /// Bytes of all its values, and 64 for each key; or of the one value.
+        /// Bytes of all values plus 64 for each key; or bytes of the single value.
         bytes: usize,
-        /// Bytes allowed.
+        /// Largest allowed number of bytes.
         max: usize,
     },
-    /// A snapshot marker, or entries or a start that would replace what a snapshot covers, at or below the
-    /// newest snapshot's index.
+    /// The index of a snapshot marker is below the newest snapshot; or entries or a new start of the log, at or below
+    /// the newest snapshot, would replace what that snapshot covers.
     #[error("group {group}: index {index} is not behind the newest snapshot, at {newest}")]
     SnapshotBack {
         /// The group.
         group: GroupId,
-        /// The index refused.
+        /// The refused index.
         index: u64,
         /// Index of the newest snapshot.
         newest: u64,
     },
-    /// A snapshot marker's term is not that of its entry.
+    /// The term of a snapshot marker differs from the term of its entry.
     #[error("group {group}: the snapshot at {index} has term {term}, the entry there has {known}")]
     SnapshotTerm {
         /// The group.
         group: GroupId,
         /// Index of the snapshot.
         index: u64,
-        /// Its term.
+        /// Term in the marker.
         term: u64,
-        /// The entry's term.
+        /// Term of the entry.
         known: u64,
     },
-    /// The batch is larger than a record can be: split it, or use larger segments.
+    /// The batch is larger than a record can be. Split it, or use larger segments.
     #[error("the batch needs {bytes} bytes, a record holds at most {max}")]
     BatchTooLarge {
-        /// Bytes of the record, and of its share of the footer.
+        /// Bytes of the record and of its share of the footer.
         bytes: usize,
         /// Bytes that a record can hold.
         max: usize,
     },
-    /// The batch says nothing, so there is nothing to wait for.
+    /// The batch contains no operation, so there is nothing to wait for.
     #[error("the batch is empty")]
     EmptyBatch,
     /// An option is out of range.
     #[error(transparent)]
     Option(#[from] OutOfRange),
-    /// The engine's thread could not be started.
+    /// The operating system could not start the engine's thread.
     #[error("cannot start the engine's thread: {source}")]
     Thread {
-        /// What the system said.
+        /// The error of the operating system.
         source: std::sync::Arc<std::io::Error>,
     },
-    /// The log is another's: of another node, for instance. Nothing was written.
+    /// The log belongs to another owner, for instance to another node. Nothing was written.
     #[error("this is the log of {stored}, and not of {given}: open the directory of {given}")]
     OtherOwner {
-        /// Whose log it is.
+        /// The owner of the log.
         stored: Box<Owner>,
-        /// Whose it should be.
+        /// The owner that was given.
         given: Box<Owner>,
     },
-    /// A later version of this crate has written whose log it is.
+    /// The owner of the log cannot be read: a later version of this crate wrote it.
     #[error("it cannot be read whose log this is: a later version has written it; use that version")]
     OwnerUnreadable,
-    /// The user's bytes of an owner are too many.
+    /// [`Owner::user`](crate::Owner::user) is longer than the limit.
     #[error("an owner has {bytes} bytes of the user's, at most {max} are allowed")]
     OwnerTooLarge {
-        /// Bytes given.
+        /// Length in bytes.
         bytes: usize,
-        /// Bytes allowed.
+        /// Largest allowed length in bytes.
         max: usize,
     },
-    /// The engine keeps its own state in this group.
+    /// The group is reserved for the engine's own state.
     #[error("group {group} is the engine's own: take another number")]
     GroupReserved {
         /// The group.
@@ -237,15 +237,15 @@ pub enum Error {
     /// The engine was closed.
     #[error("the engine is closed")]
     Closed,
-    /// [`Engine::close`](crate::Engine::close) was called from inside a closure or a listener that the same engine is
-    /// calling on this thread: it would wait for itself.
+    /// [`Engine::close`](crate::Engine::close) was called from inside a closure or listener that this engine is
+    /// calling on the same thread. It would wait for itself.
     #[error(
         "the engine cannot be closed from inside a closure that it is calling: return from the closure first"
     )]
     InsideCall,
 
     // The operator must act: acknowledged data is missing or damaged. Nothing was changed.
-    /// The hard state says that entries were committed which the log does not have.
+    /// The commit index in the hard state is beyond the last entry of the log: acknowledged entries are missing.
     #[error(
         "group {group}: commit {commit} is beyond the last index {last_index}: acknowledged entries are missing"
     )]
@@ -257,7 +257,7 @@ pub enum Error {
         /// Last index of the log.
         last_index: u64,
     },
-    /// The bytes of one entry are not those that were written.
+    /// The payload of an entry is not what was written: it fails its checksum.
     #[error("group {group}: entry {index} of term {term} at {at} is damaged")]
     DamagedEntry {
         /// The group.
@@ -266,11 +266,11 @@ pub enum Error {
         index: u64,
         /// Its term.
         term: u64,
-        /// Where its payload lies.
+        /// Position of the payload.
         at: Lsn,
     },
-    /// The bytes of one entry cannot be read. In [`RewriteStats::stuck`](crate::RewriteStats::stuck) only; a read gives the
-    /// log's error.
+    /// The payload of an entry cannot be read. Occurs only in [`RewriteStats::stuck`](crate::RewriteStats::stuck) and
+    /// [`Listener::segment_stuck`](crate::Listener::segment_stuck); a read returns the error of the log instead.
     #[error(
         "group {group}: entry {index} of term {term} at {at} cannot be read, so its segment and all later ones stay until it is compacted, overwritten or readable: {source}"
     )]
@@ -281,87 +281,88 @@ pub enum Error {
         index: u64,
         /// Its term.
         term: u64,
-        /// Where its payload lies.
+        /// Position of the payload.
         at: Lsn,
-        /// Why.
+        /// The error of the read.
         source: seawall_wal::Error,
     },
-    /// A compressed payload, which is what was written, cannot be decompressed.
+    /// A compressed payload passes its checksum but cannot be decompressed.
     #[error("group {group}: entry {index} at {at}: {source}")]
     Compressed {
         /// The group.
         group: GroupId,
         /// Index of the entry.
         index: u64,
-        /// Where its payload lies.
+        /// Position of the payload.
         at: Lsn,
-        /// Why.
+        /// The reason.
         source: DecompressError,
     },
-    /// Damaged places took more than payloads of entries: restore the node from a peer, or read what is left in
-    /// salvage mode. Only in degraded and salvage mode; a strict open refuses before.
+    /// Damaged ranges hold more than payloads of entries. Restore the node from a peer, or read the intact records
+    /// without the engine: see *What an engine refuses* in `docs/durability.md`. Occurs only in degraded and salvage
+    /// mode; a strict open refuses every damaged range with the error of the log.
     #[error("more is lost than payloads of entries: {}", describe(.all))]
     Lost {
-        /// Everything that is lost, in log order: each is [`Error::Unaccounted`], [`Error::DamagedConfState`] or
+        /// Everything that is lost, in log order. Each is [`Error::Unaccounted`], [`Error::DamagedConfState`] or
         /// [`Error::DamagedMeta`].
         all: std::sync::Arc<[Error]>,
     },
-    /// A damaged place held records of which too little is left to say which groups they were for.
+    /// In a damaged range, so little is left of some records that their groups are unknown.
     #[error(
         "the log is damaged from {from} to {to} ({what}), and it is not known which groups that concerns"
     )]
     Unaccounted {
-        /// First byte of the place.
+        /// First byte of the range.
         from: Lsn,
-        /// Behind its last byte.
+        /// One past the last byte of the range.
         to: Lsn,
-        /// What is wrong with it.
+        /// Kind of damage.
         what: seawall_wal::DamageKind,
     },
-    /// A conf state lies in a damaged place and does not check.
+    /// A conf state in a damaged range fails its checksum.
     #[error("group {group}: the conf state in the record at {at} is damaged")]
     DamagedConfState {
         /// The group.
         group: GroupId,
-        /// The record.
+        /// Position of the record.
         at: Lsn,
     },
-    /// A metadata value lies in a damaged place and does not check.
+    /// A metadata value in a damaged range fails its checksum.
     #[error("group {group}: the metadata value \"{}\" in the record at {at} is damaged", key.escape_ascii())]
     DamagedMeta {
         /// The group.
         group: GroupId,
-        /// The value's key.
+        /// Key of the value.
         key: Box<[u8]>,
-        /// The record.
+        /// Position of the record.
         at: Lsn,
     },
-    /// The records of a group do not fit together.
+    /// The records of a group contradict each other.
     #[error("group {group}: the records up to {at} do not fit together: {fault}")]
     Damage {
         /// The group.
         group: GroupId,
-        /// The record at which it was noticed.
+        /// Position of the record at which the contradiction was found.
         at: Lsn,
-        /// What does not fit.
+        /// The contradiction.
         fault: Fault,
     },
-    /// A record of the log is not one of this engine, or of a newer one.
+    /// A record was not written by this engine, or was written by a later version of it.
     #[error("the record at {at} cannot be read")]
     Record {
-        /// The record.
+        /// Position of the record.
         at: Lsn,
-        /// Why.
+        /// The reason.
         source: DecodeError,
     },
 
-    // The log below failed; after a failed write it stays failed until it is opened again.
+    // The log failed. After a failed write or sync, the log stays failed until it is opened again (INV-7).
     /// An error of the log.
     #[error(transparent)]
     Log(#[from] seawall_wal::Error),
 }
 
-/// The first few of `all`, and how many more there are.
+/// Messages of the first few of `all`, and the number of the others.
 fn describe(all: &[Error]) -> String {
     const SHOWN: usize = 8;
     let shown: Vec<String> = all.iter().take(SHOWN).map(Error::to_string).collect();
@@ -370,67 +371,67 @@ fn describe(all: &[Error]) -> String {
     shown.join("; ") + &tail
 }
 
-/// What does not fit in the records of a group.
+/// A contradiction between the records of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// Entries are missing before those of the record.
+    /// Entries are missing before those of a record.
     #[error("entry {found} follows where {expected} is next")]
     Gap {
-        /// Index that was next.
+        /// The index that was expected.
         expected: u64,
-        /// Index found.
+        /// The index that was found.
         found: u64,
     },
-    /// Entries behind the compaction point are nowhere in the kept log.
+    /// Entries after the compaction point are missing from the log.
     #[error("entries {first} to {last} are missing")]
     Missing {
-        /// First index missing.
+        /// First missing index.
         first: u64,
-        /// Last index missing.
+        /// Last missing index.
         last: u64,
     },
-    /// An append says that it truncated where nothing was, or the other way round.
+    /// An append is stored as truncating although it replaced no entry, or the other way round.
     #[error("entry {index} is stored as truncating when it did not, or the other way round")]
     Truncation {
         /// First index of the append.
         index: u64,
     },
-    /// An entry lies at or below the compaction point, or out of any range.
+    /// The index of an entry is at or below the compaction point, or out of range.
     #[error("entry {index} cannot be stored behind the compaction point {point}")]
     Index {
         /// Index of the entry.
         index: u64,
-        /// Compaction point when it was met.
+        /// Compaction point at that record.
         point: u64,
     },
-    /// A term goes back, or the compaction point contradicts an entry's term.
+    /// A term decreases, or the term of a compaction point or snapshot marker differs from that of its entry.
     #[error("index {index} has term {term} where {known} is known")]
     Term {
         /// The index.
         index: u64,
         /// Term in the record.
         term: u64,
-        /// Term known before it.
+        /// Term known before the record.
         known: u64,
     },
-    /// A compaction point goes back, or lies beyond the log.
+    /// A compaction point goes back, or is beyond the end of the log.
     #[error("compaction point {index} does not lie between {from} and {to}")]
     Point {
-        /// The point in the record.
+        /// Compaction point in the record.
         index: u64,
-        /// The point before it.
+        /// Compaction point before the record.
         from: u64,
-        /// Last index.
+        /// Last index of the log.
         to: u64,
     },
     /// A hard state goes back.
     #[error("the hard state's {field} goes back")]
     HardState {
-        /// Which field.
+        /// The field that goes back.
         field: &'static str,
     },
-    /// Fewer parts, or conf states, than the operations cover.
+    /// A record has fewer parts, or fewer values of small state, than its operations need.
     #[error("a part is missing")]
     Part,
 }

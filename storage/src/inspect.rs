@@ -1,7 +1,7 @@
-//! What a record of the log says, for tools that look at logs: operations as plain values, read-only.
-//! Place on the data's way: beside it; a tool finds a record with `seawall_wal::inspect` and hands its `meta` in.
-//! Invariants: the same decoder as replay, so what is shown is what an open reads; total on any bytes (INV-9).
-//! Fails: with the decoder's error if the record is not one of this engine, or of a newer version.
+//! Decodes the operations of a record, read-only, for tools that look at logs.
+//!
+//! A tool finds a record with `seawall_wal::inspect` and passes its `meta` bytes to [`decode_record`]. The decoder is
+//! the one that replay uses, so a tool shows what an open reads. It accepts any bytes without a panic (INV-9).
 
 use std::ops::Range;
 
@@ -13,15 +13,16 @@ pub use crate::types::{MetaKey, OPENRAFT_STATE_GROUPS};
 /// One operation of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DecodedOp {
-    /// The group it is for.
+    /// The group of the operation.
     pub group: GroupId,
-    /// What it does.
+    /// The change to the group.
     pub what: OpKind,
-    /// The record's parts that belong to it: one per entry, one for a conf state or a metadata value.
+    /// Numbers of the record's parts that belong to the operation: one for each entry; one for a conf state or a
+    /// metadata value.
     pub parts: Range<usize>,
 }
 
-/// What an operation does to its group.
+/// A change to a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum OpKind {
@@ -31,55 +32,55 @@ pub enum OpKind {
         first: u64,
         /// Index of the last entry.
         last: u64,
-        /// Their term.
+        /// Term of the entries.
         term: u64,
-        /// Whether entries at and behind `first` were replaced.
+        /// Whether the append replaced entries at or after `first`.
         truncates: bool,
         /// Whether the payloads are compressed: a `u32` of the original length, then a zstd frame.
         compressed: bool,
     },
-    /// Copies of live entries, so that the segment they were in may go.
+    /// Copies live entries, so that the segment that held them can be released.
     Moved {
-        /// First index.
+        /// Index of the first entry.
         first: u64,
-        /// Last index.
+        /// Index of the last entry.
         last: u64,
-        /// Their term.
+        /// Term of the entries.
         term: u64,
         /// Whether the payloads are compressed.
         compressed: bool,
     },
     /// Sets the hard state.
     HardState(HardState),
-    /// Sets the conf state, which is the operation's part.
+    /// Sets the conf state to the value in the operation's part.
     ConfState,
-    /// Entries up to and including `index` are gone.
+    /// Drops the entries up to and including `index`.
     Compact {
         /// Index of the compaction point.
         index: u64,
-        /// Its term.
+        /// Term of the entry at `index`.
         term: u64,
     },
-    /// The whole log is gone; it starts anew behind `index`.
+    /// Discards the whole log; it starts again after `index`.
     Start {
-        /// Index of the point behind which the log starts.
+        /// Index of the entry after which the log starts.
         index: u64,
-        /// Its term.
+        /// Term of that entry.
         term: u64,
     },
-    /// The group is gone.
+    /// Removes the group.
     Remove,
-    /// A snapshot covers the log up to an entry.
+    /// Records that a snapshot covers the log up to an entry.
     Snapshot(SnapshotMarker),
-    /// Sets a value of the user's, which is the operation's part.
+    /// Sets a metadata value of the user to the bytes in the operation's part.
     PutMeta(MetaKey),
-    /// Removes a value of the user's.
+    /// Removes a metadata value of the user.
     RemoveMeta(MetaKey),
 }
 
 impl OpKind {
-    /// Its name, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`, `remove`,
-    /// `snapshot`, `put_meta`, `remove_meta`.
+    /// Name of the operation, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`,
+    /// `remove`, `snapshot`, `put_meta`, `remove_meta`.
     pub fn name(&self) -> &'static str {
         match self {
             OpKind::Entries { .. } => "entries",
@@ -96,20 +97,20 @@ impl OpKind {
     }
 }
 
-/// Whether `group` is no user's, but the engine's own: its metadata says whose log it is ([`decode_owner`]).
+/// Whether `group` is the engine's own group, whose metadata holds the owner of the log ([`decode_owner`]).
 pub fn is_owner_group(group: GroupId) -> bool {
     group == OWNER_GROUP
 }
 
-/// Whose log it is, as the bytes of that value say; `None` if they are of a later version.
+/// Decodes the owner of a log from the bytes of its metadata value; `None` if a later version wrote them.
 pub fn decode_owner(value: &[u8]) -> Option<Owner> {
     Owner::decode(value)
 }
 
-/// The operations of the record whose `meta` bytes these are and which has `parts` parts.
+/// Decodes the operations of a record from its `meta` bytes; `parts` is the number of parts of the record.
 ///
 /// # Errors
-/// If the bytes are not those of a record of this engine.
+/// If the bytes are not those of a record of this engine, or if its operations do not cover `parts` parts.
 pub fn decode_record(meta: &[u8], parts: usize) -> Result<Vec<DecodedOp>, DecodeError> {
     let mut ops = Vec::new();
     decode(meta, parts, &mut ops)?;
@@ -137,7 +138,7 @@ fn line(of: &GroupOp, next_part: &mut usize) -> DecodedOp {
         Op::Meta { key, removes: true } => OpKind::RemoveMeta(key),
     };
     let from = *next_part;
-    // The decoder has checked that all operations together cover the parts exactly.
+    // The decoder has checked that the operations together cover the parts exactly.
     *next_part = from.saturating_add(usize::try_from(of.op.parts()).unwrap_or(usize::MAX));
     DecodedOp { group: of.group, what, parts: from..*next_part }
 }

@@ -1,13 +1,13 @@
 //! A durable log for Raft nodes: many Raft groups on one write-ahead log.
 //!
-//! **Promise.** A write is one atomic batch over any number of groups. Once its ticket is complete it is on
-//! the medium, and so is everything written before it. What an opened engine shows is durable; what does not
-//! fit together is an error that names the group, never a guess.
+//! **Promise.** A write is one atomic batch over any number of groups. Once its ticket is complete, the batch and
+//! everything written before it are on the medium. Everything that an opened engine shows is durable. If the records
+//! of a group contradict each other, opening fails with an error that names the group; the engine never guesses.
 //!
-//! **What it does not do.** It has no Raft core and no network. In the log a snapshot appears only as a marker, and
-//! as the point behind which it starts; the module `snapshots` keeps the files beside it.
+//! **Not included.** There is no Raft core and no network. The log holds only a marker for each snapshot and the
+//! index after which the log starts; the module `snapshots` keeps the snapshot files in a directory next to the log.
 //!
-//! # The data's way
+//! # How a write proceeds
 //!
 //! ```text
 //! batch ── validated ──► record ──► queued ──► index published ──► written ──► durable ──► ticket
@@ -15,7 +15,7 @@
 //!                                                  reads
 //! ```
 //!
-//! Entries can be read as soon as `write` returns; durability is what the ticket reports.
+//! Entries can be read as soon as `write` returns; the ticket reports when they are durable.
 //!
 //! # Example
 //!
@@ -44,15 +44,17 @@
 //!
 //! # Features
 //!
-//! - `snapshots`: the module `snapshots`, which joins a group with a directory of snapshots. Off by default.
-//! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group; with `snapshots`. Off by default.
-//! - `zstd`: compresses the payloads of entries. On by default; a build without it refuses to read what is compressed.
-//! - `conformance`: the module `testing::conformance`, a suite that holds any store to what Raft cores ask for. Off by default.
-//! - `openraft`, `openraft-09`: the modules `openraft` and `openraft_09`, log stores for the two lines of that crate. Off
-//!   by default.
-//! - `fuzz`: the module `testing::fuzz`, what the fuzz targets run. For tests of this crate. Off by default.
+//! - `snapshots`: the module `snapshots`, which connects a group to a directory of snapshots. Off by default.
+//! - `raft-rs`: the module `raft_rs`, which runs the crate `raft` 0.7 on a group; enables `snapshots`. Off by
+//!   default.
+//! - `zstd`: compression of entry payloads. On by default; a build without it cannot read compressed payloads.
+//! - `conformance`: the module `testing::conformance`, a test suite that checks any store against what Raft cores
+//!   require. Off by default.
+//! - `openraft`, `openraft-09`: the modules `openraft` and `openraft_09`, log stores for the crate `openraft` 0.10
+//!   and 0.9. Off by default.
+//! - `fuzz`: the module `testing::fuzz`, the bodies of the fuzz targets, for tests of this crate. Off by default.
 //!
-//! `ARCHITECTURE.md` describes the rooms of the crate and what each may import.
+//! `ARCHITECTURE.md` describes the modules of the crate and what each of them may import.
 
 mod adapters;
 mod compression;

@@ -1,11 +1,10 @@
-//! What can be chosen when an engine is created or opened.
-//! Place on the data's way: read once, before the log is touched.
-//! Invariants: every limit states its reason and is checked before anything is opened.
-//! Fails: with the name, the value and the range of the option that is out of range.
+//! Options of an engine, and the check of their ranges.
+//!
+//! Every range is checked before anything is opened. An error names the option, its value and its range.
 
 use crate::types::{Compression, Owner};
 
-/// Options of an engine. `Default` suits a server disk.
+/// Options for creating or opening an engine. `Default` suits a server disk.
 ///
 /// ```
 /// let mut options = seawall::Options::default();
@@ -13,40 +12,45 @@ use crate::types::{Compression, Owner};
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Options of the log below: segment size in bytes, strategy.
+    /// Options of the underlying log, such as the segment size.
     pub log: seawall_wal::Options,
-    /// How many groups' small state one record may move out of the oldest segment, 1 to 1024; default 64.
+    /// Largest number of groups whose small state one record may copy out of the oldest segment, 1 to 1024; default
+    /// 64.
     ///
-    /// More frees segments sooner, fewer keeps records shorter: a group is not written while its state is copied.
-    /// No record takes more than about 64 KiB of it, but for the last piece.
+    /// A higher value frees segments sooner. A lower value keeps the records shorter: a group cannot be written while
+    /// its state is being copied. Apart from its last piece of state, a record copies at most 64 KiB.
     pub reemit_groups_max: usize,
-    /// Bytes that the log may be longer than twice the live entries in it, 0 to 2^40; beyond that the oldest
-    /// segments' live entries are copied to its end, so that they can go: paced by what callers write, the faster
-    /// the longer the log is, and at full speed from twice as many bytes on. While the disk is full it counts as 0. Default
-    /// 256 MiB.
+    /// How far the log may exceed twice its live data before the live entries of its oldest segments are copied to
+    /// its end, so that these segments can be released; in bytes, 0 to 2^40, default 256 MiB.
+    ///
+    /// Copying is throttled to a share of what callers write. It speeds up as the excess grows and is unthrottled at
+    /// twice this value. While the disk is full, the value counts as 0.
     pub slack_bytes: usize,
-    /// When and how payloads are compressed; `None` leaves them as they are. Default: from 8 KiB on, at level 1.
-    /// Without the feature `zstd` nothing is compressed.
+    /// Which payloads are compressed, and how; `None` compresses nothing. Default: payloads from 8 KiB on, at level
+    /// 1. A build without the feature `zstd` compresses nothing.
     pub compression: Option<Compression>,
-    /// Bytes of metadata that a group may have, 0 to 2^20; each value counts with 64 for its key. Default 64 KiB.
+    /// Largest metadata of a group in bytes, 0 to 2^20; default 64 KiB. Each value counts with its length and 64
+    /// bytes for its key.
     ///
-    /// It is in memory, and is copied whenever the segment that has it is to go.
+    /// Metadata is kept in memory, and is copied whenever the segment that holds it is to be released.
     pub meta_bytes_max: usize,
-    /// Whether sealed segments that are read often are mapped, so that payloads are handed out without a copy.
+    /// Whether sealed segments that are read often are memory-mapped, so that their payloads are returned without a
+    /// copy. Default off.
     ///
-    /// Faster (`benches/README.md` has figures), at a price: a page that leaves the cache and that the medium then
-    /// fails to deliver ends the process with SIGBUS instead of an error. All of a segment is read once before it is
-    /// mapped, so after such an end its entries are read as without this option. A payload that is kept
-    /// keeps its segment's file. Default off.
+    /// This is faster (`benches/README.md` has figures), but if the medium fails to deliver a page that has left the
+    /// page cache, the process ends with SIGBUS instead of an error. A segment is read in full before it is mapped;
+    /// after such a crash that read fails, so the segment is not mapped again and its entries are read as without
+    /// this option. A payload that the caller keeps also keeps the file of its segment.
     pub map_sealed: bool,
-    /// Threads that take snapshots in the background, for all groups together, 1 to 64; default 2. They are started when
-    /// the first snapshot is taken. Each needs up to 24 MiB while it takes one. Groups wait for their turn.
+    /// Number of threads that take snapshots in the background, shared by all groups, 1 to 64; default 2. The threads
+    /// are started when the first snapshot is taken. Each uses up to 24 MiB while it takes a snapshot. If all are
+    /// busy, further snapshots wait.
     pub snapshot_threads: usize,
-    /// Whose log it is. A new log, or one that does not say whose it is, says so from then on; opening the log of another
-    /// is [`Error::OtherOwner`](crate::Error::OtherOwner). `None`, the default: nothing is compared or written.
+    /// The owner of the log. A log without an owner gets this one; opening a log with another owner fails with
+    /// [`Error::OtherOwner`](crate::Error::OtherOwner). With `None`, the default, nothing is compared or written.
     pub owner: Option<Owner>,
-    /// Bytes of the newest payloads, over all groups, that are kept in memory so that reading them takes no
-    /// call; 0 to 2^40, 0 keeps none. Default 64 MiB.
+    /// Size of the cache of the newest payloads of all groups, in bytes, 0 to 2^40; default 64 MiB, 0 turns it off.
+    /// Reading a cached payload takes no system call.
     pub cache_bytes: usize,
 }
 
@@ -70,18 +74,18 @@ impl Default for Options {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("option {name} is {value}; it must be {min} to {max}")]
 pub struct OutOfRange {
-    /// The field's name.
+    /// Name of the option.
     pub name: &'static str,
-    /// What it was.
+    /// Value of the option.
     pub value: usize,
-    /// Smallest value allowed.
+    /// Smallest allowed value.
     pub min: usize,
-    /// Largest value allowed.
+    /// Largest allowed value.
     pub max: usize,
 }
 
 impl Options {
-    /// Checks every option of this floor; the log checks its own.
+    /// Checks the range of every option of the engine. The log checks its own options.
     pub(crate) fn check(&self) -> Result<(), OutOfRange> {
         let Compression { from_bytes, level } =
             self.compression.unwrap_or(Compression { from_bytes: 512, level: 1 });

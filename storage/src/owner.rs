@@ -1,24 +1,24 @@
-//! Whose log an engine's directory is: a node of a cluster, and bytes of the user's.
+//! Encodes the owner of a log: a node of a cluster, and bytes of the user.
 //!
-//! It is a metadata value of a group of its own, so it is kept, copied and checked as all metadata is. Its bytes are in
-//! `docs/format.md`.
+//! The owner is a metadata value of a group that is reserved for it, so it is stored, copied and checked like all
+//! metadata. `docs/format.md` describes its bytes.
 
 use crate::types::{GroupId, MetaKey, Owner};
 
-/// The group whose metadata says whose log it is. No batch of a user may name it.
+/// The group whose metadata holds the owner of the log. A user's batch must not name it.
 pub(crate) const OWNER_GROUP: GroupId = GroupId::MAX;
 
-/// The key of that value.
+/// Metadata key of the owner.
 pub(crate) const OWNER_KEY: &[u8] = b"owner";
 
-/// Bytes of the user's that an owner may have.
+/// Largest length of [`Owner::user`] in bytes.
 pub(crate) const OWNER_USER_BYTES_MAX: usize = 1024;
 
-/// First byte of the value.
+/// First byte of an encoded owner.
 const VERSION: u8 = 1;
 
 impl Owner {
-    /// The value's bytes.
+    /// Encodes the owner as a metadata value.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![VERSION];
         bytes.extend_from_slice(&self.cluster.to_le_bytes());
@@ -27,7 +27,7 @@ impl Owner {
         bytes
     }
 
-    /// The owner whose value `bytes` are; `None` if they are of a later version, or no owner's at all.
+    /// Decodes an owner; `None` if a later version wrote `bytes`, or if they are not an owner.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Owner> {
         let rest = bytes.strip_prefix(&[VERSION])?;
         let (cluster, rest) = rest.split_first_chunk()?;
@@ -40,7 +40,7 @@ impl Owner {
     }
 }
 
-/// The key as groups have it.
+/// The metadata key of the owner.
 pub(crate) fn owner_key() -> Option<MetaKey> {
     MetaKey::new(OWNER_KEY)
 }

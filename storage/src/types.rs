@@ -1,61 +1,62 @@
-//! Plain types of the engine's interface: entries, hard state, conf state, snapshot marker, compaction point.
-//! Place on the data's way: what a Raft core hands in and gets back; every other module speaks in them.
-//! Invariants: index 0 is never an entry; vote 0 is "none"; a point names an entry that is gone but known.
-//! Nothing here can fail.
+//! Plain types of the engine's interface: entries, hard state, conf state, snapshot marker, metadata key, location.
+//!
+//! Index 0 is never an entry. A vote of 0 means none. A compaction point names the last entry that was dropped; its
+//! term stays known.
 
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-/// The number of a Raft group; any value but 2^64 - 1, which is the engine's own.
+/// Number of a Raft group. Any value but 2^64 - 1, which is reserved for the engine.
 ///
-/// With the openraft adapters groups have numbers below 2^63 - 1: group *n* + 2^63 holds the vote and the purged log id of
+/// With the openraft adapters, use numbers below 2^63 - 1: group *n* + 2^63 holds the vote and the purged log id of
 /// group *n*.
 pub type GroupId = u64;
 
-/// Where the numbers of the groups begin in which the openraft adapters keep votes: 2^63.
+/// First number of the groups in which the openraft adapters keep votes and purged log ids: 2^63.
 ///
-/// The engine treats these groups like all others. Whether a group from here on is such a one its number alone does not
-/// say: a program that uses the engine without the adapters may give a group any number.
+/// The engine treats these groups like all others. A number from here on does not prove that a group belongs to the
+/// adapters: a program that does not use them may give a group any number.
 pub const OPENRAFT_STATE_GROUPS: GroupId = 1 << 63;
 
-/// The largest index an entry may have: the one after it must still be a number.
+/// The largest index of an entry: one past it must still be a `u64`.
 pub(crate) const INDEX_MAX: u64 = u64::MAX - 1;
 
-/// What a Raft node must remember besides its log.
+/// State that a Raft node must remember in addition to its log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HardState {
-    /// The latest term this node has seen. Never goes back.
+    /// The latest term that this node has seen. Never decreases.
     pub term: u64,
-    /// The node voted for in `term`, 0 for none. Fixed within a term once it is not 0.
+    /// The node that got this node's vote in `term`, 0 for none. Does not change within a term once it is not 0.
     pub vote: u64,
-    /// The highest index known to be committed. Never goes back, never beyond the last index.
+    /// The highest index known to be committed. Never decreases; never beyond the last index.
     pub commit: u64,
 }
 
-/// One entry to be appended; the payload is copied into the batch.
+/// An entry to append. Its payload is copied into the batch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EntryRef<'a> {
-    /// Position in the group's log, from 1.
+    /// Index in the group's log, from 1.
     pub index: u64,
-    /// The term in which it was proposed.
+    /// Term in which the entry was proposed.
     pub term: u64,
-    /// Opaque bytes, may be empty.
+    /// Payload, opaque to the engine. May be empty.
     pub payload: &'a [u8],
 }
 
-/// One entry that was read.
+/// An entry that was read.
 ///
-/// The payload shares its buffer with the neighbours that were read with it (at most 1 MiB): copy it to
-/// keep it for long.
+/// The payload shares a buffer of at most 1 MiB with the entries that were read together with it, or, with
+/// [`Options::map_sealed`](crate::Options::map_sealed), the mapping of its segment. Copy the payload to keep it for
+/// long.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Position in the group's log, from 1.
+    /// Index in the group's log, from 1.
     pub index: u64,
-    /// The term in which it was proposed.
+    /// Term in which the entry was proposed.
     pub term: u64,
-    /// Opaque bytes, as appended.
+    /// Payload, as it was appended.
     pub payload: Bytes,
 }
 
@@ -65,7 +66,7 @@ impl fmt::Debug for Entry {
     }
 }
 
-/// An entry whose payload is not what was written, while its index and term are known.
+/// An entry whose payload is damaged; its index and term are known.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct DamagedEntry {
     /// The group.
@@ -76,43 +77,45 @@ pub struct DamagedEntry {
     pub term: u64,
 }
 
-/// Values by group. Numbers of groups are the caller's own, so a fast hash will do.
+/// Map from group to value. Callers choose the group numbers, so a fast hash without protection against collisions
+/// suffices.
 pub(crate) type GroupMap<V> = std::collections::HashMap<GroupId, V, foldhash::fast::RandomState>;
 
-/// The members of a group, as Raft's joint consensus names them.
+/// The members of a group, in the terms of Raft's joint consensus.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct ConfState {
     /// Voters of the incoming configuration, or of the only one.
     pub voters: Vec<u64>,
-    /// Members that receive the log and do not vote.
+    /// Members that receive the log but do not vote.
     pub learners: Vec<u64>,
-    /// Voters of the outgoing configuration; empty outside a joint one.
+    /// Voters of the outgoing configuration; empty outside a joint configuration.
     pub voters_outgoing: Vec<u64>,
-    /// Voters of the outgoing configuration that become learners when the joint one is left.
+    /// Voters of the outgoing configuration that become learners when the joint configuration is left.
     pub learners_next: Vec<u64>,
-    /// Whether the joint configuration is left without being asked to.
+    /// Whether the group leaves the joint configuration automatically.
     pub auto_leave: bool,
-    /// Index of the entry that made it, so that a restart knows which changes are in it; 0 for the first.
+    /// Index of the entry that made this configuration, so that a restarted node knows which changes it includes; 0
+    /// for the first configuration.
     pub index: u64,
 }
 
 impl ConfState {
-    /// Whether node `id` receives the log: as a voter of either configuration, or as a learner.
+    /// Whether node `id` receives the log, as a voter of either configuration or as a learner.
     pub fn has(&self, id: u64) -> bool {
-        // The next learners are voters of the outgoing configuration.
+        // Every node of `learners_next` is also in `voters_outgoing`.
         self.voters.contains(&id) || self.learners.contains(&id) || self.voters_outgoing.contains(&id)
     }
 }
 
-/// Whose log it is. Set once, and compared by those who know whose it should be: see
+/// The owner of a log: a node of a cluster. It is set once and compared when the log is opened; see
 /// [`Options::owner`](crate::Options::owner) and [`Engine::set_owner`](crate::Engine::set_owner).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Owner {
-    /// The cluster; any number, the same on all its nodes.
+    /// Number of the cluster; any value, the same on all of its nodes.
     pub cluster: u64,
-    /// The node in the cluster.
+    /// Number of the node in the cluster.
     pub node: u64,
-    /// Whatever else tells it from others, 1024 bytes at most: a name, a UUID.
+    /// Anything else that identifies the node, such as a name or a UUID; at most 1024 bytes.
     pub user: Vec<u8>,
 }
 
@@ -126,31 +129,31 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Says that a snapshot which was published and verified covers the log up to an entry.
+/// Records that a published and verified snapshot covers the log up to an entry.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub struct SnapshotMarker {
     /// Index of the last entry that the snapshot covers; never 0.
     pub index: u64,
     /// Term of that entry.
     pub term: u64,
-    /// What tells the snapshot from another one of the same entry, as its owner likes: the first 8 bytes of its
-    /// digest, little-endian, or 0.
+    /// Tells this snapshot from others of the same entry. The caller chooses the value: the first 8 bytes of the
+    /// snapshot's digest, little-endian, or 0.
     pub digest: u64,
 }
 
-/// Bytes that the key of a metadata value may have: it stands in the operation itself.
+/// Largest number of bytes in the key of a metadata value. The key is stored in the operation itself.
 pub(crate) const META_KEY_BYTES_MAX: usize = 24;
 
 /// The key of a metadata value: 1 to 24 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MetaKey {
-    /// Zeros behind the key, so that keys sort as their bytes do.
+    /// The key, padded with zeros, so that keys sort like their bytes.
     bytes: [u8; META_KEY_BYTES_MAX],
     length: u8,
 }
 
 impl MetaKey {
-    /// `key`, unless it is empty or too long.
+    /// The key with these bytes; `None` if `key` is empty or too long.
     pub(crate) fn new(key: &[u8]) -> Option<MetaKey> {
         let mut bytes = [0; META_KEY_BYTES_MAX];
         bytes.get_mut(..key.len())?.copy_from_slice(key);
@@ -158,7 +161,7 @@ impl MetaKey {
         Some(MetaKey { bytes, length })
     }
 
-    /// The key's bytes.
+    /// The bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..usize::from(self.length)).unwrap_or_default()
     }
@@ -170,48 +173,48 @@ impl fmt::Debug for MetaKey {
     }
 }
 
-/// What the part of an operation on small state holds, as the groups keep it.
+/// A value of small state that is stored as a part of a record, in the form in which the groups keep it in memory.
 #[derive(Clone, Debug)]
 pub(crate) enum StateValue {
     Conf(Arc<ConfState>),
     Meta(Bytes),
 }
 
-/// The last entry that is gone, with the term that stays known; `(0, 0)` before any compaction.
+/// Index and term of the last entry that was dropped; `(0, 0)` before the first compaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct CompactionPoint {
     pub(crate) index: u64,
     pub(crate) term: u64,
 }
 
-/// Where the payload of one entry lies in the log.
+/// Position of an entry's payload in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Location {
-    /// Segment sequence number.
+    /// Sequence number of the segment.
     pub(crate) segment: u32,
-    /// Byte offset inside the segment file.
+    /// Byte offset in the segment file.
     pub(crate) offset: u32,
-    /// Bytes.
+    /// Length in bytes, as stored.
     pub(crate) length: u32,
-    /// CRC-32C of the bytes.
+    /// CRC-32C of the stored bytes.
     pub(crate) crc: u32,
-    /// The bytes are a compressed payload.
+    /// Whether the stored bytes are a compressed payload.
     pub(crate) packed: bool,
 }
 
 impl Location {
-    /// Of bytes that are as they were handed in.
+    /// The location of bytes that are not compressed.
     pub(crate) fn plain(segment: u32, offset: u32, length: u32, crc: u32) -> Location {
         Location { segment, offset, length, crc, packed: false }
     }
 }
 
-/// When and how the payloads of entries are compressed, each alone, with zstd.
+/// Which payloads are compressed, and how. Each payload is compressed on its own, with zstd.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Compression {
-    /// Bytes from which on a payload is tried, 512 to 2^26; one that does not lose an eighth and 256 bytes stays
-    /// as it is, and so does one of more than 2^26.
+    /// Size of the smallest payload to compress, in bytes, 512 to 2^26. A payload larger than 2^26 bytes is stored as
+    /// it is, and so is one that compression does not make smaller by at least an eighth and at least 256 bytes.
     pub from_bytes: usize,
-    /// Level of zstd, 1 to 19: the higher, the slower and the smaller.
+    /// Compression level of zstd, 1 to 19. A higher level is slower and compresses better.
     pub level: usize,
 }
