@@ -82,15 +82,10 @@ fn report(chosen: &[&Run], traces: bool, states_max: u64) -> ExitCode {
         );
         if traces || !as_expected {
             println!("  {}", run.about);
+            println!("  {} steps, longest way {}, {} opens", found.steps, found.depth, tally.opens);
             println!(
-                "  {} steps, longest way {}, {} opens; of damaged logs {} refused, {} without loss, {} undecidable (at most {} groups)",
-                found.steps,
-                found.depth,
-                tally.opens,
-                tally.refused,
-                tally.harmless,
-                tally.undecidable,
-                tally.lost_at_most
+                "  of damaged logs: {} refused, {} without loss, {} undecidable (at most {} groups), {} revived",
+                tally.refused, tally.harmless, tally.undecidable, tally.lost_at_most, tally.revived
             );
             if let Some(violation) = &found.violation {
                 println!("  {}", violation.what);

@@ -38,6 +38,8 @@ pub enum Watermark {
     EndOfPrefix,
     /// The start of the first group that is not known durable.
     StartOfNext,
+    /// The end of the last group that was issued.
+    EndOfWritten,
 }
 
 /// Which groups bound from below what was acknowledged.
@@ -64,6 +66,8 @@ pub enum PreviousEnd {
     Kept,
     /// The end of the file with the number below.
     NumberBelow,
+    /// The end of the kept log, but recovery reads what follows it in the earlier segment.
+    NoLimit,
 }
 
 /// Where the log starts after a recovery that does not continue in place.
@@ -136,6 +140,8 @@ pub enum FirstLive {
     HeadersOnly,
     /// As in the right rule, but the first live segment itself must be part of the chain.
     MustBeInChain,
+    /// As in the right rule, but the lowest link of the chain may point anywhere.
+    LinkUnchecked,
 }
 
 /// Which file becomes a spare, and in which order its parts become durable.
@@ -150,6 +156,8 @@ pub enum Preparation {
     NameFirst,
     /// Below the first live segment that the caller asked for, acknowledged or not.
     BeforeAcknowledged,
+    /// The header of a released file says that its blocks hold zeros.
+    UsedTakenForZeros,
 }
 
 /// How a segment with a reach is written.

@@ -217,7 +217,7 @@ pub struct State {
 impl State {
     /// The state before the log is opened for the first time.
     pub fn first(case: &Case) -> State {
-        let files = if case.scope.prepares() { 1..=0 } else { 1..=case.scope.segments };
+        let given = if case.scope.prepares() { 0 } else { case.scope.segments };
         let history = History {
             log: Vec::new(),
             acknowledged: 0,
@@ -229,7 +229,7 @@ impl State {
             closed_end: Pos::NONE,
         };
         State {
-            files: files.map(|number| given_file(case, number)).collect(),
+            files: (1..=given).map(|number| given_file(case, number)).collect(),
             closed: Closed::Absent,
             damage: Damage::None,
             late: Vec::new(),

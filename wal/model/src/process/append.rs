@@ -163,7 +163,7 @@ pub fn issue(state: &mut State, case: &Case, kind: Kind, len: u8) -> bool {
     let watermark = match (case.rules.watermark, state.in_flight.first()) {
         (Watermark::EndOfPrefix, _) => state.durable_end,
         (Watermark::StartOfNext, Some(write)) => write.at,
-        (Watermark::StartOfNext, None) => state.next,
+        (Watermark::StartOfNext, None) | (Watermark::EndOfWritten, _) => state.next,
     };
     let first_live = if case.rules.first_live == FirstLive::HeadersOnly { 1 } else { state.release_asked };
     let (id, at) = (state.next_id, state.next);

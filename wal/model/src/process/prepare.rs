@@ -61,7 +61,7 @@ fn start(state: &State, case: &Case, ahead: u8, out: &mut Next) {
         salt: state.next_salt,
         first_live: state.release_acknowledged,
         previous_end: Pos::NONE,
-        zeros: source == 0,
+        zeros: source == 0 || preparation == Preparation::UsedTakenForZeros,
     };
     let stage = if preparation == Preparation::NameFirst { Stage::NameFirst } else { Stage::Header };
     let mut next = state.clone();

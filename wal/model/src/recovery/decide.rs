@@ -7,7 +7,7 @@ use super::evidence::Evidence;
 use super::resume::{Resume, resume_after, start_over};
 use crate::log::Case;
 use crate::log::block::{File, Group, Kind, Pos};
-use crate::log::rules::{FirstLive, FooterProof, FooterTrust, Witness};
+use crate::log::rules::{FirstLive, FooterProof, FooterTrust, PreviousEnd, Witness};
 use crate::log::state::{Closed, Damage, DamageKind, History, State};
 use std::fmt;
 
@@ -148,6 +148,10 @@ fn walk(evidence: &Evidence<'_>, chain: &[(u8, u8)], history: &History) -> (Vec<
                 None => return (kept, x),
             }
         }
+        if evidence.case.rules.previous_end == PreviousEnd::NoLimit {
+            let void = evidence.heads(segment).iter().filter(|(group, valid)| *valid && group.at >= x);
+            kept.extend(void.map(|&(group, _)| group));
+        }
     }
     (kept, x)
 }
@@ -193,16 +197,15 @@ fn conclude(evidence: &Evidence<'_>, chain: &[(u8, u8)], history: &History) -> R
     let of_groups = kept.iter().map(|group| group.first_live).max().unwrap_or(1);
     let first_live = match evidence.case.rules.first_live {
         FirstLive::HeadersOnly => evidence.first_live,
-        FirstLive::GroupsAndHeaders | FirstLive::MustBeInChain => evidence.first_live.max(of_groups),
+        _ => evidence.first_live.max(of_groups),
     };
     let lowest = chain[0].0;
-    let complete = if kept.is_empty() {
-        evidence.low <= first_live
-    } else if evidence.case.rules.first_live == FirstLive::MustBeInChain {
-        chain.iter().any(|&(segment, _)| segment == first_live)
-    } else {
+    let complete = match evidence.case.rules.first_live {
+        _ if kept.is_empty() => evidence.low <= first_live,
+        FirstLive::MustBeInChain => chain.iter().any(|&(segment, _)| segment == first_live),
+        FirstLive::LinkUnchecked => true,
         // The lowest link is null, or points below the first live segment.
-        evidence.link(lowest).is_some_and(|link| link.segment() < first_live)
+        _ => evidence.link(lowest).is_some_and(|link| link.segment() < first_live),
     };
     if !complete {
         return Err(Refusal::Missing(first_live));

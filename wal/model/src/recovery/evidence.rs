@@ -109,7 +109,7 @@ impl<'a> Evidence<'a> {
 
     /// What the groups of a new segment name as the end of the log before it.
     pub fn previous_end(&self, new: u8, end: Pos) -> Pos {
-        let kept = self.case.rules.previous_end == PreviousEnd::Kept || new - 1 == end.segment();
+        let kept = self.case.rules.previous_end != PreviousEnd::NumberBelow || new - 1 == end.segment();
         if kept { end } else { Pos::new(new - 1, 1) }
     }
 

@@ -22,9 +22,7 @@ pub fn steps(state: &State, case: &Case, tally: &mut Tally, out: &mut Next) -> R
         Err(refusal) => check_refusal(refusal, state.damage)?,
         Ok(verdict) => {
             let (slice, outcome) = check(verdict, &view, state, case)?;
-            if let Some((step, next)) = accept(verdict, slice, &view, state, case) {
-                out.push((step, next));
-            }
+            out.extend(slice.and_then(|slice| accept(verdict, slice, &view, state, case)));
             outcome
         }
     };
@@ -37,6 +35,7 @@ pub fn steps(state: &State, case: &Case, tally: &mut Tally, out: &mut Next) -> R
             tally.undecidable += 1;
             tally.lost_at_most = tally.lost_at_most.max(groups);
         }
+        (_, Outcome::Revived) => tally.revived += 1,
         (Damage::Present(_), Outcome::Kept) => tally.harmless += 1,
         (_, Outcome::Kept) => {}
     }

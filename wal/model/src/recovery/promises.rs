@@ -1,7 +1,8 @@
 //! The promises that every open is held to.
 //!
 //! Without damage an open neither refuses the log nor loses anything that was acknowledged. With one damage it refuses, or it
-//! loses nothing, except in the window that one node cannot decide. In no case does it show what is not of the log.
+//! loses nothing, except in the window that one node cannot decide. It does not show what is not of the log, either, unless a
+//! run of zeros took every group after a dropped one, and no clean close wrote down where the log ended.
 
 use super::decide::{Refusal, Verdict};
 use crate::log::Case;
@@ -17,6 +18,8 @@ pub enum Outcome {
     Kept,
     /// It loses so many acknowledged data groups, in the window that one node cannot decide.
     Undecidable(u32),
+    /// It shows a dropped group in place of later ones, all of which a run of zeros has taken.
+    Revived,
 }
 
 /// What an open keeps of the log.
@@ -46,8 +49,11 @@ pub fn check(
     view: &[File],
     state: &State,
     case: &Case,
-) -> Result<(Slice, Outcome), String> {
-    let slice = slice(verdict, state)?;
+) -> Result<(Option<Slice>, Outcome), String> {
+    let slice = match slice(verdict, state) {
+        Ok(slice) => slice,
+        Err(what) => return revived(verdict, state, what),
+    };
     let sound = matches!(state.damage, Damage::None | Damage::Present(DamageKind::Witness));
     if sound {
         readable(verdict, view, state, case)?;
@@ -63,7 +69,7 @@ pub fn check(
     let gone = after.iter().chain(before).copied();
     let lost: Vec<u8> = gone.filter(|&id| is_live(id) && !history.is_without_data(id)).collect();
     if lost.is_empty() {
-        return Ok((slice, Outcome::Kept));
+        return Ok((Some(slice), Outcome::Kept));
     }
     let what = format!("acknowledged groups are lost silently: {lost:?}");
     let undecidable = match state.damage {
@@ -77,7 +83,7 @@ pub fn check(
     if !undecidable {
         return Err(format!("{what}, outside of the window that one node cannot decide"));
     }
-    Ok((slice, Outcome::Undecidable(u32::try_from(lost.len()).unwrap_or(u32::MAX))))
+    Ok((Some(slice), Outcome::Undecidable(u32::try_from(lost.len()).unwrap_or(u32::MAX))))
 }
 
 /// Where the kept groups lie in the history: they have to follow each other in it.
@@ -95,6 +101,20 @@ fn slice(verdict: &Verdict, state: &State) -> Result<Slice, String> {
         return Err(format!("open shows the groups {kept:?}, but the log is {log:?}"));
     }
     Ok(Slice { from, to })
+}
+
+/// A dropped group may come back only after a run of zeros, and only if no group below the end at the last clean close is lost.
+fn revived(verdict: &Verdict, state: &State, what: String) -> Result<(Option<Slice>, Outcome), String> {
+    let history = &state.history;
+    let lost = |&id: &u8| {
+        let at = history.at(id);
+        at.segment() >= history.released && at < history.closed_end && !verdict.kept.contains(&id)
+    };
+    let foreign = verdict.kept.contains(&FOREIGN_ID);
+    if state.damage != Damage::Present(DamageKind::Run) || foreign || history.log.iter().any(lost) {
+        return Err(what);
+    }
+    Ok((None, Outcome::Revived))
 }
 
 /// Everything that open shows can be read.

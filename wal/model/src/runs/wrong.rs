@@ -106,6 +106,12 @@ fn watermarks() -> Vec<Run> {
             small(),
         ),
         refuted(
+            "watermark-of-written",
+            "the watermark is the end of what is written, durable or not",
+            Rules { watermark: Watermark::EndOfWritten, ..right() },
+            small(),
+        ),
+        refuted(
             "watermark-of-prefix",
             "only the kept groups count for the watermark",
             of(WatermarkOf::Prefix),
@@ -166,6 +172,12 @@ fn places() -> Vec<Run> {
             small(),
         ),
         refuted(
+            "previous-end-no-limit",
+            "recovery reads what lies at or after a previous_end",
+            Rules { previous_end: PreviousEnd::NoLimit, ..right() },
+            Scope { blocks: 4, ..small() },
+        ),
+        refuted(
             "no-mark-at-open",
             "open returns without a durable mark",
             Rules { open_mark: false, ..right() },
@@ -212,6 +224,18 @@ fn files() -> Vec<Run> {
             "first-live-in-chain",
             "the first live segment itself must be part of the chain",
             Rules { first_live: FirstLive::MustBeInChain, ..right() },
+            prepared(),
+        ),
+        refuted(
+            "lowest-link-unchecked",
+            "the lowest link of the chain is not compared with the first live segment",
+            Rules { first_live: FirstLive::LinkUnchecked, ..right() },
+            file(small()),
+        ),
+        refuted(
+            "used-taken-for-zeros",
+            "the header of a file that is used again says that its blocks hold zeros",
+            preparation(Preparation::UsedTakenForZeros),
             prepared(),
         ),
         refuted(

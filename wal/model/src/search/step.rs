@@ -20,6 +20,8 @@ pub struct Tally {
     pub undecidable: u64,
     /// The most data groups that one of those lost.
     pub lost_at_most: u32,
+    /// Opens that showed a dropped group after a run of zeros took all later ones.
+    pub revived: u64,
 }
 
 /// What becomes of a block that was in flight when the power failed.
