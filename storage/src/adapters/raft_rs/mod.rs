@@ -7,7 +7,7 @@
 //! A node consists of an [`Engine`](crate::Engine), the members that it starts with
 //! ([`GroupStorage::bootstrap`], called once), and a [`Host`], which is the user's network and state machine. A
 //! node that is added to a running group starts with [`GroupStorage::join`] instead. Copy
-//! `examples/raft_rs_node.rs` or `examples/three_nodes.rs` to start.
+//! `examples/raft_rs_node.rs` or `examples/three_nodes` to start.
 //!
 //! ```no_run
 //! use seawall::raft_rs::{GroupStorage, Host, Outcome, Pump, PumpOptions, raft};

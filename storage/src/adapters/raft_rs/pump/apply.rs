@@ -1,7 +1,9 @@
-//! Committed entries on their way into the state machine, changes of the members among them.
-//! Place on the data's way: the last step of a Ready, behind its record and its return to the core.
-//! Invariants: every index once and in order; members are durable before the state machine hears of the entry that
-//! made them. Fails: as the state machine or the log does, for good; a full disk leaves the rest for the next call.
+//! Applies committed entries to the state machine, including membership changes.
+//!
+//! This is the last step of a Ready, after its record is written and the Ready is returned to the core. Each
+//! index is applied once and in order. New members are durable before the state machine gets the entry that
+//! made them. An error of the state machine or the log stops the pump; after a full disk the next call
+//! continues.
 
 use protobuf::Message as _;
 use raft::StateRole;
@@ -14,7 +16,7 @@ use crate::adapters::raft_rs::pump::Pump;
 use crate::error::Error as EngineError;
 
 impl<H: Host> Pump<H> {
-    /// Applies what is committed, up to a change of the members that is not durable yet.
+    /// Applies the committed entries, up to a membership change that is not durable yet.
     pub(in crate::adapters::raft_rs) fn apply(&mut self) -> Result<()> {
         let normal = |entry: &&Entry| entry.entry_type == EntryType::EntryNormal;
         while let Some(first) = self.committed.first() {
@@ -34,9 +36,10 @@ impl<H: Host> Pump<H> {
         Ok(())
     }
 
-    /// The members that `entry` makes are durable before the state machine hears of it: one that persists
-    /// its applied index is never ahead of them. Says whether `entry` can be applied now; otherwise the members are on
-    /// their way into the log, and nobody waits for them here.
+    /// Handles the membership change in `entry`. The new members become durable before the state machine gets
+    /// `entry`, so a state machine that persists its applied index is never ahead of them. Returns whether
+    /// `entry` can be applied now. If not, the members are on their way into the log; this function does not
+    /// wait for them.
     fn change_members(&mut self, entry: &Entry) -> Result<bool> {
         if entry.index <= self.conf_index {
             return Ok(true);
@@ -71,7 +74,8 @@ impl<H: Host> Pump<H> {
         }
     }
 
-    /// Tells the state machine of the members that entry `index` made, once they are durable; says whether they are.
+    /// Tells the host about the members that entry `index` made, once they are durable; returns whether they
+    /// are.
     fn settle(&mut self, index: u64, conf: ConfState, ticket: Ticket) -> Result<bool> {
         match ticket.outcome() {
             None => {
@@ -86,8 +90,8 @@ impl<H: Host> Pump<H> {
         Ok(true)
     }
 
-    /// The members that the core has behind `entry`; `None` if the host does not allow the change. The core need not be
-    /// told: it counts the change as no longer pending when the entry is applied.
+    /// Returns the members of the core after `entry`; `None` if the host does not allow the change. The core
+    /// need not be told about a refusal: once the entry is applied, it no longer counts the change as pending.
     fn change_core(&mut self, entry: &Entry) -> raft::Result<Option<ConfState>> {
         let change = change_of(entry)?;
         if !change.leave_joint() && !self.host.allow_change(entry.index, &change) {
@@ -95,8 +99,8 @@ impl<H: Host> Pump<H> {
         }
         let members = self.node.apply_conf_change(&change)?;
         let raft = &mut self.node.raft;
-        // The core would lead on, and panic when it next counts what it has itself. Every other voter has the change, or
-        // hears of it from one that has.
+        // Otherwise the core would stay the leader, and panic when it next counts its own progress. Every other
+        // voter has the change, or learns of it from one that has.
         if raft.state == StateRole::Leader && !raft.promotable() {
             raft.become_follower(raft.term, raft::INVALID_ID);
         }
@@ -104,7 +108,7 @@ impl<H: Host> Pump<H> {
     }
 }
 
-/// What `entry` changes, in the newer of the core's two forms.
+/// Decodes the membership change in `entry`, as the newer of the core's two forms.
 pub(in crate::adapters::raft_rs) fn change_of(entry: &Entry) -> raft::Result<ConfChangeV2> {
     if entry.entry_type == EntryType::EntryConfChangeV2 {
         return Ok(ConfChangeV2::parse_from_bytes(&entry.data)?);

@@ -1,7 +1,7 @@
-//! What wakes the thread that polls: a write became durable, the log failed, or a read ended.
-//! Place on the data's way: from the log and the fetches to the pump. Invariants: a wake-up after something happened
-//! is never lost; the log delivers its own without code of the user, so it goes through no other thread, unless the
-//! user brought a closure. Cannot fail: what happened is asked of the tickets and the fetches.
+//! Wakes the pump's owner when a write becomes durable, the log fails, or a read ends.
+//!
+//! A wake-up is never lost. The log delivers wake-ups itself, without another thread, except for
+//! [`Wake::Call`]. The tickets and the reads tell what happened.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -16,12 +16,14 @@ use seawall_wal::{Bell, Notify, Ticket};
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum Wake {
-    /// Unparks the thread. The thread that completes the write does it, so nothing else is woken in between.
+    /// Unparks the thread. The thread that completes the write does this, so no other thread has to run in
+    /// between.
     Thread(Thread),
-    /// Adds 1 to the eventfd, for owners that sleep in `poll` or `epoll`; in the same way.
+    /// Adds 1 to the eventfd, for owners that sleep in `poll` or `epoll`. The thread that completes the write
+    /// does this.
     EventFd(Arc<OwnedFd>),
-    /// Calls the closure: on the log's thread for callbacks ([`Ticket::on_durable`]), or the engine's for reads. One
-    /// that blocks delays other callbacks.
+    /// Calls the closure, for writes on the log's callback thread ([`Ticket::on_durable`]), for reads on a
+    /// thread of the engine. A closure that blocks delays other callbacks.
     Call(Arc<dyn Fn() + Send + Sync>),
 }
 
@@ -35,12 +37,12 @@ impl fmt::Debug for Wake {
     }
 }
 
-/// Where it is told.
+/// The wake-ups of one pump.
 #[derive(Default)]
 pub(in crate::adapters::raft_rs) struct Completions {
-    /// Rung by the log and by ended reads, for the pump's own wait.
+    /// Rung by the log and at the end of a read, for [`Completions::wait`].
     bell: Arc<Bell>,
-    /// A read has ended that the pump has not looked at.
+    /// Whether a read has ended since the last [`Completions::take_fetched`].
     fetched: AtomicBool,
     wake: Option<Wake>,
 }
@@ -50,7 +52,7 @@ impl Completions {
         Completions { wake, ..Completions::default() }
     }
 
-    /// Wakes when the record of `ticket` is durable, or never will be.
+    /// Registers a wake-up for when the record of `ticket` is durable, or can no longer become durable.
     pub(in crate::adapters::raft_rs) fn expect(&self, ticket: &Ticket) {
         ticket.notify(Notify::Bell(Arc::clone(&self.bell)));
         match &self.wake {
@@ -64,7 +66,7 @@ impl Completions {
         }
     }
 
-    /// A read has ended.
+    /// Notes the end of a read and wakes the owner.
     pub(in crate::adapters::raft_rs) fn fetched(&self) {
         self.fetched.store(true, Ordering::SeqCst);
         self.bell.ring();
@@ -81,7 +83,7 @@ impl Completions {
         self.fetched.swap(false, Ordering::SeqCst)
     }
 
-    /// Blocks until a read has ended, `enough` says so, or `timeout` is over.
+    /// Blocks until a read has ended, `enough` returns true, or `timeout` has passed.
     pub(in crate::adapters::raft_rs) fn wait(&self, timeout: Duration, enough: impl Fn() -> bool) {
         let end = Instant::now().checked_add(timeout);
         loop {

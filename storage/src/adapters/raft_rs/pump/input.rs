@@ -1,7 +1,7 @@
-//! What goes into the core: proposals, messages of peers, ticks, elections; and compaction of the log.
-//! Place on the data's way: before the pump's loop. Invariants: before any step the core knows what is
-//! durable and no Ready is half done; a step that would make the core panic is not made.
-//! Fails: with a refusal, which stops nothing; or with what stopped the pump.
+//! Input of the core: proposals, messages of peers, ticks and elections; and compaction of the log.
+//!
+//! Before any step the core knows what is durable, and no Ready is half processed. A step that would make the
+//! core panic is not taken. A refusal does not stop the pump.
 
 use protobuf::Message as _;
 use raft::eraftpb::{ConfChangeV2, Message, MessageType};
@@ -19,9 +19,10 @@ impl<H: Host> Pump<H> {
     /// Proposes an entry.
     ///
     /// # Errors
-    /// [`Error::Core`] if it was dropped, for want of a leader, or because a change in the log is about to take this leader's
-    /// vote: propose it again, to the next leader; the engine's `EntryTooLarge`; a full disk
-    /// ([`Error::is_no_space`]): nothing was proposed, and the pump runs on. Or what stopped the pump.
+    /// [`Error::Core`] if the core dropped the proposal because there is no leader, or because a membership
+    /// change in the log is about to take this leader's vote: propose it again, to the next leader. The
+    /// engine's `EntryTooLarge`. A full disk ([`Error::is_no_space`]): nothing was proposed, and the pump keeps
+    /// running. Or the error that stopped the pump.
     pub fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> Result<()> {
         self.steppable()?;
         self.proposable()?;
@@ -30,11 +31,11 @@ impl<H: Host> Pump<H> {
         self.stepped(result)
     }
 
-    /// Proposes a change of the members. A node that it removes steps down if it leads, and must not be stopped for good
-    /// before the others have applied the change: until then they may need its vote.
+    /// Proposes a membership change. A leader that the change removes steps down. Do not stop a removed node
+    /// for good before the others have applied the change: until then they may need its vote.
     ///
     /// # Errors
-    /// As [`Pump::propose`].
+    /// Like [`Pump::propose`].
     pub fn propose_conf_change(&mut self, context: Vec<u8>, change: ConfChangeV2) -> Result<()> {
         self.steppable()?;
         self.proposable()?;
@@ -44,13 +45,15 @@ impl<H: Host> Pump<H> {
         self.stepped(result)
     }
 
-    /// Takes a message of a peer. A vote for this node that comes while its own entries are in flight is
-    /// dropped: it answers no request that has left. A snapshot that is not here yet goes to
+    /// Steps a message of a peer. A vote for this node is dropped while its own entries are in flight, because
+    /// it answers no request that was sent. A snapshot that this node does not have goes to
     /// [`Host::snapshot_offered`].
     ///
     /// # Errors
-    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Append`], [`Error::Core`], and the
-    /// engine's `EntryTooLarge` for an entry that no record of this log can hold: the message is dropped, and nothing stops. [`Error::LostEntries`] stops the pump. Or as [`Pump::propose`].
+    /// [`Error::Snapshot`], [`Error::SnapshotMessage`], [`Error::Snapshots`], [`Error::Append`],
+    /// [`Error::Core`], and the engine's `EntryTooLarge` for an entry that no record of this log can hold: the
+    /// message is dropped, and the pump keeps running. [`Error::LostEntries`] stops the pump. Otherwise like
+    /// [`Pump::propose`].
     pub fn step(&mut self, message: Message) -> Result<()> {
         self.steppable()?;
         self.judge(&message)?;
@@ -60,7 +63,7 @@ impl<H: Host> Pump<H> {
                 Snapshot::Step => {
                     let id =
                         snapshot_offer::id(self.store.group().id(), message.get_snapshot().get_metadata());
-                    // The core does not look at what comes from a term that is over.
+                    // The core ignores messages of an earlier term.
                     restores = (message.term >= self.node.raft.term).then_some((message.from, id));
                 }
                 Snapshot::Fetch(offer) => {
@@ -84,20 +87,23 @@ impl<H: Host> Pump<H> {
         self.stepped(result)
     }
 
-    /// The core's clock ticks. Call it at equal intervals: [`Config::election_tick`](raft::Config::election_tick) counts
-    /// them. A node that must not campaign now ages all the same, so that a follower's lease for its leader ends. While the
-    /// disk is full the core cannot be called; such a call tries to go on, as [`Pump::poll`] does, and the tick is made up for
-    /// later: a leader that heard of no quorum meanwhile steps down before it answers anything.
+    /// Advances the clock of the core. Call it at equal intervals:
+    /// [`Config::election_tick`](raft::Config::election_tick) counts them. The clock also advances on a node
+    /// that must not campaign, so that a follower's lease for its leader ends. While the disk is full the core
+    /// cannot be called; the call then tries to resume, like [`Pump::poll`], and the core gets the tick later,
+    /// up to two election timeouts of them. A leader that heard of no quorum in the meantime steps down before
+    /// it answers anything.
     ///
     /// # Errors
-    /// What stopped the pump, now or earlier.
+    /// The error that stopped the pump, now or earlier.
     pub fn tick(&mut self) -> Result<Outcome> {
         self.count_down();
         match self.steppable() {
-            // The only error that does not stop a pump here.
+            // A full disk is the only error here that does not stop a pump.
             Err(full) if self.running().is_ok() => {
                 self.stats.ticks_missed += 1;
-                // Twice: the first check of the quorum counts those that were heard of before the disk was full.
+                // Two timeouts: the first quorum check still counts peers that were active before the disk was
+                // full.
                 let most = 2 * self.node.raft.election_timeout();
                 self.late_ticks = most.min(self.late_ticks + 1);
                 return Ok(Outcome::Stalled(full));
@@ -111,7 +117,8 @@ impl<H: Host> Pump<H> {
         Ok(Outcome::of(worked))
     }
 
-    /// A tick for a node that must not campaign: a leader's is the core's own. Whether there may be a Ready now.
+    /// Advances the clock of a node that must not campaign; a leader ticks normally. Returns whether there may
+    /// be a Ready.
     fn age(&mut self) -> bool {
         let raft = &mut self.node.raft;
         if raft.state == StateRole::Leader {
@@ -121,14 +128,15 @@ impl<H: Host> Pump<H> {
         false
     }
 
-    /// Starts an election, after everything that is committed was applied. The only voter of a group cannot while entries
-    /// are in flight, a node that is no voter never can, and no node while it installs a snapshot.
+    /// Starts an election after all committed entries are applied.
     ///
     /// # Errors
-    /// As [`Pump::propose`].
+    /// [`Error::Core`] with `ProposalDropped` if this node may not campaign now: it is the only voter and has
+    /// entries in flight, is not a voter, installs a snapshot, or is being stopped. Otherwise like
+    /// [`Pump::propose`].
     pub fn campaign(&mut self) -> Result<()> {
         self.steppable()?;
-        // A core that starts an election reads all entries that it has not been told to be applied, in one piece.
+        // At an election the core reads all entries that it does not know to be applied, in one piece.
         let taken = self.process_readys();
         self.latched(taken)?;
         if self.cannot_campaign() {
@@ -138,30 +146,30 @@ impl<H: Host> Pump<H> {
         self.stepped(result)
     }
 
-    /// Asks for a read index; the answer comes by [`Host::read_states`], and may not come.
+    /// Requests a read index. The answer comes through [`Host::read_states`], or not at all.
     ///
     /// # Errors
-    /// What stopped the pump; or a full disk, and nothing was asked.
+    /// The error that stopped the pump; or a full disk, and nothing was requested.
     pub fn read_index(&mut self, context: Vec<u8>) -> Result<()> {
         self.steppable()?;
         self.node.read_index(context);
         self.stepped(Ok(()))
     }
 
-    /// Hands the leadership to `to`, if this is the leader.
+    /// Transfers the leadership to `to`, if this node is the leader.
     ///
     /// # Errors
-    /// What stopped the pump; or a full disk, and nothing was done.
+    /// The error that stopped the pump; or a full disk, and nothing was done.
     pub fn transfer_leader(&mut self, to: u64) -> Result<()> {
         self.steppable()?;
         self.node.transfer_leader(to);
         self.stepped(Ok(()))
     }
 
-    /// Says that messages to `peer` are lost. While the disk is full this has no effect.
+    /// Reports that messages to `peer` were lost. Has no effect while the disk is full.
     ///
     /// # Errors
-    /// What stopped the pump, now or earlier.
+    /// The error that stopped the pump, now or earlier.
     pub fn report_unreachable(&mut self, peer: u64) -> Result<()> {
         match self.steppable() {
             Err(_) if self.running().is_ok() => return Ok(()),
@@ -171,12 +179,13 @@ impl<H: Host> Pump<H> {
         self.stepped(Ok(()))
     }
 
-    /// Says what became of a snapshot that was sent to `peer`: that it did not arrive, or that fetching it failed.
-    /// The core sends that peer nothing else meanwhile; it hears of success from the peer itself. An offer of which
-    /// nothing is heard is repeated after 10 to 20 election timeouts. While the disk is full the report waits.
+    /// Reports the result of a snapshot that was sent to `peer`: that it did not arrive, or that the peer could
+    /// not fetch it. Until then the core sends that peer nothing else; it learns of success from the peer
+    /// itself. An offer without an answer is repeated after 10 to 20 election timeouts. While the disk is full
+    /// the report waits.
     ///
     /// # Errors
-    /// What stopped the pump, now or earlier.
+    /// The error that stopped the pump, now or earlier.
     pub fn report_snapshot(&mut self, peer: u64, status: SnapshotStatus) -> Result<()> {
         self.running()?;
         self.reports.retain(|(of, _)| *of != peer);
@@ -187,13 +196,15 @@ impl<H: Host> Pump<H> {
         }
     }
 
-    /// Drops the entries up to and including `index` from the log. With snapshots that happens by itself. Without, a
-    /// peer that still needs one of them cannot catch up, and a state machine must not start below `index`.
+    /// Removes the entries up to and including `index` from the log. With snapshots the pump does this itself.
+    /// Without, a peer that still needs one of them cannot catch up, and a state machine must not start below
+    /// `index`.
     ///
     /// # Errors
-    /// [`Error::NotApplied`], [`Error::NotCovered`]; the engine's `Compacted` if they are gone; or what stopped the pump.
+    /// [`Error::NotApplied`], [`Error::NotCovered`]; the engine's `Compacted` if the entries are already gone;
+    /// or the error that stopped the pump.
     pub fn compact(&mut self, index: u64) -> Result<()> {
-        // Not as before a step: a Ready that found the disk full does not keep it from being freed.
+        // Not `steppable`: a Ready that found the disk full must not prevent compaction, which frees space.
         self.running()?;
         let result = self.complete().and_then(|_| self.check_ends());
         self.latched(result)?;
@@ -207,13 +218,14 @@ impl<H: Host> Pump<H> {
             }
         }
         let mut batch = WriteBatch::new();
-        // A commit index that covers `index` stands before it in the log: nothing is applied sooner.
+        // The log has a commit index that covers `index` before this record, because nothing is applied
+        // earlier.
         batch.compact(self.store.group().id(), index);
         self.store.engine().write(&mut batch)?;
         Ok(())
     }
 
-    /// Refuses proposals of a node that stops, and of a leader that is about to lose its vote.
+    /// Refuses proposals if the node is being stopped, or is a leader that is about to lose its vote.
     pub(in crate::adapters::raft_rs) fn proposable(&mut self) -> Result<()> {
         if self.stopping.is_some() {
             return Err(Error::Stopping);
@@ -224,8 +236,8 @@ impl<H: Host> Pump<H> {
         checked
     }
 
-    /// Before any step: what is durable is told the core, no Ready is half done, late ticks and reports that waited are
-    /// given.
+    /// Prepares a step: tells the core what is durable, finishes a half-processed Ready, and delivers late
+    /// ticks and reports.
     fn steppable(&mut self) -> Result<()> {
         self.running()?;
         let result = self.complete().and_then(|_| self.resume_stalled()).and_then(|_| self.check_ends());
@@ -242,29 +254,31 @@ impl<H: Host> Pump<H> {
         self.stepped(Ok(()))
     }
 
-    /// After a step: a refusal is the caller's, a fault in the store stops the pump.
+    /// Finishes a step: a fault in the store stops the pump; a refusal goes to the caller.
     fn stepped(&mut self, result: raft::Result<()>) -> Result<()> {
         let fault = self.check_store();
         self.latched(fault)?;
         Ok(result?)
     }
 
-    /// Whether becoming the leader now would make the core panic: a leader's log is persisted, and a vote
-    /// request leaves only when it is.
+    /// Whether becoming the leader now would make the core panic. The core requires that the log of a leader is
+    /// persisted; normally a vote request leaves only once it is.
     fn unsettled(&self) -> bool {
         let raft = &self.node.raft;
         raft.state != StateRole::Leader && raft.raft_log.persisted < raft.raft_log.last_index()
     }
 
-    /// As [`Pump::unsettled`], for a node that needs nobody else's vote.
+    /// Like [`Pump::unsettled`], for a node that needs no vote but its own.
     fn elects_itself_unsettled(&self) -> bool {
         let voters = self.node.raft.prs().conf().voters().ids();
         self.unsettled() && voters.iter().all(|voter| voter == self.node.raft.id)
     }
 
-    /// Whether an election now would make the core panic: of the only voter of a group, or while a snapshot is not
-    /// durable, when the core looks for changes of the members in entries that the log has no more. Or whether this node
-    /// is no voter, which the core does not ask when it is told to campaign: one without members would elect itself.
+    /// Whether this node must not campaign. An election would make the core panic if this node is the only
+    /// voter with entries in flight, or while a snapshot is not durable, because the core then looks for
+    /// membership changes in entries that the log no longer has. A node that is not a voter must not campaign
+    /// either: the core does not check this when told to campaign, and a node without members would elect
+    /// itself. A node that is being stopped does not campaign unless it leads.
     fn cannot_campaign(&self) -> bool {
         let stops = self.stopping.is_some() && self.node.raft.state != StateRole::Leader;
         let voter = self.node.raft.promotable();

@@ -1,8 +1,9 @@
-//! A node that joins a group: it has no members until a snapshot of the leader brings them.
+//! Support for a node that joins a group: it has no members until a snapshot of the leader brings them.
 //!
-//! Without members it must take no entries. One that adds this node would make it the only member that it knows of, and
-//! it would elect itself next to the group's leader. So it asks for a snapshot, and the core takes nothing else until
-//! that is restored. A crash before the snapshot is durable leaves a node that joins.
+//! Without members a node must not accept entries. An entry that adds this node would make it the only member
+//! that it knows, and it would elect itself in addition to the leader of the group. It therefore requests a
+//! snapshot, and the core accepts nothing else until that is restored. After a crash before the snapshot is
+//! durable, the node is still joining.
 
 use raft::eraftpb::Message;
 
@@ -13,21 +14,22 @@ use crate::adapters::raft_rs::storage::GroupStorage;
 use crate::types::ConfState;
 use crate::write::WriteBatch;
 
-/// The oldest snapshot that a node which joins asks for: any. For the core 0 means that nothing is asked for.
+/// The oldest snapshot that a joining node requests: any snapshot will do. The core takes 0 for no request.
 pub(in crate::adapters::raft_rs) const JOIN_INDEX_MIN: u64 = 1;
 
 impl GroupStorage {
-    /// Makes this the storage of a node that joins a group: it starts without members, which is durable when this
-    /// returns. To be done once, on a node with a number that the group never had; a leader of the group adds that number
-    /// ([`Pump::propose_conf_change`]) before or after.
+    /// Makes this the storage of a node that joins a group. The node starts without members, which is durable
+    /// when this returns. Call it once, on a node with an id that the group has never used. A leader of the
+    /// group adds that id ([`Pump::propose_conf_change`]) before or after.
     ///
-    /// Such a node asks the leader for a snapshot, which has the members, and takes no entries before; it does not
-    /// campaign, and it votes if it is asked to. It needs [`PumpOptions::snapshots`](crate::adapters::raft_rs::PumpOptions::snapshots), and so
-    /// does the leader. In a group without snapshots, and as long as the log has its first entry, [`GroupStorage::bootstrap`]
-    /// a node that joins with the members that the group started with.
+    /// The node requests a snapshot, which has the members, from the leader, and accepts no entries before. It
+    /// does not campaign, but votes when requested. Both this node and the leader need
+    /// [`PumpOptions::snapshots`](crate::adapters::raft_rs::PumpOptions::snapshots). In a group without
+    /// snapshots, whose log still has its first entry, call [`GroupStorage::bootstrap`] on the joining node
+    /// instead, with the members that the group started with.
     ///
     /// # Errors
-    /// [`Error::Bootstrap`] if the group has members or entries here; or the engine's error.
+    /// [`Error::Bootstrap`] if the group has members or entries on this node; or an error of the engine.
     pub fn join(&self) -> Result<()> {
         let group = self.group().id();
         if let Some(reason) = self.in_use() {
@@ -41,9 +43,10 @@ impl GroupStorage {
 }
 
 impl<H: Host> Pump<H> {
-    /// What a leader makes of an answer that asks for a snapshot, and of the first that does not: the core forgets a
-    /// request only when it is told what became of the snapshot, and would send another to a node that has it. `false` if
-    /// the answer is to be dropped: it asks for what its sender has had since.
+    /// Handles snapshot requests in append responses on a leader. The core forgets a request only when it gets
+    /// a report about the snapshot, and would otherwise send another snapshot to a node that already has one;
+    /// the first response without a request therefore clears it. Returns `false` if the response must be
+    /// dropped because it requests a snapshot that its sender has received since.
     pub(in crate::adapters::raft_rs) fn heed_request(&mut self, message: &Message) -> bool {
         let raft = &mut self.node.raft;
         if message.term != raft.term {

@@ -1,10 +1,11 @@
 //! Stops a leader that is about to lose its vote from appending more entries.
 //!
-//! The core counts a change of the members when it applies it, not when it appends it. A leader that applies the change that
-//! takes its vote can neither lead nor campaign afterwards. If its log were then longer than the logs of the other voters,
-//! and none of them had heard that the change is committed, they would need its vote and never get it: the group could elect
-//! nobody again. The change is therefore the last entry that such a leader appends. Every voter that acknowledged it is as up
-//! to date as the leader, which grants that voter its vote.
+//! The core counts a membership change when it applies it, not when it appends it. A leader that applies the
+//! change which takes its vote can neither lead nor campaign afterwards. If its log were then longer than the
+//! logs of the other voters, and none of them had heard that the change is committed, they would need its vote
+//! and never get it: the group could never elect a leader again. The change is therefore the last entry that
+//! such a leader appends. Every voter that acknowledged it is as up to date as the leader, which grants that
+//! voter its vote.
 
 use raft::eraftpb::{ConfChangeType, ConfChangeV2, EntryType};
 use raft::{GetEntriesContext, StateRole};
@@ -14,10 +15,10 @@ use crate::adapters::raft_rs::host::Host;
 use crate::adapters::raft_rs::pump::Pump;
 use crate::adapters::raft_rs::pump::apply::change_of;
 
-/// Bytes of entries that one look reads at a time.
+/// Maximum number of bytes of entries that one read loads while it searches for membership changes.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
-/// The answer of the last look at the log, and what it depends on.
+/// The result of the last search of the log, and the values that it depends on.
 #[derive(Clone, Copy, Default, Debug)]
 pub(in crate::adapters::raft_rs) struct Leaving {
     term: u64,
@@ -26,7 +27,7 @@ pub(in crate::adapters::raft_rs) struct Leaving {
 }
 
 impl<H: Host> Pump<H> {
-    /// Refuses a proposal while the log of this leader has a change of the members, not applied yet, that takes its vote.
+    /// Refuses a proposal while the log of this leader has an unapplied membership change that takes its vote.
     pub(in crate::adapters::raft_rs) fn check_leaving(&mut self) -> Result<()> {
         let raft = &self.node.raft;
         let (term, pending_index) = (raft.term, raft.pending_conf_index);
@@ -40,7 +41,7 @@ impl<H: Host> Pump<H> {
         if self.leaving.takes_vote { Err(raft::Error::ProposalDropped.into()) } else { Ok(()) }
     }
 
-    /// Whether an entry up to `last` that is not applied takes the vote of this node.
+    /// Whether an unapplied entry up to `last` takes the vote of this node.
     fn takes_own_vote(&self, last: u64) -> Result<bool> {
         let raft = &self.node.raft;
         let (mut low, high) = (self.applied + 1, last.min(raft.raft_log.last_index()) + 1);
@@ -58,13 +59,13 @@ impl<H: Host> Pump<H> {
         Ok(false)
     }
 
-    /// Whether this node has a vote once `change` is applied; `None` if the change leaves that as it is.
+    /// Whether this node is a voter once `change` is applied; `None` if the change does not affect that.
     fn is_voter_after(&self, change: &ConfChangeV2) -> Option<bool> {
         let raft = &self.node.raft;
         if change.leave_joint() {
             return Some(raft.prs().conf().to_conf_state().voters.contains(&raft.id));
         }
-        // A node that a joint change removes votes until the group leaves the joint configuration.
+        // A node that a joint change removes keeps its vote until the group leaves the joint configuration.
         if change.enter_joint().is_some() {
             return None;
         }

@@ -1,7 +1,7 @@
-//! Judges the messages of peers before the core sees them.
+//! Checks the messages of peers before the core gets them.
 //!
-//! The core trusts its peers: some messages make it panic, others make it write what the log refuses. Those are not
-//! stepped.
+//! The core trusts its peers: some messages make it panic, others make it write entries that the log refuses.
+//! Such messages are dropped.
 
 use raft::StateRole;
 use raft::eraftpb::{Message, MessageType};
@@ -13,10 +13,11 @@ use crate::adapters::raft_rs::pump::Pump;
 use crate::error::Error as EngineError;
 
 impl<H: Host> Pump<H> {
-    /// Refuses a message that the core cannot bear. [`Error::LostEntries`] stops the pump, the others stop nothing.
+    /// Refuses a message that the core cannot handle. [`Error::LostEntries`] stops the pump; the other errors
+    /// do not.
     pub(in crate::adapters::raft_rs) fn judge(&mut self, message: &Message) -> Result<()> {
         match message.get_msg_type() {
-            // Without a term the core takes them for its own.
+            // The core takes messages without a term for its own.
             MessageType::MsgHeartbeat | MessageType::MsgAppend | MessageType::MsgReadIndexResp
                 if message.term == 0 =>
             {
@@ -39,9 +40,10 @@ impl<H: Host> Pump<H> {
         }
     }
 
-    /// A leader tells a follower no higher commit index than the last entry that this follower has acknowledged to it.
-    /// A log that ends before that has lost entries. Without the message the leader would send nothing but
-    /// heartbeats for ever; a lower commit index would hide the loss, and this node could vote as if it had them.
+    /// Detects lost entries. A leader sends a follower no commit index above the last entry that the follower
+    /// has acknowledged to it, so a log that ends before that index has lost entries. Dropping the message
+    /// would leave the leader sending heartbeats for ever; a lower commit index would hide the loss, and this
+    /// node could vote as if it had the entries.
     fn judge_heartbeat(&self, message: &Message) -> Result<()> {
         let raft = &self.node.raft;
         let (commit, last_index) = (message.commit, raft.raft_log.last_index());
@@ -54,8 +56,9 @@ impl<H: Host> Pump<H> {
         Err(Error::LostEntries { group, from, commit, last_index })
     }
 
-    /// The entries of an append follow each other, and a record of this log can hold each. Otherwise the message is dropped
-    /// and the host hears of it: the leader sends it again and again.
+    /// Checks that the entries of an append are consecutive and that a record of this log can hold each of
+    /// them. Otherwise the message is dropped and the host is told, because the leader sends it again and
+    /// again.
     fn judge_append(&mut self, message: &Message) -> Result<()> {
         let max = self.store.engine().entry_bytes_max()?;
         let judged = in_order(message).and_then(|()| {
@@ -71,7 +74,7 @@ impl<H: Host> Pump<H> {
         judged
     }
 
-    /// Refuses a proposal above what the group has agreed on, or above what a record of this log can hold.
+    /// Refuses a proposal that exceeds [`Pump::entry_bytes_max`].
     pub(in crate::adapters::raft_rs) fn check_proposal(&self, context: usize, data: usize) -> Result<()> {
         let index = self.node.raft.raft_log.last_index() + 1;
         self.check_size(index, context, data, self.entry_bytes_max()?.saturating_add(codec::OVERHEAD_BYTES))
@@ -87,8 +90,9 @@ impl<H: Host> Pump<H> {
     }
 }
 
-/// The entries of an append follow each other from the one behind which they belong, and none is of a later term than
-/// the message. The core takes that for granted: it panics otherwise, or has the log write what it refuses.
+/// Checks that the entries of an append are consecutive from the entry that precedes them, that their terms do
+/// not decrease, and that no term exceeds that of the message. The core does not check this: it panics, or
+/// makes the log write entries that it refuses.
 fn in_order(message: &Message) -> Result<()> {
     let from = message.from;
     let (mut index, mut term) = (message.index, message.log_term);

@@ -1,7 +1,8 @@
-//! The pump: owns the core and carries each of its Readys to the network, the log and the state machine.
-//! Place on the data's way: the loop of a Raft node; `take` is where its steps stand in order.
-//! Invariants: what the core may panic or lie about when called in another order cannot be called in another
-//! order. Fails: with the first error that matters, for good; from then on nothing leaves (INV-7).
+//! The pump owns the core and carries each of its Readys to the network, the log and the state machine.
+//!
+//! `process_ready` and `write` contain the steps in their order. The public calls cannot be combined in an
+//! order that makes the core panic or return wrong results. The first error other than a full disk or a refusal
+//! stops the pump for good; after that no message leaves (INV-7).
 
 pub(crate) mod apply;
 pub(crate) mod completions;
@@ -44,16 +45,17 @@ use crate::snapshots::snap::{Pin, SnapshotId};
 use crate::types::{GroupId, HardState, Owner};
 use crate::write::WriteBatch;
 
-/// Bytes of committed entries in a Ready, where the core's config has no limit: it reads them into memory.
+/// Limit for the committed entries in a Ready, in bytes, if the core's config has no limit. The core reads them
+/// into memory.
 const COMMITTED_BYTES_MAX: u64 = 8 << 20;
 
-/// How often a pump that waits for room in the log tries again: as often as the log does.
+/// How often a pump that waits for space in the log tries again; the log uses the same interval.
 const RETRY: Duration = Duration::from_millis(100);
 
 /// A Raft node on a group of an engine: the core, its log, and a [`Host`].
 ///
-/// Not a thread: whoever owns it calls [`Pump::poll`] after it stepped, proposed or ticked, and when
-/// [`PumpOptions::wake`] was called; or [`Pump::wait`], which blocks.
+/// A pump has no thread. Its owner calls [`Pump::poll`] after each step, proposal or tick, and when
+/// [`PumpOptions::wake`] was signalled; or [`Pump::wait`], which blocks.
 pub struct Pump<H: Host> {
     pub(in crate::adapters::raft_rs) node: RawNode<GroupStorage>,
     pub(in crate::adapters::raft_rs) store: GroupStorage,
@@ -62,57 +64,60 @@ pub struct Pump<H: Host> {
     fetches: Option<Arc<AsyncFetches>>,
     pub(in crate::adapters::raft_rs) batch: WriteBatch,
     readys_max: usize,
-    /// What the group has agreed on.
+    /// [`PumpOptions::entry_bytes_max`]: the limit that the group has agreed on.
     entry_bytes_max: Option<usize>,
     pub(in crate::adapters::raft_rs) applied: u64,
-    /// Membership changes up to this entry are in the members that the core started with.
+    /// The members that the core started with include the membership changes up to this entry.
     pub(in crate::adapters::raft_rs) conf_index: u64,
     pub(in crate::adapters::raft_rs) snapshots: Option<Snapshots>,
-    /// The snapshot that the core was given last: it does not go before it is installed.
+    /// Pins the last snapshot that the core got, until it is installed.
     pub(in crate::adapters::raft_rs) incoming: Option<Pin>,
-    /// Snapshots that the log was told of, with their Readys; the state machine has them when those are durable.
+    /// Snapshots whose Readys were written to the log, with the numbers of those Readys. The state machine
+    /// loads them once the Readys are durable.
     pub(in crate::adapters::raft_rs) installing: VecDeque<(u64, Pin)>,
-    /// A Ready that found the disk full: it comes before everything else.
+    /// A Ready that found the disk full. It is written before anything else.
     stalled: Option<Ready>,
-    /// What the log has of it.
+    /// How much of `stalled` the log already has.
     part: Part,
-    /// Entries that are to be applied next.
+    /// Committed entries that are not applied yet.
     pub(in crate::adapters::raft_rs) committed: Vec<Entry>,
-    /// Members that the core has and that found the disk full; the first of `committed` made them.
+    /// Members that the core has adopted, but that found the disk full. The first of `committed` made them.
     pub(in crate::adapters::raft_rs) changing: Option<raft::eraftpb::ConfState>,
-    /// Members that are in the log and not durable yet; the first of `committed` made them.
+    /// Members that are written to the log but not durable yet. The first of `committed` made them.
     pub(in crate::adapters::raft_rs) settling: Option<(raft::eraftpb::ConfState, Ticket)>,
-    /// What became of snapshots that were sent, the last of each peer; the core is told as soon as it can be.
+    /// The last snapshot report for each peer, until the core can take it.
     pub(in crate::adapters::raft_rs) reports: Vec<(u64, SnapshotStatus)>,
     pub(in crate::adapters::raft_rs) stats: PumpStats,
     pub(in crate::adapters::raft_rs) stopping: Option<Stopping>,
-    /// Ticks that came while the disk was full and nothing could be stepped.
+    /// Ticks that came while the disk was full and the core could not be called.
     pub(in crate::adapters::raft_rs) late_ticks: usize,
     pub(in crate::adapters::raft_rs) offers: Offers,
     pub(in crate::adapters::raft_rs) leaving: Leaving,
     stopped: Option<Error>,
 }
 
-/// What the log has of a Ready that needs several records.
+/// How much of a Ready that needs several records the log already has.
 #[derive(Default)]
 struct Part {
-    /// The snapshot.
+    /// Whether the log has the snapshot.
     installed: bool,
-    /// So many entries.
+    /// Number of entries that the log has.
     entries: usize,
 }
 
 impl<H: Host> Pump<H> {
-    /// A node on group `group`; `config.applied` is the last index that the state machine has, and 0 for
-    /// one that starts empty and gets the whole log again.
+    /// Starts a node on group `group`. `config.applied` is the last index that the state machine has applied,
+    /// or 0 for one that starts empty and gets the whole log again.
     ///
-    /// Where `config.max_committed_size_per_ready` is without a limit, which is the core's default, it is set to 8 MiB: a
-    /// node that starts would read all of its log that is not applied into memory. [`Host::apply`] gets no more than that
-    /// in one call.
+    /// If `config.max_committed_size_per_ready` has no limit, which is the core's default, it is set to 8 MiB.
+    /// Otherwise a starting node would read all unapplied entries of its log into memory. [`Host::apply`] gets
+    /// at most this much in one call.
     ///
     /// # Errors
-    /// [`Error::NoMembers`]; [`Error::JoinNeedsSnapshots`]; [`Error::Applied`] if log and state machine do not fit together;
-    /// the engine's `OtherOwner` if the log is another node's; [`Error::Core`] for an invalid `config`; [`Error::NoReadys`], [`Error::EntryLimit`]; snapshots of another group; or the engine's error.
+    /// [`Error::NoMembers`]; [`Error::JoinNeedsSnapshots`]; [`Error::Applied`] if the log and the state machine
+    /// do not match; the engine's `OtherOwner` if the log belongs to another node; [`Error::Core`] for an
+    /// invalid `config`; [`Error::NoReadys`]; [`Error::EntryLimit`]; an error if the snapshots belong to
+    /// another group; or an error of the engine.
     pub fn new(
         engine: &Engine,
         group: GroupId,
@@ -158,7 +163,8 @@ impl<H: Host> Pump<H> {
         }
         let mut batch = WriteBatch::new();
         let hard = store.group().hard_state();
-        // The commit index rides along with later writes, so a crash can leave it behind what was applied.
+        // The commit index is written along with later records, so after a crash it may be below the applied
+        // index.
         if hard.commit < applied {
             batch.hard_state(group, HardState { commit: applied, ..hard });
             engine.write(&mut batch)?;
@@ -166,7 +172,8 @@ impl<H: Host> Pump<H> {
         let logger = options.logger.unwrap_or_else(|| warnings::logger(group, config.id));
         let mut node = RawNode::new(config, store.clone(), &logger)?;
         if joins {
-            // From now until a snapshot is restored the core takes no entries, and asks its leader for one.
+            // Until a snapshot is restored, the core accepts no entries and requests a snapshot from its
+            // leader.
             node.raft.pending_request_snapshot = JOIN_INDEX_MIN;
         }
         Ok(Pump {
@@ -200,11 +207,12 @@ impl<H: Host> Pump<H> {
 
     // ---- the loop --------------------------------------------------------------------------------
 
-    /// Does everything that can be done without waiting; says whether there was anything. Waits for nothing but room in
-    /// the log's queue.
+    /// Does everything that can be done without waiting; the result tells whether there was anything. It blocks
+    /// only while the log's queue is full.
     ///
     /// # Errors
-    /// What stopped the pump for good, now or earlier. A full disk does not: it is [`Outcome::Stalled`].
+    /// The error that stopped the pump for good, now or earlier. A full disk is not an error: it is
+    /// [`Outcome::Stalled`].
     pub fn poll(&mut self) -> Result<Outcome> {
         self.running()?;
         let result = self.drive();
@@ -214,22 +222,22 @@ impl<H: Host> Pump<H> {
             return Ok(Outcome::Ended(end));
         }
         match result {
-            // The only error that does not stop a pump here.
+            // A full disk is the only error here that does not stop a pump.
             Err(full) if self.running().is_ok() => Ok(Outcome::Stalled(full)),
             result => result.map(Outcome::of),
         }
     }
 
-    /// Blocks until something in flight is durable, entries for a peer were read, or `timeout` is over; then as
-    /// [`Pump::poll`]. Does not block if nothing is in flight or being read, unless the disk is full: then for 100 ms at
-    /// most.
+    /// Blocks until something in flight is durable, a read of entries for a peer ends, or `timeout` has passed;
+    /// then does the same as [`Pump::poll`]. If nothing is in flight or being read it does not block, except
+    /// that it sleeps for at most 100 ms while the disk is full.
     ///
     /// # Errors
-    /// As [`Pump::poll`].
+    /// Like [`Pump::poll`].
     pub fn wait(&mut self, timeout: Duration) -> Result<Outcome> {
         self.running()?;
         let reading = self.fetches.as_ref().is_some_and(|fetches| {
-            // Without threads whoever waits does what it waits for.
+            // Without threads, the caller does the work that it waits for.
             while fetches.under_way() && self.store.engine().step_beside() {}
             fetches.under_way()
         });
@@ -254,7 +262,7 @@ impl<H: Host> Pump<H> {
         Ok(progress)
     }
 
-    /// Takes the Readys that the core has; says whether there were any.
+    /// Processes the Readys of the core; returns whether there were any.
     pub(in crate::adapters::raft_rs) fn process_readys(&mut self) -> Result<bool> {
         let mut progress = false;
         while self.may_take() {
@@ -268,8 +276,8 @@ impl<H: Host> Pump<H> {
         Ok(progress)
     }
 
-    /// What became durable: the core hears of it first, then the state machine of a snapshot; only then do the
-    /// messages leave that rest on it.
+    /// Processes durable Readys: first tells the core, then has the state machine load a snapshot, then sends
+    /// the messages that depend on them.
     pub(in crate::adapters::raft_rs) fn complete(&mut self) -> Result<bool> {
         let Some((number, kept)) = self.flight.complete()? else { return Ok(false) };
         self.node.on_persist_ready(number);
@@ -279,7 +287,7 @@ impl<H: Host> Pump<H> {
         Ok(true)
     }
 
-    /// Entries that were read for peers, if the core still asks for them.
+    /// Delivers entries that were read for peers, if the core still asks for them.
     fn deliver(&mut self) -> Result<bool> {
         let Some(fetches) = &self.fetches else { return Ok(false) };
         let delivered = fetches.deliver(|context| self.node.on_entries_fetched(context));
@@ -287,7 +295,8 @@ impl<H: Host> Pump<H> {
         Ok(delivered)
     }
 
-    /// What a full disk or a change of the members interrupted; says whether something was done.
+    /// Resumes after a full disk or a membership change that was not durable; returns whether something was
+    /// done.
     pub(in crate::adapters::raft_rs) fn resume_stalled(&mut self) -> Result<bool> {
         let (stalled, before) = (self.stalled.take(), self.committed.len());
         let interrupted = stalled.is_some();
@@ -299,16 +308,16 @@ impl<H: Host> Pump<H> {
     }
 
     fn may_take(&self) -> bool {
-        // What is to be applied comes before what is behind it.
+        // Committed entries are applied before the next Ready is taken.
         let applies = self.committed.is_empty();
         applies && self.flight.len() < self.readys_max && self.node.has_ready()
     }
 
-    /// Takes a Ready; says whether it has all that it should have. It has not if there was no file descriptor to read
-    /// committed entries with: then the rest is for a later call.
+    /// Processes one Ready. Returns false if the Ready lacks committed entries because there was no file
+    /// descriptor to read them; a later call gets the rest.
     fn process_ready(&mut self) -> Result<bool> {
         let (mut ready, hindered) = self.store.for_ready(|| self.node.ready());
-        // Before anything leaves: the core may have asked for an entry that could not be read.
+        // Checked before any message leaves: the core may have asked for an entry that could not be read.
         self.check_store()?;
         if let Some(role) = ready.ss() {
             self.host.role_changed(role);
@@ -318,8 +327,8 @@ impl<H: Host> Pump<H> {
         Ok(!hindered)
     }
 
-    /// Everything of one Ready behind its immediate messages, in the order that the core asks for. A
-    /// Ready that finds the disk full is kept; it was not written then.
+    /// Processes a Ready after its immediate messages, in the order that the core requires. If the disk is
+    /// full, the Ready is kept for a later call.
     fn write(&mut self, mut ready: Ready) -> Result<()> {
         let hard = ready.hs().map(hard_state);
         let snapshot = ready.snapshot().get_metadata();
@@ -339,7 +348,7 @@ impl<H: Host> Pump<H> {
         self.flight.submit(number, ticket, kept);
         let states = ready.take_read_states();
         self.committed = ready.take_committed_entries();
-        // Applying a membership change steps the core, so the Ready is given back before.
+        // Returns the Ready to the core first, because applying a membership change steps the core.
         self.node.advance_append_async(ready);
         if !states.is_empty() {
             self.host.read_states(states);
@@ -347,8 +356,9 @@ impl<H: Host> Pump<H> {
         self.apply()
     }
 
-    /// Writes snapshot, entries and hard state as one record, or as several if no record can hold them: then the
-    /// snapshot, term and vote go first, the commit index last. After a full disk it goes on behind what it has written.
+    /// Writes snapshot, entries and hard state as one record, or as several if they are too large for one. In
+    /// that case the snapshot, term and vote go first and the commit index last. After a full disk it continues
+    /// after the part that is already written.
     fn write_record(
         &mut self,
         installs: Option<SnapshotId>,
@@ -424,12 +434,12 @@ impl<H: Host> Pump<H> {
         self.store.fault().map_or(Ok(()), Err)
     }
 
-    /// The group belongs to the pump. Had somebody else removed it, cut it off or compacted entries that are
-    /// still to be applied, the core would panic, or leave them out.
+    /// Checks the ends of the log. The group belongs to the pump: if other code removed or truncated it, or
+    /// compacted entries that are still to be applied, the core would panic or skip them.
     pub(in crate::adapters::raft_rs) fn check_ends(&self) -> Result<()> {
         let group = self.store.group();
         let (point, last_index, applied) = (group.compaction_point().0, group.last_index(), self.applied);
-        // With a snapshot under way the state machine lags behind the log, or the log behind the core.
+        // While a snapshot is being installed, the state machine is behind the log, or the log behind the core.
         if applied < point && self.installing.is_empty() {
             return Err(Error::Applied { applied, point, last_index });
         }
@@ -443,7 +453,7 @@ impl<H: Host> Pump<H> {
         Ok(())
     }
 
-    /// An error stops the pump for good, unless it is a full disk that left something to be written again.
+    /// Stops the pump for good on an error, except for a full disk that left a write to be repeated.
     pub(in crate::adapters::raft_rs) fn latched<T>(&mut self, result: Result<T>) -> Result<T> {
         match &result {
             Err(error) if error.is_no_space() && self.is_stalled() => self.stats.stalls += 1,
@@ -453,72 +463,72 @@ impl<H: Host> Pump<H> {
         result
     }
 
-    /// Whether there is nothing to be done, nor in flight.
+    /// Whether there is nothing to do and nothing in flight.
     pub(in crate::adapters::raft_rs) fn at_rest(&self) -> bool {
         let nothing_in_flight = self.flight.len() == 0 && self.installing.is_empty();
         nothing_in_flight && !self.is_stalled() && self.committed.is_empty() && !self.node.has_ready()
     }
 
-    /// Whether a full disk left something to be written again.
+    /// Whether a full disk left a write to be repeated.
     fn is_stalled(&self) -> bool {
         self.stalled.is_some() || self.changing.is_some()
     }
 
     // ---- questions -------------------------------------------------------------------------------
 
-    /// The core, for looking at: term, role, leader, progress of the peers.
+    /// The core, for inspection: term, role, leader, progress of the peers.
     pub fn raft(&self) -> &Raft<GroupStorage> {
         &self.node.raft
     }
 
-    /// The network and the state machine.
+    /// The host: the network and the state machine.
     pub fn host(&self) -> &H {
         &self.host
     }
 
-    /// The network and the state machine.
+    /// The host, mutably.
     pub fn host_mut(&mut self) -> &mut H {
         &mut self.host
     }
 
-    /// The last index that the state machine was given.
+    /// The last index that the state machine has applied.
     pub fn applied(&self) -> u64 {
         self.applied
     }
 
-    /// Bytes of context and data that an entry proposed here may have: what the group has agreed on
-    /// ([`PumpOptions::entry_bytes_max`]), or else what a record of this log can hold, which depends on the size of
-    /// its segments. Nodes can tell each other theirs, and agree on the smallest.
+    /// Maximum size of an entry that may be proposed on this node, in bytes of context and data:
+    /// [`PumpOptions::entry_bytes_max`], if set, or else what a record of this log can hold, which depends on
+    /// the segment size. Nodes can exchange their values and agree on the smallest.
     ///
     /// # Errors
-    /// The engine is closed.
+    /// An error of the engine if it is closed.
     pub fn entry_bytes_max(&self) -> Result<usize> {
         let max = self.store.engine().entry_bytes_max()?.saturating_sub(codec::OVERHEAD_BYTES);
         Ok(self.entry_bytes_max.map_or(max, |agreed| agreed.min(max)))
     }
 
-    /// Figures of this pump.
+    /// Counters of this pump.
     pub fn stats(&self) -> PumpStats {
         self.stats
     }
 
-    /// What stopped the pump, if something did; the calls that drive it return the same error.
+    /// The error that stopped the pump, if one did. The calls that drive it return the same error.
     pub fn stopped(&self) -> Option<&Error> {
         self.stopped.as_ref()
     }
 
-    /// Readys that are not durable yet, and a change of the members that is not.
+    /// Number of Readys that are not durable yet, plus 1 for a membership change that is not.
     pub fn in_flight(&self) -> usize {
         self.flight.len() + usize::from(self.settling.is_some())
     }
 
-    /// The host; what is in flight may still become durable, but none of its messages leaves.
+    /// Returns the host. Writes in flight may still become durable, but none of their messages is sent.
     pub fn into_host(self) -> H {
         self.host
     }
 }
 
-/// The log is this node's.
+/// Checks that the log belongs to this node.
 fn check_owner(engine: &Engine, id: u64, given: Option<&Owner>) -> Result<()> {
     match (given, engine.owner()?) {
         (Some(given), _) => Ok(engine.set_owner(given)?),

@@ -1,26 +1,27 @@
-//! Snapshots that a leader offered and heard nothing of: they are offered again.
+//! Repeats snapshot offers of a leader that got no answer.
 //!
-//! The core sends a peer nothing else until it hears of the snapshot. The offer, the answer, and the peer that installs
-//! it can all be lost without anybody noticing, and an offer costs nothing.
+//! The core sends a peer nothing else until it gets a report about the snapshot. The offer, the answer and the
+//! installation can all be lost unnoticed, and repeating an offer is cheap.
 
 use raft::{ProgressState, SnapshotStatus, StateRole};
 
 use crate::adapters::raft_rs::host::Host;
 use crate::adapters::raft_rs::pump::Pump;
 
-/// Election timeouts after which an offer is repeated at the earliest; at the latest it is after twice as many.
+/// Minimum time before an offer is repeated, in election timeouts. The maximum is twice as long.
 const PATIENCE: usize = 10;
 
 /// Offers without an answer.
 #[derive(Default)]
 pub(in crate::adapters::raft_rs) struct Offers {
     ticks: usize,
-    /// Peers that were waited for at the last look, with the index of the snapshot.
+    /// Peers that had no answer at the last check, with the index of the snapshot.
     pending: Vec<(u64, u64)>,
 }
 
 impl<H: Host> Pump<H> {
-    /// Counts a tick; at times, tells the core that the offers failed which were there the last time already.
+    /// Counts a tick. At intervals, reports those offers to the core as failed that were pending at the
+    /// previous check as well.
     pub(in crate::adapters::raft_rs) fn repeat_offers(&mut self) {
         let raft = &self.node.raft;
         self.offers.ticks += 1;

@@ -1,7 +1,7 @@
-//! Readys that were handed to the log and are not durable yet, with the messages that wait for them.
-//! Place on the data's way: between the engine's tickets and the network. Invariants: Readys land in the
-//! order in which they left (INV-2); a Ready that wrote nothing urgent lands with the one before it, never
-//! sooner; nothing lands after the log failed. Fails: with the error that stopped the log.
+//! Readys that were written to the log and are not durable yet, with the messages that wait for them.
+//!
+//! Readys complete in the order in which they were submitted (INV-2). A Ready that needs no durable write
+//! completes together with the one before it, never earlier. Nothing completes after the log failed.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::error::Error as EngineError;
 #[derive(Debug)]
 struct PendingReady {
     number: u64,
-    /// The promise of its write, if that has to be durable before `kept` may leave. Without one the Ready rests on
-    /// the last one before it that has one.
+    /// The ticket of its write, if that must be durable before `kept` may leave. A Ready without one depends on
+    /// the last earlier Ready that has one.
     ticket: Option<Ticket>,
     kept: Vec<Message>,
 }
@@ -36,7 +36,8 @@ impl PendingReadys {
         PendingReadys { signal, ..PendingReadys::default() }
     }
 
-    /// Ready `number` was written; `ticket` is there if it has to be durable before `kept` may leave.
+    /// Adds Ready `number`, which was written. `ticket` is set if the write must be durable before `kept` may
+    /// leave.
     pub(in crate::adapters::raft_rs) fn submit(
         &mut self,
         number: u64,
@@ -49,15 +50,15 @@ impl PendingReadys {
         self.queue.push_back(PendingReady { number, ticket, kept });
     }
 
-    /// Wakes the owner also when `ticket`, which is no Ready's, is durable.
+    /// Also wakes the owner when `ticket`, which belongs to no Ready, is durable.
     pub(in crate::adapters::raft_rs) fn expect(&self, ticket: &Ticket) {
         self.signal.expect(ticket);
     }
 
-    /// Takes the Readys that are durable: the number of the last, and their messages in order.
+    /// Removes the durable Readys; returns the number of the last one and the messages of all, in order.
     ///
     /// # Errors
-    /// What stopped the log; what became durable before that is not taken either.
+    /// The error that stopped the log. Readys that became durable before it are not completed either.
     pub(in crate::adapters::raft_rs) fn complete(
         &mut self,
     ) -> Result<Option<(u64, Vec<Message>)>, EngineError> {
@@ -78,7 +79,8 @@ impl PendingReadys {
         Ok(landed)
     }
 
-    /// Blocks until the oldest Ready can land, `other` is durable, the log failed, a read ended, or `timeout` is over.
+    /// Blocks until the oldest Ready can complete, `other` is durable, the log fails, a read ends, or `timeout`
+    /// has passed.
     pub(in crate::adapters::raft_rs) fn wait(&self, timeout: Duration, other: Option<&Ticket>) {
         let oldest = self.queue.front().map(|ready| &ready.ticket);
         let done = |ticket: &Ticket| ticket.outcome().is_some();

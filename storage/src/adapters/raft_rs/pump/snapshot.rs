@@ -1,7 +1,9 @@
-//! Snapshots between the core's messages and the group's catalog: offered, judged, installed, taken.
-//! Place on the data's way: beside the pump's loop. Invariants: the core is given a snapshot only when it is here and
-//! was verified, so a Ready with one can be written at once; what a message says is checked before the core, which
-//! would panic, sees it (INV-9). Fails: with a refusal, which stops nothing; or with what stops the pump.
+//! Connects the snapshot messages of the core with the group's catalog: offers, checks, installs and takes
+//! snapshots.
+//!
+//! The core gets a snapshot only if it is in the catalog and verified, so a Ready with a snapshot can be
+//! written at once. Messages are checked first, because the core would panic at invalid ones (INV-9). A refusal
+//! does not stop the pump.
 
 use std::collections::BTreeSet;
 
@@ -15,16 +17,16 @@ use crate::snapshots::Error as SnapshotsError;
 use crate::snapshots::snap::{Offer, SnapshotId};
 use crate::types::INDEX_MAX;
 
-/// What is to be done with a snapshot's message.
+/// How to handle a message with a snapshot.
 #[derive(Debug)]
 pub(in crate::adapters::raft_rs) enum Snapshot {
-    /// The core decides: the snapshot is here, or is not needed.
+    /// Pass it to the core: the snapshot is in the catalog, or is not needed.
     Step,
-    /// It has to be fetched first.
+    /// Fetch the snapshot first.
     Fetch(Offer),
 }
 
-/// Whether the core can be given these members: it panics at others.
+/// Whether the members are consistent; the core panics at others.
 fn sound(conf: &eraftpb::ConfState) -> bool {
     let once = |list: &[u64]| {
         let mut sorted = list.to_vec();
@@ -44,7 +46,7 @@ fn sound(conf: &eraftpb::ConfState) -> bool {
         && (!outgoing.is_empty() || !conf.auto_leave)
 }
 
-/// The members without the order in which they are named.
+/// The members in a canonical order.
 fn sorted(conf: &eraftpb::ConfState) -> eraftpb::ConfState {
     let mut conf = conf.clone();
     for list in [&mut conf.voters, &mut conf.learners, &mut conf.voters_outgoing, &mut conf.learners_next] {
@@ -54,7 +56,7 @@ fn sorted(conf: &eraftpb::ConfState) -> eraftpb::ConfState {
 }
 
 impl<H: Host> Pump<H> {
-    /// Judges a snapshot's message before the core sees it.
+    /// Checks a message with a snapshot before the core gets it.
     pub(in crate::adapters::raft_rs) fn judge_snapshot(&mut self, message: &Message) -> Result<Snapshot> {
         let from = message.from;
         let Some(snapshots) = &self.snapshots else { return Err(Error::Snapshot { from }) };
@@ -73,7 +75,8 @@ impl<H: Host> Pump<H> {
         let member = [&conf.voters, &conf.learners, &conf.voters_outgoing];
         let member = member.into_iter().any(|list| list.contains(&raft.id));
         if message.term < raft.term || known || !member {
-            // The core answers these without the content: it refuses what does not have this node.
+            // The core answers these without the content: it refuses a snapshot that does not have this node as
+            // a member.
             return Ok(Snapshot::Step);
         }
         let offer = match Offer::decode(&message.get_snapshot().data) {
@@ -92,26 +95,26 @@ impl<H: Host> Pump<H> {
         if members.as_ref() != Some(&sorted(metadata.get_conf_state())) {
             return refused(SnapshotFault::Members);
         }
-        // Kept from here on: the Ready that brings it back must find it.
+        // Pinned from here on, because the Ready that brings it back must find it.
         self.incoming = Some(reader.pin());
         Ok(Snapshot::Step)
     }
 
-    /// After the core was given the snapshot `id` of `from`: tells the host if the core dropped it.
+    /// Tells the host if the core dropped snapshot `id` of `from`. Called after the core has got it.
     pub(in crate::adapters::raft_rs) fn check_restored(&mut self, from: u64, id: SnapshotId) {
         if self.node.raft.raft_log.committed < id.index {
             self.incoming.take_if(|pin| pin.id() == id);
             self.host.snapshot_refused(from, id);
         }
         if self.node.raft.raft_log.unstable.snapshot.is_some() {
-            // The state machine gets them with the snapshot. The core has the snapshot's members now, and must not be told
-            // of changes before it.
+            // The snapshot brings these entries to the state machine. The core has the snapshot's members now,
+            // and must not get earlier changes.
             self.committed.clear();
             self.settling = None;
         }
     }
 
-    /// The state machine gets the newest of the snapshots that Readys up to `number` brought, which are durable.
+    /// Has the state machine load the newest of the snapshots in Readys up to `number`, which are durable.
     pub(in crate::adapters::raft_rs) fn restore(&mut self, number: u64) -> Result<()> {
         let durable = self.installing.iter().take_while(|(ready, _)| *ready <= number).count();
         let Some((_, pin)) = self.installing.drain(..durable).next_back() else { return Ok(()) };
@@ -124,13 +127,14 @@ impl<H: Host> Pump<H> {
         self.check_store()
     }
 
-    /// Begins a snapshot if one is due and everything that it has to have is applied; and tells of the last.
+    /// Starts a snapshot if one is due and everything that it must cover is applied. Also reports the result of
+    /// the last one.
     pub(in crate::adapters::raft_rs) fn take_snapshot(&mut self) {
         let Some(snapshots) = &self.snapshots else { return };
         if let Some(outcome) = snapshots.outcome() {
             self.host.snapshot_taken(&outcome);
         }
-        // After a restart the members are those of the log's end, until the state machine is there.
+        // After a restart the members are those at the end of the log, until the state machine has caught up.
         let whole =
             self.committed.is_empty() && self.installing.is_empty() && self.conf_index <= self.applied;
         if !whole || !snapshots.due(self.applied) {

@@ -1,4 +1,5 @@
-//! Stops a pump in order: another member leads, and everything in flight is durable, before the loop ends.
+//! Stops a pump in order: another member takes the lead, and everything in flight becomes durable, before the
+//! loop ends.
 
 use raft::StateRole;
 
@@ -7,42 +8,46 @@ use crate::adapters::raft_rs::host::Host;
 use crate::adapters::raft_rs::outcome::{End, Outcome};
 use crate::adapters::raft_rs::pump::Pump;
 
-/// A stop under way.
+/// A stop in progress.
 #[derive(Default, Debug)]
 pub(in crate::adapters::raft_rs) struct Stopping {
-    /// Ticks until the pump ends whatever is left.
+    /// Ticks until the pump ends regardless of what is left.
     ticks_left: u64,
-    /// Members that were asked to lead in this round, and did not within an election timeout.
+    /// Members that were asked to lead in this round and did not take over within an election timeout.
     asked: Vec<u64>,
 }
 
 impl<H: Host> Pump<H> {
-    /// Begins to stop this node: proposals are refused from now on ([`Error::Stopping`](crate::adapters::raft_rs::Error::Stopping)), it starts
-    /// no election, and if it leads it hands the leadership to the voter that has most of the log; if that does not take it
-    /// within an election timeout, to the next. Go on driving the pump, with messages and ticks, until [`Pump::poll`]
-    /// returns [`Outcome::Ended`]: when another member leads and nothing is in flight, but after `ticks` ticks at the latest;
-    /// two or three election timeouts are enough. A disk that is full or does not answer does not put that off.
+    /// Begins to stop this node. From now on it refuses proposals
+    /// ([`Error::Stopping`](crate::adapters::raft_rs::Error::Stopping)) and starts no election. If it leads, it
+    /// transfers the leadership to the voter with the most complete log; if that voter does not take over
+    /// within an election timeout, to the next. Keep driving the pump, with messages and ticks, until
+    /// [`Pump::poll`] returns [`Outcome::Ended`]. That happens when another member leads and nothing is in
+    /// flight, or after `ticks` ticks at the latest; two or three election timeouts are enough. A disk that is
+    /// full or does not respond does not delay this.
     ///
-    /// Then drop the pump, and when the pumps of all groups have ended, call [`Engine::close`](crate::Engine::close), which
-    /// makes the rest durable. A snapshot that is being taken is cancelled when the last handle of its
-    /// [`Snapshots`](crate::snapshots::Snapshots) is dropped. A second call sets the ticks anew.
+    /// Then drop the pump. When the pumps of all groups have ended, call
+    /// [`Engine::close`](crate::Engine::close), which makes the rest durable. A snapshot that is being taken is
+    /// cancelled when the last handle of its [`Snapshots`](crate::snapshots::Snapshots) is dropped. A second
+    /// call resets the number of ticks.
     ///
     /// # Errors
-    /// What stopped the pump for good, now or earlier.
+    /// The error that stopped the pump for good, now or earlier.
     pub fn stop(&mut self, ticks: u64) -> Result<Outcome> {
         self.running()?;
         self.stopping = Some(Stopping { ticks_left: ticks, asked: Vec::new() });
         self.poll()
     }
 
-    /// Counts a tick of a pump that stops.
+    /// Counts a tick while the pump is being stopped.
     pub(in crate::adapters::raft_rs) fn count_down(&mut self) {
         if let Some(stopping) = &mut self.stopping {
             stopping.ticks_left = stopping.ticks_left.saturating_sub(1);
         }
     }
 
-    /// Asks a voter to lead, if this node leads, is to stop, and asks none at the moment. Each is asked once in a round.
+    /// Transfers the leadership to a voter, if this node leads, is being stopped, and has no transfer in
+    /// progress. Each voter is asked once per round.
     pub(in crate::adapters::raft_rs) fn hand_over(&mut self) {
         let Some(stopping) = &mut self.stopping else { return };
         let raft = &self.node.raft;
@@ -62,7 +67,7 @@ impl<H: Host> Pump<H> {
         }
     }
 
-    /// How the pump ended, if it was to stop and has.
+    /// How the pump ended, if it was told to stop and has ended.
     pub(in crate::adapters::raft_rs) fn ended(&self) -> Option<End> {
         let stopping = self.stopping.as_ref()?;
         let raft = &self.node.raft;
