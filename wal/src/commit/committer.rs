@@ -1,7 +1,8 @@
-//! The log as its users share it: the state machine behind its lock, and whoever waits for it.
+//! The write side of one open log, shared by all of its threads: the state machine behind its lock, and everything that
+//! waits for it.
 //!
-//! Place on the data's way: between the `Wal` and the core. Invariants: no lock is held during I/O or callbacks; who
-//! waits is woken when what it waits for is durable, or the log has failed.
+//! No lock is held during I/O or while a callback runs. Every waiter is woken when its record is durable or the log has
+//! stopped.
 
 use super::delivery::Delivery;
 use crate::commit::disk_op::DiskOp;
@@ -20,52 +21,52 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
-/// Futex words that groups share by ordinal: enough that waiters of neighbouring groups never do.
+/// Number of wait slots. Groups share them by ordinal; there are enough that neighbouring groups never share one.
 const WORDS: usize = 64;
 
-/// What a poll comes to.
+/// The result of polling a ticket.
 pub(super) enum PollOutcome {
     Ready(Result<Lsn, Error>),
-    /// The waker was left; this names it.
+    /// The waker was registered under this key.
     Pending(u64),
 }
 
-/// Who goes on when an operation has ended.
+/// Which thread continues when an operation has ended.
 enum HandOff {
     Nobody,
     /// The driver.
     Driver,
-    /// A waiter of one of these groups, the first of which is to be written.
+    /// One waiter of these groups; the first of them is the next to be written.
     Waiters(Range<u64>),
 }
 
-/// One open log's write side, shared by all of its threads.
+/// The write side of one open log: the [`CommitState`] behind its lock, and the waiters.
 #[derive(Debug)]
 pub(crate) struct Committer {
     pub(super) core: Mutex<CommitState>,
-    /// Mirrors of the core's watermark, and of the number of its segment.
+    /// Copies of the state's watermark and of the number of its segment, readable without the lock.
     pub(super) durable: AtomicU64,
     pub(super) active: Arc<AtomicU32>,
-    /// Whether an operation could be issued when the core's lock was last released by someone who changed
-    /// that: spares waiters the lock when there is nothing for them to lead.
+    /// Whether an operation could be issued when the state lock was last released after a change. A waiter that finds
+    /// `false` has nothing to write and does not take the lock.
     pub(super) work_available: AtomicBool,
     pub(super) adaptive_yield: AdaptiveYield,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) wait_slots: [WaitSlot; WORDS],
     pub(super) flusher: WaitSlot,
-    /// The flusher waits in its ring, where its word does not reach it.
+    /// Whether the flusher waits in its ring, where a change of its wait slot does not wake it.
     pub(super) in_ring: AtomicBool,
     pub(super) ring_waker: OnceLock<Arc<dyn RingWaker>>,
-    /// The core has a failure.
+    /// Whether the state has a failure.
     stopped: AtomicBool,
     pub(super) delivery: Delivery,
 }
 
-/// Stops the log if it is dropped by a panic: the sealer is a caller's code that runs under the lock, and
-/// may leave the state machine half way. Declared before the lock is taken, so that it is free again.
+/// Stops the log if it is dropped by a panic: the index builder is the caller's code, runs under the lock, and may
+/// leave the state half changed. Declared before the lock is taken, so the lock is free when this is dropped.
 struct StopOnPanic<'a> {
     log: &'a Committer,
-    /// The thread was unwinding when it came.
+    /// Whether the thread was already panicking when this was created.
     before: bool,
 }
 
@@ -98,22 +99,22 @@ impl Committer {
         }
     }
 
-    /// The state machine. Held for short: never across I/O.
+    /// Locks the state machine. Hold the lock for a short time and never during I/O.
     pub(crate) fn lock_state(&self) -> MutexGuard<'_, CommitState> {
         self.core.lock()
     }
 
-    /// End of the durable prefix.
+    /// End of the durable prefix. Takes no lock.
     pub(crate) fn durable(&self) -> Lsn {
         Lsn::from_u64(self.durable.load(Ordering::Acquire))
     }
 
-    /// The segment that the next record goes to, at the earliest: it may have gone on since.
+    /// The segment that the next record goes to, or one before it: rotation may have entered a later one since.
     pub(crate) fn active_segment(&self) -> u32 {
         self.active.load(Ordering::Acquire)
     }
 
-    /// What became of the record at `lsn`; `None` while that is open.
+    /// The outcome of the record at `lsn`: durable, or failed with the log; `None` while it is still open.
     pub(super) fn outcome(&self, lsn: Lsn) -> Option<Result<Lsn, Error>> {
         if self.durable() > lsn {
             return Some(Ok(lsn));
@@ -128,7 +129,7 @@ impl Committer {
         if core.watermark() > lsn { Some(Ok(lsn)) } else { core.failure().map(|f| Err(f.clone())) }
     }
 
-    /// Enqueues one record; `Blocked` if it has to wait.
+    /// Enqueues one record; returns [`Blocked`] if it has to wait.
     pub(crate) fn append(
         &self,
         batch: &RecordBuilder,
@@ -148,13 +149,13 @@ impl Committer {
         Ok(placed)
     }
 
-    /// Carries out one operation, then tells everyone concerned.
+    /// Carries out one operation, reports its outcome to the state and notifies the waiters.
     pub(crate) fn run(&self, io: DiskOp) {
         let result = io.execute();
         self.complete(io, result);
     }
 
-    /// Takes the outcome of an operation and tells everyone concerned.
+    /// Reports the outcome of an operation to the state and notifies the waiters.
     pub(crate) fn complete(&self, io: DiskOp, result: std::io::Result<()>) {
         let mut core = self.core.lock();
         let wake = core.complete(io, result);
@@ -168,7 +169,7 @@ impl Committer {
         self.notify_waiters(core, wake, next);
     }
 
-    /// Stops the log with `cause` and answers everyone.
+    /// Stops the log with the error `cause` and answers every waiter with it.
     pub(crate) fn poison(&self, cause: Error) {
         let mut core = self.core.lock();
         let wake = core.poison(cause);
@@ -183,7 +184,7 @@ impl Committer {
         }
         let deliver = !wake.due.answers.is_empty();
         if deliver {
-            // Under the core's lock, so that answers stand in log order.
+            // Under the state lock, so that answers are queued in log order.
             self.delivery.push(wake.due.answers);
         }
         let stopped = if wake.latched { core.failure().map(|f| (core.shelf(), f.clone())) } else { None };
@@ -217,13 +218,14 @@ impl Committer {
         }
     }
 
-    /// Wakes one waiter of the first of `groups` that has any: who waits for a later group writes the ones
-    /// before it. Says whether there was one.
+    /// Wakes one waiter of the first of `groups` that has any. A waiter of a later group also writes the groups before
+    /// it. Returns whether there was one.
     fn wake_leader(&self, groups: Range<u64>) -> bool {
         groups.take(WORDS).any(|group| self.wait_slot(group).wake(1))
     }
 
-    /// Has `call` called when `lsn` is durable, or at once; gives it back if there is no thread to call it.
+    /// Registers `call`, which is called when `lsn` is durable, or at once if it is durable already or the log has
+    /// stopped. Returns `call` if there is no thread to run it.
     pub(super) fn register(self: &Arc<Committer>, lsn: Lsn, call: Callback) -> Option<Callback> {
         if !self.delivery.reserve(self) {
             return Some(call);
@@ -231,7 +233,7 @@ impl Committer {
         let mut core = self.core.lock();
         match Self::decided(&core, lsn) {
             Some(result) => {
-                // Behind answers that are on their way, so that the order holds.
+                // Queued after the answers that are due already, so that the order is kept.
                 self.delivery.push([(UserCode::Call(call), result)]);
                 drop(core);
                 self.delivery.deliver();
@@ -244,7 +246,7 @@ impl Committer {
         None
     }
 
-    /// Has `notify` delivered when `lsn` is durable, or at once.
+    /// Delivers `notify` when `lsn` is durable or the log has stopped; at once if that is so already.
     pub(super) fn notify(&self, lsn: Lsn, notify: Notify) {
         let mut core = self.core.lock();
         if Self::decided(&core, lsn).is_some() {
@@ -255,17 +257,19 @@ impl Committer {
         self.write_for_async_waiter(core);
     }
 
-    /// What became of the record at `lsn`; or `None`, and `waker` is called when that is known.
+    /// The outcome of the record at `lsn`. While it is open, registers `waker`, which is called when the outcome is
+    /// known.
     pub(super) fn poll(self: &Arc<Committer>, lsn: Lsn, group: u64, waker: &Waker) -> PollOutcome {
         if let Some(result) = self.outcome(lsn) {
             return PollOutcome::Ready(result);
         }
-        // In a callback nobody else would call the waker, and without a thread neither.
+        // Inside a callback no other thread could call the waker, and without a thread nothing would call it. So this
+        // blocks.
         if self.delivery.in_callback() || !self.delivery.reserve(self) {
             self.request_sync(group);
             return PollOutcome::Ready(self.wait(lsn, group, None).map(|()| lsn));
         }
-        // Before the lock is taken: it is code of the caller.
+        // Cloned before the lock is taken, since `clone` is code of the caller.
         let waker = waker.clone();
         let mut core = self.core.lock();
         if let Some(result) = Self::decided(&core, lsn) {
@@ -280,15 +284,15 @@ impl Committer {
 
     pub(super) fn forget(&self, lsn: Lsn, key: u64) {
         let waiter = self.core.lock().waiters.remove(lsn, key);
-        // Else it was called, or is about to be.
+        // If it is gone, it was called or is about to be called.
         if waiter.is_some() {
             self.delivery.release();
         }
-        // Outside of the lock: a waker may own anything, such as another ticket.
+        // Dropped without the lock: a waker may own anything, such as another ticket.
         drop(waiter);
     }
 
-    /// Somebody waits without a thread of its own: if the disk is free, the flusher is to write.
+    /// Releases the state lock and wakes the flusher, so that it writes for a waiter that has no thread of its own.
     fn write_for_async_waiter(&self, mut core: MutexGuard<'_, CommitState>) {
         let wake = core.next_requested().is_some() | core.claim_flusher_wake();
         drop(core);
@@ -297,15 +301,16 @@ impl Committer {
         }
     }
 
-    /// Call before releasing the core's lock after a change that may let an operation be issued, or keep
-    /// it from being. A log that stopped counts as issuable, so that waiters come and get the error.
+    /// Updates `work_available`. Call it before releasing the state lock after a change that may allow or prevent the
+    /// issue of an operation. A stopped log counts as having work, so that waiters wake up and get the error.
     pub(super) fn note_work_available(&self, core: &CommitState) {
         let issuable =
             core.failure().is_some() || (!core.left_to_driver() && core.next_requested().is_some());
         self.work_available.store(issuable, Ordering::SeqCst);
     }
 
-    /// As [`Log::note_issuable`], and calls the driver if it is at work and should look again.
+    /// As [`Committer::note_work_available`]; then releases the lock, and wakes the driver if the log is driven and
+    /// there is something to issue.
     pub(super) fn note_work_and_unlock(&self, mut core: MutexGuard<'_, CommitState>) {
         let call = core.driven() && core.claim_driver(false);
         self.note_work_available(&core);
@@ -315,28 +320,29 @@ impl Committer {
         }
     }
 
-    /// Whether [`Log::answers_full`] may say so: a look without a lock.
+    /// Whether [`Committer::callbacks_full`] may be true. Takes no lock.
     #[inline]
     pub(crate) fn callbacks_limited(&self) -> bool {
         self.delivery.closed()
     }
 
-    /// Whether an append has to wait for room among callbacks and wakers.
+    /// Whether an append has to wait because too many callbacks and wakers are outstanding.
     pub(crate) fn callbacks_full(&self) -> Result<bool, Error> {
         self.delivery.full()
     }
 
-    /// Callbacks and wakers registered whose call has not ended.
+    /// Number of callbacks and wakers that are outstanding.
     pub(crate) fn callback_count(&self) -> usize {
         self.delivery.count()
     }
 
-    /// The log is stopped, and its last handle goes: its thread for callbacks ends when it has called those left.
+    /// Ends the callback thread once it has made the remaining calls. Call it when the log has stopped and its last
+    /// handle is dropped.
     pub(crate) fn end_delivery(&self) {
         self.delivery.end();
     }
 
-    /// Says that segments below `segment` are not live; the flusher sees to it that a group carries it.
+    /// Declares the segments below `segment` dead. Wakes the flusher if it sleeps, so that a group records it.
     pub(crate) fn release(&self, segment: u32) {
         let mut core = self.core.lock();
         core.release(segment);
@@ -347,7 +353,7 @@ impl Committer {
         }
     }
 
-    /// Has the flusher look again.
+    /// Wakes the flusher's thread, whether it sleeps on its wait slot or waits in its ring.
     fn wake_flusher(&self) {
         self.flusher.wake(1);
         if self.in_ring.swap(false, Ordering::SeqCst)

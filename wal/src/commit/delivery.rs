@@ -1,11 +1,11 @@
-//! Calls callbacks and wakers, on a thread that does nothing else: code of the caller never runs on a thread
-//! that writes or waits.
+//! Runs callbacks and wakers on a thread of their own, so that code of the caller never runs on a thread that writes or
+//! waits.
 //!
-//! The thread is started with the first callback or waker and ends when the log is gone and all of them were
-//! called. A stepped log has no thread: whoever completes a write calls them. Invariants: one call at a time, in
-//! the order in which the answers came; no lock is held during a call; the thread never holds the directory's
-//! lock, and the log never waits for it. Appends by other threads wait while `answers_max` calls are registered
-//! or under way.
+//! The thread is started with the first callback or waker, and ends when the log is gone and all of them have been
+//! called. A stepped log has no thread: the thread that completes a write makes the calls. One call runs at a time, in
+//! the order in which the answers were queued; no lock is held during a call. The thread never holds the directory's
+//! lock, and the log never waits for the thread. Appends by other threads wait while the maximum number of callbacks
+//! and wakers ([`Options::callbacks_max`](crate::Options::callbacks_max)) is outstanding: registered, due or running.
 
 use crate::commit::committer::Committer;
 use crate::commit::waiters::futures::{Answer, UserCode};
@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Whether there is a thread that calls.
+/// State of the thread that runs callbacks and wakers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum CallbackThread {
     #[default]
@@ -26,37 +26,37 @@ enum CallbackThread {
     Running,
 }
 
-/// Answers to be given, in order, and how many there may still be.
+/// The answers that are due, in order, and the counts that bound them.
 #[derive(Debug, Default)]
 struct CallbackQueue {
     answers: VecDeque<Answer>,
-    /// Callbacks and wakers that are registered, or due, or being called.
+    /// Callbacks and wakers that are registered, due or running.
     count: usize,
     /// Registrations since the log was opened.
     registered: u64,
-    /// Appends wait: there were too many, and are not few enough yet.
+    /// Whether appends wait: the maximum was reached, and an eighth of the calls are not done yet.
     closed: bool,
-    /// The log has stopped: nobody waits for room.
+    /// Whether the log has stopped; then no append waits.
     stopped: bool,
-    /// The log is gone: the thread ends when all were called.
+    /// Whether the log is gone; then the thread ends after the last call.
     ended: bool,
     server: CallbackThread,
-    /// The thread that calls.
+    /// The thread that runs callbacks at the moment.
     caller: Option<ThreadId>,
 }
 
-/// The callbacks and wakers of one log.
+/// The outstanding callbacks and wakers of one log.
 #[derive(Debug)]
 pub(super) struct Delivery {
     outbox: Mutex<CallbackQueue>,
-    /// Signalled when there is something for the thread, or it has started.
+    /// Signalled when an answer is due, the thread has started, or the log is gone.
     due: Condvar,
-    /// Signalled when appends may go on, or should look.
+    /// Signalled when appends may continue, or should check again.
     room: Condvar,
-    /// Mirror of the outbox's, for appends.
+    /// Copy of the queue's `closed`, readable without the lock.
     closed: AtomicBool,
     max: usize,
-    /// Whether the log has threads.
+    /// Whether the log has threads of its own.
     spawned: bool,
 }
 
@@ -72,13 +72,13 @@ impl Delivery {
         }
     }
 
-    // ---- registering ----------------------------------------------------------------------------
+    // ---- register -------------------------------------------------------------------------------
 
-    /// Counts one more callback or waker, which must be answered or given back. Says `false`, and counts
-    /// nothing, if there is no thread and none can be had.
+    /// Counts one more callback or waker, which must later be answered or released. Returns `false`, and counts
+    /// nothing, if there is no thread and none can be started.
     pub(super) fn reserve(&self, log: &Arc<Committer>) -> bool {
         let mut outbox = self.outbox.lock();
-        // First, so that a thread that is there does not end.
+        // Counted first, so that a thread that exists does not end.
         outbox.count += 1;
         outbox.registered += 1;
         while self.spawned && outbox.server != CallbackThread::Running {
@@ -104,20 +104,20 @@ impl Delivery {
             self.closed.store(true, Ordering::Relaxed);
         }
         if outbox.closed {
-            // Those that wait for room have this one's record written too.
+            // Appends that wait for room must flush this record too, or this callback may never be due.
             self.room.notify_all();
         }
         true
     }
 
-    /// One that was counted will not be called.
+    /// Uncounts a callback or waker that will not be called.
     pub(super) fn release(&self) {
         self.give_back(&mut self.outbox.lock());
     }
 
     fn give_back(&self, outbox: &mut CallbackQueue) {
         outbox.count -= 1;
-        // Not at the first free place, or every call would wake all that wait.
+        // Not at the first free place: otherwise every call would wake all waiting appends.
         let few = self.max - (self.max / 8).max(1);
         if outbox.closed && outbox.count <= few {
             outbox.closed = false;
@@ -129,22 +129,22 @@ impl Delivery {
         }
     }
 
-    // ---- calling --------------------------------------------------------------------------------
+    // ---- call -----------------------------------------------------------------------------------
 
-    /// Adds answers, behind those that are due. Call it under the core's lock, so that they stand in log order,
-    /// and [`Delivery::deliver`] without.
+    /// Queues answers after those that are due already. Call it under the state lock, so that they are queued in log
+    /// order; then call [`Delivery::deliver`] without the lock.
     pub(super) fn push(&self, answers: impl IntoIterator<Item = Answer>) {
         self.outbox.lock().answers.extend(answers);
     }
 
-    /// Has the answers given: by the thread, or here.
+    /// Gets the queued answers delivered: by the callback thread if the log has threads, otherwise by this thread.
     pub(super) fn deliver(&self) {
         if self.spawned {
             self.due.notify_all();
             return;
         }
         let mut outbox = self.outbox.lock();
-        // The call that is under way, on this thread or another, is followed by these.
+        // The call that is running, on this thread or another, delivers these answers afterwards.
         if outbox.caller.is_some() {
             return;
         }
@@ -155,7 +155,7 @@ impl Delivery {
         outbox.caller = None;
     }
 
-    /// The thread.
+    /// The loop of the callback thread.
     fn serve(&self) {
         let mut outbox = self.outbox.lock();
         outbox.caller = Some(thread::current().id());
@@ -183,7 +183,7 @@ impl Delivery {
             UserCode::Call(call) => call(result),
         }));
         if let Err(panic) = called {
-            // Dropping it runs code of the caller once more, which may panic again.
+            // Dropping the panic's payload would run code of the caller again, which may panic again.
             std::mem::forget(panic);
         }
         let mut outbox = self.outbox.lock();
@@ -191,23 +191,23 @@ impl Delivery {
         outbox
     }
 
-    /// Whether this thread is in a callback or waker of the log.
+    /// Whether this thread is inside a callback or waker of the log.
     pub(super) fn in_callback(&self) -> bool {
         self.outbox.lock().caller == Some(thread::current().id())
     }
 
     // ---- the bound ------------------------------------------------------------------------------
 
-    /// Whether appends have to wait, as far as can be seen without the lock.
+    /// Whether appends have to wait. Takes no lock, so the answer may be out of date.
     #[inline]
     pub(super) fn closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Whether an append has to wait for room. In a callback it never does.
+    /// Whether an append has to wait until fewer callbacks are outstanding. Always `false` inside a callback.
     ///
     /// # Errors
-    /// [`Error::AnswersFull`], in a callback.
+    /// [`Error::AnswersFull`] inside a callback, if twice the maximum is outstanding.
     pub(super) fn full(&self) -> Result<bool, Error> {
         let outbox = self.outbox.lock();
         if !outbox.closed || outbox.stopped {
@@ -222,13 +222,14 @@ impl Delivery {
         }
     }
 
-    /// The number of registrations, if an append has to wait for room.
+    /// Number of registrations so far, if an append has to wait; otherwise `None`.
     pub(super) fn waits_for_room(&self) -> Option<u64> {
         let outbox = self.outbox.lock();
         (outbox.closed && !outbox.stopped).then_some(outbox.registered)
     }
 
-    /// Sleeps until there is room, the log has stopped, or more than `registered` were registered.
+    /// Sleeps until appends may continue, the log has stopped, or more than `registered` callbacks have been
+    /// registered.
     pub(super) fn wait_for_room(&self, registered: u64) {
         let mut outbox = self.outbox.lock();
         while outbox.closed && !outbox.stopped && outbox.registered == registered {
@@ -238,19 +239,19 @@ impl Delivery {
 
     // ---- the end --------------------------------------------------------------------------------
 
-    /// The log has stopped: nobody waits for room any more.
+    /// The log has stopped: wakes all appends that wait.
     pub(super) fn stop(&self) {
         self.outbox.lock().stopped = true;
         self.room.notify_all();
     }
 
-    /// The log is gone: the thread calls what is left, and ends.
+    /// The log is gone: the thread makes the remaining calls and ends.
     pub(super) fn end(&self) {
         self.outbox.lock().ended = true;
         self.due.notify_all();
     }
 
-    /// Callbacks and wakers registered whose call has not ended.
+    /// Number of callbacks and wakers that are outstanding.
     pub(super) fn count(&self) -> usize {
         self.outbox.lock().count
     }

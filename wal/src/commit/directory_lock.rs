@@ -1,19 +1,20 @@
-//! The directory's lock as the log and its operations under way share it. Whoever closes the log waits until the
-//! last of them has ended, so that the directory is free when closing returns.
+//! Shares the directory's lock between the log and its operations under way.
+//!
+//! Closing the log waits until the last operation has ended, so the directory is free when `close` returns.
 
 use crate::disk::DiskLock;
 use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
 
-/// A share of the lock is an `Arc` of this.
+/// Holds the directory's lock. The log and each operation under way own an `Arc` of it; the last one releases the lock.
 #[derive(Debug)]
 pub(crate) struct LockHolder {
-    /// `None` for a log that is only read and has none.
+    /// `None` for a log that is opened for reading only, without a lock.
     lock: Option<Arc<dyn DiskLock>>,
     freed: Arc<LockRelease>,
 }
 
-/// Says when the lock is given up, or will be kept for good.
+/// Signals that the lock was released, or will be kept until the process ends.
 #[derive(Debug, Default)]
 pub(crate) struct LockRelease {
     done: Mutex<bool>,
@@ -29,7 +30,7 @@ impl LockHolder {
         Arc::clone(&self.freed)
     }
 
-    /// Says that the lock is kept until the process ends, so that nobody waits for it to be given up.
+    /// Gives up waiting for the release: the lock is kept until the process ends.
     pub(super) fn keep(&self) {
         self.freed.finish();
     }
@@ -48,7 +49,7 @@ impl LockRelease {
         self.changed.notify_all();
     }
 
-    /// Blocks until the lock is given up, or will be kept for good.
+    /// Blocks until the lock is released, or is known to be kept until the process ends.
     pub(crate) fn wait(&self) {
         let mut done = self.done.lock();
         while !*done {

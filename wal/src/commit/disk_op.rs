@@ -1,24 +1,27 @@
-//! One operation on the disk: handed out by the state machine, carried out without its lock, reported
-//! back. It owns all it needs, and keeps the directory locked until it has ended.
+//! One operation on the disk: the state machine hands it out, a thread carries it out without the state lock and
+//! reports the outcome.
+//!
+//! It owns everything it needs, and keeps the directory locked until it has ended.
 
 use crate::commit::directory_lock::LockHolder;
 use crate::disk::{AlignedBuf, DiskFile, RingOp, write_all_at};
 use std::io;
 use std::sync::Arc;
 
-/// One operation on the disk that somebody must carry out and report.
+/// A write or a sync that a thread must carry out and report with
+/// [`Committer::complete`](crate::commit::Committer::complete).
 #[derive(Debug)]
 pub(crate) struct DiskOp {
     pub(super) file: Arc<dyn DiskFile>,
     pub(super) sequence: u32,
     pub(super) op: DiskOpKind,
-    /// It is the driver's.
+    /// Whether the driver issued it.
     pub(super) driven: bool,
-    /// Keeps the directory locked until the operation has ended, whatever becomes of the log.
+    /// Keeps the directory locked until the operation has ended, even if the log is gone before.
     pub(super) lock: Option<Arc<LockHolder>>,
 }
 
-/// What it does.
+/// The kind of the operation, and what it needs.
 #[derive(Debug)]
 pub(super) enum DiskOpKind {
     Write { ordinal: u64, buf: Arc<AlignedBuf>, offset: u32, durable: bool },
@@ -26,12 +29,12 @@ pub(super) enum DiskOpKind {
 }
 
 impl DiskOp {
-    /// Carries the operation out, short writes continued.
+    /// Carries the operation out on the calling thread; continues short writes.
     pub(crate) fn execute(&self) -> io::Result<()> {
         self.execute_from(0)
     }
 
-    /// As [`Io::execute`], of a write whose first `done` bytes are written.
+    /// As [`DiskOp::execute`], for a write whose first `done` bytes are written already.
     pub(super) fn execute_from(&self, done: usize) -> io::Result<()> {
         match &self.op {
             DiskOpKind::Write { buf, offset, durable, .. } => {
@@ -41,14 +44,14 @@ impl DiskOp {
         }
     }
 
-    /// Says that it will be leaked: the directory stays locked, and closing the log does not wait for it.
+    /// Prepares for the operation being leaked: the directory stays locked, and closing the log does not wait for it.
     pub(super) fn never_ends(&self) {
         if let Some(lock) = &self.lock {
             lock.keep();
         }
     }
 
-    /// What a ring is to do for it, whose first `done` bytes are written.
+    /// The request for a ring that carries out the operation, whose first `done` bytes are written already.
     pub(super) fn ring_op(&self, done: usize) -> RingOp {
         match &self.op {
             DiskOpKind::Write { buf, offset, durable, .. } => RingOp::Write {
@@ -61,7 +64,7 @@ impl DiskOp {
         }
     }
 
-    /// Bytes to be written.
+    /// Bytes to be written; 0 for a sync.
     pub(super) fn len(&self) -> usize {
         match &self.op {
             DiskOpKind::Write { buf, .. } => buf.len(),
@@ -75,7 +78,7 @@ impl DiskOp {
         matches!(self.op, DiskOpKind::Sync)
     }
 
-    /// What a write in flight may leave behind if the power goes: its bytes, not known durable.
+    /// Writes the bytes without making them durable, as a write in flight may do when the power fails.
     #[cfg(feature = "sim")]
     pub(crate) fn abandon(&self) {
         if let DiskOpKind::Write { buf, offset, .. } = &self.op {

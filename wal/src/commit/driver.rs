@@ -1,10 +1,10 @@
-//! The driver: keeps the disk busy while there is more to write than one thread waits for.
+//! The driver: the log's own thread, which keeps the disk busy while more is due than one waiting thread writes.
 //!
-//! Threads that wait write for themselves, which costs no wake-up, as long as each finds the disk free. From
-//! the moment that a write ends with another one due, the log's own thread takes over, so that the next write
-//! does not wait for a thread to wake; it hands back when nothing is left. With a ring it keeps as many in
-//! flight as the log may have, without one it writes one at a time. Ends come in any order; short writes are
-//! continued before anybody hears of them. Fails by latching the log.
+//! As long as each waiting thread finds the disk free, it writes its group itself, which needs no wake-up. When a write
+//! ends and another one is due, the driver takes over, so that the next write does not wait for a thread to wake up. It
+//! hands back to the waiting threads when nothing is left to issue. With a ring it keeps as many operations in flight
+//! as the log allows; without one it writes one group at a time. Operations complete in any order; a short write is
+//! continued before its completion is reported. If the ring fails, the log stops.
 
 use crate::commit::committer::Committer;
 use crate::commit::disk_op::DiskOp;
@@ -15,24 +15,25 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Longest wait in the ring while something is in flight: nothing depends on it.
+/// Longest wait in the ring while an operation is in flight. Nothing depends on its length.
 const LONG: Duration = Duration::from_secs(1);
 
-/// A ring, and the operations of the log that it carries out.
+/// An I/O ring and the log's operations that it carries out.
 #[derive(Debug)]
 pub(crate) struct RingQueue {
-    /// Before what is under way: a ring that is dropped waits for it, and only then the directory is free.
+    /// Declared before `under_way`: dropping the ring waits for its operations, and only after that may they release
+    /// the directory.
     ring: Box<dyn Ring>,
-    /// By token: an operation, and how many of its bytes are written.
+    /// By token: the operation, and how many of its bytes are written.
     under_way: Vec<Option<(DiskOp, usize)>>,
     free: Vec<usize>,
     ended: Vec<Completion>,
-    /// The kernel refused to wait: nothing more will be heard.
+    /// Whether waiting for the ring has failed; no completion will arrive any more.
     broken: bool,
 }
 
 impl RingQueue {
-    /// A rail for `depth` operations at a time.
+    /// A queue for up to `depth` operations at a time.
     pub(crate) fn new(ring: Box<dyn Ring>, depth: usize) -> RingQueue {
         let under_way = (0..depth).map(|_| None).collect();
         RingQueue { ring, under_way, free: (0..depth).collect(), ended: Vec::new(), broken: false }
@@ -42,7 +43,7 @@ impl RingQueue {
         if self.broken { 0 } else { self.under_way.len() - self.free.len() }
     }
 
-    /// Starts an operation; gives it back with the reason if that fails.
+    /// Starts an operation. Gives it back with the error if that fails.
     fn start(&mut self, io: DiskOp, done: usize) -> Result<(), (DiskOp, io::Error)> {
         let Some(token) = self.free.pop() else {
             return Err((io, io::ErrorKind::WouldBlock.into()));
@@ -59,18 +60,20 @@ impl RingQueue {
         }
     }
 
-    /// Takes an operation that ended with `result` off, unless it has to go on.
+    /// Takes the operation that ended with `result` out of the queue. Returns `None` if a short or interrupted write
+    /// was restarted.
     fn finish(&mut self, token: usize, result: io::Result<usize>) -> Option<(DiskOp, io::Result<()>)> {
         let (io, done) = self.under_way.get_mut(token)?.take()?;
         self.free.push(token);
         let len = io.len();
         let done = match result {
-            // A sync that failed is not repeated, whatever the reason.
+            // A failed sync is never repeated, whatever the error.
             Ok(_) if len == 0 => return Some((io, Ok(()))),
             Ok(0) => return Some((io, Err(io::ErrorKind::WriteZero.into()))),
             Ok(n) => done.saturating_add(n),
             Err(e) if len > 0 && e.kind() == io::ErrorKind::Interrupted => done,
-            // The kernel could not do it without waiting. The ring would say so again at once, so this thread waits.
+            // The kernel could not write without blocking, and the ring would report that again at once. So this thread
+            // does the write and blocks.
             Err(e) if len > 0 && e.kind() == io::ErrorKind::WouldBlock => {
                 let result = io.execute_from(done);
                 return Some((io, result));
@@ -85,8 +88,9 @@ impl RingQueue {
 }
 
 impl Drop for RingQueue {
-    /// Waits for what is under way. If the kernel refuses that, it may still write, and the directory must not be
-    /// given to the next one who opens it: the operations are leaked, and its lock with them, until the process ends.
+    /// Waits for the operations under way. If waiting fails, the kernel may still write, and the next process to open
+    /// the directory must not get it: the operations are leaked, and the directory's lock with them, until the process
+    /// ends.
     fn drop(&mut self) {
         while self.busy() > 0 {
             let waited = self.ring.wait(LONG, &mut self.ended);
@@ -106,7 +110,7 @@ impl Drop for RingQueue {
 }
 
 impl Committer {
-    /// Says that the flusher's thread is there, and what it can do.
+    /// Announces that the flusher's thread runs, and what it can do as the driver.
     pub(crate) fn start_driver(&self, driver: Driver, rail: Option<&RingQueue>) {
         if let Some(rail) = rail {
             let _ = self.ring_waker.set(rail.ring.waker());
@@ -114,7 +118,7 @@ impl Committer {
         self.lock_state().set_driver(driver);
     }
 
-    /// Issues what there is while the log is driven; returns when waiting threads take over.
+    /// Issues operations while the log is driven. Returns when nothing is left and the waiting threads take over.
     pub(super) fn drive(&self, mut rail: Option<&mut RingQueue>) {
         loop {
             let seen = self.flusher.load();
@@ -138,11 +142,12 @@ impl Committer {
         }
     }
 
-    /// Waits until something in the ring has ended, and tells everyone concerned. `seen` is the flusher's
-    /// word before the log was last looked at.
+    /// Waits until something in the ring has completed, and reports the completions. `seen` is the value of the
+    /// flusher's wait slot before the state was last examined.
     fn reap(&self, rail: &mut RingQueue, seen: u32) {
         self.in_ring.store(true, Ordering::SeqCst);
-        // Who changed the word before may not have seen that the ring is waited in.
+        // A thread that changed the slot before may have read `in_ring` as false and not woken the ring, so do not
+        // block.
         let timeout = if self.flusher.load() == seen { LONG } else { Duration::ZERO };
         let mut ended = std::mem::take(&mut rail.ended);
         let result = rail.ring.wait(timeout, &mut ended);

@@ -1,43 +1,43 @@
-//! The flusher: the thread that serves whoever does not block. Futures, callbacks, tickets that nobody
-//! waits for, lazy records of an idle log, and the mark that ends a burst.
+//! The flusher: the thread that writes groups for which no thread blocks.
 //!
-//! While records come in it looks once a millisecond, so that appends need not wake it; a log that is
-//! idle and marked lets it sleep. It never takes a group that a blocking thread is about to write: only
-//! one that it finds waiting twice.
+//! It serves futures, callbacks, tickets for which no thread waits, and lazy records of an idle log, and it writes the
+//! mark that ends a burst. While records arrive it looks once per millisecond, so appends need not wake it. When the
+//! log is idle and ends with a mark, it sleeps. It takes a group only if it finds the same group waiting twice, or if a
+//! future, callback or notice is registered, so it does not take a group from a thread that is about to write it.
 
 use super::driver::RingQueue;
 use crate::commit::committer::Committer;
 use crate::commit::state::Blocked;
 use std::time::Duration;
 
-/// How often the flusher looks while records come in: the longest that a ticket nobody waits for waits.
+/// How often the flusher looks while records arrive; bounds the delay of a ticket for which no thread waits.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What the flusher remembers between two looks.
+/// What the flusher remembers from one tick to the next.
 #[derive(Debug, Default)]
 pub(crate) struct FlusherState {
     group: Option<u64>,
     records: u64,
     quiet_since_ns: u64,
-    /// The group of lazy records being filled, and when it was first seen.
+    /// The group of lazy records being filled, and when the flusher first saw it, in nanoseconds.
     lazy: Option<(u64, u64)>,
 }
 
-/// What the flusher should do next.
+/// What the flusher does after a tick.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FlusherStep {
-    /// Look again at once.
+    /// Tick again at once.
     Again,
-    /// Look again after a while.
+    /// Tick again after [`TICK`].
     Wait,
-    /// Nothing until somebody calls.
+    /// Sleep until woken.
     Sleep,
-    /// The log is closed.
+    /// End: the log has stopped.
     Stop,
 }
 
 impl Committer {
-    /// One look: writes at most one group. `now_ns` is monotonic.
+    /// One tick: writes at most one group. `now_ns` is the time of a monotonic clock.
     pub(crate) fn flusher_tick(&self, patrol: &mut FlusherState, now_ns: u64, idle_ns: u64) -> FlusherStep {
         let mut core = self.lock_state();
         if core.failure().is_some() {
@@ -47,7 +47,8 @@ impl Committer {
             patrol.records = core.stats.records;
             patrol.quiet_since_ns = now_ns;
         }
-        // By its age, not by the time since the last record: a record a moment would put it off for ever.
+        // Measured by the age of the group, not since its last record: a steady stream of lazy records would delay it
+        // for ever.
         let lazy = core.lazy_group();
         if patrol.lazy.map(|(group, _)| group) != lazy {
             patrol.lazy = lazy.map(|group| (group, now_ns));
@@ -81,7 +82,7 @@ impl Committer {
                     FlusherStep::Again
                 }
                 Err(Blocked::Queue | Blocked::Pipeline) => FlusherStep::Wait,
-                // A full disk: the burst goes unmarked until somebody calls again.
+                // The disk is full: no mark until the flusher is woken again.
                 Err(Blocked::Failed(_)) => {
                     core.flusher_asleep = true;
                     FlusherStep::Sleep
@@ -92,7 +93,7 @@ impl Committer {
         FlusherStep::Sleep
     }
 
-    /// The flusher's thread.
+    /// The loop of the flusher's thread, which is the driver too.
     pub(crate) fn flush_loop(
         &self,
         clock: &dyn crate::disk::Clock,

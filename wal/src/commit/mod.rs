@@ -1,11 +1,13 @@
-//! The spine: how a record becomes durable.
+//! The commit path: how a record becomes durable.
 //!
-//! `Log::append` enqueues, `Log::wait` and the flusher issue groups, `Log::run` carries out one
-//! operation and tells everyone. A thread that waits and finds the disk free leads: it writes the group
-//! itself, at once. When more is due at its end the log's own thread goes on (`driver`), or, with a crowd
-//! waiting, one of its waiters, woken first, so that the disk is not idle while others wake up. Callbacks and wakers
-//! are called by a thread of their own (`delivery`). Lock order: core, then shelf or outbox; no lock is held during
-//! I/O or callbacks. The first failure answers every waiter and stops the log (INV-7).
+//! `Committer::append` enqueues a record; `Committer::wait` and the flusher issue write groups; `Committer::run`
+//! carries out one operation and notifies the waiters. A waiting thread that finds the disk free writes the group
+//! itself, at once. If more is due when the write ends, the log's own thread continues (`driver`); or, if many threads
+//! wait, one of them does. The successor is woken before the threads whose records are durable, so the disk is not idle
+//! while they wake up. A separate thread runs callbacks and wakers (`delivery`).
+//!
+//! Lock order: the state lock, then the lock of the spare pool or of the callback queue. No lock is held during I/O or
+//! callbacks. The first failure answers every waiter and stops the log (INV-7).
 
 pub(crate) mod committer;
 mod delivery;

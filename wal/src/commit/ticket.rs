@@ -1,4 +1,4 @@
-//! What `append` returns: the promise that a record will be durable, to be awaited in one of four ways.
+//! The ticket that `append` returns: the promise that a record will be durable.
 
 use crate::commit::committer::{Committer, PollOutcome};
 use crate::commit::state::Appended;
@@ -13,31 +13,34 @@ use std::task::{Context, Poll};
 
 /// The promise that a record will be durable.
 ///
-/// Block with [`Ticket::wait`], `.await` it, leave a callback with [`Ticket::on_durable`], or have a thread woken
+/// Block with [`Ticket::wait`], `.await` it, register a callback with [`Ticket::on_durable`], or have a thread woken
 /// with [`Ticket::notify`]. A thread that appends many records need not keep their tickets:
-/// [`Wal::wait_past`](crate::Wal::wait_past) says how far the log is durable. Dropping a ticket changes nothing
-/// for the record. `Ok` comes only after the device confirmed a flush, or a forced
-/// write, that covers the record and everything before it (INV-1, INV-2). A lazy record is durable with
-/// the next group, `idle_ms` after it was appended, when the log is closed, or when a thread blocks for it.
+/// [`Wal::wait_past`](crate::Wal::wait_past) returns how far the log is durable. Dropping a ticket does not affect the
+/// record.
 ///
-/// # The future
+/// `Ok` is returned only after the device has confirmed a flush, or a forced write, that covers the record and
+/// everything before it (INV-1, INV-2). A lazy record becomes durable with the next group that is written, at the
+/// latest `idle_ms` after it was appended; or earlier, when the log is flushed or closed or a thread blocks for the
+/// record.
 ///
-/// The log wakes a task from the thread that runs callbacks, never from a thread that writes, so an executor may
-/// poll inside of `wake`. A task that is woken counts as a callback in
-/// [`Options::answers_max`](crate::Options::answers_max). Polled inside of a callback of the same log, by
-/// `block_on` for example, the future blocks as [`Ticket::wait`] does: no other thread could wake it.
+/// # Use as a future
+///
+/// The thread that runs callbacks wakes the task, never a thread that writes, so an executor may poll inside `wake`. A
+/// waiting task counts as a callback in [`Options::callbacks_max`](crate::Options::callbacks_max). If the future is
+/// polled inside a callback of the same log, for example by `block_on`, it blocks as [`Ticket::wait`] does, since no
+/// other thread could wake it.
 #[derive(Debug)]
 pub struct Ticket {
     log: Arc<Committer>,
     lsn: Lsn,
     group: u64,
     class: Durability,
-    /// Names the waker that a poll left.
+    /// Key of the waker that the last poll registered.
     polled: Option<u64>,
 }
 
 impl Ticket {
-    /// For the record that `log` has placed.
+    /// The ticket of the record that `log` has placed at `placed`.
     pub(crate) fn new(log: Arc<Committer>, placed: Appended, class: Durability) -> Ticket {
         Ticket { log, lsn: placed.lsn, group: placed.group, class, polled: None }
     }
@@ -47,23 +50,24 @@ impl Ticket {
         self.lsn
     }
 
-    /// Whether the record is durable by now.
+    /// Whether the record is durable. Does not block.
     pub fn is_durable(&self) -> bool {
         self.log.durable() > self.lsn
     }
 
-    /// What became of the record: its position once it is durable, or the error that stopped the log before that.
-    /// `None` while that is open. Does not block.
+    /// The outcome of the record: its position once it is durable, or the error that stopped the log before that.
+    /// `None` while it is still open. Does not block.
     pub fn outcome(&self) -> Option<Result<Lsn, Error>> {
         self.log.outcome(self.lsn)
     }
 
-    /// Blocks until the record is durable; returns its position. A thread that finds the disk free
-    /// writes the group itself, at once also if the record is lazy. It runs nobody's callbacks. May be called
-    /// inside of a callback; callbacks that are due wait until that one returns.
+    /// Blocks until the record is durable; returns its position.
+    ///
+    /// A thread that finds the disk free writes the group itself, at once even if the record is lazy. It runs no
+    /// callbacks. It may be called inside a callback; other callbacks that are due wait until that one returns.
     ///
     /// # Errors
-    /// [`Error::Latched`] if the log stopped first, [`Error::Closed`] if it was closed.
+    /// [`Error::Latched`] if the log stopped before the record was durable, [`Error::Closed`] if it was closed.
     pub fn wait(&self) -> Result<Lsn, Error> {
         if self.class == Durability::Lazy && !self.is_durable() {
             self.log.request_sync(self.group);
@@ -74,32 +78,32 @@ impl Ticket {
 
     /// Calls `f` once: when the record is durable, or with the error that stopped the log.
     ///
-    /// Callbacks that were left in log order run in log order, one at a time; one that comes when its record is
-    /// durable runs next. A thread of the log, started with the first callback or future, runs them and nothing
-    /// else (without threads, see [`Threads::Stepped`](crate::Threads::Stepped), the thread that completes the write
-    /// does). So a callback may take long, block or panic: that delays other callbacks and woken
-    /// tasks, and nothing else, until [`Options::answers_max`](crate::Options::answers_max) of them are outstanding and
-    /// appends wait. Threads that wait, flush or close the log may return before callbacks have run.
+    /// Callbacks that were registered in log order run in log order, one at a time. A callback that is registered after
+    /// its record became durable runs after those that are due already. A thread of the log, started with the first
+    /// callback or future, runs callbacks and wakers and does nothing else. (A log without threads, see
+    /// [`Threads::Stepped`](crate::Threads::Stepped), runs them on the thread that completes the write.) So a callback
+    /// may take long, block or panic. That delays other callbacks and woken tasks, and nothing else until
+    /// [`Options::callbacks_max`](crate::Options::callbacks_max) of them are outstanding; then appends wait. Threads
+    /// that wait, flush or close the log may return before callbacks have run.
     ///
-    /// **What a callback may do with the log:** everything. It may append, wait for tickets, flush, read, close
-    /// the log or drop its last handle. Inside of a callback `append` does not wait for room among
-    /// the callbacks; it fails with [`Error::AnswersFull`] when twice as many are outstanding as allowed. The one thing
-    /// that a callback must not do is to wait until another callback or task of the same log has run, or for a thread
-    /// that may wait for that in `append`.
+    /// **What a callback may do with the log:** everything. It may append, wait for tickets, flush, read, close the log
+    /// or drop its last handle. Inside a callback `append` does not wait for other callbacks; it fails with
+    /// [`Error::AnswersFull`] when twice the allowed number is outstanding. A callback must not wait until another
+    /// callback or task of the same log has run, nor for a thread that may wait for that in `append`.
     ///
     /// If no thread can be started, this blocks until the record is durable and calls `f` itself.
     pub fn on_durable(self, f: impl FnOnce(Result<Lsn, Error>) + Send + 'static) {
         self.leave(Box::new(f));
     }
 
-    /// Has `notify` delivered when the record is durable or the log has stopped, at once if that is so already;
-    /// [`Ticket::outcome`] then says which. It runs no code of the caller, so the thread that completes the write
-    /// delivers it: nothing is woken in between, unlike with [`Ticket::on_durable`].
+    /// Delivers `notify` when the record is durable or the log has stopped; at once if that is so already.
+    /// [`Ticket::outcome`] then tells which. No code of the caller runs, so the thread that completes the write
+    /// delivers it directly; [`Ticket::on_durable`] has to wake another thread first.
     pub fn notify(&self, notify: Notify) {
         self.log.notify(self.lsn, notify);
     }
 
-    /// As [`Ticket::notify`], by calling `f` where and when a callback of [`Ticket::on_durable`] is called.
+    /// As [`Ticket::notify`], but calls `f`, on the thread and in the order of [`Ticket::on_durable`].
     pub fn notify_with(&self, f: impl FnOnce() + Send + 'static) {
         self.leave(Box::new(|_| f()));
     }
