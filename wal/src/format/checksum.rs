@@ -1,8 +1,8 @@
-//! CRC-32C, and the seed that ties a checksum to a place and an incarnation.
+//! Computes CRC-32C, and the seed that ties a checksum to a position and an incarnation of the file.
 //!
-//! A stored checksum is the CRC of the bytes, exclusive-or a mix of the segment's salt and the LSN. Bytes
-//! at another position, or of an earlier incarnation of the file, fail the check; and the CRC itself can
-//! be computed before the LSN is known, outside every lock.
+//! A stored checksum is the CRC of the bytes, exclusive-or a mix of the segment's salt and the LSN. Bytes at another
+//! position, or of an earlier incarnation of the file, therefore fail the check. The CRC itself can be computed
+//! before the LSN is known, without holding a lock.
 
 use crate::types::Lsn;
 use crc_fast::{CrcAlgorithm, Digest};
@@ -12,18 +12,18 @@ pub fn crc(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
-/// CRC-32C of `pieces`, one behind the other.
+/// CRC-32C of the concatenation of `pieces`.
 pub fn crc_of<const N: usize>(pieces: [&[u8]; N]) -> u32 {
     let mut sum = Sum::new();
     pieces.iter().for_each(|piece| sum.update(piece));
     sum.value()
 }
 
-/// CRC-32C of bytes that come in pieces.
+/// CRC-32C of bytes that arrive in pieces.
 pub struct Sum(Digest);
 
 impl Sum {
-    /// Of no bytes.
+    /// The sum over no bytes.
     pub fn new() -> Sum {
         Sum(Digest::new(CrcAlgorithm::Crc32Iscsi))
     }
@@ -40,7 +40,7 @@ impl Sum {
     }
 }
 
-/// What is mixed into the checksum of bytes at `lsn` in a segment with `salt`: the low half of the
+/// The number that is mixed into the checksum of bytes at `lsn` in a segment with `salt`: the low half of the
 /// finaliser of SplitMix64 over both.
 pub fn seed(salt: u64, lsn: Lsn) -> u32 {
     let mut z = salt ^ lsn.as_u64().wrapping_mul(0x9E37_79B9_7F4A_7C15);

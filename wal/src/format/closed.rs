@@ -1,4 +1,4 @@
-//! The file of a clean close: one block that says where the log ended.
+//! Encodes and decodes the file `CLOSED`, which a clean close writes: one block that records where the log ended.
 
 use super::checksum::crc;
 use super::layout::{
@@ -8,29 +8,29 @@ use crate::types::Lsn;
 use std::fmt;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Where a log ended when it was closed.
+/// Contents of the file `CLOSED`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Closed {
-    /// The log's.
+    /// Identity of the log.
     pub uuid: [u8; 16],
-    /// Everything below was durable.
+    /// End of the log at the close: everything below it was durable.
     pub end: Lsn,
 }
 
-/// Why the file of a clean close is not believed.
+/// Why a file `CLOSED` is ignored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClosedFault {
-    /// The medium does not give it back.
+    /// The file cannot be read.
     Unreadable,
-    /// It has another length.
+    /// The file does not have the length that a close gives it.
     Size,
-    /// It does not start as one.
+    /// The file does not start with its magic bytes.
     Magic,
-    /// Written by another version of the format.
+    /// The file has this version of the format, which is not supported.
     Version(u32),
-    /// The checksum does not match, or bytes behind the structure are not zero.
+    /// The checksum does not match, or bytes after the structure are not zero.
     Checksum,
-    /// It is another log's.
+    /// The file belongs to another log.
     Foreign,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for ClosedFault {
 }
 
 impl Closed {
-    /// The start of the file; zeros follow to the end of its first block.
+    /// Encodes the start of the file; the caller writes zeros after it up to the end of the first block.
     pub fn encode(&self) -> [u8; IDENTITY_FILE_BYTES] {
         let mut raw = RawClosed {
             magic: CLOSED_MAGIC,
@@ -65,7 +65,7 @@ impl Closed {
         file
     }
 
-    /// Reads a whole file.
+    /// Decodes a whole file.
     pub fn decode(file: &[u8]) -> Result<Closed, ClosedFault> {
         let whole = (IDENTITY_FILE_BYTES..=BLOCK_BYTES_MAX as usize).contains(&file.len());
         if !whole || !file.len().is_power_of_two() {

@@ -1,5 +1,7 @@
-//! The footer: the last group of a sealed segment, one record whose only part is an index that the
-//! caller made, zero-filled so that a fixed tail ends the group and the footer is found from the end.
+//! Encodes and decodes the footer: the last group of a sealed segment, with one record whose only part is an index
+//! that the caller made.
+//!
+//! The index is filled with zeros so that a tail of fixed size ends the group; readers find the footer from its end.
 
 use super::checksum::{crc, seed};
 use super::layout::{
@@ -9,10 +11,10 @@ use super::record::RecordBuilder;
 use crate::types::{Lsn, len32, round_up};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Bytes around the index in a footer group: group header, record header, one table entry, tail.
+/// Bytes of a footer group in addition to the index: group header, record header, one table entry, tail.
 const AROUND: usize = GROUP_HEADER_BYTES + RECORD_HEADER_BYTES + PART_BYTES + FOOTER_TAIL_BYTES;
 
-/// What the tail of a footer group says.
+/// The fields of the tail of a footer group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FooterTail {
     /// Offset of the footer group in the segment file.
@@ -28,13 +30,13 @@ impl FooterTail {
     }
 }
 
-/// Bytes of a footer group on disk for an index of `index_bytes`; `None` beyond 4 GiB.
+/// Bytes of a footer group on disk for an index of `index_bytes` bytes; `None` if they exceed 4 GiB.
 pub fn tail_bytes(index_bytes: u32, block_bytes: u32) -> Option<u32> {
     round_up(index_bytes.checked_add(len32(AROUND))?, block_bytes)
 }
 
-/// Turns `index` into the record of a footer group that starts at `lsn`: its part is the index, zeros
-/// up to the end of the last block, and the tail.
+/// Turns `index` into the record of a footer group that starts at `lsn`. The record's part is the index, zeros up to
+/// the end of the last block, and the tail.
 pub fn close_footer(mut index: Vec<u8>, lsn: Lsn, salt: u64, block_bytes: u32) -> RecordBuilder {
     let index_bytes = len32(index.len());
     let disk_bytes = tail_bytes(index_bytes, block_bytes).unwrap_or(u32::MAX);
@@ -53,7 +55,8 @@ pub fn close_footer(mut index: Vec<u8>, lsn: Lsn, salt: u64, block_bytes: u32) -
     batch
 }
 
-/// Reads the last [`FOOTER_TAIL_BYTES`] bytes before `end`, the end of a segment's last group.
+/// Decodes the last [`FOOTER_TAIL_BYTES`] bytes before `end`, the end of a segment's last group; `None` if they are
+/// no valid tail.
 pub fn read_tail(bytes: &[u8], salt: u64, end: Lsn) -> Option<FooterTail> {
     let raw = RawFooterTail::ref_from_bytes(bytes).ok()?;
     if raw.magic != FOOTER_MAGIC || crc(&bytes[..FOOTER_TAIL_BYTES - 4]) ^ seed(salt, end) != raw.crc.get() {

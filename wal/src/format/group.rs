@@ -1,7 +1,7 @@
-//! The group: one durable write. Header, records, zero padding to the block boundary.
+//! Encodes and decodes the group, the unit of durable writes: header, records, zero padding up to the block boundary.
 //!
-//! A *head* is a block whose group header checks out at its own position; a *valid group* is a head
-//! whose records and padding check too. Recovery tells the two apart.
+//! A *head* is a block whose group header is valid at its own position; a *valid group* is a head whose records and
+//! padding are valid, too. Recovery distinguishes the two.
 
 use super::checksum::{crc, seed};
 use super::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RECORD_ALIGN, RawGroupHeader};
@@ -9,10 +9,10 @@ use super::record::{RecordFault, record_at};
 use crate::types::{GroupKind, Lsn, is_zeros, round_up};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// What a group says of itself and of the log when it was issued.
+/// The fields of a group header: the group, and the state of the log when it was issued.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GroupHeader {
-    /// What it is for.
+    /// Purpose of the group.
     pub kind: GroupKind,
     /// Position of its first byte.
     pub lsn: Lsn,
@@ -20,31 +20,31 @@ pub struct GroupHeader {
     pub watermark: Lsn,
     /// End of the kept log before this segment; the same in all groups of a segment.
     pub previous_end: Lsn,
-    /// Lowest segment that is live once this group is durable.
+    /// Lowest live segment once this group is durable.
     pub first_live: u32,
     /// Number of records.
     pub record_count: u32,
-    /// Wall clock at issue, milliseconds since the Unix epoch; for people.
+    /// Wall clock at issue, milliseconds since the Unix epoch; for human readers only.
     pub wall_clock_ms: u64,
-    /// Bytes of records behind the header, alignment included, padding not.
+    /// Bytes of records after the header, with their alignment, without padding.
     pub body_bytes: u32,
 }
 
-/// Why a group with a good header is not valid.
+/// Why a group with a valid header is not valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GroupFault {
-    /// The record at this offset inside the group is bad.
+    /// The record at this offset inside the group is not valid.
     Record(u32, RecordFault),
-    /// A padding byte at this offset inside the group is not zero.
+    /// The padding byte at this offset inside the group is not zero.
     Padding(u32),
-    /// Records end elsewhere than the header says, or their number differs.
+    /// The end of the records or their number differs from the header.
     Count,
-    /// The bytes that the header claims are claimed by other groups too, and checking all of those claims would take
-    /// more than a few passes over the segment. No log writes such a segment, and no crash leaves one.
+    /// The group was not checked, because other groups claim the same bytes, and checking all of those claims would
+    /// take more than a few passes over the segment. No log writes such a segment, and no crash leaves one.
     Unchecked,
 }
 
-/// Whether `block` starts with a group header whose checksum is right for `lsn` and `salt`.
+/// Whether `block` starts with a group header that is valid for `lsn` and `salt`.
 pub fn is_head(block: &[u8], salt: u64, lsn: Lsn) -> bool {
     GroupHeader::decode(block, salt, lsn).is_some()
 }
@@ -76,8 +76,8 @@ impl GroupHeader {
         group[..GROUP_HEADER_BYTES].copy_from_slice(raw.as_bytes());
     }
 
-    /// The header at the start of `block`, if it is a head at `lsn` in a segment with `salt`, and does not
-    /// speak of what lies behind it.
+    /// Decodes the header at the start of `block`; `None` if it is no head at `lsn` in a segment with `salt`, or if
+    /// it refers to positions after itself.
     pub fn decode(block: &[u8], salt: u64, lsn: Lsn) -> Option<GroupHeader> {
         let (raw, _) = RawGroupHeader::ref_from_prefix(block).ok()?;
         if raw.magic != GROUP_MAGIC || raw.salt.get() != salt || raw.lsn.get() != lsn.as_u64() {
@@ -95,7 +95,7 @@ impl GroupHeader {
         };
         let (watermark, previous_end) = (raw.watermark.get(), Lsn::from_u64(raw.previous_end.get()));
         let first_live = raw.first_live.get();
-        // What a group says of the log lies before it; nothing else was ever written.
+        // A group only refers to positions before itself; no log ever writes anything else.
         if watermark > lsn.as_u64() || first_live > lsn.segment() || previous_end.segment() >= lsn.segment() {
             return None;
         }
@@ -111,13 +111,13 @@ impl GroupHeader {
         })
     }
 
-    /// Bytes of the group on disk, padding included; `None` if the header claims more than 4 GiB.
+    /// Bytes of the group on disk, with padding; `None` if the header claims more than 4 GiB.
     pub fn disk_bytes(&self, block_bytes: u32) -> Option<u32> {
         let header = u32::try_from(GROUP_HEADER_BYTES).ok()?;
         round_up(header.checked_add(self.body_bytes)?, block_bytes)
     }
 
-    /// Checks records and padding of `group`, all of its bytes on disk.
+    /// Checks records and padding of `group`, which must hold all bytes of the group on disk.
     pub fn check(&self, salt: u64, group: &[u8]) -> Result<(), GroupFault> {
         let end = GROUP_HEADER_BYTES.saturating_add(self.body_bytes as usize);
         if end > group.len() || self.kind.is_mark() != (self.record_count == 0) {

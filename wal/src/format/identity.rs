@@ -1,4 +1,5 @@
-//! The identity file: one block that says whose log a directory holds and what it takes to read it.
+//! Encodes and decodes the identity file: one block that identifies the log of a directory and states what is needed
+//! to read it.
 
 use super::checksum::crc;
 use super::layout::{
@@ -7,16 +8,16 @@ use super::layout::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-/// Feature bits without which the log must not be opened at all; none is defined yet.
+/// Feature bits that a version must know to open a log; none is defined yet.
 const INCOMPATIBLE_KNOWN: u64 = 0;
 
-/// Feature bits without which the log may be read but not written; none is defined yet.
+/// Feature bits that a version must know to write a log, though not to read it; none is defined yet.
 pub const READ_ONLY_COMPATIBLE_KNOWN: u64 = 0;
 
-/// Who a log is.
+/// The identity of a log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Identity {
-    /// Random, chosen at creation, repeated in every segment.
+    /// Random number, chosen at creation and repeated in every segment.
     pub uuid: [u8; 16],
     /// Block size in bytes; a power of two.
     pub block_bytes: u32,
@@ -29,22 +30,22 @@ pub struct Identity {
 /// Why an identity file is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IdentityFault {
-    /// The file is not as long as an identity.
+    /// The file does not have the length of an identity file.
     Size,
-    /// It does not start as one.
+    /// The file does not start with the magic bytes of an identity.
     Magic,
-    /// Written by another version of the format.
+    /// The file has this version of the format, which is not supported.
     Version(u32),
-    /// The checksum does not match, or bytes behind the structure are not zero.
+    /// The checksum does not match, or bytes after the structure are not zero.
     Checksum,
-    /// A feature bit that this version does not know.
+    /// The file has feature bits that this version does not know: those bits.
     Features(u64),
-    /// The block size is not one that the format allows.
+    /// The file has this block size in bytes, which the format does not allow.
     BlockSize(u32),
 }
 
 impl Identity {
-    /// The start of the file; zeros follow to the end of its first block.
+    /// Encodes the start of the file; the caller writes zeros after it up to the end of the first block.
     pub fn encode(&self) -> [u8; IDENTITY_FILE_BYTES] {
         let mut raw = RawIdentity {
             magic: IDENTITY_MAGIC,
@@ -63,8 +64,8 @@ impl Identity {
         file
     }
 
-    /// Reads a whole file. The version is judged before the checksum, so that a later format, which may
-    /// check itself otherwise, is named as what it is.
+    /// Decodes a whole file. The version is checked before the checksum, so that a later format is reported as such
+    /// even if it computes its checksum differently.
     pub fn decode(file: &[u8]) -> Result<Identity, IdentityFault> {
         let whole = (IDENTITY_FILE_BYTES..=BLOCK_BYTES_MAX as usize).contains(&file.len());
         if !whole || !file.len().is_power_of_two() {

@@ -1,5 +1,6 @@
-//! The structures of the format as bytes: one `repr(C)` type each, little-endian, without padding.
-//! Offsets and sizes are asserted when the crate is compiled; a test holds `docs/format.md` to them.
+//! The structures of the format as bytes: one little-endian `repr(C)` type each, without padding.
+//!
+//! Offsets and sizes are asserted at compile time; a test compares them with `docs/format.md`.
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -7,32 +8,32 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 /// Version of the format that this crate writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// Smallest unit that a medium tears: a sector in flight at a crash is old or new.
+/// Size of a sector in bytes. A sector in flight at a crash is old or new; larger writes can be torn between sectors.
 pub const SECTOR_BYTES: u32 = 512;
 
-/// Smallest and largest block size, in bytes.
+/// Smallest block size in bytes.
 pub const BLOCK_BYTES_MIN: u32 = 4096;
-/// See [`BLOCK_BYTES_MIN`].
+/// Largest block size in bytes.
 pub const BLOCK_BYTES_MAX: u32 = 65536;
 
-/// Size of the identity file, in bytes: one smallest block, zeros behind the structure.
+/// Size of the identity file in bytes: one smallest block, with zeros after the structure.
 pub const IDENTITY_FILE_BYTES: usize = 4096;
 
-/// Records start on multiples of this many bytes, counted from the segment's start.
+/// Alignment of records in bytes, counted from the start of the segment.
 pub const RECORD_ALIGN: u32 = 8;
 
 /// First bytes of the identity file.
 pub const IDENTITY_MAGIC: [u8; 8] = *b"SEAWALID";
-/// First bytes of the file of a clean close.
+/// First bytes of the file `CLOSED`.
 pub const CLOSED_MAGIC: [u8; 8] = *b"SEAWALCL";
 /// First bytes of every segment file.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"SEAWALSG";
 /// First bytes of every group.
 pub const GROUP_MAGIC: [u8; 4] = *b"SWGR";
-/// First bytes of the tail that ends a footer group.
+/// First bytes of the tail of a footer group.
 pub const FOOTER_MAGIC: [u8; 4] = *b"SWFT";
 
-/// File `IDENTITY`: who the log is and what reading it takes.
+/// File `IDENTITY`: the identity of the log and what is needed to read it.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct RawIdentity {
@@ -60,7 +61,7 @@ pub(crate) struct RawClosed {
     pub(crate) crc: U32,
 }
 
-/// Block 0 of a segment; never changes while the file has its name.
+/// Block 0 of a segment; it does not change while the file has its name.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct RawSegmentHeader {
@@ -119,7 +120,7 @@ pub(crate) struct RawPart {
     pub(crate) crc: U32,
 }
 
-/// The last bytes of a footer group, so that the footer is found from the segment's end.
+/// The last bytes of a footer group, by which readers find the footer from its end.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct RawFooterTail {
@@ -129,19 +130,19 @@ pub(crate) struct RawFooterTail {
     pub(crate) crc: U32,
 }
 
-/// Sizes of the structures, in bytes.
+/// Size of the structure in the identity file, in bytes.
 pub const IDENTITY_BYTES: usize = size_of::<RawIdentity>();
-/// See [`IDENTITY_BYTES`].
+/// Size of the structure in the file `CLOSED`, in bytes.
 pub const CLOSED_BYTES: usize = size_of::<RawClosed>();
-/// See [`IDENTITY_BYTES`].
+/// Size of a segment header, in bytes.
 pub const SEGMENT_HEADER_BYTES: usize = size_of::<RawSegmentHeader>();
-/// See [`IDENTITY_BYTES`].
+/// Size of a group header, in bytes.
 pub const GROUP_HEADER_BYTES: usize = size_of::<RawGroupHeader>();
-/// See [`IDENTITY_BYTES`].
+/// Size of a record header, in bytes.
 pub const RECORD_HEADER_BYTES: usize = size_of::<RawRecordHeader>();
-/// See [`IDENTITY_BYTES`].
+/// Size of an entry of a part table, in bytes.
 pub const PART_BYTES: usize = size_of::<RawPart>();
-/// See [`IDENTITY_BYTES`].
+/// Size of the tail of a footer, in bytes.
 pub const FOOTER_TAIL_BYTES: usize = size_of::<RawFooterTail>();
 
 const _: () = assert!(IDENTITY_BYTES == 64 && std::mem::offset_of!(RawIdentity, crc) == 60);
@@ -150,21 +151,21 @@ const _: () = assert!(SEGMENT_HEADER_BYTES == 64 && std::mem::offset_of!(RawSegm
 const _: () = assert!(GROUP_HEADER_BYTES == 64 && std::mem::offset_of!(RawGroupHeader, crc) == 60);
 const _: () = assert!(RECORD_HEADER_BYTES == 24 && std::mem::offset_of!(RawRecordHeader, crc) == 0);
 const _: () = assert!(PART_BYTES == 8 && FOOTER_TAIL_BYTES == 16);
-// Headers are old or new, never half: each lies in one sector.
+// Headers are old or new after a crash, never torn: each is inside one sector.
 const _: () = assert!(GROUP_HEADER_BYTES <= SECTOR_BYTES as usize);
 // Records after the group header start aligned.
 const _: () = assert!(GROUP_HEADER_BYTES.is_multiple_of(RECORD_ALIGN as usize));
 
-/// One field of a structure: where it lies and how long it is, in bytes.
+/// One field of a structure: its location and length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Field {
     /// Name of the structure in `docs/format.md`.
     pub structure: &'static str,
     /// Name of the field.
     pub name: &'static str,
-    /// Offset from the structure's first byte.
+    /// Offset from the structure's first byte, in bytes.
     pub offset: usize,
-    /// Length.
+    /// Length in bytes.
     pub bytes: usize,
 }
 

@@ -1,8 +1,7 @@
-//! The bytes on disk, and nothing else: layouts, checksums, encoding, decoding.
+//! The format of the files: layouts, checksums, encoding and decoding.
 //!
-//! Place on the data's way: between a caller's batch and the disk, in both directions. Pure functions
-//! of byte slices; every length is checked before it is used (INV-9); every refusal is a small `Copy` reason.
-//! `docs/format.md` holds the same tables; a test compares the two.
+//! All functions are pure functions of byte slices. Every length is checked before it is used (INV-9), and every
+//! refusal is a small `Copy` value. `docs/format.md` has the same tables; a test compares the two.
 
 pub(crate) mod checksum;
 mod closed;

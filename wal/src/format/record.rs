@@ -1,17 +1,17 @@
-//! The record: one atomic unit of a caller. Header, `meta`, part table under one checksum; then the
-//! parts, each with its own, so that one part can be read and checked alone.
+//! Encodes and decodes the record, the atomic unit that a caller appends.
 //!
-//! [`Batch`] builds a record and computes its checksums on the caller's thread; [`RecordRef`] is one read
-//! back. Neither trusts a length before it is checked.
+//! A record is a header, `meta` and a part table under one checksum, followed by the parts, each with its own
+//! checksum, so that one part can be read and checked alone. [`RecordBuilder`] builds a record and computes its
+//! checksums on the caller's thread; [`RecordRef`] is a record that was read. Both check a length before they use it.
 
 use super::checksum::{crc, crc_of, seed};
 use super::layout::{PART_BYTES, RECORD_HEADER_BYTES, RawPart, RawRecordHeader};
 use crate::types::{Durability, Lsn, len32};
 use zerocopy::{FromBytes, IntoBytes};
 
-/// One atomic record under construction; reusable without allocating again.
+/// One record under construction; can be reused without allocating again.
 ///
-/// Not `Sync` in use: one thread fills it, then passes it to `append` by reference.
+/// One thread fills it, then passes it to `append` by reference.
 #[derive(Debug, Clone, Default)]
 pub struct RecordBuilder {
     meta: Vec<u8>,
@@ -20,7 +20,7 @@ pub struct RecordBuilder {
     footer_bytes: u32,
 }
 
-/// Where a part of a record lies in its segment file, and the CRC-32C of its bytes.
+/// Location of a part in its segment file, and the CRC-32C of its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PartInfo {
     /// Byte offset in the segment file.
@@ -37,7 +37,7 @@ impl RecordBuilder {
         RecordBuilder::default()
     }
 
-    /// Makes it empty again; keeps the allocations.
+    /// Empties the record and keeps the allocations.
     pub fn clear(&mut self) {
         self.meta.clear();
         self.table.clear();
@@ -45,7 +45,7 @@ impl RecordBuilder {
         self.footer_bytes = 0;
     }
 
-    /// The caller's own bytes about the record: what the parts are, and whatever needs no part.
+    /// The caller's own bytes about the record: a description of the parts, and data that needs no part.
     pub fn meta(&mut self) -> &mut Vec<u8> {
         &mut self.meta
     }
@@ -57,7 +57,7 @@ impl RecordBuilder {
         self.parts.extend_from_slice(bytes);
     }
 
-    /// All parts, one behind the other, as they lie in the record.
+    /// The bytes of all parts, concatenated as in the record.
     pub fn payload(&self) -> &[u8] {
         &self.parts
     }
@@ -67,47 +67,47 @@ impl RecordBuilder {
         self.table.len() / PART_BYTES
     }
 
-    /// Length of part `i` in bytes, 0 if there is none.
+    /// Length of part `i` in bytes; 0 if there is none.
     pub fn part_len(&self, i: usize) -> u32 {
         self.part(i).map_or(0, |p| p.length.get())
     }
 
-    /// CRC-32C of part `i`, 0 if there is none.
+    /// CRC-32C of part `i`; 0 if there is none.
     pub fn part_crc(&self, i: usize) -> u32 {
         self.part(i).map_or(0, |p| p.crc.get())
     }
 
-    /// Distance from the record's first byte to part 0; the parts follow each other without gaps.
+    /// Distance in bytes from the record's first byte to part 0; the parts follow each other without gaps.
     pub fn first_part_offset(&self) -> u32 {
         len32(RECORD_HEADER_BYTES + self.meta.len() + self.table.len())
     }
 
-    /// Bytes of the record on disk.
+    /// Length of the record on disk, in bytes.
     pub fn encoded_len(&self) -> usize {
         RECORD_HEADER_BYTES + self.meta.len() + self.table.len() + self.parts.len()
     }
 
-    /// Says how many bytes the record adds to the footer of its segment; room is kept for them.
+    /// Sets how many bytes the record adds to the footer of its segment. The log keeps room for them in the segment.
     pub fn set_footer_bytes(&mut self, bytes: u32) {
         self.footer_bytes = bytes;
     }
 
-    /// See [`Batch::set_footer_bytes`].
+    /// Bytes that the record adds to the footer of its segment; see [`RecordBuilder::set_footer_bytes`].
     pub fn footer_bytes(&self) -> u32 {
         self.footer_bytes
     }
 
-    /// `meta` as it stands.
+    /// The current contents of `meta`.
     pub fn meta_bytes(&self) -> &[u8] {
         &self.meta
     }
 
-    /// The parts' places if the record starts at byte `offset` of its segment.
+    /// The locations of the parts if the record starts at byte `offset` of its segment.
     pub fn part_infos(&self, offset: u32) -> impl Iterator<Item = PartInfo> {
         places(&self.table, offset.saturating_add(self.first_part_offset()))
     }
 
-    /// Checksum of everything before the parts, not yet tied to a place, and the header it goes into.
+    /// The record's header, without its checksum.
     fn header(&self, class: Durability) -> RawRecordHeader {
         RawRecordHeader {
             crc: 0.into(),
@@ -124,7 +124,7 @@ impl RecordBuilder {
         }
     }
 
-    /// The checksum of header, `meta` and table, before it is tied to a place. Costs one pass over them.
+    /// Checksum of header, `meta` and table, before it is tied to a position. Reads all of them once.
     pub fn head_crc(&self, class: Durability) -> u32 {
         let header = self.header(class);
         crc_of([&header.as_bytes()[4..], &self.meta, &self.table])
@@ -140,7 +140,7 @@ impl RecordBuilder {
         put(&self.parts);
     }
 
-    /// [`Batch::head_crc`] and [`Batch::emit`] in one.
+    /// [`RecordBuilder::head_crc`] and [`RecordBuilder::emit`] in one call.
     pub fn encode_into(&self, class: Durability, salt: u64, lsn: Lsn, put: &mut dyn FnMut(&[u8])) {
         self.emit(class, self.head_crc(class), salt, lsn, put);
     }
@@ -151,7 +151,7 @@ impl RecordBuilder {
     }
 }
 
-/// The parts of `table` laid out from byte `offset` on.
+/// The parts of `table`, laid out from byte `offset` on.
 fn places(table: &[u8], mut offset: u32) -> impl Iterator<Item = PartInfo> {
     table.chunks_exact(PART_BYTES).filter_map(move |raw| {
         let raw = RawPart::read_from_bytes(raw).ok()?;
@@ -168,13 +168,13 @@ pub enum RecordFault {
     Length,
     /// The checksum of header, `meta` and part table does not match.
     Checksum,
-    /// The class or a flag has a value that the format does not know.
+    /// The durability or a flag has a value that the format does not define.
     Field,
-    /// The checksum of this part does not match.
+    /// The checksum of the part with this number does not match.
     Part(u32),
 }
 
-/// One record as it lies in memory; `meta` and table are checked, parts on request.
+/// One record in memory. Its header, `meta` and part table were checked; parts are checked on request.
 #[derive(Clone, Debug)]
 pub struct RecordRef<'a> {
     lsn: Lsn,
@@ -185,8 +185,8 @@ pub struct RecordRef<'a> {
     parts: &'a [u8],
 }
 
-/// The record at byte `at` of `group`, whose position in the log is `lsn`. Header, `meta` and table are
-/// checked; the parts' lengths are, their contents are not.
+/// Decodes the record at byte `at` of `group`, whose position in the log is `lsn`. Checks header, `meta`, table and
+/// the lengths of the parts, but not the contents of the parts.
 pub fn record_at(group: &[u8], at: usize, salt: u64, lsn: Lsn) -> Result<RecordRef<'_>, RecordFault> {
     let bytes = group.get(at..).ok_or(RecordFault::Length)?;
     let (raw, _) = RawRecordHeader::ref_from_prefix(bytes).map_err(|_| RecordFault::Length)?;
@@ -227,7 +227,7 @@ impl<'a> RecordRef<'a> {
         self.lsn
     }
 
-    /// The class that it was appended with.
+    /// The durability with which it was appended.
     pub fn class(&self) -> Durability {
         self.class
     }
@@ -237,12 +237,12 @@ impl<'a> RecordRef<'a> {
         self.footer_bytes
     }
 
-    /// The caller's own bytes.
+    /// The caller's own bytes about the record.
     pub fn meta(&self) -> &'a [u8] {
         self.meta
     }
 
-    /// Bytes of the record on disk, alignment not included.
+    /// Length of the record on disk in bytes, without alignment.
     #[expect(clippy::len_without_is_empty, reason = "a record has a header, so it is never empty")]
     pub fn len(&self) -> usize {
         RECORD_HEADER_BYTES + self.meta.len() + self.table.len() + self.parts.len()
@@ -253,13 +253,13 @@ impl<'a> RecordRef<'a> {
         self.table.len() / PART_BYTES
     }
 
-    /// Where the parts lie in the segment file.
+    /// Locations of the parts in the segment file.
     pub fn part_infos(&self) -> impl Iterator<Item = PartInfo> + use<'a> {
         let head = len32(RECORD_HEADER_BYTES + self.meta.len() + self.table.len());
         places(self.table, self.lsn.offset().saturating_add(head))
     }
 
-    /// The parts with their bytes.
+    /// The parts with their locations and bytes.
     pub fn parts(&self) -> impl Iterator<Item = (PartInfo, &'a [u8])> + use<'a> {
         let mut rest = self.parts;
         self.part_infos().map(move |info| {
@@ -274,7 +274,7 @@ impl<'a> RecordRef<'a> {
         self.find_bad_parts().next().map_or(Ok(()), |part| Err(RecordFault::Part(part)))
     }
 
-    /// Numbers of the parts whose contents do not check.
+    /// Numbers of the parts that fail their checksum.
     pub fn bad_parts(&self) -> Vec<u32> {
         self.find_bad_parts().collect()
     }

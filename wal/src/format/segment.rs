@@ -1,20 +1,20 @@
-//! The segment header: block 0 of a segment file, written once, before the file has its name.
+//! Encodes and decodes the segment header: block 0 of a segment file, written once, before the file gets its name.
 
 use super::checksum::crc;
 use super::layout::{FORMAT_VERSION, RawSegmentHeader, SEGMENT_HEADER_BYTES, SEGMENT_MAGIC};
 use crate::types::PriorContents;
 use zerocopy::{FromBytes, IntoBytes};
 
-/// What a segment says of itself.
+/// The fields of a segment header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SegmentHeader {
-    /// Identity of the log it belongs to.
+    /// Identity of the log to which the segment belongs.
     pub uuid: [u8; 16],
-    /// Number of the segment, the high half of its LSNs.
+    /// Number of the segment, which is the high half of its LSNs.
     pub sequence: u32,
-    /// Random number of this incarnation of the file, in every checksum of the segment.
+    /// Random number of this incarnation of the file, which is part of every checksum of the segment.
     pub salt: u64,
-    /// Lowest segment that was live, as acknowledged when the header was written.
+    /// Lowest live segment, as acknowledged when the header was written.
     pub first_live: u32,
     /// Block size in bytes.
     pub block_bytes: u32,
@@ -22,36 +22,36 @@ pub struct SegmentHeader {
     pub file_bytes: u64,
     /// What the blocks held when the header was written.
     pub prior: PriorContents,
-    /// Blocks of the segment's *reach*: when a group of it was issued, no more than so many blocks of groups before it
-    /// were not durable; if it is longer than that itself none was, and the group before it is an
-    /// announcement in the segment. 0 if nothing of that is promised.
+    /// The segment's *reach*, in blocks. When a group of the segment is issued, at most this many blocks of groups
+    /// before it are not durable. A group that is longer than the reach is issued only when everything before it is
+    /// durable, and the group before it is an announcement in the same segment. 0 if nothing of this is promised.
     pub reach_blocks: u16,
 }
 
 /// Why a segment header is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeaderFault {
-    /// The block does not start as a segment.
+    /// The block does not start with the magic bytes of a segment.
     Magic,
-    /// Written by another version of the format.
+    /// The header has this version of the format, which is not supported.
     Version(u32),
-    /// The checksum does not match, or bytes behind the structure are not zero.
+    /// The checksum does not match, or bytes after the structure are not zero.
     Checksum,
-    /// It belongs to another log.
+    /// The segment belongs to another log.
     Foreign,
-    /// It says another sequence number than the file's name: the number it says.
+    /// The header has this sequence number, which is not the one in the file's name.
     Sequence(u32),
-    /// The block size differs from the identity's, `prior` is not a known value, or the first live segment
-    /// is a later one.
+    /// The block size differs from the identity's, `prior` is not a known value, or the first live segment is a later
+    /// one.
     Field,
-    /// The file's length differs from what the header says: that length.
+    /// The file has this length in bytes, which is not the one in the header.
     Length(u64),
     /// The header could not be read: the medium reports an error, or the file ends inside it.
     Unreadable,
 }
 
 impl SegmentHeader {
-    /// Writes the header into `block`, all of it.
+    /// Writes the header into `block`, and zeros after it up to the end of `block`.
     pub fn encode(&self, block: &mut [u8]) {
         let mut raw = RawSegmentHeader {
             magic: SEGMENT_MAGIC,
@@ -75,7 +75,7 @@ impl SegmentHeader {
         block[..SEGMENT_HEADER_BYTES].copy_from_slice(raw.as_bytes());
     }
 
-    /// Reads block 0. Whether the header fits its file's name, length and log is the caller's check.
+    /// Decodes block 0. The caller must check the header against the file's name, its length and the log.
     pub fn decode(block: &[u8]) -> Result<SegmentHeader, HeaderFault> {
         let (raw, rest) = RawSegmentHeader::ref_from_prefix(block).map_err(|_| HeaderFault::Unreadable)?;
         if raw.magic != SEGMENT_MAGIC {

@@ -1,8 +1,8 @@
-//! Creating a log, preparing one, and starting it.
+//! Creates, prepares and starts logs.
 //!
-//! An open is two steps. [`Wal::prepare`] locks, syncs, reads and decides, and writes nothing. [`Prepared::start`] does
-//! all the writing: it removes unfinished spares, fills the shelf, makes a mark durable that covers what was
-//! found (INV-3), and starts the threads last.
+//! An open has two steps. [`Wal::prepare`] locks, syncs, reads and decides, and writes nothing. [`Prepared::start`]
+//! does all the writing: it removes unfinished spares, fills the spare pool, makes a mark durable that covers what
+//! was found (INV-3), and starts the threads last.
 
 use super::Wal;
 use super::prepared::{Prepared, exclusive};
@@ -28,11 +28,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl Wal {
-    /// Makes a new log in `dir`, which is created (mode 0700) unless it exists and holds no log.
+    /// Creates a log in `dir`. The directory is created (mode 0700) if it is missing; its parent must exist.
     ///
     /// # Errors
-    /// [`Error::AlreadyALog`], [`Error::NotADirectory`], [`Error::Locked`],
-    /// [`Error::OptionOutOfRange`], [`Error::Io`].
+    /// [`Error::AlreadyALog`], [`Error::NotADirectory`], [`Error::Locked`], [`Error::OptionOutOfRange`],
+    /// [`Error::Io`].
     pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Wal, Error> {
         let dir = dir.as_ref();
         options.check().map_err(Error::OptionOutOfRange)?;
@@ -40,12 +40,11 @@ impl Wal {
         Wal::create_in(Env::posix(dir, options)?, options)
     }
 
-    /// Opens the log in `dir` and finds its end. What becomes of damage, [`Options::mode`] says.
+    /// Opens the log in `dir` and finds its end. [`Options::mode`] decides how damage is treated.
     ///
     /// # Errors
-    /// Those that name who must act: [`Error::NotALog`], [`Error::Locked`],
-    /// [`Error::UnsupportedVersion`], [`Error::BlockSize`], [`Error::Corrupt`] with every damaged range, [`Error::Io`].
-    /// On refusal nothing was changed.
+    /// [`Error::NotALog`], [`Error::Locked`], [`Error::UnsupportedVersion`], [`Error::BlockSize`], [`Error::Corrupt`]
+    /// with every damaged range, [`Error::Io`]; each names who must act. A refused log was not changed.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         Wal::open_in(Env::posix(dir.as_ref(), options)?, options)
@@ -54,11 +53,11 @@ impl Wal {
     /// As [`Wal::create`], on any disk.
     pub fn create_in(env: Env, options: &Options) -> Result<Wal, Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
-        // There is no damage yet, and it is to be written.
+        // A new log has no damage, and is created to be written.
         let options = &Options { mode: OpenMode::Strict, ..options.clone() };
         let disk = &*env.disk;
         options.check_blocks(disk.block_size()).map_err(Error::OptionOutOfRange)?;
-        // Looked at before the lock is taken too, so that a refusal leaves no LOCK file behind.
+        // Also checked before the lock is taken, so that a refusal leaves no LOCK file.
         refuse_existing(disk)?;
         let lock = exclusive(disk)?;
         let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
@@ -71,7 +70,8 @@ impl Wal {
                 return Err(shelf.failure().unwrap_or(Error::NoSpace { path: disk.location() }));
             }
         }
-        // The mark comes before the name: a log in which no segment holds a group has lost them.
+        // The mark is durable before the log gets its name: a log in which no segment holds a group has lost its
+        // groups.
         let (wal, _) = Prepared::find(env, options, Some(lock), Some(identity), None)?.begin(None)?;
         create::finish(&*wal.env.disk)?;
         wal.spawn()
@@ -82,8 +82,8 @@ impl Wal {
         Wal::prepare(env, options, None)?.start(None)
     }
 
-    /// As [`Wal::open_in`], and installs what makes the footers. It is shown the records of the segment in use, as far
-    /// as possible while open reads them anyway; of a log that is opened for reading, nothing.
+    /// As [`Wal::open_in`], and installs the builder of footers. It is shown the records of the segment in use, if
+    /// possible while open reads them anyway. Of a log that is opened for reading it is shown nothing.
     ///
     /// # Errors
     /// As [`Wal::open`].
@@ -96,10 +96,11 @@ impl Wal {
         prepared.start(Some(sealer))
     }
 
-    /// The first half of an open: locks the directory, makes what is there durable, reads it and decides. No byte and
-    /// no name changes but the lock file's, whatever the outcome. Dropping what is returned unlocks the directory.
+    /// The first half of an open: locks the directory, makes its files durable, reads the log and decides. Whatever
+    /// the outcome, no byte and no name changes except those of the lock file. Dropping the result unlocks the
+    /// directory.
     ///
-    /// `sealer` is shown the records of the segment in use, unless the log is opened for reading.
+    /// Shows `sealer` the records of the segment in use, unless the log is opened for reading.
     ///
     /// # Errors
     /// As [`Wal::open`].
@@ -127,14 +128,14 @@ impl Wal {
 }
 
 impl Prepared {
-    /// The second half of an open, which writes: removes unfinished spares, makes the spares that are missing,
-    /// covers the end of the log with a durable mark, and starts the threads. A log that was prepared in
-    /// [`OpenMode::Salvage`] takes no write: for it nothing of this is done.
+    /// The second half of an open, which writes: removes unfinished spares, prepares the missing ones, covers the end
+    /// of the log with a durable mark (INV-3), and starts the threads. A log that was prepared in
+    /// [`OpenMode::Salvage`] accepts no writes, so none of this is done for it.
     ///
-    /// `sealer` makes the footers; it must be the one that was shown the records by [`Wal::prepare`].
+    /// `sealer` builds the footers. It must be the one to which [`Wal::prepare`] showed the records.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::NoSpace`]. The directory is unlocked then, and the log can be opened again.
+    /// [`Error::Io`], [`Error::NoSpace`]. The directory is then unlocked, and the log can be opened again.
     pub fn start(self, sealer: Option<Box<dyn SegmentIndexBuilder>>) -> Result<(Wal, RecoveryReport), Error> {
         if !self.writable() {
             return self.for_reading();
@@ -168,7 +169,7 @@ impl Prepared {
         let start = PreallocatorStart::new(&identity, &options, files.into_iter().collect());
         let mut pipeline =
             Preallocator::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
-        // A log that starts over says so with its mark; until that is durable its files stay.
+        // The mark of a log that starts over releases its old files; until that mark is durable they stay.
         if !verdict.end.is_zero() {
             shelf.release_below(verdict.first_live);
         }
@@ -183,7 +184,7 @@ impl Prepared {
         };
         shelf.set_in_use(segment.clone());
         view.table.write().insert(Arc::clone(&segment.segment), None);
-        // A group may be issued only when the next file is durable in the directory.
+        // A group may be issued only once the name of the next file is durable in the directory.
         fill_shelf(&mut pipeline, &shelf, 1)?;
         let limits = Limits {
             location: env.disk.location(),
@@ -227,14 +228,14 @@ impl Prepared {
         if let Some(sealer) = sealer {
             wal.log.lock_state().set_sealer(sealer);
         }
-        // What open returns is exposed from here on, so a mark that covers it is durable first.
+        // From here on callers see what open found, so a mark that covers it is made durable first (INV-3).
         wal.mark().map_err(|e| no_room(&wal.env, e))?;
         report.took.total = Duration::from_nanos(wal.env.clock.now_ns().saturating_sub(begin_ns));
         Ok((wal, report))
     }
 }
 
-/// Refuses a directory that clearly holds a log, without touching it.
+/// Refuses a directory that clearly holds a log, without changing it.
 fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
     let names = list(disk)?;
     let found = match names.segments.first() {
@@ -245,7 +246,8 @@ fn refuse_existing(disk: &dyn Disk) -> Result<(), Error> {
     Err(Error::AlreadyALog { path: disk.location(), found })
 }
 
-/// A mark that found no room, where blocks take new space when they are written again: the log is as it was.
+/// Maps a mark that found no room to [`Error::NoSpace`], where rewritten blocks take new space: the log did not
+/// change.
 fn no_room(env: &Env, error: Error) -> Error {
     let cause = match &error {
         Error::Latched { cause } => cause,
@@ -267,7 +269,7 @@ fn fill_shelf(pipeline: &mut Preallocator, shelf: &SparePool, count: usize) -> R
     Ok(())
 }
 
-/// The first spare, made if need be.
+/// Takes the first spare, and prepares one if there is none.
 fn take_first(pipeline: &mut Preallocator, shelf: &SparePool) -> Result<OpenSegment, Error> {
     loop {
         fill_shelf(pipeline, shelf, 2)?;

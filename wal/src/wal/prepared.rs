@@ -1,7 +1,8 @@
-//! A log that was read and judged, and to which nothing has been written yet.
+//! A log that recovery has accepted and to which nothing has been written yet.
 //!
-//! [`Wal::prepare`](crate::Wal::prepare) makes one; [`Prepared::start`] makes a log of it. In between its user can read all of the log and
-//! refuse it: until the start no byte and no name in the directory has changed, except for the lock file.
+//! [`Wal::prepare`](crate::Wal::prepare) returns it, and [`Prepared::start`] turns it into an open log. In between
+//! its user can read the whole log and refuse it: until the start, no byte and no name in the directory has changed,
+//! except for the lock file.
 
 use super::locked;
 use crate::damage::Damage;
@@ -28,22 +29,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A log that [`Wal::prepare`](crate::Wal::prepare) has locked, synced, read and judged. It can be read, and nothing was written to it.
+/// A log that [`Wal::prepare`](crate::Wal::prepare) has locked, synced, read and accepted. It can be read, and
+/// nothing was written to it.
 ///
-/// Dropping it unlocks the directory and leaves the log as it was found. Do not tell anybody outside of the process what
-/// it shows: the mark that keeps the end of the log from being lost with one damaged block is written by
-/// [`Prepared::start`].
+/// Dropping it unlocks the directory and leaves the log as it was found. Do not let its contents leave the process
+/// before [`Prepared::start`]: only that call writes the mark without which one damaged block can lose the end of the
+/// log (INV-3).
 pub struct Prepared {
     pub(super) env: Env,
     pub(super) options: Options,
-    /// None if the log is opened for reading and cannot be locked.
+    /// `None` if the log is opened for reading and cannot be locked.
     pub(super) lock: Option<Arc<dyn DiskLock>>,
     pub(super) identity: Identity,
     pub(super) verdict: Verdict,
     pub(super) descriptors: Arc<Descriptors>,
     /// The segments from the first live one on.
     pub(super) segments: BTreeMap<u32, Arc<Segment>>,
-    /// Those of them that are written to from now on.
+    /// Those of them that will be written.
     pub(super) open: BTreeMap<u32, OpenSegment>,
     /// Numbers of all segment files.
     pub(super) files: Vec<u32>,
@@ -54,7 +56,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Reads and judges the log of `env`; takes the lock that its mode asks for.
+    /// Takes the lock that the mode needs, and recovers the log of `env`.
     pub(super) fn lock(
         env: Env,
         options: &Options,
@@ -62,7 +64,7 @@ impl Prepared {
     ) -> Result<Prepared, Error> {
         let disk = &*env.disk;
         let lock = if options.mode == OpenMode::Salvage {
-            // Without a lock if there is none to be had: a copy, or a directory that cannot be written.
+            // Where no lock can be had the log is read without one: a copy, or a directory that cannot be written.
             let lock = disk.lock_for_reading(LOCK).map_err(|e| failed(disk, "lock", LOCK, e))?;
             lock.map_err(|holder| locked(disk, holder))?.map(Arc::from)
         } else {
@@ -71,7 +73,7 @@ impl Prepared {
         Prepared::find(env, options, lock, None, sealer)
     }
 
-    /// As [`Prepared::lock`], with the lock taken; of a log that is being created, with its identity `fresh`.
+    /// As [`Prepared::lock`], with the lock taken. `fresh` is the identity of a log that is being created.
     pub(super) fn find(
         env: Env,
         options: &Options,
@@ -117,13 +119,13 @@ impl Prepared {
         self.options.mode != OpenMode::Salvage
     }
 
-    /// How long ago the log began to be opened.
+    /// Time since the open began.
     pub(super) fn since_begin(&self) -> Duration {
         Duration::from_nanos(self.env.clock.now_ns().saturating_sub(self.begin_ns))
     }
 
-    /// What was found. Its `removed` is empty and its `took.total` ends with the verdict: [`Prepared::start`]
-    /// returns the report of the whole.
+    /// The report of the open so far: `removed` is empty, and `took.total` ends with the verdict. [`Prepared::start`]
+    /// returns the complete report.
     pub fn report(&self) -> &RecoveryReport {
         &self.report
     }
@@ -133,12 +135,12 @@ impl Prepared {
         self.verdict.end
     }
 
-    /// Lowest segment that holds records, or the one in which the log goes on if none does.
+    /// Number of the lowest segment that holds records, or of the one in which the log continues if none does.
     pub fn first_segment(&self) -> u32 {
         self.view.table.read().first().unwrap_or_else(|| self.active_segment())
     }
 
-    /// The segment in which the log goes on.
+    /// Number of the segment in which the log continues.
     pub fn active_segment(&self) -> u32 {
         self.verdict.next.at.segment()
     }
@@ -197,8 +199,8 @@ impl Prepared {
         self.view.damaged_records(damage, each)
     }
 
-    /// Reads every block of the log and returns every damaged place, ascending: those of `found`, which a reader met
-    /// in a segment that the open had taken on its footer's word, and all others.
+    /// Reads every block of the log and returns every damaged range, ascending: those in `found`, which a reader met
+    /// in a segment that open accepted by its footer, and all others.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -241,7 +243,7 @@ pub(super) fn exclusive(disk: &dyn Disk) -> Result<Arc<dyn DiskLock>, Error> {
     lock.map(Arc::from).map_err(|holder| locked(disk, holder))
 }
 
-/// The kept log, for readers.
+/// The readers' table of the kept log.
 fn table(verdict: &Verdict, segments: &BTreeMap<u32, Arc<Segment>>) -> SegmentTable {
     let mut table = SegmentTable::new(DamagedRanges::new(verdict.damaged.clone()));
     for kept in &verdict.kept {

@@ -1,4 +1,4 @@
-//! Reading an open log: records in log order, footers, and single ranges. Composition only, like its parent.
+//! Reads an open log: records in log order, footers and single ranges.
 
 use super::Wal;
 use crate::damage::Damage;
@@ -12,23 +12,24 @@ use crate::segment::mapped::Mapped;
 use crate::types::Lsn;
 
 impl Wal {
-    /// The durable records from `from` on, in log order; those that become durable later are not seen.
+    /// The durable records from `from` on, in log order, up to the durable end at the time of the call.
     pub fn records(&self, from: Lsn) -> RecordIter {
         let durable = self.log.durable();
         self.enter_segments(durable);
         self.view.records(from, durable)
     }
 
-    /// As [`Wal::records`], but those before `to` alone; nothing at or behind it is read.
+    /// As [`Wal::records`], but only those before `to`; reads nothing at or after `to`.
     pub fn records_between(&self, from: Lsn, to: Lsn) -> RecordIter {
         let durable = self.log.durable();
         self.enter_segments(durable);
         self.view.records(from, durable.min(to))
     }
 
-    /// The footer of `segment`, read from the medium and checked. `None` while the segment is not sealed and
-    /// durable; and if it has no footer, or none that checks: then its records say the same, or say what
-    /// is damaged.
+    /// Reads the footer of `segment` from the medium and checks it.
+    ///
+    /// Returns `None` until the segment is sealed and durable, and if it has no valid footer. Then its records give
+    /// the same information, or show what is damaged.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -36,7 +37,7 @@ impl Wal {
         self.footer_into(segment, None)
     }
 
-    /// As [`Wal::footer`], in the memory of one that is not used any more.
+    /// As [`Wal::footer`], reusing the memory of `used`.
     ///
     /// # Errors
     /// As [`Wal::footer`].
@@ -46,18 +47,20 @@ impl Wal {
         self.view.footer(segment, durable, used)
     }
 
-    /// Fills `out` with the bytes at `at`, which an append or a record named; from memory if they are not
-    /// durable yet. Unchecked: compare the part's CRC.
+    /// Fills `out` with the bytes at `at`, a position that an append or a record returned. Bytes that are not durable
+    /// yet are read from memory. The bytes are not checked: compare the part's CRC.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] with the fenced place that the bytes touch, see [`Wal::damaged`];
-    /// [`Error::NotInLog`], [`Error::Io`].
+    /// [`Error::Corrupt`] with the damaged range that the bytes overlap, see [`Wal::damaged`]; [`Error::NotInLog`],
+    /// [`Error::Io`].
     pub fn read_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
         self.read(at, out, DamagedRanges::over)
     }
 
-    /// As [`Wal::read_at`], also within damaged places, of which nothing but the part's CRC vouches for a
-    /// byte.
+    /// As [`Wal::read_at`], but also reads within damaged ranges, where only the part's CRC can confirm the bytes.
+    ///
+    /// # Errors
+    /// [`Error::NotInLog`], [`Error::Io`].
     pub fn read_damaged_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
         self.read(at, out, |_, _, _| None)
     }
@@ -79,30 +82,34 @@ impl Wal {
         self.view.read(at, out, durable, fence)
     }
 
-    /// The file of a sealed segment as memory, so that its bytes need not be copied: offsets are those that
-    /// positions have. `None`, and [`Wal::read_at`] serves: if the segment is not sealed and durable, is damaged,
-    /// has not been read from often yet, or cannot be mapped. Before a file is mapped all of it is read once, so one
-    /// that the medium does not deliver is left to `read_at`, which says so; that takes as long as reading it.
+    /// Maps the file of a sealed segment into memory, so that its bytes need not be copied. Offsets in the map are
+    /// those of positions in the segment.
     ///
-    /// Unchecked, as `read_at`. While the value lives the file is not used again, and its space is not free when
-    /// the segment is released. A page that leaves the cache and that the medium then fails to deliver
-    /// ends the process (SIGBUS).
+    /// Returns `None` if the segment is not sealed and durable, is damaged, has not been read often enough yet, or
+    /// cannot be mapped; use [`Wal::read_at`] then. The whole file is read once before it is mapped, which takes as
+    /// long as reading it. A file that the medium does not deliver is not mapped, and `read_at` returns the error.
+    ///
+    /// The bytes are not checked, as with `read_at`. While the value lives, the file is not reused, and its space is
+    /// not freed when the segment is released. If a page is evicted from the page cache and the medium then fails to
+    /// deliver it, the process ends (SIGBUS).
     pub fn mapped(&self, segment: u32) -> Option<Mapped> {
         let durable = self.log.durable();
         self.enter_segments(durable);
         self.view.mapped(segment, durable)
     }
 
-    /// Damaged places of the log, ascending; empty unless [`Options::mode`](crate::Options::mode) had it opened in spite of them.
-    /// Reading them is [`Error::Corrupt`], which names the place. A place is gone when its segment is released.
+    /// Damaged ranges of the log, ascending. Empty unless the log was opened in spite of them
+    /// ([`Options::mode`](crate::Options::mode)). Reading such a range is [`Error::Corrupt`], which names it. A range
+    /// disappears when its segment is released.
     pub fn damaged(&self) -> Vec<Damage> {
         self.view.damaged()
     }
 
-    /// Hands what is left of the records of the damaged place `damage`, one of [`Wal::damaged`], to `each`: those
-    /// whose header, `meta` and part table check, in log order, with the numbers of their parts that do not.
-    /// Returns whether that accounts for every record of the place. If it does not, what was handed out says
-    /// nothing about the rest.
+    /// Reads what is left of the records in the damaged range `damage`, one of [`Wal::damaged`]. Hands each record
+    /// whose header, `meta` and part table are valid to `each`, in log order, with the numbers of its parts that fail
+    /// their checksum.
+    ///
+    /// Returns whether these are all records of the range. If not, the records handed out say nothing about the rest.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -1,5 +1,5 @@
-//! Opening a log to read what is left of it: no write is taken, no mark made, no thread started, and no byte of
-//! the directory changes (INV-10).
+//! Opens a log to read what is left of it: accepts no write, makes no mark, starts no thread, and changes no byte of
+//! the directory (INV-10).
 
 use super::Wal;
 use super::prepared::Prepared;
@@ -20,8 +20,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 impl Prepared {
-    /// The log as a [`Wal`] that takes no write. The state machine of the write side is there and stopped, with
-    /// [`Error::ReadOnly`] as the reason.
+    /// The log as a [`Wal`] that accepts no writes: its write side exists, but is stopped with [`Error::ReadOnly`].
     pub(super) fn for_reading(self) -> Result<(Wal, RecoveryReport), Error> {
         let took = self.since_begin();
         let Prepared {
@@ -47,7 +46,7 @@ impl Prepared {
             spawned: env.threads == Threads::Spawned,
             durable_writes: disk.mode() == Mode::Direct,
         };
-        // Nothing is written to it.
+        // Nothing is written to this segment.
         let name = file_name(segment.sequence);
         let pinned =
             descriptors.open(&name, Access::Read).map_err(|e| failed_to_open(disk, "open", &name, e))?;

@@ -1,5 +1,7 @@
-//! The log's own threads: the flusher, which serves whoever does not block and drives the disk, and the one
-//! that prepares segments. A thread that panics stops the log, so that nobody waits for it.
+//! The log's own threads: the flusher, which writes for callers that do not block, and the preallocator's thread,
+//! which prepares segments.
+//!
+//! A thread that panics stops the log, so that no caller waits for it forever.
 
 use crate::commit::{Committer, Driver, RingQueue};
 use crate::disk::Disk;
@@ -31,7 +33,7 @@ impl LogThreads {
         let (disk, options) = (Arc::clone(&env.disk), options.clone());
         let (ready, started) = mpsc::sync_channel(1);
         let work = move || {
-            // A ring belongs to the thread that made it.
+            // Only the thread that created a ring may use it.
             let rail = match rail(&*disk, &options) {
                 Ok(rail) => rail,
                 Err(e) => return drop(ready.send(Err(e))),
@@ -47,7 +49,7 @@ impl LogThreads {
         Ok(())
     }
 
-    /// Starts the pipeline's thread.
+    /// Starts the preallocator's thread.
     pub(crate) fn prepare(
         &mut self,
         log: &Arc<Committer>,
@@ -67,25 +69,25 @@ impl LogThreads {
         Ok(())
     }
 
-    /// Whether the log is stepped.
+    /// Whether the log has no threads, because it is stepped.
     pub(crate) fn none(&self) -> bool {
         self.threads.is_empty()
     }
 
-    /// Who carries out writes, as `Stats` says it.
+    /// Name of the backend that carries out writes, as [`Stats`](crate::Stats) shows it.
     pub(crate) fn backend(&self) -> &'static str {
         if self.driver == Driver::Ring { "io_uring" } else { "posix" }
     }
 
-    /// Waits for the threads of a log that was stopped. Says whether there were any and all have ended.
+    /// Waits for the threads of a log that was stopped. Returns whether there were any and all have ended.
     pub(crate) fn join(&mut self) -> bool {
         let mut all = !self.none();
         for worker in self.threads.drain(..) {
-            // The last owner may be a listener that one of them calls; that one ends by itself.
+            // The last owner of the log may be a listener that one of the threads calls; that thread ends by itself.
             if worker.thread().id() == thread::current().id() {
                 all = false;
             } else {
-                // A worker that panicked has nothing left to say; the log is stopped either way.
+                // The result of a thread that panicked is not needed: the log is stopped either way.
                 let _ = worker.join();
             }
         }
@@ -93,12 +95,12 @@ impl LogThreads {
     }
 }
 
-/// The ring that the options ask for; `None` where POSIX calls are to do.
+/// The ring that the options ask for; `None` if POSIX calls are used.
 fn rail(disk: &dyn Disk, options: &Options) -> io::Result<Option<RingQueue>> {
     if options.backend == Backend::Posix {
         return Ok(None);
     }
-    // One more than may be written at a time: a sync runs beside the writes.
+    // One more than the number of writes in flight: a sync runs in parallel with them.
     let depth = options.writes_in_flight_max as usize + 1;
     match disk.ring(depth) {
         Ok(ring) => Ok(Some(RingQueue::new(ring, depth))),
@@ -107,10 +109,10 @@ fn rail(disk: &dyn Disk, options: &Options) -> io::Result<Option<RingQueue>> {
     }
 }
 
-/// How long the log writes nothing before released files are zeroed.
+/// How long the log must have written nothing before released files are zeroed.
 const LULL: Duration = Duration::from_millis(200);
 
-/// Runs a worker; if it panics, the log stops, so that nobody waits for it.
+/// Runs a worker; if it panics, the log stops, so that no caller waits for it forever.
 fn stop_on_panic(log: &Committer, work: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(work)).is_err() {
         let location = log.lock_state().location();
@@ -118,7 +120,7 @@ fn stop_on_panic(log: &Committer, work: impl FnOnce()) {
     }
 }
 
-/// The pipeline's thread.
+/// The main loop of the preallocator's thread.
 fn prepare(log: &Committer, shelf: &SparePool, pipeline: &Mutex<Preallocator>) {
     loop {
         if shelf.stopped() {
