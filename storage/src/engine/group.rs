@@ -1,7 +1,7 @@
-//! One group of an engine, for readers.
-//! Place on the data's way: where readers come in. Invariants: all but payloads is answered from memory, under the
-//! group's lock for as long as it takes to copy it. All methods may be called from any thread.
-//! Fails: each method says how.
+//! Read access to one group of an engine.
+//!
+//! Everything except payloads is read from memory, under the group's lock, which is held only while the value is
+//! copied. All methods may be called from any thread.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::group::GroupState;
 use crate::read::{self, Maps, ReadRequest};
 use crate::types::{ConfState, Entry, GroupId, HardState, MetaKey, SnapshotMarker};
 
-/// One group of an engine: a cheap handle for reading. The group need not exist; then it is empty.
+/// A cheap handle for reading one group of an engine. A group that does not exist reads as empty.
 #[derive(Clone)]
 pub struct Group {
     pub(super) core: Arc<UserHandle>,
@@ -23,24 +23,24 @@ pub struct Group {
 }
 
 impl Group {
-    /// The group's number.
+    /// Number of the group.
     pub fn id(&self) -> GroupId {
         self.id
     }
 
-    /// Index of the first entry that the log has, or would have: one above the compaction point. From
-    /// memory; 1 for a group that does not exist.
+    /// Index of the first entry in the log, or of the entry that would be first: one past the compaction point. Read
+    /// from memory; 1 for a group that does not exist.
     pub fn first_index(&self) -> u64 {
         self.look(GroupState::first_index)
     }
 
-    /// Index of the last entry; the compaction point if there is none. From memory; 0 for a group that
+    /// Index of the last entry, or the compaction point if the log is empty. Read from memory; 0 for a group that
     /// does not exist.
     pub fn last_index(&self) -> u64 {
         self.look(GroupState::last_index)
     }
 
-    /// The term of `index`, which is the compaction point or an entry of the log. From memory.
+    /// Term of `index`, which must be the compaction point or the index of an entry in the log. Read from memory.
     ///
     /// # Errors
     /// [`Error::Compacted`] below the compaction point, [`Error::Unavailable`] beyond the last index.
@@ -57,65 +57,67 @@ impl Group {
         })
     }
 
-    /// `(first index, term)` of each run of entries with one term, ascending. From memory.
+    /// `(first index, term)` of each run of consecutive entries with the same term, ascending. Read from memory.
     pub fn term_runs(&self) -> Vec<(u64, u64)> {
         self.look(|state| state.term_runs().collect())
     }
 
-    /// The hard state as last written; all zeros before that.
+    /// The hard state as last written; all zeros if none was written. Read from memory.
     pub fn hard_state(&self) -> HardState {
         self.look(GroupState::hard)
     }
 
-    /// The conf state as last written.
+    /// The conf state as last written; `None` if none was written. Read from memory.
     pub fn conf_state(&self) -> Option<Arc<ConfState>> {
         self.look(|state| state.conf().cloned())
     }
 
-    /// The markers of the two newest snapshots, the newest first; the log is to be kept from the older one on
-    /// if falling back to it is to be possible. From memory.
+    /// Markers of the two newest snapshots, the newest first. Read from memory.
+    ///
+    /// To be able to fall back to the older snapshot, do not compact the log beyond it.
     pub fn snapshots(&self) -> Vec<SnapshotMarker> {
         self.look(|state| state.snapshots().collect())
     }
 
-    /// The user's value of `key`. From memory; not copied.
+    /// The metadata value of `key`, if there is one. Read from memory, without a copy.
     pub fn meta(&self, key: &[u8]) -> Option<Bytes> {
         let key = MetaKey::new(key)?;
         self.look(|state| state.meta(&key).cloned())
     }
 
-    /// All values of the user's, by key. From memory.
+    /// All metadata values of the group with their keys, sorted by key. Read from memory.
     pub fn metas(&self) -> Vec<(Vec<u8>, Bytes)> {
         self.look(|state| {
             state.metas().map(|(key, value)| (key.as_bytes().to_vec(), value.clone())).collect()
         })
     }
 
-    /// Index and term of the last entry that is gone; `(0, 0)` if none is.
+    /// Index and term of the last entry that was dropped; `(0, 0)` if none was. Read from memory.
     pub fn compaction_point(&self) -> (u64, u64) {
         let point = self.look(GroupState::point);
         (point.index, point.term)
     }
 
-    /// The entries from `low` up to, and without, `high`: all, or as many as have at most `max_bytes` bytes
-    /// of payload, but at least one. A result that ends early means that the limit was reached and nothing
-    /// else.
+    /// Reads the entries from `low` up to, but not including, `high`. With `max_bytes`, reads as many of them as have
+    /// at most that many bytes of payload in total, but at least one. The result ends early only because of that
+    /// limit.
     ///
     /// # Errors
-    /// [`Error::Compacted`] if `low` is not behind the compaction point, [`Error::Unavailable`] if the log
-    /// ends before `high - 1`, [`Error::Range`] if `low > high`; [`Error::DamagedEntry`] if a payload is
-    /// not what was written, [`Error::Compressed`] if it cannot be decompressed; [`Error::Closed`]; or the log's error.
+    /// [`Error::Compacted`] if `low` is at or below the compaction point, [`Error::Unavailable`] if the log ends
+    /// before `high - 1`, [`Error::Range`] if `low > high`; [`Error::DamagedEntry`] if a payload fails its checksum,
+    /// [`Error::Compressed`] if it cannot be decompressed; [`Error::Closed`]; or the error of the log.
     pub fn entries(&self, low: u64, high: u64, max_bytes: Option<u64>) -> Result<Vec<Entry>> {
         self.read(low, high, max_bytes, |_| true)
     }
 
-    /// As [`Group::entries`], with the caller's own measure on top: `more` sees each entry in turn, the
-    /// first included, and ends the result before the entry it says no to; the first is always there.
-    /// `max_bytes` bounds what is read for it.
+    /// As [`Group::entries`], with an additional limit of the caller: `more` is called with each entry in order,
+    /// including the first. If it returns `false`, the result ends before that entry; the first entry is always
+    /// included. `max_bytes` limits how much is read.
     ///
-    /// `more` may use the engine: read and write any group, flush, make readers. It keeps the segments of these entries until
-    /// it returns, and with them the log's prefix. [`Engine::close`](super::Engine::close) from inside of it is
-    /// [`Error::InsideCall`]; one by another thread waits until `more` has returned, so `more` must not wait for that.
+    /// `more` may use the engine: it may read and write any group, flush, and make readers. Until it returns, the
+    /// segments of these entries and all later ones are kept. [`Engine::close`](super::Engine::close) inside `more`
+    /// fails with [`Error::InsideCall`]. `close` on another thread waits until `more` has returned, so `more` must
+    /// not wait for that thread.
     ///
     /// # Errors
     /// As [`Group::entries`].
@@ -146,10 +148,12 @@ impl Group {
         read::entries(&wal, &core.groups, &core.pins, (&core.tail, &core.packer), maps, wanted, more)
     }
 
-    /// A reader of the entries from `low` up to, and without, `high`, as they are now, whatever is compacted,
-    /// overwritten or removed meanwhile. It keeps the files of the segments that have them from being used again,
-    /// each until it has read past it, and keeps nothing else: the log gives its prefix back, and other groups
-    /// go on. [`Stats::readers`](crate::Stats::readers) shows it. Waits until the entries are durable.
+    /// Makes a reader of the entries from `low` up to, but not including, `high`, as they are now, even if they are
+    /// compacted, overwritten or removed later. Waits until the entries are durable.
+    ///
+    /// The reader keeps the files of the segments that hold these entries from being recycled, each until it has read
+    /// past it. It does not keep the log from releasing segments and does not affect other groups.
+    /// [`Stats::readers`](crate::Stats::readers) lists the readers.
     ///
     /// # Errors
     /// As [`Group::entries`].
@@ -157,7 +161,7 @@ impl Group {
         PinnedReader::new(Arc::clone(&self.core), self.id, low, high)
     }
 
-    /// As [`Group::entries`], without I/O: `None` unless memory has all payloads that it would return.
+    /// As [`Group::entries`], without I/O: `None` unless all payloads of the result are in memory.
     ///
     /// # Errors
     /// [`Error::Compacted`], [`Error::Unavailable`] and [`Error::Range`] as [`Group::entries`].
@@ -172,8 +176,8 @@ impl Group {
         read::entries_in_memory(&core.groups, &core.pins, &core.tail, wanted)
     }
 
-    /// The lowest index such that the entries behind it, up to `index`, are at most so many and have at most so many
-    /// bytes of payload as they are stored. Not below the compaction point.
+    /// Returns the lowest index such that the entries after it, up to `index`, number at most `entries` and have at
+    /// most `bytes` bytes of payload as stored. Not below the compaction point.
     #[cfg(feature = "snapshots")]
     pub(crate) fn behind(&self, index: u64, entries: u64, bytes: u64) -> u64 {
         self.look(|state| {

@@ -1,4 +1,5 @@
-//! Ends an engine with its last handle, and knows which threads are inside of a closure that the engine calls.
+//! Stops an engine when its last handle is dropped, and tracks which threads are inside a closure that the engine
+//! calls.
 
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -6,21 +7,22 @@ use std::sync::Arc;
 
 use super::EngineInner;
 
-/// A hold on the core. When the users' last one goes, the engine has ended when its drop returns: the log is dropped, its
-/// threads have ended and the directory is unlocked.
+/// A reference to the engine. When the last reference of the users is dropped, that drop ends the engine: when it
+/// returns, the log is dropped, its threads have ended and the directory is unlocked.
 pub(super) struct UserHandle {
     core: Arc<EngineInner>,
-    /// Whether the hold is the users'. The engine's own threads have holds, too, which may live a little longer.
+    /// Whether this is the reference of the users. The engine's own threads have references too, which may exist a
+    /// little longer.
     of_users: bool,
 }
 
 impl UserHandle {
-    /// The users' hold on `core`, of which there is one, shared by all handles.
+    /// Makes the reference of the users. There is one for each engine; all handles share it.
     pub(super) fn of_users(core: Arc<EngineInner>) -> Arc<UserHandle> {
         Arc::new(UserHandle { core, of_users: true })
     }
 
-    /// A hold for the time of a call by one of the engine's own threads.
+    /// Makes a reference for the duration of one call on one of the engine's own threads.
     #[cfg(feature = "raft-rs")]
     pub(super) fn of_the_engine(core: Arc<EngineInner>) -> Arc<UserHandle> {
         Arc::new(UserHandle { core, of_users: false })
@@ -49,11 +51,11 @@ impl Drop for UserHandle {
 }
 
 thread_local! {
-    /// The cores whose calls this thread is inside of while it runs a user's code, by address.
+    /// Addresses of the engines that are calling a user's code on this thread.
     static INSIDE: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Marks the thread as being inside of a call of one core.
+/// While it exists, the current thread counts as being inside a call of one engine.
 pub(super) struct InsideCall(());
 
 impl InsideCall {
@@ -62,9 +64,9 @@ impl InsideCall {
         InsideCall(())
     }
 
-    /// Whether the thread is inside of a call of `core`.
+    /// Whether the current thread is inside a call of `core`.
     pub(super) fn is(core: &EngineInner) -> bool {
-        // While a thread ends it is inside of nothing.
+        // A thread whose thread-local values are already destroyed is inside no call.
         INSIDE.try_with(|inside| inside.borrow().contains(&address(core))).unwrap_or(false)
     }
 }

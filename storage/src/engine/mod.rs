@@ -1,7 +1,8 @@
-//! The engine: one log, many groups. Composition only; each method is one line of some floor below.
-//! Place on the data's way: where callers come in. Invariants: the order of a write, once and here: enqueued
-//! -> index published -> written -> durable -> ticket. All methods may be called from any thread.
-//! Fails: each method says how; after the log's first failed write every call that writes fails (INV-7).
+//! The engine: many Raft groups on one log. Composes the modules below.
+//!
+//! A write proceeds in this order: the record is enqueued in the log, its entries are published in the index, the
+//! record is written, it becomes durable, its ticket completes. All methods may be called from any thread. After the
+//! log's first failed write or sync, every call that writes fails (INV-7).
 
 pub(crate) mod handles;
 pub(crate) mod owner_check;
@@ -41,21 +42,21 @@ pub use group::Group;
 use handles::{InsideCall, UserHandle};
 pub use reader::{PinnedReader, ReaderStats};
 
-/// More than a record of one entry and one hard state has besides the payload, its share of the footer
-/// included: about 350 bytes.
+/// Upper bound for the bytes that a record with one entry and one hard state needs in addition to the payload,
+/// including its share of the footer. The real need is about 350 bytes.
 const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
-/// Many Raft groups on one durable log. Cloning gives another handle of the same engine; a [`Group`] and a
-/// [`PinnedReader`] are handles, too.
+/// Many Raft groups on one durable log. Cloning returns another handle of the same engine. A [`Group`] and a
+/// [`PinnedReader`] are handles too.
 ///
-/// Dropping the last handle without [`Engine::close`] is like a kill: what was not acknowledged may be
-/// lost. The drop waits for work of the engine's own threads that is under way, and has released the directory when it
-/// returns, so that it can be opened again at once.
+/// Dropping the last handle without [`Engine::close`] is like a kill: writes that were not acknowledged may be lost.
+/// The drop waits until the engine's threads have finished the work under way. When it returns, the directory is
+/// unlocked and can be opened again.
 #[derive(Clone)]
 pub struct Engine(Arc<UserHandle>);
 
 struct EngineInner {
-    /// `None` once closed; closing waits for the calls under way.
+    /// `None` once the engine is closed. Closing waits for the calls under way.
     wal: RwLock<Option<Wal>>,
     groups: Groups,
     pins: SegmentUsage,
@@ -64,132 +65,139 @@ struct EngineInner {
     map_sealed: bool,
     readers: reader::Readers,
     sweep: PrefixRelease,
-    /// What open found damaged; entries that are gone since then included.
+    /// Entries that were found damaged at open, including those that were overwritten or compacted since then.
     fenced: DamagedRecords,
     rewrite: Rewrite,
-    /// The index of the segment being written; the log has it too.
+    /// Builds the index of the segment being written. The log calls it for each record.
     sealer: FooterIndexBuilder,
-    /// Who rewrites; unset where writers do, a piece behind each write.
+    /// The background thread. Unset in a stepped engine, where each write does a piece of the background work itself.
     keeper: OnceLock<BackgroundThread>,
-    /// The segment being written when the keeper was last woken.
+    /// The segment that was being written when the background thread was last woken.
     seen: AtomicU32,
-    /// A write found the disk full, and no payload was written since.
+    /// A write found the disk full, and no record with a payload has been written since.
     full: AtomicBool,
     listener: OnceLock<Arc<dyn Listener>>,
     pace: Mutex<Throttle>,
-    /// Held while it is said whose log it is.
+    /// Serializes calls of [`Engine::set_owner`].
     whose: Mutex<()>,
     #[cfg(feature = "raft-rs")]
     errands: TaskPool,
     #[cfg(feature = "snapshots")]
     snapshots: TaskPool,
-    /// Whether there are openraft logs on this engine.
+    /// Whether the right to make the openraft logs of this engine is taken.
     #[cfg(any(feature = "openraft", feature = "openraft-09"))]
     openraft: AtomicBool,
     options: Options,
 }
 
-/// What opening an engine found.
+/// Result of opening an engine.
 #[derive(Debug)]
 pub struct Report {
-    /// What the log found: records kept, dropped and why, durations.
+    /// Report of the log: records kept, records dropped and why, durations.
     pub log: seawall_wal::RecoveryReport,
-    /// Records of the log, those included that an index stood for: `log.by_footer` says of which segments
-    /// only the index was read.
+    /// Number of records in the log, including those that were replayed from the index of their segment:
+    /// `log.by_footer` lists the segments of which only the index was read.
     pub records: u64,
-    /// Groups that exist.
+    /// Number of groups that exist.
     pub groups: u64,
-    /// Live entries of all groups.
+    /// Number of live entries of all groups.
     pub entries: u64,
 }
 
-/// Figures of a running engine.
+/// Statistics of a running engine.
 #[derive(Debug)]
 pub struct Stats {
-    /// Figures of the log.
+    /// Statistics of the log.
     pub log: seawall_wal::Stats,
-    /// Groups that exist.
+    /// Number of groups that exist.
     pub groups: usize,
-    /// Live entries of all groups.
+    /// Number of live entries of all groups.
     pub entries: u64,
-    /// Lowest segment kept and segment being written.
+    /// Lowest segment that is kept, and the segment that is being written.
     pub segments: (u32, u32),
-    /// What keeps the oldest segment that cannot go; `None` if only the segment being written holds anything.
+    /// What keeps the oldest segment from being released; `None` if no segment but the one being written has to be
+    /// kept.
     pub blocker: Option<Blocker>,
     /// Pinned readers, in the order in which they were made.
     pub readers: Vec<ReaderStats>,
-    /// Reads that memory answered, and those that it did not.
+    /// Hits and misses of the entry cache.
     pub cache: CacheStats,
-    /// What was copied out of old segments.
+    /// Entries that were copied out of old segments.
     pub rewrite: RewriteStats,
-    /// Small state that was repeated.
+    /// Small state that was written again so that old segments could be released.
     pub restate: ReemitStats,
-    /// What compression made of payloads.
+    /// Results of compression.
     pub compression: CompressionStats,
 }
 
-/// What keeps the log's prefix from being given back.
+/// Describes what keeps the oldest segments of the log from being released.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Blocker {
-    /// The lowest segment that has to stay.
+    /// The lowest segment that has to be kept.
     pub segment: u32,
-    /// Bytes of the segments from that one up to, and without, the one being written: they stay with it.
+    /// Bytes of the segments from that one up to, but not including, the one being written: they are kept with it.
     pub held_bytes: u64,
-    /// Live entries of the segment.
+    /// Number of live entries in that segment.
     pub entries: u64,
-    /// Bytes that these take, about.
+    /// Approximate bytes that these entries take.
     pub live_bytes: u64,
-    /// Pieces of small state in the segment that are the latest of their group: hard and conf states, compaction
-    /// points, snapshot markers, metadata.
+    /// Number of pieces of small state in that segment that are the latest of their group: hard states, conf states,
+    /// compaction points, snapshot markers, metadata values.
     pub states: u64,
-    /// Who holds it.
+    /// What keeps the segment.
     pub by: BlockedBy,
 }
 
-/// Who holds a segment. Of several the one that keeps it longest: entries, small state, a call under way.
+/// What keeps a segment. If there are several reasons, the one that lasts longest: entries, then small state, then a
+/// call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BlockedBy {
-    /// An entry is live in it: the first one of the group of the lowest number. It goes when it is compacted, or is
-    /// copied out of the way, unless [`RewriteStats::stuck`] names it.
+    /// A live entry: the first one of the group with the lowest number. It is released when it is compacted or
+    /// overwritten, or when it is copied to the end of the log, unless [`RewriteStats::stuck`] names it.
     Entry {
         /// The group.
         group: GroupId,
         /// Index of the entry.
         index: u64,
     },
-    /// The latest small state of a group is in it; it is repeated in the log by and by.
+    /// The latest small state of a group. The engine writes it again at the end of the log in the background.
     State {
-        /// The group, of several that of the lowest number.
+        /// The group; if there are several, the one with the lowest number.
         group: GroupId,
     },
-    /// A read or a write under way. A pinned reader is none: it keeps files, and never the log.
+    /// A read or a write under way. A pinned reader does not count: it keeps files, but never the prefix of the log.
     Call,
 }
 
 impl Engine {
-    /// Creates an engine in `dir`, which must not have one.
+    /// Creates an engine in `dir`, which must not contain one.
     ///
     /// # Errors
-    /// [`Error::Option`], or the log's error.
+    /// [`Error::Option`], [`Error::OwnerTooLarge`], [`Error::Thread`], or the error of the log.
     pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Engine> {
         options.check()?;
         Engine::fresh(Wal::create(dir, &options.log)?, Threads::Spawned, options)
     }
 
-    /// Opens the engine in `dir`. What it then shows is durable (INV-3).
+    /// Opens the engine in `dir`. Everything that it then shows is durable (INV-3).
     ///
     /// # Errors
-    /// The log's `Corrupt` with every damaged place; in another than strict mode [`Error::Lost`] if more is damaged
-    /// than payloads of entries; [`Error::CommitBeyondLog`], [`Error::Damage`] and [`Error::Record`] if acknowledged
-    /// data is missing or cannot be understood; [`Error::OtherOwner`] if it is not the log of [`Options::owner`]. None
-    /// of these has changed anything in the directory but the lock file. [`Error::Option`]; or another error of the log.
+    /// - `Corrupt` of the log, with every damaged range (INV-5).
+    /// - [`Error::Lost`], in degraded and salvage mode, if more than payloads of entries is damaged.
+    /// - [`Error::CommitBeyondLog`], [`Error::Damage`] and [`Error::Record`], if acknowledged data is missing or
+    ///   cannot be decoded.
+    /// - [`Error::OtherOwner`], if the log does not belong to [`Options::owner`]; [`Error::OwnerUnreadable`], if a
+    ///   later version wrote its owner.
+    ///
+    /// If one of these is returned, nothing in the directory has changed except the lock file. Otherwise
+    /// [`Error::Option`], [`Error::OwnerTooLarge`], [`Error::Thread`], or another error of the log.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
         Engine::open_in(Env::posix(dir.as_ref(), &options.log)?, options)
     }
 
-    /// As [`Engine::create`], with disk, clock, randomness and threads as parameters.
+    /// As [`Engine::create`], with the disk, clock, random source and threads given by `env`.
     ///
     /// # Errors
     /// As [`Engine::create`].
@@ -199,7 +207,7 @@ impl Engine {
         Engine::fresh(Wal::create_in(env, &options.log)?, threads, options)
     }
 
-    /// As [`Engine::open`], with disk, clock, randomness and threads as parameters.
+    /// As [`Engine::open`], with the disk, clock, random source and threads given by `env`.
     ///
     /// # Errors
     /// As [`Engine::open`].
@@ -214,7 +222,7 @@ impl Engine {
         }
         let Findings { records, groups, entries } = restored.found;
         let groups = groups - u64::from(restored.groups.get(OWNER_GROUP).is_some());
-        // Nothing was written so far: what the replay refuses is left as it was found.
+        // Nothing has been written so far, so a refused log is left as it was found.
         let (wal, log) = prepared.start(Some(Box::new(sealer.clone())))?;
         let engine = Engine::start(wal, threads, restored, sealer, options)?;
         if let Some(owner) = options.owner.as_ref().filter(|_| log.mode != OpenMode::Salvage) {
@@ -271,43 +279,44 @@ impl Engine {
         if threads == Threads::Spawned {
             let keeper = BackgroundThread::spawn(move || core.keep());
             let keeper = keeper.map_err(|source| Error::Thread { source: Arc::new(source) })?;
-            // Work may be due since before the open.
+            // Background work may have been due before the engine was opened.
             keeper.wake();
             let _ = engine.0.keeper.set(keeper);
         }
         Ok(engine)
     }
 
-    /// A handle of group `id`, whether it exists or not.
+    /// Returns a handle of group `id`, whether the group exists or not.
     pub fn group(&self, id: GroupId) -> Group {
         Group { core: Arc::clone(&self.0), id }
     }
 
-    /// Numbers of the groups that exist, ascending.
+    /// Returns the numbers of the groups that exist, ascending.
     ///
-    /// Every number is an ordinary group to the engine. The openraft adapters keep the vote and the purged log id of group
-    /// *n* in a group of their own, numbered *n* + 2^63 ([`GroupId`]): it is in this list too.
+    /// To the engine, every number is an ordinary group. The openraft adapters keep the vote and the purged log id of
+    /// group *n* in a separate group with the number *n* + 2^63 ([`GroupId`]), which is in this list too.
     pub fn groups(&self) -> Vec<GroupId> {
         self.0.users_groups()
     }
 
-    /// Takes the right to make the openraft logs of this engine; `false` if somebody has it.
+    /// Acquires the right to make the openraft logs of this engine; `false` if it is already taken.
     #[cfg(any(feature = "openraft", feature = "openraft-09"))]
     pub(crate) fn take_openraft(&self) -> bool {
         !self.0.openraft.swap(true, Ordering::AcqRel)
     }
 
-    /// Gives that right back.
+    /// Returns that right.
     #[cfg(any(feature = "openraft", feature = "openraft-09"))]
     pub(crate) fn return_openraft(&self) {
         self.0.openraft.store(false, Ordering::Release);
     }
 
-    /// Entries whose payloads are damaged, by group and index: their indexes and terms are right, reading one
-    /// is [`Error::DamagedEntry`]. Always empty in strict mode. An entry leaves the list when it is overwritten
-    /// or compacted.
+    /// Returns the entries whose payloads are damaged, sorted by group and index. Their indexes and terms are
+    /// correct; reading one fails with [`Error::DamagedEntry`]. Always empty in strict mode. An entry leaves the list
+    /// when it is overwritten or compacted.
     ///
-    /// Until then the node lacks what it has acknowledged: see `docs/durability.md`, *Living with fenced entries*.
+    /// Until the list is empty for a group, the node lacks data that it has acknowledged: see *Open modes* in
+    /// `docs/durability.md`.
     pub fn damaged(&self) -> Vec<DamagedEntry> {
         let still = |(entry, at): &&(DamagedEntry, Location)| {
             let cell = self.0.groups.get(entry.group);
@@ -319,30 +328,31 @@ impl Engine {
         damaged
     }
 
-    /// Writes `batch` as one record: readable when this returns, durable when the ticket says (INV-1,
-    /// INV-2). Waits only for other batches of the same groups, for room in the log's queue, and while too many
-    /// callbacks are outstanding ([`seawall_wal::Options::answers_max`]).
+    /// Writes `batch` as one record. Its entries are readable when this returns and durable when the ticket completes
+    /// (INV-1, INV-2). Waits only for other batches of the same groups, for room in the log's queue, and while too
+    /// many callbacks are outstanding ([`seawall_wal::Options::callbacks_max`]).
     ///
-    /// May be called inside of a callback ([`Ticket::on_durable`]), where it does not wait for other callbacks.
+    /// May be called from a callback ([`Ticket::on_durable`]); there it does not wait for other callbacks.
     ///
-    /// On success the batch is left empty, its buffers kept; on an error it is unchanged.
+    /// On success the batch is empty and keeps its buffers. On an error it is unchanged.
     ///
     /// # Errors
-    /// What [`WriteBatch`] says of each operation; [`Error::EmptyBatch`], [`Error::EntryTooLarge`],
-    /// [`Error::BatchTooLarge`], [`Error::Closed`]: nothing was written and nothing changed. Or the log's.
+    /// The errors that the methods of [`WriteBatch`] name; [`Error::EmptyBatch`], [`Error::EntryTooLarge`],
+    /// [`Error::BatchTooLarge`], [`Error::ConfStateTooLarge`], [`Error::Closed`]. With these, nothing was written and
+    /// nothing changed. Or the error of the log.
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal_with_room()?;
         let ticket = core.write(&wal, batch, Wait::Yes)?;
-        // The batch is in the log whatever becomes of the housekeeping; an error of the log stays, so the
-        // ticket and the next write have it too.
+        // The batch is in the log, whatever the result of this background work. An error of the log is permanent, so
+        // the ticket and the next write return it too.
         let _ = core.advance(&wal);
         Ok(ticket)
     }
 
-    /// As [`Engine::write`], for callers that must not wait, such as the workers of an async runtime:
-    /// `None` where `write` would wait for other batches or for room in the log, and for groups that do not
-    /// exist yet. The batch is as before then.
+    /// As [`Engine::write`], for callers that must not wait, such as the workers of an async runtime. Returns `None`
+    /// and leaves the batch unchanged if `write` would wait for other batches or for room in the log, or if a group
+    /// of the batch does not exist yet.
     ///
     /// # Errors
     /// As [`Engine::write`].
@@ -398,7 +408,7 @@ impl Engine {
         Ok(self.0.wal()?.wait_past(lsn, timeout)?)
     }
 
-    /// Bytes of payload that a batch of one entry, with a hard state beside it, has room for.
+    /// Returns the largest payload, in bytes, of a batch that consists of one entry and a hard state.
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -406,24 +416,24 @@ impl Engine {
         Ok(self.0.wal()?.record_bytes_max().saturating_sub(ENTRY_OVERHEAD_BYTES))
     }
 
-    /// Waits until everything written so far is durable, commit indexes and compactions included.
+    /// Waits until everything written so far is durable, including commit indexes and compactions.
     ///
     /// # Errors
     /// [`Error::Closed`], or the log's error.
     pub fn flush(&self) -> Result<()> {
         let wal = self.0.wal()?;
-        // What was written does not rest on the housekeeping, as in `write`.
+        // As in `write`, the result of this background work does not matter for what was written.
         let _ = self.0.advance(&wal);
         wal.flush()?;
         Ok(())
     }
 
-    /// Flushes and closes the log; waits for the calls under way. Later calls of any handle that need the
-    /// log give [`Error::Closed`].
+    /// Flushes and closes the log. Waits for the calls under way. Later calls that need the log fail with
+    /// [`Error::Closed`], on every handle.
     ///
     /// # Errors
-    /// [`Error::InsideCall`] from inside of a closure or a listener that this engine is calling: nothing was done.
-    /// [`Error::Closed`] if it was closed before, or the log's error.
+    /// [`Error::InsideCall`] if this engine is calling the caller's closure or listener on this thread; nothing was
+    /// done. [`Error::Closed`] if the engine was closed before, or the error of the log.
     pub fn close(&self) -> Result<()> {
         if InsideCall::is(&self.0) {
             return Err(Error::InsideCall);
@@ -432,7 +442,8 @@ impl Engine {
         Ok(wal.ok_or(Error::Closed)?.close()?)
     }
 
-    /// Tells `listener` of events of the engine and its log from now on; only the first one counts.
+    /// Calls `listener` for events of the engine and its log from now on. Only the first listener is used; later ones
+    /// are ignored.
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -444,7 +455,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Figures of the engine and its log. Looks at every group if something keeps the log's prefix.
+    /// Returns statistics of the engine and its log. Examines every group if something keeps the oldest segment.
     ///
     /// # Errors
     /// [`Error::Closed`].
@@ -468,12 +479,12 @@ impl Engine {
 
 impl EngineInner {
     fn wal(&self) -> Result<MappedRwLockReadGuard<'_, Wal>> {
-        // Recursive, because a caller's closure may call in again while another thread waits to close.
+        // Recursive: a closure of a caller may call the engine again while another thread waits to close it.
         RwLockReadGuard::try_map(self.wal.read_recursive(), Option::as_ref).map_err(|_| Error::Closed)
     }
 
-    /// As [`Core::wal`], once callbacks have room for one more. Nothing is held while it waits for that: a callback may
-    /// want the locks of a write, or close the engine.
+    /// As [`EngineInner::wal`], but waits until another callback may be registered. Holds no lock meanwhile: a
+    /// callback may need the locks that a write takes, or close the engine.
     fn wal_with_room(&self) -> Result<MappedRwLockReadGuard<'_, Wal>> {
         loop {
             let wal = self.wal()?;
@@ -487,7 +498,7 @@ impl EngineInner {
         }
     }
 
-    /// The groups without the one that says whose log it is.
+    /// The groups without the one that holds the owner of the log.
     fn users_groups(&self) -> Vec<GroupId> {
         let mut groups = self.groups.ids();
         groups.retain(|group| *group != OWNER_GROUP);
@@ -511,11 +522,11 @@ impl EngineInner {
         written
     }
 
-    /// What keeps the oldest segment.
+    /// Finds what keeps the oldest segment.
     fn blocker(&self, wal: &Wal) -> Option<Blocker> {
         let (segment, count) = self.pins.blocker(|| wal.active_segment())?;
         let positive = |count: i64| u64::try_from(count).unwrap_or(0);
-        // What has gone since the count was taken is as good as gone.
+        // Entries and state that were released since the count was taken are reported as [`BlockedBy::Call`].
         let first = |has: &dyn Fn(&GroupState) -> bool| self.groups.select(has).into_iter().min();
         let entry = |state: &GroupState| state.entries_up_to(segment).next().map(|(index, ..)| index);
         let by_entry = || {

@@ -1,4 +1,4 @@
-//! Whose log the engine's is: set once, compared from then on.
+//! Sets the owner of the log once, and compares it from then on.
 
 use super::{Engine, EngineInner};
 use crate::error::{Error, Result};
@@ -8,20 +8,20 @@ use crate::types::Owner;
 use crate::write::{self, Wait, WriteBatch};
 
 impl Engine {
-    /// Whose log it is, if somebody has said it. From memory.
+    /// Returns the owner of the log; `None` if none was set. Read from memory.
     ///
     /// # Errors
-    /// [`Error::OwnerUnreadable`] if a later version of this crate has written it.
+    /// [`Error::OwnerUnreadable`] if a later version of this crate wrote the owner.
     pub fn owner(&self) -> Result<Option<Owner>> {
         stored(&self.0.groups)
     }
 
-    /// Says whose log it is, durably when this returns. If that is known already, it must be the same: then nothing is
-    /// written. It cannot be changed.
+    /// Sets the owner of the log; it is durable when this returns. If the log already has the same owner, nothing is
+    /// written. An owner cannot be changed.
     ///
     /// # Errors
-    /// [`Error::OtherOwner`], [`Error::OwnerTooLarge`]: nothing was written; [`Error::OwnerUnreadable`],
-    /// [`Error::Closed`]; or the log's error.
+    /// [`Error::OtherOwner`] if the log has another owner, [`Error::OwnerTooLarge`], [`Error::OwnerUnreadable`]:
+    /// nothing was written. [`Error::Closed`], or the error of the log.
     pub fn set_owner(&self, owner: &Owner) -> Result<()> {
         let core: &EngineInner = &self.0;
         let _one_at_a_time = core.whose.lock();
@@ -31,7 +31,7 @@ impl Engine {
         let wal = core.wal()?;
         let mut batch = WriteBatch::new();
         batch.put_owner(owner);
-        // The limit of a group's metadata is for users.
+        // The limit of a group's metadata applies to users only.
         let (memory, meta_bytes_max) = ((&core.tail, &core.packer), usize::MAX);
         let ticket =
             write::write(&wal, &core.groups, &core.pins, memory, meta_bytes_max, &mut batch, Wait::Yes)?;
@@ -40,14 +40,14 @@ impl Engine {
     }
 }
 
-/// Whose log `groups` say it is.
+/// The owner in the metadata of `groups`.
 pub(super) fn stored(groups: &Groups) -> Result<Option<Owner>> {
     let Some((cell, key)) = groups.get(OWNER_GROUP).zip(owner_key()) else { return Ok(None) };
     let bytes = cell.read().meta(&key).cloned();
     bytes.map(|bytes| Owner::decode(&bytes).ok_or(Error::OwnerUnreadable)).transpose()
 }
 
-/// Whether `groups` say that the log is `given`'s; `false` if they do not say whose it is.
+/// Whether the stored owner is `given`; `false` if no owner is stored. Another owner is an error.
 pub(super) fn compare(groups: &Groups, given: &Owner) -> Result<bool> {
     if given.user.len() > OWNER_USER_BYTES_MAX {
         return Err(Error::OwnerTooLarge { bytes: given.user.len(), max: OWNER_USER_BYTES_MAX });

@@ -1,6 +1,6 @@
-//! Pinned readers: handles that read a range of a group as it was, and the list of them.
-//! Place on the data's way: where readers come in that take long. Invariants: a reader is in the list as long as it
-//! exists; it holds files and no lock between its calls. Fails: each method says how.
+//! Pinned readers, which read a range of a group as it was when they were made, and the list of all of them.
+//!
+//! A reader is in the list as long as it exists. Between calls it holds files but no lock.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,26 +14,26 @@ use crate::error::Result;
 use crate::read::Pinned;
 use crate::types::{Entry, GroupId};
 
-/// Reads a range of one group as it was when [`Group::pin`](super::Group::pin) made it, first to last. For a peer
-/// that is far behind, or a copy; dropping it lets go of what it holds.
+/// Reads a range of one group, from first to last, as it was when [`Group::pin`](super::Group::pin) made the reader.
+/// Use it for a peer that is far behind, or to copy a range. Dropping it releases the files that it holds.
 pub struct PinnedReader {
     core: Arc<UserHandle>,
     id: u64,
     pinned: Pinned,
 }
 
-/// Figures of one pinned reader.
+/// Statistics of one pinned reader.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReaderStats {
-    /// The group it reads.
+    /// The group that is read.
     pub group: GroupId,
-    /// Index of the entry it reads next.
+    /// Index of the entry that is read next.
     pub next: u64,
-    /// Index behind the last one.
+    /// One past the index of the last entry.
     pub high: u64,
-    /// Segments whose files it holds, ascending: those with entries that it has still to read.
+    /// Segments whose files the reader holds, ascending: those that contain entries still to be read.
     pub segments: Arc<[u32]>,
-    /// Bytes of those that the log has let go of: they take room on the disk for this reader alone.
+    /// Bytes of the held segments that the log has released. Only this reader keeps them on the disk.
     pub held_bytes: u64,
 }
 
@@ -48,7 +48,7 @@ struct List {
 }
 
 impl Readers {
-    /// The figures of all, in the order in which they were made.
+    /// Statistics of all readers, in the order in which they were made.
     pub(super) fn stats(&self, wal: &Wal) -> Vec<ReaderStats> {
         let mut all: Vec<ReaderStats> = self.0.lock().by_id.values().cloned().collect();
         let first = wal.first_segment();
@@ -76,23 +76,25 @@ impl PinnedReader {
         Ok(PinnedReader { core, id, pinned })
     }
 
-    /// The group it reads.
+    /// The group that is read.
     pub fn group(&self) -> GroupId {
         self.pinned.group()
     }
 
-    /// Index of the entry that comes next, and the index behind the last one.
+    /// Index of the entry that is read next, and one past the index of the last entry.
     pub fn range(&self) -> (u64, u64) {
         self.pinned.range()
     }
 
-    /// The next entries: all, or as many as have at most `max_bytes` bytes of payload, but at least one; none at
-    /// the end. Reads the log, or files that the log has let go of: those from their start, once.
+    /// Reads the next entries; none at the end of the range. With `max_bytes`, reads as many as have at most that
+    /// many bytes of payload in total, but at least one. Without it, reads all that are left. Entries of segments
+    /// that the log has released are read from the files that the reader holds; each file is read once, from its
+    /// start.
     ///
     /// # Errors
-    /// [`Error::DamagedEntry`](crate::Error::DamagedEntry) or [`Error::Compressed`](crate::Error::Compressed) if
-    /// the next entry cannot be read; [`Error::Closed`](crate::Error::Closed); or the log's error. The reader stays
-    /// where it is.
+    /// [`Error::DamagedEntry`](crate::Error::DamagedEntry) or [`Error::Compressed`](crate::Error::Compressed) if the
+    /// next entry cannot be read; [`Error::Closed`](crate::Error::Closed); or the error of the log. The position of
+    /// the reader does not change.
     pub fn read(&mut self, max_bytes: Option<u64>) -> Result<Vec<Entry>> {
         let core = &*self.core;
         let read = self.pinned.read(&*core.wal()?, &core.tail, &core.packer, max_bytes.unwrap_or(u64::MAX));

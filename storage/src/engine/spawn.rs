@@ -1,5 +1,6 @@
-//! Work of users of the engine that must not be done on their own threads.
-//! Place on the data's way: beside it. Invariants: it keeps no engine alive. Cannot fail; what it does may.
+//! Runs work for the engine's modules and adapters on background threads.
+//!
+//! Queued work does not keep the engine alive.
 
 #[cfg(feature = "raft-rs")]
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use super::Engine;
 use crate::engine::handles::UserHandle;
 
 impl Engine {
-    /// Has `work` done by the engine's thread for what nobody may wait for; not at all if the engine is gone before.
+    /// Runs `work` on the engine's task thread. It does not run if the engine is gone before.
     #[cfg(feature = "raft-rs")]
     pub(crate) fn run_beside(&self, work: impl FnOnce(&Engine) + Send + 'static) {
-        // Weak: what lies in an engine must not keep it.
+        // Weak: work that is queued in an engine must not keep it alive.
         let core = Arc::downgrade(self.0.core());
         self.0.errands.submit(Box::new(move || {
             if let Some(core) = core.upgrade() {
@@ -21,18 +22,18 @@ impl Engine {
         }));
     }
 
-    /// Does the oldest of such work, if the engine has no threads; says whether there was some.
+    /// Runs the oldest queued work if the engine has no threads; returns whether there was any.
     #[cfg(feature = "raft-rs")]
     pub(crate) fn step_beside(&self) -> bool {
         self.0.errands.step()
     }
 
-    /// Has `work` done by one of the engine's threads for snapshots.
+    /// Runs `work` on one of the engine's snapshot threads.
     pub(crate) fn run_snapshot(&self, work: impl FnOnce() + Send + 'static) {
         self.0.snapshots.submit(Box::new(work));
     }
 
-    /// Snapshots that wait for a thread.
+    /// Number of snapshots that wait for a thread.
     pub(crate) fn snapshots_waiting(&self) -> usize {
         self.0.snapshots.waiting()
     }

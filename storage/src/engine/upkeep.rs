@@ -1,8 +1,8 @@
-//! The engine's own work on its log: emptying the oldest segments and giving them back.
+//! Background work of the engine on its log: empties the oldest segments and releases them.
 //!
-//! A thread of the engine does it where there is one; a stepped engine does a piece of it after each write. It may have
-//! become due when a segment was entered, when something died (compaction, removal, overwriting), when the disk was found
-//! full, and after an open.
+//! The engine's background thread does this work. A stepped engine, which has no threads, does a piece of it after
+//! each write. The work may become due when the log enters a segment, when entries or state die (compaction, removal,
+//! overwriting), when the disk is found full, and after an open.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
@@ -18,14 +18,14 @@ use crate::reclaim::release;
 use crate::reclaim::rewrite::Rewrite;
 use crate::threads::background::{BackgroundStep, BackgroundThread};
 
-/// How long the thread waits for space before it tries again: as long as the log does.
+/// How long the thread waits for disk space before it tries again: as long as the log does.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long it leaves groups alone that are all being written.
+/// How long the thread pauses if all groups to be handled are being written.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 impl EngineInner {
-    /// After a write that may wait: gives back what is free, and has the rest done.
+    /// Called after a write that may wait: releases what is free and leaves the rest to the background thread.
     pub(super) fn advance(&self, wal: &Wal) -> Result<()> {
         match self.keeper.get() {
             Some(keeper) => {
@@ -38,7 +38,7 @@ impl EngineInner {
         Ok(())
     }
 
-    /// After a write that must not wait: the thread does it all.
+    /// Called after a write that must not wait: leaves all work to the background thread.
     pub(super) fn advance_now(&self, wal: &Wal) {
         match self.keeper.get() {
             Some(keeper) => {
@@ -48,12 +48,13 @@ impl EngineInner {
                 }
                 self.wake_if_due(wal, edge, keeper);
             }
-            // An error of the log stays; the next write meets the same.
+            // An error of the log is permanent; the next write returns it.
             None => _ = self.step(wal),
         }
     }
 
-    /// The disk was found full: from now on the log is rewritten without slack, until there is room for a payload again.
+    /// Called when the disk was found full. Until a record with a payload is written again, the slack counts as 0
+    /// bytes.
     pub(super) fn found_full(&self, wal: &Wal) {
         self.full.store(true, Ordering::Relaxed);
         match self.keeper.get() {
@@ -63,7 +64,7 @@ impl EngineInner {
     }
 
     fn wake_if_due(&self, wal: &Wal, edge: Released, keeper: &BackgroundThread) {
-        // Read before it is written: all writers come here.
+        // Read before it is exchanged, because all writers come here.
         let active = wal.active_segment();
         let entered = self.seen.load(Ordering::Relaxed) != active
             && self.seen.swap(active, Ordering::Relaxed) != active;
@@ -77,13 +78,14 @@ impl EngineInner {
         if self.full.load(Ordering::Relaxed) { 0 } else { self.options.slack_bytes as u64 }
     }
 
-    /// One piece of the work: repeats small state, gives back what is free, copies entries. Returns the bytes of copies and
-    /// of small state; `None` where there was nothing to do.
+    /// Does one piece of the work: writes small state again, releases what is free, copies entries. Returns the bytes
+    /// of the copies and of the small state; `None` for a kind of work of which there was none.
     fn step(&self, wal: &Wal) -> Result<(Option<u64>, Option<u64>)> {
         let tell = |segment, error: &Error| {
             if let Some(listener) = self.listener.get() {
                 let _inside = InsideCall::of(self);
-                // Its panic must not end the thread, nor must one of what it panicked with.
+                // A panic of the listener must not end the thread, and neither must a panic in the drop of its
+                // payload.
                 if let Err(panic) = catch_unwind(AssertUnwindSafe(|| listener.segment_stuck(segment, error)))
                 {
                     std::mem::forget(panic);
@@ -93,11 +95,11 @@ impl EngineInner {
         let groups_max = self.options.reemit_groups_max;
         let repeated = release::advance(wal, &self.groups, &self.pins, &self.sweep, groups_max);
         let copied = self.rewrite.step(wal, (&self.groups, &self.pins), self.slack_bytes(), tell);
-        // An error of one keeps nothing of the other from being done.
+        // An error of one kind of work does not keep the other from being done.
         Ok((copied?, repeated?))
     }
 
-    /// One piece of the work, on the engine's thread.
+    /// Does one piece of the work on the background thread.
     pub(super) fn keep(&self) -> BackgroundStep {
         let Ok(wal) = self.wal() else { return BackgroundStep::Sleep };
         let (copied, repeated) = match self.step(&wal) {
@@ -106,10 +108,10 @@ impl EngineInner {
                 self.full.store(true, Ordering::Relaxed);
                 return BackgroundStep::Again(FULL_PAUSE);
             }
-            // The log has failed: every write says so.
+            // The log has failed. Every write reports it.
             Err(_) => return BackgroundStep::Sleep,
         };
-        // Groups that are busy are likely to write their state themselves; their writes wake this again.
+        // A busy group is likely to write its state itself, and its write wakes this thread again.
         let repeated = repeated.filter(|bytes| *bytes > 0);
         if copied.is_none() && repeated.is_none() {
             return BackgroundStep::Sleep;
@@ -121,12 +123,13 @@ impl EngineInner {
         BackgroundStep::Again(if piece == 0 { pause.max(BUSY_PAUSE) } else { pause })
     }
 
-    /// Ends the engine: its thread first, then the log. Waits for the calls under way.
+    /// Ends the engine: first its background thread, then the log. Waits for the calls under way.
     pub(super) fn end(&self) {
         if let Some(keeper) = self.keeper.get() {
             keeper.end();
         }
-        // A listener that drops the last handle is inside of a call that it would wait for; the log goes after that call.
+        // A listener that drops the last handle is inside a call that dropping the log would wait for. The log is
+        // then dropped after that call.
         if !InsideCall::is(self) {
             let wal = self.wal.write().take();
             drop(wal);
