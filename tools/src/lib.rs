@@ -1,11 +1,12 @@
-//! What the tools share. Not an interface for others: the programs are.
+//! Code that the tools share. The interface of this package is its programs, not this library.
 //!
-//! `utc` is a pure function, `open_report` makes JSON of what an open says; `bench` is what the measuring programs have in common.
+//! `utc` formats times, `open_report` makes JSON of the result of an open, and `bench` has the building blocks of the
+//! measuring programs.
 
 pub mod bench;
 pub mod open_report;
 
-/// A time, in seconds since the Unix epoch, as `2025-01-31T23:59:59Z`.
+/// Formats a time in seconds since the Unix epoch as `2025-01-31T23:59:59Z`.
 pub fn utc(seconds: u64) -> String {
     const DAY_SECONDS: u64 = 86_400;
     let (days, second) = (seconds / DAY_SECONDS, seconds % DAY_SECONDS);

@@ -1,14 +1,14 @@
-//! What an open found, and what a refusal names, as JSON: the log's own types know nothing of it.
+//! Formats the report of an open, and the damage that a refusal names, as JSON.
 //!
-//! Field names are an interface, listed in `tools/README.md`; they are only ever added to. Positions are strings
-//! as they are printed, durations whole microseconds. Nothing fails.
+//! Field names are an interface, listed in `tools/README.md`: fields are only added. Positions are strings in the
+//! printed form; durations are whole microseconds.
 
 use seawall_wal::inspect::{DropReason, Dropped, GroupFault, file_name};
 use seawall_wal::{Damage, DamageKind, Error, Lsn, OpenMode, RecoveryReport, Witness};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// `strict`, `degraded`, `salvage`.
+/// Name of a mode: `strict`, `degraded` or `salvage`.
 pub fn mode_name(mode: OpenMode) -> &'static str {
     match mode {
         OpenMode::Strict => "strict",
@@ -17,7 +17,8 @@ pub fn mode_name(mode: OpenMode) -> &'static str {
     }
 }
 
-/// `no_group`, `group_record`, `group_padding`, `group_count`, `group_unchecked`, `header`, `missing`, `suspect`.
+/// Name of a kind of damage: `no_group`, `group_record`, `group_padding`, `group_count`, `group_unchecked`, `header`,
+/// `missing` or `suspect`.
 pub fn kind_name(what: DamageKind) -> &'static str {
     match what {
         DamageKind::NoGroup => "no_group",
@@ -31,7 +32,7 @@ pub fn kind_name(what: DamageKind) -> &'static str {
     }
 }
 
-/// Why a group does not check, whether it was acknowledged or not.
+/// Describes why a group fails its check. It does not state whether the group was acknowledged.
 pub fn fault_text(fault: GroupFault) -> String {
     match fault {
         GroupFault::Record(at, fault) => {
@@ -45,7 +46,7 @@ pub fn fault_text(fault: GroupFault) -> String {
     }
 }
 
-/// The value that an open returned.
+/// The JSON value of an open's report.
 pub fn report(report: &RecoveryReport) -> Value {
     let void = |d: &&Dropped| d.why == DropReason::Void && d.from < report.end;
     let list = |wanted: bool| -> Vec<Value> {
@@ -75,7 +76,7 @@ pub fn report(report: &RecoveryReport) -> Value {
     })
 }
 
-/// Where the log ended at its last clean close; `None` if nothing says it.
+/// Position where the log ended at its last clean close; `None` if there is no record of it.
 pub fn closed_at(witness: &Witness) -> Option<String> {
     match witness {
         Witness::End(end) => Some(end.to_string()),
@@ -83,7 +84,7 @@ pub fn closed_at(witness: &Witness) -> Option<String> {
     }
 }
 
-/// Why the file of that close is not used; `None` if it is, or if there is none.
+/// Why the file of that close is not used; `None` if it is used, or if there is none.
 pub fn closed_fault(witness: &Witness) -> Option<String> {
     match witness {
         Witness::Damaged(fault) => Some(fault.to_string()),
@@ -91,7 +92,7 @@ pub fn closed_fault(witness: &Witness) -> Option<String> {
     }
 }
 
-/// Every damaged place that `error` names, also one that stopped the log; an empty list if it names none.
+/// Every damaged range that `error` names, also if the error stopped the log. An empty list if it names none.
 pub fn refusal(error: &Error) -> Value {
     match error {
         Error::Corrupt { damage: places, .. } => damage(places),
@@ -100,7 +101,7 @@ pub fn refusal(error: &Error) -> Value {
     }
 }
 
-/// Damaged places.
+/// The JSON value of damaged ranges.
 pub fn damage(places: &[Damage]) -> Value {
     let place = |d: &Damage| {
         let mut value = range(d.from, d.to);
@@ -123,7 +124,8 @@ fn dropped(d: &Dropped) -> Value {
     value
 }
 
-/// A range of one segment, or of whole segments, whose bytes are not known.
+/// A range of one segment or of whole segments, whose contents are unknown.
+///
 fn range(from: Lsn, to: Lsn) -> Value {
     let mut value = json!({
         "file": file_name(from.segment()),

@@ -1,6 +1,6 @@
-//! Options that several commands have and those of `run`: their defaults, and which values make no sense.
+//! Options that several commands share, and the options of `run`, with their defaults and checks.
 //!
-//! What clap can refuse (syntax) is a usage error; what needs a reason is refused by `check`.
+//! clap refuses bad syntax as a usage error. `check` refuses values that need a reason.
 
 use crate::floor::framed_bytes;
 use crate::place::Spot;
@@ -21,16 +21,16 @@ const IN_FLIGHT_MAX: usize = 1 << 16;
 pub(crate) const ROUNDS_MAX: usize = 1000;
 const ROTATIONS_MAX: usize = 1_000_000;
 const SECONDS_MAX: f64 = 86_400.0;
-/// Payload sizes of one append, unless `--bytes` names them.
+/// Default payload sizes of one append, in bytes.
 const BYTES: [usize; 3] = [128, 1024, 16384];
 const ROTATIONS_BYTES: [usize; 1] = [16384];
-/// Multiple that segment sizes have: the largest block size that a device is expected to have.
+/// Segment sizes are a multiple of this, in bytes: the largest block size that a device is expected to have.
 const SEGMENT_GRAIN: u32 = 64 << 10;
 
-/// Directory used, created and removed again when `--dir` is not given.
+/// Default directory. It is created if missing and removed again after the run.
 pub(crate) const DEFAULT_DIR: &str = "walbench-data";
 
-/// Where to measure.
+/// The directory to measure in.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Where {
     /// Directory to measure in; created if missing [default: ./walbench-data]
@@ -44,7 +44,7 @@ impl Where {
         self.dir.as_deref().unwrap_or(Path::new(DEFAULT_DIR))
     }
 
-    /// The same, for making a subdirectory there.
+    /// The same directory, as the place to make a subdirectory in.
     pub(crate) fn spot(&self) -> Spot<'_> {
         Spot { tool: "walbench", dir: self.dir(), is_default: self.dir.is_none() }
     }
@@ -53,16 +53,16 @@ impl Where {
 /// How the log and the bare group commit are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Strategy {
-    /// Direct where the file system supports it well, else sync.
+    /// Direct where the file system supports it well, otherwise sync.
     Auto,
-    /// O_DIRECT writes, durable by themselves.
+    /// O_DIRECT writes, each durable by itself.
     Direct,
     /// Buffered writes, then fdatasync.
     Sync,
 }
 
 impl Strategy {
-    /// Options of a log that is written so, in segments of that size.
+    /// Options of a log that is written with this strategy, with segments of that size.
     pub(crate) fn options(self, segment_bytes: u32) -> Options {
         let strategy = match self {
             Strategy::Auto => seawall_wal::Strategy::Auto,
@@ -73,10 +73,10 @@ impl Strategy {
     }
 }
 
-/// Who carries out the log's writes; a lone waiter's are its own.
+/// How the log's writes are carried out. A waiting thread that writes its own group uses POSIX calls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub(crate) enum Backend {
-    /// io_uring where the kernel allows it, else POSIX calls.
+    /// io_uring where the kernel allows it, otherwise POSIX calls.
     Auto,
     /// POSIX calls.
     Posix,
@@ -85,7 +85,7 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// The log's option of that name.
+    /// The value of the log's option `backend`.
     pub(crate) fn option(self) -> seawall_wal::Backend {
         match self {
             Backend::Auto => seawall_wal::Backend::Auto,
@@ -95,7 +95,7 @@ impl Backend {
     }
 }
 
-/// Who appends.
+/// The load: how many threads append, with how many appends in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Load {
@@ -103,11 +103,11 @@ pub(crate) enum Load {
     Lone,
     /// One thread with several appends in flight.
     Inflight,
-    /// Several threads, each with one append at a time and a key of its own.
+    /// Several threads, each with one append at a time and its own key.
     Threads,
-    /// Several threads, each with several appends in flight and a key of its own.
+    /// Several threads, each with several appends in flight and its own key.
     Groups,
-    /// As `lone`, but over a number of segments instead of a time; has a floor of its own.
+    /// Like `lone`, but for a number of segments instead of a time, with its own floor.
     Rotations,
 }
 
@@ -134,13 +134,13 @@ pub(crate) struct RunArgs {
     /// Size of a segment of the log, and of the files of the floor and of the bare group commit
     #[arg(long, value_name = "SIZE", value_parser = parse_segment_bytes, default_value = "64MiB")]
     pub(crate) segment_bytes: u32,
-    /// Longest time that a thread of the log's rows yields before it sleeps, in microseconds; 0: it sleeps at once
+    /// Longest time that a waiting thread of the log's rows yields before it sleeps, in microseconds; 0: no yield
     #[arg(long, value_name = "US", default_value_t = seawall_wal::Options::default().yield_max_us)]
     pub(crate) patience_us: u32,
     /// How the log and the bare group commit are written
     #[arg(long, value_enum, default_value_t = Strategy::Auto)]
     pub(crate) strategy: Strategy,
-    /// Backends of the log; each has rows of its own
+    /// Backends of the log; each gets its own rows
     #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST", default_value = "auto")]
     pub(crate) backend: Vec<Backend>,
     /// Loads to run
@@ -152,7 +152,7 @@ pub(crate) struct RunArgs {
         default_value = "lone,inflight,threads"
     )]
     pub(crate) rows: Vec<Load>,
-    /// Segments that the row `rotations` goes through at least, over all rounds
+    /// Least number of segments that the row `rotations` goes through, over all rounds
     #[arg(long, value_name = "N", default_value_t = 60)]
     pub(crate) rotations: usize,
     /// Write the results here as JSON
@@ -164,7 +164,7 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// Whether any load but `rotations` is asked for.
+    /// Whether the run includes a load other than `rotations`.
     pub(crate) fn has_timed_rows(&self) -> bool {
         self.rows.iter().any(|&load| load != Load::Rotations)
     }
@@ -183,12 +183,12 @@ impl RunArgs {
         self.rows.iter().flat_map(|&load| self.bytes(load)).copied().max().unwrap_or(0)
     }
 
-    /// Rotations per round of the load `rotations`.
+    /// Segment rotations per round of the load `rotations`.
     pub(crate) fn rotations_per_round(&self) -> usize {
         self.rotations.div_ceil(self.rounds)
     }
 
-    /// Refuses values that cannot be measured with, with the reason.
+    /// Refuses values that cannot be measured, with the reason.
     pub(crate) fn check(&self) -> Result<()> {
         check_seconds(self.seconds)?;
         check_range("--rounds", self.rounds, ROUNDS_MAX)?;
@@ -204,14 +204,14 @@ impl RunArgs {
     }
 }
 
-/// Refuses a segment that the log cannot have, or that cannot hold two appends of `bytes`.
+/// Refuses a segment size that the log does not allow, or that cannot hold two appends of `bytes`.
 pub(crate) fn check_segment(segment: u32, bytes: usize) -> Result<()> {
     ensure!(
         (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment) && segment.is_multiple_of(SEGMENT_GRAIN),
         "--segment-bytes is {segment}, must be a multiple of {SEGMENT_GRAIN} between {SEGMENT_BYTES_MIN} \
          and {SEGMENT_BYTES_MAX}"
     );
-    // Half a segment, so that a header, a footer and a few appends fit beside the largest one.
+    // Half a segment, so that a header, a footer and a few appends fit next to the largest append.
     ensure!(
         framed_bytes(bytes) as u64 <= u64::from(segment / 2),
         "--bytes {bytes} does not fit into --segment-bytes {segment}: a segment must hold two of the \
@@ -237,7 +237,7 @@ pub(crate) fn check_range(option: &str, value: usize, max: usize) -> Result<()> 
     Ok(())
 }
 
-/// A number of bytes, with an optional suffix `KiB`, `MiB` or `GiB`.
+/// Parses a number of bytes with an optional suffix `KiB`, `MiB` or `GiB`.
 pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     let digits_end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, suffix) = text.split_at(digits_end);

@@ -1,8 +1,8 @@
-//! `walbench calibrate`: which strategy, backend and depth suit a device, with the figures that say so.
+//! `walbench calibrate`: measures which strategy, backend and depth suit a device, and prints the figures and rules.
 //!
-//! Lone durable writes by both strategies, and direct writes with 1 to 32 in flight in one thread's ring, all
-//! interleaved. The rules that are applied to the medians are the ones printed. With `--write` the strategy is
-//! left as a hint in a log's directory, where a log that is free to choose finds it.
+//! It measures lone durable writes by both strategies, and direct writes with 1 to 32 in flight in the ring of one
+//! thread, all interleaved. The printed rules are applied to the medians. With `--write` the strategy is stored as a
+//! hint in a log's directory; a log opened with the strategy `auto` uses it.
 
 use crate::args::{self, Where, check_range, parse_segment_bytes};
 use crate::floor::Floor;
@@ -20,18 +20,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Payloads of the lone writes, and how many there are of each in a round.
+/// Payload sizes of the lone writes, and the number of writes of each size per round.
 const SIZES: [usize; 3] = [1024, 16384, 65536];
 const LONE: u64 = 150;
-/// Writes in flight, their sizes, and how many there are in a round.
+/// Numbers of writes in flight, the sizes of these writes, and the number of writes per round.
 const DEPTHS: [usize; 6] = [1, 2, 4, 8, 16, 32];
 const BLOCKS: [usize; 2] = [4096, 65536];
 const DEEP: usize = 600;
-/// Sync is taken only if it is cheaper by this at every size: figures differ by less from run to run.
+/// Sync is chosen only if its latency is at most this share of the direct one at every size. Figures vary less from run
+/// to run.
 const MARGIN: f64 = 0.9;
-/// A depth is enough if it reaches this share of the best rate.
+/// The smallest depth that reaches this share of the best rate is enough.
 const ENOUGH: f64 = 0.9;
-/// Latency from which the log writes small groups side by side, in microseconds.
+/// Latency from which the log writes small groups concurrently, in microseconds.
 const SLOW_US: f64 = 300.0;
 
 /// Options of `walbench calibrate`.
@@ -65,11 +66,11 @@ struct Row {
     writes_s: f64,
 }
 
-/// Measures, explains, and leaves a hint if asked to.
+/// Measures, explains, and writes the hint if `--write` is given.
 pub(crate) fn bench(args: &CalibrateArgs) -> Result<()> {
     check_range("--rounds", args.rounds, args::ROUNDS_MAX)?;
     args.json.as_deref().map_or(Ok(()), text::check_json)?;
-    // Refused before time is spent.
+    // Refuse a bad log directory before the measurement starts.
     let log = args.write.as_deref().map(open_log).transpose()?;
     let place = Place::prepare(&args.place.spot(), place::space_needed(6, args.segment_bytes))?;
     let machine = machine::describe(place.scratch(), seed(None)?)?;
@@ -141,7 +142,7 @@ fn measure(args: &CalibrateArgs, dir: &Path) -> Result<Vec<Row>> {
         .collect())
 }
 
-/// A written file, and a ring to write it with.
+/// A file of written blocks, and a ring to write it with.
 struct Deep {
     ring: Box<dyn Ring>,
     file: Arc<dyn seawall_wal::disk::DiskFile>,
@@ -150,7 +151,7 @@ struct Deep {
 }
 
 impl Deep {
-    /// `None` where the kernel has no ring.
+    /// Returns `None` if the kernel provides no ring.
     fn prepare(dir: &Path, file_bytes: u32) -> Result<Option<Deep>> {
         let disk = PosixDisk::open(dir, Some(Mode::Direct)).context("open the working directory")?;
         let Ok(ring) = disk.ring(DEPTHS[DEPTHS.len() - 1]) else { return Ok(None) };
@@ -188,7 +189,7 @@ impl Deep {
     }
 }
 
-/// What suits the device, and the reasons, a line each.
+/// The recommended settings, and the reasons, one line each.
 struct Choice {
     mode: Mode,
     why: Vec<String>,

@@ -1,8 +1,9 @@
-//! `walbench callback`: what it costs to hear of completions one by one.
+//! `walbench callback`: measures the cost of learning about completions one by one.
 //!
-//! One thread keeps so many appends in flight and replaces each completion at once, on the log and on the engine.
-//! Three ways to hear of them, in interleaved rounds: it waits for its tickets, oldest first (`tickets`); it leaves a
-//! callback with each record, which sends to it (`closures`); it asks how far the log is durable (`wait_past`).
+//! One thread keeps a fixed number of appends in flight and replaces each completed one at once, on the log and on the
+//! engine. It learns about completions in three ways, in interleaved rounds: it waits for its tickets, oldest first
+//! (`tickets`); each record has a callback that sends to the thread (`closures`); or it waits for the durable end to
+//! pass a position (`wait_past`).
 
 use crate::args::{self, Strategy, Where, check_range, check_segment, parse_bytes, parse_segment_bytes};
 use crate::load::{median, payload};
@@ -20,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// The group that the engine's rows write to, and how many entries it keeps behind the newest.
+/// The group that the engine's rows write to, and the number of newest entries that it keeps.
 const GROUP: u64 = 1;
 const KEPT: u64 = 1000;
 
@@ -52,7 +53,7 @@ pub(crate) struct CallbackArgs {
     seed: Option<u64>,
 }
 
-/// How the thread hears of completions.
+/// How the thread learns about completions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Way {
@@ -74,11 +75,11 @@ struct Row {
     ops_s: f64,
     p50_us: f64,
     p99_us: f64,
-    /// `ops_s` over that of the tickets.
+    /// `ops_s` divided by that of the tickets.
     over_tickets: f64,
 }
 
-/// Measures and reports.
+/// Runs the measurement and prints the report.
 pub(crate) fn bench(args: &CallbackArgs) -> Result<()> {
     check_range("--rounds", args.rounds, args::ROUNDS_MAX)?;
     check_range("--in-flight", args.in_flight, 1 << 16)?;
@@ -101,7 +102,7 @@ pub(crate) fn bench(args: &CallbackArgs) -> Result<()> {
     args.json.as_deref().map_or(Ok(()), |path| report::write_json(path, &machine, &rows))
 }
 
-/// What takes the appends of one thread.
+/// The target of one thread's appends.
 trait Sink {
     fn append(&mut self, payload: &[u8]) -> Result<Ticket>;
     fn wait_past(&self, lsn: Lsn) -> Result<Lsn>;
@@ -131,7 +132,7 @@ impl Sink for EngineSink {
         self.batch.append(GROUP, &[EntryRef { index: self.next, term: 1, payload }]);
         let ticket = self.engine.write(&mut self.batch).context("write to the engine")?;
         self.next += 1;
-        // As a replica does behind its snapshots.
+        // Compact as a replica does after a snapshot.
         if ticket.lsn().segment() > self.segment && self.next > KEPT + 2 {
             self.segment = ticket.lsn().segment();
             self.batch.compact(GROUP, self.next - KEPT);
@@ -178,10 +179,10 @@ fn measure(args: &CallbackArgs, place: &Place, payload: &[u8]) -> Result<Vec<Row
     Ok((0..seen.len()).map(row).collect())
 }
 
-/// What is in flight, oldest first: when it was appended, and its ticket or position.
+/// Appends in flight, oldest first: the time of the append, its position, and its ticket if there is one.
 type InFlight = VecDeque<(Instant, Lsn, Option<Ticket>)>;
 
-/// One row, once: appends per second, p50 and p99 in microseconds.
+/// Runs one row once. Returns appends per second, and p50 and p99 in microseconds.
 fn run(sink: &mut dyn Sink, way: Way, count: usize, payload: &[u8], window: Duration) -> Result<[f64; 3]> {
     let mut latency_us = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).context("a histogram")?;
     let (send, done) = mpsc::channel();
@@ -206,11 +207,11 @@ fn run(sink: &mut dyn Sink, way: Way, count: usize, payload: &[u8], window: Dura
         let end = match (way, ticket) {
             (Way::Closures, _) => {
                 let first = done.recv().context("a callback was dropped")?.context("durable append")?;
-                // Those that came since: one look at the clock for all.
+                // Take all completions that have arrived since; they share one reading of the clock.
                 done.try_iter().try_fold(first, |_, result| result).context("durable append")?
             }
             (Way::Tickets, Some(ticket)) => ticket.wait().context("durable append")?,
-            // The end, of which the last record that lies below is complete.
+            // `wait_past` returns the durable end; every record below it is complete.
             _ => sink.wait_past(*oldest)?,
         };
         let now = Instant::now();

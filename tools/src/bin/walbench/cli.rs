@@ -1,4 +1,4 @@
-//! The command line: which command, with the options that stand in each one's file.
+//! The command line: the commands. Their options are in the file of each command.
 
 use crate::args::RunArgs;
 use crate::calibrate::CalibrateArgs;
@@ -8,7 +8,7 @@ use crate::first_ack::FirstAckArgs;
 use crate::open::OpenArgs;
 use clap::{Parser, Subcommand};
 
-/// Measures durable appends to a Seawall log, beside the device's own floor.
+/// Measures durable appends to a Seawall log, and the device's own floor for the same bytes.
 #[derive(Parser, Debug)]
 #[command(name = "walbench", version, args_conflicts_with_subcommands = true)]
 pub(crate) struct Cli {
@@ -27,16 +27,16 @@ pub(crate) enum Command {
     FirstAck(FirstAckArgs),
     /// Measure the time to open an engine, by its size.
     Open(OpenArgs),
-    /// Count what the device is asked to do for a durable append.
+    /// Count the device's writes and flushes for a durable append.
     DeviceWrites(DeviceWritesArgs),
-    /// Measure what it costs to hear of completions one by one.
+    /// Measure the cost of learning about completions one by one.
     Callback(CallbackArgs),
-    /// Measure which strategy, backend and depth suit a device, and say why.
+    /// Measure which strategy, backend and depth suit a device, and explain the choice.
     Calibrate(CalibrateArgs),
 }
 
 impl Cli {
-    /// The command, which is `run` unless it was spelled out.
+    /// The given command; `run` if there is none.
     pub(crate) fn into_command(self) -> Command {
         self.command.unwrap_or(Command::Run(self.run))
     }

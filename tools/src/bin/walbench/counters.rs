@@ -1,13 +1,13 @@
-//! What the log itself counted while it was measured: differences of its numbers, summed over rounds.
+//! Counters of the log over the measured time: differences of its statistics, summed over the rounds.
 //!
-//! The log's own definitions of padding and amplification are used, applied to the differences. Marks and
-//! footers are groups, too; background work (new segments, zeros) is counted where it happens to fall.
+//! Padding and amplification use the log's own definitions, applied to the differences. Marks and footers are counted
+//! as groups. Background work (new segments, zeros) is counted in the row during which it happens.
 
 use seawall_wal::Stats;
 use serde::Serialize;
 use std::ops::AddAssign;
 
-/// Counted between two looks at a log's numbers.
+/// Difference of two readings of a log's statistics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Delta {
     pub(crate) rotations: u64,
@@ -52,14 +52,14 @@ pub(crate) struct Counters {
     pub(crate) rotations: u64,
     pub(crate) rotations_waited: u64,
     pub(crate) groups: u64,
-    /// Mean.
+    /// Mean number of records in a group.
     pub(crate) records_per_group: f64,
     pub(crate) padding_ratio: f64,
     pub(crate) write_amplification: f64,
 }
 
 impl Counters {
-    /// Sums what each round counted; `None` if it was not the log that was measured.
+    /// Sums the counts of the rounds. Returns `None` if the target was not the log.
     pub(crate) fn of(rounds: impl Iterator<Item = Option<Delta>>) -> Option<Counters> {
         let mut sum = Delta::default();
         for round in rounds {

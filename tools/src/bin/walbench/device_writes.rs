@@ -1,9 +1,9 @@
-//! `walbench device-writes`: what the device is asked to do for one durable append.
+//! `walbench device-writes`: counts the requests that the device receives for one durable append.
 //!
-//! For each strategy, a lone writer appends to the log and to the floor's files, in blocks that are already
-//! written; the device's own counts are read right before and after. A sound log asks for what the floor asks
-//! for. The device is also watched while the log is idle, for as long: whoever else writes to it is in the
-//! figures, too. Fails where nothing counts, as on a file system without a device.
+//! For each strategy, a lone writer appends to the log and to the floor's files, in blocks that are already written.
+//! The device's counters are read right before and after. The log should cause as many requests as the floor. The
+//! device is also observed for as long while the log is idle, because the figures include the writes of all other users
+//! of the device. Fails if the device has no counters, for example on a file system without a block device.
 
 use crate::args::{self, Strategy, Where, check_range, check_segment, parse_bytes, parse_segment_bytes};
 use crate::counters::Delta;
@@ -28,9 +28,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-/// Appends before those that are counted.
+/// Appends before the counted ones.
 const WARM_UP: u64 = 64;
-/// Time after the warm-up in which the log ends its burst with a mark.
+/// Pause after the warm-up, in which the log ends its burst with a mark.
 const PAUSE: Duration = Duration::from_millis(150);
 const IDLE_MAX: Duration = Duration::from_secs(5);
 const APPENDS_MAX: usize = 10_000_000;
@@ -64,10 +64,10 @@ impl DeviceWritesArgs {
         check_segment(self.segment_bytes, self.bytes)
     }
 
-    /// Refuses appends that do not fit into one segment, whose blocks are all written before.
+    /// Refuses appends that do not all fit into one segment; only blocks that are already written are measured.
     fn check_fits(&self, block_bytes: u32) -> Result<()> {
         let append = framed_bytes(self.bytes).next_multiple_of(block_bytes as usize) as u64;
-        // A block for the header, and one for each mark.
+        // One block for the header and one for each mark.
         let needed = (WARM_UP + self.appends as u64) * append + 4 * u64::from(block_bytes);
         ensure!(
             needed <= u64::from(self.segment_bytes),
@@ -80,7 +80,7 @@ impl DeviceWritesArgs {
     }
 }
 
-/// Measures and reports.
+/// Runs the measurement and prints the report.
 pub(crate) fn bench(args: &DeviceWritesArgs) -> Result<()> {
     args.check()?;
     args.json.as_deref().map_or(Ok(()), text::check_json)?;
@@ -105,7 +105,7 @@ pub(crate) fn bench(args: &DeviceWritesArgs) -> Result<()> {
     args.json.as_deref().map_or(Ok(()), |path| report::write_json(path, &machine, &rows))
 }
 
-/// One row of the report. Per group; the floor's groups are its writes.
+/// One row of the report. Figures are per group; for the floor, a group is one write.
 #[derive(Debug, Serialize)]
 struct Row {
     what: What,
@@ -115,13 +115,13 @@ struct Row {
     bytes: usize,
     appends: u64,
     groups: u64,
-    /// Write requests, a flush without data among them, as the kernel counts.
+    /// Write requests per group. The kernel counts a flush without data as one of them.
     writes_per_group: f64,
-    /// Absent where the kernel does not count flushes.
+    /// Flushes per group. Absent if the kernel does not count flushes.
     #[serde(skip_serializing_if = "Option::is_none")]
     flushes_per_group: Option<f64>,
     bytes_per_group: f64,
-    /// Writes per group while nobody appended, over as long a time: those of others.
+    /// Writes by other users, per group: those of an equally long time in which nothing was appended.
     idle_writes_per_group: f64,
 }
 
@@ -151,7 +151,7 @@ fn measure(args: &DeviceWritesArgs, dir: &Path, device: &Device, payload: &[u8])
     Ok(rows)
 }
 
-/// Appends, and the device's counts around them.
+/// Runs appends and reads the device's counters around them.
 struct Watch<'a> {
     args: &'a DeviceWritesArgs,
     device: &'a Device,
@@ -160,12 +160,12 @@ struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Warms up, watches the idle device, then the appends; `stats` are the log's.
+    /// Warms up, then observes the idle device, then the appends. `stats` reads the log's statistics.
     fn appends<T: Target>(&self, target: &T, stats: impl Fn() -> Stats) -> Result<(Counts, Counts, Delta)> {
         let appends = self.args.appends as u64;
         let warm_up = count(target, self.payload, WARM_UP)?;
         thread::sleep(PAUSE);
-        // What the file system still has to write about files made before.
+        // The file system may still have to write metadata of the files made before.
         syncfs(&self.root).context("sync the file system")?;
         let before = self.device.read()?;
         let share = warm_up.seconds / WARM_UP as f64;

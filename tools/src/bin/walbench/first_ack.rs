@@ -1,9 +1,9 @@
-//! `walbench first-ack`: from the call of create, or of open after a crash, to the first acknowledgement.
+//! `walbench first-ack`: measures the time from create, or from open after a crash, to the first acknowledgement.
 //!
-//! Every round makes a fresh log and appends once; lets it prepare its spares, fills it and abandons it as a
-//! kill would; opens it, which scans what was written, and appends once more. The first part of each time is
-//! the call itself, the second the first durable append after it. What was written is still in the page
-//! cache where the log reads through it: a reboot is slower by reading the device.
+//! Every round creates a log and appends once. It lets the log prepare its spares, fills it and abandons it as a kill
+//! would. Then it opens the log, which scans the written segments, and appends once more. Each time has two parts: the
+//! call itself, and the first durable append after it. The written data are still in the page cache if the log reads
+//! through it; after a reboot, reading the device takes longer.
 
 use crate::args::{
     self, Strategy, Where, check_range, check_segment, parse_bytes, parse_segment_bytes, parse_size,
@@ -20,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Most that is written before the crash.
+/// Upper limit for the bytes written before the crash.
 const WRITTEN_MAX: u64 = 4 << 30;
 
 /// Options of `walbench first-ack`.
@@ -61,14 +61,14 @@ impl FirstAckArgs {
         Ok(())
     }
 
-    /// Files that the log has at most: nothing is released, and each loses a little to headers.
+    /// Number of files that the log has at most: nothing is released, and each file has a header and a footer.
     fn files(&self) -> u64 {
         let filled = (self.written + self.written / 16).div_ceil(u64::from(self.segment_bytes));
         place::LOG_SEGMENTS + filled
     }
 }
 
-/// Measures and reports.
+/// Runs the measurement and prints the report.
 pub(crate) fn bench(args: &FirstAckArgs) -> Result<()> {
     args.check()?;
     args.json.as_deref().map_or(Ok(()), text::check_json)?;
@@ -94,19 +94,19 @@ pub(crate) fn bench(args: &FirstAckArgs) -> Result<()> {
     args.json.as_deref().map_or(Ok(()), |path| report::write_json(path, &machine, &rows))
 }
 
-/// From a call to the first acknowledgement, in microseconds.
+/// Times from a call to the first acknowledgement, in microseconds.
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    /// The call itself.
+    /// The create or open call.
     ready_us: f64,
-    /// What of it the scan of the segments took.
+    /// The part of the call that scans segments.
     scan_us: f64,
-    /// The append after it.
+    /// The append after the call.
     append_us: f64,
 }
 
 impl Times {
-    /// Times `start`, which also says how long it scanned, and the first append to the log that it returns.
+    /// Measures `start`, which returns a log and the duration of its scan, and then the first append to that log.
     fn take(payload: &[u8], start: impl FnOnce() -> Result<(Log, Duration)>) -> Result<(Log, Times)> {
         let begin = Instant::now();
         let (log, scan) = start()?;
@@ -119,7 +119,7 @@ impl Times {
     }
 }
 
-/// What one round saw.
+/// Measurements of one round.
 #[derive(Clone, Copy, Debug)]
 struct Round {
     create: Times,
@@ -153,15 +153,15 @@ struct Row {
     strategy: &'static str,
     backend: &'static str,
     segment_bytes: u32,
-    /// The call itself; opening scans.
+    /// The call itself; open includes the scan.
     ready_us: f64,
-    /// The scan in it, which grows with the segments.
+    /// The scan, which takes longer the more segments there are.
     scan_us: f64,
     /// The first durable append after it.
     append_us: f64,
-    /// From the call to the acknowledgement.
+    /// From the start of the call to the acknowledgement.
     ack_us: f64,
-    /// The same without the scan.
+    /// `ack_us` without the scan.
     ack_less_scan_us: f64,
     ack_max_us: f64,
     rounds: usize,

@@ -1,10 +1,11 @@
-//! `walbench`: how long a durable append takes, beside what the device itself needs for the same bytes.
+//! `walbench`: measures how long a durable append takes, and how long the device itself needs for the same bytes.
 //!
-//! Three things are measured in one run, interleaved: raw durable writes (the *floor*), a group commit
-//! without a log around it (*bare*), and the log. The files follow a run: `cli`, `args` → `run` (what, in which
-//! order) → `summary` → `report`; where, who appends and to what is in `seawall_tools::bench`. Smaller commands
-//! stand beside it: `first_ack`, `open`, `device_writes`, `callback` and `calibrate`.
-//! Every failure is one message on stderr and exit code 1; usage errors are exit code 2.
+//! A run interleaves three kinds of rows: raw durable writes (the *floor*), a group commit without a log (*bare*), and
+//! the log. The files in the order of a run: `cli`, `args` → `run` (measures) → `summary` (medians) → `report`.
+//! Directories, loads and targets are in `seawall_tools::bench`. Smaller commands have a file each: `first_ack`,
+//! `open`, `device_writes`, `callback` and `calibrate`.
+//!
+//! A failure prints one message on stderr and exits with code 1; a usage error exits with code 2.
 
 mod args;
 mod calibrate;
@@ -54,7 +55,7 @@ fn bench(args: &RunArgs) -> Result<()> {
     let machine = machine::describe(place.scratch(), seed)?;
     text::say(&report::heading(args, &machine))?;
     let rows = run::run(args, &place, seed)?;
-    // Nothing that can still fail needs the files.
+    // Nothing after this point needs the files.
     drop(place);
     text::say(&report::table(&rows))?;
     text::say(&report::warnings(&rows, &machine))?;
@@ -64,7 +65,7 @@ fn bench(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// The seed given, or a random one.
+/// Returns the given seed, or a random one.
 fn seed(given: Option<u64>) -> Result<u64> {
     match given {
         Some(seed) => Ok(seed),

@@ -1,9 +1,9 @@
-//! `walbench open`: how long opening an engine takes, by its size, and where the time goes.
+//! `walbench open`: measures how long opening an engine takes by its size, and which part takes how long.
 //!
-//! Makes an engine of each size, closes it, and opens it in rounds: once on the word of its footers, once
-//! reading everything. Beside them, in the same rounds, what reading everything costs at least: every file
-//! framed and checksummed on one thread, by the same direct reads, and nothing else; and what `walinspect
-//! verify` does with all cores. What open reads comes from the device, or from caches below it.
+//! It makes an engine of each size, closes it, and opens it in rounds: once with segments skipped by the proof of their
+//! footers, once reading everything. The same rounds measure two references: a bare scan, which follows and checksums
+//! the groups of every file on one thread by the same direct reads; and the scan of `walinspect verify`, which uses all
+//! cores. Open reads from the device, or from caches below it.
 
 use crate::args::{self, Strategy, Where, check_range, check_segment, parse_bytes, parse_segment_bytes};
 use crate::load::{median, payload};
@@ -60,28 +60,28 @@ pub(crate) struct OpenArgs {
 struct Row {
     gib: u64,
     entries: u64,
-    /// Segment files, spares included, and those that open took on their footer's word.
+    /// Number of segment files, spares included, and of those that open skipped because their footers prove them.
     segments: usize,
     by_footer: usize,
-    /// Opening on the word of footers: all of it, and three parts of it.
+    /// Time of an open that uses footers, and three parts of it.
     open_ms: f64,
     sync_ms: f64,
     scan_ms: f64,
-    /// Rebuilding the groups, from indexes and the records of other segments.
+    /// Rebuilding the groups from footer indexes and from the records of other segments.
     replay_ms: f64,
     /// Opening with `verify_on_open`.
     verified_open_ms: f64,
-    /// What `walinspect verify` reads and checks, on all cores.
+    /// The scan of `walinspect verify`, on all cores.
     verify_ms: f64,
     /// The bare scan of the same files, on one thread.
     bare_scan_ms: f64,
-    /// The rate of verify over that of the bare scan.
+    /// Rate of verify divided by the rate of the bare scan.
     verify_over_bare: f64,
-    /// `open_ms` over that of the first size.
+    /// `open_ms` divided by that of the first size.
     over_first: f64,
 }
 
-/// Measures and reports.
+/// Runs the measurement and prints the report.
 pub(crate) fn bench(args: &OpenArgs) -> Result<()> {
     check_range("--rounds", args.rounds, args::ROUNDS_MAX)?;
     check_range("--groups", args.groups, GROUPS_MAX)?;
@@ -92,7 +92,7 @@ pub(crate) fn bench(args: &OpenArgs) -> Result<()> {
     ensure!(sane && largest > 0, "--gib must be between 1 and {GIB_MAX}");
     args.json.as_deref().map_or(Ok(()), text::check_json)?;
     let seed = seed(args.seed)?;
-    // Payload, and an eighth for what stands around it.
+    // The payload, plus an eighth for framing.
     let files = ((largest << 30) / 8 * 9).div_ceil(u64::from(args.segment_bytes)) + place::LOG_SEGMENTS;
     let place = Place::prepare(&args.place.spot(), place::space_needed(files, args.segment_bytes))?;
     let machine = machine::describe(place.scratch(), seed)?;
@@ -119,7 +119,7 @@ fn options(args: &OpenArgs) -> Options {
     Options { log: Strategy::Auto.options(args.segment_bytes), ..Options::default() }
 }
 
-/// Makes the engine and closes it; returns how many entries it has.
+/// Makes the engine and closes it. Returns the number of entries in it.
 fn fill(dir: &Path, args: &OpenArgs, gib: u64, seed: u64) -> Result<u64> {
     let engine = Engine::create(dir, &options(args)).context("create the engine")?;
     let payload = payload(seed, args.bytes + 4096);
@@ -195,7 +195,7 @@ fn measure(dir: &Path, args: &OpenArgs, gib: u64, entries: u64) -> Result<Row> {
     })
 }
 
-/// Reads every segment, follows the lengths of its groups, and checksums each in one piece.
+/// Reads every segment, follows the lengths of its groups, and checksums each group in one piece.
 fn bare_scan(disk: &PosixDisk) -> Result<Duration> {
     let begin = Instant::now();
     for (name, _) in disk.list().context("list")?.iter().filter(|(name, _)| name.ends_with(".wal")) {

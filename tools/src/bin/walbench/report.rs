@@ -1,6 +1,6 @@
-//! What people and programs get to see: a heading, a table, warnings, and a JSON file.
+//! Prints a heading, a table and warnings, and writes the JSON file.
 //!
-//! The JSON is stable: fields may be added, none changes its meaning; what does not apply is absent.
+//! The JSON is stable: fields may be added, and none changes its meaning. A field that does not apply is absent.
 
 use crate::args::{Load, RunArgs};
 use crate::counters::Counters;
@@ -31,7 +31,7 @@ recs/grp  records per group                        pad       share of the groups
 amp       bytes written per byte of records        rot/waited  segments entered, and those of them waited for
 Times run from the call to the knowledge that the append is durable. Figures are medians over the rounds.";
 
-/// What is going to be measured by `run`, and where.
+/// Heading of `run`: the setting of the measurement and its directory.
 pub(crate) fn heading(args: &RunArgs, machine: &Machine) -> String {
     let title = format!(
         "walbench {}: durable appends, {} s per row in {} rounds, seed {}",
@@ -40,7 +40,7 @@ pub(crate) fn heading(args: &RunArgs, machine: &Machine) -> String {
     format!("{}{LEGEND}\n\n", setting(&title, machine, args.place.dir(), args.segment_bytes))
 }
 
-/// All rows, aligned.
+/// All rows as an aligned table.
 pub(crate) fn table(rows: &[Row]) -> String {
     const HEAD: [&str; 19] = [
         "what",
@@ -64,7 +64,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "rot/waited",
     ];
     let lines: Vec<[String; 19]> = rows.iter().map(cells).collect();
-    // Sizes and the rows over rotations are set apart by an empty line.
+    // An empty line separates payload sizes and the rows over rotations.
     let section = |i: usize| (rows[i].spec.bytes, rows[i].spec.load == Load::Rotations);
     aligned(HEAD, &lines, &[0, 1, 5, 6], |i| i > 0 && section(i) != section(i - 1))
 }
@@ -108,7 +108,7 @@ fn cells(row: &Row) -> [String; 19] {
     ]
 }
 
-/// Why the figures may mean nothing, or are fewer than expected.
+/// Reasons why the figures may mean nothing, or why rows are missing.
 pub(crate) fn warnings(rows: &[Row], machine: &Machine) -> String {
     let mut text = String::new();
     let mut warn = |warning: &str| text.push_str(&format!("\nwarning: {warning}\n"));
@@ -129,7 +129,7 @@ struct Json<'a, T> {
     rows: &'a [T],
 }
 
-/// Writes the results for programs.
+/// Writes the results as JSON.
 pub(crate) fn write_json<T: Serialize>(path: &Path, machine: &Machine, rows: &[T]) -> Result<()> {
     let mut text = serde_json::to_string_pretty(&Json { machine, rows }).context("encode the results")?;
     text.push('\n');

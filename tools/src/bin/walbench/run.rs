@@ -1,7 +1,7 @@
-//! What is measured and in which order: rounds over rows, and medians of the rounds.
+//! Measures the rows of `run` in rounds.
 //!
-//! Every round runs every row once, each round starting at another row, so that whatever changes on the
-//! machine meanwhile hits all rows alike; `summary` makes the rows of it.
+//! Every round runs every row once, and each round starts at another row, so that changes on the machine affect all
+//! rows alike. `summary` makes the rows of the report.
 
 use crate::args::{Backend, Load, RunArgs, Strategy};
 use crate::bare::{Bare, BareWriter};
@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Measures everything that `args` ask for.
+/// Measures all rows that `args` select.
 pub(crate) fn run(args: &RunArgs, place: &Place, seed: u64) -> Result<Vec<Row>> {
     let progress = ProgressBar::new(0);
     let style = "{spinner} {msg} [{bar:30}] {pos}/{len}";
@@ -53,7 +53,7 @@ pub(crate) fn run(args: &RunArgs, place: &Place, seed: u64) -> Result<Vec<Row>> 
     Ok(summarise(specs, &rounds))
 }
 
-/// What can be appended to. The bare group commits share their files with the floor of their strategy.
+/// The targets. The bare group commits share their files with the floor of their strategy.
 struct Targets {
     direct: Option<Floor>,
     sync: Floor,
@@ -110,11 +110,11 @@ impl Targets {
         })
     }
 
-    /// All rows, each size's floor first.
+    /// All rows. For each size, the floor comes first.
     fn plan(&self, args: &RunArgs) -> Vec<Spec> {
         let mut specs = Vec::new();
         let mut push = |what, load, bytes, threads, in_flight, mode| {
-            // A log says itself how it writes.
+            // A log reports its own strategy and backend.
             let ways = match what {
                 What::Log => {
                     self.logs.iter().map(|log| (log.stats().strategy, log.stats().backend)).collect()
@@ -199,8 +199,8 @@ impl Targets {
     }
 }
 
-/// Lone appends that take at least so many rotations, wherever in a segment they begin: it is the append after
-/// a full segment that rotates.
+/// Number of lone appends that take at least `rotations` rotations, wherever in a segment they begin. The append after
+/// a full segment causes the rotation.
 fn appends_over(rotations: usize, spec: &Spec, block_bytes: usize) -> u64 {
     let append = framed_bytes(spec.bytes).next_multiple_of(block_bytes) as u64;
     rotations as u64 * (u64::from(spec.segment_bytes) / append).max(1) + 1

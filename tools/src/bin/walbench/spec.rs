@@ -1,10 +1,10 @@
-//! What a row measures: what is appended to, by whom, and how.
+//! Describes a row: its target, its load, and how it is written.
 
 use crate::args::Load;
 use seawall_wal::disk::Mode;
 use serde::Serialize;
 
-/// What is appended to.
+/// The target of the appends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum What {
@@ -16,14 +16,14 @@ pub(crate) enum What {
     Log,
 }
 
-/// What one row measures.
+/// Description of one row.
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub(crate) struct Spec {
     pub(crate) what: What,
     pub(crate) load: Load,
-    /// Payload of one append.
+    /// Payload of one append, in bytes.
     pub(crate) bytes: usize,
-    /// Absent where it is 1 by the load's meaning, as is `in_flight`.
+    /// Absent if the load implies 1; so is `in_flight`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) threads: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -33,7 +33,7 @@ pub(crate) struct Spec {
     pub(crate) segment_bytes: u32,
 }
 
-/// The strategy that writes in `mode`, as options name it.
+/// Name of the strategy that writes in `mode`, as in the options.
 pub(crate) fn strategy_name(mode: Mode) -> &'static str {
     match mode {
         Mode::Direct => "direct",

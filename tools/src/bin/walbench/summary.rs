@@ -1,7 +1,7 @@
-//! From what every round saw to the rows of the report: medians over the rounds.
+//! Computes the rows of the report from the figures of all rounds.
 //!
-//! Ratios are taken within a round, then their median, so that a slow moment of the machine hits both sides.
-//! Counts of the log are summed over the rounds. Nothing here fails.
+//! Ratios are taken within a round, and the report has their median, so that a slow moment of the machine affects both
+//! sides. Counters of the log are summed over the rounds.
 
 use crate::args::Load;
 use crate::counters::{Counters, Delta};
@@ -18,24 +18,24 @@ pub(crate) struct Row {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
-    /// Over all rounds.
+    /// Largest latency of all rounds, in microseconds.
     pub(crate) max_us: f64,
-    /// p50 over that of the better floor of the same size.
+    /// p50 divided by that of the better floor of the same size.
     pub(crate) floor_p50_ratio: f64,
-    /// p99.9 over that of the better floor of the same size.
+    /// p99.9 divided by that of the better floor of the same size.
     pub(crate) floor_p999_ratio: f64,
-    /// Appends per second over those of the bare group commit under the same load.
+    /// Appends per second divided by those of the bare group commit under the same load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bare_ops_ratio: Option<f64>,
     pub(crate) rounds: usize,
-    /// Appends measured.
+    /// Number of appends measured.
     pub(crate) ops: u64,
-    /// Rows of the log only.
+    /// Present in rows of the log only.
     #[serde(flatten)]
     pub(crate) counters: Option<Counters>,
 }
 
-/// What one round saw of one row.
+/// Figures of one row in one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Figures {
     ops: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// Of one round; `counted` by the log, if it was one.
+    /// Figures of one round. `counted` has the log's counters if the log was the target.
     pub(crate) fn of(sample: &Sample, counted: Option<Delta>) -> Figures {
         Figures {
             ops: sample.latency_ns.len(),
@@ -62,14 +62,14 @@ impl Figures {
     }
 }
 
-/// Medians over the rounds; `rounds[i]` has the figures of `specs[i]`, one per round.
+/// Takes medians over the rounds. `rounds[i]` has the figures of `specs[i]`, one per round.
 pub(crate) fn summarise(specs: Vec<Spec>, rounds: &[Vec<Figures>]) -> Vec<Row> {
     let mut rows = Vec::with_capacity(specs.len());
     for (spec, figures) in specs.iter().zip(rounds) {
         let matching = |wanted: &dyn Fn(&Spec) -> bool| -> Vec<&Vec<Figures>> {
             specs.iter().zip(rounds).filter(|(other, _)| wanted(other)).map(|(_, figures)| figures).collect()
         };
-        // The load over rotations has a floor of its own, over as many appends.
+        // The load over rotations has its own floor, with as many appends.
         let counts_rotations = |spec: &Spec| spec.load == Load::Rotations;
         let floors = matching(&|other| {
             other.what == What::Floor

@@ -1,7 +1,7 @@
-//! The command line: commands, options, and how positions and segments are spelled.
+//! The command line: commands and options, and the parsers of positions and segments.
 //!
-//! Positions are read as they are printed, `ssssssss:oooooooo` in hexadecimal; leading zeros may be left
-//! out. A bad argument is refused with the option named, before anything is opened.
+//! Positions are read in the printed form, `ssssssss:oooooooo` in hexadecimal; leading zeros may be omitted. A bad
+//! argument is refused with the name of its option before anything is opened.
 
 use clap::{Args, Parser, Subcommand};
 use seawall_wal::Lsn;
@@ -45,7 +45,7 @@ impl Command {
     }
 }
 
-/// Which log, and for whom.
+/// The log to show, and the form of the output.
 #[derive(Args, Debug)]
 pub(crate) struct Target {
     /// Directory of the log
@@ -64,21 +64,21 @@ pub(crate) struct RecordsArgs {
     /// Start at this position, such as 00000002:00001040
     #[arg(long, value_name = "LSN", value_parser = parse_lsn)]
     pub(crate) from: Option<Lsn>,
-    /// At most so many lines
+    /// Print at most this many lines
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
     /// Only this segment: its number, or its file's name
     #[arg(long, value_name = "S", value_parser = parse_segment)]
     pub(crate) segment: Option<u32>,
-    /// Only what concerns this Raft group
+    /// Only records that concern this Raft group
     #[arg(long, value_name = "G")]
     pub(crate) group: Option<u64>,
-    /// Also what is not of the log: dropped, void, released
+    /// Also show groups that are not part of the log: dropped, void, released
     #[arg(long)]
     pub(crate) all: bool,
 }
 
-/// A position as it is printed.
+/// Parses a position in the printed form.
 pub(crate) fn parse_lsn(text: &str) -> Result<Lsn, String> {
     let wrong = || "not a position: use ssssssss:oooooooo, both in hexadecimal".to_owned();
     let (segment, offset) = text.split_once(':').ok_or_else(wrong)?;
@@ -89,7 +89,7 @@ pub(crate) fn parse_lsn(text: &str) -> Result<Lsn, String> {
     Ok(Lsn::new(half(segment)?, half(offset)?))
 }
 
-/// The decimal number of a segment, or its file's name, which is hexadecimal.
+/// Parses a segment: its decimal number, or its file name, which is hexadecimal.
 fn parse_segment(text: &str) -> Result<u32, String> {
     let number = match text.strip_suffix(".wal") {
         Some(digits) if digits.len() == 8 => u32::from_str_radix(digits, 16).ok(),

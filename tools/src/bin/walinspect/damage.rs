@@ -1,8 +1,9 @@
-//! A damaged place in full: file, offset, range, reason, and which Raft entries it hits.
+//! Describes a damaged range in full: file, offset, range, reason, and the Raft entries that it hits.
 //!
-//! Two sources name the entries. What is left in the damaged bytes: a record whose directory still checks
-//! names the index and term of each payload that does not. And the records around it: where a group's
-//! entries do not follow each other across the place, those between are gone. Fails only if reading does.
+//! The entries come from two sources. The first is the rest of the damaged bytes: a record whose header and part table
+//! are intact names the index and term of each payload that fails its checksum. The second is the records around the
+//! range: if a group's entries do not follow each other across the range, those between are gone. Fails only if reading
+//! fails.
 
 use crate::failure::Failure;
 use crate::judge::State;
@@ -15,50 +16,50 @@ use seawall_wal::{Lsn, inspect::RecordRef};
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Records shown per damaged place.
+/// Most records shown per damaged range.
 const REMNANTS_MAX: usize = 100;
-/// Missing runs of entries shown per damaged place.
+/// Most runs of missing entries shown per damaged range.
 const MISSING_MAX: usize = 100;
 
-/// One damaged place.
+/// One damaged range.
 #[derive(Debug, Serialize)]
 pub(crate) struct Place {
-    /// Segment file.
+    /// File name of the segment.
     file: String,
-    /// Byte offset in it.
+    /// Byte offset in the file.
     offset: u32,
-    /// First byte, and just behind the last one.
+    /// Position of the first byte, and the position after the last byte.
     from: String,
     to: String,
-    /// Bytes; absent if a whole segment is concerned.
+    /// Length in bytes; absent if the whole segment is damaged.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
     /// `no_group`, `group_record`, `group_padding`, `group_count`, `group_unchecked`, `header`, `missing`, `suspect`.
     kind: &'static str,
-    /// The same in words.
+    /// The kind in words.
     reason: String,
-    /// What is left of records there.
+    /// The intact rests of records in the range.
     remnants: Vec<Remnant>,
-    /// Entries that are gone, by the records around the place.
+    /// Entries that are gone, as the records around the range show.
     missing: Vec<Missing>,
-    /// Whether all of the place was searched and everything found is listed.
+    /// Whether the whole range was searched and everything found is listed.
     complete: bool,
 }
 
-/// What is left of one record in a damaged place.
+/// The rest of one record in a damaged range.
 #[derive(Debug, Serialize)]
 pub(crate) struct Remnant {
     lsn: String,
     length: usize,
-    /// Its parts that do not check; none: it is whole, and stands in a damaged group.
+    /// Numbers of its parts that fail their checksum. Empty if the record is intact but its group is damaged.
     damaged_parts: Vec<u32>,
-    /// Entries whose payload does not check.
+    /// Entries whose payload fails its checksum.
     damaged_entries: Vec<Entry>,
-    /// Its operations; `null` if it is not the engine's.
+    /// Its operations; `null` if the engine did not write the record.
     ops: Option<Vec<Op>>,
 }
 
-/// One entry.
+/// One entry of a Raft group.
 #[derive(Debug, Serialize)]
 pub(crate) struct Entry {
     group: u64,
@@ -66,7 +67,7 @@ pub(crate) struct Entry {
     term: u64,
 }
 
-/// A run of entries of one group.
+/// A run of entries of one Raft group.
 #[derive(Debug, Serialize)]
 pub(crate) struct Missing {
     group: u64,
@@ -75,7 +76,7 @@ pub(crate) struct Missing {
 }
 
 impl Place {
-    /// `damage` as the verdict has it, without a search.
+    /// Describes `damage` without a search for entries.
     pub(crate) fn new(damage: &Damage) -> Place {
         let segment = damage.from.segment();
         let whole = segment != damage.to.segment() || damage.to.offset() == u32::MAX;
@@ -93,7 +94,7 @@ impl Place {
         }
     }
 
-    /// `damage` with the entries that it hits.
+    /// Describes `damage` with the entries that it hits.
     pub(crate) fn searched(look: &Look, damage: &Damage) -> Result<Place, Failure> {
         let mut place = Place::new(damage);
         place.complete = true;
@@ -120,7 +121,7 @@ impl Place {
         Ok(place)
     }
 
-    /// Writes it as text.
+    /// Writes the range as text.
     pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let Place { file, offset, from, to, reason, .. } = self;
         let bytes = self.bytes.map_or(String::new(), |bytes| format!(", {bytes} bytes"));
@@ -139,8 +140,8 @@ impl Place {
     }
 }
 
-/// Where the damaged bytes end: a damaged group may reach beyond what is known to be acknowledged, but not beyond the
-/// next head, whose bytes are another place's.
+/// Offset at which the damaged bytes end. A damaged group may reach beyond the bytes that are known to be acknowledged,
+/// but not beyond the next group header.
 fn end_of(facts: &SegmentScan, damage: &Damage) -> u32 {
     let to = if damage.to.segment() > damage.from.segment() { u32::MAX } else { damage.to.offset() };
     let at = facts.heads.partition_point(|head| head.offset < damage.from.offset());
@@ -177,10 +178,10 @@ impl Remnant {
     }
 }
 
-/// The entries whose payloads are among `bad_parts`.
+/// Returns the entries whose payloads are among `bad_parts`.
 fn damaged_entries(ops: &[DecodedOp], bad_parts: &[u32]) -> Vec<Entry> {
     let entry = |part: usize| {
-        // Their parts follow each other.
+        // The parts of consecutive operations follow each other.
         let op = ops.get(ops.partition_point(|op| op.parts.end <= part))?;
         let (OpKind::Entries { first, term, .. } | OpKind::Moved { first, term, .. }) = op.what else {
             return None;
@@ -191,19 +192,19 @@ fn damaged_entries(ops: &[DecodedOp], bad_parts: &[u32]) -> Vec<Entry> {
     bad_parts.iter().filter_map(|&part| entry(usize::try_from(part).ok()?)).collect()
 }
 
-/// A group that does not check and is not part of a damaged place.
+/// A group that fails its check and is not part of a damaged range.
 #[derive(Debug, Serialize)]
 pub(crate) struct OtherFault {
     file: String,
     offset: u32,
     lsn: String,
-    /// What becomes of the group.
+    /// Where the group belongs.
     state: State,
     reason: String,
 }
 
 impl OtherFault {
-    /// Writes it as text.
+    /// Writes the group as text.
     pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let OtherFault { file, offset, lsn, state, reason } = self;
         let state = format!("{state:?}").to_lowercase();
@@ -211,7 +212,7 @@ impl OtherFault {
     }
 }
 
-/// All of them: torn groups that are or were dropped, and whatever rotted in released segments.
+/// Returns all such groups: torn groups that are or were dropped, and damaged groups of released segments.
 pub(crate) fn other_faults(look: &Look) -> Vec<OtherFault> {
     let judge = look.judge();
     let mut damage = look.found.verdict.as_ref().err().map_or_else(Vec::new, Vec::clone);
@@ -221,7 +222,7 @@ pub(crate) fn other_faults(look: &Look) -> Vec<OtherFault> {
         for head in &facts.heads {
             let Some(fault) = head.fault else { continue };
             let lsn = Lsn::new(facts.sequence, head.offset);
-            // No place lies within another.
+            // No range is inside another one.
             if damage.get(damage.partition_point(|d| d.to <= lsn)).is_some_and(|d| d.from <= lsn) {
                 continue;
             }

@@ -1,27 +1,27 @@
-//! Why a run of the tool has no verdict, and the exit code for it.
+//! The error type of `walinspect` and its exit codes.
 //!
-//! Place: the error type of every file here. A log that is damaged is not a failure but a result; only a
-//! log that cannot even be looked at because it is damaged is both.
+//! A damaged log is a result, not a failure. A log that cannot even be inspected because its identity is damaged is
+//! both.
 
 use seawall_wal::Error;
 use seawall_wal::inspect::SEGMENTS_WITHOUT_IDENTITY;
 use std::io;
 
-/// Exit code if the call could not be carried out, for whatever reason but damage.
+/// Exit code if the command could not be carried out for a reason other than damage.
 pub(crate) const COULD_NOT: u8 = 1;
 /// Exit code of damage.
 pub(crate) const DAMAGED: u8 = 2;
 
-/// Why there is no verdict.
+/// Reason why there is no verdict.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The call could not be carried out.
+    /// The command could not be carried out.
     CouldNot(String),
-    /// The log is damaged where it must be read first: its identity.
+    /// The log's identity is damaged, without which the log cannot be read.
     Damaged(String),
-    /// A file went away between listing and opening it: the log is being written, look again.
+    /// A file disappeared between listing and opening: the log is being written, so the inspection is repeated.
     Moved(String),
-    /// The reader of the output is gone.
+    /// The reader of the output has closed it.
     NobodyReads,
 }
 
@@ -34,7 +34,7 @@ impl Failure {
         }
     }
 
-    /// What to say on stderr.
+    /// The message for stderr; `None` if there is nothing to report.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Failure::CouldNot(text) | Failure::Damaged(text) | Failure::Moved(text) => Some(text),

@@ -1,58 +1,57 @@
-//! Which groups are of the log and which only lie in its files.
+//! Classifies groups and segments by recovery's verdict.
 //!
-//! Place: between recovery's verdict, which decides, and everything shown. Decides nothing itself: a group
-//! is kept if the verdict keeps it, and dropped or void if the verdict lists it. Pure; nothing fails.
+//! It decides nothing itself: a group is kept if the verdict keeps it, and dropped or void if the verdict lists it.
 
 use seawall_wal::Lsn;
 use seawall_wal::inspect::{Damage, Dropped, GroupHead, PriorContents, SegmentScan, Verdict};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What becomes of a group.
+/// Whether a group belongs to the log, and if not, why.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum State {
-    /// Of the log.
+    /// Part of the log.
     Kept,
-    /// Behind the end: the next open would drop it.
+    /// After the end of the log: the next open would drop it.
     Dropped,
-    /// Dropped by an earlier open, for ever.
+    /// Dropped by an earlier open.
     Void,
     /// Below the first live segment.
     Released,
-    /// It checks; the log is damaged, so it is not known whether it is of it.
+    /// The group is intact, but the log is damaged, so it is not known whether it is part of the log.
     Unjudged,
-    /// It does not check, in a log that is damaged.
+    /// The group fails its check, in a log that is damaged.
     Invalid,
 }
 
-/// What a segment file is for.
+/// The use of a segment file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
     /// Holds groups of the log.
     Live,
-    /// Holds only what is or will be dropped.
+    /// Holds only groups that are or will be dropped.
     Void,
     /// Below the first live segment.
     Released,
-    /// Prepared, not used yet.
+    /// Prepared and not used yet.
     Spare,
     /// Not known: the log is damaged.
     Unknown,
 }
 
-/// Bytes behind the end that have no group header: of a torn write whose first sector did not land. The
-/// next open passes over them, in silence.
+/// Bytes after the end of the log that have no group header: a torn write whose first sector did not reach the device.
+/// The next open ignores them without a report.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Remains {
-    /// First byte behind all groups of the segment.
+    /// First byte after all groups of the segment.
     pub(crate) from: Lsn,
-    /// Zeros from here on.
+    /// Only zeros follow from here on.
     pub(crate) to: Lsn,
 }
 
-/// The verdict, by position.
+/// The verdict, indexed by position.
 #[derive(Debug)]
 pub(crate) struct Judge {
     verdict: bool,
@@ -75,17 +74,17 @@ impl Judge {
         }
     }
 
-    /// Offset behind the last kept group of a segment.
+    /// Offset after the last kept group of a segment.
     pub(crate) fn kept_end(&self, segment: u32) -> Option<u32> {
         self.kept.get(&segment).copied()
     }
 
-    /// Whether it is known what the log is.
+    /// Whether there is a verdict.
     pub(crate) fn has_verdict(&self) -> bool {
         self.verdict
     }
 
-    /// What becomes of the group `head` of `segment`.
+    /// Classifies the group `head` of `segment`.
     pub(crate) fn state(&self, segment: u32, head: &GroupHead) -> State {
         if !self.verdict {
             return if head.fault.is_none() { State::Unjudged } else { State::Invalid };
@@ -96,7 +95,7 @@ impl Judge {
         self.dropped.get(&Lsn::new(segment, head.offset)).copied().unwrap_or(State::Released)
     }
 
-    /// What the segment is for.
+    /// Returns what the segment is used for.
     pub(crate) fn role(&self, facts: &SegmentScan, remains: &[Remains]) -> Role {
         let listed = |h: &GroupHead| self.dropped.contains_key(&Lsn::new(facts.sequence, h.offset));
         let unheaded = || remains.iter().any(|r| r.from.segment() == facts.sequence);
@@ -114,8 +113,8 @@ impl Judge {
     }
 }
 
-/// The remains of torn writes without a header behind the end that `verdict` found. Only where the prior
-/// content was zeros: elsewhere any bytes may stand behind the end.
+/// Finds the remains of torn writes without a header after the end of `verdict`. Only segments whose prior contents
+/// were zeros are searched; in others any bytes may follow the end.
 pub(crate) fn remains(segments: &[SegmentScan], verdict: &Verdict) -> Vec<Remains> {
     let behind = segments.iter().filter(|s| s.sequence >= verdict.end.segment().max(1));
     behind

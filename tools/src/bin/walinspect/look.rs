@@ -1,8 +1,8 @@
-//! One look at a log: a scan, taken again while a running process changes the files under it.
+//! Inspects a log once, and repeats the inspection while a running process changes the files.
 //!
-//! Place: everything shown comes from here. The scan reads every byte once, in pieces; kept in memory are
-//! 80 bytes per group of the log and one line per Raft group. What a scan of a log that is being written
-//! takes for damage or a torn tail is believed only if no file changed meanwhile.
+//! All output is made from this one inspection. The scan reads every byte once, in pieces. It keeps 80 bytes per group
+//! of the log and one line per Raft group in memory. If the log is being written, the scan may see an unfinished write
+//! as damage or as a torn tail; such a result is final only if no file changed during the scan.
 
 use crate::failure::{DAMAGED, Failure};
 use crate::judge::{Judge, Remains, remains};
@@ -18,21 +18,20 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-/// So often a log that changes while it is looked at is looked at again.
+/// Most inspections of a log that keeps changing.
 const LOOKS_MAX: u32 = 5;
-/// How long a write that was under way is given to land.
+/// Time that a write in flight gets to complete.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// What the tool concludes; its numbers are the exit codes.
+/// The conclusion; its numbers are the exit codes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// Everything acknowledged is there and checks.
+    /// Everything acknowledged is present and intact.
     Sound,
     /// Acknowledged bytes are missing or wrong, or there are bytes that no crash can have left.
     Damaged,
-    /// The next open would drop something that was never acknowledged. What an earlier open dropped does
-    /// not count.
+    /// The next open would drop something that was never acknowledged. Groups dropped by an earlier open do not count.
     TornTail,
 }
 
@@ -47,27 +46,27 @@ impl Outcome {
     }
 }
 
-/// A log as it was found.
+/// The result of one inspection.
 #[derive(Debug)]
 pub(crate) struct Look {
-    /// Where.
+    /// Directory of the log.
     pub(crate) dir: PathBuf,
-    /// To read more of it.
+    /// The disk, for further reads.
     pub(crate) disk: PosixDisk,
-    /// What is in the files.
+    /// Contents of the files, and the verdict.
     pub(crate) found: Inspection,
-    /// Sums over the kept groups; without a verdict, over all that check.
+    /// Sums over the kept groups; without a verdict, over all intact groups.
     pub(crate) tally: Tally,
-    /// Bytes without a group header behind the end.
+    /// Bytes without a group header after the end of the log.
     pub(crate) remains: Vec<Remains>,
-    /// Whether files kept changing, so that an unsound end may be one that is being written.
+    /// Whether files kept changing, so that an unsound end may be a write in flight.
     pub(crate) being_written: bool,
-    /// How long the scan took.
+    /// Duration of the scan.
     pub(crate) took: Duration,
 }
 
 impl Look {
-    /// Looks at the log in `dir`.
+    /// Inspects the log in `dir`.
     pub(crate) fn take(dir: &Path) -> Result<Look, Failure> {
         let disk = || PosixDisk::open(dir, None).map_err(|e| not_a_directory(dir, &e));
         disk()?;
@@ -96,7 +95,8 @@ impl Look {
         let mut unheaded = Vec::new();
         if let Ok(verdict) = &found.verdict {
             unheaded = remains(&found.segments, verdict);
-            // Nearly always what checks is what is kept. Else the log is read again, to count only that.
+            // Nearly always the intact groups are the kept ones. Otherwise the log is read again to count only the kept
+            // ones.
             let kept: u64 = verdict.kept.iter().filter_map(|k| k.groups).map(u64::from).sum();
             if tally.visited() != kept {
                 tally = kept_only(&disk, &found, verdict)?;
@@ -105,14 +105,14 @@ impl Look {
         Ok(Look { dir: dir.to_owned(), disk, found, tally, remains: unheaded, being_written: false, took })
     }
 
-    /// The verdict, as one word.
+    /// The verdict as one word.
     pub(crate) fn outcome(&self) -> Outcome {
         let Ok(verdict) = &self.found.verdict else { return Outcome::Damaged };
         let torn = verdict.dropped.iter().any(|d| d.from >= verdict.end) || !self.remains.is_empty();
         if torn { Outcome::TornTail } else { Outcome::Sound }
     }
 
-    /// Which groups are of the log.
+    /// Returns the classification of groups and segments.
     pub(crate) fn judge(&self) -> Judge {
         Judge::new(&self.found.verdict)
     }
@@ -141,7 +141,7 @@ fn not_a_directory(dir: &Path, error: &io::Error) -> Failure {
     })
 }
 
-/// Name, length and time of the last change of every segment; a file that goes away meanwhile is left out.
+/// Returns name, length and modification time of every segment. A file that disappears meanwhile is left out.
 fn stamps(dir: &Path) -> Vec<(OsString, u64, Option<SystemTime>)> {
     let names = fs::read_dir(dir).into_iter().flatten().flatten();
     let mut stamps: Vec<_> = names

@@ -1,8 +1,8 @@
-//! `walinspect`: is this log sound, and if not, what is lost.
+//! `walinspect`: shows whether a log is sound, and if not, what is lost.
 //!
-//! It never writes, takes no lock and discards nothing; a running process may have the log open. The files
-//! follow a run: `args` → `look` (one scan) → `tally`, `judge` (what it means) → `damage`, `ops` (who is
-//! hit) → `summary`, `records`, `verify`, `modes` → `report`. Exit codes: see [`look::Outcome`] and [`failure`].
+//! It never writes, takes no lock and discards nothing; a running process may have the log open. The files in the order
+//! of a run: `args` → `look` (one scan) → `tally`, `judge` (classify) → `damage`, `ops` (name the entries) → `summary`,
+//! `records`, `verify`, `modes` → `report`. Exit codes: see [`look::Outcome`] and [`failure`].
 
 mod args;
 mod damage;
@@ -28,8 +28,8 @@ fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(e) => {
-            // Help and version are asked for; anything else is a call that could not be carried out. clap's
-            // own code for it is 2, which here means damage.
+            // The user asked for help or the version; any other error is a call that could not be carried out. clap's
+            // own exit code for that is 2, which means damage here.
             let asked_for = !e.use_stderr();
             let _ = e.print();
             return if asked_for { ExitCode::SUCCESS } else { ExitCode::from(failure::COULD_NOT) };
@@ -56,7 +56,7 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
         Command::Report(target) => modes::show(&look, target, &mut out),
     };
     match written.and_then(|()| out.flush().map_err(Failure::from)) {
-        // Whoever reads, such as `head`, has seen enough; the verdict stands.
+        // A reader such as `head` has closed the output; the verdict is the same.
         Ok(()) | Err(Failure::NobodyReads) => Ok(look.outcome()),
         Err(failure) => Err(failure),
     }

@@ -1,7 +1,7 @@
-//! `walinspect report`: what an open would report, in each mode, without opening.
+//! `walinspect report`: shows what an open would report in each mode, without opening the log.
 //!
-//! Place: the same verdicts as an open takes, on one look; nothing is written, so there is no time for a sync or
-//! a mark in it. Fails only if the output cannot be written.
+//! It takes the same verdicts as an open does, from one inspection. Nothing is written, so the report contains no time
+//! for a sync or a mark. Fails only if the output cannot be written.
 
 use crate::args::Target;
 use crate::damage::Place;
@@ -19,25 +19,25 @@ use std::io::{self, Write};
 struct Modes {
     #[serde(flatten)]
     common: Common,
-    /// What an open says, mode by mode.
+    /// The report of an open, by mode.
     modes: Vec<Mode>,
 }
 
-/// One mode.
+/// The report of an open in one mode.
 #[derive(Serialize)]
 struct Mode {
     mode: &'static str,
-    /// Whether an open succeeds.
+    /// Whether an open in this mode succeeds.
     opens: bool,
-    /// Whether it could take writes.
+    /// Whether the opened log would take writes.
     writable: bool,
-    /// What it would report; `null` if it refuses.
+    /// The report of the open; `null` if the open is refused.
     report: Option<Value>,
     #[serde(skip)]
     damaged: Vec<Place>,
 }
 
-/// Shows `look`.
+/// Writes the report for `look`.
 pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<(), Failure> {
     let damage = look.found.verdict.as_ref().err().into_iter().flatten().map(Place::new).collect();
     let modes = [OpenMode::Strict, OpenMode::Degraded, OpenMode::Salvage];
@@ -87,7 +87,7 @@ impl Mode {
     }
 }
 
-/// What an open in `mode` that concludes `verdict` would report.
+/// Returns the report of an open in `mode` that comes to `verdict`.
 fn report(look: &Look, mode: OpenMode, verdict: Verdict) -> RecoveryReport {
     let found = &look.found;
     RecoveryReport {
@@ -102,7 +102,7 @@ fn report(look: &Look, mode: OpenMode, verdict: Verdict) -> RecoveryReport {
         dropped: verdict.dropped,
         damaged: verdict.damaged,
         mode,
-        // Looking takes no lock.
+        // An inspection takes no lock.
         locked: false,
         removed: if mode == OpenMode::Salvage { Vec::new() } else { found.unfinished.clone() },
         foreign: found.foreign.clone(),

@@ -1,17 +1,15 @@
-//! The engine's operations as lines and as JSON.
-//!
-//! Place: between `seawall::inspect`, which decodes a record, and what is shown of it. Nothing fails.
+//! Formats the engine's operations as lines and as JSON, from the result of `seawall::inspect`.
 
 use seawall::inspect::{DecodedOp, OPENRAFT_STATE_GROUPS, OpKind, is_owner_group};
 use serde::Serialize;
 use std::fmt;
 
-/// One operation of a record; which fields there are depends on `kind`.
+/// One operation of a record. Which fields are present depends on `kind`.
 #[derive(Clone, Default, Debug, Serialize)]
 pub(crate) struct Op {
     /// Raft group.
     pub(crate) group: u64,
-    /// As `seawall::inspect::What::name` has it.
+    /// Name of the operation, from `seawall::inspect::OpKind::name`.
     pub(crate) kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     first: Option<u64>,
@@ -27,22 +25,22 @@ pub(crate) struct Op {
     commit: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     truncates: Option<bool>,
-    /// Only if it is so.
+    /// Present only if true.
     #[serde(skip_serializing_if = "Option::is_none")]
     compressed: Option<bool>,
-    /// Of a snapshot, in hexadecimal.
+    /// Identity of a snapshot, in hexadecimal.
     #[serde(skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
-    /// Of a metadata value, with escapes for what is not ASCII.
+    /// Key of a metadata value, with bytes that are not ASCII escaped.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
-    /// Bytes of each part: one per entry, one for a conf state or a metadata value.
+    /// Length in bytes of each part: one per entry, one for a conf state or a metadata value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     lengths: Vec<u32>,
 }
 
 impl Op {
-    /// The operation `op` of a record whose parts have these `lengths`.
+    /// Describes the operation `op` of a record whose parts have these `lengths`.
     pub(crate) fn new(op: &DecodedOp, lengths: &[u32]) -> Op {
         let base = Op {
             group: op.group,
@@ -83,13 +81,13 @@ impl Op {
     }
 }
 
-/// The group whose vote group `number` holds if the openraft adapters wrote it. Nothing but the number says so: a program
-/// without the adapters may use such numbers for its own groups.
+/// Returns the group whose vote is in group `number`, if the openraft adapters wrote it. The number alone decides: a
+/// program without the adapters may use such numbers for its own groups.
 pub(crate) fn vote_of(number: u64) -> Option<u64> {
     number.checked_sub(OPENRAFT_STATE_GROUPS).filter(|_| !is_owner_group(number))
 }
 
-/// A group for people.
+/// Formats a group's number for people.
 pub(crate) fn named(number: u64) -> String {
     match vote_of(number) {
         Some(group) => format!("group {number} (openraft: the vote of group {group})"),

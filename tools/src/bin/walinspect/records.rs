@@ -1,7 +1,7 @@
-//! `walinspect records`: one line per record, and per mark, footer and unreadable group.
+//! `walinspect records`: prints one line per record, and per mark, footer and unreadable group.
 //!
-//! Place: shows one look, and reads the log a second time, segment by segment, from the position asked
-//! for. Nothing is collected: lines are written as they are read, in JSON too.
+//! It reads the log a second time, segment by segment, from the requested position. Nothing is collected: lines are
+//! written while the log is read, in JSON too.
 
 use crate::args::RecordsArgs;
 use crate::damage::Place;
@@ -36,10 +36,10 @@ struct RecordLine {
     parts: usize,
     part_bytes: u64,
     meta_bytes: usize,
-    /// The group that it is in.
+    /// Position of the group that the record is in.
     group_lsn: String,
     state: State,
-    /// `null` if the record is not the engine's.
+    /// Operations; `null` if the engine did not write the record.
     ops: Option<Vec<Op>>,
 }
 
@@ -47,16 +47,16 @@ struct RecordLine {
 struct GroupLine {
     lsn: String,
     length: u32,
-    /// `data` (only if it does not check), `mark`, `footer`.
+    /// `data` (only if the group fails its check), `mark`, `footer`.
     kind: &'static str,
     watermark: String,
     wall_clock_ms: u64,
     state: State,
-    /// Why it does not check; `null` if it does.
+    /// Why the group fails its check; `null` if it is intact.
     fault: Option<String>,
 }
 
-/// Shows `look`.
+/// Writes the records of `look`.
 pub(crate) fn show(look: &Look, args: &RecordsArgs, out: &mut dyn Write) -> Result<(), Failure> {
     if let Some(segment) = args.segment
         && !look.found.segments.iter().any(|s| s.sequence == segment)
@@ -94,7 +94,7 @@ struct Document<'a> {
 struct Streamed<'a> {
     look: &'a Look,
     args: &'a RecordsArgs,
-    /// Where a failure of reading goes, which the serializer's error cannot carry.
+    /// Holds a read error, which the serializer's error cannot carry.
     failure: &'a RefCell<Option<Failure>>,
 }
 
@@ -119,7 +119,7 @@ impl Serialize for Streamed<'_> {
     }
 }
 
-/// Hands every line asked for to `put`, in the order of the log.
+/// Passes every requested line to `put`, in the order of the log.
 fn visit(
     look: &Look,
     args: &RecordsArgs,
@@ -152,7 +152,7 @@ fn visit(
     Ok(())
 }
 
-/// What is asked for, and how much of it is still wanted.
+/// The selection of lines, and how many of them are still to be printed.
 struct Walk<'a> {
     judge: &'a Judge,
     args: &'a RecordsArgs,
@@ -195,7 +195,7 @@ impl Walk<'_> {
     }
 }
 
-/// `None` if it does not concern the Raft group that was asked for.
+/// Returns `None` if the record does not concern the requested Raft group.
 fn record_line(
     record: &RecordRef<'_>,
     group_lsn: Lsn,

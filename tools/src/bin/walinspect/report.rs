@@ -1,7 +1,7 @@
-//! What all commands show of a log, and how times, identities and reasons are spelled.
+//! The part of the output that all commands share, and the formats of times, identities and reasons.
 //!
-//! Place: the last step. Field names are an interface, listed in `tools/README.md`; they are only ever
-//! added to. Text is for people and may change. Fails only if the output cannot be written.
+//! JSON field names are an interface, listed in `tools/README.md`: fields are only added. The text output is for people
+//! and may change. Fails only if the output cannot be written.
 
 use crate::damage::Place;
 use crate::look::{Look, Outcome};
@@ -12,10 +12,10 @@ use seawall_wal::inspect::{DropReason, Dropped, file_name};
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Version of the JSON.
+/// Version of the JSON documents.
 const SCHEMA: u32 = 1;
 
-/// What the documents of all commands have.
+/// Fields that the documents of all commands have.
 #[derive(Debug, Serialize)]
 pub(crate) struct Common {
     schema: u32,
@@ -23,29 +23,29 @@ pub(crate) struct Common {
     dir: String,
     result: Outcome,
     exit_code: u8,
-    /// Whether files kept changing during the look.
+    /// Whether files kept changing during the inspection.
     being_written: bool,
     uuid: String,
     /// End of the log; `null` without a verdict, or if it is empty.
     end: Option<String>,
-    /// Below this everything was known durable.
+    /// Everything below this position was known to be durable.
     watermark: String,
     /// Lowest live segment; `null` without a verdict.
     first_live: Option<u32>,
     damage: Vec<Place>,
-    /// What the next open would drop.
+    /// Ranges that the next open would drop.
     dropped: Vec<Range>,
-    /// What earlier opens dropped and still lies in the files.
+    /// Ranges that earlier opens dropped and that are still in the files.
     void: Vec<Range>,
-    /// Bytes without a group header behind the end; the next open passes over them.
+    /// Bytes without a group header after the end of the log. The next open ignores them.
     remains: Vec<Range>,
-    /// End of the log at its last clean close; `null` if nothing says it.
+    /// End of the log at its last clean close; `null` if there is no record of it.
     closed_at: Option<String>,
-    /// Why the file of that close is not used; `null` if it is, or if there is none.
+    /// Why the file of that close is not used; `null` if it is used, or if there is none.
     closed_fault: Option<String>,
-    /// Spares that were not finished; the next open removes them.
+    /// Names of unfinished spares; the next open removes them.
     unfinished: Vec<String>,
-    /// Names that are not the log's.
+    /// Names of files that are not part of the log.
     foreign: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ impl Range {
 }
 
 impl Common {
-    /// What `command` shows of `look`, with the damaged places `damage`.
+    /// Collects the common fields that `command` shows of `look`, with the damaged ranges `damage`.
     pub(crate) fn new(command: &'static str, look: &Look, damage: Vec<Place>) -> Common {
         let found = &look.found;
         let verdict = found.verdict.as_ref().ok();
@@ -119,7 +119,7 @@ impl Common {
         }
     }
 
-    /// The first line of every text: the answer.
+    /// Writes the first line of every text output: the conclusion.
     pub(crate) fn write_answer(&self, out: &mut dyn Write) -> io::Result<()> {
         let answer = match self.result {
             Outcome::Sound => "sound",
@@ -133,7 +133,7 @@ impl Common {
         Ok(())
     }
 
-    /// Whose log it is, from where to where.
+    /// Writes the log's owner, its start and its end.
     pub(crate) fn write_position(&self, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "log {}", self.uuid)?;
         if let (Some(first_live), end) =
@@ -150,7 +150,7 @@ impl Common {
         writeln!(out, "known durable below {}", self.watermark)
     }
 
-    /// Everything that is not as it should be, or worth a look.
+    /// Writes all findings that are unusual or of interest.
     pub(crate) fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {
         section(out, "damaged", &self.damage, |place, out| place.write(out))?;
         section(out, "the next open would drop", &self.dropped, |range, out| range.write(out))?;
@@ -168,7 +168,7 @@ fn write_name(name: &str, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "  {}", name.escape_debug())
 }
 
-/// A heading and its lines, if there are any.
+/// Writes a heading and its lines, if there are any.
 pub(crate) fn section<T>(
     out: &mut dyn Write,
     heading: &str,
@@ -182,8 +182,9 @@ pub(crate) fn section<T>(
     items.iter().try_for_each(|item| line(item, out))
 }
 
-/// Why a range is dropped. A group behind the end cannot have been dropped by an earlier open, which would
-/// have gone on behind it: there, what the verdict calls void is a group of a segment whose first is lost.
+/// Returns why a range is dropped. A group after the end cannot have been dropped by an earlier open, which would have
+/// continued the log after it. There, a group that the verdict calls void belongs to a segment whose first group is
+/// lost.
 fn why(look: &Look, dropped: &Dropped, pending: bool) -> &'static str {
     match dropped.why {
         DropReason::Torn => "torn",
@@ -205,13 +206,13 @@ pub(crate) fn write_json(out: &mut dyn Write, document: &impl Serialize) -> Resu
     out.write_all(b"\n").map_err(serde_json::Error::io)
 }
 
-/// An identity in the usual spelling.
+/// Formats an identity as a UUID.
 fn uuid(bytes: &[u8; 16]) -> String {
     let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// Milliseconds since the Unix epoch as `2025-01-31T23:59:59Z`.
+/// Formats milliseconds since the Unix epoch as `2025-01-31T23:59:59Z`.
 pub(crate) fn time(ms: u64) -> String {
     utc(ms / 1000)
 }

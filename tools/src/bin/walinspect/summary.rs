@@ -1,6 +1,6 @@
-//! `walinspect summary`: whose log it is, what its segments are for, where it ends.
+//! `walinspect summary`: shows the log's owner, the use of each segment, and the end of the log.
 //!
-//! Place: shows one look. The counts are those of `verify`, since both read everything.
+//! The counts are the same as those of `verify`, since both read every byte.
 
 use crate::args::Target;
 use crate::damage::Place;
@@ -23,7 +23,7 @@ struct Summary<'a> {
     block_bytes: u32,
     created_ms: u64,
     created: String,
-    /// Where the next group goes; `null` without a verdict.
+    /// Position of the next group; `null` without a verdict.
     next: Option<String>,
     segments: Vec<Segment>,
     counts: &'a Counts,
@@ -36,26 +36,26 @@ struct Segment {
     file: String,
     role: Role,
     file_bytes: u64,
-    /// Why the header does not check; `null` if it does.
+    /// Why the header fails its check; `null` if it is intact.
     header_fault: Option<String>,
     /// `zeros` or `stale`.
     prior: Option<&'static str>,
-    /// Of this incarnation of the file, in hexadecimal.
+    /// Salt of the current incarnation of the file, in hexadecimal.
     salt: Option<String>,
-    /// Groups of the log.
+    /// Number of groups that are part of the log.
     groups_kept: u64,
-    /// Groups that check, of the log or not.
+    /// Number of intact groups, whether part of the log or not.
     groups_valid: u64,
-    /// Groups that do not check.
+    /// Number of groups that fail their check.
     groups_invalid: u64,
-    /// Behind the last group of the log.
+    /// Position after the last group of the log.
     kept_end: Option<String>,
-    /// Wall clocks of the first and the last group of the log, milliseconds since the Unix epoch.
+    /// Wall-clock times of the first and the last group of the log, in milliseconds since the Unix epoch.
     first_ms: Option<u64>,
     last_ms: Option<u64>,
 }
 
-/// Shows `look`.
+/// Writes the summary of `look`.
 pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<(), Failure> {
     let found = &look.found;
     let damage = found.verdict.as_ref().err().into_iter().flatten().map(Place::new).collect();

@@ -1,8 +1,8 @@
-//! Sums over groups: how many, how large, and what the engine's records in them say.
+//! Sums over groups: their number and size, and the contents of the engine's records in them.
 //!
-//! Place: filled by the scan while a group's bytes are in memory, so that a log is read once. Each segment is
-//! counted for itself, since several are scanned at a time; then they are put together in order. Bounded by
-//! the number of Raft groups and of their runs of entries, not by the log. Pure counting; nothing fails.
+//! The scan fills a tally while a group's bytes are in memory, so that a log is read once. Several segments are scanned
+//! at a time, so each segment has its own tally; they are added up in order afterwards. Memory depends on the number of
+//! Raft groups and of their runs of entries, not on the length of the log.
 
 use crate::ops::vote_of;
 use seawall::inspect::{OpKind, decode_owner, decode_record, is_owner_group};
@@ -11,19 +11,19 @@ use seawall_wal::inspect::{GroupKind, RecordRef, ScannedGroup};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Jumps remembered; a damaged place in a log of many groups may cause one in each.
+/// Most jumps that are remembered. A damaged range in a log of many groups may cause one in each group.
 const JUMPS_MAX: usize = 10_000;
 
 /// Sums over the log.
 #[derive(Clone, Default, Debug, Serialize)]
 pub(crate) struct Counts {
-    /// Groups: single durable writes, marks and footers included.
+    /// Groups: durable write units, marks and footers included.
     pub(crate) groups: u64,
     /// Groups that only carry a watermark.
     pub(crate) marks: u64,
     /// Groups that hold a segment's index.
     pub(crate) footers: u64,
-    /// Records, those of footers not counted.
+    /// Records, without those of footers.
     pub(crate) records: u64,
     /// Bytes of the records' parts.
     pub(crate) payload_bytes: u64,
@@ -31,9 +31,9 @@ pub(crate) struct Counts {
     pub(crate) disk_bytes: u64,
     /// Bytes of padding.
     pub(crate) padding_bytes: u64,
-    /// Raft entries in the records, also those that later records replaced or compacted.
+    /// Raft entries in the records, including those that later records replaced or compacted.
     pub(crate) entries_written: u64,
-    /// Records that are not the engine's.
+    /// Records that the engine did not write.
     pub(crate) other_records: u64,
 }
 
@@ -50,40 +50,40 @@ impl Counts {
         self.other_records += other.other_records;
     }
 
-    /// Share of padding, 0 to 1.
+    /// Share of padding in the bytes on disk, 0 to 1.
     pub(crate) fn padding_ratio(&self) -> f64 {
-        // Shares, for people: beyond 2^53 bytes the last digits do not matter.
+        // The ratio is for people: the rounding above 2^53 bytes does not matter.
         if self.disk_bytes == 0 { 0.0 } else { self.padding_bytes as f64 / self.disk_bytes as f64 }
     }
 }
 
-/// The end of one Raft group's log.
+/// The end of the log of one Raft group.
 #[derive(Clone, Copy, Default, Debug, Serialize)]
 pub(crate) struct RaftGroup {
-    /// Its number.
+    /// Number of the group.
     pub(crate) group: u64,
-    /// The group whose vote it holds, if the openraft adapter wrote it: told by its number alone.
+    /// The group whose vote it holds, if the openraft adapter wrote it. The number alone decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vote_of: Option<u64>,
-    /// Index of its last entry, or of the point behind which it starts.
+    /// Index of its last entry, or of its compaction point if it has none after that.
     pub(crate) last_index: u64,
-    /// Term of that entry.
+    /// Term at `last_index`.
     pub(crate) last_term: u64,
-    /// Its entries in the records.
+    /// Number of its entries in the records.
     pub(crate) entries_written: u64,
     /// The record that set `last_index`.
     #[serde(skip)]
     at: Lsn,
 }
 
-/// A place where a group's entries do not follow each other.
+/// A position in the log where a group's entries do not follow each other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Jump {
     pub(crate) group: u64,
-    /// First and last index that are missing.
+    /// First and last missing index.
     pub(crate) first: u64,
     pub(crate) last: u64,
-    /// The records around it.
+    /// Position of the record before the gap and of the one after it.
     pub(crate) behind: Lsn,
     pub(crate) before: Lsn,
 }
@@ -94,15 +94,15 @@ pub(crate) struct Tally {
     pub(crate) counts: Counts,
     pub(crate) raft: BTreeMap<u64, RaftGroup>,
     pub(crate) jumps: Vec<Jump>,
-    /// Whose log it is.
+    /// Owner of the log.
     pub(crate) owner: Option<String>,
 }
 
-/// Sums over one segment under way.
+/// Sums over one segment, in the making.
 #[derive(Default, Debug)]
 pub(crate) struct SegmentTally {
     counts: Counts,
-    /// What happened to each Raft group, in order; entries that follow each other are one event.
+    /// Operations on each Raft group, in order; consecutive entries are one event.
     events: BTreeMap<u64, Vec<Event>>,
     owner: Option<String>,
 }
@@ -111,13 +111,13 @@ pub(crate) struct SegmentTally {
 struct Event {
     what: OpKind,
     entries: u64,
-    /// The first and the last record that said so.
+    /// Position of the first and of the last record of the event.
     from: Lsn,
     to: Lsn,
 }
 
 impl SegmentTally {
-    /// Counts a valid group; groups come in the order of the log.
+    /// Counts a valid group. Groups must come in the order of the log.
     pub(crate) fn add(&mut self, group: &ScannedGroup<'_>) {
         let (head, counts) = (group.head(), &mut self.counts);
         counts.groups += 1;
@@ -160,7 +160,7 @@ impl SegmentTally {
             if !matches!(op.what, OpKind::HardState(_) | OpKind::ConfState) {
                 events.push(Event { what: op.what, entries, from: at, to: at });
             } else if events.last().is_none_or(|last| last.what == OpKind::Remove) {
-                // The group is there, whatever is known of its log.
+                // The group exists, whatever else is known of its log.
                 events.push(Event { what: op.what, entries: 0, from: at, to: at });
             }
         }
@@ -168,7 +168,7 @@ impl SegmentTally {
 }
 
 impl Tally {
-    /// Groups seen.
+    /// Number of groups counted.
     pub(crate) fn visited(&self) -> u64 {
         self.counts.groups
     }
@@ -203,7 +203,8 @@ impl Tally {
                 (of.last_index, of.last_term, of.at) = (last, term, event.to);
             }
             OpKind::Start { index, term } => (of.last_index, of.last_term, of.at) = (index, term, event.to),
-            // A copy may be all that is left of them; that others were copied later is no jump.
+            // A moved copy may be all that is left of the entries. A gap is no jump here, because others may be copied
+            // later.
             OpKind::Moved { last, term, .. } if of.last_index < last => {
                 (of.last_index, of.last_term) = (last, term)
             }

@@ -1,7 +1,7 @@
-//! `walinspect verify`: every byte checked, every damaged place named, with the entries that it hits.
+//! `walinspect verify`: checks every byte and names every damaged range, with the entries that it hits.
 //!
-//! Place: shows one look, and searches the damaged places. Also lists what does not check and does no
-//! harm: torn groups that were dropped, and what rotted in segments that the log no longer needs.
+//! It searches the damaged ranges for intact rests. It also lists faults that do no harm: torn groups that were
+//! dropped, and damage in segments that the log no longer needs.
 
 use crate::args::Target;
 use crate::damage::{OtherFault, Place, other_faults};
@@ -13,17 +13,17 @@ use crate::tally::{Counts, RaftGroup};
 use serde::Serialize;
 use std::io::{self, Write};
 
-/// Raft groups shown.
+/// Most Raft groups that are shown.
 const RAFT_GROUPS_MAX: usize = 20;
 
 #[derive(Serialize)]
 struct Verify<'a> {
     #[serde(flatten)]
     common: Common,
-    /// Groups that do not check outside of the damaged places.
+    /// Groups outside the damaged ranges that fail their check.
     other_faults: Vec<OtherFault>,
     counts: &'a Counts,
-    /// Whose log it is; only if it says so.
+    /// Owner of the log, if it is recorded.
     #[serde(skip_serializing_if = "Option::is_none")]
     owner: Option<&'a str>,
     /// Number of Raft groups.
@@ -32,7 +32,7 @@ struct Verify<'a> {
     raft: Vec<RaftGroup>,
 }
 
-/// Shows `look`.
+/// Writes the findings of `look`.
 pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<(), Failure> {
     let damage = look.found.verdict.as_ref().err().into_iter().flatten();
     let damage = damage.map(|d| Place::searched(look, d)).collect::<Result<Vec<_>, _>>()?;
