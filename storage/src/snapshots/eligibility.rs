@@ -1,27 +1,28 @@
-//! Which snapshots a node may start from: a pure decision over what the log says.
-//! Place on the data's way: asked by `open` for every snapshot in the directory, the newest first. Invariants: what is
-//! named has no gap to the log and stands for entries that the log has, or had, committed. Nothing here fails.
+//! Decides which snapshots a node may start from: a pure function of the log's state.
 //!
-//! A marker is written only when its snapshot is published and verified, in one record with the start of the log if it
-//! was installed. So a file that no marker speaks of may be ahead of the log, or of another history: it does not
-//! count, however new and sound it is. Below the newest marker everything is committed, so there the term of the log's
-//! own entry tells as much as a marker does; the log remembers only two of those.
+//! An eligible snapshot covers entries that the log has, or had, as committed, and the log has every entry
+//! after it. A marker is written only after its snapshot is published and verified; for an installed snapshot,
+//! the same record moves the start of the log. A file without a marker may therefore be ahead of the log or
+//! belong to another history, and does not count, however new and intact it is. Everything below the newest
+//! marker is committed, so there a matching term of the log's own entry is as good as a marker; the log keeps
+//! only two markers.
 
 use seawall_snap::SnapshotId;
 
 use crate::types::SnapshotMarker;
 
-/// Which content a snapshot must have.
+/// The content that a snapshot must have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Content {
-    /// Whatever checks.
+    /// Any content that passes its checksums.
     Any,
-    /// One of which the digest's first bytes are these.
+    /// Content whose digest starts with these 8 bytes.
     Digest(u64),
 }
 
-/// Whether the log names `id`, and with which content. `markers` are the log's, the newest first; `point` is its
-/// compaction point, `term` what it knows of its entries' terms.
+/// Returns the content that snapshot `id` must have, or `None` if the log does not name it. `markers` are those
+/// of the log, newest first; `point` is its compaction point; `term` returns the term of an entry, if the log
+/// knows it.
 pub(super) fn named(
     id: SnapshotId,
     point: u64,
@@ -40,13 +41,15 @@ pub(super) fn named(
     }
 }
 
-/// What a marker says of a digest; never 0, which says nothing.
+/// The digest as it is stored in a marker: its first 8 bytes. Never 0, which means that the marker has no
+/// digest.
 pub(super) fn short(digest: &[u8; 32]) -> u64 {
     digest.first_chunk::<8>().map_or(1, |first| u64::from_le_bytes(*first)).max(1)
 }
 
-/// Up to which index the log may go: `markers`, the newest first, with whether each snapshot was verified; the last
-/// `behind` of those that were stay reachable, and entries down to `catch_up` stay for slow followers.
+/// Returns the index up to which the log may be compacted. `markers` are newest first, with whether each
+/// snapshot is verified. The log still reaches back to the verified snapshot with `behind` newer verified ones,
+/// and keeps the entries after `catch_up(newest index)` for slow followers.
 pub(super) fn releasable(
     markers: &[(u64, bool)],
     behind: usize,
@@ -69,7 +72,7 @@ mod tests {
     #[test]
     fn what_the_log_names() {
         let at = |index, term| SnapshotId { group: 1, index, term };
-        // The log has entries 5 to 40, those from 25 on of term 3; the compaction point is 4.
+        // The log has entries 5 to 40, from 25 on with term 3; the compaction point is 4.
         let term = |index| (4..=40).contains(&index).then_some(if index < 25 { 2 } else { 3 });
         let markers = [marker(30, 3, 9), marker(20, 2, 0)];
         for (id, expected) in [

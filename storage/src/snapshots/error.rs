@@ -1,7 +1,10 @@
-//! Every way in which snapshots of a group can fail, sorted by who must act.
-//! Place on the data's way: returned by the calls of this module; kept for whoever asks what became of a snapshot that
-//! was taken in the background. Invariants: cheap to clone; names group and index. Errors of catalog and engine come
-//! through unchanged. None of them has changed the log, unless it says so.
+//! The error type for the snapshots of a group, with its variants sorted by who must act.
+//!
+//! Errors are cheap to clone, because the result of a background snapshot is kept until it is queried. Errors
+//! of the catalog and the engine are passed on unchanged. When
+//! [`Snapshots::take`](crate::snapshots::Snapshots::take) or
+//! [`Snapshots::install`](crate::snapshots::Snapshots::install) fails, the steps that it completed remain;
+//! other failed calls have not changed the log.
 
 use std::io;
 use std::sync::Arc;
@@ -18,8 +21,8 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    // The caller:
-    /// An option outside its limits.
+    // The caller must act:
+    /// An option is out of range.
     #[error("option {option}: {value} is not within {min}..={max}")]
     Option {
         /// The option.
@@ -31,7 +34,8 @@ pub enum Error {
         /// Largest value allowed.
         max: u64,
     },
-    /// The snapshot does not go beyond what the log starts behind, or beyond its newest snapshot: nothing to install.
+    /// The snapshot is not newer than the compaction point and the newest snapshot of the log, so there is
+    /// nothing to take or install.
     #[error("{id} is out of date: there is one at {newest}")]
     OutOfDate {
         /// The snapshot.
@@ -39,13 +43,13 @@ pub enum Error {
         /// Index of the newest snapshot, or of the compaction point.
         newest: u64,
     },
-    /// The snapshot was not received and verified here.
+    /// The snapshot was not received and verified on this node.
     #[error("{id} was not received and verified")]
     NotHere {
         /// The snapshot.
         id: SnapshotId,
     },
-    /// A snapshot of another group.
+    /// The snapshot belongs to another group.
     #[error("{id} is not one of group {group}")]
     OtherGroup {
         /// The group.
@@ -53,49 +57,50 @@ pub enum Error {
         /// The snapshot.
         id: SnapshotId,
     },
-    /// A snapshot of the group is being taken at the moment.
+    /// A snapshot of the group is already being taken.
     #[error("group {group}: a snapshot is being taken")]
     Busy {
         /// The group.
         group: GroupId,
     },
-    /// The members that the log has were made by an entry behind the snapshot's: what they were at the snapshot is not
-    /// known. So after a restart the state machine first has to catch up.
+    /// An entry after the snapshot's index made the current members, so the members at the snapshot are
+    /// unknown. After a restart the state machine has to catch up first.
     #[error("group {group}: the members are those of entry {members}, behind {index}")]
     MembersAhead {
         /// The group.
         group: GroupId,
-        /// The index asked for.
+        /// The index that was requested.
         index: u64,
         /// Index of the entry that made the members.
         members: u64,
     },
-    /// Another snapshot got ahead of the one that was taken, which is not needed any more.
+    /// A newer snapshot was installed or taken in the meantime, so this one is not needed any more.
     #[error("{id} was overtaken by another snapshot")]
     Overtaken {
         /// The snapshot.
         id: SnapshotId,
     },
-    /// The state machine failed to say its state.
+    /// The state machine failed to write its state.
     #[error("{id}: the state machine failed: {source}")]
     Content {
-        /// The snapshot that is not.
+        /// The snapshot that was not taken.
         id: SnapshotId,
-        /// What it said.
+        /// The error of the state machine.
         source: Arc<io::Error>,
     },
-    /// What took the snapshot in the background ended early: the state machine panicked.
+    /// The thread that took the snapshot ended early because the state machine panicked.
     #[error("group {group}: no thread: {source}")]
     Thread {
         /// The group.
         group: GroupId,
-        /// What the system said.
+        /// The cause.
         source: Arc<io::Error>,
     },
 
-    // Whoever has another copy:
-    /// No snapshot of those that the log names can be read, and without one the log starts too late. Nothing was
-    /// changed but the names of damaged files. The node has to get a snapshot from a peer, as a new one does.
+    // The operator must act, with another copy of the data:
+    /// None of the snapshots that the log names can be read, and the log does not start early enough to do
+    /// without one. Nothing was changed except the names of damaged files. The node has to get a snapshot from
+    /// a peer, like a new node.
     #[error(
         "group {group}: none of the snapshots that the log names is left; the newest is at {newest}, \
          {damaged} are damaged, the log starts behind {point}"
@@ -107,15 +112,15 @@ pub enum Error {
         point: u64,
         /// Index of the newest snapshot that the log names.
         newest: u64,
-        /// How many were there and turned out to be damaged, now.
+        /// Number of snapshots that this call found damaged.
         damaged: usize,
     },
-    /// The members in a snapshot are not written as they should be.
+    /// The members in a snapshot cannot be decoded.
     #[error("{id}: its members cannot be read: {source}")]
     Members {
         /// The snapshot.
         id: SnapshotId,
-        /// What is wrong.
+        /// The reason.
         source: DecodeError,
     },
 
@@ -128,7 +133,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether a disk was full, the catalog's or the log's, or the log had no file descriptor.
+    /// Whether the disk of the catalog or the log was full, or the log had no file descriptor left.
     pub fn is_full(&self) -> bool {
         match self {
             Error::Catalog(error) => error.is_full(),

@@ -1,7 +1,7 @@
-//! What is known of one group's snapshots while it runs, and when the next is due.
-//! Place on the data's way: shared by whoever applies, takes, sends and installs. Invariants: what is served is named
-//! by the log and was verified; what the log's two newest markers name is pinned; the lock is a leaf, held for look-ups
-//! alone and never during I/O. Fails: as the catalog does.
+//! The state of one group's snapshots at run time; decides when the next snapshot is due.
+//!
+//! A snapshot that is served is named by the log and verified. The snapshots of the log's newest markers are
+//! pinned, as many as the catalog keeps. The lock is a leaf lock and never held during I/O.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,59 +20,62 @@ use crate::snapshots::eligibility::releasable;
 use crate::types::{ConfState, SnapshotMarker};
 use crate::write::WriteBatch;
 
-/// The snapshots of one group. Cloning gives another handle of the same; shared by threads.
+/// The snapshots of one group. A clone is another handle of the same snapshots; handles can be shared between
+/// threads.
 ///
-/// Dropping the last handle cancels a snapshot that is being taken in the background, and waits until that has ended.
+/// Dropping the last handle cancels a snapshot that is being taken in the background, and waits until it has
+/// ended.
 #[derive(Clone)]
 pub struct Snapshots(Arc<Handle>);
 
 struct Handle {
     shared: Arc<Shared>,
-    /// What is taken in the background. Not with what the background has a share of: that would keep itself alive.
+    /// The snapshot that is taken in the background. Not part of `shared`, which the background work holds: the
+    /// handle would then keep itself alive.
     job: Arc<Job>,
 }
 
-/// What the background has a share of.
+/// State shared with the background work.
 pub(super) struct Shared {
     pub(super) engine: Engine,
     pub(super) group: Group,
     pub(super) catalog: Catalog,
     pub(super) options: SnapshotOptions,
-    /// Nobody wants the snapshot any more that is being taken.
+    /// Set when the snapshot that is being taken is no longer needed.
     pub(super) cancelled: Arc<AtomicBool>,
     state: Mutex<State>,
 }
 
-/// What changes.
+/// The mutable state.
 #[derive(Default)]
 pub(super) struct State {
     pub(super) served: Option<Served>,
-    /// Of what the log's newest markers name.
+    /// Pins of the snapshots that the log's newest markers name.
     pins: Vec<Pin>,
-    /// Index of the last snapshot begun or installed, and bytes applied since.
+    /// Index of the last snapshot started or installed; `bytes` counts the bytes applied since.
     pub(super) base: u64,
     pub(super) bytes: u64,
-    /// Somebody asked for a snapshot at this index or above.
+    /// A follower needs a snapshot at this index or above.
     wanted: Option<u64>,
     pub(super) taking: bool,
     pub(super) outcome: Option<Result<Taken>>,
 }
 
-/// A snapshot that was taken: published, verified, and named by the log durably.
+/// A snapshot that was taken: it is published and verified, and its marker is durable.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Taken {
     /// The snapshot.
     pub id: SnapshotId,
-    /// Up to where the log was compacted, if it was.
+    /// Index up to which the log was compacted, if it was.
     pub released: Option<u64>,
     /// Snapshots whose files were removed, oldest first.
     pub removed: Vec<SnapshotId>,
 }
 
-/// The snapshot that is sent to whoever asks: the newest that the log names and that was verified.
+/// The snapshot that is sent to followers: the newest verified one that the log names.
 #[derive(Clone, Debug)]
 pub struct Served {
-    /// What a receiver has to know first; the snapshot's id included.
+    /// What a receiver needs before the first piece, including the id of the snapshot.
     pub offer: Offer,
     /// The members at the snapshot, if the group had any.
     pub members: Option<Arc<ConfState>>,
@@ -98,31 +101,32 @@ impl Snapshots {
         &self.0.job
     }
 
-    /// The group's number.
+    /// Id of the group.
     pub fn group(&self) -> u64 {
         self.shared().group.id()
     }
 
-    /// The directory of files; for exporting what was offered, for instance. What is said there of releasing and
-    /// retaining is this type's business: [`Catalog::retain`] and [`Catalog::newest`] know nothing of markers.
+    /// The catalog, for instance to export an offered snapshot. Do not use its methods for retention and
+    /// start-up, such as [`Catalog::retain`] and [`Catalog::newest`]: they do not know about markers, and this
+    /// type does that work.
     pub fn catalog(&self) -> &Catalog {
         &self.shared().catalog
     }
 
-    /// The newest snapshot that can be sent. From memory.
+    /// The newest snapshot that can be sent, from memory.
     pub fn served(&self) -> Option<Served> {
         self.shared().state().served.clone()
     }
 
-    /// The snapshot for a follower that needs one of `index` or above; if there is none, one is due from now on, as soon
-    /// as that is applied. From memory. Never one below `index`.
+    /// Returns the snapshot for a follower that needs one at `index` or above, from memory. If there is none, a
+    /// snapshot becomes due as soon as `index` is applied.
     pub fn serve(&self, index: u64) -> Option<Served> {
         self.serve_if(index, |_| true)
     }
 
-    /// As [`Snapshots::serve`], for the follower `peer`. Never a snapshot that was taken before the newest change of the
-    /// members, nor one whose members do not have `peer`: a Raft core drops such a snapshot, and its leader waits for an
-    /// answer that never comes.
+    /// Like [`Snapshots::serve`], for the follower `peer`. Returns no snapshot that was taken before the newest
+    /// membership change or that does not have `peer` as a member: a Raft core drops such a snapshot, and its
+    /// leader waits for an answer that never comes.
     pub fn serve_to(&self, peer: u64, index: u64) -> Option<Served> {
         let changed = self.shared().group.conf_state().map_or(0, |members| members.index);
         let member = |served: &Served| served.members.as_ref().is_some_and(|members| members.has(peer));
@@ -138,25 +142,26 @@ impl Snapshots {
         served
     }
 
-    /// Counts applied entries: `bytes` of them, for [`SnapshotOptions::bytes`].
+    /// Adds `bytes` of applied entries to the count for [`SnapshotOptions::bytes`].
     pub fn applied(&self, bytes: u64) {
         let mut state = self.shared().state();
         state.bytes = state.bytes.saturating_add(bytes);
     }
 
-    /// Whether it is time to take a snapshot at `applied`, the index up to which the state machine is: enough was
-    /// applied, or a follower waits for one. Never while one is being taken, nor while those of other groups wait for a thread
+    /// Whether a snapshot should be taken at `applied`, the applied index of the state machine: enough was
+    /// applied since the last one, or a follower waits for one. Always false while a snapshot is being taken,
+    /// or while snapshots of other groups wait for a thread
     /// ([`Options::snapshot_threads`](crate::Options::snapshot_threads)). From memory.
     pub fn due(&self, applied: u64) -> bool {
         let shared = self.shared();
-        // If that is damaged, the state machine is behind it for a while.
+        // If that snapshot is damaged, the state machine may be behind it for a while.
         let marked = shared.group.snapshots().first().map_or(0, |newest| newest.index);
         let state = shared.state();
         let newest = state.served.as_ref().map_or(0, Served::index);
         if state.taking || applied <= newest || applied < marked {
             return false;
         }
-        // A state that waits for a thread would lie in memory.
+        // A state that waits for a thread would occupy memory.
         if shared.options.background && shared.engine.snapshots_waiting() > 0 {
             return false;
         }
@@ -165,7 +170,7 @@ impl Snapshots {
         enough || state.wanted.is_some_and(|index| index <= applied)
     }
 
-    /// The members in a snapshot, if there were any.
+    /// Decodes the members in a snapshot; `None` if it has none.
     ///
     /// # Errors
     /// [`Error::Members`].
@@ -173,25 +178,25 @@ impl Snapshots {
         self.shared().members(reader)
     }
 
-    /// Compacts the log behind what is published and verified, as the options say; returns the index, if it did.
-    /// [`Snapshots::take`] does this; to be called after [`Snapshots::set_aside`] and the like if at all.
+    /// Compacts the log up to [`Snapshots::release_floor`]; returns the index if it did. [`Snapshots::take`]
+    /// does this itself; call it only after [`Snapshots::set_aside`] and similar changes.
     ///
     /// # Errors
-    /// The engine's.
+    /// An error of the engine.
     pub fn release(&self) -> Result<Option<u64>> {
         self.shared().release()
     }
 
-    /// Up to where the log may be compacted, as the options say; `None` if not at all.
+    /// Index up to which the options allow compacting the log; `None` if not at all.
     pub fn release_floor(&self) -> Option<u64> {
         self.shared().floor()
     }
 
-    /// Sets a snapshot aside that turned out damaged when it was sent or read; it is not served any more. Returns the
-    /// name of its file.
+    /// Sets aside a snapshot that turned out damaged when it was sent or read; it is no longer served. Returns
+    /// the name of its file.
     ///
     /// # Errors
-    /// The catalog's.
+    /// An error of the catalog.
     pub fn set_aside(&self, id: SnapshotId) -> Result<String> {
         let shared = self.shared();
         let mut state = shared.state();
@@ -226,12 +231,12 @@ impl Shared {
         self.state.lock()
     }
 
-    /// What the catalog calls the snapshot of a marker.
+    /// The catalog's id of the snapshot of `marker`.
     fn id(&self, marker: &SnapshotMarker) -> SnapshotId {
         SnapshotId { group: self.group.id(), index: marker.index, term: marker.term }
     }
 
-    /// The log names `id`, which was verified, as its newest: serves it, and pins what is named now.
+    /// Serves snapshot `id`, which is verified and is the newest that the log names, and updates the pins.
     pub(super) fn named(&self, id: SnapshotId) -> Result<()> {
         let offer = *self.catalog.export(id)?.offer();
         let members = self.members(&self.catalog.reader(id)?)?;
@@ -247,15 +252,16 @@ impl Shared {
         Ok(())
     }
 
-    /// Pins what the newest markers name, as many as are to be kept. Others may go.
+    /// Pins the snapshots of the newest markers, as many as the catalog keeps. Others may be removed.
     pub(super) fn pin(&self, state: &mut State) {
         let keep = usize::try_from(self.catalog.options().keep).unwrap_or(usize::MAX);
         let markers = self.group.snapshots();
-        // The markers tell of snapshots whether their files are there or not.
+        // A marker may name a snapshot whose file is gone.
         state.pins = markers.iter().take(keep).filter_map(|m| self.catalog.pin(self.id(m)).ok()).collect();
     }
 
-    /// What was being taken failed; who waits for one asks again.
+    /// Stores the result of the snapshot that was being taken. After a failure, a waiting follower has to ask
+    /// again.
     pub(super) fn ended(&self, outcome: Result<Taken>) {
         let mut state = self.state();
         if outcome.is_err() {
@@ -264,7 +270,7 @@ impl Shared {
         (state.taking, state.outcome) = (false, Some(outcome));
     }
 
-    /// The members at a snapshot.
+    /// Decodes the members at a snapshot.
     pub(super) fn members(&self, reader: &SnapshotReader) -> Result<Option<ConfState>> {
         let bytes = reader.conf_state();
         if bytes.is_empty() {
@@ -273,7 +279,7 @@ impl Shared {
         decode_conf_state(bytes).map(Some).map_err(|source| Error::Members { id: reader.id(), source })
     }
 
-    /// The members as they are written to a snapshot.
+    /// Encodes the members for a snapshot at `index`.
     pub(super) fn member_bytes(&self, index: u64) -> Result<Vec<u8>> {
         let Some(members) = self.group.conf_state() else { return Ok(Vec::new()) };
         if members.index > index {
@@ -304,7 +310,7 @@ impl Shared {
         batch.compact(self.group.id(), floor);
         match self.engine.write(&mut batch) {
             Ok(_) => Ok(Some(floor)),
-            // Another snapshot was installed meanwhile.
+            // Another snapshot was installed in the meantime.
             Err(EngineError::Compacted { .. }) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -1,7 +1,8 @@
-//! Receiving a snapshot from a peer, and making the log start behind it.
-//! Place on the data's way: from the connection to the log. Invariants: a snapshot is installed only after it was read
-//! back in full; start, members and marker are one record, so the log is as before or as after; older files go only
-//! behind that. Fails: typed, without a change, if it is out of date.
+//! Receives a snapshot from a peer and makes the log start after it.
+//!
+//! A snapshot is installed only after it was read back in full. The start of the log, the members and the
+//! marker are one record, so a crash leaves the log as before or as after. Older files are removed only after
+//! that record is durable. An outdated snapshot is refused without any change.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,24 +21,24 @@ use crate::write::WriteBatch;
 
 /// Receives one snapshot of a group; see [`Snapshots::receive`].
 ///
-/// For one thread at a time; blocks for the disk, so not the thread that drives Raft. Dropped, it keeps what it has for
-/// another of the same offer.
+/// Used by one thread at a time. It blocks on the disk, so do not use it on the thread that drives Raft. When
+/// it is dropped, the received pieces stay for another transfer of the same offer.
 pub struct Incoming {
     shared: Arc<Shared>,
     receiver: Receiver,
 }
 
 impl Snapshots {
-    /// Receives the snapshot of `offer`, from where an earlier transfer stopped. `None` if it is here already.
-    /// [`Incoming`] takes the pieces; then it can be installed.
+    /// Starts to receive the snapshot of `offer`, or continues where an earlier transfer stopped. `None` if the
+    /// snapshot is already here. Pass the pieces to [`Incoming`]; then the snapshot can be installed.
     ///
     /// # Errors
-    /// [`Error::OutOfDate`], [`Error::OtherGroup`]; the catalog's: it is too large, another transfer of the group is
-    /// under way, the disk fails.
+    /// [`Error::OutOfDate`], [`Error::OtherGroup`]; or an error of the catalog: the snapshot is too large,
+    /// another transfer of the group is in progress, or the disk fails.
     pub fn receive(&self, offer: &Offer) -> Result<Option<Incoming>> {
         let (id, shared) = (offer.id(), self.shared());
         shared.current(id)?;
-        // Room first: what an install has replaced is still there.
+        // Frees space first: files that an install has replaced may still exist.
         shared.catalog.retain(id.group)?;
         loop {
             match shared.catalog.receive(offer) {
@@ -46,28 +47,28 @@ impl Snapshots {
                 Err(error) => return Err(error.into()),
             }
             if !self.is_offered(offer)? {
-                // Of the same entry, and another all the same.
+                // The snapshot here is of the same entry, but has different content.
                 shared.catalog.remove(id)?;
                 continue;
             }
             match verify_or_set_aside(shared, id) {
                 Ok(()) => return Ok(None),
-                // It was set aside: there is room for it.
+                // It was set aside, so the loop can receive it again.
                 Err(Error::Catalog(cause)) if cause.is_damage() => {}
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Whether the snapshot of `offer` is here and was verified, so that it can be installed.
+    /// Whether the snapshot of `offer` is here and verified, so that it can be installed.
     ///
     /// # Errors
-    /// The catalog fails.
+    /// The catalog failed.
     pub fn has(&self, offer: &Offer) -> Result<bool> {
         Ok(self.shared().catalog.is_verified(offer.id()) && self.is_offered(offer)?)
     }
 
-    /// Whether the file of the offer's snapshot, which is there, says that it has the offer's content.
+    /// Whether the existing file of the offered snapshot states the content of the offer.
     fn is_offered(&self, offer: &Offer) -> Result<bool> {
         match self.shared().catalog.reader(offer.id()) {
             Ok(reader) => Ok(reader.stated().digest == offer.digest()),
@@ -76,14 +77,16 @@ impl Snapshots {
         }
     }
 
-    /// Adds to `batch` what makes the log start behind a snapshot that was received: the start, the members, the
-    /// marker. Entries that the log has behind it stay if its entry is there, with its term; all go otherwise. The
-    /// snapshot is kept from being removed as long as the pin lives.
+    /// Adds to `batch` the records that make the log start after a received snapshot: the start, the members
+    /// and the marker. If the log has the snapshot's entry with its term, later entries stay; otherwise all
+    /// entries are removed. The returned pin keeps the snapshot from being removed.
     ///
-    /// When the batch is durable, the state machine has to load what [`Snapshots::installed`] gives.
+    /// Once the batch is durable, the state machine has to load the snapshot that [`Snapshots::installed`]
+    /// returns.
     ///
     /// # Errors
-    /// [`Error::OutOfDate`], [`Error::NotHere`], [`Error::OtherGroup`], [`Error::Members`]; or the catalog fails.
+    /// [`Error::OutOfDate`], [`Error::NotHere`], [`Error::OtherGroup`], [`Error::Members`]; or an error of the
+    /// catalog.
     pub fn add_install(&self, id: SnapshotId, batch: &mut WriteBatch) -> Result<Pin> {
         let shared = self.shared();
         shared.current(id)?;
@@ -101,10 +104,11 @@ impl Snapshots {
         Ok(reader.pin())
     }
 
-    /// The log starts behind a snapshot, durably: it is served from now on. Gives what the state machine has to load.
+    /// Serves a snapshot after which the log now durably starts. Returns the content that the state machine has
+    /// to load.
     ///
     /// # Errors
-    /// The catalog fails.
+    /// The catalog failed.
     pub fn installed(&self, id: SnapshotId) -> Result<SnapshotReader> {
         let shared = self.shared();
         shared.named(id)?;
@@ -112,12 +116,13 @@ impl Snapshots {
         Ok(shared.catalog.reader(id)?)
     }
 
-    /// Installs a snapshot that was received: start, members, marker and a commit index that covers it, durable in one
-    /// record. Then the state machine has to load what this returns. Older files go at once, if they may.
+    /// Installs a received snapshot: makes start, members, marker and a commit index that covers it durable in
+    /// one record. The state machine then has to load the returned snapshot. Older files are removed at once if
+    /// possible.
     ///
     /// # Errors
-    /// As [`Snapshots::add_install`]; or the engine's. A log that was cut off or compacted meanwhile:
-    /// [`Error::OutOfDate`].
+    /// Like [`Snapshots::add_install`]; or an error of the engine. [`Error::OutOfDate`] if the log was
+    /// compacted, or got a newer snapshot, in the meantime.
     pub fn install(&self, id: SnapshotId) -> Result<SnapshotReader> {
         let shared = self.shared();
         let mut batch = WriteBatch::new();
@@ -138,7 +143,8 @@ impl Snapshots {
 }
 
 impl Shared {
-    /// Whether a snapshot is one of the group's, and beyond what the log has gone beyond.
+    /// Fails unless the snapshot belongs to this group and is newer than the compaction point and the newest
+    /// marker.
     fn current(&self, id: SnapshotId) -> Result<()> {
         let group = self.group.id();
         if id.group != group {
@@ -151,35 +157,36 @@ impl Shared {
 }
 
 impl Incoming {
-    /// Number of the piece that is next; the number of pieces when all are there.
+    /// Number of the next piece; the number of pieces once all are here.
     pub fn next(&self) -> u32 {
         self.receiver.next()
     }
 
-    /// Bytes of content so far, and in all.
+    /// Bytes of content received so far, and in total.
     pub fn progress(&self) -> Progress {
         self.receiver.progress()
     }
 
-    /// Takes the next piece.
+    /// Accepts the next piece.
     ///
     /// # Errors
-    /// As [`Receiver::accept`]: a piece that is refused changes nothing.
+    /// Like [`Receiver::accept`]: a refused piece changes nothing.
     pub fn accept(&mut self, piece: &Piece) -> Result<()> {
         Ok(self.receiver.accept(piece)?)
     }
 
-    /// Publishes the snapshot and reads it back: when this returns it is durable, and can be installed.
+    /// Publishes the snapshot and reads it back. When this returns, the snapshot is durable and can be
+    /// installed.
     ///
     /// # Errors
-    /// As [`Receiver::finish`]; or it is not what was written, and was set aside.
+    /// Like [`Receiver::finish`]. Also fails if the file is not what was written; it is then set aside.
     pub fn finish(self) -> Result<Published> {
         let published = self.receiver.finish()?;
         verify_or_set_aside(&self.shared, published.id)?;
         Ok(published)
     }
 
-    /// Gives the transfer up and removes what was received.
+    /// Ends the transfer and removes the received data.
     ///
     /// # Errors
     /// The file cannot be removed.

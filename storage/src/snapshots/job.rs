@@ -1,15 +1,16 @@
-//! The snapshot of one group that is to be taken in the background.
+//! The background snapshot of one group.
 //!
-//! The work lies here and not in the queue of the engine's threads: who drops the group's handle takes it back.
+//! The work is stored here, not in the queue of the engine's threads, so that dropping the group's handle can
+//! take it back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use parking_lot::{Condvar, Mutex};
 
-/// What is to be done.
+/// The closure that takes a snapshot.
 pub(super) type Work = Box<dyn FnOnce() + Send>;
 
-/// At most one piece of work, which somebody else does.
+/// At most one piece of work, which another thread runs.
 #[derive(Default)]
 pub(super) struct Job {
     state: Mutex<State>,
@@ -25,12 +26,12 @@ enum State {
 }
 
 impl Job {
-    /// Has `work` done by whoever calls [`Job::run`] next. There must be none.
+    /// Stores `work` for the next call of [`Job::run`]. There must be no other work.
     pub(super) fn put(&self, work: Work) {
         *self.state.lock() = State::Waits(work);
     }
 
-    /// Does the work, if it is still wanted.
+    /// Runs the work, if there still is any.
     pub(super) fn run(&self) {
         let mut state = self.state.lock();
         let State::Waits(work) = std::mem::replace(&mut *state, State::Runs) else {
@@ -38,7 +39,7 @@ impl Job {
             return;
         };
         drop(state);
-        // Those who wait must not wait for ever.
+        // A panic must not leave waiters blocked for ever.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(work)) {
             std::mem::forget(panic);
         }
@@ -52,7 +53,7 @@ impl Job {
         self.changed.wait_while(&mut state, |state| !matches!(state, State::None));
     }
 
-    /// Takes back what was not begun, and waits for what was.
+    /// Drops work that has not started, and waits for work that is running.
     pub(super) fn end(&self) {
         let mut state = self.state.lock();
         if matches!(*state, State::Waits(_)) {

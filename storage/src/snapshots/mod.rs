@@ -1,10 +1,11 @@
-//! A group and its snapshots: when one is taken, what the log may lose behind it, how one is received and installed,
-//! and from which one a node starts.
-//! Place on the data's way: beside the log, above the engine and a [`Catalog`](snap::Catalog) of files. Invariants: at
-//! every moment, and after a crash at any, there is a complete snapshot that the log names and that the log goes on
-//! behind without a gap, or the log is there from its first entry. Fails: with typed errors that change nothing.
+//! Snapshots of a group: when to take one, how far the log may then be compacted, how to receive and install
+//! one, and which one a node starts from.
 //!
-//! The order of effects that keeps this:
+//! At every moment, and after a crash at any moment, either there is a complete snapshot that the log names and
+//! the log has every entry after it, or the log has its first entry. A call that fails keeps the steps that it
+//! completed, which does no harm.
+//!
+//! This order of steps ensures it:
 //!
 //! ```text
 //! taken:     file written ► named, durable ► read back ► marker durable ► log compacted ► older files removed
@@ -12,8 +13,9 @@
 //!            ► state machine loads it ► older files removed
 //! ```
 //!
-//! A file counts from its marker on. A crash before it leaves the old snapshot and the log behind that; a crash after
-//! it the new one. What the two newest markers name is pinned, so retention does not take it.
+//! A file counts once its marker is durable. A crash before that leaves the old snapshot and the log after it;
+//! a crash afterwards leaves the new one. The snapshots of the newest two markers are pinned, so retention does
+//! not remove them.
 //!
 //! ```
 //! use seawall::snapshots::{SnapshotOptions, Snapshots, snap};
@@ -33,12 +35,12 @@
 //! batch.hard_state(7, HardState { term: 1, vote: 1, commit: 20 });
 //! engine.write(&mut batch)?.wait()?;
 //! for applied in [10u64, 20] {
-//!     // The state of the state machine behind entry `applied`.
+//! The state of the state machine after entry `applied`.
 //!     snapshots.take(applied, b"", Box::new(move |to| to.write_all(applied.to_string().as_bytes())))?;
 //! }
 //! # drop(snapshots);
 //!
-//! // A later start has the newest.
+//! A later start gets the newest snapshot.
 //! let (_, start) = Snapshots::open(&engine, 7, &catalog, SnapshotOptions::default(), 0)?;
 //! let mut reader = start.reader.expect("two were taken");
 //! let mut state = String::new();

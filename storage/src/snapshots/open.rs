@@ -1,7 +1,8 @@
-//! From which snapshot a node starts.
-//! Place on the data's way: once, when a group is joined with its catalog, before the state machine runs. Invariants:
-//! what is chosen was read back in full, is named by the log, and the log has every entry behind it; damaged files are
-//! set aside and never deleted. Fails: if the state machine would have to start before the log does.
+//! Chooses the snapshot that a node starts from.
+//!
+//! The chosen snapshot was read back in full, is named by the log, and the log has every entry after it.
+//! Damaged files are set aside, never deleted here. Fails if the state machine would have to start before the
+//! log does.
 
 use seawall_snap::{Catalog, Error as SnapError, Quarantined, SnapshotId, SnapshotReader};
 
@@ -16,25 +17,25 @@ use crate::types::GroupId;
 /// Where the state machine starts.
 #[derive(Debug)]
 pub struct Start {
-    /// The snapshot to load, from its start; `None` if what the state machine has is newer, or there is none and the
-    /// log has everything.
+    /// The snapshot to load, from its start. `None` if the state machine is newer, or if there is no snapshot
+    /// and the log has every entry.
     pub reader: Option<SnapshotReader>,
-    /// Index of the last entry that the state machine has, once it has loaded that.
+    /// The applied index of the state machine after it has loaded `reader`.
     pub applied: u64,
-    /// Damaged snapshots that were set aside by this call, newest first.
+    /// Damaged snapshots that this call set aside, newest first.
     pub set_aside: Vec<Quarantined>,
 }
 
 impl Snapshots {
-    /// Joins `group` with its snapshots in `catalog`, and finds the one to start from: the newest that the log names and
-    /// that can be read, or the one before if the log goes back to it. `applied` is the index up to which the state
-    /// machine has everything durably on its own; 0 if it keeps nothing.
+    /// Opens the snapshots of `group` in `catalog` and finds the one to start from: the newest readable one
+    /// that the log names and reaches back to. `applied` is the index up to which the state machine keeps its
+    /// state durably by itself, or 0 if it keeps nothing.
     ///
-    /// Reads one snapshot in full, or more if some are damaged. To be called once for a group at a time.
+    /// Reads one snapshot in full, or several if some are damaged. Open each group only once at a time.
     ///
     /// # Errors
-    /// [`Error::NoneLeft`] if the log begins behind every snapshot that is left, and behind `applied`;
-    /// [`Error::Option`], [`Error::Members`]; or the catalog fails.
+    /// [`Error::NoneLeft`] if the log starts after every remaining snapshot and after `applied`;
+    /// [`Error::Option`], [`Error::Members`]; or an error of the catalog.
     pub fn open(
         engine: &Engine,
         group: GroupId,
@@ -65,7 +66,7 @@ impl Snapshots {
     }
 }
 
-/// The newest snapshot that the log names and that checks.
+/// Finds the newest snapshot that the log names and that passes its checksums.
 fn newest(shared: &Shared, set_aside: &mut Vec<Quarantined>) -> Result<Option<SnapshotId>> {
     let (catalog, group) = (&shared.catalog, &shared.group);
     let (point, markers) = (group.compaction_point().0, group.snapshots());
@@ -89,7 +90,7 @@ fn newest(shared: &Shared, set_aside: &mut Vec<Quarantined>) -> Result<Option<Sn
     Ok(None)
 }
 
-/// Sets a damaged snapshot aside and notes it; any other error is one.
+/// Sets a damaged snapshot aside and adds it to `list`. Returns `cause` if it is not damage.
 fn aside(catalog: &Catalog, id: SnapshotId, cause: SnapError, list: &mut Vec<Quarantined>) -> Result<()> {
     if !cause.is_damage() {
         return Err(cause.into());

@@ -1,28 +1,30 @@
-//! When a snapshot is due, and how much of the log stays behind it.
-//! Place on the data's way: read once, when a group is joined with its catalog. How many files are kept, and whether
-//! the log is released up to the second newest, are the catalog's options. Invariants: each limit states its reason.
-//! Fails: with the option, its value and its range.
+//! Options that control when a snapshot is due and how much of the log stays after it.
+//!
+//! The catalog's options control how many files are kept, and whether the log is kept back to the second newest
+//! snapshot.
 
 use super::error::Error;
 
-/// Most entries that can be kept for slow followers: counting them holds the group's lock, for about 5 ms.
+/// Maximum number of entries that can be kept for slow followers: counting them holds the group's lock for
+/// about 5 ms.
 const CATCH_UP_MAX: u64 = 1 << 20;
 
-/// How a group's snapshots are taken. `Default` is for state machines of some size on a server.
+/// How a group's snapshots are taken. The defaults suit state machines of some size on a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SnapshotOptions {
-    /// Entries applied since the last snapshot, after which the next is due: 1 or more (10,000).
+    /// Entries applied since the last snapshot after which the next is due, at least 1 (default 10,000).
     pub entries: u64,
-    /// Bytes applied since the last snapshot, after which the next is due: 1 or more (16 MiB). Whichever of the
-    /// two comes first counts; `u64::MAX` is never.
+    /// Bytes applied since the last snapshot after which the next is due, at least 1 (default 16 MiB). The next
+    /// is due when either limit is reached; `u64::MAX` disables a limit.
     pub bytes: u64,
-    /// Entries that stay in the log behind the newest snapshot, 0 to 2^20 (5000), so that a follower which is that far
-    /// behind gets entries and no snapshot.
+    /// Entries before the newest snapshot that stay in the log, 0 to 2^20 (default 5000). A follower that is at
+    /// most this far behind gets entries instead of a snapshot.
     pub catch_up_entries: u64,
-    /// Bytes of payload, as they are stored, that these may have together (64 MiB): there are fewer if they have more.
+    /// Maximum total size of the payloads of these entries, as stored, in bytes (default 64 MiB). If it is
+    /// exceeded, fewer entries stay.
     pub catch_up_bytes: u64,
-    /// Whether a snapshot is taken by one of the engine's threads for snapshots (yes), or by the thread that asks for it, as
-    /// a simulated disk wants it.
+    /// Whether one of the engine's snapshot threads takes a snapshot (default true) or the calling thread does,
+    /// as required with a simulated disk.
     pub background: bool,
 }
 

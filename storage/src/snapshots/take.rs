@@ -1,8 +1,9 @@
-//! Taking a snapshot: from the state machine's content to a marker in the log, and what may go behind it.
-//! Place on the data's way: on a thread of its own, or on the caller's. Invariants: the marker is written only when the
-//! file was published and read back; the log is compacted only when the marker is durable; files go last.
-//! Fails: with the step that failed. What was done before it stays and is no harm: a file without a marker does not
-//! count, and the next snapshot at its index uses it.
+//! Takes a snapshot: writes the content of the state machine, makes the marker durable, compacts the log, and
+//! removes old files.
+//!
+//! The marker is written only after the file was published and read back. The log is compacted only after the
+//! marker is durable. Files are removed last. After an error the completed steps remain and do no harm: a file
+//! without a marker does not count, and the next snapshot at its index replaces it.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -19,11 +20,11 @@ use crate::snapshots::handle::{Shared, Snapshots, Taken};
 use crate::types::{GroupId, SnapshotMarker};
 use crate::write::WriteBatch;
 
-/// Says the state of a state machine as it was when this was made: a copy, or a view that later changes do not
-/// reach. Called once, on the thread that takes the snapshot.
+/// Writes the state of a state machine as it was when the source was made: from a copy, or from a view that
+/// later changes do not affect. Called once, on the thread that takes the snapshot.
 pub type SnapshotSource = Box<dyn FnOnce(&mut dyn io::Write) -> io::Result<()> + Send>;
 
-/// What is to be taken.
+/// A snapshot to take.
 struct Task {
     id: SnapshotId,
     members: Vec<u8>,
@@ -31,16 +32,16 @@ struct Task {
 }
 
 impl Snapshots {
-    /// Takes a snapshot of the state behind entry `index`, which the log has and which is committed; on the calling
-    /// thread. `metadata`, at most 16 MiB, is kept as it is.
+    /// Takes a snapshot of the state after entry `index`, on the calling thread. The log must have that entry,
+    /// and it must be committed. `metadata`, at most 16 MiB, is stored as it is.
     ///
     /// # Errors
-    /// [`Error::Busy`], [`Error::MembersAhead`], [`Error::OutOfDate`]; the engine's `Compacted` and `Unavailable`;
-    /// [`Error::Content`], [`Error::Overtaken`]; or catalog or engine fail. Whatever it is, the snapshots before are still
-    /// there.
+    /// [`Error::Busy`], [`Error::MembersAhead`], [`Error::OutOfDate`]; the engine's `Compacted` and
+    /// `Unavailable`; [`Error::Content`], [`Error::Overtaken`]; or an error of the catalog or the engine.
+    /// Earlier snapshots stay in all cases.
     ///
     /// # Panics
-    /// If `dump` does. The next snapshot can be taken all the same.
+    /// Panics if `dump` panics. The next snapshot can still be taken.
     pub fn take(&self, index: u64, metadata: &[u8], dump: SnapshotSource) -> Result<Taken> {
         let task = self.begin(index, metadata)?;
         let shared = self.shared();
@@ -54,18 +55,20 @@ impl Snapshots {
         taken.unwrap_or_else(|panic| resume_unwind(panic))
     }
 
-    /// As [`Snapshots::take`], on one of the engine's threads for snapshots, of which there are few for all groups
-    /// ([`Options::snapshot_threads`](crate::Options::snapshot_threads)): it waits for its turn. [`Snapshots::outcome`] says
-    /// what became of it. If the options say so, or no thread can be had, on the calling thread after all.
+    /// Like [`Snapshots::take`], but on one of the engine's snapshot threads, which all groups share
+    /// ([`Options::snapshot_threads`](crate::Options::snapshot_threads)); the snapshot waits until one is free.
+    /// [`Snapshots::outcome`] returns the result. Runs on the calling thread if
+    /// [`SnapshotOptions::background`](crate::snapshots::SnapshotOptions::background) is false or no thread can
+    /// be started.
     ///
     /// # Errors
-    /// What [`Snapshots::take`] finds out at once: [`Error::Busy`], [`Error::MembersAhead`], [`Error::OutOfDate`], an index
-    /// that the log does not have.
+    /// The errors that [`Snapshots::take`] finds at once: [`Error::Busy`], [`Error::MembersAhead`],
+    /// [`Error::OutOfDate`], or an index that the log does not have.
     pub fn start(&self, index: u64, metadata: &[u8], dump: SnapshotSource) -> Result<()> {
         let task = self.begin(index, metadata)?;
         let (shared, group) = (Arc::clone(self.shared()), self.group());
         let run = move || {
-            // The state machine's panic must not leave others waiting for a snapshot that never comes.
+            // A panic of the state machine must not leave others waiting for ever.
             let taken = catch_unwind(AssertUnwindSafe(|| task.run(&shared, dump)));
             shared.ended(taken.unwrap_or_else(|_| Err(panicked(group))));
         };
@@ -74,7 +77,7 @@ impl Snapshots {
             return Ok(());
         }
         let job = Arc::clone(self.job());
-        // The one before may have told of its end and not quite have ended.
+        // The previous job may have reported its result without having ended.
         job.wait();
         job.put(Box::new(run));
         self.shared().engine.run_snapshot(move || job.run());
@@ -86,12 +89,12 @@ impl Snapshots {
         self.shared().state().taking
     }
 
-    /// What became of the last snapshot that [`Snapshots::start`] began; once.
+    /// Returns the result of the last snapshot that [`Snapshots::start`] began, once.
     pub fn outcome(&self) -> Option<Result<Taken>> {
         self.shared().state().outcome.take()
     }
 
-    /// Waits for the snapshot that is being taken in the background, if there is one.
+    /// Waits until no snapshot is being taken in the background.
     pub fn wait(&self) {
         self.job().wait();
     }
@@ -120,7 +123,7 @@ impl Task {
     fn run(self, shared: &Shared, dump: SnapshotSource) -> Result<Taken> {
         let id = self.id;
         self.write(shared, dump)?;
-        // From before the log names it: whatever else is verified, it does not go.
+        // Pinned before the log names it, so that it is kept whatever else is verified in the meantime.
         let _pin = shared.catalog.pin(id)?;
         verify_or_set_aside(shared, id)?;
         let digest = short(&shared.catalog.reader(id)?.stated().digest);
@@ -131,11 +134,11 @@ impl Task {
         Ok(Taken { id, released, removed })
     }
 
-    /// Writes the file and publishes it. What is there without being served takes no part in it: left by an earlier
-    /// try, or by an earlier group of the same number.
+    /// Writes the file and publishes it. Replaces a file of this id that is not served: it was left by an
+    /// earlier attempt, or by an earlier group with the same number.
     fn write(&self, shared: &Shared, dump: SnapshotSource) -> Result<()> {
         let id = self.id;
-        // The log may name one that is gone: what takes its place has another content, perhaps.
+        // The log may name a snapshot whose file is gone, and the replacement may have different content.
         let again = |marker: &SnapshotMarker| marker.index == id.index && marker.digest != 0;
         if shared.group.snapshots().first().is_some_and(again) {
             mark(shared, SnapshotMarker { index: id.index, term: id.term, digest: 0 })?;
@@ -150,7 +153,7 @@ impl Task {
         let cancelled = Arc::clone(&shared.cancelled);
         writer.watch(move |_| going_on(&cancelled));
         if let Err(source) = dump(&mut writer) {
-            // The writer's own error comes back through `io::Write`.
+            // An error of the writer comes back through `io::Write`.
             let inner = source.get_ref().and_then(|inner| inner.downcast_ref::<SnapError>()).cloned();
             return Err(match inner {
                 Some(error) => error.into(),
@@ -162,12 +165,12 @@ impl Task {
     }
 }
 
-/// What became of a snapshot whose dump panicked.
+/// The error of a snapshot whose source panicked.
 fn panicked(group: GroupId) -> Error {
     Error::Thread { group, source: Arc::new(io::Error::other("it panicked")) }
 }
 
-/// Reads `id` back from the medium.
+/// Reads `id` back from the medium, unless it is verified already.
 pub(super) fn verify(shared: &Shared, id: SnapshotId) -> Result<()> {
     if shared.catalog.is_verified(id) {
         return Ok(());
@@ -175,7 +178,7 @@ pub(super) fn verify(shared: &Shared, id: SnapshotId) -> Result<()> {
     Ok(shared.catalog.verify(id, &mut |_| going_on(&shared.cancelled))?)
 }
 
-/// As [`verify`]; what is not as it was written gets out of the way.
+/// Like [`verify`]; also sets a damaged snapshot aside.
 pub(super) fn verify_or_set_aside(shared: &Shared, id: SnapshotId) -> Result<()> {
     let verified = verify(shared, id);
     match &verified {
