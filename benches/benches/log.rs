@@ -1,6 +1,6 @@
-//! What each step of a record's way costs without the device: building and checksumming a record,
-//! enqueueing it, scanning a log, reading records back; and what a group commit makes of the device. On a
-//! real directory, page cache warm.
+//! Criterion benches of the steps of an append and of reads: building and checksumming a record, enqueueing it,
+//! scanning a log, reading records back; and durable appends with group commit. They run in a real directory with a
+//! warm page cache.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seawall_wal::disk::PosixDisk;
@@ -17,7 +17,7 @@ fn fill(batch: &mut RecordBuilder, payload: &[u8]) {
     batch.push_part(payload);
 }
 
-/// A batch from its payload to its checksums: what runs on the caller's thread, outside of the lock.
+/// Builds a record from its payload, checksums included: the work of the caller's thread outside the lock.
 fn encode(c: &mut Criterion) {
     let mut group = c.benchmark_group("encode");
     for size in SIZES {
@@ -33,7 +33,7 @@ fn encode(c: &mut Criterion) {
     group.finish();
 }
 
-/// An append that waits for nothing: lock, copy, index; a flush every 1000 records.
+/// Appends that wait for nothing: lock, copy, index. A flush follows every 1000 records.
 fn append_lazy(c: &mut Criterion) {
     let mut group = c.benchmark_group("append lazy, flush every 1000");
     group.sample_size(20);
@@ -57,7 +57,7 @@ fn append_lazy(c: &mut Criterion) {
     group.finish();
 }
 
-/// Durable appends by several threads, which share flushes: what the group commit makes of the disk.
+/// Durable appends by several threads, which share flushes.
 fn group_commit(c: &mut Criterion) {
     const APPENDS: u64 = 100;
     let mut group = c.benchmark_group("group commit, 100 durable appends per thread");
@@ -88,7 +88,7 @@ fn group_commit(c: &mut Criterion) {
     group.finish();
 }
 
-/// A log of 32 MiB: looked at by the scanner that recovery uses, and read record by record.
+/// Scans a log of 32 MiB as recovery does, and reads it record by record.
 fn scan_and_read(c: &mut Criterion) {
     let mut group = c.benchmark_group("32 MiB log");
     group.sample_size(10);

@@ -1,2 +1,2 @@
-//! Holds the criterion benches in `benches/`; see `README.md` beside it for every command and what it
-//! shows. What a durable append costs is measured by `walbench`, beside the raw device.
+//! This library is empty: the criterion benches are in `benches/`. `README.md` lists every command and its output.
+//! `walbench` measures durable appends and compares them with the raw device.

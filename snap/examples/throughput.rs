@@ -1,9 +1,8 @@
-//! Writes and reads snapshots of a seeded corpus, half text-like and half noise, and compares the times with what
-//! their parts take alone: zstd, in memory and from a file, and a plain write with a sync. Says how much memory the
-//! process had at most.
+//! Writes and reads snapshots of a seeded corpus, half text-like and half noise. Compares the times with those of the
+//! parts alone: zstd, in memory and from a file, and a plain write with a sync. Reports the peak memory of the process.
 //!
-//! `throughput <directory> [MiB] [helpers,helpers..] [rounds] [level]`; see `benches/README.md`. Fails if what is read is
-//! not what was written, or if memory exceeds 64 MiB.
+//! `throughput <directory> [MiB] [helpers,helpers..] [rounds] [level]`; see `benches/README.md`. Fails if the data read
+//! differ from the data written, or if memory exceeds 64 MiB.
 
 #![expect(clippy::cast_possible_truncation, reason = "places in pools of a few MiB")]
 
@@ -19,12 +18,12 @@ use zstd::bulk::{Compressor, Decompressor};
 
 const SEED: u64 = 20_261_122;
 const MIB: usize = 1 << 20;
-/// Text and noise of which chunks are windows. Chunks are compressed each alone, so it does not matter that they
-/// come again.
+/// Size in bytes of the pool of text and noise. Chunks are windows of it. Each chunk is compressed alone, so repeated
+/// text does not matter.
 const POOL: usize = 8 * MIB;
-/// What direct reads of the packed corpus are aligned to.
+/// Alignment of direct reads of the packed corpus, in bytes.
 const BLOCK: usize = 4096;
-/// Most memory of the process, in KiB.
+/// Upper limit for the peak memory of the process, in KiB.
 const RESIDENT_KIB_MAX: u64 = 64 << 10;
 
 fn mix(n: u64) -> u64 {
@@ -43,7 +42,7 @@ impl Corpus {
     fn new(chunks: u64) -> Corpus {
         let mut noise = Vec::with_capacity(POOL);
         (0..POOL as u64 / 8).for_each(|n| noise.extend(mix(SEED ^ (n << 20)).to_le_bytes()));
-        // Words of a vocabulary of 4096, the first ones more often, now and then a number.
+        // Words of a vocabulary of 4096, the first ones more frequent, with occasional numbers.
         let mut text = Vec::with_capacity(POOL + 64);
         let mut n = 0;
         while text.len() < POOL {
@@ -74,7 +73,8 @@ fn seconds(run: impl FnOnce() -> Result<(), Box<dyn Error>>) -> Result<f64, Box<
     Ok(start.elapsed().as_secs_f64())
 }
 
-/// Compresses the corpus into the file `zstd`, one frame per chunk, each at the next block. Returns their lengths.
+/// Compresses the corpus into the file `zstd`, one frame per chunk, each at the start of a block. Returns their
+/// lengths.
 fn pack(dir: &Path, corpus: &Corpus, level: i32) -> Result<Vec<usize>, Box<dyn Error>> {
     let (mut file, mut zstd) = (File::create(dir.join("zstd"))?, Compressor::new(level)?);
     let mut lengths = Vec::new();
@@ -89,7 +89,7 @@ fn pack(dir: &Path, corpus: &Corpus, level: i32) -> Result<Vec<usize>, Box<dyn E
     Ok(lengths)
 }
 
-/// Seconds that zstd takes with those frames as they come from the medium, on one thread, nothing checked.
+/// Seconds that one thread takes to read these frames from the medium and decompress them, without checks.
 fn unpack(dir: &Path, lengths: &[usize]) -> Result<f64, Box<dyn Error>> {
     let disk = PosixDisk::open(dir, Some(Mode::Buffered))?;
     let file = disk.open("zstd", Access::Read)?;
@@ -108,7 +108,8 @@ fn unpack(dir: &Path, lengths: &[usize]) -> Result<f64, Box<dyn Error>> {
     })
 }
 
-/// What the parts take alone: compression, decompression, `bytes` written and synced, and read from the medium.
+/// Seconds of the parts alone: compression, decompression, writing and syncing `bytes`, and reading them from the
+/// medium.
 fn floors(dir: &Path, corpus: &Corpus, level: i32, bytes: u64) -> Result<[f64; 4], Box<dyn Error>> {
     let mut out = Vec::with_capacity(2 * MIB);
     let compression = seconds(|| {
@@ -158,7 +159,7 @@ fn floors(dir: &Path, corpus: &Corpus, level: i32, bytes: u64) -> Result<[f64; 4
     Ok([compression, decompression, writing, reading])
 }
 
-/// Seconds of writing, verifying, and reading; and the bytes of the file.
+/// Seconds of writing, verifying and reading, and the size of the file in bytes.
 fn snapshot(
     dir: &Path,
     corpus: &Corpus,
@@ -195,7 +196,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The most memory that the process has had, in KiB.
+/// The peak memory of the process, in KiB.
 fn resident_kib() -> Result<u64, Box<dyn Error>> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;

@@ -1,5 +1,5 @@
-//! One openraft (0.10) node with its log in a directory. It proposes numbers, and says `ACK n` when there are n of
-//! them, which means that they are durable: kill it, and start it again. A cluster has another `Net`.
+//! One openraft (0.10) node with its log in a directory. It proposes numbers, and prints `ACK n` when n numbers are
+//! applied, which means that they are durable. Kill it and start it again. A cluster needs a real `Net`.
 //!
 //! ```text
 //! cargo run --release --features openraft --example openraft_node -- /tmp/node 10000
@@ -25,11 +25,11 @@ use seawall::{Engine, Options};
 
 openraft::declare_raft_types!(Types: D = u64, R = u64, AsyncRuntime = openraft_rt_tokio::TokioRuntime);
 
-/// The state machine: every number, in order. It is in memory and has no snapshots, so the core applies the
-/// whole log at each start, and never purges it.
+/// The state machine: every number, in order. It is in memory and has no snapshots, so the core applies the whole log
+/// at each start and never purges it.
 #[derive(Clone, Default)]
 struct Numbers(Arc<Mutex<(Vec<u64>, At)>>);
-/// The last log id that was applied, and the members as of then.
+/// The last applied log id, and the membership at that point.
 type At = (Option<LogIdOf<Types>>, StoredMembershipOf<Types>);
 
 impl RaftStateMachine<Types> for Numbers {
@@ -78,7 +78,7 @@ impl RaftSnapshotBuilder<Types> for Numbers {
     }
 }
 
-/// The way to other nodes, of which there are none.
+/// The network to other nodes, of which there are none.
 struct Net;
 type Sent<T> = Result<T, RPCError<Types>>;
 type Append = AppendEntriesRequest<Types>;

@@ -1,12 +1,12 @@
-//! One Raft node (crate `raft`) with its log in a directory. It proposes numbers, and says `ACK n` when number n is
-//! applied, which means that it is durable. Kill it when you like, start it again, and it checks that it
-//! still has every number that it acknowledged; with 0 proposals that is all it does.
+//! One Raft node (crate `raft`) with its log in a directory. It proposes numbers, and writes `ACK n` when number n is
+//! applied, which means that it is durable. Kill it at any time and start it again: it checks that it still has every
+//! acknowledged number. With 0 proposals it only checks.
 //!
 //! ```text
 //! cargo run --release --features raft-rs --example raft_rs_node -- /tmp/node 100000 /tmp/node.acks
 //! ```
 //!
-//! The state machine is in memory: at start it gets the whole log.
+//! The state machine is in memory, so it applies the whole log at each start.
 
 use std::error::Error;
 use std::fs::{self, OpenOptions};
@@ -18,14 +18,14 @@ use seawall::{ConfState, Engine, Options};
 
 use raft::eraftpb::{Entry, Message};
 
-/// The Raft group's number in the engine, and the node's in the group.
+/// Number of the Raft group in the engine, and id of the node in the group.
 const GROUP: u64 = 1;
 const NODE: u64 = 1;
 
-/// Proposals under way at a time.
+/// Most proposals in flight.
 const WINDOW: u64 = 200;
 
-/// The state machine: every number that was proposed, in order. And no network, for one node.
+/// The state machine: every proposed number, in order. A single node needs no network.
 struct Numbers {
     applied: Vec<u64>,
     acks: Option<Box<dyn Write>>,
@@ -37,13 +37,13 @@ impl Host for Numbers {
     fn apply(&mut self, entries: &[Entry]) -> Result<(), HostError> {
         let mut lines = Vec::new();
         for entry in entries {
-            // The core's own entries are empty.
+            // Entries that the core adds itself are empty.
             let Ok(bytes) = entry.data[..].try_into() else { continue };
             let number = u64::from_le_bytes(bytes);
             self.applied.push(number);
             writeln!(lines, "ACK {number}")?;
         }
-        // While the log is replayed, nothing is acknowledged again.
+        // Nothing is acknowledged again while the log is replayed.
         if let Some(acks) = &mut self.acks {
             acks.write_all(&lines)?;
         }
@@ -58,17 +58,17 @@ fn main() -> Result<(), Box<dyn Error>> {
     let proposals: u64 = proposals.parse()?;
     let engine = open(dir)?;
 
-    // The state machine keeps nothing, so it applies the log from the start: `applied` is 0.
+    // The state machine is not persistent, so it applies the log from the start: `applied` is 0.
     let config = raft::Config {
         max_size_per_msg: 1 << 20,
-        // How much of it is in memory at a time.
+        // Limits the part of the log that is in memory during replay.
         max_committed_size_per_ready: 1 << 20,
         ..raft::Config::new(NODE)
     };
     let host = Numbers { applied: Vec::new(), acks: None };
     let mut pump = Pump::new(&engine, GROUP, &config, host, PumpOptions::default())?;
 
-    // As soon as a leader applied an entry of its own term, it applied everything that was committed.
+    // When a leader has applied an entry of its own term, it has applied everything that was committed.
     pump.campaign()?;
     let all = pump.raft().raft_log.last_index();
     while pump.applied() < all {
@@ -99,8 +99,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(engine.close()?)
 }
 
-/// Does what there is to do and waits for more. An error is the end; a full disk is none: the pump goes on when there is
-/// room.
+/// Runs the pump once and waits for more work. An error ends the node. A full disk is no error: the pump continues when
+/// there is space.
 fn carry(pump: &mut Pump<Numbers>) -> Result<(), Box<dyn Error>> {
     for outcome in [pump.poll()?, pump.wait(Duration::from_secs(1))?] {
         if let Outcome::Stalled(full) = outcome {
@@ -110,7 +110,7 @@ fn carry(pump: &mut Pump<Numbers>) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Opens the log, or makes one with this node as the only member.
+/// Opens the log, or creates one with this node as the only member.
 fn open(dir: &str) -> Result<Engine, Box<dyn Error>> {
     let mut options = Options::default();
     options.log.segment_bytes = 4 << 20;
@@ -126,7 +126,7 @@ fn open(dir: &str) -> Result<Engine, Box<dyn Error>> {
     Ok(engine)
 }
 
-/// The state machine must have every number that was acknowledged, and each number at its own place.
+/// Checks that the state machine has every acknowledged number, each at its own position.
 fn check(acknowledged: &str, applied: &[u64]) -> Result<(), Box<dyn Error>> {
     for (place, number) in (0..).zip(applied) {
         if place != *number {
@@ -144,7 +144,7 @@ fn check(acknowledged: &str, applied: &[u64]) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The lines of the ack file; one that a kill cut off does not count.
+/// Reads the lines of the ack file. A last line cut off by a kill is ignored.
 fn acknowledgements(path: &str) -> Result<String, Box<dyn Error>> {
     let mut text = match fs::read_to_string(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),

@@ -1,8 +1,9 @@
-//! Fills the file system that a directory lies on, frees it, and goes on, again and again: for a small one
-//! that nobody else uses (`benches/full-disk.sh` makes it). Fails if an acknowledged record is not there.
+//! Fills the file system of a directory, frees it and continues, repeatedly. The file system should be small and have
+//! no other users; `benches/full-disk.sh` makes one. Fails if an acknowledged record is missing.
 //!
-//! `full_disk <directory> [cycles]`; `full_disk <directory> 1 shared` on a file system with `cp --reflink`: released
-//! files whose blocks a copy shares find no room for their zeros, and the log must not try without a pause.
+//! `full_disk <directory> [cycles]`. On a file system with `cp --reflink`: `full_disk <directory> 1 shared`, where a
+//! copy shares the blocks of released files. There is no space for their zeros then, and the log must not retry without
+//! a pause.
 
 use seawall_wal::disk::is_no_room;
 use seawall_wal::{Durability, Error, Lsn, Options, RecordBuilder, Ticket, Wal};
@@ -12,26 +13,26 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Payload of one record, and records waiting for the disk at a time.
+/// Payload of one record in bytes, and the number of records that may wait for the disk.
 const PAYLOAD_BYTES: usize = 48 << 10;
 const IN_FLIGHT: usize = 16;
 
-/// What the other file takes.
+/// Size of the other file, in bytes.
 const HOG_BYTES: usize = 64 << 20;
 
-/// How long it may take until freed space is noticed.
+/// Time limit for the log to notice freed space.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn options() -> Options {
     Options { segment_bytes: 8 << 20, ..Options::default() }
 }
 
-/// One log that is filled up, and what it acknowledged.
+/// One log that is filled, and the records that it acknowledged.
 struct Filled {
     dir: PathBuf,
     wal: Wal,
     next: u64,
-    /// Records acknowledged and not released, by their numbers.
+    /// Records acknowledged and not released, with their numbers.
     acknowledged: VecDeque<(Lsn, u64)>,
 }
 
@@ -49,7 +50,7 @@ impl Filled {
         self.wal.append(&batch, Durability::Sync)
     }
 
-    /// Appends until the disk is full; returns how many records that took.
+    /// Appends until the disk is full. Returns the number of records.
     fn fill(&mut self) -> Result<usize, Error> {
         let before = self.acknowledged.len();
         let mut tickets: VecDeque<(Ticket, u64)> = VecDeque::new();
@@ -71,7 +72,7 @@ impl Filled {
         Ok(self.acknowledged.len() - before)
     }
 
-    /// Appends one record as soon as there is space for it; returns how long that took.
+    /// Appends one record as soon as there is space for it. Returns how long that took.
     fn go_on(&mut self) -> Result<Duration, Error> {
         let start = Instant::now();
         loop {
@@ -89,7 +90,7 @@ impl Filled {
         }
     }
 
-    /// All that was acknowledged and not released is there, in order, and nothing unknown.
+    /// Checks that the log has all records acknowledged and not released, in order, and no unknown ones.
     fn verify(&self) -> Result<usize, Error> {
         let mut missing = self.acknowledged.iter().peekable();
         let Some((first, _)) = missing.peek() else { return Ok(0) };
@@ -112,7 +113,7 @@ impl Filled {
         Ok(())
     }
 
-    /// Closes, or only drops, the log and opens it again. A full disk may refuse the mark that closing writes.
+    /// Closes the log, or only drops it, and opens it again. A full disk may refuse the mark that closing writes.
     fn reopen(self, close: bool) -> Result<Filled, Error> {
         let Filled { dir, wal, next, acknowledged } = self;
         let ended = if close {
@@ -131,7 +132,7 @@ impl Filled {
     }
 }
 
-/// Takes space from the log: `bytes`, or as much as there is of them.
+/// Takes up to `bytes` bytes of space from the log.
 fn hog(path: &Path, bytes: usize) -> io::Result<()> {
     let mut file = File::create(path)?;
     for _ in 0..bytes >> 20 {
@@ -146,10 +147,10 @@ fn hog(path: &Path, bytes: usize) -> io::Result<()> {
     }
 }
 
-/// Time that this process has spent on processors, from the kernel's count of hundredths of a second.
+/// Processor time of this process. The kernel counts hundredths of a second.
 fn processor_time() -> Duration {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // Behind the name, which may hold anything.
+    // The fields after the name, which may hold any character.
     let fields = stat.rsplit(')').next().unwrap_or_default();
     let ticks: u64 = fields.split(' ').skip(12).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * 10)
@@ -214,7 +215,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             filled = filled.reopen(cycle % 5 == 2)?;
             filled.verify()?;
         }
-        // Space comes from the log itself, or from elsewhere.
+        // The space comes from the other file, or from the log itself.
         if hogged {
             fs::remove_file(&hog_file)?;
         } else {

@@ -1,9 +1,9 @@
-//! Appends from several threads for a long time, under signals that interrupt system calls and under
-//! memory pressure, closing or abandoning and reopening the log every few seconds. Fails if an acknowledged
-//! record is missing, changed or out of order, or if the log stops.
+//! Appends from several threads for a long time, with signals that interrupt system calls and with memory pressure.
+//! Every few seconds it closes or abandons the log and reopens it. Fails if an acknowledged record is missing, changed
+//! or out of order, or if the log stops.
 //!
-//! `soak <directory> [seconds] [MiB of memory to keep dirtying] [posix|io-uring]`; `benches/soak.sh` runs it in
-//! a small memory cgroup.
+//! `soak <directory> [seconds] [MiB of memory to keep dirtying] [posix|io-uring]`; `benches/soak.sh` runs it in a small
+//! memory cgroup.
 
 #![expect(unsafe_code, reason = "std has no way to install a signal handler or a timer")]
 
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 const THREADS: u64 = 6;
 const IN_FLIGHT: usize = 24;
-/// How long the log stays open, and how many segments behind its end are kept.
+/// How long the log stays open, and how many of the newest segments are kept.
 const EPISODE: Duration = Duration::from_secs(5);
 const KEPT_SEGMENTS: u32 = 6;
 
@@ -26,7 +26,7 @@ extern "C" fn on_alarm(_: libc::c_int) {
     SIGNALS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// Interrupts some thread's system call a thousand times a second; nothing is restarted by itself.
+/// Interrupts a system call of some thread a thousand times a second. Interrupted calls are not restarted.
 fn start_signals() {
     // SAFETY: the handler only adds to an atomic; both structures are valid for the calls.
     unsafe {
@@ -39,17 +39,17 @@ fn start_signals() {
     }
 }
 
-/// Payload of a record, from its number alone: 0 to 40 KiB.
+/// Payload of a record, computed from its number: 0 to 40 KiB.
 fn payload(id: u64) -> Vec<u8> {
     let mixed = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let len = if id.is_multiple_of(7) { mixed >> 40 & 0x9FFF } else { mixed >> 40 & 0x1FF };
     (0..len).map(|i| (mixed >> (i % 8 * 8)).to_le_bytes()[0] ^ i.to_le_bytes()[0]).collect()
 }
 
-/// What was acknowledged, by position.
+/// Acknowledged records by position.
 type Acknowledged = Mutex<BTreeMap<Lsn, u64>>;
 
-/// Appends until `stop`, waiting for the oldest of several in flight; every fourth by a callback.
+/// Appends until `stop`, with several appends in flight, and waits for the oldest. Every fourth append uses a callback.
 fn produce(wal: &Wal, next: &AtomicU64, acknowledged: &'static Acknowledged, stop: &AtomicBool) {
     let mut batch = RecordBuilder::new();
     let mut tickets = std::collections::VecDeque::new();
@@ -67,10 +67,10 @@ fn produce(wal: &Wal, next: &AtomicU64, acknowledged: &'static Acknowledged, sto
         } else {
             tickets.push_back((id, ticket));
         }
-        // Some threads are lone writers, others keep many in flight.
+        // Some threads have one append in flight, others many.
         if tickets.len() > IN_FLIGHT || id % THREADS < 2 {
             for (id, ticket) in tickets.drain(..) {
-                // Not under the lock: who waits may have to call the callbacks, which take it.
+                // Do not hold the lock here: a callback takes it.
                 let lsn = ticket.wait().expect("durable");
                 acknowledged.lock().unwrap().insert(lsn, id);
             }
@@ -78,7 +78,7 @@ fn produce(wal: &Wal, next: &AtomicU64, acknowledged: &'static Acknowledged, sto
     }
 }
 
-/// Reads the whole log and compares it with what was acknowledged.
+/// Reads the whole log and compares it with the acknowledged records.
 fn verify(wal: &Wal, acknowledged: &Acknowledged) -> usize {
     let mut acknowledged = acknowledged.lock().unwrap().clone();
     let first = wal.first_segment();
@@ -114,7 +114,7 @@ fn main() {
     let options = Options {
         segment_bytes: 4 << 20,
         group_bytes: 128 << 10,
-        // What waits for the disk is memory, too.
+        // Records that wait for the disk take memory, too.
         queue_bytes: 4 << 20,
         backend,
         ..Options::default()
@@ -149,7 +149,9 @@ fn main() {
         });
         let abandoned = !episodes.is_multiple_of(3);
         if abandoned {
-            // What is left unwritten is answered with an error, which a callback would take for a failure.
+            // Without a flush, unwritten records would be answered with an error, which the callback would take for a
+            // failure.
+            //
             wal.flush().expect("flush");
             drop(wal);
         } else {

@@ -1,4 +1,4 @@
-//! The command line, and how much is measured.
+//! Command line of `compare`, and the sizes of its measurements.
 
 use anyhow::{Result, ensure};
 use clap::Parser;
@@ -11,7 +11,7 @@ const ROWS_MAX: u8 = 6;
 const ROUNDS_MAX: usize = 1000;
 const SECONDS_MAX: f64 = 3600.0;
 
-/// Measures Seawall's log beside raft-engine, okaywal and raft-log, on one disk.
+/// Measures Seawall's log next to raft-engine, okaywal and raft-log, on one disk.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "compare", version)]
 pub(crate) struct Args {
@@ -39,26 +39,26 @@ pub(crate) struct Args {
     /// Seed of the payload bytes [default: random]
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// One tiny round, to see that everything works: the figures mean nothing
+    /// One tiny round, to check that everything works; the figures mean nothing
     #[arg(long)]
     pub(crate) quick: bool,
 }
 
-/// How much is measured, and how large files are.
+/// Durations and sizes of the measurements.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scale {
     pub(crate) rounds: usize,
     pub(crate) window: Duration,
     pub(crate) sustained: Duration,
-    /// Appends of a measurement that is not durable.
+    /// Number of appends of a measurement that is not durable.
     pub(crate) lazy_appends: u64,
-    /// Segments of Seawall.
+    /// Size of Seawall's segments, in bytes.
     pub(crate) segment_bytes: u32,
-    /// The same where records are large.
+    /// Size of Seawall's segments for rows with large records, in bytes.
     pub(crate) large_segment_bytes: u32,
-    /// Files of the raw writes, of the bare group commit and of okaywal.
+    /// Size of the files of the raw writes, of the bare group commit and of okaywal, in bytes.
     pub(crate) medium_bytes: u32,
-    /// Files of raft-engine; 128 MiB is its default.
+    /// Size of raft-engine's files, in bytes; 128 MiB is its default.
     pub(crate) raft_engine_file_bytes: u64,
 }
 
@@ -97,7 +97,7 @@ impl Args {
         }
     }
 
-    /// Refuses values that cannot be measured with.
+    /// Refuses values that cannot be measured.
     pub(crate) fn check(&self) -> Result<()> {
         for row in &self.rows {
             ensure!((1..=ROWS_MAX).contains(row), "--rows has {row}: there are rows 1 to {ROWS_MAX}");

@@ -1,8 +1,8 @@
-//! Bars: what Seawall's figure over another one is to be.
+//! Bars: the required ratio of Seawall's figure to another one.
 
 use serde::Serialize;
 
-/// A bound of Seawall's figure over that of a line.
+/// A bound for the ratio of Seawall's figure to that of a line.
 #[derive(Clone, Copy, PartialEq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Bar {
@@ -13,7 +13,7 @@ pub enum Bar {
 }
 
 impl Bar {
-    /// Whether the ratio keeps it; one that is no number keeps none.
+    /// Whether `ratio` meets the bar. NaN meets none.
     pub fn is_met(self, ratio: f64) -> bool {
         match self {
             Bar::AtLeast(bound) => ratio >= bound,
@@ -21,7 +21,7 @@ impl Bar {
         }
     }
 
-    /// As tables show it.
+    /// The bar as tables show it.
     pub fn text(self) -> String {
         match self {
             Bar::AtLeast(bound) => format!(">= {bound}"),

@@ -1,7 +1,7 @@
-//! What the comparison of the log and that of the engine share: bars, raft-engine as both open it, and how
-//! much of the processors others used meanwhile.
+//! Code shared by the comparisons of the log and of the engine: bars, the opening of raft-engine, and the processor
+//! time that other processes used.
 //!
-//! What is shared with `walbench` is in `seawall_tools::bench`.
+//! Code shared with `walbench` is in `seawall_tools::bench`.
 
 pub mod bar;
 pub mod noise;

@@ -1,12 +1,12 @@
-//! The words in which loads are spoken of: who appends are made to, in which way, and how.
+//! The types that describe loads: the target of appends, the way they are made, and their options.
 //!
-//! Plans are made of them and engines understand them; neither knows the other.
+//! Plans consist of these types and engines execute them. Plans and engines do not depend on each other.
 
 use seawall_wal::disk::Mode;
 use seawall_wal::{Backend, Options};
 use std::time::Duration;
 
-/// Who appends are made to.
+/// The target of the appends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Who {
     /// Raw durable writes.
@@ -15,9 +15,9 @@ pub(crate) enum Who {
     Bare,
     Seawall(Variant),
     RaftEngine,
-    /// The same engine; the caller gathers what is in flight in one batch.
+    /// The same engine; the caller gathers the appends in flight in one batch.
     RaftEngineGathered,
-    /// raft-engine as it comes.
+    /// raft-engine with its default options.
     RaftEngineDefault,
     RaftLog(Window),
     Okaywal,
@@ -41,7 +41,7 @@ impl Who {
         }
     }
 
-    /// Whose engine it uses: two ways to drive one share it.
+    /// The target whose engine it uses; two ways to drive an engine share it.
     pub(crate) fn engine(self) -> Who {
         if self == Who::RaftEngineGathered { Who::RaftEngine } else { self }
     }
@@ -51,7 +51,7 @@ impl Who {
     }
 }
 
-/// How long, and what is waited for.
+/// How long appends are made, and whether they are waited for.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) enum Kind {
     /// Every append is durable.
@@ -60,7 +60,7 @@ pub(crate) enum Kind {
     Lazy { appends: u64 },
 }
 
-/// Who appends how.
+/// The target and the load.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Load {
     pub(crate) threads: usize,
@@ -69,24 +69,24 @@ pub(crate) struct Load {
     pub(crate) kind: Kind,
 }
 
-/// How long its worker waits for more appends before it syncs.
+/// How long raft-log's worker waits for more appends before it syncs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Window {
-    /// As it comes: 1 ms.
+    /// The default: 1 ms.
     Default,
     Short,
     None,
-    /// As it comes, but a batch that has 32 appends waits for no more: cut to a load with as many in flight.
+    /// The default, but a batch with 32 appends does not wait for more. Made for a load with 32 appends in flight.
     Batch32,
 }
 
 impl Window {
-    /// Those for a lone writer.
+    /// Windows for a lone writer.
     pub(crate) const LONE: [Window; 3] = [Window::Default, Window::Short, Window::None];
-    /// Those for several appends in flight.
+    /// Windows for several appends in flight.
     pub(crate) const DEEP: [Window; 4] = [Window::Default, Window::Short, Window::None, Window::Batch32];
 
-    /// What it asks for; `None` leaves it as it comes.
+    /// The duration to set; `None` leaves the default.
     pub(crate) fn duration(self) -> Option<Duration> {
         match self {
             Window::Default | Window::Batch32 => None,
@@ -96,14 +96,14 @@ impl Window {
     }
 }
 
-/// A name, and what it changes of the options.
+/// Name of a variant, and its changes to the options.
 type Way = (&'static str, fn(Options) -> Options);
 
-/// Ways to run Seawall, which are run side by side.
+/// Variants of Seawall that run in the same comparison.
 const VARIANTS: &[Way] =
     &[("auto", |options| options), ("posix", |options| Options { backend: Backend::Posix, ..options })];
 
-/// One of them.
+/// One of [`VARIANTS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Variant(usize);
 
@@ -120,7 +120,7 @@ impl Variant {
         VARIANTS[self.0].0
     }
 
-    /// Its options, from those that all variants share.
+    /// Returns the options of the variant, from those that all variants share.
     pub(crate) fn options(self, base: Options) -> Options {
         VARIANTS[self.0].1(base)
     }

@@ -1,10 +1,10 @@
-//! `compare`: Seawall's log beside other durable logs, under the same loads, on one disk, in one process.
+//! `compare`: measures Seawall's log and other durable logs under the same loads, on one disk, in one process.
 //!
-//! Raw durable writes and a group commit without a log run beside them, so that every figure stands beside
-//! what the device can do. The files follow a run: `args` → `plan` (rows, loads, bars) → `run` (rounds,
-//! counts) → `engines` (to what) → `summary` (medians, ratios) → `report`, `plot`. What is shared with
-//! `walbench` is in `seawall_tools::bench`. A bar that is missed is a result, not a failure: the exit code
-//! is 1 only if something could not be measured.
+//! Raw durable writes and a group commit without a log run in the same rounds, so that every figure can be compared
+//! with the device's own. The files in the order of a run: `args` → `plan` (rows, loads, bars) → `run` (rounds, counts)
+//! → `engines` (targets) → `summary` (medians, ratios) → `report`, `plot`. Code shared with `walbench` is in
+//! `seawall_tools::bench`. A bar that is missed is a result, not a failure: the exit code is 1 only if a measurement
+//! could not be made.
 
 mod args;
 mod engines;
@@ -25,9 +25,9 @@ use seawall_tools::bench::{machine, text};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// Largest payload of all rows.
+/// Largest payload of all rows, in bytes.
 const PAYLOAD_BYTES: usize = 64 << 10;
-/// Room for the files of one row, all engines together.
+/// Disk space for the files of one row, all engines together, in bytes.
 const NEEDED_BYTES: u64 = 8 << 30;
 const NEEDED_QUICK_BYTES: u64 = 512 << 20;
 
@@ -70,7 +70,7 @@ fn compare(args: &Args) -> Result<()> {
         say("");
         rows.extend(outcomes.iter().flat_map(summary::rows));
     }
-    // Nothing that can still fail needs the files.
+    // Nothing after this point needs the files.
     drop(place);
     text::say(&report::table(&rows))?;
     text::say(&report::verdict(&rows, &machine, args.quick))?;

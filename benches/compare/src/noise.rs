@@ -1,11 +1,12 @@
-//! How much of the processors others used meanwhile: a figure taken beside a busy neighbour means little.
+//! Measures the share of the processors that other processes used. A figure measured next to a busy neighbour means
+//! little.
 //!
-//! From `/proc/stat` and `/proc/self/stat`, in the kernel's ticks. Threads of the kernel that work for this
-//! process count as others. Nothing here fails: what cannot be read is unknown.
+//! It reads `/proc/stat` and `/proc/self/stat`, in the kernel's ticks. Kernel threads that work for this process count
+//! as others. A value that cannot be read is unknown, not an error.
 
 use std::fs;
 
-/// Processor time since the machine, and this process, began.
+/// Processor time since the start of the machine and of this process, in ticks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ticks {
     total: u64,
@@ -14,7 +15,7 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// As of now.
+    /// Reads the current values; `None` if they cannot be read.
     pub fn now() -> Option<Ticks> {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         Ticks::parse(&stat, &fs::read_to_string("/proc/self/stat").ok()?)
@@ -26,13 +27,14 @@ impl Ticks {
         let all: Vec<u64> = all.split_whitespace().take(8).map_while(|field| field.parse().ok()).collect();
         let idle = all.get(3)? + all.get(4)?;
         let total = all.iter().sum::<u64>();
-        // Fields 14 to 17, its children's among them; the name before may hold anything but ends with the last parenthesis.
+        // Fields 14 to 17, including those of child processes. The name before them may hold any character and ends
+        // with the last parenthesis.
         let mut fields = own.rsplit_once(')')?.1.split_whitespace().skip(11);
         let mut field = || fields.next()?.parse::<u64>().ok();
         Some(Ticks { total, busy: total - idle, own: field()? + field()? + field()? + field()? })
     }
 
-    /// Share of all processors that others used since `before`.
+    /// Share of all processors that other processes used since `before`.
     pub fn others_since(&self, before: &Ticks) -> f64 {
         let total = self.total.saturating_sub(before.total).max(1);
         let own = self.own.saturating_sub(before.own);

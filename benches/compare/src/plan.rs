@@ -1,4 +1,4 @@
-//! What is measured: rows, the loads in them, who runs them, and the bars that Seawall is held to.
+//! The plan of the measurements: rows, their loads and targets, and the bars that Seawall must meet.
 
 use crate::args::Scale;
 use crate::load::{Kind, Load, Variant, Who, Window};
@@ -11,13 +11,13 @@ use serde::Serialize;
 pub(crate) struct Line {
     pub(crate) who: Who,
     pub(crate) load: Load,
-    /// Why it cannot run this load, if it cannot.
+    /// Reason why the target cannot run this load; `None` if it can.
     pub(crate) absent: Option<&'static str>,
-    /// What Seawall over this is to be.
+    /// Required ratio of Seawall to this line.
     pub(crate) bar: Option<Bar>,
 }
 
-/// What is compared.
+/// The figure that is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Figure {
@@ -37,7 +37,7 @@ pub(crate) struct Case {
 
 const NO_GROUPS: &str = "one Raft group per log";
 const NO_LAZY: &str = "syncs every commit";
-/// Of the nearest rivals: Seawall is as fast or faster.
+/// Bar for the nearest rivals: Seawall is at least as fast.
 const NOT_BEHIND: Bar = Bar::AtLeast(1.0);
 const FLOORS: [Who; 2] = [Who::Floor(Mode::Direct), Who::Floor(Mode::Buffered)];
 
@@ -107,7 +107,7 @@ pub(crate) fn cases(row: u8, scale: &Scale) -> Vec<Case> {
     }
 }
 
-/// One producer with several appends in flight, beside as many threads where an engine needs them.
+/// One producer with several appends in flight, compared with as many threads for engines that need them.
 fn pipelined(mut case: Case, bytes: usize, depth: usize, one_thread: f64, kind: Kind) -> Case {
     let lone = Load { threads: 1, in_flight: 1, bytes, kind };
     let deep = Load { in_flight: depth, ..lone };
@@ -125,8 +125,8 @@ fn pipelined(mut case: Case, bytes: usize, depth: usize, one_thread: f64, kind: 
     case
 }
 
-/// Large records, over as many threads that write blocks of that size. Those are no floor: each makes a record durable by
-/// itself, where a log may make several durable with one flush.
+/// Large records, compared with as many threads that write blocks of that size. These are no floor: each write makes
+/// one record durable, while a log may make several durable with one flush.
 fn bandwidth(mut case: Case, kind: Kind, share: f64) -> Case {
     let deep = Load { threads: 1, in_flight: 8, bytes: 64 << 10, kind };
     let wide = Load { threads: 8, in_flight: 1, ..deep };

@@ -1,4 +1,4 @@
-//! The results as an SVG: a panel for each case, a bar for each engine, Seawall's own in another colour.
+//! Draws the results as an SVG: a panel for each case, a bar for each engine, with Seawall's bars in another colour.
 
 use crate::plan::Figure;
 use crate::report::plotted;
@@ -13,7 +13,7 @@ const BAR: i32 = 18;
 const PANEL_HEAD: i32 = 40;
 const PANEL_GAP: i32 = 16;
 const TOP: i32 = 56;
-/// Where bars begin, and the longest of a panel.
+/// Left edge of the bars, and the longest bar of a panel, in pixels.
 const LEFT: i32 = 330;
 const LONGEST: i32 = 480;
 const FONT: &str = "sans-serif";
@@ -82,7 +82,7 @@ fn len(panel: &[Row]) -> i32 {
     i32::try_from(panel.len()).unwrap_or(i32::MAX)
 }
 
-/// Length of a bar; at least one pixel.
+/// Length of a bar in pixels, at least one.
 #[expect(clippy::cast_possible_truncation, reason = "a share of a few hundred pixels")]
 fn pixels(share: f64) -> i32 {
     ((share * f64::from(LONGEST)) as i32).clamp(1, LONGEST)

@@ -1,8 +1,8 @@
-//! raft-engine as every comparison here opens it: its syncs counted, tuned, and run in.
+//! Opens raft-engine for all comparisons: with counted syncs, tuned, and run in.
 //!
-//! Tuned: no compression, which random payloads only pay for. Run in: all of its files have been filled once,
-//! by small appends, and are used again, so that a sync changes no metadata. (Files that it prefills by
-//! itself change none either, but made 64 threads with 4 KiB each half as fast.)
+//! Tuned means without compression, which only costs time for random payloads. Run in means that all files have been
+//! filled once by small appends and are reused, so that a sync changes no metadata. (Files that raft-engine prefills
+//! itself change none either, but with them 64 threads with 4 KiB each were half as fast.)
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
@@ -16,16 +16,16 @@ use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Files that it fills before it purges, where it is run in.
+/// Number of files that it fills before it purges, if it is run in.
 pub const PURGED_FILES: u64 = 4;
-/// A region that only running in writes to.
+/// A region that only the run-in writes to.
 const RUN_IN_REGION: u64 = u64::MAX;
 const RUN_IN_BYTES: usize = 4096;
 
-/// The engine, with a file system that counts.
+/// The engine, with a file system that counts syncs.
 pub type Inner = raft_engine::Engine<CountingSyncs, FilePipeLog<CountingSyncs>>;
 
-/// Options for these loads; it purges beyond `purge_bytes`.
+/// Options for these loads. The engine purges above `purge_bytes`.
 pub fn tuned(dir: &Path, file_bytes: u64, purge_bytes: u64) -> Config {
     Config {
         dir: dir.display().to_string(),
@@ -37,7 +37,7 @@ pub fn tuned(dir: &Path, file_bytes: u64, purge_bytes: u64) -> Config {
     }
 }
 
-/// Opens it, and says where its syncs are counted.
+/// Opens the engine. Also returns the counter of its syncs.
 pub fn open(config: Config) -> Result<(Inner, Arc<AtomicU64>)> {
     let syncs = Arc::new(AtomicU64::new(0));
     let file_system = Arc::new(CountingSyncs { syncs: Arc::clone(&syncs) });
@@ -45,12 +45,12 @@ pub fn open(config: Config) -> Result<(Inner, Arc<AtomicU64>)> {
     Ok((inner, syncs))
 }
 
-/// Fills as many files as it recycles, and frees them; it must purge beyond [`PURGED_FILES`].
+/// Fills as many files as it recycles, and frees them. It must purge above [`PURGED_FILES`].
 pub fn run_in(inner: &Inner) -> Result<()> {
     let mut batch = LogBatch::default();
     let data = Bytes::from(vec![7; RUN_IN_BYTES]);
     let mut entry = Entry { term: 1, data, ..Entry::default() };
-    // It recycles half as many again as it purges.
+    // It recycles half as many files again as it purges.
     while inner.file_span(LogQueue::Append).1 <= PURGED_FILES / 2 * 3 {
         entry.index += 1;
         let added = batch.add_entries::<Entries>(RUN_IN_REGION, slice::from_ref(&entry));
@@ -60,12 +60,12 @@ pub fn run_in(inner: &Inner) -> Result<()> {
     batch.add_command(RUN_IN_REGION, Command::Clean);
     inner.write(&mut batch, true).context("write to raft-engine")?;
     inner.purge_expired_files().context("purge raft-engine")?;
-    // The file in use was made before there was one to recycle; the next is a recycled one.
+    // The current file was made before any could be recycled; the next one is recycled.
     inner.purge_manager().must_purge_all_stale();
     Ok(())
 }
 
-/// What raft-engine has to know about entries.
+/// The entry types that raft-engine requires.
 pub struct Entries;
 
 impl MessageExt for Entries {
@@ -76,14 +76,14 @@ impl MessageExt for Entries {
     }
 }
 
-/// The default file system, its syncs counted.
+/// The default file system with counted syncs.
 pub struct CountingSyncs {
     syncs: Arc<AtomicU64>,
 }
 
 type PlainHandle = <DefaultFileSystem as FileSystem>::Handle;
 
-/// A file, and where its syncs are counted.
+/// A file and the counter of its syncs.
 pub struct CountedHandle {
     plain: Arc<PlainHandle>,
     syncs: Arc<AtomicU64>,

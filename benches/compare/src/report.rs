@@ -1,4 +1,4 @@
-//! What people and programs get to see: a heading, the table, what to distrust, and a JSON file.
+//! Prints a heading, the table and reasons to doubt figures, and writes the JSON file.
 
 use crate::args::{Args, Scale};
 use crate::engines::VERSIONS;
@@ -14,7 +14,7 @@ use std::fs;
 use std::path::Path;
 
 const FIXED: usize = 12;
-/// Share of the processors that others may use before figures are doubted.
+/// Above this share of the processors used by other processes, figures are doubtful.
 const OTHERS_MAX: f64 = 0.25;
 const COLUMNS: usize = FIXED + Variant::COUNT;
 
@@ -42,13 +42,13 @@ struct Json<'a> {
     seconds: f64,
     sustained_seconds: f64,
     quick: bool,
-    /// Whether device counts are of this disk's own statistics; absent where nothing counts.
+    /// Whether the device counts come from this disk's own statistics. Absent if the device has no counters.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_counts: Option<&'a str>,
     rows: &'a [Row],
 }
 
-/// The command as it was given.
+/// The command line of this run.
 pub(crate) fn command() -> String {
     let arguments: Vec<String> = env::args().skip(1).collect();
     format!("cargo run --release --manifest-path benches/compare/Cargo.toml -- {}", arguments.join(" "))
@@ -60,7 +60,7 @@ fn versions(machine: &Machine) -> Vec<String> {
     std::iter::once(seawall).chain(others).collect()
 }
 
-/// What is going to be measured, and where.
+/// The setting of the measurement and its directory.
 pub(crate) fn heading(args: &Args, scale: &Scale, machine: &Machine) -> String {
     let title = format!(
         "{}, {}: {} s per round, {} rounds, seed {}\n{}",
@@ -137,7 +137,7 @@ fn cells(row: &Row) -> [String; COLUMNS] {
     cells
 }
 
-/// How many bars are met, and why figures may mean nothing.
+/// Returns how many bars are met, and reasons why figures may mean nothing.
 pub(crate) fn verdict(rows: &[Row], machine: &Machine, quick: bool) -> String {
     let mut text = String::new();
     for variant in Variant::all() {
@@ -166,7 +166,7 @@ pub(crate) fn verdict(rows: &[Row], machine: &Machine, quick: bool) -> String {
     }
     for row in rows {
         let Some(figures) = &row.figures else { continue };
-        // The page cache may hold back what was not synced, so this is for durable appends only.
+        // Only for durable appends: the page cache may hold back data that was not synced.
         let durable = figures.p50_us.is_some();
         if durable && figures.device_bytes_per_append.is_some_and(|bytes| bytes < row.bytes as f64) {
             let (row, case, engine) = (row.row, &row.case, &row.engine);
@@ -176,7 +176,7 @@ pub(crate) fn verdict(rows: &[Row], machine: &Machine, quick: bool) -> String {
     text
 }
 
-/// Writes the results for programs.
+/// Writes the results as JSON.
 pub(crate) fn write_json(
     path: &Path,
     args: &Args,
@@ -201,7 +201,7 @@ pub(crate) fn write_json(
     fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
 
-/// What a bar of the plot shows.
+/// The value of a bar in the plot.
 pub(crate) fn plotted(row: &Row) -> Option<f64> {
     let figures = row.figures.as_ref()?;
     match row.compared {

@@ -1,8 +1,9 @@
-//! Runs the cases: engines made for a row, its lines in turn, round after round, counts around each.
+//! Runs the cases: makes the engines of a row, runs its lines in turn, round after round, and reads counters around
+//! each.
 //!
-//! All engines of a row work below the same directory. Each round begins at another line, so that whatever
-//! changes on the machine hits all of them. After the last round every engine must have as many records as
-//! were appended, and give back its last one when it is opened again.
+//! All engines of a row work below the same directory. Each round starts at another line, so that changes on the
+//! machine affect all of them. After the last round every engine must have as many records as were appended, and must
+//! return its last record after it is reopened.
 
 use crate::args::Scale;
 use crate::engines::{self, Engine, Seen};
@@ -15,26 +16,26 @@ use seawall_tools::bench::device::{Counts, Device};
 use std::fs::{self, File};
 use std::path::Path;
 
-/// What one round saw of one line.
+/// Measurements of one line in one round.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Round {
     pub(crate) seen: Seen,
     /// Calls that made something durable, if the engine counts them.
     pub(crate) syncs: Option<u64>,
-    /// What the device did meanwhile, if it is one that counts.
+    /// Counters of the device, if it has any.
     pub(crate) device: Option<Counts>,
-    /// Share of the processors that others used.
+    /// Share of the processors that other processes used.
     pub(crate) others: Option<f64>,
 }
 
-/// What was seen of a case: of each line, its rounds; none of those that are absent.
+/// The rounds of each line of a case. Absent lines have none.
 #[derive(Clone, Debug)]
 pub(crate) struct Outcome {
     pub(crate) case: Case,
     pub(crate) rounds: Vec<Vec<Round>>,
 }
 
-/// The engines of one row, made when they are first needed.
+/// The engines of one row, created when they are first needed.
 struct Engines<'a> {
     dir: &'a Path,
     scale: &'a Scale,
@@ -65,7 +66,7 @@ impl Engines<'_> {
     }
 }
 
-/// Measures one row; `say` is told what is going on.
+/// Measures one row. `say` receives progress messages.
 pub(crate) fn row(
     row: u8,
     dir: &Path,
@@ -96,7 +97,7 @@ pub(crate) fn row(
                 say(&format!("row {row}: {}, round {} of {}: {name}", case.title, round + 1, case.rounds));
                 let engine = engines.of(line.who)?;
                 engine.rest().context("between measurements")?;
-                // Nobody pays for what others, or the preparation, left in the page cache.
+                // Sync first, so that no line pays for data that others or the preparation left in the page cache.
                 syncfs(&root).context("sync the file system")?;
                 let seen = measure(engine, line, device, payload)
                     .with_context(|| format!("row {row}, {}, {name}", case.title))?;

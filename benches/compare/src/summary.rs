@@ -1,6 +1,7 @@
-//! From rounds to lines of the table: medians, ratios of Seawall to everybody, and whether bars are met.
+//! Computes the lines of the table from the rounds: medians, ratios of Seawall to every other line, and whether bars
+//! are met.
 //!
-//! Ratios are taken within a round, then their median, so that a slow moment hits both sides. Counts are
+//! Ratios are taken within a round, and their median is reported, so that a slow moment affects both sides. Counts are
 //! summed over the rounds.
 
 use crate::engines::Seen;
@@ -11,12 +12,12 @@ use seawall_compare::bar::Bar;
 use seawall_tools::bench::load::median;
 use serde::Serialize;
 
-/// A variant of Seawall over the engine of a line.
+/// Ratio of a variant of Seawall to the engine of a line.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Ratio {
     pub(crate) variant: &'static str,
     pub(crate) ratio: f64,
-    /// Absent without a bar.
+    /// Absent if there is no bar.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) met: Option<bool>,
 }
@@ -25,7 +26,7 @@ pub(crate) struct Ratio {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figures {
     pub(crate) ops_s: f64,
-    /// Smallest and largest of the rounds.
+    /// Smallest and largest value of the rounds.
     pub(crate) ops_s_min: f64,
     pub(crate) ops_s_max: f64,
     pub(crate) mib_s: f64,
@@ -33,7 +34,7 @@ pub(crate) struct Figures {
     pub(crate) p50_us: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) p99_us: Option<f64>,
-    /// All appends over the rounds, warm-up included.
+    /// All appends of all rounds, including those of the warm-up.
     pub(crate) appended: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) syncs_per_append: Option<f64>,
@@ -43,7 +44,7 @@ pub(crate) struct Figures {
     pub(crate) device_writes_per_append: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) device_bytes_per_append: Option<f64>,
-    /// Share of the processors that others used.
+    /// Share of the processors that other processes used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) others: Option<f64>,
     pub(crate) rounds: usize,
@@ -58,19 +59,19 @@ pub(crate) struct Row {
     pub(crate) threads: usize,
     pub(crate) in_flight: usize,
     pub(crate) bytes: usize,
-    /// Why it cannot run this load.
+    /// Reason why the target cannot run this load.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) absent: Option<&'static str>,
     #[serde(flatten)]
     pub(crate) figures: Option<Figures>,
-    /// What `ratios` are of.
+    /// The figure that `ratios` compare.
     pub(crate) compared: Figure,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) bar: Option<Bar>,
     pub(crate) ratios: Vec<Ratio>,
 }
 
-/// All lines of a case.
+/// Computes all lines of a case.
 pub(crate) fn rows(outcome: &Outcome) -> Vec<Row> {
     let of = |(line, rounds): (&Line, &Vec<Round>)| Row {
         row: outcome.case.row,
@@ -124,7 +125,7 @@ fn figures(rounds: &[Round], bytes: usize) -> Option<Figures> {
     })
 }
 
-/// Each variant over this line.
+/// Ratio of each variant to this line.
 fn ratios(outcome: &Outcome, line: &Line, rounds: &[Round]) -> Vec<Ratio> {
     let figure = |round: &Round| match outcome.case.figure {
         Figure::OpsS => round.seen.ops_s,

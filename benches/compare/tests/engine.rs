@@ -1,4 +1,5 @@
-//! `compare-engine --quick`: every row runs, with everybody it compares, and its results are complete. No figure is judged.
+//! Runs `compare-engine --quick`: every row runs with all its engines, and its results are complete. No figure is
+//! judged.
 
 use serde_json::Value;
 use std::fs;
@@ -15,7 +16,7 @@ fn quick(row: &str) -> Vec<Value> {
     quick_with(row, ["seawall", "raft-engine"])
 }
 
-/// The same, for lines whose names begin so.
+/// Runs a row whose lines must start with the names in `engines`. Returns its tables.
 fn quick_with(row: &str, engines: [&str; 2]) -> Vec<Value> {
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (data, json) = (scratch.path().join("data"), scratch.path().join("r.json"));
@@ -91,7 +92,7 @@ fn device_bytes() {
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let output = compare(&scratch.path().join("data"), &["device-bytes", "--quick"]);
     let stderr = String::from_utf8_lossy(&output.stderr);
-    // A file system without a device of its own counts nothing.
+    // A file system without a block device has no counters.
     assert!(output.status.success() || stderr.contains("no block device"), "{stderr}");
 }
 

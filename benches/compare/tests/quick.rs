@@ -1,4 +1,4 @@
-//! `compare --quick`: every row runs, with every engine, and its results are complete. No figure is judged.
+//! Runs `compare --quick`: every row runs with every engine, and its results are complete. No figure is judged.
 
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
-//! Instructions of three steps: encoding a record, appending it, scanning a log of such records.
+//! Counts the instructions of three steps: encoding a record, appending it, and scanning a log of such records.
 //!
-//! On the simulated disk, on one thread and with a fixed seed, so that counts differ only if the code does.
-//! Only the function itself counts, not its `setup`.
+//! They run on the simulated disk, on one thread and with a fixed seed, so that counts differ only if the code does.
+//! Only the function itself is counted, not its `setup`.
 
 use gungraun::prelude::*;
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
@@ -10,7 +10,7 @@ use seawall_wal::{Batch, Class, Env, Options, Threads, Wal};
 use std::hint::black_box;
 use std::sync::Arc;
 
-/// Records of one measurement: enough that what happens once per group is a small share.
+/// Records of one measurement, enough to make the one-time cost of a group a small share.
 const RECORDS: usize = 100;
 const SEED: u64 = 7;
 
@@ -22,7 +22,7 @@ fn fill(batch: &mut Batch, payload: &[u8]) {
 
 fn batch(bytes: usize) -> (Batch, Vec<u8>) {
     let (mut batch, payload) = (Batch::new(), vec![7; bytes]);
-    // The batch has its memory, as one that is reused.
+    // The builder has already allocated its memory, like one that is reused.
     fill(&mut batch, &payload);
     (batch, payload)
 }
@@ -55,7 +55,7 @@ fn full_log(bytes: usize) -> Arc<SimDisk> {
     disk
 }
 
-// From a payload to its checksums.
+// Builds records from a payload, checksums included.
 #[library_benchmark]
 #[benches::bytes(args = [256, 4096], setup = batch)]
 fn encode((mut batch, payload): (Batch, Vec<u8>)) -> u32 {
@@ -74,7 +74,7 @@ fn append((wal, mut batch, payload): (Wal, Batch, Vec<u8>)) -> Wal {
     wal
 }
 
-// Looking at a log, as recovery does.
+// Scans a log as recovery does.
 #[library_benchmark]
 #[benches::bytes(args = [256, 4096], setup = full_log)]
 fn scan(disk: Arc<SimDisk>) -> usize {

@@ -1,1 +1,1 @@
-//! Nothing: the benches are in `benches/`.
+//! This library is empty: the benches are in `benches/`.

@@ -1,28 +1,28 @@
-//! The lines that say what is durable, written and read back.
+//! Writes and parses the acknowledgement lines, which state what is durable.
 //!
 //! ```text
-//! ACK <n> open <life> <k> <k> ..    an open returned; each thread's first k batches are what it showed
+//! ACK <n> open <life> <k> <k> ..    an open returned and showed the first k batches of each thread
 //! ACK <n> batch <thread> <k>        the thread's first k batches are durable
 //! ```
 //!
-//! A line is one write to standard output, past its buffer, so it stands in order with what the disk is asked
-//! to do; `n` counts them. Nothing else is printed there.
+//! A line is one unbuffered write to standard output, so its order with respect to the disk's operations is exact; `n`
+//! counts the lines. Nothing else is printed to standard output.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::Mutex;
 
-/// One life of the engine, from an open to a close, a kill or the end of the power.
+/// One life of the engine, from an open to a close, a kill or a power cut.
 #[derive(Clone, Debug, Default)]
 pub struct Life {
-    /// Batches of each thread that the open showed.
+    /// Number of batches of each thread that the open showed.
     pub base: Vec<u64>,
-    /// Batches of each thread that are durable; at least `base`.
+    /// Number of batches of each thread that are durable; at least `base`.
     pub durable: Vec<u64>,
 }
 
-/// All lives that anything is known of, the latest last.
+/// All known lives, the latest one last.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub lives: Vec<Life>,
@@ -31,7 +31,7 @@ pub struct History {
 }
 
 impl History {
-    /// Reads the lines in `text`; one that was cut off does not count.
+    /// Parses the lines in `text`. A last line without its end is ignored.
     pub fn parse(text: &str, threads: usize) -> Result<History, String> {
         let mut history = History::default();
         let end = text.rfind('\n').map_or(0, |end| end + 1);
@@ -70,29 +70,29 @@ impl History {
     }
 }
 
-/// Where lines are printed, and all that were.
+/// The output for the lines, and the history of all lines printed.
 pub struct Acks(Mutex<(History, File)>);
 
 impl Acks {
-    /// Goes on behind `history`.
+    /// Continues after `history`.
     pub fn new(history: History) -> io::Result<Acks> {
         let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
         Ok(Acks(Mutex::new((history, out))))
     }
 
-    /// What is known by now.
+    /// Returns the history up to now.
     pub fn history(&self) -> History {
         self.locked().0.clone()
     }
 
-    /// An open showed so many batches of each thread.
+    /// Prints that an open showed the first `base[t]` batches of each thread `t`.
     pub fn open(&self, base: &[u64]) -> Result<(), String> {
         let words: Vec<String> = base.iter().map(u64::to_string).collect();
         let life = self.locked().0.lives.len();
         self.print(&format!("open {life} {}", words.join(" ")), base.len())
     }
 
-    /// The first `durable` batches of `thread` are durable.
+    /// Prints that the first `durable` batches of `thread` are durable.
     pub fn batch(&self, thread: u64, durable: u64, threads: usize) -> Result<(), String> {
         self.print(&format!("batch {thread} {durable}"), threads)
     }

@@ -1,24 +1,25 @@
-//! Whether an opened engine shows what it must: for each thread the groups as they were behind some batch,
-//! the last acknowledged one or a later one that was sent, and nothing else (INV-1, INV-3, INV-6).
+//! Checks the contents of an opened engine: the groups of each thread must be in the state after one of its batches,
+//! which is the last acknowledged batch or a later one that was sent, and there must be nothing else (INV-1, INV-3,
+//! INV-6).
 //!
-//! An overwritten suffix is therefore the newer version where the overwrite was acknowledged, and either
-//! whole version where it was not; a batch over several groups is there in all of them or in none.
+//! So an overwritten suffix is the newer version if the overwrite was acknowledged, and otherwise one of the two whole
+//! versions. A batch over several groups is present in all of them or in none.
 
 use crate::acks::History;
 use crate::plan::Plan;
 use crate::reference::Groups;
 use seawall::Engine;
 
-/// What a thread goes on from.
+/// State from which a thread continues.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// Number of its next batch.
     pub next: u64,
-    /// Its groups.
+    /// The thread's groups.
     pub groups: Groups,
 }
 
-/// Finds what `engine`, just opened, shows of each thread. `Err` says which promise it broke.
+/// Finds the state of each thread in `engine`, which was just opened. The error names the broken promise.
 pub fn adopt(plan: &Plan, history: &History, engine: &Engine) -> Result<Vec<State>, String> {
     let mut all = Groups::default();
     let mut states = Vec::new();
@@ -27,7 +28,7 @@ pub fn adopt(plan: &Plan, history: &History, engine: &Engine) -> Result<Vec<Stat
         all.extend([state.groups.clone()]);
         states.push(state);
     }
-    // Nothing beside that: no further group and no further entry.
+    // There must be no other group and no other entry.
     all.differs(engine)?;
     Ok(states)
 }
@@ -57,14 +58,14 @@ fn find(plan: &Plan, history: &History, engine: &Engine, thread: u64) -> Result<
     }
 }
 
-/// The groups of `thread` behind its last acknowledged batch.
+/// Returns the groups of `thread` after its last acknowledged batch.
 fn acknowledged(plan: &Plan, history: &History, thread: u64) -> Result<State, String> {
     let mut state = State::default();
-    // Known to the model although nothing was written to them.
+    // The model must know the groups even if nothing was written to them.
     (0..plan.groups).for_each(|n| _ = state.groups.group(plan.group_id(thread, n)));
     let at = usize::try_from(thread).map_err(|error| error.to_string())?;
     for (number, life) in history.lives.iter().enumerate() {
-        // The next life's open said how much of this one was kept.
+        // The open of the next life tells how many batches of this life were kept.
         let kept = history.lives.get(number + 1).map_or(&life.durable, |next| &next.base)[at];
         if kept < life.durable[at] || life.base[at] != state.next {
             return Err(format!("thread {thread}: the acknowledgements contradict each other: {history:?}"));
@@ -77,7 +78,7 @@ fn acknowledged(plan: &Plan, history: &History, thread: u64) -> Result<State, St
     Ok(state)
 }
 
-/// What of the engine, payloads included, is not as in `groups`.
+/// Returns the first difference between the engine, payloads included, and `groups`.
 fn other(engine: &Engine, groups: &Groups) -> Result<Option<String>, String> {
     match groups.groups_differ(engine) {
         Err(why) => Ok(Some(why)),

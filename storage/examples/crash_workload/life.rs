@@ -1,4 +1,4 @@
-//! One life of an engine: threads that write their batches, read now and then, and say what is durable.
+//! Runs one life of an engine: threads write their batches, read at times, and print what is durable.
 
 use crate::acks::Acks;
 use crate::check::State;
@@ -12,13 +12,13 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 /// How a life ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// Everything is waited for and the engine closed.
+    /// All batches are waited for and the engine is closed.
     Close,
-    /// The engine is dropped in mid-work, as by a kill.
+    /// The engine is dropped while batches are in flight, as a kill does.
     Drop,
 }
 
-/// Writes `batches` more batches of every thread, then ends as `end` says.
+/// Writes `batches` more batches of every thread, then ends as `end` tells.
 pub fn live(
     plan: &Plan,
     acks: &Arc<Acks>,
@@ -79,11 +79,11 @@ fn write(
     if end == End::Close { sent.wait_until(0) } else { Ok(()) }
 }
 
-/// What became of a batch.
+/// Result of a batch.
 type Answer = Result<(), String>;
 
-/// Batches of a thread that are not known to be durable. Every other thread waits for its tickets, the
-/// others leave callbacks: both must keep the promise.
+/// Batches of a thread that are not known to be durable. Every second thread waits for its tickets, the others use
+/// callbacks; both ways must keep the promise.
 struct Sent<'a> {
     acks: &'a Arc<Acks>,
     thread: u64,
@@ -98,7 +98,7 @@ impl<'a> Sent<'a> {
         Sent { acks, thread, threads, tickets: VecDeque::new(), called: 0, answers: channel() }
     }
 
-    /// Once `ticket` is durable, so are the thread's first `number` batches.
+    /// Adds `ticket`. Once it is durable, the thread's first `number` batches are durable.
     fn add(&mut self, ticket: Ticket, number: u64) {
         if self.thread.is_multiple_of(2) {
             self.tickets.push_back((ticket, number));
@@ -112,12 +112,12 @@ impl<'a> Sent<'a> {
                 Ok(_) => acks.batch(thread, number, threads),
                 Err(error) => Err(format!("thread {thread}: batch {number}: {error}")),
             };
-            // Nobody listens any more if the life ended without waiting.
+            // The receiver is gone if the life ended without waiting.
             let _ = answer.send(said);
         });
     }
 
-    /// Waits until no more than `left` are not acknowledged.
+    /// Waits until at most `left` batches are not acknowledged.
     fn wait_until(&mut self, left: u64) -> Result<(), String> {
         while self.called > left {
             self.called -= 1;

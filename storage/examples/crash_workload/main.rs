@@ -1,22 +1,22 @@
-//! A workload to cut the power under, and the verifier for what is left.
+//! A workload for power cuts, and the verifier for the state that remains.
 //!
 //! ```text
-//! crash_workload run DIR [options]            makes an engine in DIR and writes; prints what is durable
-//! crash_workload verify DIR ACKS [options]    opens it, checks it against those lines, and goes on writing
+//! crash_workload run DIR [options]            creates an engine in DIR and writes; prints what is durable
+//! crash_workload verify DIR ACKS [options]    opens it, checks it against those lines, and continues to write
 //! ```
 //!
 //! The options, which must be the same for both: `--seed N`, `--threads N`, `--groups N` (of each thread),
-//! `--strategy auto|direct|sync`, `--segment-bytes N`, `--ops N` (batches of each thread), `--reopens N`,
-//! `--window N`, `--payload-max N`, `--backend auto|posix|io-uring`, `--snapshots on|off`.
+//! `--strategy auto|direct|sync`, `--segment-bytes N`, `--ops N` (batches of each thread), `--reopens N`, `--window N`,
+//! `--payload-max N`, `--backend auto|posix|io-uring`, `--snapshots on|off`.
 //!
-//! Several threads write atomic batches over their groups: appends, overwritten suffixes, hard states, conf
-//! states, compactions, snapshots' starts and removals, in segments so small that they are entered and
-//! released all the time; in between the engine is closed or dropped, and opened again. The verifier does
-//! the same after its check, and prints what is durable too, so it can be interrupted and verified in turn.
+//! Several threads write atomic batches over their groups: appends, overwritten suffixes, hard states, conf states,
+//! compactions, the starts of groups after snapshots, and removals. Segments are so small that rotation and release
+//! happen constantly. In between, the engine is closed or dropped and opened again. After its check the verifier does
+//! the same, and it also prints what is durable, so it can be interrupted and verified in turn.
 //!
-//! With `--snapshots on` it is another workload instead: one group with its snapshots beside the log (`snapshots.rs`).
+//! With `--snapshots on` another workload runs: one group with snapshots next to its log (`snapshots.rs`).
 //!
-//! Exit status: 0 all is well; 1 a promise is broken, and standard error says which; 2 it could not run.
+//! Exit status: 0 for success; 1 if a promise is broken, which standard error names; 2 if the program could not run.
 
 mod acks;
 mod check;
@@ -37,7 +37,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-/// Batches of each thread that the verifier writes in each of its lives.
+/// Batches that the verifier writes per thread in each of its lives.
 const VERIFIER_BATCHES: [u64; 2] = [6, 2];
 
 enum Command {
@@ -96,13 +96,13 @@ fn verify(plan: &Plan, dir: &Path, text: &str) -> Result<(), String> {
     agree(plan, dir)?;
     let mut engine = match Engine::open(dir, &plan.options()) {
         Ok((engine, _)) => engine,
-        // The power went before it was created, which nobody was told.
+        // The power was cut before the log was created, and nothing was acknowledged.
         Err(Error::Log(seawall_wal::Error::NotALog { .. })) if history.lives.is_empty() => {
             Engine::create(dir, &plan.options()).map_err(|error| format!("create: {error}"))?
         }
         Err(error) => return Err(format!("open refused: {error}")),
     };
-    // Different after each power cut, so that both ends are tried.
+    // The order changes with the number of lines, so that different power cuts test both ends.
     let ends =
         if history.lines.is_multiple_of(2) { [End::Close, End::Drop] } else { [End::Drop, End::Close] };
     let acks = Arc::new(Acks::new(history).map_err(|error| error.to_string())?);
@@ -110,18 +110,18 @@ fn verify(plan: &Plan, dir: &Path, text: &str) -> Result<(), String> {
         go_on(plan, &acks, engine, batches, end)?;
         engine = open(plan, dir)?;
     }
-    // A further open agrees.
+    // Another open must come to the same result.
     adopt(plan, &acks.history(), &engine)?;
     engine.close().map_err(|error| format!("close: {error}"))
 }
 
-/// Open reads no more of a log than it takes; what it concludes is what all of it says.
+/// Open does not read all of the log. Checks that it comes to the same verdict as an inspection of all bytes.
 fn agree(plan: &Plan, dir: &Path) -> Result<(), String> {
     let conclude = |all: bool| {
         let disk = Env::posix(dir, &plan.options().log)?.disk;
         let found = if all { inspect(&*disk)? } else { inspect_as_open(&*disk)? };
         Ok(found.verdict.map(|mut verdict| {
-            // The one thing that open does not ask.
+            // Open does not count the kept groups; this is the only difference.
             verdict.kept.iter_mut().for_each(|kept| kept.groups = None);
             verdict
         }))
@@ -139,7 +139,7 @@ fn open(plan: &Plan, dir: &Path) -> Result<Engine, String> {
     Ok(engine)
 }
 
-/// Checks what `engine` shows, promises it, and lets it live for a while.
+/// Checks the contents of `engine`, prints them as durable, and lets it live for a while.
 fn go_on(plan: &Plan, acks: &Arc<Acks>, engine: Engine, batches: u64, end: End) -> Result<(), String> {
     let states = adopt(plan, &acks.history(), &engine)?;
     let shown: Vec<u64> = states.iter().map(|state| state.next).collect();
@@ -197,7 +197,7 @@ fn parse() -> Result<(Command, PathBuf, Plan), String> {
             _ => return Err(format!("unknown option {word}; {usage}")),
         }
     }
-    // Three operations of four entries at most must fit into one record.
+    // Three operations of at most four entries each must fit into one record.
     if u64::from(plan.payload_max) * 12 + (16 << 10) > u64::from(plan.segment_bytes) {
         return Err("a segment must have room for a batch: 12 times --payload-max, and 16 KiB".to_owned());
     }

@@ -1,14 +1,14 @@
-//! What is written, as a function of the seed: batch number `k` of a thread in a life is drawn from these
-//! three numbers and from what the thread's groups are before it. So a verifier needs the acknowledgements
-//! and nothing else to know every byte that must be there.
+//! Computes all batches from the seed. Batch number `k` of a thread in a life depends on these three numbers and on the
+//! state of the thread's groups before it. So a verifier can derive every byte that must be there from the
+//! acknowledgements alone.
 //!
-//! No payload occurs twice: each has life, thread, batch and a count in it.
+//! No payload occurs twice: each contains life, thread, batch and a counter.
 
 use crate::reference::{Act, Groups, Rng, Sizes, act};
 use seawall::Options;
 use seawall_wal::{Backend, Strategy};
 
-/// What the command line says.
+/// Settings from the command line.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
@@ -22,17 +22,17 @@ pub struct Plan {
     pub ops: u64,
     /// Times that `run` opens the engine again.
     pub reopens: u64,
-    /// Batches of one thread that are not known to be durable, at most.
+    /// Most batches of one thread that are not known to be durable.
     pub window: u64,
     pub payload_max: u32,
-    /// Whether it is the workload with snapshots.
+    /// Whether to run the workload with snapshots.
     pub snapshots: bool,
 }
 
 /// One batch: operations on the groups of one thread.
 pub struct Planned {
     pub acts: Vec<(u64, Act)>,
-    /// Whether it is to be durable as soon as possible.
+    /// Whether the batch is synced at once.
     pub urgent: bool,
 }
 
@@ -56,22 +56,22 @@ impl Default for Plan {
 
 impl Plan {
     pub fn options(&self) -> Options {
-        // Live entries are copied out of old segments all the time, and most reads go to the disk.
+        // Live entries are copied out of old segments constantly, and most reads go to the disk.
         let mut options =
             Options { reemit_groups_max: 4, slack_bytes: 0, cache_bytes: 16 << 10, ..Options::default() };
         options.log.strategy = self.strategy;
         options.log.segment_bytes = self.segment_bytes;
         options.log.backend = self.backend;
-        // Groups so small that several wait for the disk: those go through the ring.
+        // Write groups are so small that several are queued, which sends them through the ring.
         options.log.group_bytes = if self.backend == Backend::IoUring { 4 << 10 } else { 16 << 10 };
         options.log.writes_in_flight_max = 8;
-        // So that open leaves the rest of segments unread, and batches are longer than that, in two of three runs.
+        // In two of three seeds open leaves the rest of segments unread, and batches can be longer than that limit.
         options.log.in_flight_bytes_max = [2 << 20, 16 << 10, 32 << 10][(self.seed % 3) as usize];
         options.log.idle_ms = 4;
         options
     }
 
-    /// Numbers for one purpose.
+    /// Random numbers for one purpose.
     pub fn rng(&self, life: u64, thread: u64, number: u64) -> Rng {
         let mut rng = Rng(self.seed);
         for part in [life, thread, number] {
@@ -80,11 +80,11 @@ impl Plan {
         rng
     }
 
-    /// Batch `number` of `thread` in `life`; afterwards `groups` are as they are behind it.
+    /// Returns batch `number` of `thread` in `life`, and brings `groups` to the state after it.
     pub fn batch(&self, life: u64, thread: u64, number: u64, groups: &mut Groups) -> Planned {
         let mut rng = self.rng(life, thread, number);
         let sizes = Sizes { groups: self.groups, payload_max: self.payload_max, batch: 3 };
-        // An id's low 16 bits are the payload's length; above them: 8 bits to count, 20, 6 and 14.
+        // The low 16 bits of an id are the payload's length; above them: 8 bits to count, 20, 6 and 14.
         let mut next_id = (((life & 0x3fff) << 6 | (thread & 0x3f)) << 20 | (number & 0xf_ffff)) << 8;
         let mut acts = Vec::new();
         for _ in 0..1 + rng.below(sizes.batch) {
@@ -96,8 +96,8 @@ impl Plan {
         Planned { acts, urgent: rng.chance(70) }
     }
 
-    /// Number of a thread's nth group: threads take turns, so that batches of different threads are about
-    /// neighbours.
+    /// Number of the nth group of a thread. The threads' groups alternate, so that batches of different threads concern
+    /// neighbouring groups.
     pub fn group_id(&self, thread: u64, n: u64) -> u64 {
         1 + thread + n * self.threads
     }

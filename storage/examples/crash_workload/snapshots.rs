@@ -1,13 +1,13 @@
-//! The workload with snapshots: one group, whose log and snapshots are on the disk whose power is cut.
+//! The workload with snapshots: one group whose log and snapshots are on the disk whose power is cut.
 //!
 //! ```text
-//! ACK <n> applied <index>      the entries up to there are durable and committed
+//! ACK <n> applied <index>      the entries up to this index are durable and committed
 //! ACK <n> snapshot <index>     a snapshot was taken or installed at this index
 //! ```
 //!
-//! Entry and state are functions of seed, index and term, so these lines are all that a verifier needs: after any cut
-//! the snapshot that is offered is whole and not older than the last line says, and the log goes on behind it without a
-//! gap, up to the last index applied or beyond (INV-1, INV-3). No file may turn out damaged: power cuts do not.
+//! Entry and state are functions of seed, index and term, so a verifier needs only these lines. After any power cut the
+//! newest snapshot is complete and not older than the last line tells, and the log continues after it without a gap, at
+//! least up to the last index applied (INV-1, INV-3). No file may be damaged, because a power cut damages none.
 
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;
@@ -22,10 +22,10 @@ use crate::reference::Rng;
 
 const GROUP: u64 = 1;
 
-/// Steps that the verifier makes once it has checked.
+/// Steps that the verifier makes after its check.
 const VERIFIER_STEPS: u64 = 12;
 
-/// What the lines say is there.
+/// Contents that the lines promise.
 #[derive(Clone, Copy, Default)]
 struct Said {
     lines: u64,
@@ -53,14 +53,14 @@ impl Said {
 
     fn say(&mut self, what: &str, index: u64) -> Result<(), String> {
         self.lines += 1;
-        // One write, past the buffer.
+        // One unbuffered write.
         let line = format!("ACK {} {what} {index}\n", self.lines);
         let mut out = std::io::stdout().lock();
         out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())
     }
 }
 
-/// The node that is up.
+/// The running node.
 struct Node<'a> {
     plan: &'a Plan,
     engine: Engine,
@@ -69,7 +69,7 @@ struct Node<'a> {
     said: Said,
 }
 
-/// Runs the workload in `dir`, which is made.
+/// Runs the workload in `dir`. Creates the directory.
 pub fn run(plan: &Plan, dir: &Path) -> Result<(), String> {
     let mut said = Said::default();
     std::fs::create_dir_all(dir).map_err(|error| format!("create: {error}"))?;
@@ -83,7 +83,7 @@ pub fn run(plan: &Plan, dir: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks what is in `dir` against the lines of `text`, and goes on.
+/// Checks the contents of `dir` against the lines of `text`, and continues the workload.
 pub fn verify(plan: &Plan, dir: &Path, text: &str) -> Result<(), String> {
     let mut said = Said::parse(text)?;
     std::fs::create_dir_all(dir).map_err(|error| format!("create: {error}"))?;
@@ -107,7 +107,7 @@ fn payload(plan: &Plan, index: u64, term: u64) -> Vec<u8> {
         .collect()
 }
 
-/// The state at `index`: of some chunks, half of which compress.
+/// The state at `index`: several chunks, half of which compress.
 fn state(plan: &Plan, index: u64) -> Vec<u8> {
     let mut rng = plan.rng(index, 0, 2);
     let len = 1 + rng.below(30_000);
@@ -131,7 +131,7 @@ impl<'a> Node<'a> {
         let engine = match Engine::open(&log, &plan.options()) {
             Ok((engine, _)) => engine,
             Err(seawall::Error::Log(_)) if said.lines == 0 => {
-                // The power went before it was created, which nobody was told.
+                // The power was cut before the log was created, and nothing was acknowledged.
                 let _ = std::fs::remove_dir_all(&log);
                 Engine::create(&log, &plan.options()).map_err(|error| format!("create: {error}"))?
             }
@@ -179,7 +179,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Appends, at times takes a snapshot beside that, or gets one from a peer.
+    /// Makes one step: appends, starts a snapshot, waits for one, or installs one from a peer.
     fn step(&mut self) -> Result<(), String> {
         if let Some(outcome) = self.snapshots.outcome() {
             self.taken(outcome)?;
@@ -234,8 +234,8 @@ impl<'a> Node<'a> {
         written.map(drop).map_err(|error| format!("append: {error}"))
     }
 
-    /// A snapshot of a peer, whose disk is another: ahead of the log, or in the middle of entries that were never
-    /// committed.
+    /// Installs a snapshot from a peer with its own disk. Its index is after the end of the log, or among entries that
+    /// were never committed.
     fn install(&mut self, last: u64) -> Result<(), String> {
         let failed = |what: &'static str| move |error: snap::Error| format!("{what}: {error}");
         let refused = |error: Error| format!("install: {error}");
@@ -248,7 +248,7 @@ impl<'a> Node<'a> {
         };
         let id = SnapshotId { group: GROUP, index, term: term + 1 };
         let peer = std::env::temp_dir().join(format!("crash-workload-{}", std::process::id()));
-        // What a killed process of the same number has left.
+        // Remove what a killed process with the same process id has left.
         let _ = std::fs::remove_dir_all(&peer);
         let options = snap::Options { chunk_bytes: 4096, ..snap::Options::default() };
         let (catalog, _) = Catalog::open_dir(&peer, &options).map_err(failed("peer"))?;

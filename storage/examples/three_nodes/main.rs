@@ -1,7 +1,7 @@
-//! Three Raft nodes in one process, each with its log in a directory of its own, and channels for a
-//! network. While proposals run, node 3 is dropped as a kill would, and started again. The others take
-//! snapshots meanwhile and compact their logs behind them, so that it catches up by one of those, unless
-//! `--compact off` is said. In the end the three state machines and logs must be the same.
+//! Three Raft nodes in one process, each with its log in its own directory, connected by channels. While proposals run,
+//! node 3 is dropped as a kill does, and started again. Meanwhile the others take snapshots and compact their logs, so
+//! that node 3 catches up by a snapshot; `--compact off` turns this off. In the end the three state machines and logs
+//! must be the same.
 //!
 //! ```text
 //! cargo run --release --features raft-rs --example three_nodes -- --proposals 100000 --dir /tmp/three
@@ -23,7 +23,7 @@ use node::{Ended, run};
 use seawall::inspect::{OpKind, decode_record};
 use seawall_wal::inspect::{GroupHead, GroupKind, inspect, visit_records};
 
-/// Proposals under way at a time.
+/// Most proposals in flight.
 const WINDOW: u64 = 4000;
 
 fn start(at: usize, (root, every): (&Path, Option<u64>), net: &Arc<Net>) -> JoinHandle<Outcome<Ended>> {
@@ -40,7 +40,7 @@ fn stop(node: JoinHandle<Outcome<Ended>>, at: usize, net: &Net, close: bool) -> 
 
 fn main() -> Outcome<()> {
     let (root, proposals, compact) = parse()?;
-    // Several while node 3 is away.
+    // Several snapshots are taken while node 3 is away.
     let every = compact.then_some((proposals / 20).max(1));
     let place = (&*root, every);
     std::fs::create_dir_all(&root)?;
@@ -58,7 +58,7 @@ fn main() -> Outcome<()> {
         if most > moved.0 {
             moved = (most, Instant::now());
         }
-        // Proposals may be lost with a leader: what is not applied is proposed again.
+        // Proposals may be lost with a leader. Those that are not applied are proposed again.
         if leads != leader || (most < proposals && moved.1.elapsed() > Duration::from_secs(3)) {
             (leader, next, moved.1) = (leads, most, Instant::now());
         }
@@ -68,7 +68,7 @@ fn main() -> Outcome<()> {
             next = window;
         }
         if back_at.is_none() && most > proposals / 3 {
-            // As a kill would: no close, and what waits in its channel is lost.
+            // As a kill does: no close, and the messages in its channel are lost.
             stop(nodes.remove(NODES - 1), NODES - 1, &net, false)?;
             net.leads[NODES - 1].store(false, SeqCst);
             println!("node-3 has {} numbers and is gone", applied(NODES - 1));
@@ -96,10 +96,10 @@ fn main() -> Outcome<()> {
     compare(&ended, proposals)
 }
 
-/// The same state everywhere, and the same entries as far as all applied them.
+/// Checks that the state machines are equal, and the logs up to the index that all nodes have applied.
 fn compare(ended: &[Ended], proposals: u64) -> Outcome<()> {
     let common = ended.iter().map(|node| node.applied).min().unwrap_or(0);
-    // Logs start where their nodes have compacted them: two are compared from where both are there.
+    // A log starts at its compaction point. Two logs are compared from the later of their starts.
     let part = |node: &Ended, other: &Ended| -> Option<Vec<seawall::Entry>> {
         let from = node.point.max(other.point);
         let (skip, count) = (from - node.point, common.saturating_sub(from));
@@ -119,8 +119,8 @@ fn compare(ended: &[Ended], proposals: u64) -> Outcome<()> {
     Ok(())
 }
 
-/// What the closed log holds, as `walinspect verify` counts it: durable groups (marks and footers too),
-/// records, and the Raft entries written, those overwritten since included.
+/// Prints the contents of the closed log, counted like `walinspect verify`: durable groups (marks and footers
+/// included), records, and the Raft entries written, including those overwritten since.
 fn summary(root: &Path, at: usize, ended: &Ended) -> Outcome<()> {
     let dir = root.join(format!("node-{}", at + 1));
     let disk = seawall_wal::disk::PosixDisk::open(&dir, None)?;

@@ -1,4 +1,4 @@
-//! The network between the nodes: channels, and what everyone sees of each.
+//! The network between the nodes: channels, and the state of each node that others can read.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64};
@@ -12,41 +12,41 @@ pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 pub(crate) const NODES: usize = 3;
 
-/// What a node's thread is told.
+/// An event for the thread of a node.
 pub(crate) enum Event {
     Message(Message),
-    /// Propose the numbers of the range.
+    /// Propose the numbers in the range.
     Propose(std::ops::Range<u64>),
-    /// A snapshot that this node sent did not get to the peer.
+    /// A snapshot that this node sent did not reach the peer.
     SnapshotLost {
         peer: u64,
     },
-    /// Something became durable.
+    /// A write became durable.
     Wake,
-    /// End: cleanly, or as a kill would.
+    /// Stop, with a clean close or without.
     Stop {
         close: bool,
     },
 }
 
-/// What everyone sees: the way to each node, and how far it is.
+/// State shared by all nodes: the channel to each node, and its progress.
 #[derive(Default)]
 pub(crate) struct Net {
     pub(crate) senders: [Mutex<Option<Sender<Event>>>; NODES],
     pub(crate) applied: [AtomicU64; NODES],
     pub(crate) leads: [AtomicBool; NODES],
-    /// Where peers fetch snapshots from; a real node has a connection for that.
+    /// Sources from which peers fetch snapshots. A real node uses a connection instead.
     pub(crate) snapshots: [Mutex<Option<Snapshots>>; NODES],
 }
 
 impl Net {
-    /// Messages to a node that is down are lost; says whether this one was not.
+    /// Sends an event. Returns false if the node is down, in which case the event is lost.
     pub(crate) fn send(&self, node: usize, event: Event) -> bool {
         let sender = self.senders[node].lock().unwrap_or_else(PoisonError::into_inner);
         sender.as_ref().is_some_and(|sender| sender.send(event).is_ok())
     }
 
-    /// What peers fetch from `node` from now on.
+    /// Sets the source from which peers fetch the snapshots of `node`.
     pub(crate) fn publish(&self, node: usize, snapshots: Option<Snapshots>) {
         *self.snapshots[node].lock().unwrap_or_else(PoisonError::into_inner) = snapshots;
     }

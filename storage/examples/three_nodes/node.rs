@@ -1,5 +1,5 @@
-//! One node: a thread that owns a pump and waits for messages, proposals, ticks and the log's wake-ups.
-//! This is the loop of a Raft node; the rest of the example is what surrounds it.
+//! One node: a thread that owns a pump and handles messages, proposals, ticks and wake-ups of the log. This is the main
+//! loop of a Raft node; the other files of the example support it.
 
 use std::io::Read;
 use std::path::Path;
@@ -22,15 +22,15 @@ use crate::transfer;
 const GROUP: u64 = 1;
 const TICK: Duration = Duration::from_millis(50);
 
-/// Network and state machine of one node. The state machine takes number n only behind n - 1, so that
-/// numbers which are proposed again after a change of the leader count once.
+/// Network and state machine of one node. The state machine accepts number n only after n - 1, so that numbers which
+/// are proposed again after a change of leader count once.
 struct Node {
     at: usize,
     net: Arc<Net>,
     numbers: u64,
     digest: u64,
     snapshots: Option<Snapshots>,
-    /// Indexes of the snapshots that a peer has sent.
+    /// Indexes of the snapshots received from a peer.
     restored: Vec<u64>,
     fetching: Vec<JoinHandle<()>>,
 }
@@ -55,7 +55,7 @@ impl Host for Node {
             let (peer, to) = (message.to, usize::try_from(message.to - 1).unwrap_or(0));
             let snapshot = message.get_msg_type() == MessageType::MsgSnapshot;
             if !self.net.send(to, Event::Message(message)) && snapshot {
-                // The core sends that peer nothing else until it hears of it.
+                // The core sends nothing else to that peer until it gets this report.
                 self.net.send(self.at, Event::SnapshotLost { peer });
             }
         }
@@ -93,20 +93,20 @@ impl Host for Node {
     }
 }
 
-/// What a node says when it ends.
+/// Final state of a node.
 pub(crate) struct Ended {
     pub(crate) numbers: u64,
     pub(crate) digest: u64,
     pub(crate) applied: u64,
     pub(crate) log: Vec<seawall::Entry>,
-    /// Index and term of the log's last entry, be it compacted.
+    /// Index and term of the last entry of the log, even if it is compacted.
     pub(crate) last: (u64, u64),
-    /// Index of the compaction point, and of the snapshots that came from a peer.
+    /// Index of the compaction point, and indexes of the snapshots received from a peer.
     pub(crate) point: u64,
     pub(crate) restored: Vec<u64>,
 }
 
-/// The node's snapshots, in a folder beside its log's, and what is in the one to start from.
+/// Opens the node's snapshots, in a folder next to its log. Also returns the snapshot to start from.
 fn snapshots(
     engine: &Engine,
     dir: &Path,
@@ -116,7 +116,7 @@ fn snapshots(
     let (deadline, small) = (Instant::now() + Duration::from_secs(10), snap::Options::default());
     let (catalog, _) = loop {
         match Catalog::open_dir(&dir, &small) {
-            // A peer that fetches from the node's last life.
+            // A peer may still fetch from the previous life of the node.
             Err(snap::Error::Locked { .. }) if Instant::now() < deadline => thread::sleep(TICK),
             opened => break opened?,
         }
@@ -125,7 +125,7 @@ fn snapshots(
     Ok(Snapshots::open(engine, GROUP, &catalog, options, 0)?)
 }
 
-/// Runs a node until it is told to stop; with a snapshot each `every` entries, if there are to be any.
+/// Runs a node until it is told to stop. It takes a snapshot every `every` entries, none if that is `None`.
 pub(crate) fn run(
     at: usize,
     dir: &Path,
@@ -133,7 +133,7 @@ pub(crate) fn run(
     net: &Arc<Net>,
     events: &Receiver<Event>,
 ) -> net::Outcome<Ended> {
-    // The directory of another node is refused.
+    // Opening the directory of another node fails.
     let owner = Some(Owner { cluster: 1, node: at as u64 + 1, user: Vec::new() });
     let options = Options { owner, ..Options::default() };
     let engine = if dir.exists() { Engine::open(dir, &options)?.0 } else { Engine::create(dir, &options)? };
@@ -167,10 +167,10 @@ pub(crate) fn run(
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return Err("the network is gone".into()),
         };
-        // Everything that waits, so that many messages share a Ready and a record.
+        // Handle all waiting events first, so that many messages share a Ready and a record.
         for event in first.into_iter().chain(events.try_iter().take(1000)) {
             match event {
-                // A message that the core does not want is lost, like a proposal to a node that follows.
+                // A message that the core refuses is dropped, like a proposal to a follower.
                 Event::Message(message) => drop(pump.step(message)),
                 Event::Propose(numbers) => numbers.for_each(|number| {
                     let _ = pump.propose(vec![], number.to_le_bytes().to_vec());
@@ -197,17 +197,17 @@ pub(crate) fn run(
         }
         if Instant::now() >= next_tick {
             next_tick = Instant::now() + TICK;
-            // The core's clock stands still while the disk is full. With the next tick, or before, the pump goes on.
+            // The core's clock stops while the disk is full. The pump continues at the next tick or earlier.
             if let Outcome::Stalled(full) = pump.tick()? {
                 eprintln!("node-{}: waiting for room: {full}", at + 1);
             }
         }
-        // Until there is nothing to do, or the disk is full. An error is the end of this node.
+        // Poll until there is no more work or the disk is full. An error ends this node.
         while pump.poll()?.is_worked() {}
     }
 }
 
-/// The log, and the index behind which it starts.
+/// Reads the log. Also returns the index of its compaction point.
 fn read(group: &Group) -> Result<(Vec<seawall::Entry>, u64), seawall::Error> {
     let point = group.compaction_point().0;
     Ok((group.entries(point + 1, group.last_index() + 1, None)?, point))

@@ -1,4 +1,4 @@
-//! How a follower gets a snapshot that the leader offered: piece by piece, beside the core's messages.
+//! Transfers a snapshot from the leader to a follower piece by piece, outside the core's messages.
 
 use std::sync::PoisonError;
 
@@ -8,8 +8,8 @@ use seawall::snapshots::snap::{Offer, Piece};
 
 use crate::net::{Event, Net, Outcome};
 
-/// Fetches what `message` offers to node `at`, and gives the message to its pump again; or tells the sender that it did
-/// not work, who offers another one then. On a thread of its own: it waits for disks.
+/// Fetches the snapshot that `message` offers to node `at`, then passes the message to the node's pump again. On
+/// failure it tells the sender, which offers another snapshot then. Runs on its own thread, because it waits for disks.
 pub(crate) fn fetch(net: &Net, at: usize, own: &Snapshots, offer: &Offer, message: Message) {
     let from = usize::try_from(message.from - 1).unwrap_or(0);
     match pieces(net, from, own, offer) {
@@ -26,9 +26,10 @@ fn pieces(net: &Net, from: usize, own: &Snapshots, offer: &Offer) -> Outcome<()>
     let theirs = theirs.ok_or("the sender is down")?;
     let Some(mut incoming) = own.receive(offer)? else { return Ok(()) };
     let export = theirs.catalog().export(offer.id())?;
-    // From where an interrupted transfer stopped.
+    // Continue at the position where an interrupted transfer stopped.
     for piece in export.pieces(incoming.next())? {
-        // What a connection carries.
+        // The bytes that a connection would carry.
+        //
         let bytes = piece?.encode();
         incoming.accept(&Piece::decode(&bytes)?)?;
     }

@@ -1,4 +1,4 @@
-//! What all rows take from the command line.
+//! Command-line options of all rows.
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -20,10 +20,10 @@ pub(crate) struct Common {
     /// Write the results here as JSON
     #[arg(long, value_name = "FILE", global = true)]
     pub(crate) json: Option<PathBuf>,
-    /// Seed of payloads and of what is chosen at random [default: random]
+    /// Seed of payloads and of random choices [default: random]
     #[arg(long, global = true)]
     pub(crate) seed: Option<u64>,
-    /// One tiny round, to see that everything works: the figures mean nothing
+    /// One tiny round, to check that everything works; the figures mean nothing
     #[arg(long, global = true)]
     pub(crate) quick: bool,
 }
@@ -38,17 +38,17 @@ impl Common {
         Spot { tool: "compare-engine", dir: self.dir(), is_default: self.dir.is_none() }
     }
 
-    /// Refuses values that cannot be measured with.
+    /// Refuses values that cannot be measured.
     pub(crate) fn check(&self) -> Result<()> {
         ensure!((1..=ROUNDS_MAX).contains(&self.rounds), "--rounds is {}: 1 to {ROUNDS_MAX}", self.rounds);
         Ok(())
     }
 }
 
-/// Where a row works, and with what.
+/// Directory, seed and rounds of a row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site<'a> {
-    /// All files of the run go here.
+    /// Directory for all files of the run.
     pub(crate) dir: &'a Path,
     pub(crate) rounds: usize,
     pub(crate) seed: u64,

@@ -1,6 +1,6 @@
-//! An allocator that counts, once it is told to: what is allocated now, and the most since it was last asked.
+//! A counting allocator: the bytes allocated now, and the most since the last query.
 //!
-//! Counting costs a few atomic operations per allocation, so only rows that are about memory turn it on.
+//! Counting costs a few atomic operations per allocation, so only rows about memory turn it on.
 
 #![expect(unsafe_code, reason = "a counting allocator has to implement GlobalAlloc")]
 
@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 
 static COUNTS: AtomicBool = AtomicBool::new(false);
-/// Since counting began; what was freed since and allocated before makes it less.
+/// Bytes allocated minus bytes freed since counting began. Memory allocated earlier and freed since lowers it.
 static LIVE: AtomicIsize = AtomicIsize::new(0);
 static PEAK: AtomicIsize = AtomicIsize::new(0);
 
@@ -17,12 +17,13 @@ struct Counting;
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Counts from now on.
+/// Starts counting.
 pub(crate) fn count() {
     COUNTS.store(true, Ordering::Relaxed);
 }
 
-/// Bytes allocated since counting began, and not freed: the most since the last call.
+/// Returns the most bytes that were allocated and not freed since the last call, of those allocated since counting
+/// began.
 pub(crate) fn peak_since_last() -> isize {
     PEAK.swap(LIVE.load(Ordering::Relaxed), Ordering::Relaxed)
 }
@@ -37,32 +38,32 @@ fn add(bytes: usize, sign: isize) {
     }
 }
 
-// SAFETY: everything is the system allocator's; the counters are beside it.
+// SAFETY: all memory comes from the system allocator; the counters do not affect it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size(), 1);
-        // SAFETY: passed on as it came.
+        // SAFETY: the caller's arguments are passed on unchanged.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         add(layout.size(), 1);
-        // SAFETY: passed on as it came.
+        // SAFETY: the caller's arguments are passed on unchanged.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         add(layout.size(), -1);
-        // SAFETY: passed on as it came.
+        // SAFETY: the caller's arguments are passed on unchanged.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
-        // As the default would do it: both are there for a moment.
+        // Both blocks exist for a moment, as in the default implementation.
         add(bytes, 1);
-        // SAFETY: passed on as it came.
+        // SAFETY: the caller's arguments are passed on unchanged.
         let moved = unsafe { System.realloc(ptr, layout, bytes) };
-        // On failure the old one stays.
+        // On failure the old block remains.
         add(if moved.is_null() { bytes } else { layout.size() }, -1);
         moved
     }

@@ -1,4 +1,4 @@
-//! Who appends: threads with their shares of the groups, and somebody who tidies up beside them.
+//! Runs threads that append to their shares of the groups, while another thread calls `Store::tidy`.
 
 use crate::store::Store;
 use anyhow::{Result, anyhow};
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 /// Pause between two calls of `Store::tidy`.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How much slower slow groups are.
+/// Slow groups are appended to this many times less often than the others.
 const SLOWER: u64 = 100;
 
 /// Threads that append to their shares of the groups `1..=groups`; one batch has an entry each of `per_batch`.
@@ -20,21 +20,21 @@ pub(crate) struct Appending<'a, S> {
     pub(crate) groups: u64,
     pub(crate) threads: u64,
     pub(crate) per_batch: u64,
-    /// The groups up to this one are appended to in one turn of [`SLOWER`] only.
+    /// Groups up to this number are appended to in only one of [`SLOWER`] turns.
     pub(crate) slow: u64,
-    /// A group with half as many entries again is compacted down to this many.
+    /// A group with half as many entries again is compacted to this many.
     pub(crate) keep: u64,
     pub(crate) data: Bytes,
 }
 
-/// One thread's groups in a random order, each with the indexes of its first and of its next entry.
+/// One thread's groups in a random order, each with the index of its first entry and of its next one.
 pub(crate) struct Share<W> {
     writer: W,
     groups: Vec<(u64, u64, u64)>,
     at: usize,
-    /// How often all groups had their turn.
+    /// Number of passes over all groups.
     turns: u64,
-    /// Entries appended, and entries dropped by compaction.
+    /// Entries appended, and entries removed by compaction.
     pub(crate) appended: u64,
     pub(crate) dropped: u64,
 }
@@ -52,7 +52,7 @@ impl<S: Store> Target for Appending<'_, S> {
             (group, if next > 1 { first } else { 1 }, next)
         };
         let mut groups: Vec<_> = own.map(entries).collect();
-        // The same order every time: what a multiplication makes of the numbers.
+        // A fixed pseudo-random order: the numbers are multiplied by a constant.
         groups.sort_by_key(|(group, ..)| group.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         Share { writer: store.writer(), groups, at: 0, turns: 0, appended: 0, dropped: 0 }
     }
@@ -84,17 +84,17 @@ impl<S: Store> Target for Appending<'_, S> {
     }
 }
 
-/// Latencies in nanoseconds, up to a minute.
+/// Creates a histogram of latencies in nanoseconds, up to one minute.
 pub(crate) fn latencies() -> Result<Histogram<u64>> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).map_err(|e| anyhow!("a histogram: {e}"))
 }
 
-/// Counts the time since `begin`.
+/// Records the time since `begin`.
 pub(crate) fn count(latencies: &mut Histogram<u64>, begin: Instant) {
     latencies.saturating_record(u64::try_from(begin.elapsed().as_nanos()).unwrap_or(u64::MAX));
 }
 
-/// Runs `work` while another thread calls `Store::tidy` now and then.
+/// Runs `work` while another thread calls `Store::tidy` at intervals.
 pub(crate) fn tidied<S: Store, T>(store: &S, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let (done, ended) = channel::<()>();
     thread::scope(|scope| {

@@ -1,9 +1,9 @@
-//! `compare-engine`: Seawall's engine beside raft-engine, under the same loads, on one disk, in one process; and a Raft
-//! node on it, beside raw writes.
+//! `compare-engine`: measures Seawall's engine and raft-engine under the same loads, on one disk, in one process; and a
+//! Raft node on Seawall next to raw writes.
 //!
-//! One subcommand per row. The files follow a run: `args` → `rows` (bars) → `load`
-//! (who appends) → `store` (to what) → `turns` (rounds, medians, ratios) → `report`; `heap` counts memory. A bar that is missed is a result, not a failure: the exit code is 1
-//! only if something could not be measured.
+//! There is one subcommand per row. The files in the order of a run: `args` → `rows` (bars) → `load` (appending
+//! threads) → `store` (the engines) → `turns` (rounds, medians, ratios) → `report`; `heap` counts memory. A bar that is
+//! missed is a result, not a failure: the exit code is 1 only if a measurement could not be made.
 
 mod args;
 mod heap;
@@ -22,7 +22,7 @@ use seawall_tools::bench::place::Place;
 use seawall_tools::bench::{machine, text};
 use std::process::ExitCode;
 
-/// Measures Seawall's engine beside raft-engine, on one disk.
+/// Measures Seawall's engine next to raft-engine, on one disk.
 #[derive(Parser, Clone, Debug)]
 #[command(name = "compare-engine", version)]
 struct Args {
@@ -64,7 +64,7 @@ fn compare(args: Args) -> Result<()> {
     let segment_bytes = seawall::Options::default().log.segment_bytes;
     text::say(&report::heading(&machine, common.dir(), segment_bytes, rounds))?;
     let outcomes = row.run(&Site { dir: place.scratch(), rounds, seed })?;
-    // Nothing that can still fail needs the files.
+    // Nothing after this point needs the files.
     drop(place);
     for outcome in &outcomes {
         text::say(&report::table(outcome))?;

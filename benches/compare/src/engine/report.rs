@@ -1,5 +1,4 @@
-//! What people and programs get to see: a heading, of every table its ratios first and then its figures, and a
-//! JSON file.
+//! Prints a heading and tables, each with its ratios first and then its figures, and writes the JSON file.
 
 use crate::turns::{Outcome, OutcomeLine};
 use anyhow::{Context, Result};
@@ -10,9 +9,9 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-/// Columns that a table has room for; those not used are empty and cut off.
+/// Most columns of a table. Unused ones are empty and cut off.
 const COLUMNS: usize = 14;
-/// Share of the processors that others may use before figures are doubted.
+/// Above this share of the processors used by other processes, figures are doubtful.
 const OTHERS_MAX: f64 = 0.25;
 
 #[derive(Serialize)]
@@ -31,7 +30,7 @@ fn command() -> String {
     format!("{package} --bin seawall-compare-engine -- {}", arguments.join(" "))
 }
 
-/// What is going to be measured, and where.
+/// The setting of the measurement and its directory.
 pub(crate) fn heading(machine: &Machine, dir: &Path, segment_bytes: u32, rounds: usize) -> String {
     let title = format!(
         "seawall {}, raft-engine 0.4.2, {}: {rounds} rounds, seed {}\n{}",
@@ -61,7 +60,7 @@ pub(crate) fn table(outcome: &Outcome) -> String {
             names.push(name);
         }
     }
-    // `others`, which every line has, stands last.
+    // `others`, which every line has, is the last column.
     names.sort_by_key(|name| *name == "others");
     let mut head = [""; COLUMNS];
     head[0] = "engine";
@@ -91,7 +90,7 @@ pub(crate) fn table(outcome: &Outcome) -> String {
     text
 }
 
-/// About four digits, and no more than two behind the point where there is anything before it.
+/// Formats about four digits, and at most two decimals if the integer part is not zero.
 fn short(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
@@ -101,7 +100,7 @@ fn short(value: f64) -> String {
     }
 }
 
-/// How many bars are met.
+/// Returns how many bars are met.
 pub(crate) fn verdict(outcomes: &[Outcome], machine: &Machine, quick: bool) -> String {
     let checks: Vec<_> = outcomes.iter().flat_map(|outcome| &outcome.checks).collect();
     let met = checks.iter().filter(|check| check.met).count();
@@ -115,7 +114,7 @@ pub(crate) fn verdict(outcomes: &[Outcome], machine: &Machine, quick: bool) -> S
     text
 }
 
-/// Writes the results for programs.
+/// Writes the results as JSON.
 pub(crate) fn write_json(
     path: &Path,
     machine: &Machine,

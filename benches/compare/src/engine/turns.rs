@@ -1,7 +1,7 @@
-//! Lines that take turns, round after round, and what becomes of their figures: medians, ratios, checks.
+//! Runs lines in turn, round after round, and computes medians, ratios and checks.
 //!
-//! Each round begins at another line, so that whatever changes on the machine hits all of them. Ratios are
-//! taken within a round, then their median, so that a slow moment hits both sides.
+//! Each round starts at another line, so that changes on the machine affect all of them. Ratios are taken within a
+//! round, and their median is reported, so that a slow moment affects both sides.
 
 use anyhow::{Context, Result};
 use rustix::fs::syncfs;
@@ -17,7 +17,7 @@ use std::path::Path;
 /// Figures of one round of one line, by name.
 pub(crate) type Figures = Vec<(&'static str, f64)>;
 
-/// Somebody who is measured.
+/// One contender of a row.
 pub(crate) struct Line<'a> {
     pub(crate) name: String,
     /// Runs one round.
@@ -30,14 +30,14 @@ impl<'a> Line<'a> {
     }
 }
 
-/// What all rounds saw of all lines.
+/// Figures of all rounds of all lines.
 pub(crate) struct Rounds {
     names: Vec<String>,
-    /// By line, then by round.
+    /// Indexed by line, then by round.
     seen: Vec<Vec<Figures>>,
 }
 
-/// Runs all lines `rounds` times; what they do lies below `dir`.
+/// Runs all lines `rounds` times. Their files are below `dir`.
 pub(crate) fn take_turns(title: &str, dir: &Path, rounds: usize, mut lines: Vec<Line<'_>>) -> Result<Rounds> {
     let root = File::open(dir).with_context(|| format!("open {}", dir.display()))?;
     let mut seen: Vec<Vec<Figures>> = vec![Vec::new(); lines.len()];
@@ -46,7 +46,7 @@ pub(crate) fn take_turns(title: &str, dir: &Path, rounds: usize, mut lines: Vec<
             let at = (turn + round) % lines.len();
             let Line { name, run } = &mut lines[at];
             progress(&format!("{title}: round {} of {rounds}, {name}", round + 1));
-            // Nobody pays for what others left in the page cache.
+            // Sync first, so that no line pays for data that others left in the page cache.
             syncfs(&root).context("sync the file system")?;
             let before = Ticks::now();
             let mut figures = run().with_context(|| format!("{title}, {name}"))?;
@@ -60,7 +60,7 @@ pub(crate) fn take_turns(title: &str, dir: &Path, rounds: usize, mut lines: Vec<
     Ok(Rounds { names: lines.into_iter().map(|line| line.name).collect(), seen })
 }
 
-/// Says on a terminal what is going on.
+/// Shows the progress on a terminal.
 pub(crate) fn progress(doing: &str) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
@@ -74,7 +74,7 @@ fn figure(figures: &Figures, name: &str) -> f64 {
 }
 
 impl Rounds {
-    /// Figure `name` of line `ours` over that of `theirs`.
+    /// Median of the ratios of figure `name` between the lines `ours` and `theirs`.
     pub(crate) fn ratio(&self, name: &str, ours: usize, theirs: usize) -> f64 {
         let pairs = self.seen[ours].iter().zip(&self.seen[theirs]);
         median(pairs.map(|(ours, theirs)| figure(ours, name) / figure(theirs, name)))
@@ -85,7 +85,7 @@ impl Rounds {
         median(self.seen[line].iter().map(|figures| figure(figures, name)))
     }
 
-    /// One table, with what was checked of it.
+    /// Makes one table, with the checks made on it.
     pub(crate) fn outcome(&self, row: u8, title: impl Into<String>, checks: Vec<Check>) -> Outcome {
         let of = |(at, name): (usize, &String)| {
             let names = self.seen[at].first().into_iter().flatten().map(|(name, _)| *name);
@@ -97,7 +97,7 @@ impl Rounds {
     }
 }
 
-/// A bar, and what was seen.
+/// A bar and the measured ratio.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Check {
     pub(crate) what: String,
@@ -112,11 +112,11 @@ impl Check {
     }
 }
 
-/// A line's medians.
+/// The medians of a line.
 #[derive(Clone, Debug)]
 pub(crate) struct OutcomeLine {
     pub(crate) engine: String,
-    /// In the order in which tables show them.
+    /// Figures in the order of the table's columns.
     pub(crate) figures: Figures,
 }
 
@@ -139,7 +139,7 @@ pub(crate) struct Outcome {
     pub(crate) title: String,
     pub(crate) checks: Vec<Check>,
     pub(crate) lines: Vec<OutcomeLine>,
-    /// What else there is to know.
+    /// Remarks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
 }

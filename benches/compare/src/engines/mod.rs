@@ -1,8 +1,8 @@
-//! What is compared, each behind the same interface.
+//! The logs that are compared, with a common interface.
 //!
-//! An engine works in a directory of its own, is rested between measurements (what a user does in the
-//! background: compaction, zeroing), says how many records it holds, and is reopened at the end to read the
-//! last one back. Errors are errors of the run: a figure of an engine that failed means nothing.
+//! An engine works in its own directory. Between measurements it does the background work that a user would run
+//! (compaction, zeroing). It reports how many records it holds, and at the end it is reopened to read the last one
+//! back. An error of an engine ends the run, because its figures would mean nothing.
 
 mod okaywal;
 mod raft_engine;
@@ -18,23 +18,23 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
-/// Versions of what is compared, as `Cargo.toml` pins them.
+/// Versions of the compared packages, as `Cargo.toml` pins them.
 pub(crate) const VERSIONS: [(&str, &str); 3] =
     [("raft-engine", "0.4.2"), ("okaywal", "0.3.1"), ("raft-log", "0.4.6")];
 
-/// What one measurement saw.
+/// Result of one measurement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     pub(crate) ops_s: f64,
-    /// Absent where appends do not wait.
+    /// Absent if appends are not waited for.
     pub(crate) p50_us: Option<f64>,
     pub(crate) p99_us: Option<f64>,
-    /// All appends made, those of the warm-up too.
+    /// All appends made, including those of the warm-up.
     pub(crate) appended: u64,
 }
 
 impl Seen {
-    /// Of appends that nobody waited for, the flush at their end included.
+    /// Result of appends that no thread waited for, including the flush at their end.
     fn of_lazy(appends: u64, begin: Instant) -> Seen {
         let ops_s = appends as f64 / begin.elapsed().as_secs_f64();
         Seen { ops_s, p50_us: None, p99_us: None, appended: appends }
@@ -52,33 +52,33 @@ impl From<&Sample> for Seen {
     }
 }
 
-/// Something that appends are made to.
+/// A target of appends.
 pub(crate) trait Engine {
     /// Runs the load once.
     fn measure(&self, who: Who, load: &Load, payload: &[u8]) -> Result<Seen>;
 
-    /// What is done between measurements.
+    /// Does the background work between measurements.
     fn rest(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Records appended so far, as the engine itself counts; `None` if it does not.
+    /// Records appended so far by the engine's own count; `None` if it has none.
     fn records(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 
-    /// Calls that made something durable so far (syncs, or writes that are durable by themselves), as the
-    /// engine or a hook in it counts them.
+    /// Calls so far that made something durable (syncs, or writes that are durable by themselves), counted by the
+    /// engine or by a hook in it.
     fn syncs(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 
-    /// Appends once more, closes, opens again, and returns the last record's payload; `None` if what was
-    /// measured keeps no records.
+    /// Appends once more, closes, reopens, and returns the last record's payload. Returns `None` if the target keeps no
+    /// records.
     fn read_back(self: Box<Self>, payload: &[u8]) -> Result<Option<Vec<u8>>>;
 }
 
-/// Makes the engine that `who` needs in `dir`, which is made too.
+/// Creates the engine for `who` in `dir`. Creates the directory too.
 pub(crate) fn create(who: Who, dir: &Path, scale: &Scale, row: u8) -> Result<Box<dyn Engine>> {
     fs::create_dir(dir).with_context(|| format!("create {}", dir.display()))?;
     Ok(match who {
@@ -94,7 +94,7 @@ pub(crate) fn create(who: Who, dir: &Path, scale: &Scale, row: u8) -> Result<Box
 
 /// Checks that an engine still has what was appended to it.
 pub(crate) fn verify(who: Who, engine: Box<dyn Engine>, payload: &[u8]) -> Result<()> {
-    // Told apart from what the load appended.
+    // Differs from the payload that the load appended.
     let last: Vec<u8> = payload.iter().map(|byte| !byte).collect();
     if let Some(found) = engine.read_back(&last).with_context(|| format!("reopen {}", who.name()))? {
         ensure!(found == last, "{} lost its last record: {} bytes found", who.name(), found.len());

@@ -1,7 +1,7 @@
-//! okaywal: threads that commit; it has no groups and nothing in flight beyond one entry per thread.
+//! okaywal: the threads commit. It has no groups, and at most one entry per thread in flight.
 //!
-//! With larger files and buffers than it comes with, and files written beforehand, so that a sync changes
-//! no metadata.
+//! Its files and buffers are larger than its defaults, and its files are written beforehand, so that a sync changes no
+//! metadata.
 
 use super::{Engine, Seen};
 use crate::args::Scale;
@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Files that are there before the first measurement: one in use, one in turn, one being freed.
+/// Files that exist before the first measurement: one in use, one next, one being freed.
 const FILES: usize = 3;
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// A log and its last entry.
+/// A log, and the last entry that it recovered.
 pub(super) struct Okay {
     log: WriteAheadLog,
     dir: PathBuf,
@@ -59,7 +59,7 @@ impl Engine for Okay {
     }
 
     fn read_back(self: Box<Self>, payload: &[u8]) -> Result<Option<Vec<u8>>> {
-        // The entries of a file that is full are its user's by then: what is read back begins another.
+        // A full file is handed to the user, with its entries. The entry to read back begins another file.
         self.log.checkpoint_active().context("checkpoint of okaywal")?;
         self.append(&mut (), payload)?;
         let Okay { log, dir, file_bytes, .. } = *self;

@@ -1,8 +1,8 @@
-//! raft-engine: one region per thread, every write with `sync`, syncs counted by its file system hook.
+//! raft-engine: one region per thread, every write with `sync`. A file system hook counts the syncs.
 //!
-//! An append is durable when `write` returns, so a thread has one in flight. Where appends are *gathered*, the
-//! caller collects all that are in flight in one batch and writes them with one call: the most that one thread
-//! can get out of it. `seawall_compare::raft_engine` says how it is tuned and run in.
+//! An append is durable when `write` returns, so a thread has one in flight. In *gathered* mode the caller collects all
+//! appends in flight in one batch and writes them with one call, which is the highest rate that one thread can reach.
+//! `seawall_compare::raft_engine` tunes it and runs it in.
 
 use super::{Engine, Seen};
 use crate::args::Scale;
@@ -24,19 +24,19 @@ use std::time::Instant;
 const REGIONS: u64 = 64;
 const SYNC_REGION: u64 = REGIONS + 1;
 
-/// An engine and its syncs.
+/// An engine and the number of its syncs.
 pub(super) struct RaftEngine {
     inner: Inner,
     config: Config,
     syncs: Arc<AtomicU64>,
 }
 
-/// As it comes.
+/// Opens an engine with its default options.
 pub(super) fn open_default(dir: &Path) -> Result<RaftEngine> {
     open(Config { dir: dir.join("log").display().to_string(), ..Config::default() })
 }
 
-/// As well as it can be for these loads.
+/// Opens an engine with the best options for these loads.
 pub(super) fn open_tuned(dir: &Path, scale: &Scale) -> Result<RaftEngine> {
     let file_bytes = scale.raft_engine_file_bytes;
     let engine = open(tuned(&dir.join("log"), file_bytes, PURGED_FILES * file_bytes))?;
@@ -54,7 +54,7 @@ impl RaftEngine {
         self.inner.last_index(region).map_or(1, |last| last + 1)
     }
 
-    /// Appends without syncs, and one sync at the end.
+    /// Appends without syncs, and syncs once at the end.
     fn lazy(&self, appends: u64, payload: &[u8]) -> Result<Seen> {
         let mut producer = self.producer(0);
         let begin = Instant::now();
@@ -62,7 +62,7 @@ impl RaftEngine {
             producer.push(payload)?;
             self.inner.write(&mut producer.batch, false).context("write to raft-engine")?;
         }
-        // Its `sync` writes an empty batch, which does nothing at all; a batch that is not empty syncs.
+        // Its `sync` writes an empty batch, which does nothing; a batch that is not empty is synced.
         let mut last = LogBatch::default();
         last.put(SYNC_REGION, b"end".to_vec(), vec![1]).context("put to raft-engine")?;
         self.inner.write(&mut last, true).context("sync raft-engine")?;
@@ -116,7 +116,7 @@ impl Engine for RaftEngine {
     }
 }
 
-/// One thread's batch, reused, and its region.
+/// The reusable batch of one thread, and its region.
 pub(super) struct Producer {
     region: u64,
     next: u64,
@@ -157,7 +157,7 @@ impl Target for RaftEngine {
     }
 }
 
-/// One thread that gathers what is in flight until it has to wait.
+/// One thread that gathers the appends in flight until it has to wait.
 struct Gathered<'a> {
     engine: &'a RaftEngine,
     open: Mutex<Open>,
@@ -166,7 +166,7 @@ struct Gathered<'a> {
 struct Open {
     producer: Producer,
     next: u64,
-    /// Appends before this one are durable.
+    /// Number of appends that are durable.
     written: u64,
 }
 

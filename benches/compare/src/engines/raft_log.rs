@@ -1,7 +1,7 @@
-//! raft-log: one Raft group per log, appends pipelined by one thread, callbacks after the sync.
+//! raft-log: one Raft group per log. One thread pipelines appends, and callbacks run after the sync.
 //!
-//! Its worker waits for more before it syncs, by default 1 ms; shorter windows are measured too. What is
-//! durable is purged between measurements.
+//! Its worker waits for more appends before it syncs, 1 ms by default; shorter windows are measured too. Durable
+//! entries are purged between measurements.
 
 use super::{Engine, Seen};
 use crate::load::{Kind, Load, Who, Window};
@@ -17,11 +17,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, Thread};
 use std::time::Instant;
 
-/// Size at which it begins another file, so that purging frees some.
+/// Size of a file, in bytes. Purging frees whole files.
 const CHUNK_BYTES: usize = 256 << 20;
 const TERM: u64 = 1;
 
-/// What raft-log has to know about entries.
+/// The entry types that raft-log requires.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Entries;
 
@@ -41,7 +41,7 @@ impl Types for Entries {
     }
 }
 
-/// How many appends are durable, and the thread that waits for more.
+/// Number of durable appends, and the thread that waits for more.
 #[derive(Debug, Default)]
 struct Progress {
     durable: AtomicU64,
@@ -52,7 +52,7 @@ struct Progress {
 }
 
 impl Progress {
-    /// Waits until so many appends are durable. For one thread at a time.
+    /// Waits until `appends` appends are durable. Only one thread may wait at a time.
     fn wait(&self, appends: u64) -> Result<()> {
         if self.durable.load(Ordering::SeqCst) < appends {
             *self.waiter.lock() = Some(thread::current());
@@ -66,7 +66,7 @@ impl Progress {
     }
 }
 
-/// One append's callback; they run in the order of the appends.
+/// Callback of one append. Callbacks run in the order of the appends.
 #[derive(Debug)]
 struct Done(Arc<Progress>);
 
@@ -77,7 +77,7 @@ impl Callback for Done {
             progress.failed.store(true, Ordering::SeqCst);
         }
         let durable = progress.durable.fetch_add(1, Ordering::SeqCst) + 1;
-        // Woken once for each wait, not once for each append.
+        // Wake once for each wait, not once for each append.
         if (durable == progress.wanted.load(Ordering::SeqCst) || result.is_err())
             && let Some(waiter) = &*progress.waiter.lock()
         {
@@ -90,7 +90,7 @@ struct State {
     inner: RaftLog<Entries>,
     /// Index of the next entry.
     next: u64,
-    /// Syncs asked for, each with a callback.
+    /// Syncs requested, each with a callback.
     asked: u64,
 }
 
@@ -101,7 +101,7 @@ impl State {
         Ok(())
     }
 
-    /// Asks for everything so far to be made durable; returns what to wait for.
+    /// Requests a sync of everything appended so far. Returns the number to wait for.
     fn sync(&mut self, progress: &Arc<Progress>) -> Result<u64> {
         self.inner.flush(true, Some(Done(Arc::clone(progress)))).context("flush raft-log")?;
         self.asked += 1;
@@ -109,7 +109,7 @@ impl State {
     }
 }
 
-/// A log, and how far it is.
+/// A log and its progress.
 pub(super) struct Log {
     state: Mutex<State>,
     progress: Arc<Progress>,
@@ -133,7 +133,7 @@ impl Log {
         Ok(Log { state, progress: Arc::default(), config })
     }
 
-    /// Appends without syncs, and one sync at the end.
+    /// Appends without syncs, and syncs once at the end.
     fn lazy(&self, appends: u64, payload: &[u8]) -> Result<Seen> {
         let begin = Instant::now();
         let mut state = self.state.lock();

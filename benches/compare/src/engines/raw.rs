@@ -1,4 +1,4 @@
-//! What no engine can beat: raw durable writes into written blocks, and a group commit without a log.
+//! The references that no engine can beat: raw durable writes into written blocks, and a group commit without a log.
 
 use super::{Engine, Seen};
 use crate::args::Scale;
@@ -54,7 +54,7 @@ impl Engine for Raw {
     }
 }
 
-/// Writes by several threads at once, of the payload alone: nobody adds a header, nobody copies.
+/// Concurrent writes by several threads of the payload alone, without headers or copies.
 struct Deep<'a> {
     medium: &'a Mutex<Medium>,
     block_bytes: usize,
@@ -82,7 +82,7 @@ impl Target for Deep<'_> {
     }
 }
 
-/// A group commit without a log, in the strategy that the log would choose.
+/// A group commit without a log, with the strategy that the log would choose.
 pub(super) struct BareCommit {
     bare: Bare,
     writer: BareWriter,

@@ -1,4 +1,4 @@
-//! Seawall's log, in each of its variants.
+//! Seawall's log in each of its variants.
 
 use super::{Engine, Seen};
 use crate::args::Scale;
@@ -10,7 +10,7 @@ use seawall_wal::{Class, Options, Wal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A log, and what is needed to open it again.
+/// A log, and the options and directory to reopen it.
 pub(super) struct Seawall {
     log: Log,
     dir: PathBuf,
@@ -20,7 +20,7 @@ pub(super) struct Seawall {
 impl Seawall {
     pub(super) fn create(dir: &Path, variant: Variant, scale: &Scale, row: u8) -> Result<Seawall> {
         let base = Options { segment_bytes: scale.segment_bytes, ..Options::default() };
-        // The row over bandwidth is over large records: all it appends in a round fits into spares.
+        // The row over bandwidth has large records. All records of a round fit into the spares.
         let base = if row == 5 {
             Options { segment_bytes: scale.large_segment_bytes, spares: 8, ..base }
         } else {
@@ -31,7 +31,7 @@ impl Seawall {
         Ok(Seawall { log: Log::create(&dir, &options)?, dir, options })
     }
 
-    /// Appends that nobody waits for, and one flush that makes all of them durable.
+    /// Appends that no thread waits for, and one flush that makes all of them durable.
     fn lazy(&self, appends: u64, payload: &[u8]) -> Result<Seen> {
         let mut producer = self.log.producer(0);
         let begin = Instant::now();
@@ -63,7 +63,7 @@ impl Engine for Seawall {
     }
 
     fn syncs(&self) -> Result<Option<u64>> {
-        // A group is one durable write, or one write and one sync.
+        // A group is one durable write, or one write with one sync.
         Ok(Some(self.log.stats().groups))
     }
 

@@ -1,8 +1,8 @@
 //! Row 8: bytes that the device writes per byte of payload, as the kernel counts them for the whole disk.
 //!
-//! Each line appends durably for a while and compacts what it appended, so that files are used again; the
-//! file system is synced before and after, so that what the page cache holds back counts. Others who use the disk
-//! meanwhile count, too.
+//! Each line appends durably for a while and compacts what it appended, so that files are reused. The file system is
+//! synced before and after, so that data in the page cache are counted. Writes of other users of the disk are counted
+//! too.
 
 use crate::args::Site;
 use crate::load::{Appending, tidied};
@@ -19,7 +19,7 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-/// Seawall's slack: its default is more than some lines append.
+/// Slack of Seawall in bytes. The default exceeds the volume that some lines append.
 const SLACK_BYTES: usize = 64 << 20;
 
 /// Device bytes per payload byte.
@@ -39,14 +39,14 @@ pub(crate) struct Load {
     file_bytes: u64,
 }
 
-/// How a line appends.
+/// Parameters of a line.
 #[derive(Clone, Copy)]
 struct How {
     groups: u64,
     threads: u64,
     in_flight: usize,
     per_batch: u64,
-    /// Groups that are a hundred times slower, and entries that each group keeps.
+    /// Number of slow groups, and number of entries that each group keeps.
     slow: u64,
     keep: u64,
 }
@@ -62,7 +62,7 @@ impl Load {
 
     pub(crate) fn run(&self, site: &Site<'_>) -> Result<Vec<Outcome>> {
         let lone = How { groups: 1, threads: 1, in_flight: 1, per_batch: 1, slow: 0, keep: 1000 };
-        // A thread of raft-engine has one append in flight.
+        // A thread of raft-engine has at most one append in flight.
         let wide = How { groups: 32, threads: 32, ..lone };
         let many = How {
             groups: self.groups,

@@ -1,6 +1,6 @@
-//! Row 5: what a leader does for its followers: each entry is read by another thread soon after it is durable.
+//! Row 5: the read load of a leader with followers: another thread reads each entry soon after it is durable.
 //!
-//! Appending and reading threads come in pairs, with a bounded list between them of what is to be read.
+//! Appending and reading threads come in pairs, connected by a bounded channel of entries to read.
 
 use crate::args::Site;
 use crate::load::{count, latencies};
@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Entries that a reading thread may be behind.
+/// Most entries that a reading thread may lag.
 const BEHIND: usize = 1024;
 
 /// Reading what was just appended.

@@ -1,10 +1,11 @@
-//! Row 7: a small file system that is filled, freed by compaction, and used again, for a directory on one that
-//! nobody else uses: `benches/engine-full-disk.sh` makes it.
+//! Row 7: fills a small file system, frees it by compaction, and uses it again. The directory must be on a file system
+//! without other users; `benches/engine-full-disk.sh` makes one.
 //!
-//! Each cycle appends until the engine refuses, sometimes with another file taking space meanwhile; reopens it while
-//! the disk is full, every other cycle; compacts, and goes on. After each step every entry that was acknowledged and
-//! not compacted must be there, byte for byte, and nothing that was never appended. An engine that has to be
-//! reopened before it goes on is said to have needed a restart; one that fails otherwise ends its line.
+//! Each cycle appends until the engine refuses, sometimes while another file takes space. Every other cycle reopens the
+//! engine while the disk is full. Then the cycle compacts and continues. After each step every entry that was
+//! acknowledged and not compacted must be there, byte for byte, and no entry that was never appended. The report marks
+//! an engine that must be reopened before it accepts appends again as needing a restart. Any other failure ends the
+//! engine's line.
 
 use crate::args::Site;
 use crate::store::{RaftEngine, Seawall, Setup, Store};
@@ -21,12 +22,12 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long it may take until freed space is noticed.
+/// Time limit for an engine to notice freed space.
 const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(10);
-/// Appends in a row that must work before the disk is no longer full.
+/// Number of appends in a row that must succeed before the disk counts as no longer full.
 const GOES_ON: u64 = 10;
-/// Entries that a group keeps when it is compacted.
+/// Number of entries that a group keeps when it is compacted.
 const KEEP: u64 = 2;
 const HOG_BYTES: usize = 32 << 20;
 
@@ -45,7 +46,7 @@ pub(crate) struct Load {
     /// Segments of Seawall and files of raft-engine
     #[arg(long, default_value_t = 8 << 20)]
     file_bytes: u32,
-    /// A disk with more room than this is not filled
+    /// A disk with more free space than this is not filled, in MiB
     #[arg(long, default_value_t = 512)]
     room_mib: u64,
 }
@@ -55,7 +56,7 @@ impl Load {
         Load { cycles: 2, ..self }
     }
 
-    /// It takes whatever there is.
+    /// The row fills whatever space there is, so it requires only a little: 64 MiB.
     pub(crate) fn needed_bytes(&self) -> u64 {
         64 << 20
     }
@@ -96,7 +97,7 @@ impl Load {
         let home = dir.join(S::NAME);
         let mut filled = Filled::<S>::create(self, home.clone())?;
         let hog = dir.join("hog");
-        // It may panic instead of failing; what it says on the way is its own.
+        // The engine may panic instead of returning an error. Its own message is enough.
         let ended = catch_unwind(AssertUnwindSafe(|| filled.cycles(&hog)));
         let failure = match ended {
             Ok(Ok(())) => None,
@@ -108,7 +109,7 @@ impl Load {
         if let Some(failure) = failure {
             outcome.notes.push(format!("{} failed in cycle {}: {failure}", S::NAME, filled.cycle));
         }
-        // Dropped while the disk is full, which may fail in its own way.
+        // The engine is dropped while the disk is full, which may fail or panic.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(filled)));
         let _ = fs::remove_file(&hog);
         fs::remove_dir_all(&home).with_context(|| format!("remove {}", home.display()))?;
@@ -117,21 +118,21 @@ impl Load {
     }
 }
 
-/// What one group must have.
+/// The entries that one group must have.
 #[derive(Clone, Copy, Default)]
 struct Held {
-    /// Entries up to this one may be gone.
+    /// Entries up to this index may be gone.
     compacted: u64,
-    /// Entries up to this one were acknowledged.
+    /// Entries up to this index were acknowledged.
     acknowledged: u64,
 }
 
-/// One engine on the small disk, and what it acknowledged.
+/// One engine on the small disk, and the entries that it acknowledged.
 struct Filled<'a, S: Store> {
     load: &'a Load,
     dir: PathBuf,
     setup: Setup,
-    /// `None` while it is reopened.
+    /// `None` while the engine is reopened.
     store: Option<S>,
     held: Vec<Held>,
     cycle: u32,
@@ -148,7 +149,7 @@ impl<'a, S: Store> Filled<'a, S> {
         let setup = Setup {
             segment_bytes: load.file_bytes,
             file_bytes: u64::from(load.file_bytes),
-            // Two files: what is compacted is freed at once.
+            // Two files, so that compacted space is freed at once.
             purge_bytes: Some(2 * u64::from(load.file_bytes)),
             ..Setup::default()
         };
@@ -219,7 +220,7 @@ impl<'a, S: Store> Filled<'a, S> {
         let store = self.store.as_ref().context("it is not open")?;
         let mut writer = store.writer();
         for (group, held) in (1..).zip(&self.held) {
-            // What was refused may have left an entry that was never acknowledged; it is replaced.
+            // A refused append may have left an entry that was never acknowledged; this one replaces it.
             let index = held.acknowledged + 1;
             S::append(&mut writer, group, index, 1, &entry(group, index, self.load.bytes))?;
         }
@@ -230,9 +231,9 @@ impl<'a, S: Store> Filled<'a, S> {
         Ok(())
     }
 
-    /// Appends until that is refused.
+    /// Appends until an append is refused.
     fn fill(&mut self) -> Result<()> {
-        // More than any small disk has room for.
+        // More appends than any small disk has room for.
         for _ in 0..(self.load.room_mib << 20) / self.load.bytes as u64 {
             if self.append().is_err() {
                 return Ok(());
@@ -241,7 +242,7 @@ impl<'a, S: Store> Filled<'a, S> {
         bail!("the disk did not get full")
     }
 
-    /// Appends as soon as there is room; reopens if it never works.
+    /// Appends as soon as there is space. Reopens the engine if that never succeeds.
     fn go_on(&mut self) -> Result<()> {
         let begin = Instant::now();
         let (mut worked, mut restarted) = (0, false);
@@ -251,7 +252,7 @@ impl<'a, S: Store> Filled<'a, S> {
                 Err(_) if begin.elapsed() < PATIENCE => {
                     worked = 0;
                     thread::sleep(PAUSE);
-                    // What its user would call in the background.
+                    // The background work that a user of the engine would call.
                     let _ = self.store()?.tidy();
                 }
                 Err(error) if restarted => return Err(error.context("not even after a restart")),
@@ -266,7 +267,7 @@ impl<'a, S: Store> Filled<'a, S> {
         Ok(())
     }
 
-    /// Drops all but the last entries of every group.
+    /// Compacts every group to its last entries.
     fn compact(&mut self) -> Result<()> {
         let store = self.store.as_ref().context("it is not open")?;
         let mut writer = store.writer();
@@ -277,20 +278,20 @@ impl<'a, S: Store> Filled<'a, S> {
                 held.compacted = index;
             }
         }
-        // Of an engine that refuses even that, the next appends will tell.
+        // If the engine refuses even this, the next appends fail as well.
         let _ = store.submit_lazily(&mut writer);
         let _ = store.tidy();
         Ok(())
     }
 
-    /// Drops the engine, as a kill would, and opens it again.
+    /// Drops the engine, as a kill does, and opens it again.
     fn reopen(&mut self) -> Result<()> {
         drop(self.store.take());
         self.store = Some(S::open(&self.dir, &self.setup).context("reopen on a full disk")?);
         Ok(())
     }
 
-    /// Whether all that was acknowledged is there.
+    /// Checks that all acknowledged entries are there.
     fn verify(&mut self) -> Result<()> {
         let mut lost = 0;
         for (group, held) in (1..).zip(&self.held) {
@@ -307,7 +308,7 @@ impl<'a, S: Store> Filled<'a, S> {
     }
 }
 
-/// What an entry holds: bytes that tell where it belongs, and noise, which nobody compresses.
+/// Contents of an entry: its group and index, and incompressible bytes.
 fn entry(group: u64, index: u64, bytes: usize) -> Bytes {
     let mut data = payload(group << 40 | index, bytes);
     data[..8].copy_from_slice(&group.to_le_bytes());
@@ -315,7 +316,7 @@ fn entry(group: u64, index: u64, bytes: usize) -> Bytes {
     Bytes::from(data)
 }
 
-/// Takes space, as much as there is of what it wants.
+/// Writes a file that takes space, as much as is available up to its size.
 fn hog(path: &Path) -> Result<()> {
     let mut file = File::create(path).context("create the other file")?;
     for _ in 0..HOG_BYTES >> 20 {

@@ -1,10 +1,10 @@
-//! Row 2: memory per live entry, at every moment of a load, by a counting allocator.
+//! Row 2: memory per live entry throughout a load, measured by a counting allocator.
 //!
-//! What is not index has to be told apart: queues, buffers of writes, what is gathered for a footer. So the
-//! same load runs first with its entries compacted again and again, and the most that was allocated then,
-//! less the least that the entries alive at that moment take, is what the rest takes. It is taken off the most
-//! that was allocated during each write of the load, and the remainder is the index. Seawall's tail cache, which
-//! holds payloads up to a bound of its own, is off.
+//! The index must be told apart from other memory: queues, write buffers, data collected for a footer. So the same load
+//! first runs with its entries compacted repeatedly. The most memory allocated in that run, minus the least that the
+//! entries alive at that moment take, is the memory of everything else. It is subtracted from the most memory allocated
+//! during each write of the load; the remainder is the index. Seawall's entry cache, which holds payloads up to its own
+//! bound, is off.
 
 use crate::args::Site;
 use crate::heap;
@@ -18,11 +18,11 @@ use seawall_tools::bench::load::payload;
 use std::fs;
 use std::path::Path;
 
-/// What an entry takes at the least, for those alive in the warm-up: less is taken off, not more.
+/// Least bytes of index per entry alive in the warm-up. With it, the subtracted amount is an upper bound.
 const ENTRY_BYTES_MIN: f64 = 12.0;
 /// Entries between two compactions of the warm-up.
 const WARM_UP_STEP: u64 = 50_000;
-/// Share of the load before which an entry's share of the buffers' noise is larger than the entry.
+/// Entries before this share of the load are not judged: the noise of the buffers per entry is larger than an entry.
 const JUDGED_FROM: u64 = 50;
 const MIB: f64 = 1_048_576.0;
 
@@ -38,7 +38,7 @@ pub(crate) struct Load {
     /// Groups
     #[arg(long, default_value_t = 1000)]
     groups: u64,
-    /// Groups that one batch has an entry of
+    /// Number of groups that one batch has an entry of
     #[arg(long, default_value_t = 250)]
     per_batch: u64,
     /// Entries of the warm-up
@@ -121,7 +121,7 @@ impl Load {
         ])
     }
 
-    /// One durable batch: an entry each of the next groups in turn.
+    /// Writes one durable batch with one entry for each of the next groups in turn.
     fn batch<S: Store>(
         &self,
         store: &S,

@@ -1,8 +1,8 @@
-//! Row 1: threads that append durably to thousands of groups, each thread to its share of them in a random
-//! order, beside the same threads with one group each.
+//! Row 1: durable appends to thousands of groups, compared with the same threads that have one group each.
 //!
-//! A thread writes one entry at a time and waits for it, as a Raft group does that has its own thread; and,
-//! as a store does that drives many groups from one loop, entries of several groups in one batch.
+//! Each thread appends to its share of the groups in a random order. In the first table a thread writes one entry at a
+//! time and waits for it, like a Raft group with its own thread. In the second a batch has entries of several groups,
+//! like a store that drives many groups from one loop.
 
 use crate::args::Site;
 use crate::load::Appending;
@@ -17,7 +17,7 @@ use seawall_tools::bench::load::{Drive, drive, payload};
 use std::path::Path;
 use std::time::Duration;
 
-/// Groups that one batch of the preparation writes to.
+/// Number of groups that one batch of the preparation writes to.
 const BATCH_GROUPS: u64 = 500;
 
 /// Appends to many groups.
@@ -32,7 +32,7 @@ pub(crate) struct Load {
     /// Payload of an entry
     #[arg(long, default_value_t = 256)]
     bytes: usize,
-    /// Groups that one batch has an entry of, in the second table
+    /// Number of groups that one batch has an entry of, in the second table
     #[arg(long, default_value_t = 16)]
     per_batch: u64,
     /// Time measured per line and round
@@ -49,7 +49,7 @@ impl Load {
     }
 
     pub(crate) fn needed_bytes(&self) -> u64 {
-        // raft-engine twice with the files that it recycles, and what a round appends.
+        // Two raft-engines with the files that they recycle, and the volume that a round appends.
         2 * (PURGED_FILES * 2 * self.file_bytes) + (2 << 30)
     }
 
@@ -69,7 +69,7 @@ impl Load {
         let theirs_few = Grouped::<RaftEngine>::create(&site.dir.join("theirs-few"), &setup, few, data)?;
 
         let mut outcomes = Vec::new();
-        // Entries of several groups in one batch need several groups per thread.
+        // A batch with entries of several groups requires several groups per thread.
         for per_batch in [1, self.per_batch] {
             let mut lines = vec![self.line(&ours, per_batch)];
             if per_batch == 1 {
@@ -110,7 +110,7 @@ struct Grouped<S> {
 }
 
 impl<S: Store> Grouped<S> {
-    /// Makes the engine, with an entry in every group.
+    /// Creates the engine with one entry in every group.
     fn create(dir: &Path, setup: &Setup, groups: u64, data: Bytes) -> Result<Grouped<S>> {
         let store = S::create(dir, setup)?;
         let mut writer = store.writer();
@@ -126,13 +126,13 @@ impl<S: Store> Grouped<S> {
         Ok(Grouped { store, groups, data })
     }
 
-    /// Drops all entries but the last of each group, as snapshots would let a node do.
+    /// Compacts each group to its last entry, as a node does after snapshots.
     fn rest(&self) -> Result<()> {
         let mut writer = self.store.writer();
         let mut pending = 0;
         for group in 1..=self.groups {
             let last = self.store.last_index(group);
-            // One entry that the last round left, and perhaps none since.
+            // The group has one entry from the last round, and perhaps none since.
             if last < 3 {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! The rows: each a load, what is measured of it, and the bars. One file each.
+//! The rows, one file each: a load, its measurements, and the bars.
 
 mod device_bytes;
 mod following;
@@ -15,10 +15,10 @@ use crate::turns::Outcome;
 use anyhow::Result;
 use clap::Subcommand;
 
-/// What is measured.
+/// The row to measure.
 #[derive(Subcommand, Clone, Debug)]
 pub(crate) enum Row {
-    /// Row 1: durable appends to many groups, beside one group per thread
+    /// Row 1: durable appends to many groups, compared with one group per thread
     ManyGroups(many_groups::Load),
     /// Row 2: memory per live entry
     IndexMemory(index_memory::Load),
@@ -36,13 +36,13 @@ pub(crate) enum Row {
     DeviceBytes(device_bytes::Load),
     /// Row 9: proposals through a Raft node, from the call until they are applied
     RaftNode(raft_node::Load),
-    /// One opening, measured in a process of its own by `reopening`
+    /// One opening, measured in its own process by `reopening`
     #[command(hide = true)]
     OpenOnce(reopening::Once),
 }
 
 impl Row {
-    /// Does what needs no place of its own, if this is that; else `false`.
+    /// Runs a subcommand that needs no directory of its own and returns true; returns false for all others.
     pub(crate) fn run_alone(&self) -> Result<bool> {
         match self {
             Row::OpenOnce(once) => once.run().map(|()| true),
@@ -50,7 +50,7 @@ impl Row {
         }
     }
 
-    /// The same with sizes that take a moment.
+    /// The row with tiny sizes, for a quick run.
     pub(crate) fn tiny(self) -> Row {
         match self {
             Row::ManyGroups(load) => Row::ManyGroups(load.tiny()),
@@ -66,7 +66,7 @@ impl Row {
         }
     }
 
-    /// Room that it takes, all engines together.
+    /// Disk space that the row needs, all engines together, in bytes.
     pub(crate) fn needed_bytes(&self) -> u64 {
         match self {
             Row::ManyGroups(load) => load.needed_bytes(),

@@ -1,8 +1,8 @@
-//! Row 9: a Raft node (crate `raft`) on one group, one thread, no peers: what a proposal costs until it is applied,
-//! and what it gives to have many Readys in flight.
+//! Row 9: a Raft node (crate `raft`) with one group, one thread and no peers: the cost of a proposal until it is
+//! applied, and the gain from many Readys in flight.
 //!
-//! Every line makes a Ready of each proposal and has a log of its own. They differ in one thing: what the thread does while
-//! Readys are in flight. The floor writes the blocks that a lone proposal would.
+//! Every line has its own log and, except for gathered proposals, makes one Ready of each proposal. The lines differ in
+//! what the thread does while Readys are in flight. The floor writes as many blocks as a lone proposal does.
 
 use crate::args::Site;
 use crate::load::{count, latencies};
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 const GROUP: u64 = 1;
 const NODE: u64 = 1;
-/// Longer than any write: nothing depends on it.
+/// Longer than any write. No result depends on it.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Proposals through a Raft node.
@@ -36,7 +36,7 @@ pub(crate) struct Load {
     /// Bytes of a proposal
     #[arg(long, default_value_t = 256)]
     bytes: usize,
-    /// Proposals in flight, where there are many
+    /// Proposals in flight, in lines with many
     #[arg(long, default_value_t = 256)]
     in_flight: usize,
     /// Time measured per line and round
@@ -47,11 +47,11 @@ pub(crate) struct Load {
 /// What the thread does while Readys are in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Loop {
-    /// Goes on proposing, up to the limit.
+    /// Continues to propose, up to the limit.
     Pipelined,
-    /// Waits until every one of them is durable, then goes on.
+    /// Waits until all of them are durable, then continues.
     Waiting,
-    /// As `Waiting`, but all proposals that may be in flight make one Ready.
+    /// Like `Waiting`, but one Ready has all proposals that may be in flight.
     Gathered,
 }
 
@@ -119,12 +119,12 @@ fn figures(rate: f64, latency_ns: &Histogram<u64>) -> Figures {
     vec![(RATE, rate), (P50, us(0.5)), ("p99 us", us(0.99))]
 }
 
-/// A state machine that counts, and no network.
+/// A state machine that counts proposals. It sends no messages.
 #[derive(Default)]
 struct Counter {
-    /// When each proposal was made that is not applied yet.
+    /// Times of the proposals that are not applied yet.
     proposed: VecDeque<Instant>,
-    /// Of each proposal that was applied since it was last taken.
+    /// Latency of each proposal applied since the histogram was last taken.
     latency_ns: Option<Histogram<u64>>,
 }
 
@@ -132,7 +132,7 @@ impl Host for Counter {
     fn send(&mut self, _: Vec<Message>) {}
 
     fn apply(&mut self, entries: &[Entry]) -> Result<(), HostError> {
-        // The core's own entries are empty.
+        // Entries that the core adds itself are empty.
         for _ in entries.iter().filter(|entry| !entry.data.is_empty()) {
             let begin = self.proposed.pop_front().ok_or("an entry that nobody proposed")?;
             if let Some(latency_ns) = &mut self.latency_ns {
@@ -164,7 +164,7 @@ impl Node {
         Ok(Node { engine, pump })
     }
 
-    /// How a raw write is made as the log makes its own.
+    /// The write mode and strategy name of the log, for the raw writes.
     fn mode(&self) -> Result<(Mode, &'static str)> {
         match self.engine.stats().context("figures of seawall")?.log.strategy {
             "direct" => Ok((Mode::Direct, "O_DIRECT+DSYNC")),
@@ -173,10 +173,10 @@ impl Node {
         }
     }
 
-    /// Proposes for a while, with at most `in_flight` proposals that are not applied.
+    /// Proposes for the time of the window, with at most `in_flight` proposals that are not applied.
     fn measure(&mut self, how: Loop, in_flight: usize, data: &[u8], window: Duration) -> Result<Figures> {
         let pump = &mut self.pump;
-        // What a node behind its snapshots would have dropped.
+        // Compact what a node would drop after a snapshot.
         pump.compact(pump.applied().saturating_sub(1)).or_else(|error| match error {
             seawall::raft_rs::Error::Engine(seawall::Error::Compacted { .. }) => Ok(()),
             error => Err(error),
@@ -207,7 +207,7 @@ impl Node {
     }
 }
 
-/// A node that waits for room measures nothing.
+/// Fails if the disk is full: a node that waits for space measures nothing.
 fn not_full(outcome: Driven) -> Result<()> {
     match outcome {
         Driven::Stalled(full) => Err(full.into()),

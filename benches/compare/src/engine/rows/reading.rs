@@ -1,9 +1,9 @@
-//! Row 4: ranges and single entries of sealed segments, from the page cache.
+//! Row 4: ranges and single entries of sealed segments, read from the page cache.
 //!
-//! The log is written by batches of several entries of one group, group after group, then closed and opened
-//! again, so that nothing is in a cache of the engine's own. The newest part of each group is not read: it may
-//! lie in the segment in use. Beside both a bare file of frames, each a length, a checksum and a payload, read
-//! in pieces of a mebibyte and checked.
+//! The log is written by batches of several entries of one group, group after group, then closed and opened again, so
+//! that the engine's own cache is empty. The newest part of each group is not read, because it may be in the active
+//! segment. The reference is a bare file of frames, each with a length, a checksum and a payload, which is read in
+//! pieces of one MiB and checked.
 
 use crate::args::Site;
 use crate::store::{RaftEngine, Seawall, Setup, Store};
@@ -26,19 +26,19 @@ const MAPPED: &str = "seawall, maps";
 /// Reads from sealed segments.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Load {
-    /// Payloads of entries, a table each
+    /// Payload sizes of entries, one table each
     #[arg(long, value_delimiter = ',', default_values_t = [256, 4096])]
     bytes: Vec<usize>,
-    /// Payload that there is to read
+    /// Total payload to read, in MiB
     #[arg(long, default_value_t = 512)]
     mib: u64,
     /// Groups
     #[arg(long, default_value_t = 100)]
     groups: u64,
-    /// Entries of one group that one batch has
+    /// Entries of one group in one batch
     #[arg(long, default_value_t = 64)]
     per_batch: u64,
-    /// Payload that one range has
+    /// Payload of one range, in KiB
     #[arg(long, default_value_t = 1024)]
     range_kib: u64,
     /// Time measured per line and round
@@ -50,7 +50,7 @@ pub(crate) struct Load {
 #[derive(Clone, Copy)]
 struct Sizes {
     groups: u64,
-    /// Entries of each group that are read, of one range, and of one batch.
+    /// Numbers of entries: of each group that are read, of one range, and of one batch.
     entries: u64,
     range: u64,
     per_batch: u64,
@@ -64,7 +64,7 @@ impl Load {
     }
 
     pub(crate) fn needed_bytes(&self) -> u64 {
-        // Three engines with what is not read, and the bare file.
+        // Three engines including the part that is not read, and the bare file.
         (self.mib << 20) * 5 + (1 << 30)
     }
 
@@ -129,7 +129,7 @@ impl Load {
     }
 }
 
-/// Numbers at random, the same for everybody.
+/// A pseudo-random sequence, the same for all lines.
 struct Chosen(u64);
 
 impl Chosen {
@@ -141,8 +141,8 @@ impl Chosen {
     }
 }
 
-/// Reads ranges in order, again and again, for a window; `read` has group, first index and index behind the
-/// last, and says how many bytes of payload it has read.
+/// Reads ranges in order, repeatedly, for a window. `read` gets the group, the first index and the index after the
+/// last, and returns the number of payload bytes read.
 fn ranges(sizes: Sizes, read: impl Fn(u64, u64, u64) -> Result<u64>) -> Result<Figures> {
     let (begin, mut bytes, mut reads) = (Instant::now(), 0, 0u32);
     'all: loop {
@@ -169,7 +169,7 @@ fn ranges(sizes: Sizes, read: impl Fn(u64, u64, u64) -> Result<u64>) -> Result<F
 fn singles(sizes: Sizes, seed: u64, read: impl Fn(u64, u64) -> Result<u64>) -> Result<Figures> {
     let (begin, mut reads, mut chosen) = (Instant::now(), 0u32, Chosen(seed | 1));
     while begin.elapsed() < sizes.window {
-        // The clock is asked now and then only.
+        // Read the clock only once for several entries.
         for _ in 0..64 {
             let (group, index) = (1 + chosen.below(sizes.groups), 1 + chosen.below(sizes.entries));
             let found = read(group, index)?;
@@ -181,7 +181,7 @@ fn singles(sizes: Sizes, seed: u64, read: impl Fn(u64, u64) -> Result<u64>) -> R
     Ok(vec![("reads/s", f64::from(reads) / seconds), ("us", seconds * 1e6 / f64::from(reads))])
 }
 
-/// An engine that was written and opened again, and has been read once.
+/// An engine that was written, reopened and read once.
 struct Written<S> {
     store: S,
     sizes: Sizes,
@@ -191,7 +191,7 @@ impl<S: Store> Written<S> {
     fn create(dir: &Path, setup: &Setup, sizes: Sizes, data: &Bytes) -> Result<Written<S>> {
         let store = S::create(dir, setup)?;
         let mut writer = store.writer();
-        // What is behind `entries` fills the rest of the segment with the last entry that is read.
+        // The entries after `entries` fill the rest of the segment that has the last entry to be read.
         let file_bytes = setup.file_bytes.max(u64::from(setup.segment_bytes));
         let more = (2 * file_bytes).div_ceil(sizes.groups * sizes.bytes as u64);
         let mut first = 1;
@@ -223,7 +223,7 @@ impl<S: Store> Written<S> {
     }
 }
 
-/// The same entries in a file without an engine, group behind group.
+/// The same entries in a file without an engine, one group after another.
 struct Bare {
     file: File,
     path: PathBuf,
@@ -247,8 +247,8 @@ impl Bare {
         Ok(Bare { file, path: path.to_owned(), sizes })
     }
 
-    /// Reads `count` frames from the entry with this index on; a buffer of its own for each read, as a reader
-    /// has whose entries stay.
+    /// Reads `count` frames from the entry `index` on. Each read has its own buffer, as for a reader that keeps the
+    /// entries.
     fn read(&self, group: u64, index: u64, count: u64) -> Result<u64> {
         let frame_bytes = (FRAME_HEADER_BYTES + self.sizes.bytes) as u64;
         let from = ((group - 1) * self.sizes.entries + index - 1) * frame_bytes;

@@ -1,8 +1,8 @@
-//! Row 6: how long it takes to open an engine with millions of live entries, and what memory it has then.
+//! Row 6: time to open an engine with millions of live entries, and its memory afterwards.
 //!
-//! Each opening is a process of its own, as after a restart, so that its memory is nobody else's: this
-//! program, called again with `open-once`. `warm` opens find what the page cache still has; before a `cold` one
-//! the files are dropped from it.
+//! Each opening runs in its own process, as after a restart, so that the process's memory is the engine's alone. The
+//! process is this program with the command `open-once`. `warm` opens find the files in the page cache; before a `cold`
+//! one they are dropped from it.
 
 use crate::args::Site;
 use crate::store::{RaftEngine, Seawall, Setup, Store};
@@ -29,22 +29,22 @@ pub(crate) struct Load {
     /// Payload of an entry
     #[arg(long, default_value_t = 256)]
     bytes: usize,
-    /// Groups, a table each
+    /// Numbers of groups, one table each
     #[arg(long, value_delimiter = ',', default_values_t = [1, 10_000])]
     groups: Vec<u64>,
-    /// Entries of one batch, each of another group as far as there are groups
+    /// Entries of one batch, each of a different group if there are enough groups
     #[arg(long, default_value_t = 64)]
     per_batch: u64,
 }
 
-/// Who opens.
+/// The engine to open.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 enum Who {
     Seawall,
     RaftEngine,
 }
 
-/// One opening; prints what it saw.
+/// One opening. Prints its measurements.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Once {
     who: Who,
@@ -119,7 +119,7 @@ impl Load {
 }
 
 impl Once {
-    /// Runs this in another process and returns its figures.
+    /// Runs this opening in another process and returns its figures.
     fn spawn(&self, cold: bool) -> Result<Figures> {
         if cold {
             forget(&self.path)?;
@@ -139,7 +139,7 @@ impl Once {
         Ok(vec![("open ms", open_ms), ("resident MiB", resident), ("peak MiB", peak)])
     }
 
-    /// Opens and prints milliseconds, and the mebibytes that came with it: resident, and at most.
+    /// Opens the engine. Prints the time in milliseconds, and the added resident and peak memory in MiB.
     pub(crate) fn run(&self) -> Result<()> {
         match self.who {
             Who::Seawall => self.open::<Seawall>(),
@@ -161,7 +161,7 @@ impl Once {
     }
 }
 
-/// Memory of this process: resident now, and at most so far.
+/// Memory of this process: resident now, and the peak so far.
 fn resident() -> Result<(u64, u64)> {
     let status = fs::read_to_string("/proc/self/status").context("read /proc/self/status")?;
     let field = |name: &str| {

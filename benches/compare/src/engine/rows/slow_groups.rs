@@ -1,9 +1,9 @@
 //! Row 3: thousands of groups that append and compact, a few of them a hundred times slower than the others, so that
-//! what little they have would keep every file for ever.
+//! their few entries would keep every file alive.
 //!
-//! Seawall runs twice, with and without rewriting, and raft-engine with its purge called by a thread of its own;
-//! they take turns, a slice of the load each. Every batch has entries of several groups, and the lists of groups are
-//! in a random order. Meanwhile the blocks of all files are added up again and again, beside what is alive then.
+//! Seawall runs twice, with and without rewriting, and raft-engine with its purge called by a thread of its own. They
+//! take turns, one slice of the load each. Every batch has entries of several groups, in a random order of groups.
+//! Meanwhile the blocks of all files are added up repeatedly and compared with the live data at that time.
 
 use crate::args::Site;
 use crate::load::{Appending, Share, count, latencies, tidied};
@@ -24,12 +24,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Bytes that an entry takes in the log besides its payload, at the least: an entry of a group in a batch of
-/// one each has an operation of 40 bytes and 8 in the table of parts.
+/// Least number of bytes that an entry takes in the log besides its payload. In a batch with one entry per group, an
+/// entry has an operation of 40 bytes and 8 bytes in the part table.
 const FRAME_BYTES: u64 = 48;
-/// What files may take besides thrice what is alive.
+/// Bytes that files may take in addition to three times the live data.
 const DISK_SLACK_BYTES: u64 = 512 << 20;
-/// Pause between two looks at the files.
+/// Pause between two measurements of the files.
 const LOOK: Duration = Duration::from_millis(20);
 const MIB: f64 = 1_048_576.0;
 
@@ -42,13 +42,13 @@ pub(crate) struct Load {
     /// Groups that are a hundred times slower
     #[arg(long, default_value_t = 50)]
     slow: u64,
-    /// Entries that a compacted group keeps; half as many again and it is compacted
+    /// Entries that a compacted group keeps; a group with half as many again is compacted
     #[arg(long, default_value_t = 16)]
     keep: u64,
     /// Payload of an entry
     #[arg(long, default_value_t = 4096)]
     bytes: usize,
-    /// Groups that one batch has an entry of
+    /// Number of groups that one batch has an entry of
     #[arg(long, default_value_t = 16)]
     per_batch: u64,
     /// Threads
@@ -60,7 +60,7 @@ pub(crate) struct Load {
     /// Payload of one slice; lines take turns between slices
     #[arg(long, default_value_t = 256)]
     slice_mib: u64,
-    /// Files of raft-engine beyond which it purges: thrice what is alive, and the slack, as Seawall may have
+    /// Size of raft-engine's files above which it purges: three times the live data plus the slack, as for Seawall
     #[arg(long, default_value_t = 3 << 10)]
     purge_mib: u64,
 }
@@ -71,7 +71,7 @@ impl Load {
     }
 
     pub(crate) fn needed_bytes(&self) -> u64 {
-        // The line without rewriting keeps everything; the others are near what raft-engine purges beyond.
+        // The line without rewriting keeps everything; the others stay near raft-engine's purge limit.
         (self.mib << 20) * 11 / 10 + (self.purge_mib << 20) * 3
     }
 
@@ -112,7 +112,7 @@ impl Load {
         ];
         let mut outcome = rounds.outcome(3, title, checks);
         for (line, seen) in outcome.lines.iter_mut().zip(&seen) {
-            // Latencies of all slices together: a slice has too few for its tail.
+            // Latencies are computed over all slices together, because one slice has too few for its tail.
             line.figures.retain(|(name, _)| *name == "MiB/s");
             line.figures.extend(seen.figures());
         }
@@ -121,16 +121,16 @@ impl Load {
     }
 }
 
-/// What a line saw in all.
+/// Measurements of a line over all slices.
 struct Seen {
     p50_us: f64,
     p99_us: f64,
-    /// Of writes that are not a thread's first in their segment.
+    /// p99.9 of writes that are not a thread's first in their segment.
     p999_us: f64,
-    /// Of those that are.
+    /// p99.9 of writes that are a thread's first in their segment.
     turn_p999_us: f64,
     max_us: f64,
-    /// Most that the files took, and the most over what they may.
+    /// Peak size of the files, and the peak excess over the allowed size.
     disk_mib: f64,
     disk_share: f64,
     live_mib: f64,
@@ -153,9 +153,9 @@ impl Seen {
     }
 }
 
-/// Latencies of one thread, or of all.
+/// Latencies of one thread, or of all threads.
 struct Times {
-    /// Writes that are a thread's first in their segment, and all others.
+    /// Writes that are a thread's first in their segment, and all other writes.
     turns: Histogram<u64>,
     others: Histogram<u64>,
 }
@@ -172,7 +172,7 @@ impl Times {
     }
 }
 
-/// The most that files took.
+/// Peak sizes of the files.
 #[derive(Default)]
 struct Disk {
     bytes: u64,
@@ -186,7 +186,7 @@ struct Churn<'a, S: Store> {
     store: S,
     dir: PathBuf,
     data: Bytes,
-    /// Each thread's groups, and how far it is.
+    /// The groups of each thread and their progress.
     shares: Vec<Mutex<Share<S::Writer>>>,
     live: AtomicU64,
     times: Mutex<Times>,
@@ -217,7 +217,7 @@ impl<'a, S: Store> Churn<'a, S> {
         Appending { store: &self.store, groups, threads, per_batch, slow, keep, data: self.data.clone() }
     }
 
-    /// One slice of the load, with somebody who looks at the files meanwhile.
+    /// Runs one slice of the load, while another thread measures the files.
     fn slice(&self) -> Result<Figures> {
         let device = Device::below(&self.dir).ok();
         let before = device.as_ref().map(Device::read).transpose()?;
@@ -257,7 +257,7 @@ impl<'a, S: Store> Churn<'a, S> {
         })
     }
 
-    /// One thread: appends and waits until nobody has batches left.
+    /// Runs one thread: appends and waits until no batches are left.
     fn append_alone(&self, share: &Mutex<Share<S::Writer>>, batches: &AtomicU64) -> Result<Times> {
         let (mut times, appending) = (Times::new()?, self.appending());
         let (mut share, mut segment) = (share.lock(), None);
@@ -271,7 +271,7 @@ impl<'a, S: Store> Churn<'a, S> {
             let is_turn = segment.is_some() && segment != now;
             segment = now;
             count(if is_turn { &mut times.turns } else { &mut times.others }, begin);
-            // What is dropped is less than what was appended, by this thread too.
+            // Compaction drops fewer entries than were appended, by this thread too.
             self.live.fetch_add(share.appended - appended, Ordering::Relaxed);
             self.live.fetch_sub(share.dropped - dropped, Ordering::Relaxed);
         }
@@ -279,7 +279,7 @@ impl<'a, S: Store> Churn<'a, S> {
     }
 
     fn look(&self) -> Result<()> {
-        // Before the files: what is appended meanwhile makes the share larger, not smaller.
+        // Read before the files are measured: appends in between make the ratio larger, not smaller.
         let live = self.live.load(Ordering::Relaxed) * (self.load.bytes as u64 + FRAME_BYTES);
         let bytes = blocks(&self.dir)?;
         let share = bytes as f64 / (3 * live + DISK_SLACK_BYTES) as f64;
@@ -290,7 +290,7 @@ impl<'a, S: Store> Churn<'a, S> {
         Ok(())
     }
 
-    /// Closes, removes the files, and says what was seen.
+    /// Closes the engine, removes its files, and returns the measurements.
     fn end(self) -> Result<Seen> {
         let Churn { load, store, dir, times, disk, device_bytes, .. } = self;
         store.close()?;
@@ -319,7 +319,7 @@ impl<'a, S: Store> Churn<'a, S> {
 fn blocks(dir: &Path) -> Result<u64> {
     let mut bytes = 0;
     for entry in fs::read_dir(dir).with_context(|| format!("list {}", dir.display()))? {
-        // A file that is gone meanwhile takes nothing.
+        // A file that has disappeared meanwhile takes no space.
         let meta = entry.ok().and_then(|entry| entry.metadata().ok());
         bytes += meta.filter(fs::Metadata::is_file).map_or(0, |meta| meta.blocks() * 512);
     }

@@ -1,5 +1,5 @@
-//! raft-engine: batches over many regions, payloads that are shared and not copied into its entries, a
-//! caller's thread that purges.
+//! raft-engine as a [`Store`]: batches over many regions, payloads shared instead of copied into entries, and a purge
+//! that the caller's thread runs.
 
 use super::{Setup, Store};
 use anyhow::{Context, Result};
@@ -10,9 +10,9 @@ use seawall_compare::raft_engine::{Entries, Inner, open, run_in, tuned};
 use std::cell::RefCell;
 use std::path::Path;
 
-/// Files that no run reaches.
+/// Total file size that no run reaches, in bytes.
 const NEVER_BYTES: u64 = 1 << 40;
-/// A region that only syncs write to: a batch that has nothing syncs nothing.
+/// A region that only syncs write to, because an empty batch syncs nothing.
 const SYNC_REGION: u64 = u64::MAX - 1;
 
 /// An engine.
@@ -60,7 +60,7 @@ impl Store for RaftEngine {
     }
 
     fn compact(writer: &mut Writer, group: u64, index: u64) {
-        // Its entries stay from this index on.
+        // raft-engine keeps the entries from this index on.
         writer.batch.add_command(group, Command::Compact { index: index + 1 });
     }
 
@@ -90,7 +90,7 @@ impl Store for RaftEngine {
     }
 
     fn read(&self, group: u64, low: u64, high: u64) -> Result<(u64, u64)> {
-        // It fills its caller's list, so its callers keep one.
+        // raft-engine fills a list of the caller, so each thread keeps one.
         thread_local!(static ENTRIES: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) });
         ENTRIES.with_borrow_mut(|entries| {
             entries.clear();

@@ -1,4 +1,4 @@
-//! Seawall's engine, through its public interface alone.
+//! Seawall's engine as a [`Store`], through its public interface only.
 
 use super::{Setup, Store};
 use anyhow::{Context, Result, ensure};
@@ -8,22 +8,22 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Slack that no run reaches: nothing is ever copied.
+/// Slack that no run reaches, so nothing is ever rewritten.
 const NEVER_BYTES: usize = 1 << 40;
 
-/// How long spares may take.
+/// Time limit for the preparation of spares.
 const SETTLE_MAX: Duration = Duration::from_secs(20);
 
 /// An engine.
 pub(crate) struct Seawall(Engine);
 
 impl Seawall {
-    /// The engine itself, for what other engines do not have.
+    /// Returns the engine itself, for features that other engines lack.
     pub(crate) fn into_engine(self) -> Engine {
         self.0
     }
 
-    /// Waits until the spares of a new log are there, their blocks written.
+    /// Waits until a new log has its spares and their blocks are written.
     fn settle(&self) -> Result<()> {
         let (spares, begin) = (Options::default().log.spares as usize, Instant::now());
         while self.0.stats().context("figures of seawall")?.log.spares_zeroed < spares {
@@ -131,7 +131,7 @@ impl Store for Seawall {
         Ok(Some((cache.hits, cache.misses)))
     }
 
-    /// It does everything by itself.
+    /// The engine does its background work itself.
     fn tidy(&self) -> Result<()> {
         Ok(())
     }
