@@ -1,7 +1,8 @@
-//! From record to memory: the one way in which records change groups.
-//! Place on the data's way: enqueued in the log -> index published (here) -> written -> durable -> ticket.
-//! Invariants: the write path and replay go through `apply`, so what a reopened engine knows is what the
-//! running one knew. Fails: in the write path only if the log does; in replay with the damage it met.
+//! Applies records to the groups in memory, for the write path and for replay.
+//!
+//! Both use [`apply`], so a reopened engine has the same state as the one that wrote the records. In the write path,
+//! applying cannot fail because the record was validated; only the log can refuse the record. In replay, a fault
+//! means damage.
 
 use seawall_wal::{Durability, Lsn, RecordBuilder, Ticket, Wal};
 
@@ -12,9 +13,10 @@ use crate::group::segment_usage::{SegmentUsage, UsageDelta};
 use crate::group::table::Locked;
 use crate::types::{Location, StateValue};
 
-/// Applies one record: its operations, the places of its parts and what those of small state hold, in order.
+/// Applies the operations of one record in order. `locations` are the locations of the record's parts, `smalls` the
+/// values of its parts that hold small state.
 ///
-/// Stops at the first fault, naming group and record; `uses` has what was done before it.
+/// Stops at the first fault, which names the group and the record. `uses` then contains the changes made before it.
 pub(crate) fn apply(
     states: &mut impl GroupsMut,
     at: Lsn,
@@ -37,14 +39,15 @@ pub(crate) fn apply(
     Ok(())
 }
 
-/// How a record comes into the log: [`Wal::append_admitted`], or [`Wal::append_now`] for callers that must not wait.
-/// Never [`Wal::append`]: it may wait for callbacks, and those may want the groups that the caller has locked.
+/// How a record is appended to the log: [`Wal::append_admitted`], or [`Wal::try_append`] for callers that must not
+/// wait. Never [`Wal::append`]: it may wait for callbacks, and a callback may need the groups that the caller has
+/// locked.
 pub(crate) type Append =
     fn(&Wal, &RecordBuilder, Durability) -> std::result::Result<Ticket, seawall_wal::Error>;
 
-/// Enqueues a validated record and makes it visible to readers; its groups stay locked meanwhile.
+/// Enqueues a validated record and makes it visible to readers. Its groups stay locked meanwhile.
 ///
-/// Nothing is visible if the log refuses the record.
+/// If the log refuses the record, nothing becomes visible.
 pub(crate) fn publish(
     wal: &Wal,
     pins: &SegmentUsage,
@@ -54,7 +57,7 @@ pub(crate) fn publish(
     record: &RecordBuilder,
     (class, append): (Durability, Append),
 ) -> Result<Ticket> {
-    // Until its entries are counted, the record's segment must not look free.
+    // Until the entries of the record are counted, its segment must not count as free.
     let hold = pins.hold(|| wal.active_segment());
     let ticket = append(wal, record, class)?;
     let lsn = ticket.lsn();
@@ -65,9 +68,9 @@ pub(crate) fn publish(
     applied.map(|()| ticket)
 }
 
-/// Where the parts of `record` lie, given that it begins at `lsn`.
+/// Locations of the parts of `record`, which begins at `lsn`.
 fn locations(lsn: Lsn, record: &RecordBuilder) -> Vec<Location> {
-    // A record fits into its segment, whose offsets fit into 32 bits, so nothing here saturates.
+    // A record fits into one segment, and offsets in a segment fit into 32 bits, so nothing here saturates.
     let mut offset = lsn.offset().saturating_add(record.first_part_offset());
     (0..record.part_count())
         .map(|part| {

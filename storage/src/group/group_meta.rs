@@ -1,8 +1,8 @@
-//! What one group has besides its log: hard state, conf state, snapshot markers, metadata; each with the
-//! segment of the record that said it last.
-//! Place on the data's way: part of a group's state, changed by the same `apply`. Invariants: what is here keeps
-//! its segment until it is said again in a later one; each piece can be repeated alone and in any order.
-//! Fails: in replay, with the fault of a piece that goes back.
+//! State of one group besides its log: hard state, conf state, snapshot markers, metadata.
+//!
+//! Each piece remembers the segment of the record that wrote it last, and keeps this segment from being released
+//! until the piece is written again in a later one. Each piece can be written again on its own and in any order. In
+//! replay, a hard state that goes back is a fault.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use crate::format::Op;
 use crate::group::segment_usage::UsageDelta;
 use crate::types::{ConfState, HardState, MetaKey, SnapshotMarker, StateValue};
 
-/// Snapshots that a group remembers: the newest, and the one to fall back to.
+/// Number of snapshots that a group remembers: the newest, and the one to fall back to.
 const SNAPSHOTS: usize = 2;
 
-/// The small state of one group. A segment of 0 means that nothing was said yet.
+/// The small state of one group. A segment of 0 means that the piece was never written.
 #[derive(Debug, Default)]
 pub(super) struct GroupMeta {
     hard: HardState,
     hard_at: u32,
     conf: Option<Arc<ConfState>>,
     conf_at: u32,
-    /// Newest first.
+    /// Newest first, each with its segment.
     snapshots: Vec<(SnapshotMarker, u32)>,
     metas: BTreeMap<MetaKey, (Bytes, u32)>,
 }
 
-/// Adds `marker` to `list`, newest first, of which the two of the highest indexes stay; returns what came with
-/// the one that had to go.
+/// Adds `marker` to `list`, which is sorted newest first and keeps the two markers with the highest indexes. Returns
+/// the value that was stored with the marker that was replaced or dropped.
 pub(super) fn keep<T>(list: &mut Vec<(SnapshotMarker, T)>, marker: SnapshotMarker, with: T) -> Option<T> {
     let at = list.iter().position(|(other, _)| other.index <= marker.index).unwrap_or(list.len());
     match list.get_mut(at) {
@@ -55,7 +55,7 @@ impl GroupMeta {
         self.conf.as_ref()
     }
 
-    /// The markers of the two newest snapshots, the newest first.
+    /// Markers of the two newest snapshots, the newest first.
     pub(super) fn snapshots(&self) -> impl Iterator<Item = SnapshotMarker> {
         self.snapshots.iter().map(|(marker, _)| *marker)
     }
@@ -64,12 +64,12 @@ impl GroupMeta {
         self.metas.get(key).map(|(value, _)| value)
     }
 
-    /// All metadata, by key.
+    /// All metadata, sorted by key.
     pub(super) fn metas(&self) -> impl Iterator<Item = (&MetaKey, &Bytes)> {
         self.metas.iter().map(|(key, (value, _))| (key, value))
     }
 
-    /// The operations that repeat what was last said in segments up to `segment`.
+    /// The operations that write again all pieces last written in segments up to `segment`.
     pub(super) fn up_to(&self, segment: u32) -> impl Iterator<Item = Op> {
         let old = move |at: u32| at != 0 && at <= segment;
         let hard = old(self.hard_at).then_some(Op::HardState(self.hard));
@@ -135,7 +135,7 @@ impl GroupMeta {
         }
     }
 
-    /// The group is gone, and this with it.
+    /// Drops everything, because the group was removed.
     pub(super) fn clear(&mut self, uses: &mut UsageDelta) {
         let old = std::mem::take(self);
         let snapshots = old.snapshots.iter().map(|(_, at)| *at);
@@ -144,8 +144,8 @@ impl GroupMeta {
     }
 }
 
-/// The field of `new` that goes back, with the values: term or commit below the old one, or another vote
-/// in the same term once there was one.
+/// Returns the field of `new` that goes back, with its old and new values: a term or commit index below the old one,
+/// or another vote in the same term once there was one.
 pub(crate) fn hard_state_back(old: &HardState, new: &HardState) -> Option<(&'static str, u64, u64)> {
     if new.term < old.term {
         Some(("term", old.term, new.term))

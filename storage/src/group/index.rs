@@ -1,7 +1,7 @@
-//! Where each live entry of one group lies: a contiguous run of locations, 12 bytes each and a little more.
-//! Place on the data's way: filled when a record is enqueued or replayed, read by every entry read.
-//! Invariants: `first <= index < end` has exactly one location; memory grows in small steps and goes by
-//! chunks, so a long log never doubles. Cannot fail; an index outside the run has no location.
+//! The location of each live entry of one group, in little more than 12 bytes per entry.
+//!
+//! Every index with `first <= index < end` has exactly one location. Memory grows in small steps and is freed chunk
+//! by chunk, so appending to a long log never reallocates all of it.
 
 use std::collections::VecDeque;
 
@@ -10,30 +10,30 @@ use crate::types::Location;
 /// Locations per chunk.
 const CHUNK: usize = 128;
 
-/// Locations that a chunk has room for at a time: 192 bytes, the price of a group with a short log.
+/// Number of locations by which the capacity of a chunk grows: 192 bytes, the cost of a group with a short log.
 const STEP: usize = 16;
 
 /// The locations of the entries `first..end`.
 #[derive(Debug, Default)]
 pub(super) struct LogIndex {
     first: u64,
-    /// Slots of the front chunk before that of `first`; `< CHUNK`.
+    /// Slots of the front chunk before that of `first`; less than `CHUNK`.
     skip: usize,
     len: usize,
     /// All but the last are full.
     chunks: VecDeque<Chunk>,
-    /// More is to come soon: chunks grow by doubling.
+    /// Whether many more entries are expected soon (replay). The capacity of chunks then grows by doubling.
     loading: bool,
 }
 
-/// Up to [`CHUNK`] locations. Entries of one group share their segment with their neighbours, so it is
-/// said once for each run of them.
+/// Up to [`CHUNK`] locations. Adjacent entries of a group mostly are in the same segment, so the segment is stored
+/// once for each run of such entries.
 #[derive(Debug, Default)]
 struct Chunk {
     places: Vec<Place>,
     /// First slot and segment of each run, ascending by slot.
     runs: Vec<(u32, u32)>,
-    /// One bit per slot: the payload is compressed.
+    /// One bit per slot: whether the payload is compressed.
     packed: u128,
 }
 
@@ -52,7 +52,7 @@ fn bit(slot: usize) -> u128 {
     1 << (slot % CHUNK)
 }
 
-// The price of a live entry in memory; with its share of the chunk it stays below 16 bytes.
+// The memory for a live entry. With its share of the chunk, it stays below 16 bytes.
 const _: () = assert!(size_of::<Place>() == 12);
 
 impl Chunk {
@@ -75,7 +75,7 @@ impl Chunk {
         })
     }
 
-    /// Takes as many of `locations` as fit; returns the others.
+    /// Adds as many of `locations` as fit; returns the others.
     fn fill<'a>(&mut self, locations: &'a [Location], loading: bool) -> &'a [Location] {
         let (now, rest) = locations.split_at((CHUNK - self.places.len()).min(locations.len()));
         let len = self.places.len() + now.len();
@@ -137,12 +137,12 @@ impl LogIndex {
         self.len == 0
     }
 
-    /// An empty one that will get many entries in many pieces, until [`LogIndex::loaded`] is called.
+    /// An empty index that will get many entries in many pieces, until [`LogIndex::loaded`] is called.
     pub(super) fn loading() -> LogIndex {
         LogIndex { loading: true, ..LogIndex::default() }
     }
 
-    /// Gives back what loading took too much.
+    /// Frees the spare capacity that loading left.
     pub(super) fn loaded(&mut self) {
         self.loading = false;
         if let Some(chunk) = self.chunks.back_mut() {
@@ -151,19 +151,19 @@ impl LogIndex {
         self.chunks.iter_mut().for_each(|chunk| chunk.runs.shrink_to_fit());
     }
 
-    /// Some number out of what an appended entry changes.
+    /// A value that depends on the memory that an append changes; reading it brings that memory into the cache.
     pub(super) fn glance(&self) -> u64 {
         let Some(Chunk { places, runs, .. }) = self.chunks.back() else { return self.first };
         let end = places.last().map_or(0, |place| place.offset);
         u64::from(end) ^ runs.last().map_or(0, |run| u64::from(run.1))
     }
 
-    /// Index of the first entry; meaningless while empty.
+    /// Index of the first entry; meaningless if there is none.
     pub(super) fn first(&self) -> u64 {
         self.first
     }
 
-    /// Index behind the last entry.
+    /// One past the index of the last entry.
     pub(super) fn end(&self) -> u64 {
         self.first + self.len as u64
     }
@@ -181,7 +181,7 @@ impl LogIndex {
         self.chunks.get(slot / CHUNK)?.get(slot % CHUNK)
     }
 
-    /// The locations of the entries from `index` on, which is not below the first.
+    /// The locations of the entries from `index` on, which must not be below the first.
     pub(super) fn since(&self, index: u64) -> impl Iterator<Item = Location> {
         let at = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let slot = self.skip.saturating_add(at);
@@ -201,7 +201,7 @@ impl LogIndex {
         }
     }
 
-    /// Says that entry `index`, which is in the run, lies elsewhere now; returns where it was.
+    /// Sets a new location of entry `index`, if it is in the index; returns the old one.
     pub(super) fn replace(&mut self, index: u64, location: Location) -> Option<Location> {
         let before = self.get(index)?;
         let slot = self.skip + usize::try_from(index - self.first).ok()?;
@@ -209,7 +209,7 @@ impl LogIndex {
         Some(before)
     }
 
-    /// The indexes of entries in segments up to `segment`, ascending, with their places.
+    /// The entries in segments up to `segment`, ascending: index and location.
     pub(super) fn up_to(&self, segment: u32) -> impl Iterator<Item = (u64, Location)> {
         let old = move |chunk: &&(usize, &Chunk)| chunk.1.runs.iter().any(|(_, at)| *at <= segment);
         let slots = |(at, chunk): (usize, &Chunk)| at * CHUNK..at * CHUNK + chunk.places.len();
@@ -223,7 +223,7 @@ impl LogIndex {
             .filter(move |(_, at)| at.segment <= segment)
     }
 
-    /// Drops entries from `index` on, telling `dropped` where each was.
+    /// Drops the entries from `index` on; calls `dropped` with the location of each.
     pub(super) fn truncate(&mut self, index: u64, mut dropped: impl FnMut(Location)) {
         for gone in index.max(self.first)..self.end() {
             if let Some(location) = self.get(gone) {
@@ -242,7 +242,7 @@ impl LogIndex {
         }
     }
 
-    /// Drops entries below `index`, telling `dropped` where each was.
+    /// Drops the entries below `index`; calls `dropped` with the location of each.
     pub(super) fn advance(&mut self, index: u64, mut dropped: impl FnMut(Location)) {
         let index = index.clamp(self.first, self.end());
         for gone in self.first..index {
@@ -261,7 +261,7 @@ impl LogIndex {
         }
     }
 
-    /// Makes an emptied run start at `index`.
+    /// Empties the index; the next entry has `index`.
     pub(super) fn restart(&mut self, index: u64) {
         *self = LogIndex { first: index, loading: self.loading, ..LogIndex::default() };
     }
@@ -271,7 +271,7 @@ impl LogIndex {
 mod tests {
     use super::*;
 
-    /// Seven entries of each segment.
+    /// A location; each segment has seven entries.
     fn at(i: u64) -> Location {
         let i = u32::try_from(i).expect("small");
         Location { packed: i % 5 == 0, ..Location::plain(1 + i / 7, i, i + 1, i + 2) }
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_entry_costs_less_than_sixteen_bytes() {
-        // Each allocation costs its allocator 16 bytes besides.
+        // An allocation costs 16 more bytes in the allocator.
         let heap = |bytes: usize| if bytes == 0 { 0 } else { bytes + 16 };
         for per_segment in [20, 300] {
             let mut index = LogIndex::default();

@@ -1,9 +1,9 @@
-//! Collects the index of the segment being written.
-//! Place on the data's way: called by the log for each record as it is enqueued, and when a segment is
-//! sealed; in between writers sort what has come by group, outside of the log's lock. Invariants: writes at
-//! most the bytes that the records announced; what it writes leads each group to where the records lead it; no
-//! I/O. Locks: the index's, then the list's; the log's comes before both.
-//! Fails: never; a segment with a record that it cannot decode gets no index, replay reports the record.
+//! Builds the index of the segment being written, for its footer.
+//!
+//! The log calls it for each record that is enqueued, and when a segment is sealed. In between, writers sort the
+//! collected records by group, outside the log's lock. The index has at most as many bytes as its records announced,
+//! and replaying it leaves each group in the state that its records lead to. Does no I/O. Order of locks: the log's,
+//! the index's, the list's. A segment with a record that cannot be decoded gets no index; replay reports the record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ use crate::format::{
 use crate::group::group_meta::keep;
 use crate::types::{GroupId, GroupMap, HardState, Location, MetaKey, SnapshotMarker};
 
-/// Bytes that a record with these operations adds to its segment's index, at most.
+/// Largest number of bytes that a record with these operations adds to the index of its segment.
 ///
-/// Each record also pays for the index's header, because each may be the first of its segment: 16 bytes
-/// too many for all others, which is less than the padding of one group.
+/// Each record also counts the header of the index, because it may be the first of its segment. For all others that
+/// is 16 bytes too many, less than the padding of one write group.
 pub(crate) fn footer_bytes(ops: &[GroupOp]) -> usize {
     let of = |op: &GroupOp| FOOTER_PLACE_BYTES * usize::try_from(op.op.places()).unwrap_or(0);
     FOOTER_HEADER_BYTES + ops.iter().map(|op| FOOTER_OP_BYTES + of(op)).sum::<usize>()
 }
 
-/// Records of which the list is sorted into the index by whoever wrote the last of them: many at a time wait for
-/// memory together.
+/// A writer sorts the collected records into the index once there are this many. Sorting many at once overlaps their
+/// cache misses.
 const GATHERED: usize = 64;
 
-/// The index so far, and the records that are not in it yet. Clones are the same.
+/// The index so far, and the records that are not in it yet. Clones share both.
 #[derive(Clone, Default)]
 pub(crate) struct FooterIndexBuilder(Arc<Shared>);
 
@@ -41,36 +41,37 @@ pub(crate) struct FooterIndexBuilder(Arc<Shared>);
 struct Shared {
     index: Mutex<Index>,
     list: Mutex<List>,
-    /// How many records the list has, for who asks without its lock.
+    /// Number of records in the list, readable without its lock.
     waiting: AtomicUsize,
 }
 
-/// Records in log order, as they came: under the log's lock nothing is looked up.
+/// Collected records in log order. Nothing is looked up here, because the log's lock is held.
 #[derive(Default)]
 struct List {
-    /// Bytes of `meta` and number of `parts`, of each.
+    /// For each record: bytes of its `meta`, and number of its parts.
     records: Vec<(usize, usize)>,
     meta: Vec<u8>,
     parts: Vec<Location>,
 }
 
-/// The index by group.
+/// The index, by group.
 #[derive(Default)]
 struct Index {
     groups: GroupMap<Lines>,
     records: u32,
-    /// A record was none of the engine's, as far as it knows.
+    /// Whether a record could not be decoded.
     unknown: bool,
-    /// Of the record at hand, and an empty list; kept for their allocations.
+    /// Operations of the current record, and an empty list; kept for their allocations.
     ops: Vec<GroupOp>,
     spare: List,
 }
 
-/// What the segment says of one group.
+/// The content of the segment for one group.
 ///
-/// Operations on the log depend on each other and keep their order. A hard state, a conf state, a snapshot
-/// marker or a metadata value depends on nothing but a removal, so the last one is enough, and stands behind
-/// the others. That a value is gone is said too: an earlier segment may have it.
+/// Operations on the log depend on each other and keep their order. A hard state, a conf state, a snapshot marker and
+/// a metadata value depend on nothing but a removal of the group, so the last one is enough, and is written after the
+/// operations on the log. The removal of a metadata value is stored too, because an earlier segment may hold the
+/// value.
 #[derive(Default)]
 struct Lines {
     log: Vec<Op>,
@@ -110,7 +111,7 @@ impl Lines {
             Op::Meta { key, .. } => {
                 self.metas.insert(key, parts.first().map(|part| FooterPlace::from(*part)));
             }
-            // Nothing of the group is left of what was before.
+            // A removal drops everything that the group had before.
             Op::Remove => *self = Lines { log: vec![Op::Remove], ..Lines::default() },
         }
     }
@@ -127,14 +128,14 @@ impl Lines {
         log.chain(hard).chain(conf).chain(snapshots).chain(self.metas.iter().map(meta))
     }
 
-    /// The places that go with the operations, in their order.
+    /// The locations that belong to the operations, in their order.
     fn places(&self) -> impl Iterator<Item = &FooterPlace> {
         self.places.iter().chain(self.metas.values().flatten())
     }
 }
 
 impl FooterIndexBuilder {
-    /// Sorts what has come into the index, if it is enough and nobody else is at it.
+    /// Sorts the collected records into the index, if there are enough of them and no other thread is doing so.
     pub(crate) fn gather(&self) {
         if self.0.waiting.load(Ordering::Relaxed) >= GATHERED
             && let Some(mut index) = self.0.index.try_lock()
@@ -143,7 +144,7 @@ impl FooterIndexBuilder {
         }
     }
 
-    /// The index of what it was shown of the segment in use; empty if there is something that it cannot decode.
+    /// The index of the records of the current segment so far; empty if one of them cannot be decoded.
     pub(crate) fn written(&self) -> Vec<u8> {
         let (mut index, mut out) = (self.0.index.lock(), Vec::new());
         index.take(&self.0);
@@ -153,9 +154,9 @@ impl FooterIndexBuilder {
 }
 
 impl Index {
-    /// Adds what the list has, and leaves it empty.
+    /// Adds the collected records to the index and empties the list.
     fn take(&mut self, shared: &Shared) {
-        // With the index held: two that take one after the other add in the order of the log.
+        // The index is locked meanwhile, so two calls one after the other add records in log order.
         let mut list = shared.list.lock();
         let mut taken = std::mem::replace(&mut *list, std::mem::take(&mut self.spare));
         shared.waiting.store(0, Ordering::Relaxed);
@@ -210,7 +211,7 @@ impl SegmentIndexBuilder for FooterIndexBuilder {
 }
 
 impl Index {
-    /// Writes the index into `out` and forgets it.
+    /// Appends the index to `out` and clears it.
     fn seal(&mut self, out: &mut Vec<u8>) {
         self.write(out);
         self.groups.clear();
@@ -243,7 +244,8 @@ mod tests {
         GroupOp { group, op: Op::Entries { first, term: 7, count, truncates, packed: false } }
     }
 
-    /// Shows the sealer `records`, with parts of 10 bytes at 100, 200, ..; returns what they announced.
+    /// Adds `records` to `sealer`, with parts of 10 bytes at 100, 200, and so on; returns the bytes that they
+    /// announced.
     fn show(sealer: &mut Index, records: &[&[GroupOp]]) -> usize {
         let (mut meta, mut announced, mut offset) = (Vec::new(), 0, 0);
         for ops in records {

@@ -1,7 +1,8 @@
-//! The groups in memory: state and index of each, the table of all, and what each segment still holds.
-//! Place on the data's way: between the log and the reads; the write path and replay change it through one
-//! function, `publish::apply`. Invariants: the order of changes to a group is the order of their records.
-//! Nothing here reads or writes a disk.
+//! The Raft groups in memory: state and index of each group, the table of all groups, and what each segment still
+//! holds.
+//!
+//! The write path and replay change groups through one function, `apply`. Changes to a group are applied in the order
+//! of their records. Nothing here does I/O.
 
 pub(crate) mod apply;
 pub(crate) mod group_meta;

@@ -1,13 +1,14 @@
-//! Entries that a replay knows only from a copy, because the segment they were first in is gone.
-//! Place on the data's way: filled by replay alone, emptied into the index when a group settles.
-//! Invariants: at most one place per index; what is cut off the log is cut off here. Cannot fail.
+//! Entries that a replay knows only from a copy, because their original segment was released.
+//!
+//! Only replay fills this; when the group settles, the entries move to the index. There is at most one location for
+//! each index. Entries that are cut off the log are cut off here too.
 
 use std::collections::BTreeMap;
 
 use crate::group::segment_usage::UsageDelta;
 use crate::types::Location;
 
-/// Term and place of each such entry, by index. Empty in a running engine: there the index has them all.
+/// Term and location of each such entry, by index. Empty in a running engine, where the index has all entries.
 #[derive(Debug, Default)]
 pub(super) struct Relocated(BTreeMap<u64, (u64, Location)>);
 
@@ -24,7 +25,7 @@ impl Relocated {
         self.0.last_key_value().map(|(index, _)| *index)
     }
 
-    /// The copy of entry `index`; replaces an earlier one.
+    /// Adds the copy of entry `index`; replaces an earlier copy.
     pub(super) fn put(&mut self, index: u64, term: u64, at: Location, uses: &mut UsageDelta) {
         uses.entries(&[at], 1);
         if let Some((_, before)) = self.0.insert(index, (term, at)) {
@@ -47,7 +48,7 @@ impl Relocated {
         }
     }
 
-    /// Takes all: index, term and place, ascending.
+    /// Removes and returns all entries, ascending: index, term and location.
     pub(super) fn take(&mut self) -> impl Iterator<Item = (u64, u64, Location)> + use<> {
         std::mem::take(&mut self.0).into_iter().map(|(index, (term, at))| (index, term, at))
     }

@@ -1,7 +1,8 @@
-//! What each segment still holds: live entries, the latest small state of groups, reads and writes under way.
-//! Place on the data's way: settled after each publication; decides how long the prefix of the log stays.
-//! Invariants: a segment with a count above zero, and every later one, is never released; a hold is taken
-//! before the segment could become free and dropped when the work is done, also on errors.
+//! Counts what each segment still holds: live entries, the latest small state of groups, reads and writes under way.
+//! Decides which segments can be released.
+//!
+//! A segment with a count above zero is never released, nor is any later one. A guard is taken before its segment
+//! could become free, and dropped when the work is done, also on an error.
 
 use std::collections::BTreeMap;
 
@@ -9,27 +10,27 @@ use parking_lot::Mutex;
 
 use crate::types::Location;
 
-/// What an entry takes in the log besides its payload, in bytes: its place in the table and in the index, and a
-/// share of the record's header.
+/// Approximate bytes that an entry takes in the log in addition to its payload: its place in the part table and in
+/// the index, and a share of the record header.
 const ENTRY_BYTES: i64 = 64;
 
-/// Changes of counts, gathered while one record is applied.
+/// Changes of the counts, collected while one record is applied.
 #[derive(Debug, Default)]
 pub(crate) struct UsageDelta(Vec<(u32, UsageCount)>);
 
 /// What one segment holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct UsageCount {
-    /// Live entries.
+    /// Number of live entries.
     pub(crate) entries: i64,
-    /// What these take in the log, about, in bytes.
+    /// Approximate bytes that these entries take in the log.
     pub(crate) bytes: i64,
-    /// Pieces of small state that are the latest of their group.
+    /// Number of pieces of small state that are the latest of their group.
     pub(crate) states: i64,
 }
 
 impl UsageDelta {
-    /// Entries come (`sign` 1) or go (-1).
+    /// Adds (`sign` 1) or removes (`sign` -1) entries.
     pub(crate) fn entries(&mut self, places: &[Location], sign: i64) {
         for run in places.chunk_by(|a, b| a.segment == b.segment) {
             let Some(first) = run.first() else { continue };
@@ -40,7 +41,7 @@ impl UsageDelta {
         }
     }
 
-    /// One piece of small state moves; segment 0 is none.
+    /// Moves one piece of small state from one segment to another; segment 0 stands for none.
     pub(crate) fn state(&mut self, from: u32, to: u32) {
         if from != to {
             if from != 0 {
@@ -53,8 +54,8 @@ impl UsageDelta {
     }
 
     fn at(&mut self, segment: u32) -> &mut UsageCount {
-        // A record touches few segments, so the last ones named are nearly always the ones meant; a
-        // segment listed twice is summed when the changes are settled.
+        // A record touches few segments, so one of the last entries is nearly always the right one. If a segment is
+        // listed twice, the changes are added up when they are settled.
         let from = self.0.len().saturating_sub(4);
         let near = self.0.iter().skip(from).position(|use_| use_.0 == segment).map(|at| at + from);
         let at = near.unwrap_or(self.0.len());
@@ -68,22 +69,22 @@ impl UsageDelta {
 #[derive(Debug, Default)]
 struct UsageTable {
     counts: BTreeMap<u32, UsageCount>,
-    /// Sum of the counts' bytes.
+    /// Sum of `bytes` of all counts.
     bytes: i64,
-    /// Whether anything died since that was asked last.
+    /// Whether any entry or small state died since [`SegmentUsage::edge`] was last called.
     freed: bool,
-    /// Reads and writes under way, by the lowest segment they touch.
+    /// Number of reads and writes under way, by the lowest segment that they touch.
     holds: BTreeMap<u32, u32>,
 }
 
-/// Where the log could be cut off, as [`Pins::edge`] says it.
+/// How much of the log can be released, as [`SegmentUsage::edge`] returns it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Released {
-    /// The lowest segment that must stay.
+    /// The lowest segment that must be kept.
     pub(crate) floor: u32,
-    /// The lowest segment, if it is sealed and only small state keeps it.
+    /// The lowest segment that holds anything, if it is sealed and only small state keeps it.
     pub(crate) only_state: Option<u32>,
-    /// Whether entries or small state died since the last look.
+    /// Whether entries or small state died since the previous call.
     pub(crate) freed: bool,
 }
 
@@ -91,16 +92,16 @@ pub(crate) struct Released {
 #[derive(Debug, Default)]
 pub(crate) struct SegmentUsage(Mutex<UsageTable>);
 
-/// Keeps a segment and all later ones until it is dropped.
+/// Keeps a segment and all later ones from being released until it is dropped.
 #[derive(Debug)]
 pub(crate) struct SegmentGuard<'a> {
     pins: &'a SegmentUsage,
-    /// None once it has let go.
+    /// `None` once the segment is no longer held.
     segment: Option<u32>,
 }
 
 impl SegmentGuard<'_> {
-    /// Adds the changes of one record, and lets go of the segment.
+    /// Adds the changes of one record and stops holding the segment.
     pub(crate) fn settle(mut self, uses: &UsageDelta) {
         let mut table = self.pins.0.lock();
         table.settle(uses);
@@ -155,8 +156,8 @@ impl UsageTable {
 }
 
 impl SegmentUsage {
-    /// Holds the segment that `segment` names; it is asked under the table's lock, so that no release
-    /// decided on an older answer can overtake it.
+    /// Holds the segment that `segment` returns. It is called under the lock of the table, so no release that was
+    /// decided on an older value can come in between.
     pub(crate) fn hold(&self, segment: impl FnOnce() -> u32) -> SegmentGuard<'_> {
         let mut table = self.0.lock();
         let segment = segment();
@@ -169,19 +170,20 @@ impl SegmentUsage {
         self.0.lock().settle(uses);
     }
 
-    /// The lowest segment that must stay; `active` is where the next record goes.
+    /// The lowest segment that must be kept. `active` returns the segment of the next record.
     pub(crate) fn floor(&self, active: impl FnOnce() -> u32) -> u32 {
         let table = self.0.lock();
         table.floor(active())
     }
 
-    /// The lowest segment, if it is sealed and only small state keeps it.
+    /// The lowest segment that holds anything, if it is sealed and only small state keeps it.
     pub(crate) fn only_state(&self, active: impl FnOnce() -> u32) -> Option<u32> {
         let table = self.0.lock();
         table.only_state(active())
     }
 
-    /// [`Pins::floor`] and [`Pins::only_state`] in one look, and whether anything died since the last look.
+    /// [`SegmentUsage::floor`] and [`SegmentUsage::only_state`] at the same moment, and whether anything died since
+    /// the previous call.
     pub(crate) fn edge(&self, active: impl FnOnce() -> u32) -> Released {
         let mut table = self.0.lock();
         let active = active();
@@ -189,7 +191,7 @@ impl SegmentUsage {
         Released { floor, only_state, freed: std::mem::take(&mut table.freed) }
     }
 
-    /// The lowest segment that has to stay although it is not the one being written, and what it holds.
+    /// The lowest segment that must be kept although it is not the one being written, and what it holds.
     pub(crate) fn blocker(&self, active: impl FnOnce() -> u32) -> Option<(u32, UsageCount)> {
         let table = self.0.lock();
         let counted = table.counts.first_key_value().map(|(segment, _)| *segment);
@@ -198,19 +200,19 @@ impl SegmentUsage {
         Some((lowest, table.counts.get(&lowest).copied().unwrap_or_default()))
     }
 
-    /// The lowest segment that holds anything, and what.
+    /// The lowest segment that holds anything, and what it holds.
     #[cfg(test)]
     pub(crate) fn lowest(&self) -> Option<(u32, UsageCount)> {
         self.0.lock().counts.first_key_value().map(|(segment, count)| (*segment, *count))
     }
 
-    /// What each segment holds, ascending; without those that hold nothing.
+    /// What each segment holds, ascending; without segments that hold nothing.
     #[cfg(feature = "fuzz")]
     pub(crate) fn counts(&self) -> Vec<(u32, UsageCount)> {
         self.0.lock().counts.iter().map(|(segment, count)| (*segment, *count)).collect()
     }
 
-    /// The lowest segment if it is sealed and holds entries; and what all segments hold in bytes.
+    /// The lowest segment that holds anything, if it is sealed and holds entries; and the live bytes of all segments.
     pub(crate) fn movable(&self, active: impl FnOnce() -> u32) -> Option<(u32, u64)> {
         let table = self.0.lock();
         let (segment, count) = table.counts.first_key_value()?;
@@ -218,7 +220,7 @@ impl SegmentUsage {
         (count.entries > 0 && *segment < active()).then_some((*segment, bytes))
     }
 
-    /// Live entries of all segments.
+    /// Number of live entries in all segments.
     pub(crate) fn live_entries(&self) -> u64 {
         let sum: i64 = self.0.lock().counts.values().map(|count| count.entries).sum();
         u64::try_from(sum).unwrap_or(0)

@@ -1,7 +1,8 @@
 //! One group in memory, and the one function that changes it: `GroupState::apply`.
-//! Place on the data's way: the write path calls it once a record is enqueued, replay for each record kept.
-//! Invariants: while live, the index runs without a hole from the compaction point to the last index, and the
-//! commit is not beyond it. Replay that starts behind a released prefix may see a hole at first; see `settle`.
+//!
+//! The write path calls it after a record is enqueued, replay for each kept record. In a running engine the index has
+//! no gap between the compaction point and the last index, and the commit index is not beyond the last index. A
+//! replay that starts after a released prefix may see a gap at first; see `settle`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -27,35 +28,35 @@ pub(crate) struct GroupState {
     terms: Terms,
     moved: Relocated,
     small: GroupMeta,
-    /// Segment of the record that said the point last; 0 before any did.
+    /// Segment of the record that wrote the compaction point last; 0 if none did.
     point_at: u32,
     end: RangeEnd,
 }
 
-/// Whether the log's end is known.
+/// Whether the end of the log is known.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum RangeEnd {
-    /// The index has it.
+    /// The index has the end.
     #[default]
     Known,
-    /// Replay started behind a released prefix and has not yet met a record that fixes it: entries may
-    /// have been there that are nowhere in the kept log.
+    /// Replay started after a released prefix and has not yet seen a record that determines the end. There may have
+    /// been entries that are no longer in the log.
     Open,
 }
 
-/// What a replayed group turned out to be.
+/// Result of replaying a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Settled {
-    /// Nothing is known of it.
+    /// Nothing is known of the group: it does not exist.
     Absent,
-    /// Everything fits together.
+    /// All records fit together.
     Whole,
-    /// It does not.
+    /// The records contradict each other.
     Faulty(Fault),
 }
 
 impl GroupState {
-    /// A group before the first record of a replay; `released` says that the log has lost its prefix.
+    /// A group before the first record of a replay. `released` is whether the log has lost its prefix to releases.
     pub(crate) fn before_replay(released: bool) -> GroupState {
         let end = if released { RangeEnd::Open } else { RangeEnd::Known };
         GroupState { end, log: LogIndex::loading(), ..GroupState::default() }
@@ -86,7 +87,7 @@ impl GroupState {
         self.small.conf()
     }
 
-    /// The markers of the two newest snapshots, the newest first.
+    /// Markers of the two newest snapshots, the newest first.
     pub(crate) fn snapshots(&self) -> impl Iterator<Item = SnapshotMarker> {
         self.small.snapshots()
     }
@@ -95,12 +96,12 @@ impl GroupState {
         self.small.meta(key)
     }
 
-    /// All metadata, by key.
+    /// All metadata, sorted by key.
     pub(crate) fn metas(&self) -> impl Iterator<Item = (&MetaKey, &Bytes)> {
         self.small.metas()
     }
 
-    /// The term of `index`, from the compaction point to the last index.
+    /// Term of `index`, if it is between the compaction point and the last index, both included.
     pub(crate) fn term(&self, index: u64) -> Option<u64> {
         if index == self.point.index {
             return Some(self.point.term);
@@ -113,7 +114,7 @@ impl GroupState {
         self.log.get(index)
     }
 
-    /// Term and location of each entry from `index` on, which is live.
+    /// Term and location of each entry from `index` on, which must be live.
     pub(crate) fn since(&self, index: u64) -> impl Iterator<Item = (u64, Location)> {
         let (mut runs, mut term) = (self.terms.iter().peekable(), 0);
         (index..).zip(self.log.since(index)).map(move |(index, at)| {
@@ -129,7 +130,7 @@ impl GroupState {
         self.terms.iter()
     }
 
-    /// Some number out of what an appended entry changes.
+    /// A value that depends on the memory that an append changes; reading it brings that memory into the cache.
     pub(crate) fn glance(&self) -> u64 {
         self.log.glance() ^ self.terms.last().unwrap_or(0) ^ self.small.hard().commit
     }
@@ -139,18 +140,17 @@ impl GroupState {
         self.log.len()
     }
 
-    /// The operations that repeat the small state last said in segments up to `segment`.
+    /// The operations that write again the small state last written in segments up to `segment`.
     pub(crate) fn state_up_to(&self, segment: u32) -> impl Iterator<Item = Op> {
         let old = self.point_at != 0 && self.point_at <= segment;
         old.then_some(Op::Compact(self.point)).into_iter().chain(self.small.up_to(segment))
     }
 
-    /// Applies one operation of a record in `segment`; `locations` are its parts, `small` what its part
-    /// holds if it is one of small state.
-    /// `uses` gathers what the segments gain and lose.
+    /// Applies one operation of a record in `segment`. `locations` are the operation's parts, `small` is the value of
+    /// its part if it sets small state. Adds to `uses` what the segments gain and lose.
     ///
-    /// The write path has validated the operation, so there it cannot fail; in replay a fault is damage,
-    /// and the group is not used afterwards.
+    /// In the write path the operation was validated, so this cannot fail. In replay a fault means damage, and the
+    /// group is not used afterwards.
     pub(crate) fn apply(
         &mut self,
         op: &Op,
@@ -244,9 +244,9 @@ impl GroupState {
         Ok(())
     }
 
-    /// Entries lie elsewhere now. In a running engine they are all in the index: who copies them holds the
-    /// group. Replay meets copies of entries whose first place is gone, and keeps them until it settles; a
-    /// copy of what is compacted by then is nobody's.
+    /// Sets new locations of entries that were copied. In a running engine all of them are in the index, because the
+    /// group is locked while they are copied. In replay, copies of entries whose original segment was released are
+    /// kept until the group settles. Copies of entries at or below the compaction point are ignored.
     fn relocate(
         &mut self,
         first: u64,
@@ -280,8 +280,7 @@ impl GroupState {
         Ok(())
     }
 
-    /// Puts the copies that were met before the entries they belong to into the index; `false` if they do
-    /// not close the hole.
+    /// Moves the copies that came before the entries after them into the index; `false` if they do not close the gap.
     fn adopt(&mut self) -> bool {
         let (from, to) = (self.first_index(), self.moved.last().unwrap_or(0));
         let closed = self.moved.first() == Some(from) && (self.log.is_empty() || self.log.first() == to + 1);
@@ -310,7 +309,7 @@ impl GroupState {
         true
     }
 
-    /// Live entries in segments up to `segment`, ascending: index, term and place.
+    /// Live entries in segments up to `segment`, ascending: index, term and location.
     pub(crate) fn entries_up_to(&self, segment: u32) -> impl Iterator<Item = (u64, u64, Location)> {
         self.log.up_to(segment).filter_map(|(index, at)| Some((index, self.terms.get(index)?, at)))
     }
@@ -345,12 +344,13 @@ impl GroupState {
         Fault::Point { index, from: self.point.index, to: self.last_index() }
     }
 
-    /// Ends the replay of the group: whatever was missing on the way must not be missing now.
+    /// Ends the replay of the group: checks that no entry is missing.
     ///
-    /// A segment is released only when it holds no live entry and no latest small state. So an entry that
-    /// replay misses was dead when its segment went, and the record that made it so lies behind it in the
-    /// kept log, or went with an even later one that is kept; or it was live, and a copy of it lies behind.
-    /// Therefore the hole must be closed now: by a compaction point above it, by a start, or by copies.
+    /// A segment is released only if it holds no live entry and no latest small state. So an entry that replay does
+    /// not see falls into one of two cases. Either it was dead when its segment was released: the record that made it
+    /// dead is in the kept log, or was released because a later record that is kept had replaced it. Or it was live:
+    /// then a copy of it is in the kept log. Therefore a compaction point above the gap, a start, or copies must have
+    /// closed the gap by now.
     pub(crate) fn settle(&mut self) -> Settled {
         if !self.exists() {
             return Settled::Absent;
@@ -358,7 +358,7 @@ impl GroupState {
         self.end = RangeEnd::Known;
         self.log.loaded();
         if !self.moved.is_empty() && !self.adopt() {
-            // The first hole: before the copies, or behind one of them.
+            // The first gap: before the copies, or after one of them.
             let mut first = self.first_index();
             let copies: Vec<u64> = self.moved.take().map(|(index, ..)| index).collect();
             first += copies.iter().zip(first..).take_while(|(index, next)| **index == *next).count() as u64;
@@ -381,7 +381,7 @@ impl GroupState {
     }
 }
 
-/// Places of payloads that are compressed, or not.
+/// The locations, marked as those of compressed payloads if `packed`.
 fn marked(locations: &[Location], packed: bool) -> Cow<'_, [Location]> {
     if packed {
         locations.iter().map(|at| Location { packed, ..*at }).collect()

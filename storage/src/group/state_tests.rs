@@ -1,12 +1,12 @@
-//! One group against a naive model: random operations, and replays that start behind a released prefix.
-//! Every case follows from its seed, which a failure names.
+//! Tests one group against a naive model: random operations, and replays that start after a released prefix. Every
+//! case follows from its seed, which a failure names.
 
 use std::collections::BTreeMap;
 
 use super::*;
 use crate::group::SegmentUsage;
 
-/// xorshift64*: enough for choosing operations.
+/// xorshift64*: random enough to choose operations.
 struct Random(u64);
 
 impl Random {
@@ -22,7 +22,7 @@ impl Random {
     }
 }
 
-/// A group as one would write it down: every entry with its term and place.
+/// The model of a group: every entry with its term and location.
 #[derive(Clone, Default)]
 struct Model {
     point: CompactionPoint,
@@ -98,13 +98,13 @@ impl Model {
     }
 }
 
-/// The next operation that a valid caller might ask for.
+/// The next operation, chosen among those that a valid caller may make.
 fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
     let (point, last) = (model.point.index, model.last());
     let newest = model.snapshots.first().map_or(0, |marker| marker.index);
     match random.below(20) {
         0..8 => {
-            // Mostly at the end, sometimes over a suffix; never over what a snapshot covers.
+            // Mostly at the end, sometimes over a suffix; never over entries that a snapshot covers.
             let back = if random.below(4) == 0 { random.below(last - point.max(newest) + 1) } else { 0 };
             let first = last + 1 - back;
             let term = model.term(first - 1).expect("follows") + u64::from(random.below(6) == 0);
@@ -139,13 +139,13 @@ fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
     }
 }
 
-/// The value that goes with `op`, if it sets one: another each time.
+/// The value that goes with `op`, if it sets one; a different one each time.
 fn small(op: &Op, next: &mut u32) -> Option<StateValue> {
     *next += 1;
     op.is_small().then(|| StateValue::Meta(Bytes::copy_from_slice(&next.to_le_bytes())))
 }
 
-/// What repeats `op`: the value that the model has.
+/// The operation that writes again what `op` set, with the value that the model has.
 fn again(op: &Op, model: &Model, next: &mut u32) -> Option<StateValue> {
     match op {
         Op::Meta { key, .. } if op.is_small() => Some(StateValue::Meta(model.metas[key].clone())),
@@ -187,7 +187,7 @@ fn a_group_is_what_its_model_is() {
     }
 }
 
-/// Copies of some of the entries in the oldest segment, which may be too many or too few for it to go.
+/// Copies of some entries of the oldest segment, possibly too many or too few for its release.
 fn copies(random: &mut Random, state: &GroupState, pins: &SegmentUsage, active: u32) -> Vec<Op> {
     let Some((oldest, _)) = pins.movable(|| active) else { return Vec::new() };
     let mut ops = Vec::<Op>::new();
@@ -207,8 +207,8 @@ fn copies(random: &mut Random, state: &GroupState, pins: &SegmentUsage, active: 
     ops
 }
 
-/// The release rule: whatever segment was free at some moment, a replay that starts behind it and has
-/// everything written until then and later ends in the same state.
+/// The release rule: for every segment that was free at some moment, a replay that starts after it, with all records
+/// up to that moment and later ones, ends in the same state.
 #[test]
 fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
     let (mut shortened, mut adopted) = (0, 0);
@@ -277,7 +277,7 @@ fn a_hole_that_nothing_closes_is_damage() {
     let point = CompactionPoint { index: 4, term: 1 };
     assert_eq!(cut.apply(&Op::Compact(point), 1, &[], None, &mut uses), Ok(()));
     assert_eq!(cut.settle(), Settled::Whole);
-    // A snapshot covers what the log lacks.
+    // A snapshot covers entries that the log lacks.
     let marker = SnapshotMarker { index: 9, term: 1, digest: 0 };
     assert_eq!(cut.apply(&Op::Snapshot(marker), 1, &[], None, &mut uses), Ok(()));
     assert_eq!(cut.settle(), Settled::Faulty(Fault::Missing { first: 6, last: 9 }));

@@ -1,7 +1,8 @@
-//! All groups by number, in shards, and the order in which a batch locks its own.
-//! Place on the data's way: the first thing a write or a read touches. Invariants: a writer holds the order
-//! lock of each of its groups, taken in ascending order, from validation to publication, so records of a
-//! group reach the log in the order in which they were validated; readers only wait for publications.
+//! The table of all groups, in shards, and the locks that order writes to a group.
+//!
+//! A writer holds the order lock of each of its groups, taken in ascending order, from validation to publication. So
+//! the records of a group are in the log in the order in which they were validated. Readers wait only for
+//! publications.
 
 use std::sync::Arc;
 
@@ -11,13 +12,13 @@ use super::state::GroupState;
 use crate::group::groups_mut::GroupsMut;
 use crate::types::{GroupId, GroupMap};
 
-/// Shards of the table; enough that writers of different groups rarely meet.
+/// Number of shards in the table: enough that writers of different groups rarely wait for each other.
 const SHARDS: u64 = 64;
 
-/// One group: who may write next, and what readers see.
+/// One group: the lock that orders its writers, and the state that readers see.
 #[derive(Debug, Default)]
 pub(crate) struct GroupSlot {
-    /// `Retired` once the group is no longer in the table: look it up again.
+    /// `Retired` if the group is no longer in the table; the caller must look it up again.
     order: Arc<Mutex<SlotState>>,
     state: RwLock<GroupState>,
 }
@@ -37,7 +38,7 @@ impl GroupSlot {
 
 type Shard = RwLock<GroupMap<Arc<GroupSlot>>>;
 
-/// The table of groups.
+/// All groups by number.
 #[derive(Debug)]
 pub(crate) struct Groups {
     shards: Vec<Shard>,
@@ -49,7 +50,7 @@ impl Default for Groups {
     }
 }
 
-/// Groups locked for one batch, ascending. Those that still do not exist when it is dropped leave the table.
+/// Groups locked for one batch, ascending. On drop, groups that still do not exist leave the table.
 pub(crate) struct Locked<'a> {
     groups: &'a Groups,
     cells: Vec<LockedSlot>,
@@ -62,7 +63,7 @@ struct LockedSlot {
 }
 
 impl Groups {
-    /// The table after a replay.
+    /// Makes the table from the result of a replay.
     pub(crate) fn new(states: impl IntoIterator<Item = (GroupId, GroupState)>) -> Groups {
         let mut shards: Vec<GroupMap<Arc<GroupSlot>>> = (0..SHARDS).map(|_| GroupMap::default()).collect();
         for (group, state) in states {
@@ -74,7 +75,7 @@ impl Groups {
         Groups { shards: shards.into_iter().map(RwLock::new).collect() }
     }
 
-    /// The group, if it exists.
+    /// Returns the group, if it exists.
     pub(crate) fn get(&self, group: GroupId) -> Option<Arc<GroupSlot>> {
         self.shard(group).read().get(&group).cloned()
     }
@@ -86,7 +87,7 @@ impl Groups {
         ids
     }
 
-    /// Numbers of the groups whose state `wanted` says yes to, in no order.
+    /// Numbers of the groups for whose state `wanted` returns `true`, unordered.
     pub(crate) fn select(&self, wanted: impl Fn(&GroupState) -> bool) -> Vec<GroupId> {
         let mut ids = Vec::new();
         for shard in &self.shards {
@@ -96,15 +97,15 @@ impl Groups {
         ids
     }
 
-    /// Locks `ids`, which ascend, for one batch; waits for batches that have them. Groups that do not
-    /// exist are made.
+    /// Locks `ids`, which must be ascending, for one batch. Waits for other batches of these groups. Creates groups
+    /// that do not exist.
     pub(crate) fn lock(&self, ids: &[GroupId]) -> Locked<'_> {
         let cells = ids.iter().map(|group| self.lock_one(*group)).collect();
         Locked { groups: self, cells }
     }
 
-    /// Locks those of `ids` that nobody else has; since it never waits, their order does not matter.
-    /// The rest is returned.
+    /// Locks those of `ids` that are not locked and exist. It never waits, so the order of `ids` does not matter.
+    /// Returns the groups that are locked by others.
     pub(crate) fn try_lock(&self, mut ids: Vec<GroupId>) -> (Locked<'_>, Vec<GroupId>) {
         ids.sort_unstable();
         let mut cells = Vec::with_capacity(ids.len());
@@ -119,7 +120,7 @@ impl Groups {
         (Locked { groups: self, cells }, ids)
     }
 
-    /// As [`Groups::lock`], if all of `ids` exist and nobody has any of them.
+    /// As [`Groups::lock`], but `None` if one of `ids` does not exist or is locked.
     pub(crate) fn try_lock_all(&self, ids: Vec<GroupId>) -> Option<Locked<'_>> {
         let wanted = ids.len();
         let (locked, _) = self.try_lock(ids);
@@ -145,18 +146,18 @@ impl Groups {
 }
 
 fn shard_of(group: GroupId) -> usize {
-    // Multiplying spreads numbers that share their low bits; the top bits are the best mixed.
+    // Multiplication spreads numbers that share their low bits. The high bits are mixed best.
     let mixed = group.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
     usize::try_from(mixed % SHARDS).unwrap_or(0)
 }
 
 impl Locked<'_> {
-    /// What the groups are before the batch, in order of their numbers.
+    /// The states of the groups before the batch, ascending by group.
     pub(crate) fn read(&self) -> impl Iterator<Item = (GroupId, RwLockReadGuard<'_, GroupState>)> {
         self.cells.iter().map(|locked| (locked.group, locked.cell.read()))
     }
 
-    /// All groups for publication at once, so that a reader sees a batch whole or not at all.
+    /// Locks the states of all groups for publication, so that a reader sees either the whole batch or nothing of it.
     pub(crate) fn write(&self) -> Writing<'_> {
         Writing {
             states: self.cells.iter().map(|locked| (locked.group, locked.cell.state.write())).collect(),
@@ -175,7 +176,7 @@ impl Drop for Locked<'_> {
     }
 }
 
-/// The states of locked groups, open for change.
+/// The states of locked groups, open for changes.
 #[derive(Debug)]
 pub(crate) struct Writing<'a> {
     states: Vec<(GroupId, RwLockWriteGuard<'a, GroupState>)>,

@@ -1,7 +1,8 @@
-//! The terms of one group's entries, as runs: one pair per change of term instead of one number per entry.
-//! Place on the data's way: kept beside the index of locations, answers `term` without I/O.
-//! Invariants: runs ascend strictly by first index and by term; a run ends where the next begins.
-//! Cannot fail; who asks for an index outside the log gets the nearest run, so the caller checks bounds.
+//! The terms of one group's entries, stored as runs: one pair for each change of term instead of one number for each
+//! entry.
+//!
+//! The first indexes and the terms of the runs are strictly ascending; a run ends where the next one begins. For an
+//! index after the end of the log, `get` returns the term of the last run, so the caller checks the bounds.
 
 use std::collections::VecDeque;
 
@@ -10,31 +11,31 @@ use std::collections::VecDeque;
 pub(super) struct Terms(VecDeque<(u64, u64)>);
 
 impl Terms {
-    /// The term of `index`, which lies in the log.
+    /// Term of `index`, which must be in the log.
     pub(super) fn get(&self, index: u64) -> Option<u64> {
         let behind = self.0.partition_point(|run| run.0 <= index);
         self.0.get(behind.checked_sub(1)?).map(|run| run.1)
     }
 
-    /// The term of the last entry.
+    /// Term of the last entry.
     pub(super) fn last(&self) -> Option<u64> {
         self.0.back().map(|run| run.1)
     }
 
-    /// Entries from `first` on have `term`.
+    /// Adds entries of `term` from `first` on.
     pub(super) fn push(&mut self, first: u64, term: u64) {
         if self.0.back().is_none_or(|run| run.1 != term) {
             self.0.push_back((first, term));
         }
     }
 
-    /// Entries from `index` on are gone.
+    /// Drops the entries from `index` on.
     pub(super) fn truncate(&mut self, index: u64) {
         let keep = self.0.partition_point(|run| run.0 < index);
         self.0.truncate(keep);
     }
 
-    /// Entries below `index` are gone.
+    /// Drops the entries below `index`.
     pub(super) fn advance(&mut self, index: u64) {
         while self.0.get(1).is_some_and(|next| next.0 <= index) {
             self.0.pop_front();
