@@ -1,52 +1,51 @@
-//! What the log learns of its device and its callers while it runs, and what follows for how many groups
-//! are written side by side. Plain numbers: no clock of its own, no locks. Cannot fail.
+//! Measures the device and the load, and decides from that how many groups are written at the same time.
 //!
-//! Two rules. On a slow device small groups go side by side at once ([`Pace::slow`]). On a fast one those
-//! that wait may be split into two halves that take turns: while one half is written the other wakes up
-//! and appends ([`Pace::split`]). Whether that pays depends on whether the device writes two groups sooner
-//! than one after the other, so both ways are tried and the one with more records per second is kept.
+//! Plain numbers: it has no clock of its own, takes no lock and cannot fail. There are two rules. On a slow device
+//! small groups are written concurrently at once ([`WritePolicy::slow`]). On a fast device the waiting threads may be
+//! split into two halves that take turns: while one half's group is written, the other half wakes up and appends
+//! ([`WritePolicy::split`]). Splitting pays only if the device completes two concurrent groups sooner than two in
+//! sequence, so both ways are tried and the one with more records per second is kept.
 
-/// Latency from which small groups are written side by side: waiting for company costs more than the
-/// writes it saves, in nanoseconds.
+/// Latency, in nanoseconds, from which a device counts as slow: its small groups are written concurrently, since
+/// waiting to make a group larger costs more than the writes it saves.
 const SLOW_NS: u64 = 300_000;
 
-/// Groups after which a device that was found slow is judged anew, one group at a time.
+/// Number of groups without a measurement after which a slow device is measured again, by writing one group at a time.
 const PROBE: u32 = 2048;
 
-/// Groups over which one way of writing is measured at a time.
+/// Number of groups in a measuring window.
 const WINDOW: u32 = 128;
 
-/// Records of a group that is not split for which a thread that writes it waits, at most: for more to come takes as
-/// long as writing them.
+/// Largest number of records for which a thread waits before it writes a group that is not split. Waiting for more
+/// takes as long as writing them.
 const GATHERED_MAX: u32 = 32;
 
-/// Windows at first, while both ways take turns.
+/// Number of windows at the start in which the two ways alternate.
 const FIRST: u32 = 8;
 
-/// Of so many windows one goes to the way that was found worse.
+/// After that, one window in this many tries the other way.
 const RETRY: u32 = 32;
 
-/// Groups for which the largest number of records under way is remembered, at least.
+/// The largest number of records in flight is remembered over the last `RECENT` to 2 * `RECENT` groups.
 const RECENT: u32 = 32;
 
-/// See the module.
+/// The measurements of one log, and the decisions that follow from them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WritePolicy {
-    /// How long the device takes for a small group that it is given alone, as observed: the fastest,
-    /// forgotten slowly, so that a busy machine is not taken for a slow disk. The largest value while
-    /// nothing is known.
+    /// Latency of the device for a small group that is written alone: the lowest observed, which is forgotten slowly,
+    /// so that a busy machine is not taken for a slow device. `u64::MAX` while nothing is known.
     fastest_ns: u64,
-    /// Groups since the last one that told something.
+    /// Groups since the last one that measured `fastest_ns`.
     since: u32,
-    /// Most records in flight lately, and in the groups before that.
+    /// Most records in flight at once: in the current period of [`RECENT`] groups, and in the one before.
     crowd: [u32; 2],
     issued: u32,
-    /// Whether groups are split now.
+    /// Whether groups are split at present.
     splitting: bool,
-    /// Of the window: groups, records, nanoseconds.
+    /// The current window: groups, records, nanoseconds.
     window: (u32, u64, u64),
     windows: u32,
-    /// Records per second whole and split, smoothed; 0 while unknown.
+    /// Records per second without and with splitting, smoothed; 0 while unknown.
     rates: [u64; 2],
     last_end_ns: u64,
 }
@@ -68,7 +67,7 @@ impl Default for WritePolicy {
 }
 
 impl WritePolicy {
-    /// A group is issued; with it `records` are in flight.
+    /// Counts a group that is issued; with it `records` are in flight.
     pub(super) fn issue(&mut self, records: u32) {
         self.crowd[0] = self.crowd[0].max(records);
         self.issued += 1;
@@ -78,18 +77,19 @@ impl WritePolicy {
         }
     }
 
-    /// A group with so many `records` was issued at `issued_ns` and is durable at `now_ns`; `telling` if it
-    /// was small and alone.
+    /// Counts a group of `records` that was issued at `issued_ns` and is durable at `now_ns`. `telling`: it was small
+    /// and written alone, so it measures the latency of the device.
     pub(super) fn observe(&mut self, records: u32, issued_ns: u64, now_ns: u64, telling: bool) {
         let took_ns = now_ns.saturating_sub(issued_ns);
         self.since += 1;
-        // A clock that did not move has measured nothing.
+        // If the clock did not move, nothing was measured.
         if telling && took_ns > 0 {
             let slower = took_ns.saturating_sub(self.fastest_ns);
             self.fastest_ns = took_ns.min(self.fastest_ns) + slower / 512;
             self.since = 0;
         }
-        // What passed since the end before counts, for that is what splitting saves; a pause does not.
+        // The time since the previous completion counts, since that is what splitting saves. A pause without writes
+        // does not.
         let since_ns = now_ns.saturating_sub(self.last_end_ns).min(took_ns.saturating_mul(2));
         self.last_end_ns = now_ns;
         self.window.0 += 1;
@@ -100,7 +100,7 @@ impl WritePolicy {
         }
     }
 
-    /// Ends a window and chooses how the next one is written.
+    /// Ends a window and decides how the next one is written.
     fn evaluate_trial(&mut self) {
         let (_, records, ns) = std::mem::take(&mut self.window);
         let now = usize::from(self.splitting);
@@ -111,20 +111,20 @@ impl WritePolicy {
         self.splitting = if self.windows < FIRST || self.windows.is_multiple_of(RETRY) {
             !self.splitting
         } else {
-            // Fewer groups are cheaper: more than noise must speak for splitting.
+            // Fewer groups cost less, so splitting must win by more than noise.
             split > whole + whole / 64
         };
     }
 
-    /// For how long a thread that waits lets others run before it sleeps, at most `most_ns`: as long as a few
-    /// writes take. Not at all if that is more, or unknown.
+    /// How long a waiting thread yields before it sleeps: three times the latency of the device. 0 if that exceeds
+    /// `most_ns` or is not known.
     pub(super) fn yield_max_ns(&self, most_ns: u64) -> u64 {
         let writes_ns = self.fastest_ns.saturating_mul(3);
         if writes_ns > most_ns { 0 } else { writes_ns }
     }
 
-    /// Whether more threads take part than those whose `records` wait to be written, with `in_flight` written
-    /// and not yet durable: others are about to append.
+    /// Whether other threads are likely to append soon: the recent number of records in flight was larger than the
+    /// `records` that wait to be written and the `in_flight` ones that are written and not durable.
     pub(super) fn expects_more(&self, records: u32, in_flight: u32) -> bool {
         let crowd = self.crowd[0].max(self.crowd[1]);
         let enough = if self.splitting {
@@ -135,13 +135,15 @@ impl WritePolicy {
         records > 0 && crowd > 1 && !enough
     }
 
-    /// Side by side no group is alone any more, so now and then one has to be, or this would never change.
+    /// Whether the device is slow. While groups are written concurrently none is alone, so after [`PROBE`] groups
+    /// without a measurement this returns `false` until a group has been written alone.
     pub(super) fn slow(&self) -> bool {
         self.fastest_ns != u64::MAX && self.fastest_ns >= SLOW_NS && self.since < PROBE
     }
 
-    /// Whether a group of `records` is written beside the one under way: nearly half of all that take part,
-    /// since those who were first to wake should not go alone.
+    /// Whether a group of `records` is written concurrently with the one in flight: it must hold nearly half of the
+    /// recent number of records in flight, so that the first threads to wake up do not write a small group of their
+    /// own.
     pub(super) fn split(&self, records: u32) -> bool {
         let crowd = self.crowd[0].max(self.crowd[1]);
         self.splitting && crowd > 1 && u64::from(records) * 16 >= u64::from(crowd) * 7
@@ -152,8 +154,8 @@ impl WritePolicy {
 mod tests {
     use super::*;
 
-    /// A device on which a group of 8 takes `split_ns` of its time and one of 16 takes `whole_ns`; returns
-    /// how many of 20,000 groups were written split.
+    /// Simulates a device that takes `split_ns` for a group of 8 records and `whole_ns` for one of 16; returns how many
+    /// of 20,000 groups were written split.
     fn split_share(whole_ns: u64, split_ns: u64) -> usize {
         let (mut pace, mut now, mut split) = (WritePolicy::default(), 0, 0);
         for _ in 0..20_000 {

@@ -1,8 +1,8 @@
-//! Enqueuing records: the half of the state machine before the queue. A record gets its place at once; the group
-//! that it is in is closed when it is full, or issued.
+//! Enqueues records: the part of the state machine before the queue.
 //!
-//! Invariants: a group, a mark and the segment's footer always fit; nothing is placed where the blocks are not
-//! written yet (INV-8). Fails with what the caller has to wait for.
+//! A record gets its position at once. Its group is closed when it is full or issued. After every record the segment
+//! still has room for a mark and its footer, and nothing is placed where the segment's blocks have not been written yet
+//! (INV-8).
 
 use crate::commit::state::write_group::WriteGroup;
 use crate::commit::state::{Appended, Blocked, CommitState};
@@ -13,7 +13,7 @@ use crate::types::{Durability, GroupKind, Lsn, len32, round_up};
 use std::sync::atomic::Ordering;
 
 impl CommitState {
-    /// Puts a record at the end of the log, or says what it has to wait for.
+    /// Places a record at the end of the log, or returns why it has to wait.
     pub(crate) fn append(
         &mut self,
         batch: &RecordBuilder,
@@ -28,8 +28,8 @@ impl CommitState {
             self.stats.appends_waited += 1;
             return Err(Blocked::Queue);
         }
-        // Records without payload, and those that may wait, are what frees space: they may use the last
-        // spare that a full disk leaves, and have it for themselves.
+        // Records without payload and lazy records are the ones that release space. They may use the last spare that a
+        // full disk leaves, and no other record may.
         let control = class == Durability::Lazy || batch.part_count() == 0;
         if self.reserved && !control && self.shelf.is_scarce() {
             return Err(self.shelf.failure().map_or(Blocked::Pipeline, Blocked::Failed));
@@ -50,7 +50,7 @@ impl CommitState {
         Ok(Appended { lsn, group: ordinal })
     }
 
-    /// Afterwards a group is being filled in which `bytes` more fit.
+    /// Makes sure that a group is being filled which has room for `bytes` more.
     fn make_room(&mut self, bytes: usize, footer_bytes: u32, keep: usize) -> Result<(), Blocked> {
         if let Some(group) = &self.filling {
             let len = group.len_with(bytes);
@@ -68,7 +68,7 @@ impl CommitState {
             if !self.fits(self.next_start(len), len, footer_bytes)? {
                 let max = self.segment.file_bytes;
                 if max < self.limits.segment_bytes || self.next_start(len) > self.offset {
-                    // A spare of the old size or reach: it stays empty, the ones behind it are larger.
+                    // The segment was prepared with an older size or reach. It stays empty; later ones are larger.
                     return Err(Blocked::Pipeline);
                 }
                 return Err(Blocked::Failed(Error::RecordTooLarge { bytes, max: max as usize }));
@@ -81,8 +81,8 @@ impl CommitState {
         Ok(())
     }
 
-    /// Where a group of `len` bytes starts: one that is longer than the segment's reach behind a mark that says so,
-    /// since open looks no further for it.
+    /// Where a group of `len` bytes starts. A group longer than the segment's reach goes after a mark that announces
+    /// it, since open does not look for such a group without the mark.
     fn next_start(&self, len: usize) -> u32 {
         let (block, next) = (self.limits.block_bytes, self.next_offset());
         let long = len > self.segment.reach_bytes(block) as usize;
@@ -97,8 +97,8 @@ impl CommitState {
         })
     }
 
-    /// Whether a group of `len` bytes at `start`, a mark, and the segment's footer with `footer_bytes`
-    /// more fit into the segment. An error if they do, but the blocks are not written yet.
+    /// Whether a group of `len` bytes at `start`, a mark, and the segment's footer with `footer_bytes` more of index
+    /// fit into the segment. An error if they fit, but the blocks have not been written yet.
     fn fits(&self, start: u32, len: usize, footer_bytes: u32) -> Result<bool, Blocked> {
         let block = self.limits.block_bytes;
         let Some(end) = round_up(len32(len), block).and_then(|n| n.checked_add(start)) else {
@@ -114,8 +114,8 @@ impl CommitState {
         }
     }
 
-    /// Whether the blocks of the segment below `end` are written: those behind may be overwritten with
-    /// zeros at any moment.
+    /// Checks that the blocks of the segment below `end` have been written. The preallocator may write zeros to later
+    /// blocks at any moment.
     fn check_written(&self, end: u32) -> Result<(), Blocked> {
         if end <= self.segment.written_to.load(Ordering::Acquire) {
             return Ok(());
@@ -130,18 +130,18 @@ impl CommitState {
         WriteGroup::start(ordinal, self.segment.clone(), self.offset, kind, self.previous_end, buf)
     }
 
-    /// The group being filled takes no more records.
+    /// Closes the group being filled: it takes no more records.
     pub(super) fn close_filling(&mut self) {
         if let Some(mut group) = self.filling.take() {
             self.offset = group.pad(self.limits.block_bytes);
-            // Fixed now: a later release may rest on a record that a later group holds.
+            // Fixed now: a later release may depend on a record in a later group.
             group.first_live = self.first_live;
             self.queued.push_back(group);
         }
     }
 
-    /// Ends the segment with its footer and enters the next one. Changes no name and writes nothing but
-    /// the footer; waits if the next segment, or the one behind it, is not durable yet.
+    /// Ends the segment with its footer and enters the next one. Changes no name on disk; the footer is the only thing
+    /// to be written. Returns an error if the next segment, or the one after it, is not durable yet.
     fn rotate(&mut self, keep: usize) -> Result<(), Blocked> {
         if self.sealer.is_some() && self.footer_bytes > 0 {
             let footer = self.footer_room(self.footer_bytes);
@@ -159,7 +159,7 @@ impl CommitState {
         self.reserved = self.shelf.ready() < KEPT_SPARES;
         self.close_filling();
         self.put_footer();
-        // The end of the log, which is not in a segment that stayed empty.
+        // The end of the log so far; a segment that stayed empty does not contain it.
         if self.offset > self.limits.block_bytes {
             self.previous_end = Lsn::new(self.segment.sequence, self.offset);
         }
@@ -173,7 +173,7 @@ impl CommitState {
         Ok(())
     }
 
-    /// Bytes of a footer with an index of `index_bytes`, and of its announcement if it is long.
+    /// Bytes of a footer with an index of `index_bytes`, and of the mark that announces it if it is long.
     fn footer_room(&self, index_bytes: u32) -> u32 {
         let block = self.limits.block_bytes;
         let bytes = tail_bytes(index_bytes, block).unwrap_or(u32::MAX);
@@ -188,7 +188,7 @@ impl CommitState {
         let bytes = self.footer_room(len32(index.len()));
         let written_to = self.segment.written_to.load(Ordering::Acquire);
         let room = written_to.min(self.segment.file_bytes).saturating_sub(self.offset);
-        // A sealer that says less than it writes costs its footer, not the log.
+        // An index builder that writes more than it announced loses the footer; the log is not harmed.
         if index.is_empty() || bytes > room {
             return;
         }
@@ -204,7 +204,7 @@ impl CommitState {
         self.close_filling();
     }
 
-    /// Adds a mark if the log is idle and does not end in one. `Ok(false)` if none is needed.
+    /// Adds a mark if the log is idle and does not end in one. `Ok(false)` if it added none.
     pub(crate) fn mark(&mut self) -> Result<bool, Blocked> {
         if let Some(failure) = &self.failure {
             return Err(Blocked::Failed(failure.clone()));
@@ -215,7 +215,7 @@ impl CommitState {
         let block = self.limits.block_bytes;
         if self.segment.file_bytes.saturating_sub(self.offset) < block {
             self.rotate(1)?;
-            // The footer of the segment left must be durable before a mark may follow it.
+            // The footer of the previous segment must be durable before a mark may follow it.
             if self.has_work() {
                 self.request_sync_all();
                 return Ok(false);
@@ -227,7 +227,7 @@ impl CommitState {
         Ok(true)
     }
 
-    /// Adds a mark, which fits.
+    /// Adds a mark. The caller has made sure that it fits.
     fn put_mark(&mut self, kind: GroupKind) {
         let mut mark = self.start_group(kind);
         mark.wanted = true;

@@ -1,5 +1,6 @@
-//! Groups that were issued, in log order, until they are durable: turns completions in any order into a
-//! durable prefix. The watermark is the end of the last group of that prefix, never the start of the next.
+//! Holds the groups that were issued, in log order, and turns completions in any order into a durable prefix.
+//!
+//! The watermark is the end of the last group of that prefix, never the start of the next group.
 
 use crate::commit::state::write_group::WriteGroup;
 use crate::types::Lsn;
@@ -9,15 +10,15 @@ use std::collections::VecDeque;
 enum WriteState {
     /// The write was issued and has not completed.
     Writing,
-    /// Written; durable after a sync that is issued from now on.
+    /// Written; becomes durable with a sync that is issued from now on.
     Written,
     /// Written, and covered by the sync that is running.
     Syncing,
-    /// On the medium.
+    /// Durable; groups before it may not be.
     Durable,
 }
 
-/// The groups in flight.
+/// The groups that were issued and are not yet part of the durable prefix.
 #[derive(Debug, Default)]
 pub(crate) struct InFlight {
     groups: VecDeque<(WriteGroup, WriteState)>,
@@ -25,22 +26,22 @@ pub(crate) struct InFlight {
 }
 
 impl InFlight {
-    /// Adds a group that is about to be written; in log order.
+    /// Adds a group whose write is about to start. Call it in log order.
     pub(crate) fn issue(&mut self, group: WriteGroup) {
         self.groups.push_back((group, WriteState::Writing));
     }
 
-    /// Groups whose write or sync has not completed.
+    /// Number of groups that are not yet part of the durable prefix.
     pub(crate) fn len(&self) -> usize {
         self.groups.len()
     }
 
-    /// Groups being written.
+    /// Number of groups whose write has not completed.
     pub(crate) fn writing(&self) -> usize {
         self.groups.iter().filter(|(_, s)| *s == WriteState::Writing).count()
     }
 
-    /// Records in them.
+    /// Records in all groups.
     pub(crate) fn records(&self) -> u32 {
         self.groups().map(|g| g.record_count).sum()
     }
@@ -55,21 +56,21 @@ impl InFlight {
         self.groups.iter().map(|(g, _)| g)
     }
 
-    /// The write of group `ordinal` completed; with `durable` it is on the medium.
+    /// Records that the write of group `ordinal` completed. `durable`: the write was a durable one.
     pub(crate) fn written(&mut self, ordinal: u64, durable: bool) {
         if let Some((_, state)) = self.groups.iter_mut().find(|(g, _)| g.ordinal == ordinal) {
             *state = if durable { WriteState::Durable } else { WriteState::Written };
         }
     }
 
-    /// The group that [`Flight::start_sync`] would return.
+    /// The group that [`InFlight::start_sync`] would return.
     pub(crate) fn next_sync(&self) -> Option<&WriteGroup> {
         let written = self.groups.iter().find(|(_, s)| *s == WriteState::Written);
         written.filter(|_| !self.syncing).map(|(g, _)| g)
     }
 
-    /// Starts a sync of the file of the earliest written group, if none is running: returns that group.
-    /// The sync covers only writes to the same file that have completed by now.
+    /// Starts a sync of the file of the earliest written group, and returns that group; `None` if a sync is running or
+    /// no group needs one. The sync covers the groups in the same file whose writes have completed by now.
     pub(crate) fn start_sync(&mut self) -> Option<&WriteGroup> {
         if self.syncing {
             return None;
@@ -85,7 +86,7 @@ impl InFlight {
         Some(&self.groups[first].0)
     }
 
-    /// The running sync completed.
+    /// Records that the running sync completed.
     pub(crate) fn synced(&mut self) {
         self.syncing = false;
         for (_, state) in self.groups.iter_mut().filter(|(_, s)| *s == WriteState::Syncing) {
@@ -93,7 +94,7 @@ impl InFlight {
         }
     }
 
-    /// Takes the next group off the front if it is durable.
+    /// Removes and returns the first group, with its end, if it is durable.
     pub(crate) fn pop_durable(&mut self) -> Option<(WriteGroup, Lsn)> {
         match self.groups.front() {
             Some((_, WriteState::Durable)) => {

@@ -1,7 +1,7 @@
-//! Issuing groups and taking their outcomes: the half of the state machine behind the queue.
+//! Issues groups and processes their completions: the part of the state machine after the queue.
 //!
-//! Invariants: groups are issued in log order; `watermark` only grows, over a contiguous prefix (INV-2);
-//! after the first failed operation nothing is issued or acknowledged (INV-7).
+//! Groups are issued in log order. `watermark` only grows, over a contiguous prefix (INV-2). After the first failed
+//! operation nothing is issued or acknowledged (INV-7).
 
 use crate::commit::directory_lock::LockRelease;
 use crate::commit::disk_op::{DiskOp, DiskOpKind};
@@ -14,32 +14,32 @@ use crate::types::Lsn;
 use std::io;
 use std::sync::Arc;
 
-/// Largest group that tells something of the device's latency rather than its bandwidth, in bytes.
+/// Largest group, in bytes, whose time measures the latency of the device rather than its bandwidth.
 const TELLING_BYTES: usize = 64 << 10;
 
-/// Size from which a group is written although another write is under way, in bytes: below it the device
-/// is not the bottleneck, and larger groups cost fewer writes and wake-ups.
+/// Size, in bytes, from which a group is written although another write is in flight. Below it the device is not the
+/// bottleneck, and larger groups cost fewer writes and wake-ups.
 const OVERLAP_BYTES: usize = 512 << 10;
 
-/// Records waiting for the next group from which a waiter writes it: the driver is as long about waking so many
-/// as the disk is about writing.
+/// Number of records in the next group from which a waiter writes it instead of the driver. Waking so many threads
+/// takes the driver about as long as a write.
 const CROWD: u32 = 48;
 
-/// What to wake once the lock is gone.
+/// The waiters to notify after the state lock is released.
 #[derive(Debug, Default)]
 pub(crate) struct Completed {
-    /// Groups that became durable: ordinals `[from, to)`.
+    /// Groups that became durable, as a range of ordinals.
     pub(crate) durable: std::ops::Range<u64>,
-    /// The new end of the durable prefix, if it moved.
+    /// The new watermark, if it moved.
     pub(crate) watermark: Option<Lsn>,
-    /// Whom to tell, in log order.
+    /// Futures, callbacks and notices to answer, in log order.
     pub(crate) due: DueAnswers,
-    /// The log latched just now.
+    /// Whether the log has just stopped because of a failure.
     pub(crate) latched: bool,
 }
 
 impl CommitState {
-    /// The next operation that may be issued now, if any.
+    /// The next operation that may be issued now, if there is one.
     pub(crate) fn next_disk_op(&mut self) -> Option<DiskOp> {
         if self.failure.is_some() {
             return None;
@@ -84,9 +84,10 @@ impl CommitState {
         Some(io)
     }
 
-    /// Takes the outcome of an operation that [`Core::next_io`] handed out.
+    /// Processes the outcome of an operation that [`CommitState::next_disk_op`] returned.
     pub(crate) fn complete(&mut self, io: DiskOp, result: io::Result<()>) -> Completed {
-        // The driver looks again once it has told everyone: who wakes up meanwhile joins the next group.
+        // The driver looks again after it has notified everyone, so threads that wake up meanwhile can join the next
+        // group.
         if io.driven {
             self.driven = DriverState::Yes;
         }
@@ -100,7 +101,7 @@ impl CommitState {
         }
         match io.op {
             DiskOpKind::Write { ordinal, durable, buf, .. } => {
-                // The pool takes the buffer back once nobody else holds it.
+                // The pool can reuse the buffer once nothing else holds it.
                 drop(buf);
                 self.flight.written(ordinal, durable);
             }
@@ -113,7 +114,7 @@ impl CommitState {
         wake
     }
 
-    /// Moves the durable prefix over every group that is durable, in order.
+    /// Extends the durable prefix over every group that is durable, in order.
     fn advance(&mut self, wake: &mut Completed) {
         let now_ns = self.clock.now_ns();
         while let Some((group, end)) = self.flight.pop_durable() {
@@ -127,7 +128,7 @@ impl CommitState {
             }
             self.watermark = end;
             wake.watermark = Some(end);
-            // Before callbacks run: one that appends must not wait for itself.
+            // Before callbacks run: a callback that appends must not wait for the space of its own record.
             self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
             if group.first_live > self.first_live_durable {
                 self.first_live_durable = group.first_live;
@@ -151,7 +152,7 @@ impl CommitState {
         self.stats.group_size.record(bytes);
     }
 
-    /// Stops the log for good: nothing is issued or acknowledged from here on.
+    /// Stops the log for good: nothing is issued or acknowledged afterwards (INV-7). Only the first cause is kept.
     pub(crate) fn poison(&mut self, cause: Error) -> Completed {
         let mut wake = Completed::default();
         if self.failure.is_none() {
@@ -166,14 +167,14 @@ impl CommitState {
         wake
     }
 
-    /// Gives up the directory; operations under way hold it until they end. Says when they have, unless it was
-    /// given up before.
+    /// Releases the directory's lock; operations under way hold it until they end. Returns what to wait on for that;
+    /// `None` if the lock was released before.
     pub(crate) fn unlock(&mut self) -> Option<Arc<LockRelease>> {
         self.lock.take().map(|lock| lock.freed())
     }
 
-    /// Whether a group may be written now: one that is closed, or being filled and wanted. While another
-    /// write is under way a group that is still small waits for company.
+    /// Whether a group may be written now: one that is closed, or the one being filled if it is wanted. While another
+    /// write is in flight a small group waits for more records.
     fn may_write(&self) -> bool {
         let writing = self.flight.writing();
         if writing >= self.limits.in_flight || self.beyond_tail_bound() {
@@ -185,8 +186,8 @@ impl CommitState {
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
     }
 
-    /// Whether so much is not durable that the next group has to wait: open looks for groups no further behind
-    /// what is durable than its segment's reach, and for none that is longer unless it has seen one before it.
+    /// Whether the next group has to wait until more is durable. Open looks for groups only as far past the durable end
+    /// as the segment's reach, and for a longer group only if the mark before it is durable.
     fn beyond_tail_bound(&self) -> bool {
         let Some(next) = self.queued.front().or(self.filling.as_ref()) else { return false };
         let reach = u64::from(next.segment.reach_bytes(self.limits.block_bytes));
@@ -194,7 +195,7 @@ impl CommitState {
         self.flight.len() > 0 && (long || self.flight.bytes() > reach)
     }
 
-    /// Whether others are likely to append soon to the group that would be written now.
+    /// Whether other threads are likely to append soon to the group that would be written now.
     pub(crate) fn expects_more(&self) -> bool {
         let expects = || self.pace.expects_more(self.filled(), self.flight.records());
         let idle = self.failure.is_none() && self.queued.is_empty() && self.flight.writing() == 0;
@@ -206,28 +207,27 @@ impl CommitState {
         self.filling.as_ref().map_or(0, |g| g.record_count)
     }
 
-    /// For how long threads let others run before they sleep.
+    /// How long waiting threads yield before they sleep, in nanoseconds.
     pub(crate) fn yield_max_ns(&self) -> u64 {
         self.pace.yield_max_ns(self.limits.patience_ns)
     }
 
-    /// As [`Core::next_io`], for a thread that waits: nothing while the driver is at work.
+    /// As [`CommitState::next_disk_op`], for a waiting thread: `None` while the driver issues.
     pub(crate) fn issue_as_waiter(&mut self) -> Option<DiskOp> {
         if self.left_to_driver() { None } else { self.next_disk_op() }
     }
 
-    /// Whether waiters issue nothing, since the driver does, or is about to.
+    /// Whether waiters issue nothing, because the driver issues or is about to.
     pub(crate) fn left_to_driver(&self) -> bool {
         self.driven == DriverState::Yes
     }
 
-    /// As [`Core::next_io`], for the driver, which has `busy` operations in its ring; and whether it should
-    /// go into the ring. With nothing to add and nothing in there the driver hands over to the threads that wait.
+    /// As [`CommitState::next_disk_op`], for the driver, which has `busy` operations in its ring. Also returns whether
+    /// the operation should go into the ring. If there is none and the ring is empty, waiting threads take over.
     pub(crate) fn drive(&mut self, busy: usize) -> Option<(DiskOp, bool)> {
         let mut io = if self.driven == DriverState::No { None } else { self.next_disk_op() };
         io.iter_mut().for_each(|io| io.driven = true);
-        // One operation at a time costs less without the ring, and is enough while the device is not the
-        // bottleneck.
+        // A single operation costs less without the ring, and suffices while the device is not the bottleneck.
         let many = || busy > 0 || self.pace.slow() || !self.queued.is_empty();
         let into_ring = self.driver == Driver::Ring && io.is_some() && many();
         self.driven = match &io {
@@ -239,8 +239,8 @@ impl CommitState {
         io.map(|io| (io, into_ring))
     }
 
-    /// Whether the driver is to be called, since there is something to issue that no thread need wait for:
-    /// `due` says that the disk would have to wait for a thread to wake. Nobody else issues it then.
+    /// Whether the caller must wake the driver, which then issues the operation that is due; no other thread does.
+    /// `due`: the disk is idle until a thread wakes up, as at the end of an operation.
     pub(crate) fn claim_driver(&mut self, due: bool) -> bool {
         if self.driver == Driver::None || self.next_requested().is_none() {
             return false;
@@ -252,7 +252,7 @@ impl CommitState {
         }
         let call = self.driven != DriverState::No
             || !self.queued.is_empty()
-            // Threads that wait do more than one thing at a time, where that pays and there is no ring.
+            // Without a ring the driver does one thing at a time, so it takes over only where that is enough.
             || due && (self.driver == Driver::Ring || self.limits.durable_writes && !self.pace.slow());
         if call && self.driven == DriverState::No {
             self.driven = DriverState::Yes;
@@ -260,7 +260,7 @@ impl CommitState {
         call
     }
 
-    /// Ordinal of the group that [`Core::next_io`] would work for now.
+    /// Ordinal of the group for which [`CommitState::next_disk_op`] would return an operation now.
     pub(crate) fn next_requested(&self) -> Option<u64> {
         if self.failure.is_some() {
             return None;
@@ -276,12 +276,12 @@ impl CommitState {
         self.queued.front().or(self.filling.as_ref()).map(|g| g.ordinal)
     }
 
-    /// Ordinal of the group being filled, if it holds lazy records only, and nobody waits for them.
+    /// Ordinal of the group being filled, if nothing has asked for it to be written: it holds lazy records only.
     pub(crate) fn lazy_group(&self) -> Option<u64> {
         self.filling.as_ref().filter(|g| !g.wanted).map(|g| g.ordinal)
     }
 
-    /// Whether the flusher has to be called; it is, afterwards.
+    /// Whether the caller must wake the flusher. Clears the flag, so only one caller does.
     pub(crate) fn claim_flusher_wake(&mut self) -> bool {
         std::mem::take(&mut self.flusher_asleep)
     }

@@ -1,10 +1,8 @@
-//! The log's state machine: what is enqueued, what is issued, what is durable. It does no I/O, takes no
-//! lock and starts no thread: it hands out operations and is told how they ended (`issue`), so the same
-//! code runs under threads and under a seeded scheduler.
+//! The state machine of the log: what is enqueued, what is in flight, what is durable.
 //!
-//! Invariants: groups are issued in log order; `watermark` only grows, over a contiguous prefix (INV-2);
-//! after the first failed operation nothing is issued or acknowledged (INV-7). Fails with the error
-//! that latched it.
+//! It does no I/O, takes no lock and starts no thread. It hands out operations and is told how they ended (`issue`), so
+//! the same code runs with threads and under a seeded scheduler. Groups are issued in log order; `watermark` only
+//! grows, over a contiguous prefix (INV-2). After the first failed operation nothing is issued or acknowledged (INV-7).
 
 pub(crate) mod enqueue;
 pub(crate) mod in_flight;
@@ -27,45 +25,45 @@ use crate::types::Lsn;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Fixed numbers of one log.
+/// Constants of one open log.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
     pub(crate) location: String,
     pub(crate) block_bytes: u32,
-    /// Length of new segments; those made under other options may be shorter.
+    /// Length of new segments, in bytes; those made under other options may be shorter or longer.
     pub(crate) segment_bytes: u32,
     pub(crate) group_bytes: u32,
     pub(crate) queue_bytes: u64,
     pub(crate) in_flight: usize,
-    /// Longest time that a thread yields before it sleeps.
+    /// Upper bound of the time that a thread yields before it sleeps, in nanoseconds.
     pub(crate) patience_ns: u64,
-    /// Whether a completed write is durable (direct), or needs a sync.
+    /// Whether a completed write is durable (direct); otherwise it needs a sync.
     pub(crate) durable_writes: bool,
-    /// Callbacks and wakers from which on appends wait.
+    /// Number of outstanding callbacks and wakers from which on appends wait.
     pub(crate) answers_max: u32,
-    /// Whether the log has threads.
+    /// Whether the log has threads of its own.
     pub(crate) spawned: bool,
 }
 
 /// Why a record could not be enqueued now.
 #[derive(Debug)]
 pub(crate) enum Blocked {
-    /// Too many bytes wait for the disk.
+    /// Too many bytes are not durable.
     Queue,
-    /// The next segment, or the next written block, is not ready.
+    /// The preallocator has not yet prepared the next segment, or not yet written the blocks.
     Pipeline,
-    /// It never will.
+    /// The log has stopped, there is no space or no file descriptor, or the record is too large.
     Failed(Error),
 }
 
-/// Where a record was put.
+/// The position of a record, and the ordinal of its group.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Appended {
     pub(crate) lsn: Lsn,
     pub(crate) group: u64,
 }
 
-/// Where a log goes on after recovery.
+/// The state in which a log continues after recovery.
 #[derive(Debug)]
 pub(crate) struct Start {
     pub(crate) segment: OpenSegment,
@@ -76,7 +74,7 @@ pub(crate) struct Start {
     pub(crate) footer_bytes: u32,
     /// Whether the last group is a mark.
     pub(crate) marked: bool,
-    /// The directory's lock; a log that is only read may do without.
+    /// The directory's lock; `None` for a log that is opened for reading only, without a lock.
     pub(crate) lock: Option<Arc<dyn DiskLock>>,
 }
 
@@ -86,11 +84,11 @@ pub(crate) struct CommitState {
     pub(super) shelf: Arc<SparePool>,
     /// Segment and offset of the next group to be started.
     pub(super) segment: OpenSegment,
-    /// Mirror of the segment's number, for who asks without the lock.
+    /// Copy of the segment's number, readable without the state lock.
     pub(super) active: Arc<AtomicU32>,
     pub(super) offset: u32,
     pub(super) previous_end: Lsn,
-    /// What the footer of the segment will hold.
+    /// Bytes that the index of the segment's footer may take, so far.
     pub(super) footer_bytes: u32,
     pub(super) filling: Option<WriteGroup>,
     pub(super) queued: VecDeque<WriteGroup>,
@@ -107,41 +105,42 @@ pub(crate) struct CommitState {
     pub(super) sealer: Option<Box<dyn SegmentIndexBuilder>>,
     pub(crate) waiters: AsyncWaiters,
     pub(super) pool: BufferPool,
-    /// Segments that rotation entered, with the end of the one before, for readers.
+    /// Segments that rotation entered, with the end of the log before each; for the readers' table.
     pub(crate) entered: Vec<(Lsn, Arc<Segment>)>,
-    /// The segment was entered with fewer than the kept spares left behind: on a full disk it is for control records.
+    /// Whether the segment was entered with fewer than [`KEPT_SPARES`](crate::segment::spare_pool::KEPT_SPARES) spares
+    /// left. On a full disk such a segment is reserved for control records.
     pub(super) reserved: bool,
-    /// The next rotation waits for the pipeline; counted once.
+    /// Whether the next rotation waits for the preallocator. Used to count each rotation once.
     pub(super) rotation_waits: bool,
-    /// The flusher sleeps until it is called.
+    /// Whether the flusher sleeps until it is woken.
     pub(crate) flusher_asleep: bool,
-    /// Who issues besides the threads that wait.
+    /// What the log's own thread can do.
     pub(super) driver: Driver,
     pub(super) driven: DriverState,
     pub(crate) stats: Stats,
     pub(super) pace: WritePolicy,
 }
 
-/// What the log's own thread can do for the threads that wait.
+/// What the log's own thread can do for the waiting threads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Driver {
-    /// There is none.
+    /// There is no such thread.
     #[default]
     None,
-    /// One operation at a time.
+    /// Carries out one operation at a time.
     Blocking,
-    /// As many as may be in flight.
+    /// Keeps several operations in flight, through a ring.
     Ring,
 }
 
-/// What the driver is at.
+/// Whether the driver or the waiting threads issue operations.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum DriverState {
-    /// Nothing: waiters issue.
+    /// The driver is idle: waiting threads issue.
     No,
-    /// It is about to look, or has operations in its ring: waiters leave everything to it.
+    /// The driver is about to look for an operation, or has some in its ring: waiting threads issue nothing.
     Yes,
-    /// It is inside of one operation: waiters may issue what may go beside that.
+    /// The driver carries out one operation and blocks: waiting threads issue what may run next to it.
     Busy,
 }
 
@@ -159,7 +158,7 @@ impl CommitState {
         start: Start,
     ) -> CommitState {
         CommitState {
-            // A segment that open has entered because the end of the log was torn.
+            // True if open has just entered the segment because the log had a torn tail.
             reserved: start.offset <= limits.block_bytes,
             limits,
             clock,
@@ -198,17 +197,17 @@ impl CommitState {
         self.limits.location.clone()
     }
 
-    /// Why the log stopped.
+    /// The error that stopped the log, if one did.
     pub(crate) fn failure(&self) -> Option<&Error> {
         self.failure.as_ref()
     }
 
-    /// Whether anything is enqueued and not durable.
+    /// Whether any group is not durable.
     pub(crate) fn has_work(&self) -> bool {
         self.filling.is_some() || !self.queued.is_empty() || self.flight.len() > 0
     }
 
-    /// Whether the log needs a mark to end its burst.
+    /// Whether the log is to get a mark when it is idle.
     pub(crate) fn needs_mark(&self) -> bool {
         !self.marked && self.failure.is_none()
     }
@@ -224,7 +223,8 @@ impl CommitState {
         self.next_ordinal
     }
 
-    /// Wants everything enqueued so far; returns a position that is durable when all of it is.
+    /// Asks for everything enqueued so far to be written. Returns position and ordinal of the last group: all of it is
+    /// durable when that position is. ([`Lsn::ZERO`], 0) if nothing is pending.
     pub(crate) fn request_sync_all(&mut self) -> (Lsn, u64) {
         if let Some(last) = self.filling.as_mut().or(self.queued.back_mut()) {
             last.wanted = true;
@@ -233,7 +233,8 @@ impl CommitState {
         last.map_or((Lsn::ZERO, 0), |g| (g.lsn(), g.ordinal))
     }
 
-    /// Wants the group that holds `lsn`, which is not durable: its ordinal. `None` if nothing was appended there.
+    /// Asks for the group that contains `lsn`, which is not durable, to be written; returns its ordinal. `None` if
+    /// nothing was appended at `lsn`.
     pub(crate) fn request_sync_at(&mut self, lsn: Lsn) -> Option<u64> {
         let end = |g: &WriteGroup| Lsn::new(g.segment.sequence, g.end());
         let groups = self.flight.groups().chain(self.queued.iter()).chain(self.filling.iter());
@@ -242,7 +243,7 @@ impl CommitState {
         Some(ordinal)
     }
 
-    /// Wants group `ordinal`, if it is still being filled.
+    /// Asks for group `ordinal` to be written, if it is still being filled.
     pub(crate) fn request_sync(&mut self, ordinal: u64) {
         if let Some(group) = self.filling.as_mut().filter(|g| g.ordinal == ordinal) {
             group.wanted = true;
@@ -254,27 +255,27 @@ impl CommitState {
         self.watermark
     }
 
-    /// Whether the driver issues.
+    /// Whether the driver issues operations, alone or next to the waiting threads.
     pub(crate) fn driven(&self) -> bool {
         self.driven != DriverState::No
     }
 
-    /// Says what the log's own thread can do.
+    /// Sets what the log's own thread can do.
     pub(crate) fn set_driver(&mut self, driver: Driver) {
         self.driver = driver;
     }
 
-    /// Where spares come from.
+    /// The pool that the next segments come from.
     pub(super) fn shelf(&self) -> Arc<SparePool> {
         Arc::clone(&self.shelf)
     }
 
-    /// The segment being appended to.
+    /// The segment that is appended to.
     pub(crate) fn segment(&self) -> &OpenSegment {
         &self.segment
     }
 
-    /// Numbers since open, as of now.
+    /// The statistics since the log was opened.
     pub(crate) fn stats(&self) -> Stats {
         let oldest = self.flight.groups().next().map_or(0, |g| g.issued_ns);
         let lag_ns = if oldest == 0 { 0 } else { self.clock.now_ns().saturating_sub(oldest) };
@@ -287,22 +288,22 @@ impl CommitState {
         }
     }
 
-    /// Says that segments below `segment` are not live; the group being filled, or the next, carries it.
+    /// Declares the segments below `segment` dead. The group being filled, or the next one, records that.
     pub(crate) fn release(&mut self, segment: u32) {
         let segment = segment.min(self.segment.sequence);
         if segment > self.first_live {
             self.first_live = segment;
-            // Somebody has to carry it: on a full disk no record may come until the files are gone.
+            // A mark must record it: on a full disk no record may be appended until the files are removed.
             self.marked = false;
         }
     }
 
-    /// Installs the footer maker.
+    /// Installs the index builder.
     pub(crate) fn set_sealer(&mut self, sealer: Box<dyn SegmentIndexBuilder>) {
         self.sealer = Some(sealer);
     }
 
-    /// Copies out bytes that are not durable yet, if all of them are in one group.
+    /// Copies the bytes at `at` from the groups that are not durable. Returns `false` if no such group has all of them.
     pub(crate) fn read_pending(&self, at: Lsn, out: &mut [u8]) -> bool {
         let groups = self.flight.groups().chain(self.queued.iter()).chain(self.filling.iter());
         at >= self.watermark && groups.into_iter().any(|g| g.read(at, out))

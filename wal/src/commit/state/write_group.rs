@@ -1,7 +1,7 @@
-//! A group while it is in memory: filled under the log's lock, then written as one piece.
+//! A write group while it is in memory: filled under the state lock, then written as one piece.
 //!
-//! A group's place is fixed when it is started, so records know their LSN when they are enqueued. Its
-//! bytes stay readable until it is durable. Buffers come from a pool and go back to it.
+//! The position of a group is fixed when it is started, so records know their LSN when they are enqueued. The bytes
+//! stay readable until the group is durable. Buffers come from a pool and return to it.
 
 use crate::disk::AlignedBuf;
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
@@ -10,36 +10,37 @@ use crate::segment::OpenSegment;
 use crate::types::{Durability, GroupKind, Lsn, len32};
 use std::sync::Arc;
 
-/// Buffers kept for reuse, and the largest that is kept, in bytes: what many threads fill in one flush.
+/// How many buffers the pool keeps, and the capacity of the largest that it keeps, in bytes: what many threads fill
+/// while one flush runs.
 const POOL_BUFFERS: usize = 16;
 const POOL_BUFFER_BYTES_MAX: usize = 4 << 20;
 
-/// One group from its first record until it is durable.
+/// One write group, from its first record until it is durable.
 #[derive(Debug)]
 pub(crate) struct WriteGroup {
-    /// Counts all groups of this process; tickets name their group by it.
+    /// Number of the group, counted since the log was opened; a ticket names its group by it.
     pub(crate) ordinal: u64,
-    /// Where it goes.
+    /// The segment it is written to.
     pub(crate) segment: OpenSegment,
-    /// Offset of its first byte.
+    /// Offset of its first byte in the segment file.
     pub(crate) start: u32,
-    /// What it is for.
+    /// What it holds.
     pub(crate) kind: GroupKind,
-    /// See the format; the same in all groups of the segment.
+    /// End of the log before this segment; the same in all groups of a segment.
     pub(crate) previous_end: Lsn,
-    /// Whether somebody wants it durable now.
+    /// Whether it should be written without waiting for more records.
     pub(crate) wanted: bool,
-    /// Records so far.
+    /// Number of records so far.
     pub(crate) record_count: u32,
-    /// What its header says about released segments; set when it is closed.
+    /// Lowest live segment, as its header records it; set when the group is closed.
     pub(crate) first_live: u32,
-    /// Bytes of records, padding left out; set when the group is padded.
+    /// Bytes of records, without padding; set when the group is padded.
     body_bytes: u32,
-    /// Sum of the records' lengths, for back-pressure.
+    /// Sum of the records' lengths in bytes, for back-pressure.
     pub(crate) record_bytes: u64,
-    /// When it was issued, on the log's monotonic clock.
+    /// When it was issued, in nanoseconds of the log's monotonic clock; 0 before.
     pub(crate) issued_ns: u64,
-    /// Whether no other write was under way then.
+    /// Whether no other write was in flight when it was issued.
     pub(crate) alone: bool,
     buf: Arc<AlignedBuf>,
 }
@@ -73,27 +74,27 @@ impl WriteGroup {
         group
     }
 
-    /// Position of its first byte.
+    /// Position of the group's first byte.
     pub(crate) fn lsn(&self) -> Lsn {
         Lsn::new(self.segment.sequence, self.start)
     }
 
-    /// Offset at which the next record would start, inside the group.
+    /// Offset of the next record, inside the group.
     fn next_at(&self) -> usize {
         self.buf.len().next_multiple_of(RECORD_ALIGN as usize)
     }
 
-    /// Bytes of the group so far.
+    /// Length of the group so far, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.buf.len()
     }
 
-    /// Bytes of the group, without padding, with one more record of `bytes`.
+    /// Length of the group in bytes, without padding, with one more record of `bytes`.
     pub(crate) fn len_with(&self, bytes: usize) -> usize {
         self.next_at().saturating_add(bytes)
     }
 
-    /// Adds a record; the caller has made sure that it fits. Returns its position.
+    /// Adds a record and returns its position. The caller has made sure that it fits.
     pub(crate) fn push(&mut self, batch: &RecordBuilder, class: Durability, head_crc: u32) -> Lsn {
         let at = self.next_at();
         let lsn = Lsn::new(self.segment.sequence, self.start + len32(at));
@@ -106,7 +107,7 @@ impl WriteGroup {
         lsn
     }
 
-    /// Pads it to the block boundary (INV-4); nothing may be pushed afterwards. Returns the offset behind it.
+    /// Pads the group to the block boundary (INV-4); no record may be added afterwards. Returns the offset of its end.
     pub(crate) fn pad(&mut self, block_bytes: u32) -> u32 {
         self.body_bytes = len32(self.buf.len() - GROUP_HEADER_BYTES);
         let padded = self.buf.len().next_multiple_of(block_bytes as usize);
@@ -114,12 +115,12 @@ impl WriteGroup {
         self.end()
     }
 
-    /// Offset behind it, once padded.
+    /// Offset of the end of the group, once it is padded.
     pub(crate) fn end(&self) -> u32 {
         self.start + len32(self.buf.len())
     }
 
-    /// Writes the header, as the last thing before it is issued.
+    /// Writes the group's header. Call it last, when the group is issued.
     pub(crate) fn seal(&mut self, watermark: Lsn, wall_clock_ms: u64) {
         let header = GroupHeader {
             kind: self.kind,
@@ -135,17 +136,17 @@ impl WriteGroup {
         header.encode(salt, self.bytes_mut());
     }
 
-    /// The bytes, shared with whoever writes them.
+    /// The bytes of the group, shared with the operation that writes them.
     pub(crate) fn buffer(&self) -> &Arc<AlignedBuf> {
         &self.buf
     }
 
-    /// Gives the buffer back.
+    /// Returns the buffer, for the pool.
     pub(crate) fn into_buffer(self) -> Arc<AlignedBuf> {
         self.buf
     }
 
-    /// Copies out the bytes at `at` if all of them are in this group.
+    /// Copies the bytes at `at`. Returns `false` if the group does not have all of them.
     pub(crate) fn read(&self, at: Lsn, out: &mut [u8]) -> bool {
         if at.segment() != self.segment.sequence || at.offset() < self.start {
             return false;
@@ -161,17 +162,17 @@ impl WriteGroup {
     }
 
     fn bytes_mut(&mut self) -> &mut AlignedBuf {
-        // Shared only once issued; a copy here would be correct, and never happens.
+        // The buffer is shared only after the group is issued, so nothing is copied here; a copy would be correct too.
         Arc::make_mut(&mut self.buf)
     }
 }
 
-/// Buffers of durable groups, for the next ones.
+/// Buffers of durable groups, for reuse.
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool(Vec<Arc<AlignedBuf>>);
 
 impl BufferPool {
-    /// An empty buffer.
+    /// An empty buffer: one from the pool that nothing else holds, or a new one.
     pub(crate) fn take(&mut self) -> Arc<AlignedBuf> {
         while let Some(mut buf) = self.0.pop() {
             if let Some(bytes) = Arc::get_mut(&mut buf) {
@@ -182,7 +183,7 @@ impl BufferPool {
         Arc::default()
     }
 
-    /// Takes a buffer back, unless there are enough or it is very large.
+    /// Returns a buffer to the pool, unless the pool is full or the buffer is very large.
     pub(crate) fn put(&mut self, buf: Arc<AlignedBuf>) {
         if self.0.len() < POOL_BUFFERS && buf.capacity() <= POOL_BUFFER_BYTES_MAX {
             self.0.push(buf);

@@ -1,40 +1,40 @@
-//! How a thread waits for others: it lets them run for a while, and then sleeps.
+//! Lets a waiting thread yield the CPU for a while before it sleeps.
 //!
-//! On a fast device waking those that sleep takes longer than what is left of the write they wait for, and a
-//! thread that yields finds the result when its turn comes. That holds while nobody else wants the
-//! processors: the scheduler puts a thread that yields behind one that computes, for a whole time slice. So a
-//! yield that took that long ends the patience of all threads, for a time that doubles as often as the next
-//! trial goes no better. Decision 16 has the figures. No lock; cannot fail; nothing depends on it.
+//! On a fast device, waking a sleeping thread takes longer than the rest of the write that it waits for; a thread that
+//! yields finds the result when it runs again. That holds only while no other work needs the CPU: the scheduler puts a
+//! yielding thread behind a computing one for a whole time slice. So a yield that takes over 1 ms means that the CPU is
+//! contended: all waiters then sleep immediately, with a back-off that doubles after each failed retry. Decision 16 has
+//! the measurements. Correctness does not depend on yielding.
 
 use crate::disk::Clock;
 use crate::sync::{AtomicU64, YIELDS_MAX, thread};
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A yield that took longer gave way to somebody who computes. A scheduler's time slices are longer, a round of
-/// hundreds of threads that yield is shorter. Nanoseconds, as below.
+/// A yield that takes this long, in nanoseconds, means that another thread was computing. A scheduler's time slice is
+/// longer; a round of hundreds of yielding threads is shorter.
 const SLOW_YIELD_NS: u64 = 1_000_000;
 
-/// How long threads sleep at once after a slow yield: at first, and at most.
+/// Bounds of the back-off, in nanoseconds: how long threads sleep without yielding after a slow yield.
 const HOLD_MIN_NS: u64 = 10_000_000;
 const HOLD_MAX_NS: u64 = 16_000_000_000;
 
-/// See the module.
+/// How long threads yield, and whether they may at present. Shared by all threads of a log, without a lock.
 #[derive(Debug, Default)]
 pub(in crate::commit) struct AdaptiveYield {
-    /// For how long a thread yields; 0 if it sleeps at once.
+    /// How long a thread yields, in nanoseconds; 0 if it sleeps at once.
     limit_ns: AtomicU64,
-    /// From when on threads may yield, and how long before that they might not.
+    /// When threads may yield again, and how long the back-off before that was, in nanoseconds.
     resume_ns: AtomicU64,
     hold_ns: AtomicU64,
 }
 
 impl AdaptiveYield {
-    /// From now on threads yield for up to `limit_ns`.
+    /// Sets how long threads yield, in nanoseconds.
     pub(in crate::commit) fn set_limit(&self, limit_ns: u64) {
         self.limit_ns.store(limit_ns, Relaxed);
     }
 
-    /// The time, if yielding may pay now.
+    /// The time now, if yielding may pay; `None` if the thread should sleep at once.
     pub(in crate::commit) fn begin(&self, clock: &dyn Clock) -> Option<u64> {
         if self.limit_ns.load(Relaxed) == 0 {
             return None;
@@ -42,7 +42,7 @@ impl AdaptiveYield {
         Some(clock.now_ns()).filter(|&now_ns| now_ns >= self.resume_ns.load(Relaxed))
     }
 
-    /// Lets others run, once. The time afterwards; none if patience is at its end.
+    /// Yields once. Returns the time afterwards; `None` if the yield was slow and threads should sleep.
     pub(in crate::commit) fn yield_once(&self, clock: &dyn Clock, before_ns: u64) -> Option<u64> {
         thread::yield_now();
         let now_ns = clock.now_ns();
@@ -53,7 +53,7 @@ impl AdaptiveYield {
         None
     }
 
-    /// Lets others run until `done`, or for as long as that may pay; says whether it is done.
+    /// Yields until `done` returns true, the limit is reached or a yield was slow. Returns whether it is done.
     pub(in crate::commit) fn wait(&self, clock: &dyn Clock, done: impl Fn() -> bool) -> bool {
         let Some(begin_ns) = self.begin(clock) else { return false };
         let end_ns = begin_ns.saturating_add(self.limit_ns.load(Relaxed));
@@ -73,7 +73,7 @@ impl AdaptiveYield {
 
     fn back_off(&self, now_ns: u64) {
         let (resume_ns, hold_ns) = (self.resume_ns.load(Relaxed), self.hold_ns.load(Relaxed));
-        // Others yielded at the same time, and one of them has said so.
+        // Another thread has seen the same contention and has set the back-off already.
         if now_ns < resume_ns {
             return;
         }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
     use std::sync::atomic::AtomicU64 as Time;
 
-    /// Moves on by so much at every reading.
+    /// A clock that advances by a fixed step at every reading.
     #[derive(Debug)]
     struct Steps(Time, Time);
 
@@ -137,7 +137,7 @@ mod tests {
         }
         let doubled = (0..14).map(|n| (HOLD_MIN_NS << n).min(HOLD_MAX_NS));
         assert_eq!(holds, doubled.collect::<Vec<_>>());
-        // A trial that went well for as long forgets it.
+        // After a retry that stays fast for that long, the back-off starts at its minimum again.
         clock.0.fetch_add(HOLD_MAX_NS, Relaxed);
         assert!(!patience.wait(&clock, || false));
         assert_eq!(patience.hold_ns.load(Relaxed), HOLD_MIN_NS);

@@ -1,5 +1,7 @@
-//! Threads that block: until a record is durable, until there is room. One that finds the disk free writes for
-//! all; the others let it run for a while, and then sleep ([`Patience`](crate::commit::waiters::adaptive_yield::Patience)).
+//! Blocks threads until a record is durable or there is room to append.
+//!
+//! A thread that finds the disk free writes for all. The others yield for a while and then sleep
+//! ([`AdaptiveYield`](crate::commit::waiters::adaptive_yield::AdaptiveYield)).
 
 use crate::commit::committer::Committer;
 use crate::commit::state::CommitState;
@@ -10,11 +12,11 @@ use crate::types::Lsn;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Yields that bring no record until a group is written without waiting for more.
+/// Number of yields without a new record after which a group is written without waiting for more.
 const YIELDS_IN_VAIN: u32 = 2;
 
 impl Committer {
-    /// Has group `group` written although all of it may wait: somebody waits for it after all.
+    /// Asks for group `group` to be written, because a thread waits for it although it holds lazy records only.
     pub(in crate::commit) fn request_sync(&self, group: u64) {
         let mut core = self.core.lock();
         core.request_sync(group);
@@ -22,6 +24,8 @@ impl Committer {
     }
 
     /// Blocks until the record at `lsn` in group `group` is durable, or until `deadline_ns` on the log's clock.
+    ///
+    /// Writes groups itself while it waits. Fails with the error that stopped the log.
     pub(crate) fn wait(&self, lsn: Lsn, group: u64, deadline_ns: Option<u64>) -> Result<(), Error> {
         let word = self.wait_slot(group);
         loop {
@@ -54,7 +58,7 @@ impl Committer {
         }
     }
 
-    /// Blocks until the record at `lsn` is durable, or `timeout` is over; returns the durable end.
+    /// Blocks until the record at `lsn` is durable or `timeout` has passed; returns the end of the durable prefix.
     pub(crate) fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn, Error> {
         let durable = self.durable();
         if durable > lsn {
@@ -72,14 +76,14 @@ impl Committer {
         }
         let group = core.request_sync_at(lsn).ok_or(Error::NotInLog { lsn })?;
         self.note_work_and_unlock(core);
-        // One that is too far away to be told from never is never.
+        // A deadline beyond the range of the clock is no deadline.
         let timeout_ns = u64::try_from(timeout.as_nanos()).ok();
         let deadline_ns = timeout_ns.and_then(|timeout_ns| self.clock.now_ns().checked_add(timeout_ns));
         self.wait(lsn, group, deadline_ns)?;
         Ok(self.durable())
     }
 
-    /// Waits for `word` to change since `seen`, or for something to lead.
+    /// Yields, then sleeps, until `word` differs from `seen` or an operation can be issued; at most `timeout` asleep.
     fn pause(&self, word: &WaitSlot, seen: u32, timeout: Option<Duration>) {
         let look = || word.load() != seen || self.work_available.load(Ordering::SeqCst);
         if !self.adaptive_yield.wait(&*self.clock, look) {
@@ -87,8 +91,8 @@ impl Committer {
         }
     }
 
-    /// The state machine, for a thread that is about to write: once the others that take part have appended,
-    /// as far as letting them run makes them.
+    /// Locks the state for a thread that is about to write. Before that it yields while other threads are likely to
+    /// append to the same group.
     pub(in crate::commit) fn lock_after_gathering(&self) -> MutexGuard<'_, CommitState> {
         let mut core = self.core.lock();
         if !core.expects_more() {
@@ -108,7 +112,7 @@ impl Committer {
         core
     }
 
-    /// Makes everything enqueued so far durable, lazy records included.
+    /// Makes everything enqueued so far durable, lazy records included; returns the end of the durable prefix.
     pub(crate) fn flush(&self) -> Result<Lsn, Error> {
         let (lsn, group) = {
             let mut core = self.core.lock();
@@ -125,7 +129,7 @@ impl Committer {
         Ok(self.durable())
     }
 
-    /// Sleeps until the oldest group in memory made progress, or leads.
+    /// Sleeps until the oldest group in memory may have made progress, or writes a group itself.
     pub(crate) fn wait_for_space(&self) {
         let mut core = self.core.lock();
         if let Some(io) = core.issue_as_waiter() {
@@ -133,7 +137,7 @@ impl Committer {
             return self.run(io);
         }
         let Some(oldest) = core.oldest() else { return };
-        // Groups that will never be durable wake nobody again.
+        // After a failure no group becomes durable, so nothing would wake this thread.
         if core.failure().is_some() {
             return;
         }
@@ -148,10 +152,10 @@ impl Committer {
         }
     }
 
-    /// Blocks until callbacks and wakers have room for one more, or the log has stopped.
+    /// Blocks until there is room for another callback or waker, or the log has stopped.
     pub(crate) fn wait_for_callbacks(&self) {
         while let Some(registered) = self.delivery.waits_for_room() {
-            // What is not durable is not answered, and lazy records have no other writer while appends wait.
+            // Callbacks run only for durable records, and while appends wait nothing else writes lazy records.
             if self.flush().is_err() {
                 return;
             }

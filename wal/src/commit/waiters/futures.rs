@@ -1,7 +1,7 @@
-//! Who is to be told when a record is durable, other than threads that block.
+//! Keeps the futures, callbacks and notices that wait for a record to become durable.
 //!
-//! A [`Notify`] runs no code of the caller, so the thread that completes the write delivers it. Callbacks and
-//! wakers are the caller's code (an executor may poll a task inside of `wake`): `delivery` calls them.
+//! A [`Notify`] runs no code of the caller, so the thread that completes the write delivers it. Callbacks and wakers
+//! are code of the caller (an executor may poll a task inside `wake`); `delivery` calls them.
 
 use crate::commit::waiters::wait_slot::Bell;
 use crate::error::Error;
@@ -13,26 +13,26 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::thread::Thread;
 
-/// A wake-up without code of the caller, for [`Ticket::notify`](crate::Ticket::notify): the thread that completes
-/// the write delivers it, so no other thread has to be woken first.
+/// A notification that runs no code of the caller, for [`Ticket::notify`](crate::Ticket::notify). The thread that
+/// completes the write delivers it, so no other thread has to be woken first.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Notify {
     /// Unparks the thread.
     Thread(Thread),
-    /// Adds 1 to an eventfd. Another kind of descriptor must not block when 8 bytes are written to it: the log's
-    /// writes would wait for it.
+    /// Adds 1 to the counter of an eventfd. Another kind of descriptor must not block when 8 bytes are written to it:
+    /// the log's writes would wait for it.
     EventFd(Arc<OwnedFd>),
     /// Rings the bell.
     Bell(Arc<Bell>),
 }
 
 impl Notify {
-    /// Delivers it now, for callers that have other events to tell in the same way.
+    /// Delivers the notification now. For callers that report other events in the same way.
     pub fn deliver(&self) {
         match self {
             Notify::Thread(thread) => thread.unpark(),
-            // Fails only if the counter is at its end: whoever reads it is woken either way.
+            // Fails only if the counter is at its maximum; then its reader is woken anyway.
             Notify::EventFd(fd) => _ = rustix::io::write(fd, &1_u64.to_ne_bytes()),
             Notify::Bell(bell) => bell.ring(),
         }
@@ -42,9 +42,9 @@ impl Notify {
 /// A callback of a ticket.
 pub(crate) type Callback = Box<dyn FnOnce(Result<Lsn, Error>) + Send>;
 
-/// Code of the caller that is to be called.
+/// Code of the caller that is called once the outcome of a record is known.
 pub(crate) enum UserCode {
-    /// A future that was polled.
+    /// The waker of a future that was polled.
     Task(Waker),
     /// A callback.
     Call(Callback),
@@ -59,17 +59,17 @@ impl fmt::Debug for UserCode {
     }
 }
 
-/// One that is to be told.
+/// A notice, callback or waker that waits for a record.
 #[derive(Debug)]
 pub(crate) enum AsyncWaiter {
     Notify(Notify),
     User(UserCode),
 }
 
-/// What is to be called, and with what.
+/// Code of the caller, and the outcome to call it with.
 pub(crate) type Answer = (UserCode, Result<Lsn, Error>);
 
-/// Those whose record is durable, or never will be, in log order.
+/// The waiters whose record is durable, or never will be, in log order.
 #[derive(Debug, Default)]
 pub(crate) struct DueAnswers {
     pub(crate) notices: Vec<Notify>,
@@ -85,7 +85,7 @@ impl DueAnswers {
     }
 }
 
-/// All that wait, in log order.
+/// All waiting futures, callbacks and notices, in log order.
 #[derive(Debug, Default)]
 pub(crate) struct AsyncWaiters {
     by_lsn: BTreeMap<(Lsn, u64), AsyncWaiter>,
@@ -93,24 +93,24 @@ pub(crate) struct AsyncWaiters {
 }
 
 impl AsyncWaiters {
-    /// Adds one; returns what names it.
+    /// Adds a waiter; returns its key.
     pub(crate) fn add(&mut self, lsn: Lsn, waiter: AsyncWaiter) -> u64 {
         self.next_key += 1;
         self.by_lsn.insert((lsn, self.next_key), waiter);
         self.next_key
     }
 
-    /// Forgets one and gives it back.
+    /// Removes a waiter and returns it; `None` if it was taken before.
     pub(crate) fn remove(&mut self, lsn: Lsn, key: u64) -> Option<AsyncWaiter> {
         self.by_lsn.remove(&(lsn, key))
     }
 
-    /// Whether nobody waits.
+    /// Whether there is no waiter.
     pub(crate) fn is_empty(&self) -> bool {
         self.by_lsn.is_empty()
     }
 
-    /// Takes all whose record lies below `end`.
+    /// Takes all waiters whose record starts below `end`, which is durable.
     pub(crate) fn take_below(&mut self, end: Lsn) -> DueAnswers {
         let mut due = DueAnswers::default();
         if self.by_lsn.first_key_value().is_none_or(|((lsn, _), _)| *lsn >= end) {
@@ -123,7 +123,7 @@ impl AsyncWaiters {
         due
     }
 
-    /// Takes all, to be told of `error`.
+    /// Takes all waiters, to be answered with `error`.
     pub(crate) fn take_all(&mut self, error: &Error) -> DueAnswers {
         let mut due = DueAnswers::default();
         for waiter in std::mem::take(&mut self.by_lsn).into_values() {
