@@ -101,7 +101,7 @@ pub struct Stats {
     pub no_room: u64,
     /// Released files that were removed instead of recycled because writing zeros to them failed.
     pub released_given_up: u64,
-    /// How often a sealed segment was opened again to be read. A high number means that reads go to more segments than
+    /// How often a closed segment file was opened to be read. A high number means that reads go to more segments than
     /// [`Options::descriptors_max`](crate::Options::descriptors_max) allows open.
     pub reopened: u64,
     /// Marks enqueued.

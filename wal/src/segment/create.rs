@@ -1,8 +1,9 @@
-//! Making a new log: identity content first, then the first segments and a mark, the identity's name last.
+//! Creates a new log. Order: write the identity under a temporary name, make the first segments and a mark, rename the
+//! identity.
 //!
-//! A crash at any point leaves a directory that [`create`] takes up again, because nothing can have been
-//! acknowledged before `IDENTITY` has its name; and a directory with that name has its segments, so that
-//! one without them has lost them. Fails if anything of a log is there already.
+//! A crash at any point leaves a directory in which the next `create` starts over: nothing can have been acknowledged
+//! before `IDENTITY` has its name. A directory with that name but without segments has lost them. Creation fails if the
+//! directory already holds a log or part of one.
 
 use crate::disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 use crate::error::Error;
@@ -12,8 +13,8 @@ use crate::segment::directory::{IDENTITY, IDENTITY_NEW, failed, failed_to_open, 
 use crate::segment::file_name;
 use crate::types::Lsn;
 
-/// Checks that the directory holds no log, removes what an unfinished creation left, and writes the
-/// identity under its temporary name. Returns it; the caller makes the segments, then calls [`finish`].
+/// Checks that the directory holds no log, removes the files of an unfinished creation, and writes the identity under
+/// its temporary name. Returns the identity; the caller makes the segments and then calls [`finish`].
 pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Result<Identity, Error> {
     let block_bytes = disk.block_size();
     if !block_bytes.is_power_of_two() || !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes) {
@@ -26,8 +27,8 @@ pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Resul
         return Err(taken(IDENTITY));
     }
     if let Some(&first) = names.segments.first() {
-        // Segments without an identity are an unfinished creation only if one was begun and nobody
-        // ever appended to them.
+        // Segments without an identity are an unfinished creation only if the temporary identity exists and no record
+        // was ever appended.
         if !names.identity_new {
             return Err(taken(&file_name(first)));
         }
@@ -44,7 +45,7 @@ pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Resul
     names.unfinished.iter().try_for_each(|name| remove(name))?;
     let sync = || disk.sync().map_err(|e| failed(disk, "sync", "", e));
     if names.identity_new {
-        // It excuses the segments, so it goes after them and comes before them.
+        // `IDENTITY.new` shows that the segments are of an unfinished creation, so it is removed after them.
         sync()?;
         remove(IDENTITY_NEW)?;
     }
@@ -57,13 +58,13 @@ pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Resul
     Ok(identity)
 }
 
-/// Gives the identity its name: from here on the directory is a log.
+/// Renames the identity to its final name, durably: from now on the directory is a log.
 pub(crate) fn finish(disk: &dyn Disk) -> Result<(), Error> {
     disk.rename(IDENTITY_NEW, IDENTITY).map_err(|e| failed(disk, "rename", IDENTITY_NEW, e))?;
     disk.sync().map_err(|e| failed(disk, "sync", "", e))
 }
 
-/// Whether a segment holds a group behind the mark that a creation may have left.
+/// Whether a segment holds a group after the mark that an unfinished creation may have left.
 fn has_groups(disk: &dyn Disk, sequence: u32) -> Result<bool, Error> {
     let name = file_name(sequence);
     let io = |e| failed_to_open(disk, "read", &name, e);

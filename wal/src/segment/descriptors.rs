@@ -1,9 +1,9 @@
-//! Bounds the file descriptors of sealed segments: closes those that were not read lately, and opens a file again when it
-//! is read.
+//! Bounds the file descriptors of sealed segments: closes files that were not read lately, and opens a file again when
+//! it is read.
 //!
-//! Invariants: a file that is written to is never closed here. A call on a file holds its descriptor until it returns, so
-//! the descriptor's number cannot become another file's under it. A file that is opened again is the one that was closed:
-//! device, inode and header are compared. No lock is held while a file is opened, read or closed.
+//! A file that is written to is never closed here. A call on a file holds its descriptor until it returns, so the
+//! descriptor's number cannot be reused for another file meanwhile. A file that is opened again must be the one that
+//! was closed: device, inode and header are compared. No lock is held while a file is opened, read or closed.
 
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, FileId, Map, no_descriptors, read_exact_at};
 use crate::format::SegmentHeader;
@@ -14,7 +14,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Descriptors that a file opened for reading takes at most: one past the page cache, one through it.
+/// Maximum number of descriptors of a file opened for reading: one for reads past the page cache, one for reads through
+/// it.
 const READING: u32 = 2;
 
 /// The descriptors that the sealed segments of one log share.
@@ -28,39 +29,39 @@ pub(crate) struct Descriptors {
 
 #[derive(Debug, Default)]
 struct List {
-    /// Files that may be closed and the number of their descriptors; the front is looked at first.
+    /// Files that may be closed, with their number of descriptors. The front is examined first.
     open: VecDeque<(Arc<Slot>, u32)>,
-    /// Descriptors of those, and of files that are being opened.
+    /// Number of descriptors of these files and of files that are being opened.
     count: u32,
 }
 
-/// One segment's file while it is open.
+/// The file of one segment, if it is open.
 #[derive(Debug, Default)]
 struct Slot {
     file: RwLock<Option<Arc<dyn DiskFile>>>,
-    /// It was read since [`List`] was last searched for files to close.
+    /// Whether it was read since [`List`] was last searched for files to close.
     used: AtomicBool,
-    /// Pages may be cached that were cached before the log was opened, and that the medium never got.
+    /// Whether the page cache may hold pages from before the log was opened that the medium never got.
     doubted: AtomicBool,
 }
 
 impl Descriptors {
-    /// For files on `disk`, at most `max` descriptors.
+    /// Creates the list for files on `disk`, with at most `max` descriptors.
     pub(crate) fn new(disk: Arc<dyn Disk>, max: u32) -> Arc<Descriptors> {
         Arc::new(Descriptors { disk, max, list: Mutex::default(), reopened: AtomicU64::new(0) })
     }
 
-    /// The disk that the files are on.
+    /// The disk that holds the files.
     pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
         &self.disk
     }
 
-    /// Files opened again so far.
+    /// How often a closed file was opened to be read.
     pub(crate) fn reopened(&self) -> u64 {
         self.reopened.load(Ordering::Relaxed)
     }
 
-    /// Opens a file. If there is no descriptor left, closes all sealed segments and tries once more.
+    /// Opens a file. If no descriptor is left, closes all sealed segments and tries once more.
     pub(crate) fn open(&self, name: &str, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         match self.disk.open(name, access) {
             Err(e) if no_descriptors(&e) && self.close_down_to(0) => self.disk.open(name, access),
@@ -68,33 +69,34 @@ impl Descriptors {
         }
     }
 
-    /// Makes room for `count` descriptors of a file that is about to be opened.
+    /// Reserves `count` descriptors for a file that is about to be opened; closes others if there are too many.
     fn reserve(&self, count: u32) {
         self.list.lock().count += count;
         self.close_down_to(self.max);
     }
 
-    /// A file that `reserved` was reserved for is not opened.
+    /// Returns `reserved` descriptors, for a file that is not opened after all.
     fn give_back(&self, reserved: u32) {
         self.list.lock().count -= reserved;
     }
 
-    /// `slot`, which is open, may be closed from here on.
+    /// Adds `slot`, which is open with `count` descriptors, to the files that may be closed; `reserved` were counted
+    /// for it before.
     fn enlist(&self, slot: &Arc<Slot>, count: u32, reserved: u32) {
         let mut list = self.list.lock();
         list.count = list.count - reserved + count;
         list.open.push_back((Arc::clone(slot), count));
     }
 
-    /// `slot` is not used any more.
+    /// Removes `slot` from the files that may be closed.
     fn forget(&self, slot: &Arc<Slot>) {
         let mut list = self.list.lock();
         let Some(i) = list.open.iter().position(|(open, _)| Arc::ptr_eq(open, slot)) else { return };
         list.count -= list.open.remove(i).map_or(0, |(_, count)| count);
     }
 
-    /// Closes files until no more than `max` descriptors are counted, those that were read since the last search only
-    /// if there are no others. Says whether it closed any.
+    /// Closes files until at most `max` descriptors are counted. Files that were read since the last search are closed
+    /// only if there are no others. Returns whether it closed any.
     fn close_down_to(&self, max: u32) -> bool {
         let mut closed = Vec::new();
         let mut list = self.list.lock();
@@ -115,17 +117,17 @@ impl Descriptors {
     }
 }
 
-/// The file of one segment, for readers: open as long as it is written, afterwards opened when it is read.
+/// The file of one segment, for readers. Open while it is written to; after that, opened when it is read.
 pub(crate) struct SegmentFile {
     descriptors: Arc<Descriptors>,
     name: String,
     id: Option<FileId>,
-    /// What its header says of it.
+    /// The header fields that identify the segment.
     key: Key,
     slot: Arc<Slot>,
 }
 
-/// What the header of a segment has that no other segment's has, and the size of the block that it is in.
+/// The header fields that no two segments have in common, and the block size of the segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Key {
     pub(crate) uuid: [u8; 16],
@@ -135,8 +137,8 @@ pub(crate) struct Key {
 }
 
 impl SegmentFile {
-    /// A file that is written to, open as `file`; stays open until [`SegmentFile::seal`]. `name` is what it is called
-    /// from then on. `doubted`: it was there before the log was opened.
+    /// A file that is written to, open as `file`; it stays open until [`SegmentFile::seal`]. `name` is its name from
+    /// then on. `doubted`: it existed before the log was opened.
     pub(crate) fn opened(
         descriptors: &Arc<Descriptors>,
         name: String,
@@ -150,7 +152,7 @@ impl SegmentFile {
         sealed
     }
 
-    /// A sealed file that was there before the log was opened and that nobody has read since.
+    /// A sealed file that existed before the log was opened and has not been read since.
     pub(crate) fn closed(
         descriptors: &Arc<Descriptors>,
         name: String,
@@ -161,7 +163,7 @@ impl SegmentFile {
         SegmentFile { descriptors: Arc::clone(descriptors), name, id, key, slot }
     }
 
-    /// All of it is durable and nobody writes to it any more: it may be closed. To be called once.
+    /// Allows the file to be closed: all of it is durable and it is not written to any more. Call it once.
     pub(crate) fn seal(&self) {
         if let Some(file) = self.if_open() {
             self.descriptors.enlist(&self.slot, file.descriptors(), 0);
@@ -173,7 +175,7 @@ impl SegmentFile {
         self.slot.file.read().clone()
     }
 
-    /// The file, opened if need be.
+    /// The file; opens it if it is closed.
     fn file(&self) -> io::Result<Arc<dyn DiskFile>> {
         if let Some(file) = &*self.slot.file.read() {
             if !self.slot.used.load(Ordering::Relaxed) {
@@ -190,7 +192,7 @@ impl SegmentFile {
         let opened = self.open_checked();
         let mut open = self.slot.file.write();
         let file = match (&*open, opened) {
-            // Another thread was faster.
+            // Another thread opened it first.
             (Some(file), _) => Ok(Arc::clone(file)),
             (None, Err(error)) => Err(error),
             (None, Ok(file)) => {
@@ -205,7 +207,7 @@ impl SegmentFile {
         file
     }
 
-    /// Opens the file and makes sure that it is the same one, with what its last descriptor was told.
+    /// Opens the file, checks that it is the same one, and repeats the cache advice that its last descriptor was given.
     fn open_checked(&self) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.descriptors.open(&self.name, Access::Read)?;
         self.descriptors.reopened.fetch_add(1, Ordering::Relaxed);
@@ -217,7 +219,7 @@ impl SegmentFile {
             file.distrust_cache();
         }
         file.expect_reads();
-        // Through the page cache: what is read from there afterwards is not older than what the medium has.
+        // Read through the page cache, so that no later read through it is older than the medium.
         let mut block = AlignedBuf::zeroed(self.key.block_bytes as usize);
         read_exact_at(&*file, &mut block, 0)?;
         let same = |header: SegmentHeader| {
@@ -230,7 +232,7 @@ impl SegmentFile {
         Ok(file)
     }
 
-    /// For calls that only those who write to the file may make, who have it open.
+    /// The result of calls that only a writer may make; writers use the open file directly.
     fn read_only<T>() -> io::Result<T> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -273,14 +275,14 @@ impl DiskFile for SegmentFile {
         SegmentFile::read_only()
     }
 
-    /// A file that is closed is told when it is opened, if it matters.
+    /// If the file is closed, the advice is given when it is opened, where it matters.
     fn drop_cache(&self) {
         if let Some(file) = self.if_open() {
             file.drop_cache();
         }
     }
 
-    /// As [`DiskFile::drop_cache`].
+    /// As [`DiskFile::drop_cache`]: a closed file gets the advice when it is opened.
     fn expect_reads(&self) {
         if let Some(file) = self.if_open() {
             file.expect_reads();

@@ -1,7 +1,7 @@
-//! The log's directory: which names belong to it, and its identity file.
+//! The directory of a log: the names of its files, its identity file and the file of a clean close.
 //!
-//! `IDENTITY` gets its name last of all at creation, when the first segments are durable: a directory
-//! with the name but without segments has lost them, and one without it was never finished.
+//! `IDENTITY` gets its name last at creation, when the first segments are durable. So a directory with that name but
+//! without segments has lost them, and a directory without it holds an unfinished creation or has lost the file.
 
 use crate::damage::Witness;
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, NameKind, read_exact_at, write_all_at};
@@ -13,35 +13,35 @@ use std::io;
 use std::sync::Arc;
 
 pub(crate) const LOCK: &str = "LOCK";
-/// What was measured of the device: read before the directory is a log's, and no part of it.
+/// The file with measurements of the device. It may exist before the directory holds a log, and is not part of the log.
 const HINT: &str = crate::disk::HINT;
 pub(crate) const IDENTITY: &str = "IDENTITY";
 pub(crate) const IDENTITY_NEW: &str = "IDENTITY.new";
-/// Where the log ended when it was closed, and the name of that file until it is durable.
+/// The file of a clean close, which records where the log ended, and its name until it is durable.
 const CLOSED: &str = "CLOSED";
 const CLOSED_NEW: &str = "CLOSED.new";
 
-/// The names found, sorted by what they are.
+/// The names found in the directory, sorted by their role.
 #[derive(Debug, Default)]
 pub(crate) struct DirectoryListing {
-    /// Segments, ascending.
+    /// Numbers of the segments, ascending.
     pub(crate) segments: Vec<u32>,
-    /// Names of segments that were being prepared.
+    /// Temporary names: segments that were being prepared, and a `CLOSED` file that was being written.
     pub(crate) unfinished: Vec<String>,
-    /// Whether there is an identity, and one that never got its name.
+    /// Whether the identity file exists, and whether it exists under its temporary name.
     pub(crate) identity: bool,
     pub(crate) identity_new: bool,
-    /// Whether a close has said where the log ended.
+    /// Whether the file of a clean close exists.
     pub(crate) closed: bool,
-    /// Names that are not the log's; left alone.
+    /// Names that do not belong to the log; it leaves them alone.
     pub(crate) foreign: Vec<String>,
 }
 
-/// What is said of a directory that has segments and no identity: a log has lost its identity file.
+/// Describes a directory that has segments but no identity: the log has lost its identity file.
 pub const SEGMENTS_WITHOUT_IDENTITY: &str = "segments without IDENTITY";
 
 impl DirectoryListing {
-    /// What is there in place of a log, if there is no identity.
+    /// Describes the directory if it has no identity file; `None` if it has one.
     pub(crate) fn instead_of_log(&self) -> Option<&'static str> {
         match (self.identity, self.segments.is_empty(), self.identity_new) {
             (true, _, _) => None,
@@ -52,7 +52,7 @@ impl DirectoryListing {
     }
 }
 
-/// Lists the directory. A name of the log that is not a regular file is an error.
+/// Lists the directory. Fails if a name of the log belongs to something that is not a regular file.
 pub(crate) fn list(disk: &dyn Disk) -> Result<DirectoryListing, Error> {
     let mut names = DirectoryListing::default();
     for (name, kind) in disk.list().map_err(|e| failed(disk, "list", "", e))? {
@@ -102,7 +102,7 @@ pub(crate) fn read_identity(disk: &dyn Disk) -> Result<Identity, Error> {
     })
 }
 
-/// Refuses a disk that cannot write a block of the log without touching its neighbours (INV-4).
+/// Fails if the disk cannot write a block of the log without touching its neighbours (INV-4).
 pub(crate) fn check_blocks(disk: &dyn Disk, identity: &Identity) -> Result<(), Error> {
     let (log, least) = (identity.block_bytes, disk.block_size());
     if log < least {
@@ -111,7 +111,7 @@ pub(crate) fn check_blocks(disk: &dyn Disk, identity: &Identity) -> Result<(), E
     Ok(())
 }
 
-/// What the file of a clean close says of the log `uuid`, if there is one.
+/// Reads the file of a clean close of the log `uuid`, if there is one. An unreadable or invalid file is no error.
 pub(crate) fn read_closed(disk: &dyn Disk, names: &DirectoryListing, uuid: &[u8; 16]) -> Witness {
     if !names.closed {
         return Witness::Absent;
@@ -119,7 +119,7 @@ pub(crate) fn read_closed(disk: &dyn Disk, names: &DirectoryListing, uuid: &[u8;
     let read = || {
         let file = disk.open(CLOSED, Access::Read)?;
         let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
-        // One byte more than there may be, so that a longer file is seen to be one.
+        // One byte more than the maximum, so that a longer file is detected.
         let mut bytes = vec![0; len.min(BLOCK_BYTES_MAX as usize + 1)];
         read_exact_at(&*file, &mut bytes, 0)?;
         io::Result::Ok(bytes)
@@ -131,7 +131,7 @@ pub(crate) fn read_closed(disk: &dyn Disk, names: &DirectoryListing, uuid: &[u8;
     }
 }
 
-/// Says durably where the log ended; what was said before stays until then.
+/// Records durably where the log ended. The previous record stays in place until the new one is durable.
 pub(crate) fn write_closed(disk: &dyn Disk, closed: &Closed, block_bytes: u32) -> io::Result<()> {
     let file: Arc<dyn DiskFile> = disk.open(CLOSED_NEW, Access::Create)?;
     let mut block = AlignedBuf::new();
@@ -154,7 +154,7 @@ pub(crate) fn write_identity(disk: &dyn Disk, identity: &Identity) -> Result<(),
     file.sync().map_err(io)
 }
 
-/// As [`failed`], for a call that opens `file` first.
+/// As [`failed`], for a call that opens `file`: no descriptor left is [`Error::NoDescriptors`].
 pub(crate) fn failed_to_open(disk: &dyn Disk, action: &'static str, file: &str, e: io::Error) -> Error {
     Error::open(action, disk.location(), file, e)
 }

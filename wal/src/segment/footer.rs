@@ -1,8 +1,7 @@
-//! The footer of a sealed segment, found from the segment's end and checked as a whole.
+//! Finds the footer of a sealed segment from the segment's end, and checks it.
 //!
-//! Place on the data's way: recovery takes a segment on its footer's word, and the log's users read their
-//! index from it. Reads the medium, never through a map. What does not check is no footer: the records of
-//! the segment say the same, or say what is damaged. Fails only if the medium does.
+//! It reads the medium, never a map. A footer that is not valid counts as missing: the records of the segment hold the
+//! same information, or show what is damaged. Only a failed read is an error.
 
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::format::layout::FOOTER_TAIL_BYTES;
@@ -11,7 +10,7 @@ use crate::types::{GroupKind, Lsn};
 use std::io;
 use std::ops::Range;
 
-/// The index that the log's user made of one segment, as the segment's footer has it.
+/// The index of one segment that the user of the log made, as read from the segment's footer.
 #[derive(Debug)]
 pub struct Footer {
     lsn: Lsn,
@@ -20,18 +19,19 @@ pub struct Footer {
 }
 
 impl Footer {
-    /// Where its group starts.
+    /// Position of the first byte of the footer's group.
     pub fn lsn(&self) -> Lsn {
         self.lsn
     }
 
-    /// What [`crate::Sealer::seal`] wrote, byte for byte; it starts at a multiple of 8 in memory.
+    /// The index, byte for byte as [`SegmentIndexBuilder::seal`](crate::SegmentIndexBuilder::seal) wrote it; it starts
+    /// at a multiple of 8 in memory.
     pub fn index(&self) -> &[u8] {
         &self.group[self.index.clone()]
     }
 }
 
-/// The parts of a segment's header that reading a footer takes.
+/// The fields of a segment's header that are needed to read a footer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct FooterLocation {
     pub(crate) sequence: u32,
@@ -47,7 +47,7 @@ impl From<&SegmentHeader> for FooterLocation {
     }
 }
 
-/// The header of the group at `at`, a block boundary in the file, if there is a head.
+/// The header of the group at offset `at`, a block boundary; `None` if there is no valid group header.
 pub(crate) fn head_at(
     file: &dyn DiskFile,
     place: FooterLocation,
@@ -62,8 +62,8 @@ pub(crate) fn head_at(
     Ok(GroupHeader::decode(&bytes, place.salt, Lsn::new(place.sequence, at)))
 }
 
-/// The header of the footer whose group ends at `end`, if the segment has one there: group header and tail check and
-/// fit each other. What lies between them is not read.
+/// The group header of the footer whose group ends at `end`. `None` unless group header and tail are valid and fit each
+/// other. Does not read the bytes between them.
 pub(crate) fn locate(
     file: &dyn DiskFile,
     place: FooterLocation,
@@ -73,8 +73,8 @@ pub(crate) fn locate(
     Ok(ends(file, place, end, &mut tail)?.map(|(group, _)| group))
 }
 
-/// The footer whose group ends at `end`, if the segment has one there that checks: header, record, index,
-/// padding and tail. It takes the memory of one that is not used any more.
+/// The footer whose group ends at `end`. `None` unless all of it is valid: header, record, index, padding and tail.
+/// Reuses the memory of `used`.
 pub(crate) fn find(
     file: &dyn DiskFile,
     place: FooterLocation,
@@ -88,7 +88,7 @@ pub(crate) fn find(
     bytes.clear();
     bytes.set_len_for_read(length);
     read_exact_medium(file, &mut bytes, u64::from(start), length)?;
-    // Not what was read before: the medium may say something else each time.
+    // Compare with the first read: the medium may return something else each time.
     let same = GroupHeader::decode(&bytes, place.salt, group.lsn) == Some(group);
     let sound = group.check(place.salt, &bytes).is_ok();
     let at = (tail.index_offset() - start) as usize;
@@ -100,7 +100,7 @@ pub(crate) fn find(
     Ok(Some(Footer { lsn: group.lsn, group: bytes, index }))
 }
 
-/// Group header and tail of the footer that ends at `end`; leaves the last block in `bytes`.
+/// Reads group header and tail of the footer that ends at `end`; leaves the last block in `bytes`.
 fn ends(
     file: &dyn DiskFile,
     place: FooterLocation,
@@ -131,7 +131,7 @@ fn ends(
     Ok(group.filter(fits).map(|group| (group, tail)))
 }
 
-/// Whether the group holds one record, whose only part starts at `offset` of the segment.
+/// Whether the group holds exactly one record with one part, and the part starts at `offset` of the segment.
 fn holds(group: &GroupHeader, salt: u64, bytes: &[u8], offset: u32) -> bool {
     use crate::format::layout::GROUP_HEADER_BYTES;
     let lsn = Lsn::from_u64(group.lsn.as_u64() + GROUP_HEADER_BYTES as u64);

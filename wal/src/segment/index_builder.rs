@@ -1,18 +1,19 @@
-//! Who makes the footers: the seam between the log, which knows nothing of what records mean, and its user.
+//! The interface through which the user of the log builds the index in each segment's footer.
 //!
-//! Place on the data's way: beside the spine, and at open beside the scan. Fails never.
+//! The log does not know what records mean, so it cannot build the index itself.
 
 use crate::format::PartInfo;
 use crate::types::Lsn;
 
-/// Sees every record in log order as it is enqueued, and makes the footers.
+/// Receives every record in log order when it is enqueued, and builds the index for the footer of each segment.
 ///
-/// Called under the log's lock: no I/O and no calls into the log.
+/// The log calls it while it holds its lock: an implementation does no I/O and does not call into the log.
 pub trait SegmentIndexBuilder: Send {
-    /// A record was placed at `lsn`.
+    /// A record was placed at `lsn`. `meta` and `parts` are those of the record.
     fn record(&mut self, lsn: Lsn, meta: &[u8], parts: &mut dyn Iterator<Item = PartInfo>);
 
-    /// `segment` is being sealed: writes its index into `out`, at most as many bytes as its records'
-    /// footer bytes sum to, and forgets the segment.
+    /// Writes the index of `segment`, which is being sealed, to `out`, and forgets the segment. The index may have at
+    /// most as many bytes as the footer bytes of its records sum to; a longer one may be left out. An empty index means
+    /// no footer.
     fn seal(&mut self, segment: u32, out: &mut Vec<u8>);
 }

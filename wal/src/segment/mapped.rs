@@ -1,18 +1,19 @@
-//! A sealed segment as memory, for readers that need no copy.
+//! Maps a sealed segment into memory, for readers that need no copy.
 
 use crate::disk::Map;
 use crate::segment::Segment;
 use std::sync::Arc;
 
-/// The bytes of a sealed segment's file; offsets are those that positions have. Cheap to clone.
+/// The bytes of a sealed segment's file, mapped into memory; index them by [`Lsn::offset`](crate::Lsn::offset). Cheap
+/// to clone.
 #[derive(Clone, Debug)]
 pub struct Mapped {
-    /// Holds the segment: its file is not used again as long as somebody may read it.
+    /// Keeps the segment alive: its file is not recycled while this exists.
     segment: Arc<Segment>,
 }
 
 impl Mapped {
-    /// The segment's map, if it has one or should have.
+    /// The map of `segment`; `None` if it was not read often enough or cannot be mapped.
     pub(crate) fn of(segment: Arc<Segment>) -> Option<Mapped> {
         let has_map = segment.mapped().is_some();
         has_map.then_some(Mapped { segment })

@@ -1,4 +1,4 @@
-//! Segment files: their names and numbers, and one that is in use.
+//! Segment files: their names and numbers, and the state of a segment in use.
 
 pub(crate) mod create;
 pub(crate) mod descriptors;
@@ -18,14 +18,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Highest number of a segment: leaves numbers for the next ones without an overflow.
+/// Highest number of a segment. Leaves room for the numbers after it without an overflow.
 pub(crate) const SEQUENCE_MAX: u32 = u32::MAX - 3;
 
-/// A segment that is written to, or will be. Its file is open as long as this lives.
+/// A segment that is written to, or will be. The file stays open as long as this exists.
 #[derive(Clone, Debug)]
 pub(crate) struct OpenSegment {
     pub(crate) segment: Arc<Segment>,
-    /// The file, for writers.
+    /// The open file, for writers.
     pub(crate) pinned: Arc<dyn DiskFile>,
 }
 
@@ -40,28 +40,29 @@ impl Deref for OpenSegment {
 /// One segment file.
 #[derive(Debug)]
 pub(crate) struct Segment {
-    /// Its number.
+    /// Its number; the first segment is 1.
     pub(crate) sequence: u32,
-    /// In every checksum of it.
+    /// Mixed into every checksum of the segment.
     pub(crate) salt: u64,
-    /// What its blocks held before the first group.
+    /// What its blocks held before its first group was written.
     pub(crate) prior: PriorContents,
-    /// What its header says of the groups written to it; see [`crate::format::SegmentHeader`].
+    /// Its reach: the number of blocks that bounds the groups in flight in it; see [`crate::format::SegmentHeader`]. 0
+    /// if unbounded.
     pub(crate) reach_blocks: u16,
-    /// Length of the file.
+    /// Length of the file, in bytes.
     pub(crate) file_bytes: u32,
     /// The file, for readers.
     pub(crate) file: SegmentFile,
-    /// Blocks below this offset are written, so that writing them again changes no metadata.
+    /// Blocks below this offset have been written, so writing them again changes no metadata.
     pub(crate) written_to: AtomicU32,
-    /// All of it as memory, once it is read often.
+    /// The file mapped into memory, once it is read often.
     pub(crate) map: LazyMap,
-    /// The file was told that nobody writes to it any more.
+    /// Whether the file was advised that it will not be written to any more.
     pub(crate) left: AtomicBool,
 }
 
 impl Segment {
-    /// Bytes of its reach; of a segment without one all that there can be.
+    /// Its reach in bytes; `u32::MAX` for a segment without one.
     pub(crate) fn reach_bytes(&self, block_bytes: u32) -> u32 {
         match u32::from(self.reach_blocks) {
             0 => u32::MAX,
@@ -69,17 +70,17 @@ impl Segment {
         }
     }
 
-    /// Nothing will be written to it any more: all of it is durable, and the log has left it.
+    /// Advises the file that it will only be read. All of it is durable, and the log appends to a later segment.
     pub(crate) fn leave(&self) {
         if !self.left.load(Ordering::Relaxed) && !self.left.swap(true, Ordering::Relaxed) {
             self.file.expect_reads();
         }
     }
 
-    /// All of it as memory, if it was read often enough. The log must have left it.
+    /// The file mapped into memory, if it was read often enough. The log must append to a later segment.
     pub(crate) fn mapped(&self) -> Option<&Map> {
         self.leave();
-        // The pipeline may still be writing zeros behind its last group, and mapped memory must not change.
+        // The preallocator may still be writing zeros after the last group, and mapped memory must not change.
         if self.written_to.load(Ordering::Acquire) < self.file_bytes {
             return None;
         }
@@ -97,7 +98,7 @@ pub(crate) fn spare_name(sequence: u32) -> String {
     format!("{sequence:08x}.new")
 }
 
-/// The number in a name made by [`file_name`] or, with `extension` `new`, [`spare_name`].
+/// Parses a name made by [`file_name`] (`extension` is `wal`) or [`spare_name`] (`new`); returns the number.
 pub(crate) fn parse_name(name: &str, extension: &str) -> Option<u32> {
     let digits = name.strip_suffix(extension)?.strip_suffix('.')?;
     let plain = digits.len() == 8 && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));

@@ -1,10 +1,10 @@
-//! The file pipeline: prepares segments ahead, writes their blocks, removes released ones.
+//! The preallocator: prepares spare segments ahead, writes their blocks, and recycles or removes released files.
 //!
-//! A spare is created as `.new`, allocated, given its header, synced, and only then named, one number
-//! after the other, each name durable before the next: so a `.wal` always has a sound header, and
-//! rotation does nothing but take one. Each [`Pipeline::step`] does one operation on the disk, so a
-//! seeded scheduler can cut it anywhere. A full disk, or a quota that is used up, is reported to the shelf and tried
-//! again (INV-8).
+//! A spare is created as `.new`, allocated, given its header, synced, and only then renamed. Spares are made one number
+//! after the other, and each name is durable before the next: so a `.wal` file always has a valid header, and rotation
+//! only takes a spare from the pool. Each [`Preallocator::step`] does one operation on the disk, so a seeded scheduler
+//! can interrupt it anywhere. If the disk is full or a quota is used up, the preallocator reports that to the spare
+//! pool and tries again (INV-8).
 
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, is_no_room, write_all_at};
 use crate::error::Error;
@@ -21,10 +21,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Bytes of zeros written at a time.
+/// Bytes of zeros written in one operation.
 const ZERO_BYTES: u32 = 1 << 20;
 
-/// A spare on its way: the segment, and the name that its file has until it is a spare.
+/// A spare that is being prepared: the segment, and the present name of its file.
 #[derive(Debug)]
 struct SpareInProgress {
     segment: OpenSegment,
@@ -32,7 +32,7 @@ struct SpareInProgress {
     stage: Stage,
 }
 
-/// What is done of a spare.
+/// The last operation that was completed for a spare.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     Created,
@@ -42,29 +42,29 @@ enum Stage {
     Named,
 }
 
-/// A released file that waits, under its old name, to become a spare.
+/// A released file that is kept, under its old name, to become a spare.
 #[derive(Debug)]
 struct ReleasedFile {
     sequence: u32,
     file: Arc<dyn DiskFile>,
-    /// Blocks up to here are zeros again, the header first: see [`Pipeline::zero_retired`].
+    /// The file is zeros below this offset; the header is zeroed first, see [`Preallocator::zero_released`].
     zeroed_to: u32,
 }
 
-/// What a step did.
+/// What a step did, and when to take the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum StepOutcome {
-    /// One operation; there may be more.
+    /// It did one operation; there may be more.
     Stepped,
-    /// Nothing to do until the shelf changes from this version.
+    /// Nothing to do until the spare pool changes from this version.
     Idle(u64),
-    /// Nothing to do unless the log stays idle for a while, or a reader lets go of a released segment: then released
-    /// files can be zeroed, or removed.
+    /// Nothing to do unless the log writes nothing for a while or the last reader of a released segment ends. Then
+    /// released files can be zeroed, or removed. Also when the spare pool changes from this version.
     Lull(u64),
-    /// No spare is made before groups that wait for the disk are durable; nothing to do until the shelf changes from
+    /// Too many full segments are not durable, so no spare is made. Nothing to do until the spare pool changes from
     /// this version.
     Behind(u64),
-    /// There is no room, or no file descriptor; try again later, or when the shelf changes from this version.
+    /// There is no space, or no file descriptor. Try again later, or when the spare pool changes from this version.
     Full(u64),
 }
 
@@ -80,26 +80,27 @@ pub(crate) struct Preallocator {
     segment_bytes: u32,
     reach_blocks: u16,
     spares: usize,
-    /// Segments that the log has left and not made durable yet at which no spare is made: each is open.
+    /// Number of segments that are full and not durable from which on no spare is made: each of them keeps its file
+    /// open.
     left_max: usize,
     making: Option<SpareInProgress>,
-    /// Released files kept for reuse, at most as many as spares are wanted.
+    /// Released files kept for recycling, at most as many as spares are wanted.
     retired: VecDeque<ReleasedFile>,
-    /// Names of files that are to be removed.
+    /// Names of files to be removed.
     doomed: Vec<String>,
-    /// The log's activity when the pipeline last found nothing to do.
+    /// The count of the log's writes when the preallocator last found nothing else to do.
     activity: u64,
     /// Number of the next spare.
     next: u32,
-    /// Files that exist, for removal.
+    /// Numbers of the segment files that exist, for removal.
     files: BTreeSet<u32>,
     zeros: AlignedBuf,
-    /// The segment being zeroed, through a descriptor of its own: the kernel reports a failed write-back
-    /// once per descriptor, and the appends' must not miss it.
+    /// The segment being zeroed, opened with a descriptor of its own: the kernel reports a failed write-back once per
+    /// descriptor, and the descriptor that appends use must not miss it.
     zeroing: Option<(u32, Arc<dyn DiskFile>)>,
 }
 
-/// Numbers that a pipeline starts with.
+/// The parameters of a preallocator.
 #[derive(Debug)]
 pub(crate) struct PreallocatorStart {
     pub(crate) uuid: [u8; 16],
@@ -108,14 +109,14 @@ pub(crate) struct PreallocatorStart {
     pub(crate) reach_blocks: u16,
     pub(crate) spares: usize,
     pub(crate) left_max: usize,
-    /// Segment files that exist.
+    /// Numbers of the segment files that exist.
     pub(crate) files: BTreeSet<u32>,
     /// Number of the first spare to make.
     pub(crate) next: u32,
 }
 
 impl PreallocatorStart {
-    /// For the log `identity`, whose segment files have the numbers `files`.
+    /// The parameters for the log `identity`, whose segment files have the numbers `files`.
     pub(crate) fn new(identity: &Identity, options: &Options, files: BTreeSet<u32>) -> PreallocatorStart {
         let block_bytes = identity.block_bytes;
         PreallocatorStart {
@@ -161,8 +162,10 @@ impl Preallocator {
         }
     }
 
-    /// Does the most urgent operation. An error latches the log; that there is no room does not, nor that there is no
-    /// file descriptor.
+    /// Does the most urgent operation.
+    ///
+    /// # Errors
+    /// The caller must stop the log. A lack of space or of file descriptors is no error; see [`StepOutcome::Full`].
     pub(crate) fn step(&mut self) -> Result<StepOutcome, Error> {
         let mut wanted = self.shelf.wanted();
         wanted.sealed.drain(..).for_each(|segment| segment.file.seal());
@@ -198,7 +201,7 @@ impl Preallocator {
                 self.give_up_spare();
                 self.shelf.note_no_room();
                 self.shelf.set_failure(self.no_space());
-                // The segments that there are have their space, so they are made ready all the same.
+                // Spares that exist have their space already, so their blocks are written all the same.
                 match wanted.unwritten.first() {
                     Some(segment) => self.write_zeros(segment),
                     None => Ok(StepOutcome::Full(self.shelf.version())),
@@ -219,7 +222,7 @@ impl Preallocator {
         Error::NoSpace { path: self.disk.location() }
     }
 
-    /// One step towards the next spare.
+    /// Does one step towards the next spare.
     fn make(&mut self, first_live: u32) -> Result<(), Error> {
         let Some(mut making) = self.making.take() else {
             self.making = Some(self.begin()?);
@@ -243,7 +246,7 @@ impl Preallocator {
         Ok(())
     }
 
-    /// Does what comes next for a spare; `None` when it is ready.
+    /// Does the next operation for a spare. `None` when the spare is ready.
     fn advance(&self, making: &SpareInProgress, first_live: u32) -> Result<Option<Stage>, Error> {
         let (disk, segment) = (&*self.disk, &making.segment);
         let io = |action: &'static str| failure(disk, action, &making.name);
@@ -271,7 +274,8 @@ impl Preallocator {
         }))
     }
 
-    /// Starts a spare: a released file if there is one, zeroed rather than stale, else a new one.
+    /// Starts a spare: from a released file if there is one, preferably one that is all zeros; otherwise from a new
+    /// file.
     fn begin(&mut self) -> Result<SpareInProgress, Error> {
         if self.next > SEQUENCE_MAX {
             let e = io::Error::other("segment numbers are used up");
@@ -310,8 +314,8 @@ impl Preallocator {
         Ok(SpareInProgress { segment: segment(file, 0, PriorContents::Zeros), name, stage: Stage::Created })
     }
 
-    /// The header; in a new file also the first zeros behind it, so that a fresh log can be appended to
-    /// at once. A file that is used again keeps its old name until the header is durable.
+    /// Writes the header; in a new file also the first zeros after it, so that a new log can be appended to at once. A
+    /// recycled file keeps its old name until the header is durable.
     fn write_header(&self, segment: &OpenSegment, first_live: u32) -> io::Result<()> {
         let header = SegmentHeader {
             uuid: self.uuid,
@@ -335,8 +339,8 @@ impl Preallocator {
         Ok(())
     }
 
-    /// Writes the next zeros of a segment. Where its blocks have no space of their own, the disk may be
-    /// full for that, too; and there may be no descriptor to open it with.
+    /// Writes the next zeros of a segment. This may find no space too, on a file system where allocated blocks have no
+    /// space of their own, or no descriptor to open the file with.
     fn write_zeros(&mut self, segment: &Segment) -> Result<StepOutcome, Error> {
         let name = file_name(segment.sequence);
         let file = match self.zeroing.take() {
@@ -366,12 +370,12 @@ impl Preallocator {
         Ok(StepOutcome::Stepped)
     }
 
-    /// Zeros a piece of a released file, which nobody reads any more. The header goes first, durably:
-    /// recovery follows the log down through every file with a sound header, and would miss the rest.
+    /// Zeros a piece of a released file, which has no readers. The header goes first, durably: recovery follows the log
+    /// down through every file with a valid header, and would find the rest missing.
     ///
-    /// If that fails the file is removed. Nothing that anybody needs is lost with it, and it must not stay: after a
-    /// failed sync it would be unknown which of its blocks are zeros, and blocks that find no room to be written
-    /// again would find none for a group either.
+    /// If zeroing fails, the file is removed. It holds nothing that is needed, and it must not be recycled: after a
+    /// failed sync it is unknown which of its blocks are zeros, and blocks that cannot be written again for lack of
+    /// space could not be written for a group either.
     fn zero_released(&mut self) {
         let Some(i) = self.retired.iter().position(|r| r.zeroed_to < self.segment_bytes) else { return };
         let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
@@ -391,8 +395,8 @@ impl Preallocator {
         }
     }
 
-    /// Writes zeros from `from` on, and syncs once `to` is reached; returns where they end, `None` if there is
-    /// no room. A sync that fails, for whatever reason, may have lost more than zeros: an error.
+    /// Writes zeros from offset `from` on, and syncs the file once `to` is reached. Returns the offset where the zeros
+    /// end; `None` if there is no space. A failed sync is an error in any case, since it may have lost more than zeros.
     fn zero(&mut self, file: &dyn DiskFile, from: u32, to: u32, name: &str) -> Result<Option<u32>, Error> {
         let len = ZERO_BYTES.min(to - from);
         if self.zeros.len() < len as usize {
@@ -410,8 +414,8 @@ impl Preallocator {
         Ok(Some(from + len))
     }
 
-    /// Keeps a released file for reuse if it fits and nobody can see it change; else removes it. One that a reader
-    /// holds keeps its name until then: it may have to be opened again to be read.
+    /// Keeps a released file for recycling if it fits and has no readers or other names; otherwise removes it. A file
+    /// with readers keeps its name until the last one ends, since it may have to be opened again to be read.
     fn retire(&mut self, sequence: u32) -> Result<(), Error> {
         let name = file_name(sequence);
         self.files.remove(&sequence);
@@ -433,8 +437,8 @@ impl Preallocator {
         self.remove(name)
     }
 
-    /// Removes a file that nobody needs. One that cannot be removed is tried again: on a copy-on-write file system
-    /// a removal takes room, too.
+    /// Removes a file that is not needed. If that fails it is tried again later: on a copy-on-write file system a
+    /// removal takes space, too.
     fn remove(&mut self, name: String) -> Result<(), Error> {
         match self.disk.remove(&name) {
             Ok(()) => Ok(()),
@@ -447,26 +451,26 @@ impl Preallocator {
         }
     }
 
-    /// The log ends: readers keep released segments by their open files and maps alone, as the next open may use a
-    /// file again that has a name.
+    /// Removes the files of released segments that have readers, because the log ends: the next open may recycle a file
+    /// that still has a name. The readers keep their open files and maps.
     pub(crate) fn end(&self) {
         for segment in self.shelf.unreleased() {
             let _ = self.disk.remove(&file_name(segment.sequence));
         }
     }
 
-    /// Lets go of a spare that could not be finished.
+    /// Gives up a spare that could not be finished, and removes its file.
     fn give_up_spare(&mut self) {
         if let Some(making) = self.making.take()
             && making.stage != Stage::Named
         {
-            // Here and now, since what was allocated of it is what others lack.
+            // Removed at once, since others lack the space that was allocated for it.
             let _ = self.remove(making.name);
         }
     }
 }
 
-/// Turns an I/O error about `name` into the log's.
+/// Turns an I/O error about the file `name` into an [`Error`].
 fn failure<'a>(
     disk: &'a dyn Disk,
     action: &'static str,

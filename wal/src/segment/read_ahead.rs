@@ -1,23 +1,23 @@
-//! A moving view of a file: what is asked for piece by piece is read in large ones, from the medium.
+//! Reads a file in large pieces, from the medium, and serves small ranges from them.
 //!
-//! Place on the data's way: below the scanner and the reader of records. Fails only if the medium does.
+//! Only a failed read is an error.
 
 use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use std::io;
 
-/// Most bytes read at a time, unless more are asked for at once.
+/// Most bytes read at a time, unless a caller requests more.
 const CHUNK_BYTES: u32 = 1 << 20;
-/// Bytes of the first piece of a view that may be left soon; each further one is twice as long.
+/// Size of the first piece of a view made by [`ReadAhead::growing`], in bytes; each further piece is twice as long.
 const FIRST_BYTES: u32 = 64 << 10;
 
-/// The bytes of one file that were read last.
+/// A view of one file: the piece that was read last.
 #[derive(Debug)]
 pub(crate) struct ReadAhead {
     end: u32,
     buf: AlignedBuf,
     start: u32,
     chunk: u32,
-    /// Nothing behind it is read before it is asked for.
+    /// Nothing from this offset on is read before it is requested.
     ahead_to: u32,
 }
 
@@ -27,17 +27,18 @@ impl ReadAhead {
         ReadAhead { end, buf: AlignedBuf::new(), start: 0, chunk: CHUNK_BYTES, ahead_to: end }
     }
 
-    /// A view of a file of which nobody knows how much will be read, `end` at most.
+    /// A view of a file of which an unknown part will be read, at most up to `end`.
     pub(crate) fn growing(end: u32) -> ReadAhead {
         ReadAhead { chunk: FIRST_BYTES, ..ReadAhead::whole(end) }
     }
 
-    /// Reads nothing from `offset` on, a block boundary, that is not asked for.
+    /// From `offset` on, a block boundary, reads nothing that is not requested.
     pub(crate) fn read_ahead_to(&mut self, offset: u32) {
         self.ahead_to = offset.min(self.end);
     }
 
-    /// The bytes `[offset, offset + length)` of `file`, block-aligned and below the end.
+    /// Returns the bytes `[offset, offset + length)` of `file`; the range is block-aligned and ends at or below the
+    /// view's end.
     pub(crate) fn range(&mut self, file: &dyn DiskFile, offset: u32, length: u32) -> io::Result<&[u8]> {
         let inside = offset >= self.start
             && u64::from(offset) + u64::from(length) <= u64::from(self.start) + self.buf.len() as u64;
@@ -45,7 +46,7 @@ impl ReadAhead {
             let ahead = self.chunk.min(self.ahead_to.saturating_sub(offset));
             self.chunk = self.chunk.saturating_mul(2).min(CHUNK_BYTES);
             let read = self.fill(file, offset, length.max(ahead));
-            // Something that is not asked for may be what cannot be read.
+            // The unreadable part may be one that was not requested.
             read.or_else(|e| if length < ahead { self.fill(file, offset, length) } else { Err(e) })?;
         }
         let from = (offset - self.start) as usize;

@@ -1,8 +1,7 @@
-//! The shelf where prepared segments wait, between the pipeline and the append path.
+//! The pool of prepared segments, between the preallocator and the commit path.
 //!
-//! The pipeline puts named, durable spares down; rotation takes them. Neither waits for the other while
-//! holding the other's lock. State as inequalities: the numbers on the shelf are contiguous and above
-//! the segment in use; `written_to <= file_bytes`.
+//! The preallocator adds spares whose names are durable; rotation takes them. Neither waits for the other while it
+//! holds the other's lock. The numbers of the spares are contiguous and above the segment in use.
 
 use crate::error::Error;
 use crate::listener::Listener;
@@ -14,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-/// Spares that records with payload leave behind: the successor that every segment needs, and one for
+/// Number of spares that records with payload leave in the pool: the successor that every segment needs, and one for
 /// control records and for reopening on a full disk.
 pub(crate) const KEPT_SPARES: usize = 2;
 
@@ -22,62 +21,63 @@ pub(crate) const KEPT_SPARES: usize = 2;
 struct Inner {
     ready: VecDeque<OpenSegment>,
     in_use: Option<OpenSegment>,
-    /// Segments that the log has left, until they are durable to their end.
+    /// Full segments that are not yet known to be durable to their end.
     left: Vec<Arc<Segment>>,
-    /// Segments below are durable to their end.
+    /// All segments below this number are durable to their end.
     seal_below: u32,
     release_below: u32,
-    /// Segments that the readers' table let go of.
+    /// Released segments that new readers cannot reach and that are not yet recycled or removed.
     retired: Vec<Arc<Segment>>,
-    /// Released segments that readers have not let go of; their files keep their names.
+    /// Released segments that still have readers; their files keep their names.
     lingering: Vec<Arc<Segment>>,
     failure: Option<Error>,
-    /// Why blocks of a segment cannot be written.
+    /// Why the blocks of a segment cannot be written.
     unwritable: Option<Error>,
     stop: bool,
 }
 
-/// Where the pipeline and the append path meet.
+/// The prepared segments of one log, and everything that the commit path and the preallocator tell each other.
 #[derive(Debug, Default)]
 pub(crate) struct SparePool {
     inner: Mutex<Inner>,
     /// Grows with every change, under the lock; readable without it.
     version: AtomicU64,
-    /// The disk is full and fewer than [`KEPT_SPARES`] are ready; changes under the lock, readable without it.
+    /// Whether the last attempt to make a spare failed and fewer than [`KEPT_SPARES`] are ready. Changes under the
+    /// lock; readable without it.
     scarce: AtomicBool,
     writes: AtomicU64,
-    /// Bytes that the pipeline wrote.
+    /// Bytes that the preallocator wrote.
     prepared_bytes: AtomicU64,
-    /// Times that the pipeline found no room.
+    /// How often the preallocator found no space.
     no_room: AtomicU64,
     /// Released files that were removed because they could not be zeroed.
     given_up: AtomicU64,
     listener: OnceLock<Arc<dyn Listener>>,
-    /// Signalled on every change that somebody may wait for.
+    /// Signalled on every change.
     changed: Condvar,
 }
 
-/// What the pipeline is to do next, as the shelf sees it.
+/// What the preallocator is to do next.
 #[derive(Debug)]
 pub(crate) struct SpareRequest {
-    /// Segments that need their blocks written, most urgent first.
+    /// Segments whose blocks must be written, most urgent first.
     pub(crate) unwritten: Vec<OpenSegment>,
-    /// Segments that are durable to their end since they were last asked for.
+    /// Segments that became durable to their end since the last request.
     pub(crate) sealed: Vec<Arc<Segment>>,
-    /// Segments that the log has left and that are not durable to their end, as far as is known.
+    /// Number of full segments that are not yet known to be durable to their end.
     pub(crate) left: usize,
-    /// Readers hold segments that were released.
+    /// Whether released segments still have readers.
     pub(crate) lingering: bool,
     /// Number of spares ready.
     pub(crate) ready: usize,
-    /// Files below this number may go.
+    /// Files of segments below this number are released.
     pub(crate) release_below: u32,
-    /// The version that this describes.
+    /// The version of the pool that this describes.
     pub(crate) version: u64,
 }
 
 impl SparePool {
-    /// Puts a spare down; numbers ascend.
+    /// Adds a spare. Numbers must ascend.
     pub(crate) fn put(&self, segment: OpenSegment) {
         let mut inner = self.inner.lock();
         inner.ready.push_back(segment);
@@ -86,8 +86,8 @@ impl SparePool {
         self.bump(&mut inner);
     }
 
-    /// Takes the next spare if `keep` more stay behind it, at least one: a segment is used only when its
-    /// successor cannot be missing.
+    /// Takes the next spare if at least `keep` more, and at least one, stay in the pool: a segment is used only when
+    /// its successor exists.
     pub(crate) fn take(&self, keep: usize) -> Option<OpenSegment> {
         let mut inner = self.inner.lock();
         if inner.ready.len() <= keep.max(1) {
@@ -101,13 +101,13 @@ impl SparePool {
         segment
     }
 
-    /// Takes segments that no new reader can reach.
+    /// Adds released segments that new readers cannot reach.
     pub(crate) fn put_released(&self, segments: Vec<Arc<Segment>>) {
         self.inner.lock().retired.extend(segments);
     }
 
-    /// Lets go of segment `sequence`; says whether no reader holds it any more. [`Shelf::let_go`] has it when the last
-    /// one does not.
+    /// Forgets the released segment `sequence`; returns whether it has no readers. If it has,
+    /// [`SparePool::take_released`] returns it when its last reader has ended.
     pub(crate) fn forget(&self, sequence: u32) -> bool {
         let mut inner = self.inner.lock();
         let Some(i) = inner.retired.iter().position(|s| s.sequence == sequence) else { return true };
@@ -117,34 +117,34 @@ impl SparePool {
             return false;
         }
         drop(inner);
-        // Closes its file, so not under the lock.
+        // Dropping it closes its file, so not under the lock.
         drop(segment);
         true
     }
 
-    /// A released segment that [`Shelf::forget`] found in use and that nobody reads any more.
+    /// Takes a released segment for which [`SparePool::forget`] returned `false` and whose last reader has ended.
     pub(crate) fn take_released(&self) -> Option<Arc<Segment>> {
         let mut inner = self.inner.lock();
         let i = inner.lingering.iter().position(|s| Arc::strong_count(s) == 1)?;
         Some(inner.lingering.swap_remove(i))
     }
 
-    /// Takes all released segments that readers hold.
+    /// Takes all released segments that had readers.
     pub(crate) fn unreleased(&self) -> Vec<Arc<Segment>> {
         std::mem::take(&mut self.inner.lock().lingering)
     }
 
-    /// Counts writes issued: the pipeline looks whether the log is idle.
+    /// Counts a write that was issued. The preallocator uses the count to detect that the log is idle.
     pub(crate) fn note_write(&self) {
         self.writes.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Writes issued so far.
+    /// Number of writes issued so far.
     pub(crate) fn activity(&self) -> u64 {
         self.writes.load(Ordering::Relaxed)
     }
 
-    /// Says which segment is being appended to.
+    /// Sets the segment that is appended to.
     pub(crate) fn set_in_use(&self, segment: OpenSegment) {
         self.inner.lock().in_use = Some(segment);
     }
@@ -154,19 +154,19 @@ impl SparePool {
         let _ = self.listener.set(listener);
     }
 
-    /// Calls `f` with the listener, if there is one; not while a lock is held.
+    /// Calls `f` with the listener, if there is one. Takes no lock.
     pub(crate) fn notify_listener(&self, f: impl FnOnce(&dyn Listener)) {
         if let Some(listener) = self.listener.get() {
             f(&**listener);
         }
     }
 
-    /// Counts bytes that the pipeline wrote.
+    /// Counts bytes that the preallocator wrote.
     pub(crate) fn note_prepared(&self, bytes: u64) {
         self.prepared_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts that the pipeline found no room.
+    /// Counts that the preallocator found no space.
     pub(crate) fn note_no_room(&self) {
         self.no_room.fetch_add(1, Ordering::Relaxed);
     }
@@ -176,29 +176,29 @@ impl SparePool {
         self.given_up.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Times that the pipeline found no room, and released files that it gave up.
+    /// How often the preallocator found no space, and how many released files could not be zeroed.
     pub(crate) fn trouble(&self) -> (u64, u64) {
         (self.no_room.load(Ordering::Relaxed), self.given_up.load(Ordering::Relaxed))
     }
 
-    /// Bytes that the pipeline wrote so far.
+    /// Bytes that the preallocator wrote so far.
     pub(crate) fn prepared_bytes(&self) -> u64 {
         self.prepared_bytes.load(Ordering::Relaxed)
     }
 
-    /// Spares ready: zeroed ones, and stale ones.
+    /// Numbers of ready spares: those that are all zeros, and those that hold stale blocks.
     pub(crate) fn ready_by_prior(&self) -> (usize, usize) {
         let inner = self.inner.lock();
         let stale = inner.ready.iter().filter(|s| s.prior == PriorContents::Stale).count();
         (inner.ready.len() - stale, stale)
     }
 
-    /// Spares ready.
+    /// Number of ready spares.
     pub(crate) fn ready(&self) -> usize {
         self.inner.lock().ready.len()
     }
 
-    /// Lets files below `sequence` go. Call only once a group that says so is durable.
+    /// Releases the files of segments below `sequence`. Call it only after a group that records the release is durable.
     pub(crate) fn release_below(&self, sequence: u32) {
         let mut inner = self.inner.lock();
         if sequence > inner.release_below {
@@ -207,14 +207,14 @@ impl SparePool {
         }
     }
 
-    /// Segments below `sequence` are durable to their end, so their files may be closed.
+    /// Records that segments below `sequence` are durable to their end, so their files may be closed.
     pub(crate) fn seal_below(&self, sequence: u32) {
         let mut inner = self.inner.lock();
         inner.seal_below = inner.seal_below.max(sequence);
         self.bump(&mut inner);
     }
 
-    /// Blocks of `segment` below `offset` are written now.
+    /// Records that the blocks of `segment` below `offset` have been written.
     pub(crate) fn written(&self, segment: &Segment, offset: u32) {
         segment.written_to.store(offset, Ordering::Release);
         let mut inner = self.inner.lock();
@@ -222,7 +222,7 @@ impl SparePool {
         self.bump(&mut inner);
     }
 
-    /// No further segment can be made; appends that need one get `error`, until there is one.
+    /// Records that no further segment can be made. Appends that need one fail with `error` until a spare is added.
     pub(crate) fn set_failure(&self, error: Error) {
         let mut inner = self.inner.lock();
         inner.failure = Some(error);
@@ -235,17 +235,18 @@ impl SparePool {
         self.scarce.store(scarce, Ordering::Release);
     }
 
-    /// Whether the disk is full and fewer than [`KEPT_SPARES`] are ready.
+    /// Whether the last attempt to make a spare failed and fewer than [`KEPT_SPARES`] are ready.
     pub(crate) fn is_scarce(&self) -> bool {
         self.scarce.load(Ordering::Acquire)
     }
 
-    /// Why there is no further segment.
+    /// Why no further segment can be made.
     pub(crate) fn failure(&self) -> Option<Error> {
         self.inner.lock().failure.clone()
     }
 
-    /// Zeros could not be written; appends that need the blocks get `error`, until some were.
+    /// Records that zeros could not be written. Appends that need the blocks fail with `error` until some have been
+    /// written.
     pub(crate) fn set_unwritable(&self, error: Error) {
         let mut inner = self.inner.lock();
         inner.unwritable = Some(error);
@@ -257,12 +258,13 @@ impl SparePool {
         self.inner.lock().unwritable.clone()
     }
 
-    /// A count that grows with every change; read it before looking, so that no change is slept through.
+    /// A count that grows with every change. Read it before checking for work, and pass it to [`SparePool::sleep`], so
+    /// that no change is missed.
     pub(crate) fn version(&self) -> u64 {
         self.version.load(Ordering::Acquire)
     }
 
-    /// What there is to do.
+    /// Returns the work for the preallocator.
     pub(crate) fn wanted(&self) -> SpareRequest {
         let mut inner = self.inner.lock();
         let below = inner.seal_below;
@@ -286,8 +288,7 @@ impl SparePool {
         }
     }
 
-    /// Sleeps until something has changed since version `seen`, at most `timeout`; `false` when the log
-    /// stops.
+    /// Sleeps until the pool has changed since version `seen`, at most `timeout`. Returns `false` when the log stops.
     pub(crate) fn sleep(&self, seen: u64, timeout: Option<Duration>) -> bool {
         let mut inner = self.inner.lock();
         while self.version() == seen && !inner.stop {
@@ -303,18 +304,18 @@ impl SparePool {
         !inner.stop
     }
 
-    /// Says that something changed; the caller holds the lock, so that no sleeper misses it.
+    /// Records a change and wakes sleepers. The caller holds the lock, so no sleeper misses it.
     fn bump(&self, _inner: &mut Inner) {
         self.version.fetch_add(1, Ordering::Release);
         self.changed.notify_all();
     }
 
-    /// Whether [`Shelf::stop`] was called.
+    /// Whether [`SparePool::stop`] was called.
     pub(crate) fn stopped(&self) -> bool {
         self.inner.lock().stop
     }
 
-    /// Ends the pipeline and whoever waits for it.
+    /// Stops the preallocator, and wakes everything that waits for it.
     pub(crate) fn stop(&self) {
         self.inner.lock().stop = true;
         self.changed.notify_all();

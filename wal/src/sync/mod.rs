@@ -1,8 +1,8 @@
-//! The locks, atomics, threads and futexes that the log's threads meet on; nothing else is taken from here.
+//! The locks, atomics, threads and futexes with which the log's threads synchronize.
 //!
-//! Built as usual these are `parking_lot`'s and std's own, by re-export. Under `--cfg seawall_shuttle` they
-//! are a scheduler's, which tries one interleaving after the other (`wal/tests/shuttle.rs`): the log is the same.
-//! A lock that is held across none of these may stay outside. A futex word fails by waking too often.
+//! In a normal build these are re-exports of `parking_lot` and std. With `--cfg seawall_shuttle` they belong to a
+//! scheduler that tries many interleavings (`wal/tests/shuttle.rs`); the code of the log is the same. A lock may come
+//! from elsewhere if none of these is used while it is held. A futex may wake spuriously.
 
 #[cfg(not(seawall_shuttle))]
 mod native;

@@ -1,4 +1,4 @@
-//! What a usual build gets: re-exports, and a futex word of the kernel.
+//! The primitives of a normal build: re-exports, and a futex of the kernel.
 
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -9,8 +9,8 @@ use rustix::thread::futex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// What `work` makes of each number below `count`, in their order, by up to `threads` threads, the caller's
-/// among them. With one they are taken in ascending order.
+/// Calls `work` with each number below `count`, on up to `threads` threads including the caller's, and returns the
+/// results in the order of the numbers. With one thread the calls are in ascending order.
 pub(crate) fn share_out<T: Send>(
     threads: usize,
     count: usize,
@@ -22,7 +22,7 @@ pub(crate) fn share_out<T: Send>(
         std::iter::from_fn(|| take().map(|i| (i, work(i)))).collect::<Vec<_>>()
     };
     let mut done = thread::scope(|scope| {
-        // A thread that cannot be had is done without.
+        // If a thread cannot be started, the others do its work.
         let others: Vec<_> = (1..threads.min(count))
             .map_while(|_| thread::Builder::new().spawn_scoped(scope, run).ok())
             .collect();
@@ -36,34 +36,34 @@ pub(crate) fn share_out<T: Send>(
     done.into_iter().map(|(_, made)| made).collect()
 }
 
-/// As often as a thread yields before it sleeps, where the clock does not move.
+/// How often a thread yields at most before it sleeps. Takes effect only if the clock does not advance.
 pub(crate) const YIELDS_MAX: u32 = 4096;
 
-/// A word that threads sleep on until it changes.
+/// A futex: a word that threads sleep on until it changes.
 #[derive(Debug, Default)]
 pub(crate) struct Futex(AtomicU32);
 
 impl Futex {
-    /// The word.
+    /// The present value of the word.
     #[inline]
     pub(crate) fn seen(&self) -> u32 {
         self.0.load(Ordering::Acquire)
     }
 
-    /// Changes it.
+    /// Changes the word, without waking sleepers.
     #[inline]
     pub(crate) fn change(&self) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Sleeps unless the word changed since `seen`; may wake for no reason.
+    /// Sleeps unless the word differs from `seen`, at most `timeout`; may wake spuriously.
     #[inline]
     pub(crate) fn wait(&self, seen: u32, timeout: Option<Duration>) {
         let timeout = timeout.and_then(|t| t.try_into().ok());
         let _ = futex::wait(&self.0, futex::Flags::PRIVATE, seen, timeout.as_ref());
     }
 
-    /// Wakes up to `count` sleepers; says whether there were any.
+    /// Wakes up to `count` sleepers; returns whether there were any.
     #[inline]
     pub(crate) fn wake(&self, count: u32) -> bool {
         futex::wake(&self.0, futex::Flags::PRIVATE, count).is_ok_and(|n| n > 0)

@@ -1,7 +1,7 @@
-//! What the models get: the interfaces of the usual build over `shuttle`'s scheduler.
+//! The primitives of a model build: the interfaces of a normal build on `shuttle`'s scheduler.
 //!
-//! Time does not exist: a sleep with a timeout runs out at once, after others had a chance to run.
-//! Atomics are sequentially consistent whatever ordering they name, so a wrong ordering goes unseen.
+//! Time does not exist: a sleep with a timeout ends at once, after other threads had a chance to run. Atomics are
+//! sequentially consistent whatever ordering the code names, so models do not find a wrong ordering.
 
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 pub(crate) use shuttle::sync::mpsc;
@@ -13,10 +13,11 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// As often as a thread yields before it sleeps.
+/// How often a thread yields at most before it sleeps.
 pub(crate) const YIELDS_MAX: u32 = 2;
 
-/// One after the other: what is shared out meets on nothing.
+/// Calls `work` with each number below `count`, in order, on the calling thread: the calls share no state to interleave
+/// on.
 pub(crate) fn share_out<T: Send>(
     _threads: usize,
     count: usize,
@@ -25,7 +26,7 @@ pub(crate) fn share_out<T: Send>(
     (0..count).map(work).collect()
 }
 
-/// As `parking_lot`'s: no poison.
+/// As `parking_lot::Mutex`: without poisoning.
 #[derive(Debug, Default)]
 pub(crate) struct Mutex<T>(model::Mutex<T>);
 
@@ -39,7 +40,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Holds a [`Mutex`], except while its thread waits for a [`Condvar`].
+/// Holds a [`Mutex`], except while its thread waits on a [`Condvar`].
 #[derive(Debug)]
 pub(crate) struct MutexGuard<'a, T> {
     lock: &'a Mutex<T>,
@@ -60,11 +61,11 @@ impl<T> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// As `parking_lot`'s.
+/// As `parking_lot::Condvar`.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(model::Condvar);
 
-/// Ends of waits with a timeout: all of them ran out.
+/// The result of a wait with a timeout: it always times out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RanOut;
 
@@ -93,7 +94,7 @@ impl Condvar {
     }
 }
 
-/// As `parking_lot`'s: no poison.
+/// As `parking_lot::RwLock`: without poisoning.
 #[derive(Debug, Default)]
 pub(crate) struct RwLock<T>(model::RwLock<T>);
 
@@ -111,11 +112,11 @@ impl<T> RwLock<T> {
     }
 }
 
-/// A futex: the word is compared and the sleeper enlisted in one step, as under the kernel's lock.
+/// A futex: comparing the word and adding the sleeper are one step, as under the kernel's lock.
 #[derive(Debug, Default)]
 pub(crate) struct Futex {
     word: AtomicU32,
-    /// Sleepers that nobody has woken yet.
+    /// Number of sleepers that have not been woken.
     sleepers: model::Mutex<u32>,
     woken: model::Condvar,
 }
@@ -144,7 +145,7 @@ impl Futex {
         let mut sleepers = self.sleepers.lock().unwrap_or_else(PoisonError::into_inner);
         let woken = count.min(*sleepers);
         *sleepers -= woken;
-        // One by one: which of them is the scheduler's choice.
+        // One at a time: the scheduler chooses which sleeper wakes up.
         (0..woken).for_each(|_| self.woken.notify_one());
         woken > 0
     }
