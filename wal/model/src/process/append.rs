@@ -79,17 +79,17 @@ fn mark(state: &State, case: &Case, out: &mut Next) {
     }
     let mut next = state.clone();
     let entered = match room(&next, case) {
-        0 => case.scope.footer_blocks == 0 && next_is_prepared(case) && rotate(&mut next, case),
+        0 => {
+            case.scope.footer_blocks == 0
+                && case.rules.headers == Headers::Prepared
+                && rotate(&mut next, case)
+        }
         _ => true,
     };
     let at = next.next;
     if entered && issue(&mut next, case, Kind::Mark, 1) {
         out.push((Step::Issue(Kind::Mark, state.next_id, at, 1, state.durable_end), next));
     }
-}
-
-fn next_is_prepared(case: &Case) -> bool {
-    case.rules.headers == Headers::Prepared
 }
 
 /// The footer of the segment in use, or its announcement.
@@ -99,15 +99,9 @@ fn footer(state: &State, case: &Case, out: &mut Next) {
         return;
     }
     let len = case.scope.footer_blocks;
-    if state.next.block() + len > case.scope.blocks {
-        // A recovery continued so close to the end of the segment that no footer fits: it stays without one.
-        let mut next = state.clone();
-        next.sealed = true;
-        out.push((Step::NoFooter(state.next.segment()), next));
-        return;
-    }
     let announce = announces_footers(case) && state.announced == Announced::No;
-    if announce && state.next.block() + len + 1 > case.scope.blocks {
+    if state.next.block() + len + u8::from(announce) > case.scope.blocks {
+        // A recovery continued so close to the end of the segment that no footer fits: it stays without one.
         let mut next = state.clone();
         next.sealed = true;
         out.push((Step::NoFooter(state.next.segment()), next));

@@ -44,19 +44,15 @@ impl<'a> Evidence<'a> {
             number -= 1;
         }
         scans.reverse();
-        let counts = |&&(group, valid): &&(Group, bool)| match case.rules.follows {
-            Follows::ValidGroups => valid && group.at != Pos::NONE,
-            _ => true,
-        };
+        let counts = |&(_, valid): &(Group, bool)| valid || case.rules.follows != Follows::ValidGroups;
         let with = |found: &dyn Fn(&Scan) -> bool| {
             scans.iter().filter(|scan| found(scan)).map(|scan| scan.header.sequence).max().unwrap_or(0)
         };
         let at_rotation = case.rules.headers != Headers::Prepared;
         let touched = with(&|scan| at_rotation || !scan.heads.is_empty());
         let remains = case.rules.follows == Follows::HeadsAndRemains;
-        let used = with(&|scan| {
-            at_rotation || scan.heads.iter().any(|h| counts(&h)) || (remains && scan.has_remains())
-        });
+        let used =
+            with(&|scan| at_rotation || scan.heads.iter().any(counts) || (remains && scan.has_remains()));
         let first_live = scans.iter().map(|scan| scan.header.first_live).max().unwrap_or(1).max(1);
         Ok(Some(Evidence { case, files, scans, low: number + 1, touched, used, first_live, closed }))
     }
