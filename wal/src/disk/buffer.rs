@@ -7,13 +7,13 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
-/// Alignment of every buffer, and unit of its capacity, in bytes: what direct I/O asks of memory at most.
+/// Alignment of every buffer and unit of its capacity, in bytes: the largest memory alignment that direct I/O needs.
 pub(super) const ALIGNMENT: usize = 4096;
 
-/// A growable byte buffer, aligned to 4096 bytes. Bytes between its length and capacity are initialised.
+/// A growable byte buffer, aligned to 4096 bytes. Bytes between its length and its capacity are initialised.
 ///
-/// As `Vec` does, it panics if it is to be longer than `isize::MAX` bytes, rounded up to its alignment, and aborts if the
-/// allocator fails.
+/// Like `Vec`, it panics if its length would exceed `isize::MAX` bytes, rounded up to the alignment, and aborts if
+/// the allocator fails.
 pub struct AlignedBuf {
     ptr: NonNull<u8>,
     capacity: usize,
@@ -38,7 +38,7 @@ impl AlignedBuf {
         buf
     }
 
-    /// Bytes it can hold without allocating.
+    /// Number of bytes that it can hold without allocating.
     pub const fn capacity(&self) -> usize {
         self.capacity
     }
@@ -68,8 +68,8 @@ impl AlignedBuf {
         }
     }
 
-    /// Sets the length without changing the bytes, which are whatever the buffer last held (never
-    /// uninitialised): for buffers that a read is about to fill.
+    /// Sets the length without changing the bytes, which are those that the buffer last held (never uninitialised).
+    /// For buffers that a read is about to fill.
     pub fn set_len_for_read(&mut self, len: usize) {
         self.reserve(len.saturating_sub(self.len));
         self.len = len;
@@ -102,7 +102,7 @@ impl AlignedBuf {
     }
 }
 
-/// The memory for `bytes`, in whole units; `None` if there cannot be as much.
+/// The layout of `bytes` bytes, rounded up to whole units; `None` if no allocation can be that large.
 fn layout(bytes: usize) -> Option<Layout> {
     Layout::from_size_align(bytes.checked_next_multiple_of(ALIGNMENT)?, ALIGNMENT).ok()
 }
@@ -172,7 +172,7 @@ mod tests {
                         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| grow(&mut buf, len)));
                     let panic = caught.expect_err("grew");
                     assert_eq!(panic.downcast_ref::<&str>(), Some(&"capacity overflow"), "{len:#x}");
-                    // What it held is as it was.
+                    // Its contents did not change.
                     assert_eq!(buf[..], vec![0; held], "{len:#x}");
                 }
             }

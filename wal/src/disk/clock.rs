@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-/// A source of time. Nothing of the log's correctness depends on it.
+/// A source of time. The correctness of the log does not depend on it.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// Milliseconds since the Unix epoch; may jump.
+    /// Milliseconds since the Unix epoch; may jump in both directions.
     fn wall_ms(&self) -> u64;
-    /// Nanoseconds since an arbitrary start; never goes back.
+    /// Nanoseconds since an arbitrary start; never decreases.
     fn now_ns(&self) -> u64;
 }
 
@@ -17,7 +17,7 @@ pub trait Random: Send + Sync + fmt::Debug {
     fn next_u64(&self) -> u64;
 }
 
-/// The machine's clocks.
+/// The system's clocks.
 #[derive(Debug)]
 pub struct SystemClock(Instant);
 
@@ -45,14 +45,14 @@ impl Clock for SystemClock {
     }
 }
 
-/// The kernel's random numbers.
+/// The kernel's random number generator.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemRandom;
 
 impl Random for SystemRandom {
     fn next_u64(&self) -> u64 {
-        // The kernel's generator fails only on systems without one; a salt must differ from its
-        // neighbours, not be secret, so time and an address are enough there.
+        // The generator fails only on systems without one. A salt must differ from other salts but need not be
+        // secret, so time and an address suffice there.
         getrandom::u64().unwrap_or_else(|_| {
             let clock = SystemClock::new();
             clock.wall_ms().rotate_left(32) ^ std::ptr::from_ref(&clock).addr() as u64

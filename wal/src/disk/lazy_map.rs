@@ -1,18 +1,18 @@
-//! The map of a file, made once it is worth it.
+//! The memory map of a file, made once enough of the file was read.
 
 use super::{DiskFile, Map, no_descriptors, read_exact_at};
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Bytes that a read counts for at least: the page that it takes.
+/// Smallest number of bytes that a read counts for: one page.
 const READ_BYTES_MIN: u64 = 4096;
-/// The part of a file, one in so many, that is read before all of it is worth reading.
+/// A file is mapped once one part in this many of its bytes was read.
 const SHARE: u64 = 4;
-/// Bytes read at a time before a file is mapped.
+/// Bytes per read of the whole file, before it is mapped.
 const CHUNK_BYTES: u64 = 1 << 20;
 
-/// How much of a file was read, and its map.
+/// How many bytes of a file were read, and its map.
 #[derive(Debug, Default)]
 pub(crate) struct LazyMap {
     read_bytes: AtomicU64,
@@ -21,13 +21,13 @@ pub(crate) struct LazyMap {
 }
 
 impl LazyMap {
-    /// Counts a read.
+    /// Counts a read of `bytes` bytes.
     pub(crate) fn note_read(&self, bytes: usize) {
         self.read_bytes.fetch_add((bytes as u64).max(READ_BYTES_MIN), Ordering::Relaxed);
     }
 
-    /// The map of `file`, which nobody writes to any more, if it is there or worth making. While one thread makes
-    /// it, others do without.
+    /// The map of `file`, if it exists or pays off by now. The file must not be written any more. While one thread
+    /// makes the map, others get `None`.
     pub(crate) fn get(&self, file: &dyn DiskFile, file_bytes: u64) -> Option<&Map> {
         if let Some(map) = self.map.get() {
             return map.as_ref();
@@ -37,7 +37,7 @@ impl LazyMap {
             return None;
         }
         match map_read(file, file_bytes) {
-            // Nothing of the file: the next one may have more luck.
+            // This is not a fault of the file: a later call may succeed.
             Err(e) if no_descriptors(&e) => {
                 self.claimed.store(false, Ordering::Release);
                 None
@@ -47,7 +47,8 @@ impl LazyMap {
     }
 }
 
-/// Maps `file` after reading all of it: what the medium does not deliver is an error here, and under a map a signal.
+/// Maps `file` after reading all of it: a part that the medium does not deliver is an error here, but a signal in a
+/// map.
 fn map_read(file: &dyn DiskFile, file_bytes: u64) -> io::Result<Option<Map>> {
     let mut buf = Vec::new();
     for from in (0..file_bytes).step_by(usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX)) {

@@ -1,7 +1,8 @@
-//! The lock of a real directory: on the directory itself, and on a file in it that says who holds it.
+//! Locks a real directory: the directory itself, and a file in it that names the holder.
 //!
-//! The file alone is not enough: if somebody removes it, the next process makes a new one and locks that. The
-//! directory alone is not enough either: some file systems (NFS) refuse to lock one. There the file is the only lock.
+//! The file alone does not suffice: if it is removed, the next process creates a new one and locks that. The
+//! directory alone does not suffice either: some file systems (NFS) refuse to lock one. There the file is the only
+//! lock.
 
 use super::DiskLock;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
@@ -11,14 +12,15 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// Tries, and the time between them: the kernel may hold a killed process's files for a moment longer than the process.
+/// Number of attempts, and the time between them: the kernel may hold the files of a killed process for a moment
+/// longer than the process.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who holds a directory that is locked while the file in it is not.
+/// Name of the holder if the directory is locked and the file in it is not.
 const UNNAMED: &str = "a process that has locked the directory itself (its file LOCK may have been removed)";
 
-/// The open descriptors; closing them releases the locks.
+/// The descriptors that hold the locks; closing them releases the locks.
 #[derive(Debug)]
 pub(super) struct PosixLock {
     _directory: Option<OwnedFd>,
@@ -27,16 +29,16 @@ pub(super) struct PosixLock {
 
 impl DiskLock for PosixLock {}
 
-/// What became of a lock.
+/// Result of an attempt to lock a descriptor.
 enum LockAttempt {
     Yes,
     Busy,
-    /// The file system has no such lock.
+    /// The file system does not support the lock.
     Refused(Errno),
 }
 
-/// Locks `directory`, then the file that `open` opens or makes, on which the caller writes its name; else what the
-/// holder wrote.
+/// Locks `directory`, then the file that `open` opens or creates, into which `name` writes the holder. If another
+/// process holds a lock, returns the text that it wrote.
 pub(super) fn exclusive(
     directory: impl AsFd,
     open: impl Fn(OFlags) -> io::Result<OwnedFd>,
@@ -55,7 +57,8 @@ pub(super) fn exclusive(
     }
 }
 
-/// Keeps out who locks as [`exclusive`] does; makes no file. `None` where neither can be locked.
+/// Takes shared locks, which exclude [`exclusive`]; creates no file. `None` if neither the directory nor the file can
+/// be locked.
 pub(super) fn shared(
     directory: impl AsFd,
     open: impl Fn(OFlags) -> io::Result<OwnedFd>,
@@ -66,7 +69,7 @@ pub(super) fn shared(
         Ok(file) => match flock(&file, operation) {
             LockAttempt::Yes => Some(file),
             LockAttempt::Busy => return Ok(Err(text(file))),
-            // A file system without locks, or one that gives none to who cannot write.
+            // A file system without locks, or one that refuses them to processes that cannot write.
             LockAttempt::Refused(_) => None,
         },
         Err(_) => None,
@@ -75,12 +78,12 @@ pub(super) fn shared(
     Ok(Ok(any.then_some(PosixLock { _directory, _file })))
 }
 
-/// Locks the directory; `Ok(None)` where that is refused, `Err` if somebody else has it.
+/// Locks the directory; `Ok(None)` if the file system refuses, `Err` if another process holds the lock.
 fn lock_directory(
     directory: impl AsFd,
     operation: FlockOperation,
 ) -> io::Result<Result<Option<OwnedFd>, ()>> {
-    // A lock belongs to an opening of the directory, and each lock needs its own.
+    // A lock belongs to an open file description, so each lock opens the directory again.
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let own = fs::openat(directory, ".", flags, Mode::empty())?;
     Ok(match flock(&own, operation) {
@@ -102,7 +105,7 @@ fn flock(fd: &OwnedFd, operation: FlockOperation) -> LockAttempt {
     LockAttempt::Busy
 }
 
-/// Who says in the file that it holds the directory, if the file is locked too.
+/// The holder that the file names, if the file is locked too.
 fn holder(open: impl Fn(OFlags) -> io::Result<OwnedFd>) -> String {
     match open(OFlags::RDONLY) {
         Ok(file) if fs::flock(&file, FlockOperation::NonBlockingLockShared) == Err(Errno::WOULDBLOCK) => {

@@ -1,4 +1,4 @@
-//! The bytes of a file as memory, to be read.
+//! Maps a file into memory for reading.
 
 #![expect(unsafe_code, reason = "mapping memory has no safe interface")]
 
@@ -10,13 +10,13 @@ use std::os::fd::AsFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Maps that a process may have: a quarter of what the kernel allows by default, since others want some too.
+/// Largest number of maps per process: a quarter of the kernel's default limit, since other code needs some, too.
 const MAPS_MAX: usize = 16_384;
 
 static MAPS: AtomicUsize = AtomicUsize::new(0);
 
-/// A file mapped for reading. The file must be neither written nor shortened while it lives: a medium that
-/// fails to deliver a page then ends the process (SIGBUS).
+/// A file mapped for reading. The file must be neither written nor shortened while the value lives. If the medium
+/// fails to deliver a page, the process ends (SIGBUS).
 pub struct Map {
     ptr: NonNull<u8>,
     len: usize,
@@ -28,8 +28,10 @@ unsafe impl Send for Map {}
 unsafe impl Sync for Map {}
 
 impl Map {
-    /// The first `len` bytes of the file, which must have as many. Fails with the kernel's error, and with
-    /// `OutOfMemory` when the process has too many maps.
+    /// Maps the first `len` bytes of the file, which must be at least that long.
+    ///
+    /// # Errors
+    /// `OutOfMemory` if the process has too many maps, or the kernel's error.
     pub(super) fn new(file: impl AsFd, len: usize) -> io::Result<Map> {
         if len == 0 {
             return Err(io::ErrorKind::InvalidInput.into());

@@ -1,9 +1,9 @@
-//! The real directory: POSIX calls, O_DIRECT with RWF_DSYNC where the file system supports it well,
-//! else the page cache with fdatasync.
+//! Implements the disk on a real directory with POSIX calls: O_DIRECT with RWF_DSYNC where the file system supports
+//! it well, else the page cache with fdatasync.
 //!
-//! Every file has up to two descriptors: one in the log's write mode, and one through the page cache
-//! for reads of any alignment. The second reads only blocks that will never be written again, so the
-//! two never disagree. Fails with the kernel's error, unchanged.
+//! A file has up to two descriptors: one in the log's write mode, and one for other reads. In direct mode the second
+//! reads through the page cache, at any alignment. It reads only blocks that will never be written again, so the two
+//! never disagree. In buffered mode the second reads past the page cache where the file system can do that.
 
 use super::buffer::ALIGNMENT;
 use super::uring::Uring;
@@ -22,13 +22,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// File-system magic numbers on which direct writes into written blocks cost one device write.
+/// Magic numbers of file systems on which a direct write into written blocks costs one device write.
 const EXT4_MAGIC: u64 = 0xEF53;
 const XFS_MAGIC: u64 = 0x5846_5342;
-/// That of btrfs, which writes every block to a new place unless a file says otherwise.
+/// Magic number of btrfs, which writes every block to a new place unless a file says otherwise.
 const BTRFS_MAGIC: u64 = 0x9123_683E;
 
-/// The file with what was measured of the device: one word, the mode.
+/// File that records which write mode was measured to be better on the device: one word.
 pub(crate) const HINT: &str = "HINT";
 
 /// A directory of a real file system.
@@ -42,17 +42,20 @@ pub struct PosixDisk {
 }
 
 impl PosixDisk {
-    /// Creates the directory `path` (mode 0700) if it is missing, with its name durable in its parent.
-    /// Parents must exist. Fails if something else has the name.
+    /// Creates the directory `path` (mode 0700) if it is missing, and makes its name durable in its parent. The
+    /// parent must exist.
     ///
-    /// The parent of a directory that exists is synced, too, since a killed process may have made it; if the file system
-    /// of the parent cannot do that, somebody else has made it.
+    /// The parent of an existing directory is synced, too, since a killed process may have created the directory. If
+    /// the file system of the parent cannot sync directories, that is ignored.
+    ///
+    /// # Errors
+    /// `NotADirectory` if something else has the name, or the kernel's error.
     pub fn create_dir(path: &Path) -> io::Result<()> {
         use std::os::unix::fs::DirBuilderExt;
         match std::fs::DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => sync_parent(path),
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => match sync_parent(path) {
-                // What fsync says of a directory on squashfs, for one.
+                // fsync of a directory fails with this error on squashfs, for example.
                 Err(e) if e.kind() == io::ErrorKind::InvalidInput => Ok(()),
                 synced => synced,
             },
@@ -61,10 +64,10 @@ impl PosixDisk {
         }
     }
 
-    /// Opens an existing directory. `mode` forces a write mode; otherwise direct on ext4 and xfs, unless
-    /// [`PosixDisk::store_hint`] has found that worse, and buffered elsewhere (tmpfs, overlay, network and
-    /// copy-on-write file systems, and files for which the kernel has no direct I/O). The parent of the directory is not
-    /// looked at.
+    /// Opens an existing directory. `mode` forces a write mode. Without it, the mode is direct on ext4 and xfs,
+    /// unless [`PosixDisk::store_hint`] recorded that buffered is better. It is buffered elsewhere (tmpfs, overlay,
+    /// network and copy-on-write file systems, and files for which the kernel has no direct I/O). The parent of the
+    /// directory is not accessed.
     pub fn open(path: &Path, mode: Option<Mode>) -> io::Result<PosixDisk> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = fs::open(path, flags, Permissions::empty())?;
@@ -86,8 +89,8 @@ impl PosixDisk {
         Ok(PosixDisk { path, dir, mode, block_size, file_system })
     }
 
-    /// Says which mode was measured to be the better one here; later opens that are free to choose heed it. Of
-    /// no weight where direct writes are not sound anyway, and for mode that is forced.
+    /// Records which write mode was measured to be better in this directory; later opens without a forced mode use
+    /// it. It cannot select direct mode where that is not used by default.
     pub fn store_hint(&self, mode: Mode) -> io::Result<()> {
         let word = match mode {
             Mode::Direct => "direct\n",
@@ -111,13 +114,13 @@ impl PosixDisk {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let permissions = Permissions::RUSR | Permissions::WUSR;
         let fd = retry_on_intr(|| fs::openat(&self.dir, name, flags, permissions))?;
-        // The open must not wait for the other end of a pipe. But where a write would have to wait, io_uring ends it
-        // with EAGAIN if the file says so.
+        // With NONBLOCK the open does not wait for the other end of a pipe. The flag is cleared afterwards, because
+        // with it io_uring fails a write that would wait with EAGAIN.
         fs::fcntl_setfl(&fd, fs::fcntl_getfl(&fd)? - OFlags::NONBLOCK)?;
         Ok(fd)
     }
 
-    /// The file `name`, which is open as `main`, with the other descriptors that it is read through.
+    /// Opens the other descriptors through which the file `name`, open as `main`, is read.
     fn views(&self, name: &str, main: OwnedFd) -> io::Result<PosixFile> {
         let stat = fs::fstat(&main)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
@@ -125,7 +128,7 @@ impl PosixDisk {
         }
         let is_direct = fs::fcntl_getfl(&main)?.contains(OFlags::DIRECT);
         let cached = if is_direct { Some(self.openat(name, OFlags::RDONLY)?) } else { None };
-        // What is written through the page cache is still recovered from the medium, where that works.
+        // Recovery reads from the medium, where possible, also what was written through the page cache.
         let medium = if is_direct || !matches!(self.file_system, EXT4_MAGIC | XFS_MAGIC) {
             None
         } else {
@@ -144,7 +147,7 @@ impl PosixDisk {
     }
 }
 
-/// The mode that the directory's hint names; none if there is none that can be understood.
+/// The mode that the directory's hint names; `None` without a hint that can be understood.
 fn hint(dir: &OwnedFd) -> Option<Mode> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let file = File::from(fs::openat(dir, HINT, flags, Permissions::empty()).ok()?);
@@ -165,7 +168,7 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     };
     match File::open(parent) {
         Ok(parent) => parent.sync_all(),
-        // Who may not read it cannot sync it alone, but the file system that holds both.
+        // A process that may not read the parent cannot sync it alone, but can sync the file system that holds both.
         Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(fs::syncfs(File::open(path)?)?),
         Err(e) => Err(e),
     }
@@ -188,7 +191,7 @@ impl Disk for PosixDisk {
         let mut names = Vec::new();
         for entry in fs::Dir::read_from(&self.dir)? {
             let entry = entry?;
-            // A name that is not UTF-8 is foreign; the lossy form serves the report.
+            // A name that is not UTF-8 is foreign; its lossy form suffices for the report.
             let name = entry.file_name().to_string_lossy().into_owned();
             if name == "." || name == ".." {
                 continue;
@@ -215,7 +218,7 @@ impl Disk for PosixDisk {
             Mode::Buffered => OFlags::empty(),
         };
         let main = match access {
-            // A reader takes the medium's view where it can and falls back silently: it writes nothing.
+            // A reader bypasses the page cache where possible and falls back silently: it writes nothing.
             Access::Read => match self.openat(name, OFlags::RDONLY | OFlags::DIRECT) {
                 Err(e) if !no_descriptors(&e) => self.openat(name, OFlags::RDONLY)?,
                 opened => opened?,
@@ -225,7 +228,7 @@ impl Disk for PosixDisk {
         };
         let opened = self.views(name, main);
         if opened.is_err() && access == Access::Create {
-            // Else the next try would find it.
+            // Otherwise the next attempt would find the file.
             let _ = self.remove(name);
         }
         Ok(Arc::new(opened?))
@@ -253,7 +256,7 @@ impl Disk for PosixDisk {
     }
 
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
-        // Who holds the lock is a help for people; a full disk must not keep the log from opening.
+        // The text helps human readers; a full disk must not keep the log from opening.
         let write = |fd: &OwnedFd| {
             let _ = fs::ftruncate(fd, 0).and_then(|()| rustix::io::pwrite(fd, holder.as_bytes(), 0));
         };
@@ -270,17 +273,17 @@ impl Disk for PosixDisk {
 #[derive(Debug)]
 struct PosixFile {
     main: OwnedFd,
-    /// Page-cache view, if `main` is direct.
+    /// Descriptor that reads through the page cache, if `main` is direct.
     cached: Option<OwnedFd>,
-    /// A view past the page cache, if `main` is not direct and the file system has one.
+    /// Descriptor that reads past the page cache, if `main` is not direct and the file system supports it.
     medium: Option<OwnedFd>,
-    /// The file system writes every block to a new place unless the file says otherwise.
+    /// Whether the file system writes every block to a new place unless the file says otherwise.
     copies_on_write: bool,
     id: FileId,
     doubt: StalePages,
 }
 
-/// Whether pages are still cached that were cached before the file was opened.
+/// Whether pages may still be cached that were cached before the file was opened.
 #[derive(Debug, Default)]
 struct StalePages {
     raised: AtomicBool,
@@ -288,7 +291,7 @@ struct StalePages {
 }
 
 impl PosixFile {
-    /// Before anything is read through the page cache.
+    /// Drops such pages; called before anything is read through the page cache.
     fn settle_doubt(&self) {
         if self.doubt.raised.load(Ordering::Acquire) {
             self.doubt.settled.get_or_init(|| self.drop_cache());
@@ -308,14 +311,15 @@ impl DiskFile for PosixFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         if self.copies_on_write && self.len()? == 0 {
-            // What is reserved is used up by the first write of a block; each later one takes new space, which a full
-            // disk does not have. A file system that refuses this keeps what it has.
+            // Without NOCOW only the first write of a block uses the reservation; each later one takes new space,
+            // which a full disk does not have. If the file system refuses the flag, that is ignored.
             let _ = fs::ioctl_getflags(&self.main)
                 .and_then(|f| fs::ioctl_setflags(&self.main, f | IFlags::NOCOW));
         }
         match retry_on_intr(|| fs::fallocate(&self.main, FallocateFlags::empty(), 0, len)) {
             Ok(()) => Ok(()),
-            // No reservation there: a sparse file of the right size; ENOSPC then shows when it is filled.
+            // The file system cannot reserve: make a sparse file of the right size. ENOSPC then shows when it is
+            // filled.
             Err(Errno::OPNOTSUPP) => Ok(fs::ftruncate(&self.main, len)?),
             Err(e) => Err(e.into()),
         }
@@ -331,7 +335,7 @@ impl DiskFile for PosixFile {
         match fs::seek(&self.main, SeekFrom::Hole(from)) {
             Ok(end) => Ok(end.min(len)),
             Err(Errno::NXIO) => Ok(len),
-            // A file system that cannot tell: treat all of it as written, which costs speed only.
+            // The file system cannot tell: treat all of it as written, which costs only speed.
             Err(Errno::INVAL | Errno::OPNOTSUPP) => Ok(len),
             Err(e) => Err(e.into()),
         }
@@ -390,8 +394,8 @@ impl DiskFile for PosixFile {
         }
     }
 
-    /// Dropping the pages of all files of a log takes longer than all else that opening it does, and most of
-    /// them may never be read again.
+    /// Delays the drop: dropping the pages of all files of a log takes longer than the rest of opening it, and most
+    /// of the files may never be read again.
     fn distrust_cache(&self) {
         let reads_past_it = self.cached.is_some() || self.medium.is_some();
         if reads_past_it && self.doubt.settled.get().is_none() {

@@ -1,7 +1,7 @@
-//! Many operations in flight from one thread: the seam to io_uring.
+//! The interface to io_uring: many operations in flight from one thread.
 //!
-//! Place on the data's way: beside [`DiskFile::write_at`] and [`DiskFile::sync`], for whoever keeps the disk
-//! busy on behalf of others. A ring owns what its operations name until they have ended.
+//! The flusher uses a ring instead of [`DiskFile::write_at`] and [`DiskFile::sync`] to keep the disk busy. A ring
+//! owns the files and buffers of its operations until they have ended.
 
 use super::{AlignedBuf, DiskFile};
 use std::fmt;
@@ -12,45 +12,45 @@ use std::time::Duration;
 /// An operation on one file.
 #[derive(Clone, Debug)]
 pub enum RingOp {
-    /// As [`DiskFile::write_at`] of the bytes of `buf` behind `from`.
+    /// As [`DiskFile::write_at`] of the bytes of `buf` from `from` on.
     Write {
-        /// The bytes, not changed until the operation has ended.
+        /// The buffer; it is not changed until the operation has ended.
         buf: Arc<AlignedBuf>,
-        /// Where in `buf` to start, in bytes.
+        /// Start of the bytes in `buf`, in bytes.
         from: usize,
-        /// Where in the file, in bytes.
+        /// Offset in the file, in bytes.
         offset: u64,
-        /// Whether what is written is on the medium when the operation ends.
+        /// Whether the bytes written are on the medium when the operation ends.
         durable: bool,
     },
     /// As [`DiskFile::sync`].
     Sync,
 }
 
-/// An operation that ended: its token, and the bytes written.
+/// An operation that ended: its token, and the number of bytes written or its error.
 pub type Completion = (usize, io::Result<usize>);
 
-/// Operations in flight, owned by one thread, which alone calls it. Dropping it waits for all of them.
+/// A queue of operations in flight, owned and used by one thread. Dropping it waits for all of them.
 pub trait Ring: fmt::Debug {
-    /// Starts `op` on `file`; its end comes with `token`. Nothing orders it among the others.
+    /// Starts `op` on `file`; its completion carries `token`. Operations are not ordered among each other.
     ///
     /// # Errors
-    /// It was not started: the ring is full, or `file` is not one of its disk.
+    /// The operation was not started: the ring is full, or `file` does not belong to the ring's disk.
     fn start(&mut self, file: &Arc<dyn DiskFile>, op: RingOp, token: usize) -> io::Result<()>;
 
-    /// Blocks until an operation ended, the waker was called, or `timeout` is over, and adds what ended
-    /// to `ended`; may return for no reason.
+    /// Blocks until an operation ended, the waker was called, or `timeout` has passed, and appends the completions to
+    /// `ended`. It may also return without a reason.
     ///
     /// # Errors
-    /// The kernel refuses; what is in flight is unknown.
+    /// The kernel's error; the state of the operations in flight is then unknown.
     fn wait(&mut self, timeout: Duration, ended: &mut Vec<Completion>) -> io::Result<()>;
 
-    /// What other threads call to end a [`Ring::wait`], now or the next one.
+    /// The handle with which other threads end the present or the next [`Ring::wait`].
     fn waker(&self) -> Arc<dyn RingWaker>;
 }
 
 /// Ends a ring's wait from another thread.
 pub trait RingWaker: Send + Sync + fmt::Debug {
-    /// Does it.
+    /// Ends the present or the next [`Ring::wait`].
     fn wake(&self);
 }

@@ -1,5 +1,5 @@
-//! The smallest unit in which files of a real directory can be written: what the device says, and what the kernel
-//! says of direct I/O.
+//! Finds the smallest unit in which files of a real directory can be written, from the limits of the device and of
+//! direct I/O.
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, StatxFlags};
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ pub(super) fn queue_limit(device: u64, name: &str) -> u32 {
         .unwrap_or(0)
 }
 
-/// What the kernel says of direct I/O on a file.
+/// Alignment that direct I/O on a file needs, according to the kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct DirectIoUnits {
     /// Alignment of memory, in bytes; 0 if there is no direct I/O.
@@ -24,8 +24,8 @@ pub(super) struct DirectIoUnits {
     pub(super) offset: u32,
 }
 
-/// What holds for the files of `dir`: asked of one that is there, else of one without a name that is made for it.
-/// `None` if the kernel does not say (before Linux 6.1, or another file system).
+/// The alignment for the files of `dir`, determined on an existing file, or else on an unnamed temporary file. `None`
+/// if the kernel does not report it (before Linux 6.1, or on some file systems).
 pub(super) fn direct_io(dir: &OwnedFd) -> Option<DirectIoUnits> {
     let entries = fs::Dir::read_from(dir).ok()?.filter_map(Result::ok);
     for entry in entries {

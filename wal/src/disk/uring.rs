@@ -1,9 +1,9 @@
-//! The ring of the kernel: `io_uring`, with one issuer and completions run on its own thread where the
-//! kernel has that (Linux 6.1), without where it has not.
+//! Implements the ring with the kernel's `io_uring`, with one issuer and deferred task work where the kernel supports
+//! that (Linux 6.1).
 //!
-//! Each operation's file and buffer are kept in its slot until the kernel has reported its end, and a
-//! dropped ring waits for all ends: the kernel never touches memory that was given back. Fails with
-//! `Unsupported` where the kernel lacks what is needed, else with the kernel's error.
+//! Each operation's file and buffer stay in its slot until the kernel has reported the end of the operation, and
+//! dropping the ring waits for all ends, so the kernel never touches memory that was freed. Fails with `Unsupported`
+//! if the kernel lacks a required feature, else with the kernel's error.
 
 #![expect(unsafe_code, reason = "the kernel is given addresses, which the slots keep alive")]
 
@@ -19,25 +19,25 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Names the read of the waker's counter among the operations.
+/// User data that marks the read of the waker's counter among the completions.
 const WAKER: u64 = u64::MAX;
 
-/// What an operation in flight keeps alive.
+/// The objects that an operation in flight keeps alive.
 struct Slot {
     token: usize,
     _file: Arc<dyn DiskFile>,
     _buf: Option<Arc<AlignedBuf>>,
 }
 
-/// An `io_uring` of one thread.
+/// An `io_uring` that one thread uses.
 pub(super) struct Uring {
     ring: IoUring,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     waker: Arc<Event>,
-    /// Where the kernel puts the waker's counter; the address stays.
+    /// Buffer for the read of the waker's counter; its address does not change.
     count: Box<[u8; 8]>,
-    /// The read of the counter is in flight.
+    /// Whether the read of the counter is in flight.
     armed: bool,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Debug for Uring {
 }
 
 impl Uring {
-    /// A ring for `depth` operations at a time, for the calling thread alone.
+    /// Creates a ring for `depth` concurrent operations, to be used by the calling thread only.
     pub(super) fn new(depth: usize) -> io::Result<Uring> {
         let entries = u32::try_from(depth + 1).unwrap_or(u32::MAX).next_power_of_two();
         let ring = IoUring::builder()
@@ -78,13 +78,13 @@ impl Uring {
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
-        // SAFETY: what the entry points to is in a slot, or is `count`; both outlive the operation, since a
-        // ring is not dropped before everything has ended.
+        // SAFETY: the memory that the entry points to is in a slot, or is `count`; both outlive the operation, since
+        // a ring is not dropped before every operation has ended.
         unsafe { self.ring.submission().push(entry) }
             .map_err(|_| io::Error::new(io::ErrorKind::WouldBlock, "the ring is full"))
     }
 
-    /// Has the kernel end a wait when the waker's counter changes.
+    /// Starts a read of the waker's counter, so that a wake ends a wait.
     fn arm(&mut self) -> io::Result<()> {
         if !self.armed {
             let fd = Fd(self.waker.0.as_raw_fd());
@@ -95,7 +95,7 @@ impl Uring {
         Ok(())
     }
 
-    /// Gives the kernel what was started and waits for one end.
+    /// Submits the operations that were started, and waits for one to end.
     fn enter(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let result = match timeout {
             Some(timeout) => {
@@ -107,7 +107,7 @@ impl Uring {
         };
         match result.map_err(|e| (e.raw_os_error().map(Errno::from_raw_os_error), e)) {
             Ok(_) => Ok(()),
-            // The time is over; a signal; the kernel is short of something that ends give back.
+            // A timeout; a signal; or the kernel lacks a resource that operations give back when they end.
             Err((Some(Errno::TIME | Errno::INTR | Errno::AGAIN | Errno::BUSY), _)) => Ok(()),
             Err((_, e)) => Err(e),
         }
@@ -137,7 +137,7 @@ impl Ring for Uring {
         let (entry, buf) = match op {
             RingOp::Write { buf, from, offset, durable } => {
                 let bytes = buf.get(from..).unwrap_or_default();
-                // What one operation cannot take is a short write.
+                // A longer buffer than one operation can write becomes a short write.
                 let len = u32::try_from(bytes.len()).unwrap_or(i32::MAX.cast_unsigned() & !0xFFFF);
                 let flags = if durable { ReadWriteFlags::DSYNC } else { ReadWriteFlags::empty() };
                 let entry = opcode::Write::new(fd, bytes.as_ptr(), len)
@@ -175,7 +175,7 @@ impl Drop for Uring {
         let mut ended = Vec::new();
         while self.armed || self.in_flight() > 0 {
             if self.enter(None).is_err() {
-                // The kernel may still hold the addresses: better lost than used twice.
+                // The kernel may still use the addresses, so the memory is leaked rather than freed.
                 std::mem::forget(std::mem::take(&mut self.slots));
                 std::mem::forget(std::mem::replace(&mut self.count, Box::new([0; 8])));
                 return;
@@ -185,13 +185,13 @@ impl Drop for Uring {
     }
 }
 
-/// A counter of the kernel; adding to it ends the read that a ring has in flight.
+/// An eventfd; adding to it ends the read that a ring has in flight.
 #[derive(Debug)]
 struct Event(OwnedFd);
 
 impl RingWaker for Event {
     fn wake(&self) {
-        // A counter that is full wakes all the same.
+        // If the counter is full the write fails, but the read ends all the same.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 }

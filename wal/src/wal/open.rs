@@ -44,7 +44,7 @@ impl Wal {
     ///
     /// # Errors
     /// [`Error::NotALog`], [`Error::Locked`], [`Error::UnsupportedVersion`], [`Error::BlockSize`], [`Error::Corrupt`]
-    /// with every damaged range, [`Error::Io`]; each names who must act. A refused log was not changed.
+    /// with every damaged range, [`Error::Io`]. A refused log was not changed.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         Wal::open_in(Env::posix(dir.as_ref(), options)?, options)
