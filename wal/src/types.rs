@@ -63,8 +63,8 @@ pub enum Durability {
     /// The record asks for a write at once: its group is written as soon as the disk is free for it.
     #[default]
     Sync,
-    /// The record never causes a write at once. It becomes durable with the next group that is written, when `idle_ms`
-    /// have passed, when a thread waits for it, or when the log is flushed or closed.
+    /// The record never causes a write at once. It is written with the next group, or by the log when `idle_ms` have
+    /// passed, or when a thread waits for it or the log is flushed or closed.
     Lazy,
 }
 

@@ -19,9 +19,8 @@ use std::task::{Context, Poll};
 /// record.
 ///
 /// `Ok` is returned only after the device has confirmed a flush, or a forced write, that covers the record and
-/// everything before it (INV-1, INV-2). A lazy record becomes durable with the next group that is written, at the
-/// latest `idle_ms` after it was appended; or earlier, when the log is flushed or closed or a thread blocks for the
-/// record.
+/// everything before it (INV-1, INV-2). A lazy record is written with the next group, or by the log `idle_ms` after it
+/// was appended, or earlier when the log is flushed or closed or a thread blocks for the record.
 ///
 /// # Use as a future
 ///

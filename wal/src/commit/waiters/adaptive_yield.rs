@@ -1,10 +1,10 @@
 //! Lets a waiting thread yield the CPU for a while before it sleeps.
 //!
 //! On a fast device, waking a sleeping thread takes longer than the rest of the write that it waits for; a thread that
-//! yields finds the result when it runs again. That holds only while no other work needs the CPU: the scheduler puts a
-//! yielding thread behind a computing one for a whole time slice. So a yield that takes over 1 ms means that the CPU is
-//! contended: all waiters then sleep immediately, with a back-off that doubles after each failed retry. Decision 16 has
-//! the measurements. Correctness does not depend on yielding.
+//! yields finds the result when it runs again. That holds only while no other work needs the CPU: the scheduler lets a
+//! computing thread run for a whole time slice before a yielding one. So a yield that takes over 1 ms means that the
+//! CPU is contended: all waiters then sleep immediately, with a back-off that doubles after each failed retry. Decision
+//! 16 has the measurements. Correctness does not depend on yielding.
 
 use crate::disk::Clock;
 use crate::sync::{AtomicU64, YIELDS_MAX, thread};
