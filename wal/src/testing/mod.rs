@@ -1,4 +1,4 @@
-//! What tests of the log and of its users need: a log driven step by step, and the fuzz targets.
+//! Support for tests of the log and of its users: a log driven step by step, and the fuzz targets.
 
 pub mod fuzz;
 pub mod stepper;

@@ -1,5 +1,7 @@
-//! Driving a log by hand: the operations that threads would carry out, one at a time and in any order,
-//! for a seeded scheduler. The log is the same; only who calls differs.
+//! Drives a log by hand: runs the operations that its threads would carry out one at a time, in any order, for a
+//! seeded scheduler.
+//!
+//! The code of the log is the same; only the caller differs.
 
 use crate::commit::{DiskOp, FlusherState, FlusherStep};
 use crate::error::Error;
@@ -13,13 +15,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct StepIo(DiskOp);
 
 impl StepIo {
-    /// Whether it is a sync, rather than a write.
+    /// Whether the operation is a sync rather than a write.
     pub fn is_sync(&self) -> bool {
         self.0.is_sync()
     }
 }
 
-/// A scheduler's hold on a log that was opened with [`crate::Threads::Stepped`].
+/// Schedules the operations of a log that was opened with [`crate::Threads::Stepped`].
 #[derive(Debug)]
 pub struct Stepper<'a> {
     wal: &'a Wal,
@@ -38,17 +40,20 @@ impl<'a> Stepper<'a> {
         self.wal.log().lock_state().next_disk_op().map(StepIo)
     }
 
-    /// Carries out an operation and tells the log.
+    /// Carries out an operation and reports its result to the log.
     pub fn complete(&self, io: StepIo) {
         self.wal.log().run(io.0);
     }
 
-    /// The power goes while the operation is under way: its bytes may or may not have reached the disk.
+    /// Abandons an operation when the power fails: its bytes may or may not have reached the disk.
     pub fn abandon(&self, io: &StepIo) {
         io.0.abandon();
     }
 
-    /// One step of the file pipeline; `false` if there was nothing to do or the disk is full.
+    /// Makes one step of the preallocator; `false` if there was nothing to do or the disk is full.
+    ///
+    /// # Errors
+    /// The error of the preallocator, which has stopped the log.
     pub fn prepare(&self) -> Result<bool, Error> {
         match self.wal.pipeline().lock().step() {
             Ok(progress) => Ok(progress == StepOutcome::Stepped),
@@ -59,8 +64,8 @@ impl<'a> Stepper<'a> {
         }
     }
 
-    /// The log has been idle for long: lazy records go out, a mark ends the burst. Issues everything
-    /// that this takes, in order.
+    /// Simulates that the log has been idle for long: lazy records are written, and a mark ends the burst. Issues all
+    /// operations that this needs, in order.
     pub fn idle(&mut self) {
         let now = self.now_ns.fetch_add(2, Ordering::Relaxed) + 2;
         for _ in 0..64 {

@@ -1,8 +1,7 @@
-//! Simulated time and seeded randomness.
+//! Simulated time and seeded randomness, which tests pass to the log instead of the system's.
 //!
-//! Place: handed to the log instead of the system's clock and generator, so that a run is a function of
-//! its seed. Time moves only when told, and the monotonic reading never goes back; the wall clock may
-//! jump, because a real one does and the log must not depend on it. Nothing here fails.
+//! A run is then a function of its seed. Time moves only when told to, and the monotonic reading never decreases. The
+//! wall clock may jump, because a real one does, and the log must not depend on it.
 
 use super::super::{Clock, Random};
 use parking_lot::Mutex;
@@ -10,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 const NS_PER_MS: u64 = 1_000_000;
 
-/// The wall clock of a new [`SimClock`]: a fixed moment in 2023.
+/// The wall clock of a new [`SimClock`], in milliseconds since the Unix epoch: a fixed moment in 2023.
 const WALL_START_MS: u64 = 1_700_000_000_000;
 
 /// A clock that stands still until it is advanced.
@@ -29,12 +28,12 @@ impl SimClock {
         SimClock(Mutex::new(Times { wall_ns: WALL_START_MS * NS_PER_MS, now_ns: 0 }))
     }
 
-    /// Moves both readings on by `ms` milliseconds.
+    /// Moves both readings forward by `ms` milliseconds.
     pub fn advance_ms(&self, ms: u64) {
         self.advance_ns(ms.saturating_mul(NS_PER_MS));
     }
 
-    /// Moves both readings on by `ns` nanoseconds.
+    /// Moves both readings forward by `ns` nanoseconds.
     pub fn advance_ns(&self, ns: u64) {
         let mut times = self.0.lock();
         times.wall_ns = times.wall_ns.saturating_add(ns);
@@ -47,8 +46,8 @@ impl SimClock {
     }
 }
 
-/// A clock that goes on by a millisecond whenever it is read: the log takes the disk for a slow one, and writes several
-/// groups at a time.
+/// A clock that advances by a millisecond whenever it is read: the log takes the disk for a slow one, and writes
+/// several groups at a time.
 #[derive(Debug, Default)]
 pub struct Ticking(AtomicU64);
 
@@ -95,7 +94,7 @@ impl Random for SimRandom {
     }
 }
 
-/// Splitmix64: tiny, of full period, and good enough to choose which sectors survive.
+/// Splitmix64: small, of full period, and good enough to choose which sectors survive.
 #[derive(Debug, Clone)]
 pub(super) struct Rng(u64);
 
@@ -111,7 +110,7 @@ impl Rng {
         z ^ (z >> 31)
     }
 
-    /// A number below `n`, 0 if `n` is 0.
+    /// A number below `n`; 0 if `n` is 0.
     pub(super) fn below(&mut self, n: usize) -> usize {
         let draw = self.next();
         usize::try_from(draw.checked_rem(n as u64).unwrap_or(0)).unwrap_or(0)

@@ -1,8 +1,8 @@
-//! The simulated directory: the [`Disk`] interface in front of the state.
+//! Implements [`Disk`] for the simulated directory.
 //!
-//! Place: what the log is opened on. Every call checks that its process is alive, then the contract, then
-//! whether a crash point or a fault cuts it, and only then acts; a call cut by a crash point acts in
-//! volatile state alone. Fails as the kernel would: NotFound, AlreadyExists, StorageFull, EIO.
+//! Every call checks that its process is alive, then checks the contract, then whether a crash point or a fault cuts
+//! it, and only then acts. A call that a crash point cuts acts only in volatile state. Errors are those of the
+//! kernel: NotFound, AlreadyExists, StorageFull, EIO.
 
 use super::fault::{FaultOp, Outcome};
 use super::file::SimFile;
@@ -74,7 +74,7 @@ impl Disk for SimDisk {
     fn sync(&self) -> io::Result<()> {
         let mut state = self.shared.enter(self.generation)?;
         let outcome = state.begin(FaultOp::DirSync, &[])?;
-        // Cut by a crash point, any part of it may have happened: that is what the crash draws.
+        // If a crash point cuts it, any part of it may have happened: the crash draws which.
         if outcome == Outcome::Complete {
             state.sync_names();
         }
@@ -99,8 +99,8 @@ impl Disk for SimDisk {
                 outcome.finish(inode)?
             }
         };
-        // The text is a help for people: it takes no space, counts as no operation, and is durable at
-        // once so that it takes no part in what a crash draws.
+        // The text helps human readers. It takes no space, is not counted as an operation, and is durable at once, so
+        // that it has no influence on what a crash draws.
         let file = state.inode_mut(inode);
         file.truncate(0);
         file.write(0, 0, holder.as_bytes());
@@ -123,7 +123,7 @@ impl Disk for SimDisk {
     }
 }
 
-/// Refuses what is not one component of a path.
+/// Refuses a name that is not one component of a path.
 fn check_name(name: &str) -> io::Result<()> {
     if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a single path component"));
@@ -131,7 +131,7 @@ fn check_name(name: &str) -> io::Result<()> {
     Ok(())
 }
 
-/// The held lock.
+/// The held lock of the directory.
 struct SimLock {
     shared: Arc<Shared>,
     token: u64,

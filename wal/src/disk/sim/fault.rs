@@ -1,8 +1,8 @@
-//! What can go wrong: injected errors, crash points, and which unsynced sectors outlive a power loss.
+//! Defines what can go wrong: injected errors, crash points, and which unsynced sectors survive a power loss.
 //!
-//! Place: every operation of the simulated disk asks here first whether it may complete. A rule counts
-//! the operations it matches and fires at the n-th, once or from there on; the errors are the kernel's
-//! own numbers, so that code above recognises them exactly as it does real ones. Drawing never fails.
+//! Every operation of the simulated disk first checks here whether it may complete. A rule counts the operations that
+//! it matches and fires at the n-th, once or from there on. Errors carry the kernel's own numbers, so the code above
+//! treats them exactly like real ones.
 
 use super::clock::Rng;
 use std::error::Error;
@@ -18,7 +18,7 @@ const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
 const EDQUOT: i32 = 122;
 
-/// Which calls a [`FaultRule`] counts.
+/// The calls that a [`FaultRule`] counts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultOp {
     /// `read_at` and `read_medium`.
@@ -29,7 +29,7 @@ pub enum FaultOp {
     Sync,
     /// `allocate`.
     Allocate,
-    /// `open` with `Access::Create`, and a `lock` that has to create its file.
+    /// `open` with `Access::Create`, and a `lock` that must create its file.
     Create,
     /// `open` of a file that exists.
     Open,
@@ -41,23 +41,23 @@ pub enum FaultOp {
     DirSync,
 }
 
-/// How a call is made to fail.
+/// The error with which a call fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultError {
-    /// EIO: the device failed. A write may have reached some of its sectors; a sync has lost some.
+    /// EIO: the device failed. A write may have reached some of its sectors; a sync has lost some sectors.
     Io,
-    /// ENOSPC: the file system is full. As of every error but `Io`, a sync has lost some sectors, and any other call
-    /// has changed nothing.
+    /// ENOSPC: the file system is full. With this error, as with every error but `Io`, a sync has lost some sectors,
+    /// and any other call has changed nothing.
     Full,
     /// EDQUOT: the quota of the user or project is used up.
     Quota,
-    /// EMFILE: the process has as many open files as it may have.
+    /// EMFILE: the process has reached its limit of open files.
     ProcessFiles,
-    /// ENFILE: the machine has as many open files as it may have.
+    /// ENFILE: the system has reached its limit of open files.
     SystemFiles,
     /// EINTR: a signal interrupted the call.
     Interrupted,
-    /// EAGAIN: the kernel lacks something at the moment.
+    /// EAGAIN: the kernel lacks a resource at the moment.
     Again,
 }
 
@@ -87,17 +87,17 @@ pub struct FaultRule {
 }
 
 impl FaultRule {
-    /// The `nth` call of kind `op` from now fails, 1 being the next; later ones succeed again.
+    /// Fails the `nth` call of kind `op` from now, 1 being the next; later ones succeed again.
     pub fn once(op: FaultOp, nth: u64, error: FaultError) -> FaultRule {
         FaultRule { op, nth: nth.max(1), forever: false, error, name: None, seen: 0 }
     }
 
-    /// The `nth` call of kind `op` from now and all after it fail, until the faults are cleared.
+    /// Fails the `nth` call of kind `op` from now and all later ones, until the faults are cleared.
     pub fn forever(op: FaultOp, nth: u64, error: FaultError) -> FaultRule {
         FaultRule { forever: true, ..FaultRule::once(op, nth, error) }
     }
 
-    /// Counts only calls on the file that has the name `name` at that moment (either name of a rename).
+    /// Counts only calls on the file that has the name `name` at the time of the call (either name of a rename).
     pub fn on(self, name: &str) -> FaultRule {
         FaultRule { name: Some(name.to_owned()), ..self }
     }
@@ -107,7 +107,7 @@ impl FaultRule {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Faults {
     rules: Vec<FaultRule>,
-    /// One has fired since they were cleared.
+    /// Whether a rule has fired since the rules were last cleared.
     fired: bool,
 }
 
@@ -121,12 +121,12 @@ impl Faults {
         std::mem::take(&mut self.fired)
     }
 
-    /// Whether some rule needs to know names.
+    /// Whether some rule depends on names.
     pub(super) fn by_name(&self) -> bool {
         self.rules.iter().any(|rule| rule.name.is_some())
     }
 
-    /// Counts a call and fails it if a rule says so.
+    /// Counts a call, and fails it if a rule fires.
     pub(super) fn check(&mut self, op: FaultOp, names: &[&str]) -> io::Result<()> {
         let mut hit = None;
         self.rules.retain_mut(|rule| {
@@ -146,7 +146,7 @@ impl Faults {
     }
 }
 
-/// Why a call of a dead process fails: not an errno, so that it is never mistaken for a device's.
+/// The error of calls of a dead process. It carries no errno, so that it is never mistaken for a device's error.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Dead;
 
@@ -168,7 +168,7 @@ impl Dead {
     }
 }
 
-/// What a write, an allocation or a lock file needs beyond the capacity.
+/// The error of a write, an allocation or a lock file that exceeds the capacity.
 pub(super) fn full() -> io::Error {
     FaultError::Full.into()
 }
@@ -178,17 +178,17 @@ pub(super) fn tears(error: &io::Error) -> bool {
     error.raw_os_error() == Some(EIO)
 }
 
-/// A write through a descriptor that was opened for reading.
+/// The error of a write through a descriptor that was opened for reading.
 pub(super) fn not_writable() -> io::Error {
     io::Error::from_raw_os_error(EBADF)
 }
 
-/// Whether an operation that was let through completes or is cut by the armed crash point.
+/// Whether an operation that may proceed completes or is cut by the armed crash point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub(super) enum Outcome {
     Complete,
-    /// It takes effect only in volatile state; the crash to come decides what is left of it.
+    /// It takes effect only in volatile state; the coming crash decides what is left of it.
     Crash,
 }
 
@@ -202,17 +202,17 @@ impl Outcome {
     }
 }
 
-/// Which volatile writes outlive one crash. Drawn once per crash: independent coins for every sector
-/// alone would practically never produce "everything" or "a clean prefix" of many writes.
+/// Which volatile writes survive one crash. Drawn once per crash: independent draws for every sector would
+/// practically never give "everything" or "a clean prefix" of many writes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Survival {
-    /// The device had written its cache out just in time.
+    /// Everything: the device had just written its cache out.
     All,
-    /// The device lost its whole cache.
+    /// Nothing: the device lost its whole cache.
     None,
     /// Each item with a chance of this many in 256: devices reorder freely.
     Subset(usize),
-    /// Items before this one in write order, this one torn, none after.
+    /// All items before this one in write order; this one is torn, and no later one survives.
     Prefix(u64),
 }
 

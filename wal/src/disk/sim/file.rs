@@ -1,8 +1,8 @@
-//! Open files of the simulated disk: contracts, faults and crash points in front of an inode.
+//! Implements open files of the simulated disk: checks contracts, faults and crash points before it acts on an inode.
 //!
-//! Place: what the log holds as `dyn DiskFile`. Invariant: a handle acts only while the process that
-//! opened it lives, so no write of a dead process lands later. Fails with `InvalidInput` for a write that
-//! direct I/O would refuse, EBADF through a read-only handle, injected errors, or as a dead process.
+//! A handle acts only while the process that opened it is alive, so no write of a dead process takes effect later.
+//! Fails with `InvalidInput` for a write that direct I/O would refuse, with EBADF through a read-only handle, with
+//! injected errors, or as a dead process.
 
 use super::fault::{FaultOp, Outcome, full, not_writable, tears};
 use super::inode::SECTOR;
@@ -13,7 +13,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Direct I/O wants buffers on the block size, but no allocator aligns beyond a page.
+/// Largest alignment of a buffer that is required, in bytes: direct I/O needs the block size, but no allocator aligns
+/// beyond a page.
 const BUFFER_ALIGNMENT_MAX: usize = 4096;
 
 /// A handle of one process on one inode.
@@ -38,7 +39,7 @@ impl SimFile {
         if self.writable { Ok(state) } else { Err(not_writable()) }
     }
 
-    /// Refuses what direct I/O refuses.
+    /// Refuses accesses that direct I/O refuses.
     fn check_aligned(&self, buf: &[u8], offset: usize) -> io::Result<()> {
         let block = self.shared.block();
         let aligned = offset.is_multiple_of(block)
@@ -50,7 +51,7 @@ impl SimFile {
         Ok(())
     }
 
-    /// How much of a write of `len` bytes is done: all of it, or now and then some of its units.
+    /// How much of a write of `len` bytes is done: all of it, or sometimes only some of its units.
     fn accepted(&self, state: &mut State, len: usize) -> usize {
         let unit = match self.shared.options.mode {
             Mode::Direct => self.shared.block(),
@@ -63,7 +64,7 @@ impl SimFile {
         }
     }
 
-    /// A write that the device gave up in the middle; sectors need not have gone in order.
+    /// A write that the device gave up in the middle: any subset of its sectors may have been written.
     fn write_torn(&self, state: &mut State, offset: usize, buf: &[u8]) {
         let end = offset + buf.len();
         let mut at = offset;
@@ -113,8 +114,8 @@ impl DiskFile for SimFile {
         Ok(n)
     }
 
-    /// Sees what [`DiskFile::read_at`] sees: a real kernel writes dirty pages out before such a read, and
-    /// in direct mode nothing is cached. Pages that a failed sync left clean are shown as well.
+    /// Returns the same bytes as [`DiskFile::read_at`]: a real kernel writes dirty pages out before such a read, and
+    /// in direct mode nothing is cached. Pages that a failed sync marked clean are returned as well.
     fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {
         let buf = buf.get_mut(..len).ok_or(io::ErrorKind::InvalidInput)?;
         self.check_aligned(buf, to_usize(offset)?)?;
@@ -165,7 +166,7 @@ impl DiskFile for SimFile {
         let mut state = self.enter()?;
         match state.begin_on(FaultOp::Sync, self.inode) {
             Ok(outcome) => {
-                // Cut by a crash point, any part of it may have happened: that is what the crash draws.
+                // If a crash point cuts it, any part of it may have happened: the crash draws which.
                 if outcome == Outcome::Complete {
                     state.inode_mut(self.inode).sync();
                 }
@@ -182,7 +183,8 @@ impl DiskFile for SimFile {
         Some(FileId { device: 0, inode: self.inode })
     }
 
-    /// Clean pages are read from the device again, so in buffered mode what a failed sync lost now shows.
+    /// Makes clean pages be read from the device again, so in buffered mode the losses of a failed sync become
+    /// visible.
     fn drop_cache(&self) {
         if let Ok(mut state) = self.enter()
             && self.shared.options.mode == Mode::Buffered
@@ -208,7 +210,7 @@ impl fmt::Debug for SimFile {
     }
 }
 
-/// Offsets and lengths as positions in memory; beyond `FILE_BYTES_MAX` they are EFBIG, as in any file
+/// Converts offsets and lengths to positions in memory. Beyond `FILE_BYTES_MAX` they are EFBIG, as in any file
 /// system, so that the sums above cannot overflow.
 fn to_usize(n: u64) -> io::Result<usize> {
     const FILE_BYTES_MAX: u64 = 1 << 40;

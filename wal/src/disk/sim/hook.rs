@@ -1,7 +1,6 @@
-//! A disk that tells a test of every call before it is made.
+//! A disk that calls a hook of a test before every call to the disk below.
 //!
-//! Place: between the log and a simulated or a real disk. The hook may note the call, hold up the thread that makes it,
-//! or fail it; it is called without a lock. Fails with what the hook says, or as the disk below does.
+//! The hook may record the call, delay the thread that makes it, or fail it. No lock is held while it runs.
 
 use crate::disk::{Access, AlignedBuf, Disk, DiskFile, DiskLock, FileId, Mode, NameKind};
 use std::fmt;
@@ -9,10 +8,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-/// What a call does.
+/// The kind of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CallOp {
-    /// `open`, however.
+    /// `open`, with any access.
     Open,
     /// `rename`; the name is the old one.
     Rename,
@@ -28,22 +27,22 @@ pub enum CallOp {
     Write,
     /// `DiskFile::sync`.
     Sync,
-    /// A question about the disk, the directory or a file, or taking the lock.
+    /// A query about the disk, the directory or a file, or taking the lock.
     Other,
 }
 
 /// A call that is about to be made.
 #[derive(Clone, Copy, Debug)]
 pub struct Call<'a> {
-    /// What it does.
+    /// The kind of the call.
     pub op: CallOp,
     /// The name under which the file was opened; empty for the directory.
     pub name: &'a str,
-    /// Where a read or write begins.
+    /// Offset of a read or write, in bytes.
     pub offset: u64,
-    /// What is written.
+    /// The bytes of a write.
     pub bytes: &'a [u8],
-    /// Whether a write is to be durable when it returns.
+    /// Whether a write must be durable when it returns.
     pub durable: bool,
 }
 
@@ -55,7 +54,7 @@ impl<'a> Call<'a> {
 
 type Hook = dyn Fn(Call<'_>) -> io::Result<()> + Send + Sync;
 
-/// A disk that asks a hook before each call. It has no ring and no maps, so that everything comes by.
+/// A disk that calls a hook before each call. It has no ring and no maps, so that every access is a call.
 pub struct HookDisk {
     inner: Arc<dyn Disk>,
     hook: Arc<Hook>,
@@ -200,7 +199,7 @@ impl DiskFile for HookFile {
     }
 
     fn drop_cache(&self) {
-        // Nothing that could fail.
+        // The call cannot fail, so an error of the hook is ignored.
         let _ = self.ask(CallOp::Other);
         self.inner.drop_cache();
     }

@@ -1,17 +1,17 @@
-//! The content of one simulated file: what the device has, what readers see, and the writes between.
+//! The content of one simulated file: the bytes on the device, the bytes that readers see, and the volatile writes.
 //!
-//! Place: below the handles, under the disk's one mutex. Invariants: a sector without a volatile write
-//! reads as the device has it, unless a failed sync lost it; a sector with one reads as its latest
-//! volatile write; `durable.len` never exceeds what was made durable. Plain memory: nothing fails.
+//! The disk's one mutex protects it. Invariants: a sector without a volatile write reads as on the device, unless a
+//! failed sync lost it; a sector with volatile writes reads as the latest of them; `durable.len` never exceeds what
+//! was made durable.
 
 use super::clock::Rng;
 use super::fault::Survival;
 use std::ops::Range;
 
-/// The unit in which a device writes atomically; a log must survive any subset of a write's sectors.
+/// The unit in which a device writes atomically, in bytes; a log must survive any subset of a write's sectors.
 pub(super) const SECTOR: usize = 512;
 
-/// The whole sectors that the bytes `start..end` touch.
+/// The whole sectors that overlap the bytes `start..end`.
 fn sectors(start: usize, end: usize) -> Range<usize> {
     start / SECTOR * SECTOR..end.next_multiple_of(SECTOR)
 }
@@ -22,7 +22,7 @@ struct Image {
     /// A whole number of sectors; zeros beyond `len`.
     bytes: Vec<u8>,
     len: usize,
-    /// Per block: written, or merely allocated.
+    /// For each block, whether it is written, or merely allocated.
     written: Vec<bool>,
     block: usize,
 }
@@ -32,7 +32,7 @@ impl Image {
         Image { bytes: Vec::new(), len: 0, written: Vec::new(), block }
     }
 
-    /// Room for whole sectors up to `end`, without changing the length.
+    /// Makes room for whole sectors up to `end`, without changing the length.
     fn reach(&mut self, end: usize) {
         if end > self.bytes.len() {
             self.bytes.resize(end.next_multiple_of(SECTOR), 0);
@@ -47,7 +47,7 @@ impl Image {
         self.written[offset / self.block..end.div_ceil(self.block)].fill(true);
     }
 
-    /// Cuts to `len` or extends with unwritten zeros.
+    /// Cuts to `len` bytes or extends with unwritten zeros.
     fn set_len(&mut self, len: usize) {
         self.len = len;
         self.bytes.resize(len.next_multiple_of(SECTOR), 0);
@@ -55,7 +55,7 @@ impl Image {
         self.written.resize(len.div_ceil(self.block), false);
     }
 
-    /// Overwrites with the bytes of `other`, reusing the allocation.
+    /// Overwrites the image with the bytes of `other`, reusing the allocation.
     fn become_copy(&mut self, other: &Image) {
         self.bytes.clone_from(&other.bytes);
         self.written.clone_from(&other.written);
@@ -89,13 +89,13 @@ pub(super) struct Inode {
     durable: Image,
     /// In write order.
     volatile: Vec<Volatile>,
-    /// The lengths the file has had since its last sync.
+    /// The lengths that the file has had since its last sync.
     lengths: Vec<usize>,
-    /// Bytes of the file system it takes.
+    /// Bytes of the file system that it occupies.
     pub(super) reserved: usize,
-    /// Handles of the living process.
+    /// Number of open handles of the living process.
     pub(super) opens: u32,
-    /// Whether a failed sync left readers seeing what the device lacks.
+    /// Whether a failed sync left readers seeing bytes that the device lacks.
     lost: bool,
 }
 
@@ -136,7 +136,7 @@ impl Inode {
         self.volatile.iter().map(|write| write.seq)
     }
 
-    /// End of the written blocks from `from`, at most the length.
+    /// End of the run of written blocks from `from`, at most the length.
     pub(super) fn written_end(&self, from: usize) -> usize {
         let len = self.visible.len;
         if from >= len {
@@ -155,7 +155,7 @@ impl Inode {
         blocks.filter(|&&written| written).count() * block
     }
 
-    /// Extends the file to `len` with unwritten blocks; never shrinks it.
+    /// Extends the file to `len` bytes with unwritten blocks; never shrinks it.
     pub(super) fn extend(&mut self, len: usize) {
         if len > self.visible.len {
             self.visible.set_len(len);
@@ -163,7 +163,7 @@ impl Inode {
         }
     }
 
-    /// A write that stays volatile.
+    /// Writes `data`, which stays volatile.
     pub(super) fn write(&mut self, seq: u64, offset: usize, data: &[u8]) {
         if data.is_empty() {
             return;
@@ -173,7 +173,7 @@ impl Inode {
         self.volatile.push(Volatile { seq, offset: range.start, bytes });
     }
 
-    /// A write that is on the medium, with the length needed to read it, but nothing else.
+    /// Writes `data` to the medium, with the length needed to read it, but nothing else.
     pub(super) fn write_durable(&mut self, offset: usize, data: &[u8]) {
         let range = self.write_visible(offset, data);
         self.durable.put(range.start, &self.visible.bytes[range.clone()]);
@@ -193,7 +193,7 @@ impl Inode {
         self.lengths.clear();
     }
 
-    /// A sync that failed: some sectors got there, the others never will, and all count as clean.
+    /// A failed sync: some sectors reached the device, the others never will, and all count as clean.
     pub(super) fn fail_sync(&mut self, rng: &mut Rng) {
         for write in self.volatile.drain(..) {
             for at in write.range().step_by(SECTOR) {
@@ -221,7 +221,8 @@ impl Inode {
         let (len, written) = (self.visible.len, std::mem::take(&mut self.visible.written));
         self.visible.become_copy(&self.durable);
         self.visible.set_len(len);
-        // Length and extents are the inode's, not the cache's: if lost, they stay visible until the crash.
+        // The length and the extents belong to the inode, not to the cache: if lost, they stay visible until the
+        // crash.
         self.visible.written = written;
         for write in &self.volatile {
             self.visible.put(write.offset, &write.bytes);
@@ -229,7 +230,7 @@ impl Inode {
         self.lost = self.durable.len != self.visible.len || self.durable.written != self.visible.written;
     }
 
-    /// Power loss: the device keeps what `survival` says of the volatile writes, readers see the device.
+    /// Power loss: the device keeps the volatile writes that `survival` selects, and readers see the device.
     pub(super) fn crash(&mut self, survival: Survival, rng: &mut Rng) {
         if self.volatile.is_empty() && self.lengths.is_empty() && !self.lost {
             return;
@@ -241,7 +242,7 @@ impl Inode {
                 }
             }
         }
-        // The length is metadata: the journal commits it in its own time, not in order with the data.
+        // The length is metadata: the journal commits it independently of the order of the data.
         let len = match survival {
             Survival::All => self.lengths.last(),
             Survival::None => None,
@@ -256,7 +257,7 @@ impl Inode {
         self.reserve_len();
     }
 
-    /// Bit rot: changes what the device has behind everyone's back. Volatile sectors still hide it.
+    /// Bit rot: changes the bytes on the device without any process knowing. Volatile sectors still hide it.
     pub(super) fn edit(&mut self, offset: usize, f: impl FnOnce(&mut [u8])) {
         let len = self.durable.len;
         let before = self.durable.bytes.clone();
@@ -272,7 +273,7 @@ impl Inode {
         }
     }
 
-    /// Cuts or extends both views, durably.
+    /// Cuts or extends both views durably.
     pub(super) fn truncate(&mut self, len: usize) {
         let tail = sectors(len, len);
         self.forget(tail.start..usize::MAX);
@@ -295,7 +296,7 @@ impl Inode {
         sectors(offset, end)
     }
 
-    /// Cuts `range` out of the volatile writes: the device has something newer there.
+    /// Removes `range` from the volatile writes: the device has newer bytes there.
     fn forget(&mut self, range: Range<usize>) {
         let overlaps = |write: &Volatile| write.range().start < range.end && range.start < write.range().end;
         if !self.volatile.iter().any(overlaps) {

@@ -1,25 +1,25 @@
-//! A simulated disk: one directory in memory, driven by a seed, that loses what a real one may lose.
+//! Simulates a disk: one directory in memory, driven by a seed, that loses whatever a real disk may lose.
 //!
-//! Place: below the log in tests, instead of [`PosixDisk`](super::PosixDisk). The same calls with the
-//! same seed give the same result, so a failing seed is a whole reproduction. Fails with the errors a
-//! kernel gives, when a rule says so or a contract is broken, and with [`SimDisk::is_crash`] after death.
+//! Tests open logs on it instead of on a [`PosixDisk`](super::PosixDisk). The same calls with the same seed give the
+//! same result, so a failing seed reproduces a failure. Errors are those of a kernel, raised when a rule asks for
+//! them or a contract is broken; calls of a dead process fail with an error for which [`SimDisk::is_crash`] holds.
 //!
-//! # What it may do, and why a log must survive it
+//! # Faults that it may inject, and why a log must survive them
 //!
-//! * **Unsynced sectors survive one by one.** A device reorders its cache and guarantees nothing larger
-//!   than a sector of 512 bytes, so a write of several may be torn anywhere, in any order. Each crash
-//!   draws its pattern: everything, nothing, a subset of some density, a prefix in write order.
-//! * **A durable write hardens only itself.** Earlier volatile writes elsewhere in the file stay at risk:
+//! * **Unsynced sectors survive one by one.** A device reorders its cache and guarantees nothing larger than a sector
+//!   of 512 bytes, so a write of several sectors may be torn anywhere, in any order. Each crash draws a pattern:
+//!   everything, nothing, a subset of some density, or a prefix in write order.
+//! * **A durable write makes only itself durable.** Earlier volatile writes elsewhere in the file stay at risk:
 //!   `RWF_DSYNC` is no barrier for other ranges.
-//! * **Names are volatile until the directory is synced.** After a crash a prefix of the unsynced
-//!   creations, renames and removals holds, or a subset of them that makes sense: no journal promises that
-//!   a name follows its file's content or the reverse.
-//! * **Lengths are metadata.** A file whose name survived without a sync may be empty or have any length
-//!   it was given since, its blocks reading as zeros or as whatever reached them.
-//! * **A failed sync loses data for good.** Linux marks the pages clean all the same: they remain visible,
-//!   and a second sync succeeds without writing them, so only the first error tells.
-//! * **Writes may be short**, allocation may find the disk full, any call may fail once or for ever.
-//! * **A process dies in the middle** of any operation. What it had running never lands afterwards.
+//! * **Names are volatile until the directory is synced.** After a crash a prefix of the unsynced creations, renames
+//!   and removals holds, or a subset of them that makes sense: no journal promises that a name follows its file's
+//!   content or the reverse.
+//! * **Lengths are metadata.** A file whose name survived without a sync may be empty or have any length that it had
+//!   since, and its blocks read as zeros or as the bytes that reached them.
+//! * **A failed sync loses data for good.** Linux marks the pages clean all the same: they stay visible, and a second
+//!   sync succeeds without writing them, so only the first error reveals the loss.
+//! * **Writes may be short**, allocation may find the disk full, and any call may fail once or forever.
+//! * **A process may die in the middle** of any operation. Its operations in flight never take effect afterwards.
 
 mod clock;
 mod disk;
@@ -46,15 +46,15 @@ use std::sync::Arc;
 pub struct SimOptions {
     /// The mode in which files are written. `Direct` refuses writes that are not block-aligned.
     pub mode: Mode,
-    /// What `Disk::block_size` reports; raised to a power of two of at least 512.
+    /// Block size that `Disk::block_size` reports, in bytes; raised to a power of two of at least 512.
     pub block_size: u32,
-    /// Size of the file system; `None` for one that does not fill up.
+    /// Size of the file system in bytes; `None` for one that does not fill up.
     pub capacity_bytes: Option<u64>,
-    /// Whether some writes return less than they were given: at a block boundary in `Direct` mode, so that
-    /// the rest is aligned too, else at a sector boundary.
+    /// Whether some writes write less than they were given. They end at a block boundary in `Direct` mode, so that
+    /// the rest is aligned, too, and at a sector boundary in `Buffered` mode.
     pub short_writes: bool,
-    /// Whether a block that is written again takes new space before it gives the old one back: copy on write, shared
-    /// extents, thin storage.
+    /// Whether a block that is written again takes new space before the old space is freed, as with copy-on-write,
+    /// shared extents and thin storage.
     pub copies_on_write: bool,
 }
 
@@ -72,23 +72,23 @@ impl Default for SimOptions {
 
 /// A directory on a simulated device; its state outlives every crash.
 ///
-/// The value that [`SimDisk::new`] returns is the machine: it works at all times, whatever process is
-/// alive. Files and locks opened through it belong to the process of that moment. [`SimDisk::process`]
-/// gives a `Disk` that dies with the present process too, for logs whose threads may outlive a crash.
+/// The value that [`SimDisk::new`] returns is the machine: it works at all times, whatever process is alive. Files
+/// and locks opened through it belong to the process that is alive at that moment. [`SimDisk::process`] returns a
+/// `Disk` that dies with the present process, for logs whose threads may outlive a crash.
 pub struct SimDisk {
     shared: Arc<Shared>,
-    /// The process it belongs to; `None` for the machine itself.
+    /// The process to which the handle belongs; `None` for the machine itself.
     generation: Option<u64>,
 }
 
-/// What all handles of one disk share.
+/// The state that all handles of one disk share.
 struct Shared {
     options: SimOptions,
     state: Mutex<State>,
 }
 
 impl Shared {
-    /// The state, if the process `generation` is alive.
+    /// Locks the state, if the process `generation` is alive.
     fn enter(&self, generation: Option<u64>) -> io::Result<MutexGuard<'_, State>> {
         let state = self.state.lock();
         if state.is_alive(generation) { Ok(state) } else { Err(Dead::error()) }
@@ -100,7 +100,7 @@ impl Shared {
 }
 
 impl SimDisk {
-    /// An empty disk on which `seed` decides everything that is left to chance.
+    /// An empty disk on which `seed` decides every random choice.
     pub fn new(seed: u64, options: SimOptions) -> Arc<SimDisk> {
         let block_size = options.block_size.clamp(512, 1 << 30).next_power_of_two();
         let options = SimOptions { block_size, ..options };
@@ -108,41 +108,40 @@ impl SimDisk {
         Arc::new(SimDisk { shared: Arc::new(Shared { options, state }), generation: None })
     }
 
-    /// The same disk as the process now alive sees it: every call fails once that process is dead.
+    /// The same disk as the present process sees it: every call fails once that process is dead.
     pub fn process(&self) -> Arc<SimDisk> {
         let generation = self.shared.state.lock().generation();
         Arc::new(SimDisk { shared: Arc::clone(&self.shared), generation: Some(generation) })
     }
 
-    /// A copy of the whole state with its own randomness, to try another outcome of the same history.
-    /// The copy has no living process: handles of this disk do not reach it and its lock is free, as
-    /// after [`SimDisk::kill`].
+    /// A copy of the whole state with its own randomness, to try another outcome of the same history. The copy has no
+    /// living process: handles of this disk do not reach it, and its lock is free, as after [`SimDisk::kill`].
     pub fn fork(&self, seed: u64) -> Arc<SimDisk> {
         let state = self.shared.state.lock().fork(seed);
         let shared = Shared { options: self.shared.options, state: Mutex::new(state) };
         Arc::new(SimDisk { shared: Arc::new(shared), generation: None })
     }
 
-    /// Cuts the power: volatile state survives in part, as the seed decides; the process is dead, its
-    /// lock free, and an armed crash point disarmed. Faults and the capacity stay.
+    /// Cuts the power: the seed decides which part of the volatile state survives. The process is dead, its lock is
+    /// free, and an armed crash point is disarmed. Faults and the capacity stay.
     pub fn crash(&self) {
         self.shared.state.lock().crash();
     }
 
-    /// Ends the process but not the machine: volatile state stays visible and volatile. The lock is free
-    /// and an armed crash point disarmed.
+    /// Ends the process but not the machine: volatile state stays visible and volatile. The lock is free, and an
+    /// armed crash point is disarmed.
     pub fn kill(&self) {
         self.shared.state.lock().kill();
     }
 
-    /// Arms a crash point: the `n`-th mutating operation from now (1 is the next) does not complete. It
-    /// takes effect at most in volatile state, and it and every later call of the process fail with an
-    /// error for which [`SimDisk::is_crash`] holds, until [`SimDisk::crash`] or [`SimDisk::kill`].
+    /// Arms a crash point: the `n`-th mutating operation from now (1 is the next) does not complete. It takes effect
+    /// at most in volatile state. It and every later call of the process fail with an error for which
+    /// [`SimDisk::is_crash`] holds, until [`SimDisk::crash`] or [`SimDisk::kill`].
     pub fn crash_after(&self, n: u64) {
         self.shared.state.lock().arm(n);
     }
 
-    /// Whether an armed crash point was reached and neither `crash` nor `kill` called since.
+    /// Whether an armed crash point was reached and neither `crash` nor `kill` was called since.
     pub fn crash_reached(&self) -> bool {
         self.shared.state.lock().crash_reached()
     }
@@ -152,23 +151,23 @@ impl SimDisk {
         Dead::is(error)
     }
 
-    /// Mutating operations so far: writes, syncs, allocations, creations, renames, removals, and syncs of
-    /// the directory, whether they succeeded or not. Calls that break a contract do not count.
+    /// Number of mutating operations so far: writes, syncs, allocations, creations, renames, removals, and syncs of
+    /// the directory, whether they succeeded or not. Calls that break a contract are not counted.
     pub fn operations(&self) -> u64 {
         self.shared.state.lock().operations()
     }
 
-    /// Adds a fault; counting starts now.
+    /// Adds a fault; its count of calls starts now.
     pub fn fail(&self, rule: FaultRule) {
         self.shared.state.lock().faults.add(rule);
     }
 
-    /// Removes all faults; says whether any has fired since the last time.
+    /// Removes all faults; returns whether any has fired since they were last cleared.
     pub fn clear_faults(&self) -> bool {
         self.shared.state.lock().faults.clear()
     }
 
-    /// Makes the file system larger or smaller; what is allocated stays, even beyond it.
+    /// Sets the size of the file system in bytes; allocated space stays allocated, even beyond it.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.shared.state.lock().set_capacity(bytes);
     }
@@ -193,17 +192,17 @@ impl SimDisk {
         self.existing(name, |state, inode| state.inode(inode).bytes().to_vec())
     }
 
-    /// Creates or replaces a file; its name and content are durable. Counts as no operation.
+    /// Creates or replaces a file; its name and content are durable. Not counted as an operation.
     pub fn write_file(&self, name: &str, bytes: &[u8]) {
         self.shared.state.lock().plant(name, bytes, self.shared.block());
     }
 
-    /// Removes a file durably, if it exists. Counts as no operation.
+    /// Removes a file durably, if it exists. Not counted as an operation.
     pub fn remove_file(&self, name: &str) {
         self.shared.state.lock().uproot(name);
     }
 
-    /// Cuts a file, or extends it with zeros, durably. Counts as no operation.
+    /// Cuts a file, or extends it with zeros, durably. Not counted as an operation.
     ///
     /// # Panics
     ///
@@ -213,8 +212,8 @@ impl SimDisk {
         self.existing(name, |state, inode| state.inode_mut(inode).truncate(len));
     }
 
-    /// Changes what the device holds, from `offset` to the end of the file, behind every process's back.
-    /// Sectors with unsynced writes still read as written.
+    /// Changes the bytes on the device from `offset` to the end of the file, without any process knowing. Sectors
+    /// with unsynced writes still read as written.
     ///
     /// # Panics
     ///
@@ -257,7 +256,7 @@ mod tests {
         buf
     }
 
-    /// A small history that touches every kind of operation; stops at the first error.
+    /// A small history with every kind of operation; stops at the first error.
     fn history(disk: &SimDisk) -> io::Result<()> {
         let a = disk.open("a", Access::Create)?;
         a.allocate(16384)?;

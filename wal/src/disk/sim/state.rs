@@ -1,8 +1,8 @@
-//! Everything of the simulated disk that changes: names, files, the lock, life and death of the process.
+//! The changing state of the simulated disk: names, files, the lock, and which process is alive.
 //!
-//! Place: behind the disk's one mutex, so that every operation is whole or cut by a crash point and a
-//! single-threaded run is a function of its seed. Invariant: applying the volatile directory operations
-//! in order to the durable names gives the visible names. Only a full disk and injected faults fail here.
+//! The disk's one mutex protects it, so every operation is whole or cut by a crash point, and a single-threaded run
+//! is a function of its seed. Invariant: the volatile directory operations, applied in order to the durable names,
+//! give the visible names.
 
 use super::clock::Rng;
 use super::fault::{FaultOp, Faults, Outcome, Survival, full};
@@ -10,11 +10,11 @@ use super::inode::Inode;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-/// Room on a disk without a stated capacity: large, but small enough that a wild length is an error
-/// and not an allocation of the test machine's memory.
+/// Space of a disk without a stated capacity, in bytes: large, but small enough that a wild length is an error and
+/// does not exhaust the memory of the test machine.
 const UNLIMITED_BYTES: u64 = 1 << 36;
 
-/// Names and the inodes they refer to.
+/// Names and the inodes to which they refer.
 type Names = BTreeMap<String, u64>;
 
 /// A change of the directory that no directory sync has covered.
@@ -39,8 +39,8 @@ impl DirOp {
         }
     }
 
-    /// Applies it where it makes sense: a creation on a free name, the others on a name that still
-    /// refers to the same file. An operation whose premise was lost is lost with it.
+    /// Applies the change where it makes sense: a creation on a free name, the others on a name that still refers to
+    /// the same file. An operation whose precondition was lost is lost, too.
     fn apply(&self, names: &mut Names) {
         match self {
             DirOp::Create { name, inode } => {
@@ -61,21 +61,21 @@ impl DirOp {
     }
 }
 
-/// Everything of a disk that changes.
+/// The changing state of a disk.
 #[derive(Clone)]
 pub(super) struct State {
     pub(super) rng: Rng,
     pub(super) faults: Faults,
     capacity: u64,
     inodes: BTreeMap<u64, Inode>,
-    /// The last number given to an inode, a write or a lock.
+    /// The last number that was given to an inode, a write or a lock.
     last_id: u64,
     names: Names,
     durable_names: Names,
     dir_ops: Vec<DirOp>,
     /// The holder's text and a token, while the lock is held.
     lock: Option<(String, u64)>,
-    /// The process now alive.
+    /// Number of the present process.
     generation: u64,
     operations: u64,
     /// The value of `operations` at which the process dies.
@@ -164,7 +164,7 @@ impl State {
         self.kill();
     }
 
-    /// Counts a mutating operation and decides how it goes; an error is an injected one.
+    /// Counts a mutating operation and decides whether it completes; an error is an injected one.
     pub(super) fn begin(&mut self, op: FaultOp, names: &[&str]) -> io::Result<Outcome> {
         self.operations += 1;
         if self.crash_at == Some(self.operations) {
@@ -180,13 +180,13 @@ impl State {
         self.begin(op, name.as_deref().as_slice())
     }
 
-    /// Fails a read if a rule says so; reads are not counted as operations.
+    /// Fails a read if a rule fires; reads are not counted as operations.
     pub(super) fn begin_read(&mut self, inode: u64) -> io::Result<()> {
         let name = self.name_for_faults(inode);
         self.faults.check(FaultOp::Read, name.as_deref().as_slice())
     }
 
-    /// Fails the open of a file that exists if a rule says so; such opens are not counted as operations.
+    /// Fails the open of an existing file if a rule fires; such opens are not counted as operations.
     pub(super) fn begin_open(&mut self, name: &str) -> io::Result<()> {
         self.faults.check(FaultOp::Open, &[name])
     }
@@ -205,7 +205,7 @@ impl State {
         self.last_id
     }
 
-    /// Takes the space that growing `inode` to `bytes` needs, or fails with `StorageFull`.
+    /// Takes the space that growing `inode` to `bytes` bytes needs, or fails with `StorageFull`.
     pub(super) fn reserve(&mut self, inode: u64, bytes: usize) -> io::Result<()> {
         let now = self.inode(inode).reserved;
         if bytes > now {
@@ -234,7 +234,7 @@ impl State {
         self.names.get(name).copied()
     }
 
-    /// The file `inode`, which a name or a living handle refers to: `collect` keeps those.
+    /// The file `inode`, to which a name or a living handle refers: `collect` keeps those.
     pub(super) fn inode(&self, inode: u64) -> &Inode {
         &self.inodes[&inode]
     }
@@ -251,7 +251,7 @@ impl State {
         }
     }
 
-    /// Ends a handle of the process `generation`; a dead one's handles were ended by its death.
+    /// Closes a handle of the process `generation`; the handles of a dead process were closed by its death.
     pub(super) fn close(&mut self, inode: u64, generation: u64) {
         if generation != self.generation {
             return;
@@ -263,31 +263,31 @@ impl State {
         }
     }
 
-    /// Who holds the lock, if anyone.
+    /// The text of the lock's holder, if the lock is held.
     pub(super) fn lock_holder(&self) -> Option<&str> {
         self.lock.as_ref().map(|(holder, _)| holder.as_str())
     }
 
-    /// Gives the lock to `holder`; the token releases it.
+    /// Gives the lock to `holder`; returns the token that releases it.
     pub(super) fn take_lock(&mut self, holder: &str) -> u64 {
         let token = self.next_id();
         self.lock = Some((holder.to_owned(), token));
         token
     }
 
-    /// Frees the lock if it is still that of `token`: a dead process's lock may be another's by now.
+    /// Frees the lock if `token` still holds it: another process may hold the lock of a dead one by now.
     pub(super) fn release_lock(&mut self, token: u64) {
         self.lock.take_if(|(_, held)| *held == token);
     }
 
-    /// Makes the names durable as they are.
+    /// Makes the present names durable.
     pub(super) fn sync_names(&mut self) {
         self.durable_names = self.names.clone();
         self.dir_ops.clear();
         self.collect();
     }
 
-    /// Creates or replaces a file, durably.
+    /// Creates or replaces a file durably.
     pub(super) fn plant(&mut self, name: &str, bytes: &[u8], block: usize) {
         self.uproot(name);
         let inode = self.next_id();
@@ -296,8 +296,8 @@ impl State {
         self.durable_names.insert(name.to_owned(), inode);
     }
 
-    /// Removes a name durably. Unsynced operations up to the last one on that name become durable first,
-    /// which is a state the directory might have reached by itself.
+    /// Removes a name durably. Unsynced operations up to the last one on that name become durable first, which is a
+    /// state that the directory might have reached by itself.
     pub(super) fn uproot(&mut self, name: &str) {
         let settled = self.dir_ops.iter().rposition(|op| op.mentions(name)).map_or(0, |last| last + 1);
         for op in self.dir_ops.drain(..settled) {

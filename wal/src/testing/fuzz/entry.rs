@@ -1,4 +1,4 @@
-//! The records that the model appends: a number, and bytes that follow from it.
+//! The records that the model appends: a number, and bytes derived from it.
 
 use super::Choices;
 
@@ -7,7 +7,7 @@ pub(super) fn id_of(meta: &[u8]) -> u64 {
     u64::from_le_bytes(meta.try_into().expect("a record of the model"))
 }
 
-/// Bytes of the record `id`, of any length up to several blocks.
+/// The payload of the record `id`, of any length up to several blocks.
 pub(super) fn payload(id: u64) -> Vec<u8> {
     let mut choices = Choices::seeded(id);
     let len = match choices.below(20) {
@@ -16,7 +16,7 @@ pub(super) fn payload(id: u64) -> Vec<u8> {
         2..5 => choices.small(0, 9000),
         _ => choices.small(1, 700),
     };
-    // Zeros too, so that sectors of zeros occur inside of records.
+    // Zeros too, so that sectors of zeros occur inside records.
     let fill = if choices.chance(20) { 0 } else { choices.number().to_le_bytes()[0] };
     vec![fill; len as usize]
 }

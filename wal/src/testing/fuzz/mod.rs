@@ -1,9 +1,9 @@
-//! What the fuzz targets run: one function for each, from any bytes to nothing, or to a panic that says what
-//! was found. The targets in `fuzz/` are one call each; `tests/corpus.rs` calls the same functions.
+//! The functions that the fuzz targets run: each takes any bytes and panics if it finds an error.
 //!
-//! Place: above everything, for tests only (feature `sim`). A checksum is no obstacle for bytes that rot in
-//! the way a fuzzer wants, so inputs may ask for checksums to be made right: then what lies behind them is
-//! under test. Invariants: total, and the same for the same bytes; the only panics are findings.
+//! The targets in `fuzz/` are one call each; `tests/corpus.rs` calls the same functions. For tests only (feature
+//! `sim`). Inputs may ask for checksums to be repaired, because otherwise almost every change would end at a checksum
+//! and the code after it would not be tested. The functions terminate on every input, do the same for the same bytes,
+//! and panic only for findings.
 
 mod choices;
 mod damage;
@@ -21,10 +21,11 @@ pub use formats::{closed, footer, group, record};
 pub use recovery::recovery;
 pub use segment::segment;
 
-/// Lives of a log in one input, at most.
+/// Largest number of lives of a log in one input.
 const LIVES: u32 = 16;
 
-/// Bytes as the operations of a scheduler on the simulated disk, against the reference model.
+/// Interprets `data` as operations of a scheduler on the simulated disk, and compares the log with the reference
+/// model.
 pub fn operations(data: &[u8]) {
     model::run(Choices::from_bytes(data), LIVES);
 }
