@@ -1,7 +1,7 @@
-//! Entries, votes and log ids as bytes: a format byte, then MessagePack with the names of fields.
-//! Place on the data's way: between what an openraft core hands over and the engine's payloads.
-//! Invariants: whatever `serde` can describe can be stored; a field that was added with a default reads old
-//! bytes; decoding is total (INV-9). Fails: with what the bytes are instead.
+//! Encodes entries, votes and log ids: a format byte, then MessagePack with field names.
+//!
+//! Any value that `serde` can describe can be stored. A field that is added later with a default reads old
+//! bytes. Decoding is total (INV-9).
 //!
 //! ```text
 //! byte 0   1, the format
@@ -15,35 +15,35 @@ use serde::de::DeserializeOwned;
 
 const FORMAT: u8 = 1;
 
-/// Why bytes are not the value that was expected. Their checksum was right, so something else wrote them:
-/// another version, or an application with other types.
+/// Why bytes are not the expected value. Their checksum was correct, so something else wrote them: another
+/// version, or an application with other types.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
     /// There are no bytes.
     #[error("no bytes")]
     Empty,
-    /// A format that this version does not know.
+    /// This version does not know the format.
     #[error("format {found} is not known")]
     Format {
-        /// The format named.
+        /// The format byte found.
         found: u8,
     },
-    /// Not the MessagePack of such a value.
+    /// The bytes are not the MessagePack of such a value.
     #[error("the bytes do not decode: {0}")]
     Decode(Arc<rmp_serde::decode::Error>),
-    /// More bytes than the value has.
+    /// Bytes follow the value.
     #[error("{bytes} bytes behind the value")]
     Trailing {
-        /// How many.
+        /// Number of bytes after the value.
         bytes: usize,
     },
-    /// The value cannot be encoded: its `Serialize` refused.
+    /// The value cannot be encoded: its `Serialize` failed.
     #[error("the value does not encode: {0}")]
     Encode(Arc<rmp_serde::encode::Error>),
 }
 
-/// The bytes of `value`.
+/// Encodes `value`.
 ///
 /// # Errors
 /// [`CodecError::Encode`].
@@ -54,10 +54,10 @@ pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     Ok(bytes)
 }
 
-/// The value whose bytes are `bytes`.
+/// Decodes a value from `bytes`.
 ///
 /// # Errors
-/// [`CodecError`] for bytes that [`encode`] did not make of such a value.
+/// [`CodecError`] for bytes that [`encode`] does not produce for such a value.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let (&format, body) = bytes.split_first().ok_or(CodecError::Empty)?;
     if format != FORMAT {
@@ -154,7 +154,7 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             let _ = decode::<Sample>(&flipped);
         }
-        // An array, a map and a byte string of four billion elements; and a million levels.
+        // An array, a map and a byte string of four billion elements, then a million levels of nesting.
         for claim in
             [[1, 0xdd, 255, 255, 255, 255], [1, 0xdf, 255, 255, 255, 255], [1, 0xc6, 255, 255, 255, 255]]
         {

@@ -1,7 +1,8 @@
-//! Every way the log stores can fail, sorted by who must act.
-//! Place on the data's way: returned by opening a store; inside what the core's traits return, as the source.
-//! Invariants: cheap to clone, since one failure answers many callbacks; names the group. An openraft core
-//! stops at the first error of its store, whatever it is. The engine's errors come through unchanged.
+//! The error type of the log stores, with its variants sorted by who must act.
+//!
+//! Errors are cheap to clone, because one failure answers many callbacks. They are the source of the errors
+//! that the core's traits return; errors of the engine are passed on unchanged. An openraft core stops at the
+//! first error of its store, whatever it is.
 
 use std::io;
 
@@ -9,26 +10,26 @@ use crate::adapters::openraft::codec::CodecError;
 use crate::error::Error as EngineError;
 use crate::types::GroupId;
 
-/// The result of the stores' calls.
+/// The result of calls in this adapter.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 /// Why a call of a log store failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    // The caller:
-    /// The group's number is 2^63 - 1 or above: those from 2^63 on hold votes, and the vote of 2^63 - 1 would be in the
+    // The caller must act:
+    /// The group id is 2^63 - 1 or above. Ids from 2^63 on hold votes, and the vote of 2^63 - 1 would use the
     /// engine's own group.
     #[error("group {group}: a log has a number below 2^63 - 1, since those from 2^63 on are for votes")]
     GroupNumber {
-        /// The number.
+        /// The group id.
         group: GroupId,
     },
-    /// The engine has a `Logs` already: it may be cloned, and a second one is not made before the first, its clones and
-    /// their stores are dropped.
+    /// The engine already has a [`LogStores`](super::LogStores). Clone that one; a second one can be made only
+    /// after the first, its clones and their stores are dropped.
     #[error("this engine has openraft logs already; clone that `Logs`, or drop it and its stores first")]
     LogsExist,
-    /// The group's store is open: there is one writer at a time.
+    /// The store of the group is already open; a group has one writer at a time.
     #[error("group {group} is open already")]
     AlreadyOpen {
         /// The group.
@@ -41,10 +42,10 @@ pub enum Error {
         group: GroupId,
         /// The core's index of the entry.
         index: u64,
-        /// Why.
+        /// The reason.
         source: CodecError,
     },
-    /// An index that no log can reach.
+    /// The index is beyond what a log can hold.
     #[error("group {group}: index {index} is out of range")]
     IndexRange {
         /// The group.
@@ -53,7 +54,7 @@ pub enum Error {
         index: u64,
     },
 
-    // The operator: what is stored does not fit the application, or each other.
+    // The operator must act: the stored data does not match the application, or is inconsistent.
     /// The payload of an entry is not an entry of this application.
     #[error("group {group}: entry {index} cannot be read as an entry of this application")]
     Entry {
@@ -61,28 +62,28 @@ pub enum Error {
         group: GroupId,
         /// The core's index of the entry.
         index: u64,
-        /// Why.
+        /// The reason.
         source: CodecError,
     },
-    /// An entry says that it is another one.
+    /// An entry states another index than the one that it is stored at.
     #[error("group {group}: entry {index} says that its index is {found}")]
     Misplaced {
         /// The group.
         group: GroupId,
-        /// The core's index that it lies at.
+        /// The core's index that the entry is stored at.
         index: u64,
-        /// The index in it.
+        /// The index that the entry states.
         found: u64,
     },
-    /// The record of vote and purged log id cannot be read, or cannot be written if it is new.
+    /// The record of the vote and the purged log id cannot be decoded, or a new one cannot be encoded.
     #[error("group {group}: the record of its vote")]
     State {
         /// The group.
         group: GroupId,
-        /// Why.
+        /// The reason.
         source: CodecError,
     },
-    /// The log starts before the end of what was purged from it.
+    /// The log starts at or before the last entry that was purged from it.
     #[error("group {group}: purged up to {purged}, but its log starts at {first}")]
     Purged {
         /// The group.
@@ -93,7 +94,7 @@ pub enum Error {
         first: u64,
     },
 
-    /// What was to be done is gone: the thread that had it panicked.
+    /// The work was lost: the thread that had it panicked.
     #[error("the work was dropped before it was done")]
     Dropped,
     /// The engine or its log failed.
@@ -102,8 +103,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the disk was full, or the process had no file descriptor left: nothing was written, and a core that is
-    /// started again on the same engine goes on once there is space, or a descriptor.
+    /// Whether the disk was full, or the process had no file descriptor left. Nothing was written; a core that
+    /// is started again on the same engine continues once there is space or a descriptor.
     pub fn is_no_space(&self) -> bool {
         matches!(self, Error::Engine(EngineError::Log(error)) if error.is_back_pressure())
     }
@@ -116,7 +117,7 @@ impl From<seawall_wal::Error> for Error {
 }
 
 impl From<Error> for io::Error {
-    /// The core's callbacks speak in these; the kind is a hint, the error itself is inside.
+    /// The error type of the core's callbacks. The kind is a hint; the error itself is inside.
     fn from(error: Error) -> io::Error {
         let kind = match &error {
             error if error.is_no_space() => io::ErrorKind::StorageFull,

@@ -1,13 +1,15 @@
-//! A log as openraft asks for it, on one group of the engine: what its two lines have in common.
-//! Place on the data's way: below `openraft` and `openraft_09`, which translate; depends on neither of the crates.
-//! Invariants: votes and entries are written in one order, that of the calls; callbacks come in that order and
-//! none is dropped; nothing here waits on the thread of a caller. Fails: with one error type, for good.
+//! The log store for openraft on one group of the engine: the code that both supported versions share.
 //!
-//! How a log lies in the engine (`docs/decisions/0015-openraft.md`): the core's index *i* is the engine's *i* + 1,
-//! since the core counts from 0. An entry's payload is the whole entry, its log id included. The engine's term
-//! of an entry is the *epoch* of its leader, counted here: a leader is more than a number, and of one that a
-//! core knows only the order is certain. Vote and purged log id are the last entry of a second group, whose
-//! number has the top bit set, so they are in the same log; the committed index is the hard state's.
+//! The modules `v0_10` and `v0_9` translate the traits; nothing here depends on either version of openraft.
+//! Votes and entries are written in the order of the calls. Callbacks come in that order, and none is dropped.
+//! Nothing here blocks the thread of a caller. The first error of the log is permanent.
+//!
+//! Layout in the engine (`docs/decisions/0015-openraft.md`): the core counts indexes from 0, so its index *i*
+//! is index *i* + 1 of the engine. The payload of an entry is the whole entry, including its log id. The
+//! engine's term of an entry is the *epoch* of its leader, which this adapter counts: a leader is more than a
+//! number, and the adapter can rely only on the order of the leaders. The vote and the purged log id are the
+//! last entry of a second group in the same log, whose id has the top bit set. The committed index is in the
+//! hard state.
 
 mod codec;
 mod error;

@@ -1,6 +1,6 @@
-//! The openraft logs of one engine: what they share.
-//! Place on the data's way: made once per engine; each store takes a handle. Invariants: one writer per
-//! group at a time. Fails: for a second one of an engine, and for a group that is open.
+//! The state that the openraft logs of one engine share.
+//!
+//! Made once per engine; each store holds a handle. A group has at most one writer at a time.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -16,11 +16,13 @@ use crate::types::{GroupId, OPENRAFT_STATE_GROUPS};
 /// Options of the logs of one engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogOptions {
-    /// Threads for what may wait: reads that memory does not answer, and writes while the log's queue is full.
-    /// Started when first needed; default 2. With 0 the caller's thread waits: for tests that step the log.
+    /// Maximum number of threads for calls that may block: reads that memory cannot answer, and writes while
+    /// the log's queue is full (default 2). They start when first needed. With 0 the caller's thread blocks, as
+    /// required by tests that step the log.
     pub threads: usize,
-    /// Bytes of stored entries after which a read that may be cut short takes no further one, at least one
-    /// entry whatever its size; default 1 MiB. Bounds what is read for one message to a follower.
+    /// Limit of a read that may return fewer entries than requested, in bytes of stored entries (default 1
+    /// MiB). It returns at least one entry, whatever its size. Bounds what is read for one message to a
+    /// follower.
     pub read_bytes_max: u64,
 }
 
@@ -30,10 +32,10 @@ impl Default for LogOptions {
     }
 }
 
-/// The openraft logs of one engine. Cloning gives another handle of the same.
+/// The openraft logs of one engine. A clone is another handle of the same logs.
 ///
-/// Any number of groups; they share the engine's log, its flushes and a few threads. The engine is closed by
-/// its owner, when the cores are shut down: it makes everything durable and answers every callback.
+/// Holds any number of groups, which share the engine's log, its flushes and a few threads. The owner of the
+/// engine closes it after the cores are shut down; closing makes everything durable and answers every callback.
 #[derive(Clone)]
 pub struct LogStores(Arc<Shared>);
 
@@ -45,11 +47,11 @@ struct Shared {
 }
 
 impl LogStores {
-    /// The logs of `engine`. There is one `Logs` per engine at a time, with all its clones, because it knows which groups
-    /// are open: with two of them a group could get two writers.
+    /// Makes the logs of `engine`. An engine has one `LogStores` at a time, including its clones, because it
+    /// tracks which groups are open; with two of them, a group could get two writers.
     ///
     /// # Errors
-    /// [`Error::LogsExist`] as long as another `Logs` of this engine, or a store that was opened with it, is there.
+    /// [`Error::LogsExist`] while another `LogStores` of this engine, or a store opened with it, exists.
     pub fn new(engine: &Engine, options: LogOptions) -> Result<LogStores> {
         if !engine.take_openraft() {
             return Err(Error::LogsExist);
@@ -71,9 +73,9 @@ impl LogStores {
         &self.0.options
     }
 
-    /// Takes the right to write group `group`, and says where its vote is.
+    /// Takes the right to write group `group`; it also gives the id of the group with the vote.
     pub(super) fn lease(&self, group: GroupId) -> Result<GroupLease> {
-        // The vote of the last number below would be in the engine's own group.
+        // The vote of 2^63 - 1 would use the engine's own group.
         if group >= OPENRAFT_STATE_GROUPS - 1 {
             return Err(Error::GroupNumber { group });
         }
@@ -96,7 +98,7 @@ impl fmt::Debug for LogStores {
     }
 }
 
-/// The right to write a group, given back when it is dropped.
+/// The right to write a group; returned on drop.
 pub(super) struct GroupLease {
     logs: LogStores,
     group: GroupId,

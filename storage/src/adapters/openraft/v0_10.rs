@@ -1,7 +1,8 @@
 //! A log store for the crate `openraft`, 0.10, on one group of this engine.
-//! Place on the data's way: the core calls [`LogStore`] to write and [`LogReader`] to read; both only translate.
-//! Invariants: what `append` was given can be read when it returns; its callback comes when it is durable, in
-//! order, and always; votes are durable when `save_vote` returns. Fails: for good, as the core expects.
+//!
+//! The core writes through [`LogStore`] and reads through [`LogReader`]. Appended entries can be read as soon
+//! as `append` returns. The callback of an append comes once the entries are durable, in order, and is never
+//! dropped. A vote is durable when `save_vote` returns. After an error the core stops.
 //!
 //! ```no_run
 //! # use seawall::openraft::openraft;
@@ -17,29 +18,32 @@
 //! # }
 //! ```
 //!
-//! `examples/openraft_node.rs` is there to be copied.
+//! Copy `examples/openraft_node.rs` to start.
 //!
-//! **Types.** Any `RaftTypeConfig`: entries and votes are stored by their `Serialize`, as MessagePack with field names.
-//! A field that is added later needs `#[serde(default)]`. Bytes in a `Vec<u8>` are stored one by one, up to twice
-//! as long; `serde_bytes` makes them one piece. openraft's feature `single-threaded` cannot be used with this module.
+//! **Types.** Any `RaftTypeConfig` works: entries and votes are stored through `Serialize`, as MessagePack with
+//! field names. A field that is added later needs `#[serde(default)]`. A `Vec<u8>` is stored byte by byte, with
+//! up to twice its length; `serde_bytes` stores it in one piece. This module does not work with openraft's
+//! feature `single-threaded`.
 //!
-//! **Threads.** No call waits for the disk on the thread of a runtime: appends are handed to the log and answered
-//! by its own thread, votes are awaited, entries that memory does not have are read by threads of [`Logs`].
-//! Only [`LogStore::open`] reads where it is called: one entry per leader in the log.
+//! **Threads.** No call blocks a thread of the runtime on the disk. The log's own thread answers appends, votes
+//! are awaited, and the threads of [`LogStores`] read entries that are not in memory. Only [`LogStore::open`]
+//! reads on the calling thread: one entry per leader in the log.
 //!
-//! **Stopping.** Shut the cores down, then close the engine, which answers what is under way. After the engine's
-//! first failed write every call and callback gets the error (INV-7), and the core stops; open the engine again.
-//! A full disk is an error too ([`Error::is_no_space`]), but of that call only: nothing was written, and a new core
-//! on a new store of the same engine goes on when there is space.
+//! **Stopping.** Shut the cores down, then close the engine, which answers calls in progress. After the
+//! engine's first failed write every call and callback gets the error (INV-7), and the core stops; open the
+//! engine again. A full disk is an error too ([`Error::is_no_space`]), but only of that call: nothing was
+//! written, and a new core on a new store of the same engine continues once there is space.
 //!
-//! **Groups.** A group has a number below 2^63 - 1, and its vote and purged log id are in a group of their own, with that number
-//! plus 2^63 ([`OPENRAFT_STATE_GROUPS`](crate::inspect::OPENRAFT_STATE_GROUPS)): [`Engine::groups`](crate::Engine::groups) lists both, and `walinspect` names the
-//! second as the vote of the first.
+//! **Groups.** The id of a group is below 2^63 - 1. Its vote and purged log id are in a second group, with that
+//! id plus 2^63 ([`OPENRAFT_STATE_GROUPS`](crate::inspect::OPENRAFT_STATE_GROUPS)).
+//! [`Engine::groups`](crate::Engine::groups) lists both, and `walinspect` names the second as the vote of the
+//! first.
 //!
-//! **Abandoned calls.** A call whose future was polled once and is dropped before it is ready is carried out all the same, in its
-//! place in the order of the calls.
+//! **Abandoned calls.** If the future of a call was polled once and is dropped before it is ready, the call is
+//! still carried out, in its place in the order of the calls.
 //!
-//! **Snapshots** are the state machine's: `purge` is called when there is one, and frees the log behind it.
+//! **Snapshots.** The state machine keeps the snapshots. The core calls `purge` when there is one, which frees
+//! the log up to it.
 
 use std::fmt::{self, Debug};
 use std::io;
@@ -72,24 +76,25 @@ impl<C: RaftTypeConfig> Types for Version<C> {
     }
 }
 
-/// The log of one group, with its vote: what [`openraft::Raft::new`] takes. There is one at a time per group.
+/// The log of one group and its vote, for [`openraft::Raft::new`]. A group has one at a time.
 pub struct LogStore<C: RaftTypeConfig>(LogWrites<Version<C>>);
 
-/// A handle for reading the log of one group. Sees what was appended as soon as `append` returned.
+/// Reads the log of one group. Appended entries are visible as soon as `append` returns.
 pub struct LogReader<C: RaftTypeConfig>(LogReads<Version<C>>);
 
 impl<C: RaftTypeConfig> LogStore<C> {
-    /// Opens the log of group `group`, below 2^63, whether it exists or not. Reads one entry per leader in the
-    /// log, on the caller's thread.
+    /// Opens the log of group `group`, whose id is below 2^63 - 1, whether it exists or not. Reads one entry
+    /// per leader in the log, on the calling thread.
     ///
     /// # Errors
-    /// [`Error::GroupNumber`], [`Error::AlreadyOpen`]; [`Error::Entry`], [`Error::State`], [`Error::Misplaced`] and
-    /// [`Error::Purged`] if what is stored was not written by this adapter with these types; or the engine's error.
+    /// [`Error::GroupNumber`], [`Error::AlreadyOpen`]; [`Error::Entry`], [`Error::State`], [`Error::Misplaced`]
+    /// and [`Error::Purged`] if this adapter did not write the stored data with these types; or an error of the
+    /// engine.
     pub fn open(logs: &LogStores, group: GroupId) -> std::result::Result<LogStore<C>, Error> {
         LogWrites::open(logs, group).map(LogStore)
     }
 
-    /// A handle for reading.
+    /// Returns a handle for reading.
     pub fn reader(&self) -> LogReader<C> {
         LogReader(self.0.reads())
     }
@@ -157,7 +162,7 @@ impl<C: RaftTypeConfig> RaftLogReader<C> for LogReader<C> {
         &mut self,
         range: RangeInclusive<LogId<Leader<C>>>,
     ) -> io::Result<Vec<LogId<Leader<C>>>> {
-        // The last of each leader, as the core's own search has them.
+        // The last log id of each leader, like the core's own search.
         let ids = self.0.last_of_each_leader(range.start().index, range.end().index);
         Ok(ids.into_iter().map(log_id).collect())
     }

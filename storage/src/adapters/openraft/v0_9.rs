@@ -1,10 +1,12 @@
-//! A log store for the crate `openraft`, 0.9 with its storage traits of version 2, on one group of this engine.
-//! Place on the data's way: the core calls [`LogStore`] to write and [`LogReader`] to read; both only translate.
-//! Invariants: what `append` was given can be read when it returns; its callback comes when it is durable, in
-//! order, and always; votes are durable when `save_vote` returns. Fails: for good, as the core expects.
+//! A log store for the crate `openraft`, 0.9 with version 2 of its storage traits, on one group of this engine.
 //!
-//! Types, threads, groups, stopping and snapshots are as the module `openraft` of this crate says for 0.10, and so are the bytes in
-//! the log. They are not interchangeable all the same: `openraft` changed what it calls the parts of an entry.
+//! The core writes through [`LogStore`] and reads through [`LogReader`]. Appended entries can be read as soon
+//! as `append` returns. The callback of an append comes once the entries are durable, in order, and is never
+//! dropped. A vote is durable when `save_vote` returns. After an error the core stops.
+//!
+//! The documentation of the module `openraft` of this crate, for 0.10, applies to types, threads, groups,
+//! stopping and snapshots, and the encoding in the log is the same. The two are still not interchangeable,
+//! because `openraft` renamed the fields of an entry.
 //!
 //! ```no_run
 //! # use std::io::Cursor;
@@ -21,7 +23,8 @@
 //! # }
 //! ```
 //!
-//! This line waits for each append before it begins the next, so one group has one flush in flight; many groups have many.
+//! openraft 0.9 waits for each append before it starts the next, so one group has one flush in flight; many
+//! groups have many.
 
 use std::fmt::{self, Debug};
 use std::io;
@@ -56,24 +59,25 @@ impl<C: RaftTypeConfig> Types for Version<C> {
     }
 }
 
-/// The log of one group, with its vote: what [`openraft::Raft::new`] takes. There is one at a time per group.
+/// The log of one group and its vote, for [`openraft::Raft::new`]. A group has one at a time.
 pub struct LogStore<C: RaftTypeConfig>(LogWrites<Version<C>>);
 
-/// A handle for reading the log of one group. Sees what was appended as soon as `append` returned.
+/// Reads the log of one group. Appended entries are visible as soon as `append` returns.
 pub struct LogReader<C: RaftTypeConfig>(LogReads<Version<C>>);
 
 impl<C: RaftTypeConfig> LogStore<C> {
-    /// Opens the log of group `group`, below 2^63, whether it exists or not. Reads one entry per leader in the
-    /// log, on the caller's thread.
+    /// Opens the log of group `group`, whose id is below 2^63 - 1, whether it exists or not. Reads one entry
+    /// per leader in the log, on the calling thread.
     ///
     /// # Errors
-    /// [`Error::GroupNumber`], [`Error::AlreadyOpen`]; [`Error::Entry`], [`Error::State`], [`Error::Misplaced`] and
-    /// [`Error::Purged`] if what is stored was not written by this adapter with these types; or the engine's error.
+    /// [`Error::GroupNumber`], [`Error::AlreadyOpen`]; [`Error::Entry`], [`Error::State`], [`Error::Misplaced`]
+    /// and [`Error::Purged`] if this adapter did not write the stored data with these types; or an error of the
+    /// engine.
     pub fn open(logs: &LogStores, group: GroupId) -> std::result::Result<LogStore<C>, Error> {
         LogWrites::open(logs, group).map(LogStore)
     }
 
-    /// A handle for reading.
+    /// Returns a handle for reading.
     pub fn reader(&self) -> LogReader<C> {
         LogReader(self.0.reads())
     }
@@ -130,7 +134,7 @@ impl<C: RaftTypeConfig> RaftLogStorage<C> for LogStore<C> {
     }
 }
 
-/// The trait asks for this: who writes the log also reads it.
+/// The storage trait requires this implementation: the writer of the log also reads it.
 impl<C: RaftTypeConfig> RaftLogReader<C> for LogStore<C> {
     async fn try_get_log_entries<R>(&mut self, range: R) -> Stored<C, Vec<C::Entry>>
     where

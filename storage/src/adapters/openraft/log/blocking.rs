@@ -1,7 +1,7 @@
-//! Work that may wait, given to threads of the log stores', so that no worker of an async runtime waits for it.
-//! Place on the data's way: beside it; work that needs no waiting is done by whoever asks. Invariants: work
-//! once given is done or answered with an error, also when a thread panics or nobody awaits it any more.
-//! Fails: a thread that cannot be had leaves the work to the caller.
+//! Runs work that may block on threads of the log stores, so that no worker thread of an async runtime blocks.
+//!
+//! Submitted work always completes or is answered with an error, even if a thread panics or the answer is no
+//! longer awaited. If no thread can be started, the caller does the work.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,16 +13,16 @@ use parking_lot::Mutex;
 use crate::adapters::openraft::error::{Error, Result};
 use crate::threads::task_pool::{Task, TaskPool};
 
-/// Who does what may wait, each piece with an answer to await.
+/// A pool of threads for work that may block. Each piece of work has an answer to await.
 pub(in crate::adapters::openraft) struct BlockingPool(TaskPool);
 
 impl BlockingPool {
-    /// With 0 threads all work is done by the caller.
+    /// Makes a pool of up to `threads_max` threads. With 0 the caller does all work.
     pub(in crate::adapters::openraft) fn new(threads_max: usize) -> BlockingPool {
         BlockingPool(TaskPool::new("seawall-openraft", threads_max))
     }
 
-    /// Does `work` on one of the threads.
+    /// Runs `work` on one of the threads.
     pub(in crate::adapters::openraft) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
@@ -32,14 +32,14 @@ impl BlockingPool {
         answer
     }
 
-    /// Does `errand` on one of the threads. Several threads may do several errands at a time.
+    /// Runs `errand` on one of the threads. Tasks may run concurrently.
     pub(in crate::adapters::openraft) fn give(&self, errand: Task) {
         self.0.submit(errand);
         while self.0.step() {}
     }
 }
 
-/// `work` as an errand, and its answer.
+/// Makes a task of `work`, and its answer.
 pub(in crate::adapters::openraft) fn errand<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> (Task, Answer<T>) {
@@ -53,7 +53,7 @@ struct Slot<T> {
     waker: Option<Waker>,
 }
 
-/// What the thread owes; dropped, it answers [`Error::Dropped`].
+/// The obligation to answer. Dropping it answers [`Error::Dropped`].
 struct Promise<T>(Option<Arc<Mutex<Slot<T>>>>);
 
 impl<T> Promise<T> {
@@ -79,7 +79,7 @@ impl<T> Drop for Promise<T> {
     }
 }
 
-/// The result of work that was given away. Dropping it leaves the work to be done.
+/// The result of submitted work. Dropping it does not cancel the work.
 pub(in crate::adapters::openraft) struct Answer<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> Future for Answer<T> {

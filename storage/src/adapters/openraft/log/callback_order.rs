@@ -1,7 +1,8 @@
-//! Callbacks of one group, answered one after the other in the order in which their appends came.
-//! Place on the data's way: between the log's watermark and the core. Invariants: a callback is never called
-//! before one that came earlier, and never dropped: who forgets its turn answers with an error. An error is
-//! for good: whoever comes behind one gets it too (INV-7). Fails: never; panics of a callback are contained.
+//! Calls the callbacks of one group one after the other, in the order of their appends.
+//!
+//! A callback is never called before an earlier one and never dropped: a turn that is dropped without an answer
+//! answers with an error. An error is permanent; all later callbacks get it too (INV-7). A panic of a callback
+//! is contained.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,17 +12,17 @@ use parking_lot::Mutex;
 
 use crate::adapters::openraft::error::{Error, Result};
 
-/// What an append is answered with: called once, on any thread.
+/// The callback of an append: called once, on any thread.
 pub(crate) type Callback = Box<dyn FnOnce(Result<()>) + Send>;
 
-/// The turns of one group.
+/// The callbacks of one group that are not called yet.
 #[derive(Default)]
 pub(in crate::adapters::openraft) struct CallbackQueue(Mutex<Queue>);
 
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Waiting>,
-    /// Number of the first in the queue; the others follow.
+    /// Number of the first callback in the queue; the others follow consecutively.
     first: u64,
     failure: Option<Error>,
     delivering: bool,
@@ -32,14 +33,14 @@ struct Waiting {
     result: Option<Result<()>>,
 }
 
-/// The turn of one append. Dropped without an answer it answers [`Error::Dropped`].
+/// The place of one append in the order. Dropped without an answer, it answers [`Error::Dropped`].
 pub(in crate::adapters::openraft) struct Turn {
     turns: Option<Arc<CallbackQueue>>,
     number: u64,
 }
 
 impl CallbackQueue {
-    /// Takes the next turn.
+    /// Adds `callback` to the end of the queue.
     pub(in crate::adapters::openraft) fn next(self: &Arc<CallbackQueue>, callback: Callback) -> Turn {
         let mut queue = self.0.lock();
         queue.waiting.push_back(Waiting { callback, result: None });
@@ -65,7 +66,7 @@ impl CallbackQueue {
             }
             let result = queue.failure.clone().map_or(Ok(()), Err);
             drop(queue);
-            // The caller's code; the others must be answered all the same.
+            // A panic of the caller's code must not keep the other callbacks from being called.
             let _ = catch_unwind(AssertUnwindSafe(|| callback(result)));
             queue = self.0.lock();
         }
@@ -74,7 +75,7 @@ impl CallbackQueue {
 }
 
 impl Turn {
-    /// Calls the callback when its turn comes: here and now, or on the thread that answers the one before.
+    /// Calls the callback in its turn: now, or on the thread that answers the turn before it.
     pub(in crate::adapters::openraft) fn answer(mut self, result: Result<()>) {
         if let Some(turns) = self.turns.take() {
             turns.answer(self.number, result);

@@ -1,9 +1,9 @@
-//! Which leader proposed which entries: one run per leader, in memory.
-//! Place on the data's way: fed by appends, purges and truncations; asked for log ids without reading.
-//! Invariants: runs ascend and neighbours have different leaders; the number of a run, its *epoch*, is the
-//! term of its entries in the engine, and ascends with them. Nothing here can fail.
+//! Keeps in memory which leader proposed which entries, as one run per leader.
+//!
+//! This answers questions about log ids without reading entries. Runs ascend, and adjacent runs have different
+//! leaders. The number of a run, its *epoch*, ascends with them and is the engine's term of its entries.
 
-/// Entries from `first` on, up to the next run, are of one leader.
+/// Entries from `first` up to the next run, all of one leader.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::adapters::openraft) struct Run<L> {
     pub(in crate::adapters::openraft) first: u64,
@@ -11,28 +11,28 @@ pub(in crate::adapters::openraft) struct Run<L> {
     pub(in crate::adapters::openraft) leader: L,
 }
 
-/// The leaders of the live entries. Indexes are the engine's.
+/// The leaders of the live entries, by index of the engine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(in crate::adapters::openraft) struct Leaders<L>(Vec<Run<L>>);
 
 impl<L: Clone + PartialEq> Leaders<L> {
-    /// `runs` as the engine's term runs have them.
+    /// Makes the leaders from `runs`, one for each term run of the engine.
     pub(in crate::adapters::openraft) fn new(runs: Vec<Run<L>>) -> Leaders<L> {
         Leaders(runs)
     }
 
-    /// The run of `index`, which is not behind the end of the log.
+    /// The run of `index`, which must not be after the end of the log.
     pub(in crate::adapters::openraft) fn run(&self, index: u64) -> Option<&Run<L>> {
         let behind = self.0.partition_point(|run| run.first <= index);
         self.0.get(behind.checked_sub(1)?)
     }
 
-    /// Entries from `index` on are gone.
+    /// Removes the entries from `index` on.
     pub(in crate::adapters::openraft) fn truncate(&mut self, index: u64) {
         self.0.retain(|run| run.first < index);
     }
 
-    /// Entries below `index` are gone; the log ends behind `last`.
+    /// Removes the entries below `index`; `last` is the last entry of the log.
     pub(in crate::adapters::openraft) fn advance(&mut self, index: u64, last: u64) {
         let gone = self.0.partition_point(|run| run.first <= index).saturating_sub(1);
         self.0.drain(..gone);
@@ -43,7 +43,7 @@ impl<L: Clone + PartialEq> Leaders<L> {
         }
     }
 
-    /// Entries from `run.first` on are of its leader; those that were there are gone.
+    /// Replaces the entries from `run.first` on with entries of the leader of `run`.
     pub(in crate::adapters::openraft) fn push(&mut self, run: Run<L>) {
         self.truncate(run.first);
         if self.0.last().is_none_or(|last| last.epoch != run.epoch) {
@@ -51,7 +51,7 @@ impl<L: Clone + PartialEq> Leaders<L> {
         }
     }
 
-    /// The last entry of each leader from `low` to `high`, both included: leader and index.
+    /// Leader and index of the last entry of each leader from `low` to `high`, both included.
     pub(in crate::adapters::openraft) fn last_of_each(&self, low: u64, high: u64) -> Vec<(L, u64)> {
         let ends = self.0.iter().skip(1).map(|run| run.first - 1).chain([u64::MAX]);
         let runs = self.0.iter().zip(ends).filter(|(run, end)| *end >= low && run.first <= high);

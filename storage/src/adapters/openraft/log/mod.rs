@@ -1,4 +1,4 @@
-//! One log store: opening, reading, appending.
+//! One log store: opening it, reading and writing.
 
 pub(crate) mod blocking;
 pub(crate) mod callback_order;

@@ -1,7 +1,7 @@
-//! One log in memory besides what the engine knows: the vote, the purged log id, the leaders of its entries.
-//! Place on the data's way: made by opening, from what is stored; changed by writes, looked at by reads.
-//! Invariants: memory never says what the engine has not accepted. Fails: if what is stored does not fit
-//! together, or is not this application's.
+//! Opens one log and keeps its state in memory: the vote, the purged log id, and the leaders of its entries.
+//!
+//! The state in memory never gets ahead of what the engine has accepted. Opening fails if the stored data is
+//! inconsistent or belongs to another application.
 
 use std::collections::VecDeque;
 use std::fmt::Debug;
@@ -21,9 +21,9 @@ use crate::error::Error as EngineError;
 use crate::threads::task_pool::Task;
 use crate::types::{Entry, GroupId};
 
-/// What the two lines call by different names.
+/// The types that differ between the two versions of openraft.
 pub(crate) trait Types: 'static {
-    /// Who proposed an entry, as its log id says.
+    /// The leader that proposed an entry, as in its log id.
     type Leader: Clone + PartialEq + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
     type Vote: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
     type Entry: Serialize + DeserializeOwned + Send + 'static;
@@ -31,15 +31,15 @@ pub(crate) trait Types: 'static {
     fn id(entry: &Self::Entry) -> Id<Self::Leader>;
 }
 
-/// One open log, shared by its writer, its readers and work under way.
+/// One open log, shared by its writer, its readers and calls in progress.
 pub(in crate::adapters::openraft) struct Core<T: Types> {
     pub(in crate::adapters::openraft) logs: LogStores,
     pub(in crate::adapters::openraft) log: Group,
     pub(in crate::adapters::openraft) state: Group,
-    /// One write at a time. A thread may wait while it holds this; a caller never waits for it.
+    /// Serializes the writes. A thread of the pool may block while it holds this; a caller never waits for it.
     pub(in crate::adapters::openraft) order: Mutex<()>,
-    /// Writes that wait for a thread, in the order of their calls. The first is taken by a thread that holds `order`,
-    /// whichever thread that is.
+    /// Writes that wait for a thread, in the order of their calls. Any thread that holds `order` takes the
+    /// first.
     pub(in crate::adapters::openraft) waiting: Mutex<VecDeque<Task>>,
     pub(in crate::adapters::openraft) memory: RwLock<Memory<T>>,
 }
@@ -49,7 +49,7 @@ pub(in crate::adapters::openraft) struct Memory<T: Types> {
     pub(in crate::adapters::openraft) leaders: Leaders<T::Leader>,
 }
 
-/// The record of what is neither an entry nor a number.
+/// The record with the vote and the purged log id.
 #[derive(Clone, Serialize, Deserialize)]
 pub(in crate::adapters::openraft) struct Stored<L, V> {
     pub(in crate::adapters::openraft) vote: Option<V>,
@@ -57,7 +57,7 @@ pub(in crate::adapters::openraft) struct Stored<L, V> {
 }
 
 impl<T: Types> Core<T> {
-    /// Reads the record of the vote and one entry per leader.
+    /// Opens the log. Reads the record of the vote and one entry per leader.
     pub(in crate::adapters::openraft) fn open(
         logs: &LogStores,
         group: GroupId,
@@ -97,7 +97,7 @@ impl<T: Types> Core<T> {
         Ends { last: last.or_else(|| purged.clone()), purged }
     }
 
-    /// The committed log id, as far as this log has it: an index behind the end is not there to be applied.
+    /// The committed log id, if the log has that entry; an index after the end of the log cannot be applied.
     pub(in crate::adapters::openraft) fn committed(&self) -> Option<Id<T::Leader>> {
         let memory = self.memory.read();
         let index = self.log.hard_state().commit;
@@ -111,7 +111,7 @@ impl<T: Types> Core<T> {
     }
 }
 
-/// The leader of the entries of one epoch; a damaged payload does not matter while another is sound.
+/// Reads the leader of the entries of one epoch. Skips damaged payloads as long as one is intact.
 fn leader<T: Types>(log: &Group, first: u64, end: u64) -> Result<T::Leader> {
     let mut damaged = None;
     for index in first..end {
@@ -130,7 +130,7 @@ fn leader<T: Types>(log: &Group, first: u64, end: u64) -> Result<T::Leader> {
     Err(damaged.unwrap_or(unavailable).into())
 }
 
-/// The core's entry that `entry` holds.
+/// Decodes the core's entry in `entry`.
 pub(in crate::adapters::openraft) fn decode_entry<T: Types>(
     group: GroupId,
     entry: &Entry,

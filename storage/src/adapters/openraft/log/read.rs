@@ -1,7 +1,8 @@
-//! Reading entries, votes and log ids.
-//! Place on the data's way: engine -> decoded -> core. Invariants: what memory has is answered at once, by the
-//! caller; what has to be read is read and decoded by another thread. A range is cut to what the log has at one
-//! moment, and read whole. Fails: with what could not be read; a range that is not there is empty.
+//! Reads entries, votes and log ids.
+//!
+//! The caller answers from memory at once; otherwise another thread reads and decodes the entries. A range is
+//! cut to what the log has at one moment, and read as a whole. A range that the log does not have gives an
+//! empty result.
 
 use std::ops::{Bound, RangeBounds};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::adapters::openraft::log_id::{Ends, Id};
 use crate::error::Error as EngineError;
 use crate::types::Entry;
 
-/// A handle for reading one log. Cloning gives another.
+/// A handle for reading one log. A clone is another handle of the same log.
 pub(crate) struct LogReads<T: Types>(pub(in crate::adapters::openraft) Arc<Core<T>>);
 
 impl<T: Types> Clone for LogReads<T> {
@@ -21,10 +22,10 @@ impl<T: Types> Clone for LogReads<T> {
     }
 }
 
-/// What the engine says to a range: `None` if it may not read and would have to.
+/// The engine's answer for a range: `None` if it would have to read from the disk and must not.
 type Read = std::result::Result<Option<Vec<Entry>>, EngineError>;
 
-/// What is asked for, in the engine's indexes, `high` excluded.
+/// A requested range, in indexes of the engine, `high` excluded.
 #[derive(Clone, Copy)]
 struct Range {
     low: u64,
@@ -45,7 +46,7 @@ impl<T: Types> LogReads<T> {
         self.0.committed()
     }
 
-    /// The last log id of each leader from index `low` to `high`, both included. From memory.
+    /// The last log id of each leader from index `low` to `high`, both included, from memory.
     #[cfg_attr(not(feature = "openraft"), expect(dead_code, reason = "0.9 searches the log itself"))]
     pub(crate) fn last_of_each_leader(&self, low: u64, high: u64) -> Vec<Id<T::Leader>> {
         let (low, high) = (low.saturating_add(1), high.saturating_add(1));
@@ -54,7 +55,7 @@ impl<T: Types> LogReads<T> {
         ids.into_iter().map(|(leader, index)| Id { leader, index: index - 1 }).collect()
     }
 
-    /// All entries of `range` that the log has.
+    /// Reads all entries of `range` that the log has.
     pub(crate) async fn entries(&self, range: impl RangeBounds<u64>) -> Result<Vec<T::Entry>> {
         let low = match range.start_bound() {
             Bound::Included(index) => index.saturating_add(1),
@@ -69,7 +70,8 @@ impl<T: Types> LogReads<T> {
         self.read(Range { low, high, max_bytes: None }).await
     }
 
-    /// The first entries of `low..high`, at least one if there is one, and no more than the options say.
+    /// Reads the first entries of `low..high`: at least one if the log has one, and up to
+    /// [`LogOptions::read_bytes_max`](crate::adapters::openraft::LogOptions::read_bytes_max).
     pub(crate) async fn some_entries(&self, low: u64, high: u64) -> Result<Vec<T::Entry>> {
         let (low, high) = (low.saturating_add(1), high.saturating_add(1));
         let max_bytes = Some(self.0.logs.options().read_bytes_max);
@@ -92,7 +94,8 @@ impl<T: Types> LogReads<T> {
 }
 
 impl<T: Types> Core<T> {
-    /// Cuts `range` to what is there and calls `read`; again if the log changed its ends in between.
+    /// Cuts `range` to what the log has and calls `read`; repeats this if the ends of the log changed in
+    /// between.
     fn get(&self, range: Range, read: impl Fn(u64, u64, Option<u64>) -> Read) -> Result<Option<Vec<Entry>>> {
         let mut before = None;
         loop {

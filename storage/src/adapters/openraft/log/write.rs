@@ -1,9 +1,10 @@
-//! Writing: appends, votes, the committed index, truncation and purging.
-//! Place on the data's way: core -> encoded -> batch -> engine; the ticket's answer goes back as the callback.
-//! Invariants: writes of a group reach the log in the order of the calls (INV-2), also those that had to wait, and also
-//! if a caller abandons a call that waits: a call that was begun is carried out. What a call finds in the log is looked
-//! up when its turn comes; what is answered with `Ok` is on the medium (INV-1). Fails: with the engine's error, and then nothing of the
-//! call is in the log, except that an append of more than a record may have its first records there.
+//! Writes to one log: appends, votes, the committed index, truncation and purging.
+//!
+//! The writes of a group reach the log in the order of the calls (INV-2). This includes calls that had to wait,
+//! and abandoned ones: a call that was begun is carried out. A call inspects the log when its turn comes.
+//! Entries whose callback got `Ok`, and votes whose call returned `Ok`, are durable (INV-1). A call that the
+//! engine refuses leaves nothing in the log, except that an append of several records may have written the
+//! first ones.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,13 +24,14 @@ use crate::error::Error as EngineError;
 use crate::types::{Entry, EntryRef, GroupId, HardState};
 use crate::write::WriteBatch;
 
-/// What an entry takes of a record besides its payload, at most: its checksum and its share of the footer.
+/// Upper bound of the bytes that an entry takes in a record in addition to its payload: its checksum and its
+/// share of the footer.
 const ENTRY_OVERHEAD_BYTES: usize = 128;
 
-/// The term of the entries that hold votes.
+/// The engine's term of the entries that hold votes.
 const STATE_TERM: u64 = 1;
 
-/// Writes a batch; `None` if it would have to wait and must not.
+/// Writes a batch; `None` if that would block and must not.
 type Write<'a> = &'a dyn Fn(&mut WriteBatch) -> std::result::Result<Option<Ticket>, EngineError>;
 
 /// The writer of one log.
@@ -39,7 +41,7 @@ pub(crate) struct LogWrites<T: Types> {
     lease: Arc<GroupLease>,
 }
 
-/// An entry ready to be written; its index is the engine's.
+/// An entry ready to be written, with the engine's index.
 struct Encoded<L> {
     leader: L,
     index: u64,
@@ -65,8 +67,8 @@ impl<T: Types> LogWrites<T> {
         Ok(())
     }
 
-    /// Notes that the entries up to `index` are committed. Rides along with the next durable write. What lies
-    /// behind the end of the log, or goes back, is left out.
+    /// Records that the entries up to `index` are committed. Becomes durable with the next durable write. An
+    /// index after the end of the log is reduced to the last entry; a lower index than before is ignored.
     pub(crate) async fn save_committed(&mut self, index: Option<u64>) -> Result<()> {
         let Some(index) = index else { return Ok(()) };
         self.perform(move |core, write| {
@@ -81,9 +83,9 @@ impl<T: Types> LogWrites<T> {
         .await
     }
 
-    /// Appends `entries`, which can be read when this returns. `callback` is called once, on any thread, when
-    /// they are durable or never will be, and after those of earlier appends; also if this fails.
-    /// Entries at or below the purged one are left out.
+    /// Appends `entries`, which can be read when this returns. Calls `callback` once, on any thread, when they
+    /// are durable or can no longer become durable, and after the callbacks of earlier appends; also if this
+    /// call fails. Leaves out entries at or below the purged one.
     pub(crate) async fn append(&mut self, entries: Vec<T::Entry>, callback: Callback) -> Result<()> {
         let turn = self.turns.next(callback);
         let mut records = match self.core.encode(&entries) {
@@ -94,7 +96,7 @@ impl<T: Types> LogWrites<T> {
             }
         };
         drop(entries);
-        // The turn goes along: if the work is lost on the way, dropping it answers.
+        // The work holds the turn: if the work is lost, dropping the turn answers.
         let mut turn = Some(turn);
         self.perform(move |core, write| {
             let written = core.append(&mut records, write);
@@ -120,7 +122,7 @@ impl<T: Types> LogWrites<T> {
     /// Removes the entries from `index` on.
     pub(crate) async fn truncate(&mut self, index: u64) -> Result<()> {
         let index = index.saturating_add(1);
-        // The last entry that stays is read and written again, which may wait.
+        // Reads the last remaining entry and writes it again, which may block.
         self.perform_on_a_thread(move |core, write| {
             if index > core.log.last_index() {
                 return Ok(Some(()));
@@ -134,8 +136,8 @@ impl<T: Types> LogWrites<T> {
         .await
     }
 
-    /// Removes the entries up to `id`, which may lie behind the end of the log. Does not wait: a purge that is
-    /// lost in a crash was not needed, and what is written later is durable only behind it.
+    /// Removes the entries up to `id`, which may be after the end of the log. Does not wait until that is
+    /// durable: losing a purge in a crash does no harm, and later writes become durable only after it.
     pub(crate) async fn purge(&mut self, id: Id<T::Leader>) -> Result<()> {
         self.core.engine_index(id.index)?;
         self.perform(move |core, write| {
@@ -148,13 +150,14 @@ impl<T: Types> LogWrites<T> {
         .await
     }
 
-    /// Does `work` here if it need not wait, else on a thread. It is called again after it said `None`.
+    /// Runs `work` on the calling thread if it need not block, otherwise on a thread of the pool. `work` is
+    /// called again after it returned `None`.
     async fn perform<R: Send + 'static>(
         &self,
         mut work: impl FnMut(&Core<T>, Write<'_>) -> Result<Option<R>> + Send + 'static,
     ) -> Result<R> {
         let engine = self.core.logs.engine();
-        // A call before this one may be waiting, abandoned: then this one waits behind it.
+        // An earlier call that was abandoned may still be waiting; this one must then wait for it.
         if let Some(_order) = self.core.order.try_lock()
             && self.core.waiting.lock().is_empty()
             && let Some(result) = work(&self.core, &|batch| engine.try_write(batch))?
@@ -164,7 +167,7 @@ impl<T: Types> LogWrites<T> {
         self.perform_on_a_thread(work).await
     }
 
-    /// Does `work` on a thread, behind all earlier calls.
+    /// Runs `work` on a thread, after all earlier calls.
     async fn perform_on_a_thread<R: Send + 'static>(
         &self,
         mut work: impl FnMut(&Core<T>, Write<'_>) -> Result<Option<R>> + Send + 'static,
@@ -183,7 +186,7 @@ impl<T: Types> LogWrites<T> {
 }
 
 impl<T: Types> Core<T> {
-    /// Does the first of the writes that wait.
+    /// Runs the first of the waiting writes.
     fn perform_next(&self) {
         let _order = self.order.lock();
         let next = self.waiting.lock().pop_front();
@@ -192,9 +195,9 @@ impl<T: Types> Core<T> {
         }
     }
 
-    /// The engine's index of the core's `index`.
+    /// Converts the core's `index` to the engine's.
     fn engine_index(&self, index: u64) -> Result<u64> {
-        // Two less than the largest number: the one behind it must be an index of the engine too.
+        // The next index must be valid in the engine too.
         let out_of_range = Error::IndexRange { group: self.log.id(), index };
         if index < u64::MAX - 2 { Ok(index + 1) } else { Err(out_of_range) }
     }
@@ -206,7 +209,7 @@ impl<T: Types> Core<T> {
         Ok(Encoded { leader, index: self.engine_index(index)?, payload })
     }
 
-    /// `entries` as the records that they need: more than one if they are larger than a record can be.
+    /// Encodes `entries` into records; more than one if they are too large for a single record.
     fn encode(&self, entries: &[T::Entry]) -> Result<VecDeque<Vec<Encoded<T::Leader>>>> {
         let bytes_max = self.logs.engine().entry_bytes_max()? / 2;
         let (mut records, mut bytes) = (VecDeque::from([Vec::new()]), 0usize);
@@ -225,7 +228,7 @@ impl<T: Types> Core<T> {
         Ok(records)
     }
 
-    /// Writes `records`, each removed once it is written; the ticket is the last one's.
+    /// Writes `records`, removing each once it is written. The ticket is that of the last record.
     fn append(
         &self,
         records: &mut VecDeque<Vec<Encoded<T::Leader>>>,
@@ -247,7 +250,7 @@ impl<T: Types> Core<T> {
         let point = self.log.compaction_point().0;
         let record = &record[record.partition_point(|entry| entry.index <= point)..];
         let Some(first) = record.first().map(|entry| entry.index) else {
-            // Nothing to append, but the answer has its place in the order.
+            // Nothing to append, but the callback keeps its place in the order.
             batch.hard_state(group, self.log.hard_state()).sync();
             return Ok(write(&mut batch)?);
         };
@@ -267,7 +270,7 @@ impl<T: Types> Core<T> {
             entries.push(EntryRef { index: entry.index, term: epoch, payload: &entry.payload });
         }
         if begins {
-            // A log that has nothing begins wherever its first entry says.
+            // An empty log starts at its first entry, whatever its index.
             batch.set_start(group, first - 1, 0);
         }
         batch.append(group, &entries);
@@ -280,7 +283,7 @@ impl<T: Types> Core<T> {
         Ok(ticket)
     }
 
-    /// Epoch and leader, as far as they are known, of the entry before `index`.
+    /// Epoch and leader of the entry before `index`, if they are known.
     fn before<'a>(&self, memory: &'a Memory<T>, index: u64) -> (u64, Option<&'a T::Leader>) {
         let (point, epoch) = self.log.compaction_point();
         if index.saturating_sub(1) > point {
@@ -290,12 +293,12 @@ impl<T: Types> Core<T> {
         (epoch, purged.map(|purged| &purged.leader))
     }
 
-    /// Whether nothing was ever in the log, or all of it was truncated.
+    /// Whether the log never had an entry, or all of it was truncated.
     fn is_new(&self, memory: &Memory<T>) -> bool {
         memory.stored.purged.is_none() && self.log.last_index() == 0
     }
 
-    /// Ends the log behind `kept`, its last entry then, or behind what was purged.
+    /// Truncates the log after `kept`, which becomes its last entry, or to the purged log id if there is none.
     fn truncate(&self, kept: Option<&Entry>, write: Write<'_>) -> Result<Option<Ticket>> {
         let (group, mut batch) = (self.log.id(), WriteBatch::new());
         let hard = self.log.hard_state();
@@ -306,14 +309,14 @@ impl<T: Types> Core<T> {
                 index + 1
             }
             None => {
-                // No entry is left to be written again: the group goes, and what must stay comes back.
+                // No entry is left to write again: remove the group and restore what must stay.
                 batch.remove_group(group);
                 if let Some(purged) = &self.memory.read().stored.purged {
                     let epoch = self.log.compaction_point().1;
                     batch.set_start(group, self.engine_index(purged.index)?, epoch);
                 }
                 if hard.commit > 0 {
-                    // Refused by the engine if something committed would be lost.
+                    // The engine refuses this if a committed entry would be lost.
                     batch.hard_state(group, hard);
                 }
                 0
@@ -340,7 +343,8 @@ impl<T: Types> Core<T> {
             if has {
                 batch.compact(group, index);
             } else {
-                // The entry is not there, or another is, and then those behind it are not the core's either.
+                // The log does not have this entry, or has another one there; the entries after it are then not
+                // the core's either.
                 let epoch = self.log.term(last).unwrap_or_default().saturating_add(1);
                 batch.set_start(group, index, epoch);
             }
@@ -366,7 +370,7 @@ impl<T: Types> Core<T> {
         Ok(ticket)
     }
 
-    /// Adds `stored` to `batch`; the record before it is gone then.
+    /// Adds `stored` to `batch`, and removes the previous record.
     fn store(&self, batch: &mut WriteBatch, stored: &Stored<T::Leader, T::Vote>) -> Result<()> {
         let payload = encode(stored).map_err(|source| Error::State { group: self.log.id(), source })?;
         let (group, last) = (self.state.id(), self.state.last_index());

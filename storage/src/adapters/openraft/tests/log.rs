@@ -1,4 +1,5 @@
-//! What neither suite asks: reopening, the order and the number of callbacks, failure, shutting down.
+//! Cases that neither openraft's suite nor the model covers: reopening, order and number of callbacks,
+//! failures, closing.
 
 use futures_lite::future::block_on;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimRandom};
@@ -32,7 +33,7 @@ fn prepared(seed: u64) -> (std::sync::Arc<seawall_wal::disk::sim::SimDisk>, Engi
     (disk, engine, log)
 }
 
-/// Closes and opens again.
+/// Closes the engine and opens it again.
 fn reopened(
     disk: &std::sync::Arc<seawall_wal::disk::sim::SimDisk>,
     engine: Engine,
@@ -68,7 +69,7 @@ fn what_was_truncated_stays_so() {
         assert_eq!(entries(&log).len(), left);
         let (engine, mut log) = reopened(&disk, engine, log);
         assert_eq!(entries(&log).len(), left);
-        // The same leader goes on, then another one.
+        // The same leader continues, then another one.
         append(&mut log, &[entry(2, 9, from)], Box::new(|_| {}));
         assert_eq!(log.reads().ends().last, Some(id(2, 9, from)));
         engine.close().unwrap();
@@ -95,7 +96,7 @@ fn a_log_that_was_truncated_to_nothing_begins_anywhere() {
 
 #[test]
 fn purging_keeps_the_log_id_wherever_it_lies() {
-    // In the log; its last entry; behind its end; and another entry than the log has at that index.
+    // In the log; its last entry; after its end; and another entry than the log has at that index.
     for (purged, left) in [(id(2, 1, 2), 1), (id(2, 2, 3), 0), (id(4, 7, 20), 0), (id(3, 3, 2), 0)] {
         let (disk, engine, mut log) = prepared(purged.index);
         drive(&engine, log.purge(purged.clone())).unwrap();
@@ -104,7 +105,7 @@ fn purging_keeps_the_log_id_wherever_it_lies() {
         assert_eq!(entries(&log).len(), left);
         assert_eq!(log.reads().vote(), Some((2, 2, true)), "the vote is where it was");
         assert_eq!(log.reads().committed(), Some(purged.clone()), "what was purged was committed");
-        // To the end of what was purged, and no further; then on from there.
+        // Truncates to the end of the purged entries, and no further; then appends from there.
         drive(&engine, log.truncate(0)).unwrap();
         drive(&engine, log.purge(id(1, 1, 0))).unwrap();
         let (engine, mut log) = reopened(&disk, engine, log);
@@ -143,7 +144,7 @@ fn after_a_failed_write_every_callback_gets_the_error_in_order() {
         append(&mut log, &[entry(3, 1, 5)], answers.callback(2));
         append(&mut log, &[entry(3, 1, 6)], answers.callback(3));
         engine.flush().expect_err("the disk fails");
-        // From here on nothing works any more, and says so.
+        // From here on every call fails with the latched error.
         once(log.append(vec![entry(3, 1, 7)], answers.callback(4))).unwrap().expect_err("latched");
         assert_eq!(answers.seen(), [(1, true), (2, false), (3, false), (4, false)]);
         drive(&engine, log.save_vote((9, 9, false))).expect_err("latched");
@@ -170,7 +171,7 @@ fn shutting_down_answers_everyone() {
     assert_eq!(answers.seen(), [(1, true), (2, false)]);
     assert!(matches!(drive(&engine, log.save_vote((3, 1, true))), Err(Error::Engine(EngineError::Closed))));
 
-    // Dropped without a word, as in a panic.
+    // Dropped without closing, as after a panic.
     let (_disk, engine, mut log) = prepared(2);
     let answers = Answers::default();
     append(&mut log, &[entry(3, 1, 4)], answers.callback(1));
@@ -186,17 +187,17 @@ fn a_full_queue_holds_nobody_up_but_the_threads() {
     drop((logs, log));
     let logs = LogStores::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
     let mut log: LogWrites<Line> = LogWrites::open(&logs, GROUP).unwrap();
-    // The first entry of a group goes to a thread, since the group does not exist.
+    // The first entry of a group goes to a thread because the group does not exist yet.
     let answers = Answers::default();
     assert!(once(log.append(vec![entry(1, 1, 0)], answers.callback(0))).is_none());
-    // The call was abandoned; what it was to do is done all the same, and before the next one.
+    // The call was abandoned; its work is still done, before the next call.
     block_on(log.append(vec![entry(1, 1, 1)], answers.callback(1))).unwrap();
     assert_eq!(entries(&log).len(), 2);
     engine.flush().unwrap();
     assert_eq!(answers.seen(), [(0, true), (1, true)]);
 }
 
-/// A log whose only thread is busy until the sender is dropped, on an engine whose queue is small.
+/// Opens a log whose only thread is busy until the sender is dropped, on an engine with a small queue.
 fn with_a_busy_thread() -> (Engine, LogStores, LogWrites<Line>, std::sync::mpsc::Sender<()>) {
     let disk = disk(2);
     let mut options = options();
@@ -241,7 +242,7 @@ fn fill_the_queue(engine: &Engine) {
 
 #[test]
 fn a_call_that_was_abandoned_in_the_queue_is_not_overtaken() {
-    // Votes: the later one must be the one that stays.
+    // Votes: the later one must remain.
     let (engine, logs, mut log, gate) = with_a_busy_thread();
     fill_the_queue(&engine);
     assert!(once(log.save_vote((2, 1, true))).is_none(), "it waits for the thread");
@@ -253,7 +254,7 @@ fn a_call_that_was_abandoned_in_the_queue_is_not_overtaken() {
     drive(&engine, second).unwrap();
     assert_eq!(log.reads().vote(), Some((3, 1, true)));
 
-    // Entries: appended in the order of the calls, and found by what comes behind them.
+    // Entries: appended in the order of the calls, and visible to later calls.
     let (engine, logs, mut log, gate) = with_a_busy_thread();
     let answers = Answers::default();
     fill_the_queue(&engine);
@@ -287,7 +288,7 @@ fn an_engine_has_its_logs_once() {
     drop(log);
     again().unwrap();
     again().unwrap();
-    // Of another engine, whenever.
+    // Another engine can have its own.
     let (_other, ..) = open(&crate::adapters::openraft::tests::version::disk(2), 2).unwrap();
 }
 
@@ -368,7 +369,7 @@ fn what_somebody_else_wrote_is_an_error_and_no_panic() {
     let (_engine, opened) =
         other(&|batch| _ = batch.append(GROUP, &[EntryRef { index: 1, term: 1, payload: &payload }]));
     assert!(matches!(opened.map(|_| ()), Err(Error::Misplaced { index: 0, found: 5, .. })));
-    // Behind the first of its leader an entry is looked at when it is read.
+    // Entries after the first of their leader are checked when they are read.
     let first = codec::encode(&entry(1, 1, 0)).unwrap();
     let both =
         [EntryRef { index: 1, term: 1, payload: &first }, EntryRef { index: 2, term: 1, payload: &payload }];

@@ -1,4 +1,4 @@
-//! Tests of the log store that need its insides.
+//! Tests of the log store that need its internals.
 
 mod log;
 mod model;

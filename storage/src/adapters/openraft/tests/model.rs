@@ -1,5 +1,5 @@
-//! Random histories of one log against a model, with power cuts at any operation of the disk: what a reopened
-//! log shows is what it was behind one of the calls, none before the last that was answered.
+//! Tests random histories of one log against a model, with power cuts at any disk operation. A reopened log
+//! must be in the state after one of the calls, not earlier than the last answered one.
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall openraft_log` repeats one run; `SEAWALL_RUNS=n` makes n random ones.
 
@@ -14,7 +14,7 @@ use crate::adapters::openraft::tests::version::*;
 use crate::adapters::openraft::*;
 use crate::engine::Engine;
 
-/// A log in the core's words.
+/// A log as the core sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Model {
     entries: BTreeMap<u64, Entry>,
@@ -23,7 +23,7 @@ struct Model {
     committed: Option<u64>,
 }
 
-/// What can be seen of a log.
+/// Everything that the log store exposes.
 type Seen = (Vec<Entry>, Ends<Leader>, Option<(u64, u64, bool)>, Option<Id<Leader>>, Vec<Id<Leader>>);
 
 impl Model {
@@ -73,7 +73,7 @@ struct Run {
     rng: Rng,
     disk: Arc<SimDisk>,
     open: Option<(Engine, LogWrites<Line>)>,
-    /// What the log was behind each call since it was opened.
+    /// The state after each call since the log was opened.
     states: Vec<Model>,
     answers: Answers,
     leader: Leader,
@@ -93,7 +93,7 @@ impl Rng {
 }
 
 impl Run {
-    /// One call; `Err` if the power went, and then it may have been done or not.
+    /// Makes one call. After `Err` the power is off, and the call may or may not have taken effect.
     fn step(&mut self) -> Result<()> {
         let mut model = self.states.last().unwrap().clone();
         let result = match self.rng.below(100) {
@@ -126,7 +126,7 @@ impl Run {
         if rng.below(4) == 0 {
             *leader = (leader.0 + rng.below(2), leader.1 + 1);
         }
-        // Often over entries that are not committed, which the core truncates first.
+        // Often overwrites entries that are not committed, which the core truncates first.
         let floor = model.committed.map_or(0, |index| index + 1);
         let floor = floor.max(model.purged.as_ref().map_or(0, |purged| purged.index + 1));
         let next = model.next();
@@ -173,7 +173,7 @@ impl Run {
         let index = model.next().saturating_sub(3) + self.rng.below(6);
         let here = model.entries.get(&index).map(|entry| entry.0.clone());
         let mut purged = here.unwrap_or(id(self.leader.0, self.leader.1, index));
-        // At times another entry than the log has; but never of what is committed.
+        // Sometimes another entry than the log has, but never a committed one.
         if self.rng.below(8) == 0 && model.committed.is_none_or(|committed| committed < index) {
             purged = id(self.leader.0 + 1, 0, index);
         }
@@ -189,7 +189,7 @@ impl Run {
             }
             drop((engine, log));
         }
-        // What was answered with `Ok` came in order, and is there.
+        // Callbacks with `Ok` came in order, and their entries are present.
         let answers = self.answers.take();
         let good: Vec<u64> = answers.iter().filter(|(_, result)| result.is_ok()).map(|(n, _)| *n).collect();
         let acked = usize::try_from(good.iter().copied().max().unwrap_or(0)).unwrap();
@@ -246,7 +246,7 @@ fn a_reopened_log_is_what_it_was_behind_an_answered_call() {
     let (random, mut crashes) = (number("SEAWALL_RUNS"), 0);
     for n in 0..random.unwrap_or(150) {
         let seed = if random.is_some() { SystemRandom.next_u64() } else { n };
-        // What failed was printed as it failed.
+        // A failure was printed when it happened.
         let run = std::panic::catch_unwind(|| run(seed));
         crashes += run.unwrap_or_else(|_| panic!("repeat with SEAWALL_SEED={seed}"));
     }

@@ -1,4 +1,5 @@
-//! A third line, for the tests of what the two have in common: neither crate, and every value spelled out.
+//! A third implementation of the version types, for tests of the shared code: it needs neither crate and spells
+//! out every value.
 
 use std::future::Future;
 use std::pin::pin;
@@ -49,13 +50,13 @@ pub(super) fn options() -> Options {
     options
 }
 
-/// A simulated disk whose operations happen when somebody flushes, on the thread that does.
+/// A simulated disk. With stepped threads its operations happen on the thread that flushes.
 pub(super) fn disk(seed: u64) -> Arc<SimDisk> {
     let mode = if seed.is_multiple_of(2) { Mode::Direct } else { Mode::Buffered };
     SimDisk::new(seed, SimOptions { mode, ..SimOptions::default() })
 }
 
-/// Opens or creates what is on `disk`.
+/// Opens the engine on `disk`, or creates it.
 pub(super) fn open(disk: &Arc<SimDisk>, seed: u64) -> Result<(Engine, LogStores, LogWrites<Line>)> {
     let env = Env {
         disk: disk.process(),
@@ -72,7 +73,7 @@ pub(super) fn open(disk: &Arc<SimDisk>, seed: u64) -> Result<(Engine, LogStores,
     Ok((engine, logs, log))
 }
 
-/// What `future` gives when it is polled once.
+/// Returns the result of `future` if one poll is enough.
 pub(super) fn once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
@@ -80,7 +81,7 @@ pub(super) fn once<T>(future: impl Future<Output = T>) -> Option<T> {
     }
 }
 
-/// What `future` gives when it is polled once more.
+/// Polls `future` once more and returns its result if it is ready.
 pub(super) fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<T> {
     match std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => Some(value),
@@ -88,7 +89,7 @@ pub(super) fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Option<
     }
 }
 
-/// What `future` gives, if it needs nothing but flushes.
+/// Returns the result of `future`, which may wait only for flushes.
 pub(super) fn drive<T>(engine: &Engine, future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     for _ in 0..3 {
@@ -100,7 +101,7 @@ pub(super) fn drive<T>(engine: &Engine, future: impl Future<Output = T>) -> T {
     panic!("it waits for something else than a flush")
 }
 
-/// Callbacks that note who was answered, and how.
+/// Callbacks that record their number and result.
 #[derive(Clone, Default)]
 pub(super) struct Answers(Arc<Mutex<Vec<Answer>>>);
 
@@ -116,7 +117,7 @@ impl Answers {
         std::mem::take(&mut self.0.lock())
     }
 
-    /// Numbers, and whether the answer was good.
+    /// The numbers, and whether each result was `Ok`.
     pub(super) fn seen(&self) -> Vec<(u64, bool)> {
         self.0.lock().iter().map(|(n, result)| (*n, result.is_ok())).collect()
     }
