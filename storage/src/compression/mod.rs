@@ -1,7 +1,8 @@
-//! Compressing the payloads of entries, each alone, and back.
-//! Place on the data's way: on the caller's thread, before a batch takes its groups' locks; and behind the
-//! checksum of what was read. Invariants: what does not get worthwhile smaller stays as it is; a length is bounded
-//! before anything is allocated for it (INV-9). Fails: with a small error that says what is wrong with the bytes.
+//! Compresses the payloads of entries, each on its own, and decompresses them.
+//!
+//! Compression runs on the caller's thread before the groups of a batch are locked. Decompression runs after the
+//! checksum of the stored bytes was checked. A payload that does not become sufficiently smaller is stored as it is.
+//! A length is checked before memory is allocated for it (INV-9).
 
 #[cfg(feature = "zstd")]
 mod zstd;
@@ -15,59 +16,59 @@ use bytes::Bytes;
 
 use crate::types::Compression;
 
-/// Largest payload that is compressed, and so the most that a compressed one may claim to be.
+/// Size in bytes of the largest payload that is compressed, and so the largest original length that is accepted.
 const RAW_BYTES_MAX: usize = 1 << 26;
 
-/// Bytes of the original length, a `u32` in front of the frame.
+/// Bytes of the original length, a `u32` before the frame.
 const LENGTH_BYTES: usize = 4;
 
-/// Bytes that compressing must save at least: more than splitting a run of entries costs.
+/// Smallest number of bytes that compression must save: more than splitting a run of entries costs.
 const SAVED_BYTES_MIN: usize = 256;
 
-/// What compression did since the engine was opened.
+/// Statistics of compression since the engine was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CompressionStats {
-    /// Payloads that were compressed.
+    /// Number of payloads that were compressed.
     pub entries: u64,
-    /// Bytes that they had.
+    /// Bytes of these payloads before compression.
     pub raw_bytes: u64,
-    /// Bytes that they have in the log.
+    /// Bytes of these payloads in the log.
     pub stored_bytes: u64,
-    /// Payloads that did not get worthwhile smaller.
+    /// Number of payloads that compression did not make sufficiently smaller.
     pub declined: u64,
 }
 
-/// Why the bytes of a compressed payload cannot be read. They passed their checksum, so a fault in the program
-/// that wrote them, or a build that lacks zstd; never a torn write.
+/// Why a compressed payload cannot be decompressed. Its bytes passed their checksum, so this is a bug in the program
+/// that wrote it or a build without zstd, never a torn write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecompressError {
     /// The bytes end before the original length does.
     #[error("{bytes} bytes are too short for a compressed payload")]
     TooShort {
-        /// Bytes there.
+        /// Number of bytes.
         bytes: usize,
     },
     /// The original length is out of range.
     #[error("a compressed payload says that it had {bytes} bytes, at most {max} are allowed")]
     TooLong {
-        /// Bytes that it claims.
+        /// The stored original length.
         bytes: usize,
-        /// Bytes allowed.
+        /// Largest allowed length.
         max: usize,
     },
-    /// The frame is none, or does not hold as many bytes as the payload had.
+    /// The bytes are not a zstd frame, or the frame does not hold exactly the original number of bytes.
     #[error("the frame of a compressed payload cannot be decompressed to {bytes} bytes")]
     Frame {
-        /// Bytes that the payload had.
+        /// The original length in bytes.
         bytes: usize,
     },
-    /// This build has no zstd: it lacks the feature `zstd`.
+    /// This build lacks the feature `zstd`.
     #[error("the payload is compressed, and this build has no zstd")]
     NoZstd,
 }
 
-/// Compresses and decompresses; shared by all threads.
+/// Compresses and decompresses payloads. Shared by all threads.
 #[derive(Debug)]
 pub(crate) struct Compressor {
     how: Option<Compression>,
@@ -85,19 +86,19 @@ impl Compressor {
         Compressor { how, contexts: zstd::Contexts::default(), entries, raw_bytes, stored_bytes, declined }
     }
 
-    /// Whether a payload of `bytes` bytes is to be tried.
+    /// Whether compression should be tried for a payload of `bytes` bytes.
     pub(crate) fn wants(&self, bytes: usize) -> bool {
         zstd::BUILT && self.how.is_some_and(|how| (how.from_bytes..=RAW_BYTES_MAX).contains(&bytes))
     }
 
-    /// `raw` compressed, if that pays.
+    /// Compresses `raw`; `None` if that is not worthwhile.
     pub(crate) fn pack(&self, raw: &[u8]) -> Option<Vec<u8>> {
         let how = self.how.filter(|_| self.wants(raw.len()))?;
         let worthwhile = (raw.len() - raw.len() / 8).min(raw.len().saturating_sub(SAVED_BYTES_MIN));
         let mut stored = vec![0; worthwhile];
         let length = u32::try_from(raw.len()).ok()?;
         stored.get_mut(..LENGTH_BYTES)?.copy_from_slice(&length.to_le_bytes());
-        // An error is a result that does not fit: not small enough.
+        // An error means that the result does not fit into the buffer, so it is not small enough.
         let Some(frame) = self.contexts.compress(how.level, raw, stored.get_mut(LENGTH_BYTES..)?) else {
             self.declined.fetch_add(1, Ordering::Relaxed);
             return None;
@@ -109,7 +110,7 @@ impl Compressor {
         Some(stored)
     }
 
-    /// What was handed to `pack`, whatever this build and its options would make of it now.
+    /// Decompresses the result of `pack`, whatever the current options are.
     pub(crate) fn unpack(&self, stored: &[u8]) -> Result<Bytes, DecompressError> {
         let Some((length, frame)) = stored.split_first_chunk::<LENGTH_BYTES>() else {
             return Err(DecompressError::TooShort { bytes: stored.len() });
@@ -139,7 +140,7 @@ mod tests {
         Compressor::new(Some(Compression { from_bytes, level: 1 }))
     }
 
-    /// The frame that zstd's format gives three bytes which are stored as they are.
+    /// A zstd frame of three bytes that are stored uncompressed.
     fn raw_frame() -> Vec<u8> {
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, 3];
         frame.extend_from_slice(&[1 | 3 << 3, 0, 0, b'a', b'b', b'c']);
@@ -158,7 +159,7 @@ mod tests {
             for bit in (0..stored.len().min(40) * 8).chain([stored.len() * 8 - 1]) {
                 let mut other = stored.clone();
                 other[bit / 8] ^= 1 << (bit % 8);
-                // Which other bytes it makes is the log's checksum to tell; never more of them.
+                // Only the log's checksum detects that the bytes differ; the length is always correct.
                 if let Ok(other) = packer.unpack(&other) {
                     assert_eq!(other.len(), raw.len(), "bit {bit}");
                 }
@@ -190,7 +191,7 @@ mod tests {
         .collect();
         assert_eq!(packer.pack(&noise), None);
         let zeros = |n: usize| vec![0; n];
-        // A tenth of it would be saved.
+        // It would save a tenth.
         assert_eq!(packer.pack(&[&noise[..90_000], &zeros(10_000)].concat()), None);
         assert!(packer.pack(&[&noise[..80_000], &zeros(20_000)].concat()).is_some());
         assert_eq!(packer.pack(&[&noise[..800], &zeros(250)].concat()), None, "an eighth, but not 256 bytes");

@@ -1,6 +1,7 @@
-//! The library, and what is kept of it between calls: a context costs more than compressing a small payload.
-//! Place on the data's way: under the packer. Invariants: nothing is allocated that the frame itself does not ask
-//! for. Fails: with what the frame does not do.
+//! Wraps the zstd library and keeps its contexts between calls, because making a context costs more than compressing
+//! a small payload.
+//!
+//! Memory for a decompressed payload is allocated only if the frame claims the same length.
 
 use super::DecompressError;
 use ::zstd::bulk::{Compressor, Decompressor};
@@ -10,7 +11,7 @@ use std::fmt;
 
 pub(super) const BUILT: bool = true;
 
-/// Contexts that nobody uses just now: as many as there were ever callers at a time.
+/// Contexts that are not in use: as many as there were ever callers at the same time.
 #[derive(Default)]
 pub(super) struct Contexts {
     compressors: Mutex<Vec<Compressor<'static>>>,
@@ -18,7 +19,7 @@ pub(super) struct Contexts {
 }
 
 impl Contexts {
-    /// Compresses `raw` into `out`; the bytes used, if they are enough.
+    /// Compresses `raw` into `out`; returns the number of bytes used, or `None` if `out` is too small.
     pub(super) fn compress(&self, level: usize, raw: &[u8], out: &mut [u8]) -> Option<usize> {
         let kept = self.compressors.lock().pop();
         let level = i32::try_from(level).ok()?;
@@ -28,10 +29,10 @@ impl Contexts {
         packed
     }
 
-    /// The one frame that `frame` is, which holds `bytes` bytes.
+    /// Decompresses `frame`, which must be a single frame with `bytes` bytes of content.
     pub(super) fn decompress(&self, frame: &[u8], bytes: usize) -> Result<Vec<u8>, DecompressError> {
         let wrong = DecompressError::Frame { bytes };
-        // Before anything is allocated: the frame claims the same length, and nothing lies behind it.
+        // Checked before anything is allocated: the frame claims the expected length, and nothing follows it.
         let content = get_frame_content_size(frame).ok().flatten();
         if content != Some(bytes as u64) || find_frame_compressed_size(frame) != Ok(frame.len()) {
             return Err(wrong);

@@ -1,7 +1,7 @@
-//! The builder of one atomic write over any number of groups.
-//! Place on the data's way: filled by the caller; payloads are copied and their checksums computed here,
-//! outside any lock. Invariants: operations are applied in the order in which they were added.
-//! Fails: not while it is built; `Engine::write` reports the first thing that was wrong.
+//! Builds one atomic write over any number of groups.
+//!
+//! Payloads are copied and their checksums computed here, outside any lock. Operations are applied in the order in
+//! which they were added. Building never fails; `Engine::write` returns the first error.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::types::{
     StateValue,
 };
 
-/// One atomic write: after a crash all of it is there or none.
+/// One atomic write to any number of groups: after a crash, either all of it is there or nothing.
 ///
-/// Reusable: a successful write leaves it empty with its buffers kept.
+/// A batch is reusable: a successful write leaves it empty and keeps its buffers.
 ///
 /// ```
 /// use seawall::{EntryRef, HardState, WriteBatch};
@@ -35,9 +35,9 @@ use crate::types::{
 #[derive(Default)]
 pub struct WriteBatch {
     record: RecordBuilder,
-    /// As asked for: `truncates` and the terms of compaction points are filled in by validation.
+    /// As requested: validation fills in `truncates` and the terms of compaction points.
     ops: Vec<GroupOp>,
-    /// One per operation on small state that has a part, in order.
+    /// Values of the operations that set small state, in order.
     smalls: Vec<StateValue>,
     sync: bool,
     fault: Option<Error>,
@@ -49,13 +49,13 @@ impl WriteBatch {
         WriteBatch::default()
     }
 
-    /// Appends entries, which must follow each other. At or below the group's last index, the log is cut
-    /// off before the first of them.
+    /// Appends entries with consecutive indexes. If the first index is at or below the group's last index, the log is
+    /// cut off before it.
     ///
-    /// Refused on write: a gap, an index at or below the compaction point, terms that decrease; and
-    /// [`Error::Committed`], where an entry at or below the group's commit index would get another term than the committed
-    /// one has. The same terms are accepted, so that a peer's copies can replace damaged payloads. The commit index is that of
-    /// the group's hard state: the engine cannot protect the entries of those who write none.
+    /// `Engine::write` refuses a gap, an index at or below the compaction point and terms that decrease. It refuses
+    /// with [`Error::Committed`] an entry at or below the group's commit index whose term differs from that of the
+    /// committed entry. The same term is accepted, so that copies from a peer can replace damaged payloads. The
+    /// commit index is that of the group's hard state: the engine cannot protect the entries of a group without one.
     pub fn append(&mut self, group: GroupId, entries: &[EntryRef<'_>]) -> &mut WriteBatch {
         let mut before: Option<EntryRef<'_>> = None;
         for entry in entries {
@@ -89,51 +89,58 @@ impl WriteBatch {
         self
     }
 
-    /// Sets the hard state. Durable as soon as possible if term or vote change; a commit alone rides along.
+    /// Sets the hard state. The batch becomes durable as soon as possible if the term or the vote changes. A change
+    /// of the commit index alone does not cause a write at once: it becomes durable with the next write group, or after
+    /// [`seawall_wal::Options::idle_ms`].
     ///
-    /// Refused on write: a term or commit that goes back, another vote in the same term, a commit beyond
-    /// the last index after the batch.
+    /// `Engine::write` refuses a term or commit index that decreases, another vote in the same term, and a commit
+    /// index that is beyond the last index after the batch.
     pub fn hard_state(&mut self, group: GroupId, hard: HardState) -> &mut WriteBatch {
         self.push(group, Op::HardState(hard))
     }
 
     /// Sets the conf state.
+    ///
+    /// `Engine::write` refuses a conf state that is larger than a quarter of a record.
     pub fn conf_state(&mut self, group: GroupId, conf: &ConfState) -> &mut WriteBatch {
         self.record.push_part(&encode_conf_state(conf));
         self.smalls.push(StateValue::Conf(Arc::new(conf.clone())));
         self.push(group, Op::ConfState)
     }
 
-    /// Drops the entries up to and including `index`; its term stays known. Rides along with the next
-    /// durable write, because nothing is lost if it is not durable.
+    /// Drops the entries up to and including `index`; the term of `index` stays known. Does not cause a write at once,
+    /// because nothing is lost if a crash undoes it: it becomes durable with the next write group, or after
+    /// [`seawall_wal::Options::idle_ms`].
     ///
-    /// Refused on write: an index at or below the compaction point, or beyond the last index.
+    /// `Engine::write` refuses an index at or below the compaction point, or beyond the last index.
     pub fn compact(&mut self, group: GroupId, index: u64) -> &mut WriteBatch {
         self.push(group, Op::Compact(CompactionPoint { index, term: 0 }))
     }
 
-    /// Makes the log start behind an entry that a snapshot covers. A log that has this entry, with this
-    /// term, is compacted up to it; any other is discarded. The hard state stays as it is.
+    /// Makes the log start after the entry `index` of `term`, which a snapshot covers. If the log has this entry with
+    /// this term, it is compacted up to it; otherwise the whole log is discarded. The hard state does not change.
     ///
-    /// Refused on write: an index at or below the compaction point.
+    /// `Engine::write` refuses an index at or below the compaction point. If the log would be discarded, it also
+    /// refuses an index at or below the newest snapshot marker.
     pub fn set_start(&mut self, group: GroupId, index: u64, term: u64) -> &mut WriteBatch {
         self.push(group, Op::Start(CompactionPoint { index, term }))
     }
 
-    /// Notes that a snapshot which was published and verified covers the log up to the marker's entry; the
-    /// engine keeps the markers of the two newest, and never lets the log be cut off below the newest. An
-    /// installed snapshot is [`WriteBatch::set_start`] and then this, in one batch.
+    /// Records that a published and verified snapshot covers the log up to the marker's entry. The engine keeps the
+    /// markers of the two newest snapshots and never lets the log be cut off at or below the newest. To install a
+    /// snapshot, use [`WriteBatch::set_start`] and then this, in one batch.
     ///
-    /// Refused on write: an index below the compaction point or the newest marker, or beyond the last index; a
-    /// term that is not the entry's.
+    /// `Engine::write` refuses an index of 0, an index below the compaction point or below the newest marker, an
+    /// index beyond the last index, and a term that differs from that of the entry.
     pub fn snapshot_marker(&mut self, group: GroupId, marker: SnapshotMarker) -> &mut WriteBatch {
         self.push(group, Op::Snapshot(marker))
     }
 
-    /// Sets a value of the user's own: `key` has 1 to 24 bytes. It is kept in memory, where
-    /// [`Group::meta`](crate::Group::meta) reads it, and goes with the group.
+    /// Sets a metadata value of the user. `key` has 1 to 24 bytes. The value is kept in memory, where
+    /// [`Group::meta`](crate::Group::meta) reads it, and is removed with the group.
     ///
-    /// Refused on write: a key of another length; values that would make the group have more than
+    /// `Engine::write` refuses a key of another length, a value that is larger than a quarter of a record, and values
+    /// that would make the metadata of the group larger than
     /// [`Options::meta_bytes_max`](crate::Options::meta_bytes_max).
     pub fn put_meta(&mut self, group: GroupId, key: &[u8], value: &[u8]) -> &mut WriteBatch {
         let Some(name) = MetaKey::new(key) else {
@@ -145,9 +152,9 @@ impl WriteBatch {
         self.push(group, Op::Meta { key: name, removes: false })
     }
 
-    /// Removes a value of the user's own; there need not be one.
+    /// Removes a metadata value of the user, if there is one.
     ///
-    /// Refused on write: a key of other than 1 to 24 bytes.
+    /// `Engine::write` refuses a key that does not have 1 to 24 bytes.
     pub fn remove_meta(&mut self, group: GroupId, key: &[u8]) -> &mut WriteBatch {
         let Some(name) = MetaKey::new(key) else {
             self.refuse(Error::MetaKey { group, bytes: key.len() });
@@ -156,18 +163,18 @@ impl WriteBatch {
         self.push(group, Op::Meta { key: name, removes: true })
     }
 
-    /// Removes the group with everything it has.
+    /// Removes the group with its log and all of its state.
     pub fn remove_group(&mut self, group: GroupId) -> &mut WriteBatch {
         self.push(group, Op::Remove)
     }
 
-    /// Makes the batch durable as soon as possible, whatever is in it.
+    /// Makes the batch durable as soon as possible, whatever it contains.
     pub fn sync(&mut self) -> &mut WriteBatch {
         self.sync = true;
         self
     }
 
-    /// Whether nothing was added.
+    /// Whether the batch contains no operation.
     pub fn is_empty(&self) -> bool {
         self.ops.is_empty()
     }
@@ -181,7 +188,7 @@ impl WriteBatch {
         self.fault = None;
     }
 
-    /// Says whose log it is; the only operation on the group for that.
+    /// Sets the owner of the log. This is the only operation on the group that holds the owner.
     pub(crate) fn put_owner(&mut self, owner: &Owner) {
         let (value, Some(key)) = (owner.encode(), owner_key()) else { return };
         self.record.push_part(&value);
@@ -201,12 +208,12 @@ impl WriteBatch {
         self.fault.get_or_insert(fault);
     }
 
-    /// The batch with its payloads compressed, if that pays for any of them.
+    /// The batch with its payloads compressed; `None` if compression is not worthwhile for any of them.
     pub(super) fn pack(&self, packer: &Compressor) -> Option<Packed> {
         Packed::new(&self.ops, &self.record, packer)
     }
 
-    /// What is wrong without looking at the groups.
+    /// Returns an error of the batch that can be found without its groups.
     pub(super) fn check(&self) -> Result<()> {
         match &self.fault {
             Some(fault) => Err(fault.clone()),
@@ -231,7 +238,8 @@ impl WriteBatch {
         &self.smalls
     }
 
-    /// Whether the record has parts: then a full disk leaves it no room that is kept for control records.
+    /// Whether the record has parts. On a full disk such a record may not use the room that is reserved for control
+    /// records.
     pub(crate) fn has_payload(&self) -> bool {
         self.record.part_count() > 0
     }
@@ -248,7 +256,7 @@ impl WriteBatch {
         &mut self.record
     }
 
-    /// The error for the first entry that no record could hold, if there is one.
+    /// The error for the first entry that is too large for a record, if there is one.
     pub(super) fn entry_beyond(&self, max: usize) -> Option<Error> {
         let (group, index, bytes) = first_larger(&self.ops, &self.record, max)?;
         Some(Error::EntryTooLarge { group, index, bytes, max })

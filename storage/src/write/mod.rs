@@ -1,7 +1,8 @@
-//! Writing: a batch is validated against its groups, becomes one record and is published.
-//! Place on the data's way: the engine's `write`; below it only the log. Invariants: what is refused leaves
-//! no trace; the groups stay locked from validation to publication, so what was validated is what is applied.
-//! Fails: with the caller's error before anything is enqueued, or with the log's.
+//! Writes a batch: validates it against its groups, encodes it as one record, appends the record to the log and
+//! publishes it.
+//!
+//! The groups stay locked from validation to publication, so what was validated is what is applied. A batch that is
+//! refused leaves no trace.
 
 mod batch;
 mod packed;
@@ -24,10 +25,10 @@ pub(crate) enum Wait {
     No,
 }
 
-/// Validates and enqueues `batch`; readable when it returns, durable when the ticket says (INV-1).
+/// Validates and enqueues `batch`. Its entries are readable when this returns and durable when the ticket completes
+/// (INV-1).
 ///
-/// On success the batch is left empty, its buffers kept. On an error it is as before, and so is
-/// everything else.
+/// On success the batch is empty and keeps its buffers. On an error the batch and everything else are unchanged.
 pub(crate) fn write(
     wal: &Wal,
     groups: &Groups,
@@ -38,7 +39,7 @@ pub(crate) fn write(
     wait: Wait,
 ) -> Result<Ticket> {
     batch.check()?;
-    // Before the groups are locked: it takes long.
+    // Before the groups are locked, because compression takes long.
     let packed = batch.pack(packer);
     let ids = batch.groups();
     let (locked, append): (_, Append) = match wait {
@@ -53,7 +54,7 @@ pub(crate) fn write(
     let footer = footer_bytes(&ops);
     record.set_footer_bytes(u32::try_from(footer).unwrap_or(u32::MAX));
     let (bytes, max) = (record.encoded_len().saturating_add(footer), wal.record_bytes_max());
-    // By what the batch has uncompressed, so that what is refused does not depend on the content.
+    // Uses the uncompressed size, so that a refusal does not depend on the content of the payloads.
     if bytes > max {
         return Err(batch.entry_beyond(max).unwrap_or(Error::BatchTooLarge { bytes, max }));
     }
@@ -76,7 +77,7 @@ pub(crate) fn write(
     Ok(ticket)
 }
 
-/// Parts of the operations before each, to find the payload that belongs to an entry.
+/// Each operation with the number of parts before its own, to find the payload of an entry.
 fn parts_before(ops: &[GroupOp]) -> impl Iterator<Item = (usize, &GroupOp)> {
     let mut part = 0;
     ops.iter().map(move |op| {
@@ -86,7 +87,7 @@ fn parts_before(ops: &[GroupOp]) -> impl Iterator<Item = (usize, &GroupOp)> {
     })
 }
 
-/// The error for the first piece of small state that has more than `max` bytes.
+/// The error for the first piece of small state that is larger than `max` bytes.
 fn small_larger(ops: &[GroupOp], record: &RecordBuilder, max: usize) -> Option<Error> {
     parts_before(ops).filter(|(_, op)| op.op.is_small()).find_map(|(part, GroupOp { group, op })| {
         let (group, bytes) = (*group, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX));
@@ -98,7 +99,7 @@ fn small_larger(ops: &[GroupOp], record: &RecordBuilder, max: usize) -> Option<E
     })
 }
 
-/// The first entry whose payload alone has more than `max` bytes: group, index and bytes.
+/// The first entry whose payload is larger than `max` bytes: group, index and bytes.
 fn first_larger(ops: &[GroupOp], record: &RecordBuilder, max: usize) -> Option<(u64, u64, usize)> {
     parts_before(ops).find_map(|(part, op)| match op.op {
         Op::Entries { first, count, .. } => (part..record.part_count())

@@ -1,7 +1,7 @@
-//! A batch whose payloads are compressed where that pays.
-//! Place on the data's way: made from a batch before its groups are locked; takes the batch's place in the log.
-//! Invariants: says the same as the batch; never larger than it, so that what the batch is allowed it is too.
-//! Cannot fail: what does not compress stays as it is.
+//! A batch whose payloads are compressed where that is worthwhile.
+//!
+//! It is made before the groups are locked, and its record is written in place of the original one. It has the same
+//! meaning as the batch and is never larger, so if the batch fits into a record, it does too.
 
 use seawall_wal::RecordBuilder;
 
@@ -9,17 +9,18 @@ use super::parts_before;
 use crate::compression::Compressor;
 use crate::format::{GroupOp, Op};
 
-/// Operations and parts of a batch, runs of entries split where compressed payloads begin and end.
+/// The operations and parts of a batch. Runs of entries are split where compressed payloads begin and end.
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) ops: Vec<GroupOp>,
     pub(super) record: RecordBuilder,
-    /// Of each part, whether it is compressed.
+    /// For each part, whether it is compressed.
     pub(super) parts: Vec<bool>,
 }
 
 impl Packed {
-    /// `None` if nothing in the batch of `ops` and `record` gets worthwhile smaller.
+    /// Compresses the entries of a batch with `ops` and `record`; `None` if compression is not worthwhile for any of
+    /// them.
     pub(super) fn new(ops: &[GroupOp], record: &RecordBuilder, packer: &Compressor) -> Option<Packed> {
         let raw: Vec<&[u8]> = parts(record).collect();
         if !raw.iter().any(|part| packer.wants(part.len())) {
@@ -52,7 +53,7 @@ impl Packed {
         Some(packed)
     }
 
-    /// Adds runs of entries of one term, of each of which `packed` says whether it is compressed.
+    /// Adds entries of one term as runs; `packed` is, for each entry, whether it is compressed.
     fn entries(&mut self, group: u64, (first, term): (u64, u64), packed: impl Iterator<Item = bool>) {
         let mut before = None;
         for (first, packed) in (first..).zip(packed) {

@@ -1,7 +1,7 @@
-//! Validation of a batch against the groups it names, before anything is written.
-//! Place on the data's way: between the batch and the record; decides what the record will say.
-//! Invariants: changes nothing; what passes here, `GroupState::apply` accepts. Each operation is judged after
-//! those before it in the batch. Fails: with the caller's error, naming group and index (INV-9).
+//! Validates a batch against its groups before anything is written, and decides what its record contains.
+//!
+//! Validation changes nothing. `GroupState::apply` accepts every operation that passes. Each operation is checked
+//! against the state after the operations before it in the batch. Errors name the group and the index (INV-9).
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use crate::format::{GroupOp, Op};
 use crate::group::{GroupState, Locked, hard_state_back};
 use crate::types::{CompactionPoint, GroupId, HardState, INDEX_MAX, MetaKey, SnapshotMarker, StateValue};
 
-/// Bytes that the key of a metadata value counts for.
+/// Bytes that each key counts in the size of a group's metadata.
 const META_KEY_COST: usize = 64;
 
-/// The operations as they will be recorded, and whether they should be durable as soon as possible.
+/// Returns the operations as they will be recorded, and whether they should become durable as soon as possible.
 pub(super) fn validate(
     locked: &Locked<'_>,
     ops: &[GroupOp],
@@ -28,7 +28,7 @@ pub(super) fn validate(
     let mut smalls = smalls.iter();
     for GroupOp { group, op } in ops {
         let small = if op.is_small() { smalls.next() } else { None };
-        // Every group named by the batch is locked, in ascending order.
+        // Every group of the batch is locked, and the locks are in ascending order.
         let Ok(at) = staged.binary_search_by_key(group, |staged| staged.group) else { continue };
         let Some(staged) = staged.get_mut(at) else { continue };
         urgent |= match op {
@@ -49,22 +49,22 @@ pub(super) fn validate(
     Ok((resolved, urgent))
 }
 
-/// A group as it would be after the operations looked at so far.
+/// A group as it would be after the operations checked so far.
 struct Staged<'a> {
     group: GroupId,
     base: RwLockReadGuard<'a, GroupState>,
-    /// Entries of `base` up to here are still there.
+    /// The entries of `base` up to this index are still there.
     kept: u64,
-    /// `(first index, term)` of entries in the batch, ascending.
+    /// `(first index, term)` of runs of entries in the batch, ascending.
     runs: Vec<(u64, u64)>,
     point: CompactionPoint,
     last: u64,
     hard: HardState,
-    /// The newest snapshot.
+    /// Marker of the newest snapshot.
     snapshot: Option<SnapshotMarker>,
-    /// Metadata that the batch sets, with the bytes of the values, or removes.
+    /// Metadata that the batch sets, with the size of the value in bytes, or removes (`None`).
     metas: BTreeMap<MetaKey, Option<usize>>,
-    /// The batch removed the group, so nothing of `base` is left.
+    /// Whether the batch removed the group, so that nothing of `base` is left.
     removed: bool,
 }
 
@@ -86,7 +86,7 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// The term of `index`, if it is the compaction point or in the log.
+    /// Term of `index`, if it is the compaction point or in the log.
     fn term(&self, index: u64) -> Option<u64> {
         if index == self.point.index {
             return Some(self.point.term);
@@ -100,14 +100,14 @@ impl<'a> Staged<'a> {
         self.runs.iter().rev().find(|run| run.0 <= index).map(|run| run.1)
     }
 
-    /// Judges one operation, takes it as done and returns it as it will be recorded.
+    /// Checks one operation, applies it to the staged state, and returns it as it will be recorded.
     fn step(&mut self, op: Op, small: Option<&StateValue>) -> Result<Op> {
         match op {
             Op::Entries { first, term, count, packed, .. } => {
                 let truncates = self.append(first, term, count)?;
                 Ok(Op::Entries { first, term, count, truncates, packed })
             }
-            // No batch says so: entries are copied behind the callers' backs.
+            // No user's batch contains this operation: only the engine itself copies entries.
             Op::Moved { first, .. } => Err(Error::IndexRange { group: self.group, index: first }),
             Op::HardState(hard) => {
                 if let Some((field, from, to)) = hard_state_back(&self.hard, &hard) {
@@ -156,7 +156,7 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// Says whether the entries replace others.
+    /// Checks and stages an append; returns whether it replaces entries.
     fn append(&mut self, first: u64, term: u64, count: u32) -> Result<bool> {
         let group = self.group;
         self.behind_point(first)?;
@@ -179,8 +179,8 @@ impl<'a> Staged<'a> {
         Ok(first < expected)
     }
 
-    /// What is committed keeps its term: entries `first..=last` of `term` replace none of another one, neither in the log
-    /// before the batch nor earlier in the batch.
+    /// Checks that the entries `first..=last` of `term` replace no committed entry of another term, neither in the
+    /// log before the batch nor earlier in the batch.
     fn beside_committed(&self, first: u64, last: u64, term: u64) -> Result<()> {
         let (group, commit) = (self.group, self.hard.commit);
         for index in first..=last.min(commit) {
@@ -212,7 +212,7 @@ impl<'a> Staged<'a> {
         Ok(Op::Snapshot(marker))
     }
 
-    /// What a snapshot covers is committed: no other entries can take its place.
+    /// Checks that `index` is above the newest snapshot: what a snapshot covers is committed and cannot be replaced.
     fn beyond_snapshot(&self, index: u64) -> Result<()> {
         match self.snapshot {
             Some(SnapshotMarker { index: newest, .. }) if index <= newest => {
@@ -222,7 +222,7 @@ impl<'a> Staged<'a> {
         }
     }
 
-    /// The metadata must not have more than `max` bytes, unless it has become less.
+    /// Checks that the metadata has at most `max` bytes, or that the batch does not make it larger.
     fn check_metas(&self, max: usize) -> Result<()> {
         if self.metas.is_empty() {
             return Ok(());
@@ -239,7 +239,7 @@ impl<'a> Staged<'a> {
         Ok(())
     }
 
-    /// Takes entries from `index` on as gone.
+    /// Drops the staged entries from `index` on.
     fn cut(&mut self, index: u64) {
         self.kept = self.kept.min(index.saturating_sub(1));
         self.runs.retain(|run| run.0 < index);
