@@ -1,8 +1,8 @@
-//! The newest payloads in memory, so that what was just appended is read back without a call.
-//! Place on the data's way: filled once a record is enqueued, asked before the log is. Invariants: what a
-//! place in the log holds never changes, and no segment number is used twice, so nothing here is ever stale;
-//! bytes are bounded over all groups, the oldest records go first. Cannot fail: what is not here is read
-//! from the log.
+//! Caches the newest payloads of all groups, so that reading recent entries takes no system call.
+//!
+//! A record's payloads are added when the record is enqueued. The content at a position of the log never changes, and
+//! no segment number is used twice, so a cached payload is never stale. The size in bytes is limited; the payloads of
+//! the oldest records are dropped first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,21 +11,21 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use seawall_wal::{Lsn, RecordBuilder};
 
-/// What one record costs besides its payloads, in bytes: the list's slot and the allocation.
+/// Bytes that a record costs in addition to its payloads: the slot in the list and the allocation.
 const RECORD_BYTES: usize = 80;
 
-/// Figures of the tail cache since the engine was opened.
+/// Statistics of the entry cache since the engine was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct CacheStats {
-    /// Bytes in use, bookkeeping included.
+    /// Bytes in use, including bookkeeping.
     pub bytes: u64,
-    /// Entries that were read from memory.
+    /// Number of entries that were read from the cache.
     pub hits: u64,
-    /// Entries that were read from the log.
+    /// Number of entries that were read from the log.
     pub misses: u64,
 }
 
-/// Payloads of the newest records, by the place of their first byte.
+/// Payloads of the newest records, by the position of their first byte.
 #[derive(Debug)]
 pub(crate) struct EntryCache {
     max_bytes: usize,
@@ -36,12 +36,12 @@ pub(crate) struct EntryCache {
 
 #[derive(Debug, Default)]
 struct Records {
-    /// Ascending.
+    /// Ascending by position.
     list: VecDeque<Kept>,
     bytes: usize,
 }
 
-/// Payloads that follow each other in the log; or one that is compressed there, as it was before.
+/// Adjacent payloads in the log; or one payload that is compressed there, uncompressed.
 #[derive(Debug)]
 struct Kept {
     at: Lsn,
@@ -50,7 +50,7 @@ struct Kept {
 }
 
 impl EntryCache {
-    /// An empty cache of at most `max_bytes`; 0 keeps nothing.
+    /// An empty cache of at most `max_bytes` bytes; 0 caches nothing.
     pub(crate) fn new(max_bytes: usize) -> EntryCache {
         EntryCache {
             max_bytes,
@@ -60,18 +60,19 @@ impl EntryCache {
         }
     }
 
-    /// Keeps the payloads of `record`, which the log has at `lsn`.
+    /// Adds the payloads of `record`, which is at `lsn` in the log.
     pub(crate) fn add(&self, lsn: Lsn, record: &RecordBuilder) {
         let cost = record.payload().len().saturating_add(RECORD_BYTES);
         if record.payload().is_empty() || cost > self.max_bytes {
             return;
         }
         let at = Lsn::from_u64(lsn.as_u64().saturating_add(u64::from(record.first_part_offset())));
-        // Copied before the lock is taken: others append meanwhile.
+        // Copied before the lock is taken, because other threads append meanwhile.
         self.put([Kept { at, bytes: Bytes::copy_from_slice(record.payload()), packed: false }]);
     }
 
-    /// Keeps the payloads of `record`, some of which are compressed, as they are in `raw`; `packed` says which.
+    /// Adds the payloads of `record`, some of which are compressed, in the uncompressed form that they have in `raw`.
+    /// `packed` is, for each part, whether it is compressed.
     pub(crate) fn add_raw(&self, lsn: Lsn, record: &RecordBuilder, raw: &RecordBuilder, packed: &[bool]) {
         if raw.payload().len() > self.max_bytes {
             return;
@@ -107,18 +108,18 @@ impl EntryCache {
         drop(gone);
     }
 
-    /// Whether something at `newest` or before it may be here.
+    /// Whether the cache may contain anything at or below `newest`.
     pub(crate) fn reaches(&self, newest: Lsn) -> bool {
         self.records.lock().list.front().is_some_and(|oldest| oldest.at <= newest)
     }
 
-    /// Counts entries that were not looked for, since they are older than all that is here.
+    /// Counts entries as misses that were not looked up, because they are older than everything in the cache.
     pub(crate) fn missed(&self, entries: usize) {
         self.misses.fetch_add(entries as u64, Ordering::Relaxed);
     }
 
-    /// The payloads at `places`, each a position, a length, and whether it is compressed there, as far as they
-    /// are here.
+    /// Looks up the payloads at `places`: position, length, and whether the payload is compressed in the log. The
+    /// result has `None` for each that is not cached.
     pub(crate) fn get(&self, places: impl Iterator<Item = (Lsn, usize, bool)>) -> Vec<Option<Bytes>> {
         let records = self.records.lock();
         let found: Vec<_> = places.map(|(at, length, packed)| records.find(at, length, packed)).collect();
@@ -146,7 +147,7 @@ impl Records {
         let behind = self.list.partition_point(|kept| kept.at <= at);
         let kept = self.list.get(behind.checked_sub(1)?)?;
         if packed || kept.packed {
-            // Its length here is not that in the log, so only its place says that it is the one.
+            // Its length here differs from its length in the log, so only its position identifies it.
             return (packed && kept.packed && kept.at == at).then(|| kept.bytes.clone());
         }
         let from = usize::try_from(at.as_u64() - kept.at.as_u64()).ok()?;
@@ -201,7 +202,7 @@ mod tests {
         assert_eq!(get(&tail, at, 5).as_deref(), Some(&b"first"[..]));
         assert_eq!(packed(at + 5).as_deref(), Some(&[7; 1000][..]));
         assert_eq!(get(&tail, at + 9, 4).as_deref(), Some(&b"last"[..]));
-        // Places of neither kind, or of the other one.
+        // Positions that are neither kind of payload, or the other kind.
         assert_eq!([at, at + 4, at + 6, at + 9].map(packed), [None, None, None, None]);
         assert_eq!((get(&tail, at + 5, 4), get(&tail, at + 7, 2)), (None, None));
     }

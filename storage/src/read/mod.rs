@@ -1,7 +1,9 @@
-//! Reading entries of one group, as they are now or as they were when a reader was pinned.
-//! Place on the data's way: index -> tail cache, or log (memory, map or disk) -> checksum -> caller. Invariants: locations are
-//! copied under the group's lock and read outside it; a hold keeps their segments meanwhile, so an entry
-//! overwritten or compacted during the read is still read whole. Fails: see `Group::entries`.
+//! Reads entries of one group, as they are now or as they were when a reader was pinned.
+//!
+//! Locations are copied from the index under the group's lock. The payloads are then read without it: from the entry
+//! cache or the log, where each is checked against its checksum. A guard keeps their segments from being released
+//! meanwhile, so an entry that is overwritten or compacted during the read is still read whole. `Group::entries`
+//! lists the errors.
 
 pub(crate) mod entry_cache;
 
@@ -22,32 +24,33 @@ use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, SegmentGuard, SegmentUsage};
 use crate::types::{Entry, GroupId, Location};
 
-/// Entries that lie near each other in a segment are read with one call up to this many bytes.
+/// Adjacent entries of a segment are read with one call, up to this many bytes.
 const RUN_BYTES_MAX: usize = 1 << 20;
 
-/// Entries that are taken out of a map at a time.
+/// Largest number of entries that are taken from a mapped segment at a time.
 const MAPPED_RUN_MAX: usize = 64;
 
-/// Bytes of a map that are fetched before they are checked, at most, and of a line of the processor's cache.
+/// Largest number of bytes of a mapped segment that are fetched before they are checked; and size of a cache line.
 const FETCHED_MAX: usize = 128 << 10;
 const LINE_BYTES: usize = 64;
 
-/// Bytes between two payloads that are read along rather than skipped: a lone append leaves a block.
+/// Largest gap between two payloads, in bytes, that is read too instead of starting another call: an append with a
+/// write group of its own fills up its block.
 const GAP_BYTES_MAX: u32 = 8 << 10;
 
-/// Which entries are asked for.
+/// The entries to read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadRequest {
     pub(crate) group: GroupId,
     /// First index.
     pub(crate) low: u64,
-    /// Index behind the last.
+    /// One past the last index.
     pub(crate) high: u64,
-    /// Bytes of payload after which no further entry is taken; the first always is.
+    /// Largest total size of the payloads in bytes; the first entry is always read.
     pub(crate) max_bytes: u64,
 }
 
-/// One entry that will be read.
+/// Index, term and location of an entry to read.
 #[derive(Clone, Copy, Debug)]
 struct PayloadLocation {
     index: u64,
@@ -55,8 +58,8 @@ struct PayloadLocation {
     at: Location,
 }
 
-/// Reads entries in order until `more` says no; the entry that it says no to is left out, unless it is
-/// the first.
+/// Reads entries in order until `more` returns `false`. The entry for which it does is left out, unless it is the
+/// first.
 pub(crate) fn entries(
     wal: &Wal,
     groups: &Groups,
@@ -73,12 +76,12 @@ pub(crate) fn entries(
     let mut entries: Vec<Entry> = Vec::with_capacity(places.len());
     let mut bytes: u64 = 0;
     let mut each = |entry: Entry| {
-        // Those that are compressed were selected by fewer bytes than they have.
+        // Compressed payloads were selected by their stored size, which is smaller.
         bytes = bytes.saturating_add(entry.payload.len() as u64);
         if bytes > wanted.max_bytes && !entries.is_empty() {
             return false;
         }
-        // Asked for the first entry too, so that a caller who adds up sizes sees all of them.
+        // Called for the first entry too, so that a caller who adds up sizes sees all entries.
         let goes_on = more(&entry) || entries.is_empty();
         if goes_on {
             entries.push(entry);
@@ -89,7 +92,7 @@ pub(crate) fn entries(
     Ok(entries)
 }
 
-/// The entries at `places`, all of them.
+/// Reads all entries at `places`.
 fn from_log(
     wal: &Wal,
     memory: (&EntryCache, &Compressor),
@@ -104,7 +107,8 @@ fn from_log(
     Ok(entries)
 }
 
-/// Reads `places` in order, each from memory or, with its neighbours, from the log, while `each` says yes.
+/// Reads `places` in order, each from memory or, together with its neighbours, from the log, while `each` returns
+/// `true`.
 fn read(
     wal: &Wal,
     (tail, packer): (&EntryCache, &Compressor),
@@ -142,7 +146,7 @@ fn read(
     Ok(())
 }
 
-/// As [`entries`], if memory has all of them.
+/// As [`entries`], if all payloads are in memory.
 pub(crate) fn entries_in_memory(
     groups: &Groups,
     pins: &SegmentUsage,
@@ -166,7 +170,7 @@ pub(crate) fn entries_in_memory(
     Ok(Some(entries))
 }
 
-/// The places of the wanted entries, and a hold on the segments that have them.
+/// Selects the locations of the requested entries, and takes a guard on their segments.
 fn select<'a>(
     state: &GroupState,
     pins: &'a SegmentUsage,
@@ -209,7 +213,7 @@ impl PayloadLocation {
         usize::try_from(self.at.length).unwrap_or(usize::MAX)
     }
 
-    /// Where its bytes are in a buffer that starts at offset `from` of its segment.
+    /// The range of its bytes in a buffer that starts at offset `from` of its segment.
     fn within(&self, from: u32) -> Range<usize> {
         let at = |offset: u32| usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
         at(self.at.offset)..at(self.end())
@@ -223,7 +227,7 @@ impl PayloadLocation {
         Error::DamagedEntry { group, index: self.index, term: self.term, at: self.lsn() }
     }
 
-    /// The entry, given the bytes at its place, which are checked.
+    /// The entry with the stored bytes `stored`, which are checked here.
     fn entry(&self, packer: &Compressor, group: GroupId, stored: Bytes) -> Result<Entry> {
         if !self.checks(&stored) {
             return Err(self.damaged(group));
@@ -232,20 +236,20 @@ impl PayloadLocation {
         Ok(Entry { index: self.index, term: self.term, payload })
     }
 
-    /// What the bytes at its place, which check, are compressed from.
+    /// Decompresses the stored bytes, which must have passed their checksum.
     fn unpack(&self, packer: &Compressor, group: GroupId, stored: &[u8]) -> Result<Bytes> {
         let (index, at) = (self.index, self.lsn());
         packer.unpack(stored).map_err(|source| Error::Compressed { group, index, at, source })
     }
 
-    /// Where the payload ends in its segment.
+    /// Offset in the segment at which the payload ends.
     fn end(&self) -> u32 {
         self.at.offset.saturating_add(self.at.length)
     }
 }
 
-/// How many of `places`, at least one, are read with one call: up to the next one that is `kept` in memory.
-/// Below `durable` what lies between two payloads can be read along; above it each record is in a buffer of
+/// How many of `places`, at least one, are read with one call: up to the next one whose payload is in memory
+/// (`kept`). Below `durable`, the bytes between two payloads can be read too. Above it, each record is in a buffer of
 /// its own.
 fn run_length(places: &[PayloadLocation], kept: &[Option<Bytes>], durable: Lsn) -> usize {
     let Some(first) = places.first() else { return 1 };
@@ -261,7 +265,7 @@ fn run_length(places: &[PayloadLocation], kept: &[Option<Bytes>], durable: Lsn) 
     places.windows(2).enumerate().take_while(near).count() + 1
 }
 
-/// Those of `places`, at least one, that are taken out of the map of their segment together.
+/// The first of `places`, at least one, that are taken from the mapped segment together.
 fn mapped_run<'a>(places: &'a [PayloadLocation], kept: &[Option<Bytes>]) -> &'a [PayloadLocation] {
     let segment = places.first().map(|place| place.at.segment);
     let together = |(i, place): &(usize, &PayloadLocation)| {
@@ -278,8 +282,8 @@ struct Read {
     goes_on: bool,
 }
 
-/// Has the processor bring in what `run` is to be checked with: a map's pages are cold, and one checksum after the
-/// other waits for each of its lines alone.
+/// Loads the bytes of `run` into the processor's cache before they are checked: the pages of a mapped segment are not
+/// in the cache, and checksums computed one after the other would wait for each cache line on its own.
 fn fetch(map: &[u8], run: &[PayloadLocation]) {
     let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
     let span = map.get(first.within(0).start..last.within(0).end).unwrap_or_default();
@@ -288,11 +292,11 @@ fn fetch(map: &[u8], run: &[PayloadLocation]) {
     }
 }
 
-/// Hands over the entries of `run` up to the first that does not check, which is an error if it is the first of
-/// all. Their bytes are in `bytes`, which starts at offset `from` of their segment.
+/// Passes the entries of `run` to `each`, up to the first that fails its checksum. It is an error if that is the
+/// first of all. Their bytes are in `bytes`, which starts at offset `from` of their segment.
 ///
-/// All are checked before the first is made: one checksum right behind the other keeps the processor busy, with the
-/// making of entries between them it waits for each (2.4 against 1.5 GB/s for entries of 256 B).
+/// All checksums are computed before the first entry is made. Computing them one directly after the other keeps the
+/// processor busy; making entries in between costs throughput (1.5 instead of 2.4 GB/s with entries of 256 B).
 fn sound(
     packer: &Compressor,
     group: GroupId,
@@ -307,7 +311,7 @@ fn sound(
     if let Some(first) = run.first().filter(|_| sound == 0) {
         return Err(first.damaged(group));
     }
-    // A clone's clones cost less than those of the first, which may still be alone.
+    // Slices of a clone cost less than those of the original, which may still be the only reference.
     let bytes = bytes.clone();
     for (entries, place) in (1..).zip(&run[..sound]) {
         let mut payload = bytes.slice(place.within(from));
@@ -323,7 +327,8 @@ fn sound(
     Ok(Read { entries: sound, goes_on: true })
 }
 
-/// Reads the payloads of `run`, which lie in one segment in ascending order, and hands over those that check.
+/// Reads the payloads of `run`, which are in one segment in ascending order, and passes on those with correct
+/// checksums.
 fn read_run(
     wal: &Wal,
     packer: &Compressor,
@@ -338,7 +343,7 @@ fn read_run(
     let mut span = vec![0; usize::try_from(last.end() - from).unwrap_or(usize::MAX)];
     let read = match wal.read_at(first.lsn(), &mut span) {
         _ if span.is_empty() => Ok(()),
-        // The payload's own checksum, below, tells which entries of a damaged place are sound.
+        // The checksum of each payload, checked below, decides which entries of a damaged range are intact.
         Err(seawall_wal::Error::Corrupt { .. }) => wal.read_damaged_at(first.lsn(), &mut span),
         read => read,
     };
@@ -346,7 +351,7 @@ fn read_run(
         if run.len() == 1 {
             return Err(error.into());
         }
-        // What lies between them is nobody's business: each for itself.
+        // The error may concern only bytes between the payloads, so each payload is read on its own.
         for (entries, place) in (1..).zip(run) {
             if !read_run(wal, packer, group, std::slice::from_ref(place), each)?.goes_on {
                 return Ok(Read { entries, goes_on: false });
@@ -355,7 +360,8 @@ fn read_run(
         return Ok(Read { entries: run.len(), goes_on: true });
     }
     let payload = run.iter().map(PayloadLocation::length).fold(0, usize::saturating_add);
-    // One entry that is kept keeps all of the span, so a span that is mostly something else is left.
+    // One payload that the caller keeps keeps the whole span in memory, so payloads are copied out of a span that is
+    // mostly other data.
     let sparse = payload < span.len() / 4;
     sound(packer, group, run, (&Bytes::from(span), from), sparse, each)
 }

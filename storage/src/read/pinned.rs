@@ -1,7 +1,8 @@
-//! A reader of a range of one group as it was when the reader was made.
-//! Place on the data's way: log -> checksum -> caller, past the index, which goes on. Invariants: every segment that
-//! has an entry still to be read is held, so that its file is kept when the log releases it, and removed rather than
-//! used again once nobody holds it; nothing else is held. Fails: as a read does; an error leaves the reader where it was.
+//! Reads a range of one group as it was when the reader was made.
+//!
+//! The reader holds the files of all segments that contain entries still to be read, and nothing else. If the log
+//! releases such a segment, its file is kept until no reader holds it, and is then removed instead of being recycled.
+//! An error does not change the position of the reader.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,38 +17,38 @@ use crate::group::{GroupState, Groups, SegmentUsage};
 use crate::read::entry_cache::EntryCache;
 use crate::types::{Entry, GroupId, Location};
 
-/// Entries that are read with one call at most; what a call returns is bounded by its caller.
+/// Largest number of entries that are read with one call. The caller limits how much is returned.
 const RUN_ENTRIES_MAX: usize = 256;
 
-/// A range of a group, of which the first entries were read.
+/// A range of a group, of which the entries before `next` were read.
 #[derive(Debug)]
 pub(crate) struct Pinned {
     group: GroupId,
     low: u64,
     next: u64,
-    /// By index, from `low` on: term and place.
+    /// Term and location of each entry, from `low` on.
     places: Vec<(u64, Location)>,
     files: BTreeMap<u32, File>,
 }
 
-/// A segment that has entries still to be read.
+/// A segment that contains entries still to be read.
 #[derive(Debug)]
 struct File {
-    /// Keeps the file, and reads it once the log has let go of it.
+    /// Holds the file, and reads it once the log has released the segment.
     records: seawall_wal::RecordIter,
-    /// Entries still to be read.
+    /// Number of entries still to be read.
     rest: usize,
-    /// How many of the range's entries come before its last one.
+    /// Position of its last entry in the range, from 0.
     last: usize,
-    /// Where the entries still to be read lie, by offset, with their lengths; made once, when the log has let go of the
-    /// segment.
+    /// Offset and length of each entry still to be read. Made once, when the log has released the segment.
     wanted: Option<HashMap<u32, u32>>,
-    /// Payloads that were passed on the way to that of an entry of a lower index: copies lie where they were made.
+    /// Payloads that were read before it was their turn, by offset: copied entries are not in the order of their
+    /// indexes.
     passed: HashMap<u32, Vec<u8>>,
 }
 
 impl Pinned {
-    /// The range as it is now; waits until it is durable.
+    /// Selects the range as it is now. Waits until it is durable.
     pub(crate) fn new(
         wal: &Wal,
         groups: &Groups,
@@ -61,7 +62,7 @@ impl Pinned {
             Some(cell) => select(&cell.read(), pins, wanted)?,
             None => select(&GroupState::default(), pins, wanted)?,
         };
-        // Only what is durable is in a file for sure.
+        // Only durable bytes are certain to be in a file.
         if places.iter().any(|place| place.lsn() >= wal.durable()) {
             wal.flush()?;
         }
@@ -78,7 +79,7 @@ impl Pinned {
             let file = files.entry(segment).or_insert_with(open);
             (file.rest, file.last) = (file.rest + 1, at);
         }
-        // From here on the files are held, and the log is free to go.
+        // From here on the files are held, and the log may release the segments.
         drop(hold);
         let places = places.into_iter().map(|place| (place.term, place.at)).collect();
         Ok(Pinned { group, low, next: low, places, files })
@@ -88,7 +89,7 @@ impl Pinned {
         self.group
     }
 
-    /// Index of the next entry, and the one behind the last.
+    /// Index of the next entry, and one past the index of the last.
     pub(crate) fn range(&self) -> (u64, u64) {
         (self.next, self.low + self.places.len() as u64)
     }
@@ -98,7 +99,7 @@ impl Pinned {
         self.files.keys().copied().collect()
     }
 
-    /// The next entries: all, or as many as have at most `max_bytes` bytes of payload, but at least one.
+    /// Reads the next entries: as many as have at most `max_bytes` bytes of payload in total, but at least one.
     pub(crate) fn read(
         &mut self,
         wal: &Wal,
@@ -112,12 +113,12 @@ impl Pinned {
             let Some(first) = run.first() else { break };
             let mut read = self.read_run(wal, (tail, packer), &run);
             if read.is_err() && run.len() > 1 {
-                // Those before the one that it is about are sound.
+                // The entries before the one that fails are intact.
                 read = self.read_run(wal, (tail, packer), std::slice::from_ref(first));
             }
             let read = match read {
                 Ok(read) => read,
-                // What was read so far is not lost; the next call meets the error again.
+                // The entries read so far are returned; the next call meets the error again.
                 Err(_) if !entries.is_empty() => break,
                 Err(error) => return Err(error),
             };
@@ -145,7 +146,8 @@ impl Pinned {
         }
     }
 
-    /// The places of the next entries, of one segment, of about `max_bytes`; one if there is one and `least`.
+    /// The next entries, all of one segment, with about `max_bytes` bytes in total; with `least`, at least one if
+    /// there is one.
     fn run(&self, max_bytes: u64, least: bool) -> Vec<PayloadLocation> {
         let from = usize::try_from(self.next - self.low).unwrap_or(usize::MAX);
         let (mut run, mut bytes) = (Vec::<PayloadLocation>::new(), 0u64);
@@ -160,7 +162,7 @@ impl Pinned {
         run
     }
 
-    /// The entry `next` was read: lets go of its segment if it was the last one in it.
+    /// Called after entry `next` was read: stops holding its segment if it was the last one there.
     fn done(&mut self) {
         let at = usize::try_from(self.next - self.low).ok().and_then(|at| self.places.get(at));
         let Some((_, Location { segment, offset, .. })) = at else { return };
@@ -174,7 +176,7 @@ impl Pinned {
         self.next += 1;
     }
 
-    /// Reads `run`, places of one segment that the log has let go of, from its file.
+    /// Reads `run`, entries of one segment that the log has released, from the file of the segment.
     fn read_files(&mut self, packer: &Compressor, run: &[PayloadLocation]) -> Result<Vec<Entry>> {
         let (group, from) = (self.group, usize::try_from(self.next - self.low).unwrap_or(usize::MAX));
         let Some(segment) = run.first().map(|place| place.at.segment) else { return Ok(Vec::new()) };
@@ -190,7 +192,7 @@ impl Pinned {
             while place.at.length > 0 && !file.passed.contains_key(&place.at.offset) {
                 let record = match file.records.next() {
                     Some(Ok(record)) => record,
-                    // Of a fenced place; the reading goes on behind it.
+                    // A damaged range; reading continues after it.
                     Some(Err(seawall_wal::Error::Corrupt { .. })) => continue,
                     Some(Err(error)) => return Err(error.into()),
                     None => return Err(damaged),
@@ -201,7 +203,7 @@ impl Pinned {
                     }
                 }
             }
-            // Kept until the entry was handed out, as another limit may cut it off.
+            // Kept until the entry was returned: another limit may exclude it now.
             let stored = file.passed.get(&place.at.offset).cloned().unwrap_or_default();
             entries.push(place.entry(packer, group, Bytes::from(stored))?);
         }

@@ -1,7 +1,7 @@
-//! Runs the engine's own thread, for work that nobody waits for.
+//! Runs the engine's background thread.
 //!
-//! The thread sleeps until it is woken. [`Keeper::end`] waits for the step under way, so that whoever calls it knows that the
-//! thread does nothing any more. Starting the thread is the only thing that can fail.
+//! The thread sleeps until it is woken. When [`BackgroundThread::end`] returns, the thread does nothing any more: it
+//! waits for the step under way. Only starting the thread can fail.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// What follows a step.
+/// What the thread does after a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum BackgroundStep {
-    /// Nothing until the thread is woken.
+    /// Sleeps until it is woken.
     Sleep,
-    /// Another step, after a pause.
+    /// Does another step after a pause.
     Again(Duration),
 }
 
-/// The thread.
+/// A thread that does steps of background work.
 #[derive(Debug)]
 pub(crate) struct BackgroundThread {
     shared: Arc<Shared>,
@@ -38,7 +38,8 @@ struct Signal {
 }
 
 impl BackgroundThread {
-    /// Starts a thread that, when woken, calls `step` as often as it says.
+    /// Starts a thread that calls `step` each time it is woken, and again as long as `step` returns
+    /// [`BackgroundStep::Again`].
     pub(crate) fn spawn(
         step: impl Fn() -> BackgroundStep + Send + 'static,
     ) -> std::io::Result<BackgroundThread> {
@@ -55,7 +56,7 @@ impl BackgroundThread {
         Ok(BackgroundThread { shared, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Makes the thread look whether there is something to do; does not wait.
+    /// Wakes the thread to look for work. Does not wait for it.
     pub(crate) fn wake(&self) {
         let mut signal = self.shared.signal.lock();
         if !std::mem::replace(&mut signal.woken, true) {
@@ -63,13 +64,14 @@ impl BackgroundThread {
         }
     }
 
-    /// Ends the thread and waits for it, unless this is the thread: then it ends after the step under way.
+    /// Ends the thread and waits until it has ended. If called on that thread itself, it ends after the step under
+    /// way.
     pub(crate) fn end(&self) {
         self.shared.signal.lock().ended = true;
         self.shared.changed.notify_all();
         let thread = self.thread.lock().take();
         if let Some(thread) = thread.filter(|keeper| keeper.thread().id() != thread::current().id()) {
-            // A step that panicked has nothing left to say.
+            // If a step panicked, there is nothing left to do.
             let _ = thread.join();
         }
     }
@@ -87,7 +89,7 @@ impl Shared {
     /// Pauses; `false` if the thread is to end.
     fn pause(&self, pause: Duration) -> bool {
         if pause.is_zero() {
-            // Others that want the processor have it even then.
+            // Lets other threads run even without a pause.
             thread::yield_now();
         }
         let until = Instant::now() + pause;

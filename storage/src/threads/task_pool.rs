@@ -1,8 +1,8 @@
-//! Threads for work that a caller needs and must not wait for: reads for a peer that is far behind, what may block beside
-//! an async runtime. Of no runtime in particular.
-//! Place on the data's way: beside it. Invariants: threads are started when they are first needed, and end with their owner;
-//! work is begun in the order in which it was given, and done also when the owner goes or other work panics.
-//! Fails: a thread that cannot be had leaves the work to whoever gives it.
+//! A pool of threads for tasks that may block, independent of any async runtime.
+//!
+//! Threads are started when they are first needed, and end after the pool is dropped. Tasks are started in the order
+//! in which they were submitted. They also run if the pool is dropped meanwhile or another task panics. If no thread
+//! can be started, `submit` runs the task itself.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,7 +13,7 @@ use parking_lot::{Condvar, Mutex};
 /// A piece of work.
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
-/// What is to be done, and the threads that do it.
+/// Queued tasks, and the threads that run them.
 pub(crate) struct TaskPool {
     shared: Arc<Shared>,
     name: &'static str,
@@ -35,12 +35,12 @@ struct State {
 }
 
 impl TaskPool {
-    /// None yet, for up to `threads_max` threads called `name`. With 0 they lie until [`Errands::step`].
+    /// An empty pool of up to `threads_max` threads called `name`. With 0 threads, tasks wait for [`TaskPool::step`].
     pub(crate) fn new(name: &'static str, threads_max: usize) -> TaskPool {
         TaskPool { shared: Arc::default(), name, threads_max }
     }
 
-    /// Has `errand` done; does not wait for it.
+    /// Runs a task on the pool; does not wait for it.
     pub(crate) fn submit(&self, errand: Task) {
         let mut state = self.shared.state.lock();
         if state.idle <= state.list.len() && state.threads < self.threads_max {
@@ -57,12 +57,12 @@ impl TaskPool {
         self.shared.changed.notify_one();
     }
 
-    /// Errands that no thread has begun.
+    /// Number of tasks that no thread has started.
     pub(crate) fn waiting(&self) -> usize {
         self.shared.state.lock().list.len()
     }
 
-    /// Does the oldest errand here if no threads do them; says whether there was one.
+    /// Runs the oldest task on this thread if the pool has no threads; returns whether there was one.
     pub(crate) fn step(&self) -> bool {
         if self.threads_max > 0 {
             return false;
@@ -80,13 +80,13 @@ impl Drop for TaskPool {
 }
 
 impl Shared {
-    /// What is left when the owner goes is still done.
+    /// Runs tasks until the pool is dropped and the queue is empty.
     fn serve(&self) {
         let mut state = self.state.lock();
         loop {
             if let Some(errand) = state.list.pop_front() {
                 drop(state);
-                // It may call what a user brought, whose panic is not the others'.
+                // A task may call a user's code; its panic must not affect other tasks.
                 let _ = catch_unwind(AssertUnwindSafe(errand));
                 state = self.state.lock();
             } else if state.ended {
