@@ -1,8 +1,8 @@
 //! The interface to the medium: traits for one directory of flat files, with written contracts.
 //!
-//! Everything above sees only these traits, so the same log runs on a real directory and on a simulated disk. All
-//! `unsafe` code and all system calls of the crate are in this folder. Errors are `io::Error`s, returned unchanged;
-//! the callers decide whether an error poisons the log.
+//! Everything above sees only these traits, so the same log runs on a real directory and on a simulated disk. This
+//! folder has all `unsafe` code of the crate and all its system calls on files. Errors are `io::Error`s, returned
+//! unchanged; the callers decide whether an error poisons the log.
 
 mod buffer;
 mod clock;

@@ -1,7 +1,7 @@
 //! Encodes and decodes the footer: the last group of a sealed segment, with one record whose only part is an index
 //! that the caller made.
 //!
-//! The index is filled with zeros so that a tail of fixed size ends the group; readers find the footer from its end.
+//! Zeros after the index fill the group, so that a tail of fixed size ends it. Readers find the footer by that tail.
 
 use super::checksum::{crc, seed};
 use super::layout::{

@@ -2,7 +2,8 @@
 //!
 //! A record is a header, `meta` and a part table under one checksum, followed by the parts, each with its own
 //! checksum, so that one part can be read and checked alone. [`RecordBuilder`] builds a record and computes its
-//! checksums on the caller's thread; [`RecordRef`] is a record that was read. Both check a length before they use it.
+//! checksums on the caller's thread; [`RecordRef`] is a record that was read. Decoding checks every length before it
+//! uses it (INV-9).
 
 use super::checksum::{crc, crc_of, seed};
 use super::layout::{PART_BYTES, RECORD_HEADER_BYTES, RawPart, RawRecordHeader};

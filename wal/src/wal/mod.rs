@@ -274,7 +274,7 @@ impl Wal {
     }
 
     /// Installs the builder of footers, and shows it the records of the segment in use. Call it before the first
-    /// append.
+    /// append. Has no effect on a log that is opened in [`OpenMode::Salvage`].
     ///
     /// # Errors
     /// If the records of the segment in use cannot be read.
@@ -315,8 +315,8 @@ impl Wal {
         }
     }
 
-    /// Waits until the preallocator has made progress since `version`, or makes a step of it if the log has no
-    /// threads.
+    /// Waits up to 100 ms for progress of the preallocator since `version`. If the log has no threads, makes one step
+    /// of the preallocator instead.
     fn wait_for_pipeline(&self, version: u64) -> Result<(), Error> {
         if self.workers.none() {
             return match self.pipeline.lock().step() {

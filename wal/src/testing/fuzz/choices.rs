@@ -1,7 +1,7 @@
-//! Where a test's decisions come from: a seed, or the bytes that a fuzzer chose.
+//! Makes the decisions of a test, from a seed or from the bytes that a fuzzer chose.
 //!
-//! One stream for both, so that one model serves the seeded campaigns and the fuzzer. Total: bytes that ran
-//! out answer the largest number, which callers take as "nothing happens", so every input comes to an end.
+//! Both kinds are one type, so the same model serves the seeded campaigns and the fuzzer. When the bytes run out,
+//! every answer is the largest number, which callers treat as "nothing happens", so every input terminates.
 
 /// A stream of decisions.
 #[derive(Clone, Debug)]
@@ -14,22 +14,22 @@ enum Source<'a> {
 }
 
 impl<'a> Choices<'a> {
-    /// An endless stream; the same for the same seed in every version of every dependency.
+    /// An endless stream, which is the same for the same seed, whatever the versions of dependencies.
     pub fn seeded(seed: u64) -> Choices<'a> {
         Choices(Source::Seed(seed))
     }
 
-    /// The decisions that `bytes` stand for: one byte each, two for those among more than 256.
+    /// The decisions that `bytes` encode: one byte each, or two for decisions among more than 256 values.
     pub fn from_bytes(bytes: &'a [u8]) -> Choices<'a> {
         Choices(Source::Bytes(bytes))
     }
 
-    /// Whether there were bytes and they ran out.
+    /// Whether the decisions come from bytes and the bytes ran out.
     pub fn spent(&self) -> bool {
         matches!(self.0, Source::Bytes([]))
     }
 
-    /// Some number.
+    /// Any 64-bit number.
     pub fn number(&mut self) -> u64 {
         let state = match &mut self.0 {
             Source::Seed(state) => {
@@ -43,7 +43,7 @@ impl<'a> Choices<'a> {
         z ^ (z >> 31)
     }
 
-    /// A number less than `n`, which is not 0; `n - 1` from bytes that ran out.
+    /// A number less than `n`, which is not 0; `n - 1` once the bytes ran out.
     pub fn below(&mut self, n: u64) -> u64 {
         match self.0 {
             Source::Seed(_) => self.number() % n,
@@ -55,17 +55,17 @@ impl<'a> Choices<'a> {
         }
     }
 
-    /// A number of `from..=to`.
+    /// A number in `from..=to`.
     pub fn small(&mut self, from: u32, to: u32) -> u32 {
         from + u32::try_from(self.below(u64::from(to - from) + 1)).expect("not above `to`")
     }
 
-    /// A place in something of length `n`, which is not 0.
+    /// An index into something of length `n`, which is not 0.
     pub fn index(&mut self, n: usize) -> usize {
         usize::try_from(self.below(n as u64)).expect("less than a usize")
     }
 
-    /// `true` in so many of 100 cases; `false` from bytes that ran out.
+    /// `true` in this many of 100 cases; `false` once the bytes ran out.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }

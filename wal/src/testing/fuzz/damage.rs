@@ -1,4 +1,4 @@
-//! Logs on the simulated disk, and what a fuzzer does to their files.
+//! Creates logs on the simulated disk, and damages their files as a fuzzer chooses.
 
 use super::Choices;
 use crate::damage::Damage;
@@ -16,16 +16,17 @@ use std::sync::Arc;
 /// Size of a block of the simulated disk, in bytes.
 pub(super) const BLOCK: u32 = 4096;
 
-/// The log's environment: everything in it is the same in every run.
+/// The log's environment, which is the same in every run.
 pub(super) fn env(disk: &SimDisk) -> Env {
     let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(7)));
     Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
 }
 
-/// The parts of record `id`: the number chooses their lengths, and tells them from those of all others.
+/// The parts of record `id`: the number determines their lengths, and distinguishes them from those of all other
+/// records.
 fn parts(id: u64) -> [Vec<u8>; 2] {
     let len = [700, 0, 3900, 5000, 1, 9000][Choices::seeded(id).index(6)];
-    // Zeros too: only what holds a sector of zeros can be taken for a torn write.
+    // Zeros too: only a record that holds a sector of zeros can be taken for a torn write.
     let fill = if id % 5 == 2 { 0 } else { id.to_le_bytes()[0] };
     [vec![fill; len], id.to_be_bytes().to_vec()]
 }
@@ -50,7 +51,7 @@ pub(super) fn read(wal: &Wal) -> Result<Vec<(Lsn, u64)>, Error> {
     wal.records(Lsn::ZERO).map(|record| Ok(whole(&record?))).collect()
 }
 
-/// As [`read`], behind damaged places too; and those.
+/// As [`read`], but also reads after damaged ranges; returns these as well.
 pub(super) fn read_past_damage(wal: &Wal) -> (Vec<(Lsn, u64)>, Vec<Damage>) {
     let (mut found, mut places) = (Vec::new(), Vec::new());
     for record in wal.records(Lsn::ZERO) {
@@ -63,20 +64,20 @@ pub(super) fn read_past_damage(wal: &Wal) -> (Vec<(Lsn, u64)>, Vec<Damage>) {
     (found, places)
 }
 
-/// Place and number of a record, whose content is checked.
+/// Position and number of a record, after checking its content.
 pub(super) fn whole(record: &Record) -> (Lsn, u64) {
     let id = u64::from_le_bytes(record.meta().try_into().expect("a record of this module"));
     assert!(record.parts().map(|(_, bytes)| bytes).eq(parts(id)), "content of record {id}");
     (record.lsn(), id)
 }
 
-/// All files but the lock, which every open writes.
+/// All files except the lock, which every open writes.
 pub(super) fn contents(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     let names = disk.names().into_iter().filter(|name| name != "LOCK");
     names.map(|name| (name.clone(), disk.read_file(&name))).collect()
 }
 
-/// Errors that damage may cause. Anything else names the machine or the caller for what the disk did.
+/// Whether damage may cause the error. Any other error would blame the machine or the caller for what the disk did.
 pub(super) fn is_typed(error: &Error) -> bool {
     matches!(
         error,
@@ -88,7 +89,7 @@ pub(super) fn is_typed(error: &Error) -> bool {
     )
 }
 
-/// One change of a file, as `choices` say; files grow to at most twice `bytes_max`.
+/// Makes one change of a file, which `choices` select; files grow to at most twice `bytes_max`.
 pub(super) fn damage(choices: &mut Choices<'_>, disk: &SimDisk, name: &str, bytes_max: usize) {
     if !disk.exists(name) {
         return;
@@ -105,19 +106,19 @@ pub(super) fn damage(choices: &mut Choices<'_>, disk: &SimDisk, name: &str, byte
     let at = choices.index(len);
     let block = at & !(BLOCK as usize - 1);
     match change {
-        // A bit, a byte or more of one sector.
+        // One or more bits of up to 64 bytes.
         3..7 => {
             let (count, mask) = (choices.index(64) + 1, choices.byte());
             disk.corrupt(name, at, |bytes| bytes.iter_mut().take(count).for_each(|b| *b ^= mask));
         }
-        // A sector, or as many as a block has, read as zeros: never written, or lost.
+        // Up to eight sectors read as zeros: never written, or lost.
         7..11 => {
             let (sector, count) = (at & !511, choices.index(8) + 1);
             disk.corrupt(name, sector, |bytes| bytes.iter_mut().take(count * 512).for_each(|b| *b = 0));
         }
-        // Everything from some block on.
+        // Everything from some block on reads as zeros.
         11 => disk.corrupt(name, block, |bytes| bytes.fill(0)),
-        // A write that went to the wrong place.
+        // A write went to the wrong place.
         12..14 => {
             let from = choices.index(len) & !(BLOCK as usize - 1);
             disk.corrupt(name, 0, |bytes| {
@@ -126,7 +127,7 @@ pub(super) fn damage(choices: &mut Choices<'_>, disk: &SimDisk, name: &str, byte
                 bytes.copy_within(from..from + to.len(), to.start);
             });
         }
-        // Bytes of the fuzzer's own.
+        // Bytes that the fuzzer chose.
         _ => {
             let count = choices.index(64) + 1;
             let new = choices.bytes(count);
@@ -135,7 +136,7 @@ pub(super) fn damage(choices: &mut Choices<'_>, disk: &SimDisk, name: &str, byte
     }
 }
 
-/// A disk as a process sees it that looks and does not write.
+/// A disk as a process sees it that only inspects the log.
 pub(super) fn looked_at(disk: &SimDisk) -> Arc<dyn Disk> {
     disk.process()
 }

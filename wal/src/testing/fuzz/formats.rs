@@ -1,5 +1,7 @@
-//! The structures in memory: record, group, footer, and the file of a clean close. Any bytes decode to a value or to a refusal (INV-9);
-//! what decodes encodes to the same bytes; no flipped bit goes unnoticed.
+//! Tests the structures in memory: record, group, footer and the file `CLOSED`.
+//!
+//! Any bytes decode to a value or to a refusal (INV-9), a decoded value encodes to the same bytes, and every flipped
+//! bit is detected.
 
 use super::Choices;
 use crate::format::layout::{
@@ -18,12 +20,13 @@ use zerocopy::{FromBytes, IntoBytes};
 const SALT: u64 = 0x5EA3_A115_A17E_D001;
 const BLOCK: u32 = 4096;
 
-/// Requests in an input's first byte.
+/// Flags in an input's first byte.
 const REPAIR: u8 = 1;
 const REPAIR_PARTS: u8 = 2;
 const BUILT: u8 = 4;
 
-/// One record: flags, the bit to flip, then its bytes, or choices from which one is built and damaged.
+/// Tests one record. Input: flags, the bit to flip, then the record's bytes, or choices from which one is built and
+/// damaged.
 pub fn record(data: &[u8]) {
     let Some((flags, bit, body)) = opening(data) else { return };
     let at = Lsn::new(3, BLOCK + len32(GROUP_HEADER_BYTES));
@@ -57,7 +60,8 @@ pub fn record(data: &[u8]) {
     }
 }
 
-/// One group: flags, the bit to flip, then its bytes, or choices from which one is built and damaged.
+/// Tests one group. Input: flags, the bit to flip, then the group's bytes, or choices from which one is built and
+/// damaged.
 pub fn group(data: &[u8]) {
     let Some((flags, bit, body)) = opening(data) else { return };
     let lsn = Lsn::new(3, 5 * BLOCK);
@@ -81,7 +85,7 @@ pub fn group(data: &[u8]) {
     assert!(header.watermark <= lsn && header.previous_end.segment() < lsn.segment());
     assert!(header.first_live <= lsn.segment());
     assert!(!is_head(&bytes, SALT, Lsn::new(3, 6 * BLOCK)) && !is_head(&bytes, SALT + 1, lsn));
-    // As the scanner does: a group that claims more than there is, is not looked at.
+    // Like the scanner, do not check a group that claims more bytes than there are.
     let Some(length) = header.disk_bytes(BLOCK) else { return };
     assert!(length.is_multiple_of(BLOCK) && length as usize >= GROUP_HEADER_BYTES);
     bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
@@ -111,7 +115,7 @@ pub fn group(data: &[u8]) {
     }
 }
 
-/// The footer: flags, the bit to flip, then an index that becomes a footer, or the bytes of a tail.
+/// Tests the footer. Input: flags, the bit to flip, then an index that becomes a footer, or the bytes of a tail.
 pub fn footer(data: &[u8]) {
     let Some((flags, bit, body)) = opening(data) else { return };
     let lsn = Lsn::new(7, 9 * BLOCK);
@@ -128,7 +132,7 @@ pub fn footer(data: &[u8]) {
         if let Some(found) = read_tail(&tail, SALT, end) {
             assert_eq!(tail.len(), FOOTER_TAIL_BYTES);
             assert!(found.index_offset() >= found.group_offset);
-            // Whatever it claims, room for it is computed without an overflow.
+            // Whatever length it claims, computing its space must not overflow.
             _ = tail_bytes(found.index_bytes, BLOCK);
         }
         return;
@@ -157,12 +161,12 @@ pub fn footer(data: &[u8]) {
     assert!(header.check(SALT, &bytes).is_err());
 }
 
-/// The file of a clean close: flags, the bit to flip, then the file.
+/// Tests the file `CLOSED`. Input: flags, the bit to flip, then the file.
 pub fn closed(data: &[u8]) {
     let Some((flags, bit, body)) = opening(data) else { return };
     let mut file = body.to_vec();
     if flags & BUILT != 0 {
-        // A short input makes a whole file.
+        // Extend a short input to the length of a file.
         file.resize(file.len().max(IDENTITY_FILE_BYTES).next_power_of_two(), 0);
     }
     if flags & REPAIR != 0
@@ -182,26 +186,26 @@ pub fn closed(data: &[u8]) {
     assert!(Closed::decode(&file).is_err(), "cut short");
 }
 
-/// Flags, a bit's number, and the rest.
+/// Flags, the number of a bit, and the rest.
 fn opening(data: &[u8]) -> Option<(u8, u16, &[u8])> {
     let (&[flags, low, high], body) = data.split_first_chunk::<3>()?;
     Some((flags, u16::from_le_bytes([low, high]), body))
 }
 
-/// Whether a byte of a record's header says which bytes the checksum covers: with another range, another
-/// 32-bit sum may happen to be right, and a fuzzer that sees the comparison might find one.
+/// Whether a byte of a record's header determines which bytes the checksum covers. Over another range, another 32-bit
+/// sum may be right by chance, and a fuzzer that sees the comparison might find one.
 fn says_what_is_covered(byte: usize) -> bool {
     (8..16).contains(&byte)
 }
 
-/// A record as `choices` say: up to 300 bytes of `meta`, up to eight parts.
+/// A record that `choices` determine: up to 300 bytes of `meta` and up to eight parts.
 fn batch(choices: &mut Choices<'_>) -> (RecordBuilder, Durability) {
     let mut batch = RecordBuilder::new();
     let meta = choices.index(300);
     batch.meta().extend(choices.bytes(meta));
     for _ in 0..choices.below(9) {
         let len = choices.index(6000);
-        // Mostly one byte over and over, so that a short input makes long parts.
+        // Mostly one byte repeated, so that a short input makes long parts.
         let part = if choices.chance(20) { choices.bytes(len) } else { vec![choices.byte(); len] };
         batch.push_part(&part);
     }
@@ -209,7 +213,7 @@ fn batch(choices: &mut Choices<'_>) -> (RecordBuilder, Durability) {
     (batch, if choices.chance(50) { Durability::Lazy } else { Durability::Sync })
 }
 
-/// A sound group of up to six records; of none if it is a mark.
+/// A valid group of up to six records; a mark if it has none.
 fn build_group(choices: &mut Choices<'_>, lsn: Lsn) -> Vec<u8> {
     let mut bytes = vec![0; GROUP_HEADER_BYTES];
     // Bytes that ran out build a mark.
@@ -232,7 +236,7 @@ fn header(kind: GroupKind, lsn: Lsn, record_count: u32, body_bytes: u32) -> Grou
     GroupHeader { kind, lsn, watermark, previous_end, first_live, record_count, wall_clock_ms, body_bytes }
 }
 
-/// Overwrites some bytes of `bytes`.
+/// Overwrites some of `bytes`.
 fn edit(choices: &mut Choices<'_>, bytes: &mut [u8]) {
     while !choices.spent() {
         let at = choices.index(bytes.len());
@@ -241,8 +245,8 @@ fn edit(choices: &mut Choices<'_>, bytes: &mut [u8]) {
     }
 }
 
-/// Makes the checksums of the record at the start of `bytes` right, as far as its lengths allow. Returns
-/// its length.
+/// Repairs the checksums of the record at the start of `bytes`, as far as its lengths allow. Returns its length in
+/// bytes.
 fn repair_record(bytes: &mut [u8], at: Lsn, parts: bool) -> Option<usize> {
     let (raw, _) = RawRecordHeader::ref_from_prefix(bytes).ok()?;
     let (length, meta) = (raw.length.get() as usize, raw.meta_bytes.get() as usize);
@@ -266,7 +270,7 @@ fn repair_record(bytes: &mut [u8], at: Lsn, parts: bool) -> Option<usize> {
     Some(length)
 }
 
-/// Makes the group at the start of `bytes` one of this place, and its checksums right.
+/// Makes the group at the start of `bytes` one of this position, and repairs its checksums.
 fn repair_group(bytes: &mut [u8], lsn: Lsn, records: bool) {
     let Ok((raw, _)) = RawGroupHeader::mut_from_prefix(bytes) else { return };
     raw.magic = crate::format::layout::GROUP_MAGIC;
@@ -281,7 +285,7 @@ fn repair_group(bytes: &mut [u8], lsn: Lsn, records: bool) {
     }
 }
 
-/// What holds of every record that decodes; `bytes` start with it.
+/// Checks the properties of every record that decodes; `bytes` start with it.
 fn check_record(found: &RecordRef<'_>, bytes: &[u8], at: Lsn) {
     let len = found.len();
     assert!(len >= RECORD_HEADER_BYTES && len <= bytes.len());

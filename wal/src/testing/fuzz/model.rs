@@ -1,10 +1,10 @@
-//! Random operations on the simulated disk against a small reference model.
+//! Runs random operations on the simulated disk against a small reference model.
 //!
-//! Place: beside the log; `tests/model.rs` runs it from seeds, the fuzzer from bytes. After every crash and
-//! reopen: what was acknowledged is there, in order, unchanged; nothing dropped or never appended appears;
-//! a further open agrees; and, since nothing rots in the history itself, no open is refused (INV-1, INV-2,
-//! INV-3, INV-6, INV-7). Operations fail, the disk is full for a while, and of what a crash left a copy rots:
-//! `rot` says what is due then (INV-5). Fails by a panic that says what was found.
+//! `tests/model.rs` runs it from seeds, the fuzzer from bytes. After every crash and reopen, all acknowledged records
+//! are there, in order and unchanged, and no record appears that was dropped or never appended. A further open
+//! agrees. Since nothing rots in the history itself, no open is refused (INV-1, INV-2, INV-3, INV-6, INV-7).
+//! Operations fail, and the disk is full for a while. Copies of the disk after a crash rot; `rot` states what must
+//! hold then (INV-5). Panics with the finding if a promise is broken.
 
 use super::Choices;
 use super::damage::contents;
@@ -25,7 +25,7 @@ use crate::types::{Durability, Lsn};
 use crate::wal::Wal;
 use std::sync::Arc;
 
-/// Runs a log for up to `lives` lives, each of which ends in a crash or a close, as `choices` say.
+/// Runs a log for up to `lives` lives, each of which ends in a crash or a close; `choices` determine what happens.
 ///
 /// # Panics
 /// If the log broke a promise.
@@ -36,7 +36,7 @@ pub fn run(choices: Choices<'_>, lives: u32) -> Tally {
             break;
         }
         run.live();
-        // Two opens without anything between them agree, wherever the first one was cut.
+        // Two opens with nothing in between agree, wherever the first one was cut.
         if run.choices.chance(30) {
             let wal = run.open();
             drop(wal);
@@ -48,7 +48,7 @@ pub fn run(choices: Choices<'_>, lives: u32) -> Tally {
     run.tally
 }
 
-/// One record as the model knows it.
+/// One record of the model.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Known {
     id: u64,
@@ -61,19 +61,20 @@ struct Run<'a> {
     options: Options,
     /// Every record that may be in the log, in order.
     expected: Vec<Known>,
-    /// The first so many of them were acknowledged.
+    /// Number of records at the start of `expected` that were acknowledged.
     acknowledged: usize,
-    /// Segments below this may be gone.
+    /// Segments below this number may be gone.
     released: u32,
     next_id: u64,
-    /// Bytes of footer for each record; none if segments get no footers.
+    /// Bytes of footer for each record; `None` if segments get no footers.
     sealed: Option<u32>,
-    /// Each look at the clock takes a millisecond: the disk seems slow, so that several groups go to it at a time.
+    /// Whether the clock advances by a millisecond at each reading, so that the disk seems slow and several groups
+    /// are written at a time.
     slow: bool,
     created: bool,
-    /// Some open returned: from here on the log exists for good.
+    /// Whether some open returned: from then on the log must exist.
     opened: bool,
-    /// What the files held when one of them rotted last.
+    /// Contents of the files when one of them last rotted.
     older: Files,
     tally: Tally,
 }
@@ -107,7 +108,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What open showed is covered by a watermark on the medium, whatever comes (INV-3).
+    /// Checks that a watermark on the medium covers the records that open showed, whatever happens next (INV-3).
     fn covered(&self) {
         if self.disk.crash_reached() {
             return;
@@ -119,7 +120,7 @@ impl<'a> Run<'a> {
         assert!(last <= known, "{last} was shown, {known} is known");
     }
 
-    /// Options that may change from one opening to the next.
+    /// Options that may change from one open to the next.
     fn sizes(choices: &mut Choices<'_>) -> Options {
         Options {
             segment_bytes: 4096 * choices.small(12, 23),
@@ -138,7 +139,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Opens or creates the log, through any number of crashes on the way.
+    /// Opens or creates the log, through any number of crashes in between.
     fn open(&mut self) -> Wal {
         if self.opened {
             agree(&*self.disk.fork(1));
@@ -181,7 +182,7 @@ impl<'a> Run<'a> {
                     return wal;
                 }
                 Err(_) if self.disk.crash_reached() => self.crash(),
-                // Created before the crash, although `create` did not get to say so.
+                // It was created before the crash, although `create` did not return.
                 Err(Error::AlreadyALog { .. }) if !self.created => self.created = true,
                 // Its name was not durable after all.
                 Err(Error::NotALog { .. }) if !self.opened => self.created = false,
@@ -194,7 +195,7 @@ impl<'a> Run<'a> {
         self.tally.crashes += 1;
         if self.choices.chance(15) {
             self.disk.kill();
-            // The page cache survives the process; half of the time not for long.
+            // The page cache survives the process; in half of the cases the machine then crashes, too.
             if self.choices.chance(50) {
                 return;
             }
@@ -202,7 +203,7 @@ impl<'a> Run<'a> {
         self.disk.crash();
     }
 
-    /// What the log holds must be the expected records without a lost one at either end.
+    /// Checks that the log holds the expected records, without losses at either end except those that are allowed.
     fn check(&mut self, wal: &Wal) {
         let mut found = Vec::new();
         for record in wal.records(Lsn::ZERO) {
@@ -229,7 +230,7 @@ impl<'a> Run<'a> {
         assert!(end <= self.expected.len(), "more records than were appended");
         assert_eq!(found[..], self.expected[start..end], "another log");
         assert!(end >= self.acknowledged, "{} acknowledged, found up to {end}", self.acknowledged);
-        // What open shows is promised from now on.
+        // Records that open has shown are promised from now on.
         self.expected = found;
         self.acknowledged = self.expected.len();
     }
@@ -239,7 +240,7 @@ impl<'a> Run<'a> {
         self.expected.iter().position(|k| k.lsn.segment() >= self.released).unwrap_or(self.expected.len())
     }
 
-    /// One life of the log, up to a crash or a close.
+    /// Runs one life of the log, up to a crash or a close.
     fn live(&mut self) {
         let wal = self.open();
         if self.disk.crash_reached() {
@@ -253,7 +254,7 @@ impl<'a> Run<'a> {
             self.disk.crash_after(1 + self.choices.below(60));
         }
         if self.choices.chance(3) {
-            // Full for as long as this life lasts, for new files or for all.
+            // The disk is full for the rest of this life, for new files or for all.
             let op = if self.choices.chance(50) { FaultOp::Create } else { FaultOp::Allocate };
             self.disk.fail(FaultRule::forever(op, 1, FaultError::Full));
         }
@@ -278,7 +279,7 @@ impl<'a> Run<'a> {
         if !cut && self.choices.chance(20) && !self.disk.crash_reached() {
             self.close(wal, &tickets, flying);
         } else {
-            // Operations under way reach the disk in part.
+            // Operations in flight reach the disk in part.
             for io in &flying {
                 if self.choices.chance(70) {
                     stepper.abandon(io);
@@ -319,7 +320,7 @@ impl<'a> Run<'a> {
                 let class = if self.choices.chance(80) { Durability::Sync } else { Durability::Lazy };
                 self.next_id += 1;
                 let ticket = match wal.append(&batch, class) {
-                    // No trace: the next one may fit.
+                    // The append left no trace: the next one may fit.
                     Err(Error::NoSpace { .. }) => {
                         self.tally.full += 1;
                         return Ok(());
@@ -354,7 +355,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// A reader sees what is durable and not released: all of it, and nothing else.
+    /// Checks that a reader sees all records that are durable and not released, and nothing else.
     fn read(&self, wal: &Wal) -> Result<(), Error> {
         let (from, durable) = (wal.first_segment(), wal.durable());
         let live = |k: &&Known| k.lsn.segment() >= from && k.lsn < durable;
@@ -368,7 +369,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Notes what is acknowledged by now; it must be a prefix.
+    /// Notes which records are acknowledged by now; they must be a prefix.
     fn settle(&mut self, tickets: &[Ticket]) {
         let durable = tickets.iter().take_while(|t| t.is_durable()).count();
         assert!(tickets[durable..].iter().all(|t| !t.is_durable()), "a gap");

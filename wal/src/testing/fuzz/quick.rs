@@ -1,8 +1,8 @@
-//! An open that takes sealed segments on their footer's word, against one that reads everything.
+//! Compares an open that accepts sealed segments by their footer with one that reads everything.
 //!
-//! Place: beside both; the models and the exhaustive tests call it on every state that they come to. Where
-//! nothing rotted the two conclude the same. Where something did, the quick one refuses as the other does,
-//! or what rotted lies in a segment that it left unread. Fails by a panic that says what was found.
+//! The models and the exhaustive tests call it on every state that they reach. If nothing rotted, both opens conclude
+//! the same. If something rotted, the quick open refuses as the full one does, or the damage is in a segment that it
+//! did not read. Panics with the finding otherwise.
 
 use crate::damage::Damage;
 use crate::disk::Disk;
@@ -13,7 +13,7 @@ use crate::recovery::verdict::Verdict;
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::types::Lsn;
 
-/// A sealer whose index is one number for each record, where it starts, in 8 bytes or more.
+/// An index builder that stores the position of each record in 8 bytes or more.
 #[derive(Debug)]
 pub struct Places {
     lsns: Vec<u64>,
@@ -21,7 +21,7 @@ pub struct Places {
 }
 
 impl Places {
-    /// With `bytes` of footer for each record, at least 8.
+    /// Uses `bytes` bytes of footer for each record, at least 8.
     pub fn wide(bytes: u32) -> Places {
         Places { lsns: Vec::new(), wide: bytes as usize }
     }
@@ -46,7 +46,7 @@ impl SegmentIndexBuilder for Places {
     }
 }
 
-/// Compares the two on a log in which nothing rotted; returns how many segments the quick one left unread.
+/// Compares the two opens on a log in which nothing rotted; returns how many segments the quick one did not read.
 ///
 /// # Panics
 /// If they differ.
@@ -56,11 +56,11 @@ pub fn agree(disk: &dyn Disk) -> usize {
     unread(&quick).count()
 }
 
-/// Compares the two on a log that was `sound` before something in it rotted; returns whether the quick one
-/// opens what the other refuses.
+/// Compares the two opens on a log whose verdict was `sound` before something in it rotted. Returns whether the quick
+/// one opens a log that the full one refuses.
 ///
 /// # Panics
-/// If the quick one misses more than what it left unread.
+/// If the quick one misses more than damage in blocks that it did not read.
 pub fn milder(disk: &dyn Disk, sound: &Verdict) -> bool {
     let (quick, whole) = both(disk);
     if same(&quick) == same(&whole) {
@@ -72,7 +72,7 @@ pub fn milder(disk: &dyn Disk, sound: &Verdict) -> bool {
     assert_eq!(opened, forget(sound), "another log than before the rot");
     let damage = match same(&whole) {
         Err(damage) => damage,
-        // It does not go on before bytes that are nobody's, which the quick one left unread.
+        // The full open does not continue before stray bytes, which the quick one did not read.
         Ok(careful) => {
             assert_eq!(Verdict { next: opened.next, ..careful }, opened, "another log than all of it says");
             let differs = |s: &&SegmentScan| {
@@ -103,7 +103,7 @@ fn unread(quick: &Inspection) -> impl Iterator<Item = &SegmentScan> {
     quick.segments.iter().filter(|s| s.sealing_footer().is_some())
 }
 
-/// The verdict without the one thing that only a scan of everything knows.
+/// The verdict without the number of groups, which only a full scan knows.
 fn same(found: &Inspection) -> Result<Verdict, Vec<Damage>> {
     found.verdict.as_ref().map(forget).map_err(Vec::clone)
 }

@@ -1,9 +1,9 @@
-//! Recovery of a sound, closed log of three segments that a fuzzer damaged.
+//! Tests recovery of a valid, closed log of three segments that a fuzzer damaged.
 //!
-//! Place: beside `recover` and `verdict`, as a second opinion that knows what was written. What is promised:
-//! open shows the known records up to some point that lies at or behind every watermark left intact (INV-5,
-//! INV-6), or refuses with an error that names damage, and then nothing but `LOCK` changed; a further open
-//! agrees; `inspect` agrees with open and changes nothing (INV-10). Fails by a panic that says what was found.
+//! The test knows what was written, and so gives a second opinion. Either open shows the known records up to some
+//! point at or after every watermark left intact (INV-5, INV-6), or it refuses with an error that names damage, and
+//! then nothing but `LOCK` changed. A further open agrees. `inspect` agrees with open and changes nothing (INV-10).
+//! Panics with the finding otherwise.
 
 use super::Choices;
 use super::damage::{BLOCK, append, contents, damage, env, is_typed, looked_at, read, read_past_damage};
@@ -26,23 +26,23 @@ use std::sync::{Arc, OnceLock};
 
 const SEGMENT_BYTES: u32 = 10 * BLOCK;
 
-/// Changes of one input, at most.
+/// Largest number of changes of one input.
 const CHANGES: u32 = 16;
 
 /// A closed log, and what is known of it.
 struct Base {
     disk: Arc<SimDisk>,
-    /// All records, in order: each was acknowledged.
+    /// All records, in order; each was acknowledged.
     known: Vec<(Lsn, u64)>,
-    /// Lowest segment that is live.
+    /// Lowest live segment.
     live: u32,
-    /// What was on the disk.
+    /// Contents of the files.
     files: BTreeMap<String, Vec<u8>>,
-    /// Every head: its position and its watermark.
+    /// Position and watermark of every head.
     heads: Vec<(Lsn, Lsn)>,
 }
 
-/// Damages a log as `data` says and opens it.
+/// Damages a log as `data` determines, and opens it.
 pub fn recovery(data: &[u8]) {
     static BASES: OnceLock<[Base; 3]> = OnceLock::new();
     let bases = BASES.get_or_init(|| [base(straight()), base(after_a_crash()), base(released())]);
@@ -86,7 +86,7 @@ fn check(base: &Base, disk: &Arc<SimDisk>, suspect: UnexplainedTail) {
             return;
         }
     };
-    // What was shown is promised, by whatever death; and the log goes on.
+    // Records that were shown are promised, whatever crash follows, and the log continues.
     disk.crash();
     let (wal, _) = open(disk, UnexplainedTail::Refuse).expect("opened before");
     assert!(read(&wal).expect("what open kept") == shown, "another log");
@@ -106,7 +106,7 @@ fn options() -> Options {
     Options { segment_bytes: SEGMENT_BYTES, group_bytes: 4096, ..Options::default() }
 }
 
-/// What `inspect` said, and what open did.
+/// Compares the result of `inspect` with that of open.
 fn compare(looked: &Result<Inspection, Error>, opened: &Result<(Wal, RecoveryReport), Error>) {
     let damaged = |found: &Inspection| found.verdict.clone().err();
     match (looked, opened) {
@@ -131,7 +131,7 @@ fn compare(looked: &Result<Inspection, Error>, opened: &Result<(Wal, RecoveryRep
 }
 
 impl Base {
-    /// Whether `shown` is what an open of `files` may show.
+    /// Checks that an open of `files` may show the records `shown`.
     fn check(&self, shown: &[(Lsn, u64)], files: &BTreeMap<String, Vec<u8>>, report: &RecoveryReport) {
         let live_from = self.known.partition_point(|(lsn, _)| lsn.segment() < self.live);
         let start = match shown.first() {
@@ -141,7 +141,7 @@ impl Base {
         assert!(start <= live_from, "live records gone from the front");
         let end = start + shown.len();
         assert!(self.known.get(start..end) == Some(shown), "another log");
-        // A second opinion on the watermark, by comparing bytes: every head that is as it was written.
+        // A second opinion on the watermark, by comparing bytes: every head that is unchanged.
         let same = |lsn: Lsn| {
             self.unchanged(files, Lsn::new(lsn.segment(), 0), SEGMENT_HEADER_BYTES)
                 && self.unchanged(files, lsn, GROUP_HEADER_BYTES)
@@ -159,8 +159,8 @@ impl Base {
         assert!(shown.iter().all(|(lsn, _)| kept(lsn)), "dropped and shown: {:?}", report.dropped);
     }
 
-    /// What strict mode refuses, in the other modes: salvage changes nothing; degraded shows known records, and
-    /// all of those below its end that lie in no place it names.
+    /// Opens a log that strict mode refuses in the other modes. Salvage changes nothing. Degraded shows only known
+    /// records, and all of those below its end that are in none of the ranges it names.
     fn other_modes(&self, disk: &Arc<SimDisk>, suspect: UnexplainedTail) {
         let open = |mode| Wal::open_in(env(disk), &Options { mode, unexplained_tail: suspect, ..options() });
         let (before, operations) = (contents(disk), disk.operations());
@@ -191,7 +191,7 @@ impl Base {
         }
     }
 
-    /// Whether `len` bytes at `at` are those that were written, in a file of the same length.
+    /// Whether the `len` bytes at `at` are those that were written, in a file of the same length.
     fn unchanged(&self, files: &BTreeMap<String, Vec<u8>>, at: Lsn, len: usize) -> bool {
         let name = file_name(at.segment());
         let range = at.offset() as usize..at.offset() as usize + len;
@@ -203,7 +203,7 @@ impl Base {
 }
 
 fn base(disk: Arc<SimDisk>) -> Base {
-    // Opened once, to look: that repeats no mark and changes no group.
+    // Opened once, to inspect it: that repeats no mark and changes no group.
     let (wal, _) = open(&disk, UnexplainedTail::Refuse).expect("closed");
     let (known, live) = (read(&wal).expect("sound"), wal.first_segment());
     drop(wal);
@@ -232,7 +232,7 @@ fn fill(wal: &Wal, id: &mut u64, segment: u32) {
     *id += 1;
 }
 
-/// One record after the other, over three segments.
+/// A log over three segments whose records were written one after the other.
 fn straight() -> Arc<SimDisk> {
     let (disk, wal) = create(Mode::Direct);
     let mut id = 0;
@@ -242,7 +242,8 @@ fn straight() -> Arc<SimDisk> {
     disk
 }
 
-/// Several groups at a time, and a crash that left some behind a hole: the log goes on in a later segment.
+/// A log with several groups in flight at a time, and a crash that left some of them after a hole, so that the log
+/// continues in a later segment.
 fn after_a_crash() -> Arc<SimDisk> {
     for seed in 0.. {
         let (disk, wal) = create(Mode::Buffered);
@@ -274,7 +275,7 @@ fn after_a_crash() -> Arc<SimDisk> {
     unreachable!("some seed leaves a hole")
 }
 
-/// The first segment is released, and its file on its way to be used again.
+/// A log whose first segment is released, and whose file is about to be reused.
 fn released() -> Arc<SimDisk> {
     let (disk, wal) = create(Mode::Direct);
     let mut id = 0;

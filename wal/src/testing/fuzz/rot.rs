@@ -1,12 +1,12 @@
-//! One place of a log that the model left behind rots: a bit, a sector, a block that was never written, one
-//! that went to the wrong place, one that is what it was long before.
+//! Lets one place of a log that the model left rot: a bit, a sector, a block that was never written, a block that was
+//! written to the wrong place, or a block with older contents.
 //!
-//! Place: beside the model, which calls it on a copy of its disk after a crash; the history itself goes on
-//! undamaged. An open that reads everything refuses by name and changes nothing, or shows what it would have
-//! shown; or, and this is what one node cannot decide, it drops records of the last moments, none of them below
-//! a watermark that is left (INV-5, INV-6, INV-9). An open as it is by default does the same, or what rotted
-//! lies in a segment that it took on its footer's word: then a reader comes to the place that the other names,
-//! and to nothing wrong before it. Fails by a panic that says what was found.
+//! The model calls it on a copy of its disk after a crash, so its own history stays undamaged. An open that reads
+//! everything either refuses, names the damage and changes nothing, or shows what it would have shown without the
+//! damage, or drops records of the last moments, none of them below a watermark that is left: one node cannot tell
+//! that damage from a torn write (INV-5, INV-6, INV-9). An open with default options does the same, or the damage is
+//! in a segment that it accepted by its footer. Then a reader reports the range that the full open names, and reads
+//! nothing wrong before it. Panics with the finding otherwise.
 
 use super::Choices;
 use super::damage::{BLOCK, contents, env, is_typed};
@@ -21,12 +21,12 @@ use crate::types::Lsn;
 use crate::wal::Wal;
 use std::collections::BTreeMap;
 
-/// What became of a damaged log.
+/// What happened to a damaged log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fate {
     /// Open named the damage.
     Refused,
-    /// Open left the damage unread, and a reader named it.
+    /// Open did not read the damage, and a reader named it.
     Read,
     /// The damage met nothing that is kept.
     Unchanged,
@@ -37,7 +37,7 @@ pub(super) enum Fate {
 /// Files by name.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
-/// Damages a copy of `disk`, on which a log was opened before; `older` is what some of its files once held.
+/// Damages a copy of `disk`, on which a log was opened before; `older` has earlier contents of some of its files.
 pub(super) fn rots(choices: &mut Choices<'_>, disk: &SimDisk, options: &Options, older: &Files) -> Fate {
     let disk = disk.fork(choices.number());
     disk.clear_faults();
@@ -50,14 +50,14 @@ pub(super) fn rots(choices: &mut Choices<'_>, disk: &SimDisk, options: &Options,
     let fate = judge(&disk.fork(0), &Options { verify_on_open: true, ..options.clone() }, &shown);
     let as_usual = judge(&disk, options, &shown);
     match (unread, as_usual) {
-        // What rotted is released, if no reader comes to it.
+        // If no reader meets the damage, it is in released segments.
         (true, Fate::Read | Fate::Unchanged) => assert_eq!(fate, Fate::Refused),
         _ => assert_eq!(as_usual, fate),
     }
     as_usual
 }
 
-/// What becomes of the log in `disk`, which showed `shown` before.
+/// Opens the log on `disk`, which showed `shown` before, and returns what happened to it.
 fn judge(disk: &SimDisk, options: &Options, shown: &[(Lsn, u64)]) -> Fate {
     let before = contents(disk);
     let (found, Seen { place, report }) = match show(disk, options) {
@@ -86,10 +86,10 @@ fn judge(disk: &SimDisk, options: &Options, shown: &[(Lsn, u64)]) -> Fate {
     Fate::Dropped
 }
 
-/// What an open says, and a reader after it.
+/// The result of an open and of a reader after it.
 struct Seen {
     report: RecoveryReport,
-    /// The damaged place at which the records end.
+    /// The damaged range at which the records end.
     place: Option<Lsn>,
 }
 
@@ -113,7 +113,7 @@ fn show(disk: &SimDisk, options: &Options) -> Result<(Vec<(Lsn, u64)>, Seen), Er
     Ok((shown, Seen { report, place: None }))
 }
 
-/// One change, most often where a record is.
+/// Makes one change, most often where a record is.
 fn damage(choices: &mut Choices<'_>, disk: &SimDisk, shown: &[(Lsn, u64)], older: &Files) {
     let block = BLOCK as usize;
     let names: Vec<String> = disk.names().into_iter().filter(|name| name.ends_with(".wal")).collect();

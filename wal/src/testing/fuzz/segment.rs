@@ -1,6 +1,7 @@
-//! The scanner, and all that builds on it, on a segment file that a fuzzer changed: group headers that lie
-//! under a right checksum are among the changes, so nothing is promised but that nobody panics or hangs
-//! (INV-9), that looking changes nothing (INV-10), and that all who look agree.
+//! Tests the scanner, and everything that builds on it, on a segment file that a fuzzer changed.
+//!
+//! The changes include false group headers with correct checksums, so the test checks only that nothing panics or
+//! hangs (INV-9), that inspection changes nothing (INV-10), and that all readers agree.
 
 use super::Choices;
 use super::damage::{BLOCK, append, contents, damage, env, looked_at, record, whole};
@@ -25,7 +26,7 @@ use zerocopy::{FromBytes, IntoBytes};
 const SEGMENT_BYTES: u32 = 16 * BLOCK;
 const FILE: &str = "00000001.wal";
 
-/// A log of one segment with groups of one and of several records, a mark and a footer, sealed.
+/// A sealed log of one segment, with groups of one and of several records, a mark and a footer.
 struct Base {
     identity: Vec<u8>,
     segment: Vec<u8>,
@@ -42,7 +43,7 @@ pub fn segment(data: &[u8]) {
     disk.write_file(FILE, &base.segment);
     let repair = choices.chance(90);
     if choices.chance(25) {
-        // Nothing was written behind the header; the input is what comes next.
+        // Nothing was written after the header; the input determines the rest.
         disk.corrupt(FILE, BLOCK as usize, |bytes| bytes.fill(0));
     }
     let prior = if choices.chance(25) { PriorContents::Stale } else { PriorContents::Zeros };
@@ -101,7 +102,7 @@ fn options() -> Options {
     Options { segment_bytes: SEGMENT_BYTES, ..Options::default() }
 }
 
-/// Makes some block a head, if it was none, with fields of the fuzzer's choice and a right checksum.
+/// Makes some block a head, if it was none, with fields that the fuzzer chooses and a correct checksum.
 fn lie(choices: &mut Choices<'_>, disk: &SimDisk, salt: u64) {
     let len = if disk.exists(FILE) { disk.read_file(FILE).len() } else { 0 };
     if len < BLOCK as usize {
@@ -179,14 +180,15 @@ fn check(disk: &Arc<SimDisk>) {
     }
 }
 
-/// The records that open kept. A header that lies may call a footer data: its record is not of this module.
+/// The records that open kept. A false header may declare a footer as data; such a record was not made by this
+/// module.
 fn shown_by(wal: &Wal) -> Vec<(Lsn, u64)> {
     let own = |record: &Record| record.meta().len() == size_of::<u64>();
     let records = wal.records(Lsn::ZERO).map(|record| record.expect("what open kept"));
     records.map(|record| if own(&record) { whole(&record) } else { (record.lsn(), 0) }).collect()
 }
 
-/// What the scan says against the bytes themselves.
+/// Compares the scan result with the bytes themselves.
 fn check_facts(facts: &SegmentScan, identity: &Identity, bytes: &[u8]) {
     let Ok(header) = facts.header else {
         assert!(facts.heads.is_empty() && facts.unexplained_blocks.is_empty());
@@ -218,7 +220,7 @@ fn check_facts(facts: &SegmentScan, identity: &Identity, bytes: &[u8]) {
     assert!(zeros == BLOCK as usize || zeros.is_multiple_of(BLOCK as usize));
 }
 
-/// Those who go through a scanned segment again see what the scan saw.
+/// Checks that visits of a scanned segment see what the scan saw.
 fn check_visits(disk: &dyn Disk, found: &Inspection, facts: &SegmentScan) {
     let mut seen = Vec::new();
     visit_groups(disk, facts, (0, u32::MAX), &mut |head, group| {

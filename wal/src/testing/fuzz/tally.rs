@@ -1,9 +1,9 @@
-//! What happened in runs of the model, counted: whether the faults that it is for did happen.
+//! Counts the events in runs of the model, to show that the intended faults occurred.
 
-/// What happened in some runs.
+/// Counts of the events in some runs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
-    /// Steps of a scheduler, appends included.
+    /// Steps of a scheduler, including appends.
     pub operations: u64,
     /// Ends of a process, with or without the machine.
     pub crashes: u64,
@@ -15,22 +15,22 @@ pub struct Tally {
     pub dropped: u64,
     /// Logs that stopped after an injected failure.
     pub latched: u64,
-    /// Segments that opens took on their footer's word.
+    /// Segments that opens accepted by their footer.
     pub by_footer: u64,
     /// Appends that a full disk refused.
     pub full: u64,
-    /// Copies in which a place rotted: refused by name.
+    /// Copies with a rotten place that open refused and named.
     pub rot_refused: u64,
-    /// Such copies that opened on a footer's word, and whose reader was told the place.
+    /// Copies with a rotten place that opened by a footer, and whose reader got an error that names the place.
     pub rot_read: u64,
-    /// Such copies that showed what they would have shown.
+    /// Copies with a rotten place that showed the same records as without it.
     pub rot_unchanged: u64,
-    /// Such copies that dropped records of the last moments.
+    /// Copies with a rotten place that dropped records of the last moments.
     pub rot_dropped: u64,
 }
 
 impl Tally {
-    /// Adds what happened in another run.
+    /// Adds the counts of another run.
     pub fn add(&mut self, other: &Tally) {
         self.operations += other.operations;
         self.crashes += other.crashes;
