@@ -1,4 +1,4 @@
-//! Frees segments: compaction points, release, and rewriting of live entries.
+//! Frees segments: writes small state again, copies live entries out of old segments, and releases the segments.
 
 pub(crate) mod release;
 pub(crate) mod rewrite;

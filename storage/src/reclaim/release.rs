@@ -1,7 +1,8 @@
-//! Giving the prefix of the log back: moves small state out of the oldest segment, then releases it.
-//! Place on the data's way: beside the writes, in bounded pieces on the engine's own thread, or behind each write
-//! where there is none; no caller drives it. Invariants: a segment goes only when nothing in it or below it is live, is the latest small state of
-//! a group, or is being read or written. Fails: with the log's error; the next write meets the same.
+//! Releases the oldest segments of the log, after copying small state out of them.
+//!
+//! The engine's background thread does this in bounded pieces; a stepped engine does a piece after each write. A
+//! segment is released only if neither it nor a lower segment holds a live entry, the latest small state of a group,
+//! or anything that a call under way reads or writes. The next write meets an error of the log again.
 
 use std::sync::Arc;
 
@@ -13,37 +14,38 @@ use crate::format::{GroupOp, Op, encode, encode_conf_state};
 use crate::group::{Groups, SegmentUsage, footer_bytes, publish};
 use crate::types::{GroupId, StateValue};
 
-/// Bytes after which no further group is added to a record of moved state.
+/// Bytes of a record of small state after which no further piece is added.
 const MOVE_BYTES_MAX: usize = 64 << 10;
 
-/// How far the work has come.
+/// State of the work between two pieces.
 #[derive(Debug, Default)]
 pub(crate) struct PrefixRelease {
     progress: Mutex<Progress>,
-    /// Apart, so that who asks waits for no I/O.
+    /// Separate from the progress, so that reading the statistics does not wait for I/O.
     stats: Mutex<ReemitStats>,
 }
 
-/// Small state that was repeated since the engine was opened, so that old segments can go.
+/// Statistics of small state that was written again so that old segments could be released, since the engine was
+/// opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ReemitStats {
-    /// Records that it took.
+    /// Number of records written.
     pub pieces: u64,
-    /// Pieces of small state in them.
+    /// Number of pieces of small state in these records.
     pub states: u64,
-    /// Bytes of these records.
+    /// Total bytes of these records.
     pub bytes: u64,
-    /// Bytes of the largest of them.
+    /// Bytes of the largest of these records.
     pub piece_bytes_max: u64,
 }
 
 #[derive(Debug, Default)]
 struct Progress {
-    /// The segment that is being emptied, and its groups still to be looked at. No group is ever added:
-    /// state moves only to the segment being written.
+    /// The segment that is being emptied, and its groups that are still to be handled. No group is ever added,
+    /// because state moves only to the segment being written.
     segment: u32,
     groups: Vec<GroupId>,
-    /// What the log was last told.
+    /// The floor that was last given to the log.
     released: u32,
 }
 
@@ -53,12 +55,13 @@ impl PrefixRelease {
     }
 }
 
-/// One step: if only small state keeps the oldest segment, repeats that of up to `groups_max` groups in
-/// one lazy record; then tells the log what may go. Returns the bytes of the record if there was something to
-/// repeat; 0 if the groups were busy.
+/// Does one piece of the work. If only small state keeps the oldest segment, writes that of up to `groups_max` groups
+/// again, in one lazy record. Then tells the log which segments may be released. Returns the bytes of the record if
+/// there was state to write; 0 if all of its groups were busy.
 ///
-/// The log lets go of segments only behind a durable group that says so, and that group lies behind the
-/// records that made them dead: a crash finds the old state or the new one, never neither (INV-6).
+/// The log releases segments only after a write group that says so is durable. That group comes after the records
+/// that made the content of the segments dead, so after a crash either the old state or the new one is found, never
+/// neither (INV-6).
 pub(crate) fn advance(
     wal: &Wal,
     groups: &Groups,
@@ -66,7 +69,7 @@ pub(crate) fn advance(
     sweep: &PrefixRelease,
     groups_max: usize,
 ) -> Result<Option<u64>> {
-    // One thread at a time; the others have nothing to wait for.
+    // One thread at a time. The others do not need to wait for it.
     let Some(mut progress) = sweep.progress.try_lock() else { return Ok(None) };
     let mut repeated = None;
     if let Some(segment) = pins.only_state(|| wal.active_segment()) {
@@ -84,9 +87,9 @@ pub(crate) fn advance(
     Ok(repeated)
 }
 
-/// Tells the log that segments below `floor` may go, and does nothing else.
+/// Tells the log that segments below `floor` may be released, and does nothing else.
 pub(crate) fn release_only(wal: &Wal, floor: u32, sweep: &PrefixRelease) -> Result<()> {
-    // Who has it will do the same.
+    // The thread that holds the lock does the same.
     let Some(mut progress) = sweep.progress.try_lock() else { return Ok(()) };
     release(wal, floor, &mut progress)
 }
@@ -102,8 +105,9 @@ fn release(wal: &Wal, floor: u32, progress: &mut Progress) -> Result<()> {
     Ok(())
 }
 
-/// Repeats the small state of `chosen` that was last said in segments up to `segment`. Returns the groups
-/// that were busy, or too many for one record, and the record's bytes; a busy group is likely to write its state itself.
+/// Writes the small state of `chosen` again that was last written in segments up to `segment`. Returns the groups
+/// that were busy or did not fit into one record, and the bytes of the record. A busy group is likely to write its
+/// state itself.
 fn restate(
     wal: &Wal,
     groups: &Groups,
@@ -114,11 +118,12 @@ fn restate(
 ) -> Result<(Vec<GroupId>, u64)> {
     let (locked, mut later) = groups.try_lock(chosen);
     let (mut record, mut ops, mut smalls) = (RecordBuilder::new(), Vec::new(), Vec::new());
-    // A piece has at most a quarter of a record, so one more always fits.
+    // A piece has at most a quarter of the bytes of a record, so one more always fits.
     let bytes_max = MOVE_BYTES_MAX.min(wal.record_bytes_max() / 2);
     for (group, state) in locked.read() {
         for op in state.state_up_to(segment) {
-            // An operation takes less room in the record than in the footer, so this counts it once too often.
+            // An operation takes less room in the record than in the footer, so this counts it once more than
+            // necessary.
             let bytes = record.encoded_len().saturating_add(2 * footer_bytes(&ops));
             if bytes >= bytes_max {
                 later.push(group);

@@ -1,9 +1,9 @@
-//! Copies what lives in the oldest segment to the log's end, so that the segment can go.
+//! Copies the live entries of the oldest segment to the end of the log, so that the segment can be released.
 //!
-//! The engine's own thread does it, a piece at a time. Invariants: a copy is enqueued only while the index still points
-//! at its source, and the group is held meanwhile, so it truncates nothing and revives nothing; the source goes only after
-//! a record of its copies is durable. An entry that cannot be read stays where it is, is named, and keeps no other
-//! entry from being copied. Fails with the error of the log's `append`.
+//! The engine's background thread does this, a piece at a time. A copy is enqueued only if the index still points at
+//! its source, while the group is locked, so copying neither truncates a log nor revives an entry. The source is
+//! released only after a record of its copies is durable. An entry that cannot be read stays where it is and is
+//! reported; it does not keep other entries from being copied.
 
 use std::collections::HashSet;
 
@@ -15,39 +15,39 @@ use crate::format::{GroupOp, Op, encode};
 use crate::group::{Groups, SegmentUsage, footer_bytes, publish};
 use crate::types::{GroupId, Location};
 
-/// Payload that one record of copies holds, in bytes.
+/// Bytes of payload in one record of copies.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// What an entry takes in a record besides its payload, in bytes, at most: an operation and its share of the
-/// index.
+/// Largest number of bytes that an entry takes in a record in addition to its payload: an operation and its share of
+/// the index.
 const ENTRY_BYTES: usize = 128;
 
-/// Groups that are looked at for one record.
+/// Number of groups that are examined for one record.
 const PIECE_GROUPS: usize = 64;
 
-/// Entries that one pass gives up on before it ends: a bad disk may take seconds for each.
+/// Number of unreadable entries after which a pass ends: reading each may take seconds on a bad disk.
 const UNREADABLE_MAX: usize = 1024;
 
-/// How far the work has come.
+/// State of the work between two pieces.
 #[derive(Debug, Default)]
 pub(crate) struct Rewrite {
     progress: Mutex<Progress>,
-    /// Apart, so that who asks waits for no I/O.
+    /// Separate from the progress, so that reading the statistics does not wait for I/O.
     figures: Mutex<Figures>,
 }
 
-/// A pass looks once at each group that has entries in the oldest segment.
+/// Progress of a pass, which examines each group with entries in the oldest segment once.
 #[derive(Debug, Default)]
 struct Progress {
-    /// The segment that is being emptied, and its groups still to be looked at. No entry is ever added to it.
+    /// The segment that is being emptied, and its groups that are still to be examined. No entry is ever added to it.
     segment: u32,
     groups: Vec<GroupId>,
-    /// Whether the pass found anything that can be copied.
+    /// Whether the pass found an entry that can be copied.
     copies: bool,
     /// Entries that the pass could not read.
     unreadable: HashSet<(GroupId, u64)>,
-    /// The segment that was being written when a pass ended that found nothing but unreadable entries. The next pass waits
-    /// for the next segment, or until the entry that is named is gone.
+    /// The segment that was being written when a pass found nothing but unreadable entries. The next pass starts in
+    /// the next segment, or once the reported entry is gone.
     rests_in: u32,
 }
 
@@ -58,17 +58,18 @@ struct Figures {
     stuck: Option<Unreadable>,
 }
 
-/// Figures of the rewriting since the engine was opened.
+/// Statistics of copying entries since the engine was opened.
 #[derive(Clone, Debug, Default)]
 pub struct RewriteStats {
-    /// Entries that were copied.
+    /// Number of entries that were copied.
     pub entries: u64,
     /// Bytes of payload that were copied.
     pub bytes: u64,
-    /// The segment that cannot be emptied, and why: [`Error::DamagedEntry`] or [`Error::UnreadableEntry`] of the first entry
-    /// in it that cannot be read. The segment, and all later ones, stay until that entry is compacted, overwritten or
-    /// removed with its group, or can be read again: the engine tries once in each segment that the log enters. Everything
-    /// else is copied out of the segment all the same. `None` as soon as the entry is gone.
+    /// The segment that cannot be emptied, and the reason: [`Error::DamagedEntry`] or [`Error::UnreadableEntry`] of
+    /// the first entry in it that cannot be read. This segment and all later ones are kept until the entry is
+    /// compacted, overwritten, removed with its group, or readable again; the engine tries once in each segment that
+    /// the log enters. All other entries are copied out of the segment nevertheless. `None` as soon as the entry is
+    /// gone.
     pub stuck: Option<(u32, Error)>,
 }
 
@@ -80,10 +81,10 @@ struct Source {
     payload: Vec<u8>,
 }
 
-/// What is to be copied, by group.
+/// The entries that are to be copied, by group.
 type Sources = Vec<(GroupId, Vec<Source>)>;
 
-/// An entry that is live and cannot be read.
+/// A live entry that cannot be read.
 #[derive(Clone, Debug)]
 struct Unreadable {
     group: GroupId,
@@ -93,7 +94,7 @@ struct Unreadable {
 }
 
 impl Unreadable {
-    /// Whether the entry still lies where it could not be read.
+    /// Whether the entry is still at the location where it could not be read.
     fn still(&self, groups: &Groups) -> bool {
         let now = groups.get(self.group).and_then(|cell| cell.read().location(self.index));
         now == Some(self.at)
@@ -107,14 +108,14 @@ impl Rewrite {
         RewriteStats { entries: figures.entries, bytes: figures.bytes, stuck }
     }
 
-    /// The entry that is named as the one that keeps its segment, if it still does.
+    /// The reported entry, if it still keeps its segment.
     fn stuck(&self, groups: &Groups) -> Option<Unreadable> {
         let stuck = self.figures.lock().stuck.clone();
         stuck.filter(|entry| entry.still(groups))
     }
 
-    /// Bytes that the log is longer than twice what lives in it and `slack_bytes` more, which it has to be for
-    /// anything to be copied; and the segment that comes first.
+    /// Returns the segment to empty and the excess in bytes, if the log is longer than twice its live data plus
+    /// `slack_bytes`.
     fn due(wal: &Wal, pins: &SegmentUsage, slack_bytes: u64) -> Option<(u32, u64)> {
         let (segment, live_bytes) = pins.movable(|| wal.active_segment())?;
         let segments = u64::from(wal.active_segment().saturating_sub(wal.first_segment())) + 1;
@@ -123,17 +124,17 @@ impl Rewrite {
         Some((segment, log_bytes.checked_sub(limit).filter(|excess| *excess > 0)?))
     }
 
-    /// How far the log is beyond where rewriting begins, in bytes; 0 if it does not begin.
+    /// Bytes by which the log exceeds the length at which copying starts; 0 if it does not.
     pub(crate) fn excess(wal: &Wal, pins: &SegmentUsage, slack_bytes: u64) -> u64 {
         Rewrite::due(wal, pins, slack_bytes).map_or(0, |(_, excess)| excess)
     }
 
-    /// Copies one piece, if the log is longer than twice what lives in it and `slack_bytes` more. Returns the
-    /// bytes of payload copied, or `None` if there is nothing to do. Calls `tell` when an entry is found that keeps its
-    /// segment because it cannot be read.
+    /// Copies one piece, if the log is longer than twice its live data plus `slack_bytes`. Returns the bytes of
+    /// payload copied, or `None` if there is nothing to do. Calls `tell` when an entry that cannot be read is newly
+    /// reported as keeping its segment.
     ///
-    /// The padding of groups that had a block to themselves is nothing that lives, so segments that are mostly
-    /// padding count as what they are, and copies are dense.
+    /// The padding of write groups does not count as live data, and copies are stored densely, so segments that are
+    /// mostly padding are worth emptying.
     pub(crate) fn step(
         &self,
         wal: &Wal,
@@ -141,7 +142,7 @@ impl Rewrite {
         slack_bytes: u64,
         tell: impl FnOnce(u32, &Error),
     ) -> Result<Option<u64>> {
-        // One thread at a time; the others have nothing to wait for.
+        // One thread at a time. The others do not need to wait for it.
         let Some(mut progress) = self.progress.try_lock() else { return Ok(None) };
         let Some((segment, _)) = Rewrite::due(wal, pins, slack_bytes) else { return Ok(None) };
         if progress.segment != segment {
@@ -158,7 +159,7 @@ impl Rewrite {
         let rest = progress.groups.len().saturating_sub(PIECE_GROUPS);
         let mut chosen = progress.groups.split_off(rest);
         let (sources, first) = read(wal, groups, pins, segment, &mut chosen, &mut progress.unreadable);
-        // Those that did not fit have their turn next.
+        // The groups that did not fit are handled next.
         progress.groups.append(&mut chosen);
         if let Some(first) = first {
             self.name(first, groups, tell);
@@ -180,7 +181,7 @@ impl Rewrite {
         Ok(Some(bytes))
     }
 
-    /// Names `entry` as what keeps its segment, unless another one is named that still does.
+    /// Reports that `entry` keeps its segment, unless another reported entry still does.
     fn name(&self, entry: Unreadable, groups: &Groups, tell: impl FnOnce(u32, &Error)) {
         if self.stuck(groups).is_none() {
             self.figures.lock().stuck = Some(entry.clone());
@@ -189,9 +190,9 @@ impl Rewrite {
     }
 }
 
-/// Reads up to a piece of what the groups `chosen` have in segments up to `segment`, without holding any of
-/// them. Leaves those in `chosen` that have more. What cannot be read is added to `unreadable`, whose entries are
-/// passed over; the first such entry is returned.
+/// Reads up to one piece of the entries that the groups `chosen` have in segments up to `segment`, without locking
+/// any group. Leaves in `chosen` the groups that have more. Skips the entries in `unreadable`, adds to it those that
+/// cannot be read, and returns the first of these.
 fn read(
     wal: &Wal,
     groups: &Groups,
@@ -217,7 +218,7 @@ fn read(
                 continue;
             }
             let length = usize::try_from(at.length).unwrap_or(usize::MAX).saturating_add(ENTRY_BYTES);
-            // One that is larger than a piece goes alone: it fitted into a record before.
+            // An entry that is larger than a piece is copied alone: it fitted into a record before.
             if bytes > 0 && length > budget.saturating_sub(bytes) {
                 full = true;
                 break;
@@ -225,7 +226,7 @@ fn read(
             bytes = bytes.saturating_add(length);
             places.push((index, term, at));
         }
-        // Before the group is let go: until then its entries keep their segments.
+        // Taken before the group is unlocked: until then, its entries keep their segments.
         let hold = pins.hold(|| places.iter().map(|(_, _, at)| at.segment).min().unwrap_or(segment));
         drop(state);
         if full {
@@ -250,13 +251,13 @@ fn read(
     (found, first)
 }
 
-/// What is stored of an entry at `at`.
+/// Reads the stored bytes of an entry at `at`.
 fn payload(wal: &Wal, group: GroupId, (index, term): (u64, u64), at: Location) -> Result<Vec<u8>> {
     let mut payload = vec![0; usize::try_from(at.length).unwrap_or(usize::MAX)];
     let (crc, at) = (at.crc, Lsn::new(at.segment, at.offset));
     let read = match wal.read_at(at, &mut payload) {
         _ if payload.is_empty() => Ok(()),
-        // Of a damaged place the checksum, below, tells what is sound.
+        // In a damaged range, the checksum below decides whether the payload is intact.
         Err(seawall_wal::Error::Corrupt { .. }) => wal.read_damaged_at(at, &mut payload),
         read => read,
     };
@@ -267,8 +268,8 @@ fn payload(wal: &Wal, group: GroupId, (index, term): (u64, u64), at: Location) -
     Ok(payload)
 }
 
-/// Enqueues copies of those of `sources` that are still where they were read. A group that is being written
-/// is left for another time. Returns entries and bytes.
+/// Enqueues copies of those of `sources` that are still where they were read. Skips groups that are being written.
+/// Returns the number of entries and the bytes of payload copied.
 fn copy(wal: &Wal, groups: &Groups, pins: &SegmentUsage, sources: Sources) -> Result<(u64, u64)> {
     let (locked, _busy) = groups.try_lock(sources.iter().map(|(group, _)| *group).collect());
     let (mut record, mut ops) = (RecordBuilder::new(), Vec::<GroupOp>::new());
@@ -362,7 +363,7 @@ mod tests {
         let (sources, unreadable) =
             read(&log.wal, &log.groups, &log.pins, segment, &mut vec![7], &mut HashSet::new());
         assert!(unreadable.is_none());
-        // The same index and term once more: only the place tells.
+        // The same index and term again: only the location differs.
         log.append(2, true, b"other");
         let (first, second) = (log.place(1), log.place(2));
         let copied = copy(&log.wal, &log.groups, &log.pins, sources).expect("room");

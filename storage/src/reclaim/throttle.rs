@@ -1,23 +1,23 @@
-//! How long the engine's own work pauses between two pieces, from what is observed.
-//! Place on the data's way: beside it, asked after each piece. Invariants: work that nobody waits for takes a share
-//! of what callers write, and all there is when nobody writes or when the log is as long as it may be; a pause is
-//! bounded, so the work always goes on. Cannot fail.
+//! Computes how long the engine's background work pauses between two pieces, from the rate at which callers write.
+//!
+//! The work takes a share of what callers write. It is not throttled if nobody writes or if the log has reached its
+//! limit. A pause is bounded, so the work always proceeds.
 
 use std::time::{Duration, Instant};
 
-/// Longest pause: with pieces of 256 KiB the work goes on with 12 MiB/s at least.
+/// Longest pause. With pieces of 256 KiB, the work proceeds at 12 MiB/s at least.
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 
-/// Bytes of callers for each byte of the engine's own work, while the log is short.
+/// Bytes that callers write for each byte of background work, as long as the log is short.
 const SHARE: f64 = 2.0;
 
-/// Weight of what was observed last in what is taken for the rate of callers.
+/// Weight of the newest observation in the moving average of the callers' rate.
 const NEWEST: f64 = 0.3;
 
-/// What the pauses depend on.
+/// The observations that the pauses depend on.
 #[derive(Debug)]
 pub(crate) struct Throttle {
-    /// When it was asked last, and what the log had taken then, in bytes.
+    /// Time of the last call, and the bytes of records that the log had taken then.
     last: Option<(Instant, u64)>,
     /// Bytes per second that callers write.
     rate: f64,
@@ -28,8 +28,9 @@ impl Throttle {
         Throttle { last: None, rate: 0.0 }
     }
 
-    /// The pause behind a piece of `piece` bytes, at `now`, when the log has taken `total` bytes of records, and is
-    /// `excess` bytes beyond where work begins, of `slack` that it may be.
+    /// The pause after a piece of `piece` bytes, at `now`. `total` is the number of bytes of records that the log has
+    /// taken, `excess` the bytes by which it exceeds the length at which the work starts, `slack` the excess from
+    /// which on there is no pause.
     pub(crate) fn pause(
         &mut self,
         now: Instant,
@@ -47,7 +48,7 @@ impl Throttle {
     }
 }
 
-/// As long as callers take for their share, less the nearer the log is to its limit.
+/// The time in which callers write their share; less, the nearer the log is to its limit.
 fn pause(piece: u64, rate: f64, excess: u64, slack: u64) -> Duration {
     if rate < 1.0 || excess >= slack {
         return Duration::ZERO;
@@ -75,7 +76,7 @@ mod tests {
 
     #[test]
     fn callers_have_their_share_and_the_work_goes_on() {
-        // 100 MiB/s of callers leave 50 MiB/s.
+        // Callers that write 100 MiB/s leave 50 MiB/s.
         let rate = f64::from(100 << 20);
         assert_eq!(pause(PIECE, rate, 0, SLACK), Duration::from_millis(5));
         assert_eq!(pause(PIECE, rate, SLACK / 2, SLACK), Duration::from_micros(2500));

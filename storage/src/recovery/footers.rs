@@ -1,7 +1,8 @@
-//! Replaying a sealed segment from its index instead of its records.
-//! Place on the data's way: segments that the log took on their footer's word, and that nobody has read.
-//! Invariants: nothing is applied before all that it takes was read and checked, so that the records can be
-//! replayed instead; the same `apply` changes the groups. Fails: as the replay of the records does.
+//! Replays segments from their index instead of their records.
+//!
+//! Used for sealed segments that the log accepted because of their footer, without reading them, and for the segment
+//! in use. Everything that the replay of an index needs is read and checked before the first change to a group, so if
+//! that fails the records can be replayed instead. Both use the same `apply`.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
@@ -16,20 +17,20 @@ use crate::format::{Footer, FooterOp, decode_conf_state};
 use crate::group::{SegmentUsage, UsageDelta};
 use crate::types::{Location, StateValue};
 
-/// Footers that are read before they are wanted: a few MiB each, if entries are small.
+/// Number of footers that are read ahead: a few MiB each if entries are small.
 const AHEAD: usize = 2;
 
-/// Groups that are looked up before the first of them is changed: the processor waits for the memory of all of them at
-/// the same time.
+/// Number of groups that are looked up before the first of them is changed, so that their cache misses overlap.
 const TOGETHER: usize = 16;
 
-/// Values that are read one by one: a segment of the usual length is read in the time of about so many.
+/// Largest number of values of small state that are read one by one. Reading a whole segment of the usual size takes
+/// about as long.
 const SMALLS_MAX: usize = 1000;
 
-/// A footer as the log has it; `None` if it has none.
+/// A footer of the log; `None` if the segment has none.
 type Read = std::result::Result<Option<seawall_wal::Footer>, seawall_wal::Error>;
 
-/// The footers of segments in order; if there may be threads, one reads them while others are replayed.
+/// The footers of segments in order. If threads are allowed, one reads footers ahead while others are replayed.
 pub(super) enum Footers<'a> {
     Ahead { read: Receiver<Read>, used: Sender<seawall_wal::Footer> },
     AsWanted { log: &'a Prepared },
@@ -62,7 +63,7 @@ impl<'a> Footers<'a> {
         Footers::AsWanted { log }
     }
 
-    /// The footer of `segment`, the next in order.
+    /// The footer of `segment`, which must be the next in order.
     pub(super) fn next(&self, segment: u32) -> Read {
         match self {
             Footers::Ahead { read, .. } => read.recv().unwrap_or(Ok(None)),
@@ -70,7 +71,7 @@ impl<'a> Footers<'a> {
         }
     }
 
-    /// Gives the memory of one back.
+    /// Returns the memory of a footer for reuse.
     pub(super) fn done(&self, footer: seawall_wal::Footer) {
         if let Footers::Ahead { used, .. } = self {
             let _ = used.send(footer); // nobody wants it behind the last one
@@ -78,9 +79,9 @@ impl<'a> Footers<'a> {
     }
 }
 
-/// Replays a segment up to `end`, where its index stands or would, from that. `false`, and nothing was changed, if the
-/// records must be read: the index is not of this version, or a conf state or metadata value that it names
-/// does not check; or there are so many of them that the records are read sooner.
+/// Replays a segment from its index. `end` is where the index is stored, or would be. Returns `false` and changes
+/// nothing if the records must be replayed instead: the index is of another version, a conf state or metadata value
+/// that it refers to fails its checksum, or there are so many such values that reading the records is faster.
 pub(super) fn replay(
     log: &Prepared,
     index: &[u8],
@@ -98,13 +99,14 @@ pub(super) fn replay(
     Ok(true)
 }
 
-/// What the operations on small state say, in their order; none if one does not check, or if there are too many.
+/// The values of the operations that set small state, in order; `None` if one cannot be read intact or if there are
+/// too many.
 fn smalls(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<StateValue>> {
     let (mut places, mut smalls) = (footer.locations(), Vec::new());
     if footer.ops().filter(|op| op.conf.is_some() || op.op.op.is_small()).count() > SMALLS_MAX {
         return None;
     }
-    // Each was written once: together they are no longer than the segment.
+    // Each value was written once, so together they are no longer than the segment.
     let mut left = end.offset();
     for FooterOp { op, conf } in footer.ops() {
         if let Some(at) = conf {
@@ -122,9 +124,9 @@ fn smalls(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<StateValu
     Some(smalls)
 }
 
-/// The part at `at`, below `end`, if it can be read and checks.
+/// The part at `at`, if it ends at or before `end`, can be read and passes its checksum.
 fn part(log: &Prepared, at: Location, end: Lsn) -> Option<Vec<u8>> {
-    // Before anything is allocated: it lies in the segment, before its footer.
+    // Checked before memory is allocated: the part is in the segment, before its footer.
     at.offset.checked_add(at.length).filter(|&behind| behind <= end.offset())?;
     let mut bytes = vec![0; usize::try_from(at.length).ok()?];
     if !bytes.is_empty() {
@@ -145,7 +147,7 @@ fn apply(
     let mut ops = footer.ops().peekable();
     let mut ahead = footer.groups();
     let mut near = 0;
-    // The operations of a group stand together: one look-up for all of them.
+    // The operations of a group are adjacent, so one look-up serves all of them.
     while let Some(FooterOp { op: first, .. }) = ops.peek() {
         let group = first.group;
         if near == 0 {
@@ -155,7 +157,7 @@ fn apply(
         let state = replay.of(group);
         while let Some(FooterOp { op, .. }) = ops.next_if(|next| next.op.group == group) {
             locations.clear();
-            // The index covers its places exactly, so the count is no more than there are.
+            // The index covers its locations exactly, so the count is no larger than their number.
             locations.extend(places.by_ref().take(usize::try_from(op.op.places()).unwrap_or(usize::MAX)));
             let small = if op.op.is_small() { smalls.next() } else { None };
             let applied = state.apply(&op.op, at.segment(), &locations, small, uses);

@@ -1,9 +1,9 @@
-//! Rebuilding the groups when an engine is opened.
-//! Place on the data's way: log -> records in order -> `group::apply`, the function the write path uses; of
-//! segments that the log took on their footer's word, their index instead of the records (`footers`).
-//! Invariants: nothing is clamped or guessed: what does not fit together is an error that names the group. The log is
-//! only prepared: nothing was written to it, so a refusal leaves it as it was found.
-//! Fails: with every damaged place, the group that has a hole, or the commit that lacks entries.
+//! Rebuilds the groups when an engine is opened.
+//!
+//! Replays the records of the log in order with `group::apply`, the function that the write path uses. Segments that
+//! the log accepted because of their footer are replayed from their index instead (`footers`). Nothing is clamped or
+//! guessed: records that contradict each other are an error that names the group. The log is only prepared and
+//! nothing has been written to it, so a refusal leaves it as it was found.
 
 mod footers;
 
@@ -22,7 +22,7 @@ use crate::group::{
 };
 use crate::types::{DamagedEntry, GroupId, GroupMap, Location, StateValue};
 
-/// What a replay found.
+/// Counts of a replay.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) records: u64,
@@ -30,10 +30,10 @@ pub(crate) struct Findings {
     pub(crate) entries: u64,
 }
 
-/// Sequence number of the first segment that a log ever has.
+/// Sequence number of the first segment of every log.
 const FIRST_SEGMENT: u32 = 1;
 
-/// Groups under replay; the first record that names one makes it.
+/// Groups under replay. The first record that names a group creates it.
 struct Replay {
     states: GroupMap<GroupState>,
     released: bool,
@@ -45,7 +45,8 @@ impl Replay {
         self.states.entry(group).or_insert_with(|| GroupState::before_replay(released))
     }
 
-    /// Looks at what is soon to be changed, so that it is in the processor's cache; returns the number of groups.
+    /// Reads from the states of `groups` to bring them into the processor's cache before they are changed; returns
+    /// the number of groups.
     fn approach(&self, groups: impl Iterator<Item = GroupId>) -> usize {
         let (mut seen, mut count) = (0, 0);
         for group in groups {
@@ -63,14 +64,14 @@ impl GroupsMut for Replay {
     }
 }
 
-/// Entries whose payloads do not check, with the places of those.
+/// Entries whose payloads fail their checksums, with their locations.
 pub(crate) type DamagedRecords = Vec<(DamagedEntry, Location)>;
 
-/// Replays a log for an engine; `sealer` has seen the records of the segment in use.
+/// Replays a log for an engine. `sealer` has the index of the segment in use.
 ///
 /// # Errors
-/// [`Error::Lost`] with everything that a fenced place has taken and that the groups cannot do without;
-/// the log's `Corrupt` with every damaged place, whichever of them the replay came to first (INV-5).
+/// [`Error::Lost`] with everything in damaged ranges that the groups need and that is lost; `Corrupt` of the log with
+/// every damaged range, whichever the replay meets first (INV-5); the errors of [`restore`].
 pub(crate) fn open(log: &Prepared, threads: Threads, sealer: &FooterIndexBuilder) -> Result<Restored> {
     let (by_footer, writable) = (&log.report().by_footer, log.report().mode != OpenMode::Salvage);
     let lost = lost(log)?;
@@ -80,16 +81,16 @@ pub(crate) fn open(log: &Prepared, threads: Threads, sealer: &FooterIndexBuilder
     restore(log, by_footer, threads, writable.then_some(sealer)).map_err(|error| every_place(log, error))
 }
 
-/// The error with every damaged place if it is about one. What the replay would have met behind that place is left
-/// out: holes and terms that do not fit follow from the damage.
+/// Extends an error about a damaged range to all damaged ranges. Errors that the replay would have met after that
+/// range, such as gaps and contradicting terms, are consequences of the damage and are not reported.
 fn every_place(log: &Prepared, error: Error) -> Error {
     let Error::Log(seawall_wal::Error::Corrupt { path, damage }) = error else { return error };
-    // If the medium fails now, the place that is known is named at least.
+    // If the medium fails now, at least the known range is reported.
     let all = log.every_damage(&damage).map_or(damage, Arc::from);
     seawall_wal::Error::Corrupt { path, damage: all }.into()
 }
 
-/// What damaged places have taken that is more than payloads of entries, in log order.
+/// What damaged ranges have lost in addition to payloads of entries, in log order.
 fn lost(log: &Prepared) -> Result<Vec<Error>> {
     let (mut lost, mut ops) = (Vec::new(), Vec::new());
     for damage in log.damaged() {
@@ -108,7 +109,7 @@ fn lost(log: &Prepared) -> Result<Vec<Error>> {
     Ok(lost)
 }
 
-/// The small state of the record at `at` that lies in the parts `bad`, which do not check.
+/// The small state in the parts `bad` of the record at `at`; these parts fail their checksums.
 fn lost_parts(ops: &[GroupOp], at: Lsn, bad: &[u32]) -> impl Iterator<Item = Error> {
     let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
     small_parts(ops).filter(move |(part, _)| is_bad(*part)).map(move |(_, GroupOp { group, op })| match op {
@@ -117,15 +118,16 @@ fn lost_parts(ops: &[GroupOp], at: Lsn, bad: &[u32]) -> impl Iterator<Item = Err
     })
 }
 
-/// Replays every kept segment, those of `by_footer`, which ascend, from their index.
+/// Replays every kept segment. Those in `by_footer`, which is ascending, are replayed from their index.
 ///
-/// If the log has lost its prefix to releases, the first records of a group may speak of entries that are
-/// gone; `GroupState::settle` says why the holes must all be closed at the end, and checks it.
+/// If the log has lost its prefix to releases, the first records of a group may refer to entries that are gone.
+/// `GroupState::settle` explains why all gaps must be closed at the end, and checks it.
 ///
-/// In a damaged place, which only a log has that was opened in spite of it, every record must still say what it
-/// did: then nothing but payloads is missing, and indexes and terms are what they were (INV-5). [`lost`] has checked it.
+/// Only a log in degraded or salvage mode has damaged ranges here. Every record in such a range must still tell what
+/// it did, which [`lost`] has checked. Then only payloads are missing, and indexes and terms are correct (INV-5).
 ///
-/// `sealer` has seen the records of the segment in use: they are replayed from its index. Without one they are read.
+/// `sealer` has the index of the segment in use, and its records are replayed from that. Without `sealer`, they are
+/// read.
 pub(crate) fn restore(
     log: &Prepared,
     by_footer: &[u32],
@@ -170,7 +172,7 @@ pub(crate) struct Restored {
     pub(crate) fenced: DamagedRecords,
 }
 
-/// A replay, and what it has found so far.
+/// A replay and its results so far.
 struct Restoring {
     replay: Replay,
     pins: SegmentUsage,
@@ -194,7 +196,8 @@ impl Restoring {
         }
     }
 
-    /// Replays a segment up to `end` from its `index`, or not at all: see [`footers::replay`].
+    /// Replays a segment up to `end` from its `index`; `false` if it must be replayed from its records, see
+    /// [`footers::replay`].
     fn index(&mut self, log: &Prepared, index: &[u8], end: Lsn) -> Result<bool> {
         footers::replay(log, index, end, &mut self.replay, &self.pins, &mut self.found)
     }
@@ -217,7 +220,7 @@ impl Restoring {
         Ok(())
     }
 
-    /// Applies one record, of whose parts those with the numbers `bad` do not check.
+    /// Applies one record; its parts with the numbers `bad` fail their checksums.
     fn record(
         &mut self,
         at: Lsn,
@@ -258,7 +261,7 @@ impl Restoring {
         Ok(())
     }
 
-    /// Applies what is left of the records in a damaged place, if that is all of them.
+    /// Applies the intact rest of the records in a damaged range.
     fn damaged(&mut self, log: &Prepared, damage: &Damage) -> Result<()> {
         let mut applied = Ok(());
         let mut each = |record: &RecordRef<'_>, bad: &[u32]| {
@@ -297,7 +300,7 @@ fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, DamagedEntry)> {
     })
 }
 
-/// Positions, among a record's parts, of those that are small state, and their operations.
+/// The operations of a record that have small state as their part, each with the position of that part.
 fn small_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupOp)> {
     let mut part = 0;
     ops.iter().filter_map(move |op| {
@@ -307,7 +310,8 @@ fn small_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupOp)> {
     })
 }
 
-/// Checks every group once all records are applied, the lowest number first so that the error is stable.
+/// Checks every group after all records are applied, in ascending order, so that the same log always gives the same
+/// error.
 fn settle(states: &mut GroupMap<GroupState>, at: Lsn, found: &mut Findings) -> Result<()> {
     let mut ids: Vec<GroupId> = states.keys().copied().collect();
     ids.sort_unstable();
@@ -337,7 +341,7 @@ mod tests {
     use crate::error::Fault;
     use crate::types::{CompactionPoint, HardState};
 
-    /// Groups after the replay of `ops`, each entry in a part of its own.
+    /// Groups after the replay of `ops`; each entry is in a part of its own.
     fn replayed(released: bool, ops: &[(GroupId, Op)]) -> Result<Findings> {
         let mut replay = Replay { states: GroupMap::default(), released };
         let ops: Vec<GroupOp> = ops.iter().map(|(group, op)| GroupOp { group: *group, op: *op }).collect();
