@@ -1,7 +1,7 @@
-//! A conf state as the bytes of one part: 32 bytes of index and counts, then the members as u64.
-//! Place on the data's way: written by the batch and by re-emission, read by replay.
-//! Invariants: one encoding per value; lengths are checked before anything is allocated (INV-9).
-//! Fails: with the same small errors as the operations.
+//! Encodes and decodes a conf state as one part: 32 bytes of version, flags, index and counts, then the members as
+//! `u64`.
+//!
+//! Each value has exactly one encoding. Lengths are checked before memory is allocated (INV-9).
 
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -19,17 +19,17 @@ pub(super) struct Header {
     pub(super) flags: U16,
     pub(super) reserved: U32,
     pub(super) index: U64,
-    /// Voters, learners, outgoing voters, next learners; in this order behind the header.
+    /// Numbers of voters, learners, outgoing voters and next learners, whose ids follow the header in this order.
     pub(super) counts: [U32; 4],
 }
 
 const HEADER_BYTES: usize = size_of::<Header>();
 const _: () = assert!(HEADER_BYTES == 32);
 
-/// The bytes of `conf`.
+/// Encodes `conf`.
 pub(crate) fn encode_conf_state(conf: &ConfState) -> Vec<u8> {
     let lists = [&conf.voters, &conf.learners, &conf.voters_outgoing, &conf.learners_next];
-    // A count that does not fit is refused by every reader, and the record is too large long before.
+    // Every reader refuses a count that does not fit. The record would be too large long before.
     let counts = lists.map(|list| U32::new(u32::try_from(list.len()).unwrap_or(u32::MAX)));
     let flags = if conf.auto_leave { AUTO_LEAVE } else { 0 };
     let (version, index) = (VERSION.into(), conf.index.into());
@@ -42,7 +42,7 @@ pub(crate) fn encode_conf_state(conf: &ConfState) -> Vec<u8> {
     bytes
 }
 
-/// The conf state in `bytes`, which must hold nothing else.
+/// Decodes the conf state in `bytes`, which must contain nothing else.
 pub(crate) fn decode_conf_state(bytes: &[u8]) -> Result<ConfState, DecodeError> {
     let (header, body) = Header::read_from_prefix(bytes)
         .map_err(|_| DecodeError::TooShort { needed: HEADER_BYTES, found: bytes.len() })?;

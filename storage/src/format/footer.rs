@@ -1,7 +1,9 @@
-//! The engine's index of one segment, written when the segment is sealed.
-//! Place on the data's way: behind the last record of a sealed segment; an open replays it instead of the
-//! records. Invariants: each group's operations stand together, in the order of the log, and lead to what the
-//! records lead to; decoding is total (INV-9). Fails: what does not decode is no index, the records are read.
+//! Encodes and decodes the engine's index of one segment, which is written after the last record when the segment is
+//! sealed.
+//!
+//! An open replays the index instead of the records. The operations of each group are adjacent and in log order, and
+//! lead to the same state as the records. Decoding accepts any bytes without a panic (INV-9). If an index cannot be
+//! decoded, the records are read.
 
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -16,13 +18,13 @@ pub(super) const VERSION: u32 = 2;
 #[repr(C)]
 pub(crate) struct FooterHeader {
     pub(super) version: U32,
-    /// Records of the segment.
+    /// Number of records in the segment.
     pub(super) records: U32,
     pub(super) ops: U32,
     pub(super) places: U32,
 }
 
-/// Where the payload of one entry, or one metadata value, lies in the segment.
+/// Location of the payload of one entry, or of one metadata value, in the segment.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct FooterPlace {
@@ -31,25 +33,25 @@ pub(crate) struct FooterPlace {
     pub(super) crc: U32,
 }
 
-/// Bytes of the index's header.
+/// Size of the index's header in bytes.
 pub(crate) const FOOTER_HEADER_BYTES: usize = size_of::<FooterHeader>();
-/// Bytes that an operation adds to its segment's index, at most.
+/// Largest number of bytes that an operation adds to the index of its segment.
 pub(crate) const FOOTER_OP_BYTES: usize = OP_BYTES;
-/// Bytes that an entry, or a metadata value, adds on top.
+/// Bytes that an entry or a metadata value adds in addition to its operation.
 pub(crate) const FOOTER_PLACE_BYTES: usize = size_of::<FooterPlace>();
 const _: () = assert!(FOOTER_HEADER_BYTES == 16 && FOOTER_PLACE_BYTES == 12);
 
-/// One operation of an index, and where its bytes are if it is a conf state: they stay in the record.
+/// One operation of an index. For a conf state, `conf` is the location of its bytes, which are only in the record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FooterOp {
     pub(crate) op: GroupOp,
     pub(crate) conf: Option<Location>,
 }
 
-/// An index that decodes.
+/// A decoded index.
 pub(crate) struct Footer<'a> {
     segment: u32,
-    /// Records of the segment.
+    /// Number of records in the segment.
     pub(crate) records: u64,
     ops: &'a [RawOp],
     places: &'a [FooterPlace],
@@ -74,7 +76,7 @@ impl From<Location> for FooterPlace {
 }
 
 impl FooterOp {
-    /// The bytes of the operation.
+    /// Encodes the operation.
     pub(crate) fn encode(&self) -> RawOp {
         let mut raw = RawOp::from(&self.op);
         if let Some(at) = self.conf {
@@ -97,7 +99,8 @@ impl FooterOp {
 }
 
 impl<'a> Footer<'a> {
-    /// The index of `segment` in `bytes`, if all of it decodes and its operations cover its places exactly.
+    /// Decodes the index of `segment`; `None` unless all of `bytes` decodes and the operations cover the places
+    /// exactly.
     pub(crate) fn decode(bytes: &'a [u8], segment: u32) -> Option<Footer<'a>> {
         let (header, rest) = FooterHeader::read_from_prefix(bytes).ok()?;
         if header.version.get() != VERSION {
@@ -115,18 +118,18 @@ impl<'a> Footer<'a> {
         (rest.is_empty() && covered == places.len() as u64).then_some(footer)
     }
 
-    /// The groups that it speaks of, in order.
+    /// The groups in the index, in order.
     pub(crate) fn groups(&self) -> impl Iterator<Item = GroupId> {
         self.ops.chunk_by(|a, b| a.group == b.group).filter_map(|ops| Some(ops.first()?.group.get()))
     }
 
-    /// The operations, by group, those of one group in the order of the log.
+    /// The operations by group; those of one group are in log order.
     pub(crate) fn ops(&self) -> impl Iterator<Item = FooterOp> {
         // All of them were decoded before.
         self.ops.iter().enumerate().filter_map(|(at, raw)| FooterOp::decode(raw, self.segment, at))
     }
 
-    /// Where the entries' payloads and the metadata lie, in the order of the operations.
+    /// Locations of the entries' payloads and of the metadata values, in the order of the operations.
     pub(crate) fn locations(&self) -> impl Iterator<Item = Location> {
         let segment = self.segment;
         self.places.iter().map(move |place| {

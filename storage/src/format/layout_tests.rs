@@ -1,4 +1,4 @@
-//! `docs/format.md` and the code say the same about every byte that the engine puts into a log.
+//! Checks that `docs/format.md` and the code agree on every byte that the engine writes to a log.
 
 #[path = "../../../wal/tests/format/tables.rs"]
 mod tables;
@@ -32,7 +32,7 @@ fn the_documents_constants_are_the_codes() {
     check_constants(SECTION, &constants);
 }
 
-/// The table of kinds, by its numbers: what each encodes to.
+/// Checks the numbers in the table of kinds.
 #[test]
 fn kinds_have_their_documented_numbers() {
     let point = crate::types::CompactionPoint { index: 1, term: 1 };

@@ -1,7 +1,8 @@
-//! The engine's bytes: what it puts in a record's `meta`, in a conf state part and in a segment's footer.
-//! Place on the data's way: between a validated batch and the log, and between the log and replay.
-//! Invariants: little-endian, fixed width, free of protobuf; decoding is total and allocates only what the
-//! input's own length justifies (INV-9). Fails: with a small `Copy` error that names what is wrong and where.
+//! Encodes and decodes the engine's bytes: the `meta` of a record, a conf state in a part, and the index in a
+//! segment's footer.
+//!
+//! All integers are little-endian and of fixed width. Decoding accepts any bytes without a panic and allocates no
+//! more than the length of the input justifies (INV-9). `docs/format.md` describes every byte.
 
 mod conf_state;
 mod footer;
@@ -15,61 +16,61 @@ pub(crate) use footer::{
 };
 pub(crate) use op::{GroupOp, Op, decode, encode};
 
-/// Why bytes of the engine's encoding cannot be read. The bytes passed a checksum, so this is a record of
-/// a newer version, or a fault in the program that wrote it; never a torn write.
+/// Why bytes of the engine's encoding cannot be decoded. They passed a checksum, so a later version wrote them or the
+/// program that wrote them has a bug; it is never a torn write.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The bytes end before the fixed part does.
     #[error("{found} bytes where at least {needed} are needed")]
     TooShort {
-        /// Bytes needed.
+        /// Number of bytes needed.
         needed: usize,
-        /// Bytes there.
+        /// Number of bytes found.
         found: usize,
     },
-    /// A version this program does not know.
+    /// This program does not know the version.
     #[error("version {version} is not known")]
     Version {
-        /// The version named.
+        /// The version in the bytes.
         version: u16,
     },
-    /// The length does not follow from the counts.
+    /// The length does not match the counts.
     #[error("{found} bytes where the counts call for {expected}")]
     Length {
-        /// Bytes that the counts call for.
+        /// Number of bytes that the counts require.
         expected: u64,
-        /// Bytes there.
+        /// Number of bytes found.
         found: usize,
     },
-    /// A kind of operation this program does not know.
+    /// This program does not know the kind of an operation.
     #[error("operation {at} has kind {kind} ({}), which is not known", op::kind_name(*kind))]
     Kind {
         /// Position of the operation in the record, from 0.
         at: usize,
-        /// The kind named.
+        /// The kind in the operation.
         kind: u8,
     },
-    /// A flag or a reserved field that must be zero is not.
+    /// A flag or reserved field that must be zero is not.
     #[error("operation {at} has a reserved field that is not zero")]
     Reserved {
         /// Position of the operation in the record, from 0.
         at: usize,
     },
-    /// An operation covers a number of parts that its kind does not allow.
+    /// The number of parts of an operation is not one that its kind allows.
     #[error("operation {at} covers {count} parts, which its kind does not allow")]
     Count {
         /// Position of the operation in the record, from 0.
         at: usize,
-        /// Parts it claims.
+        /// Number of parts in the operation.
         count: u32,
     },
-    /// The operations together do not cover the record's parts exactly.
+    /// The operations together do not cover the parts of the record exactly.
     #[error("the operations cover {covered} parts, the record has {found}")]
     Parts {
-        /// Parts covered.
+        /// Number of parts that the operations cover.
         covered: u64,
-        /// Parts of the record.
+        /// Number of parts of the record.
         found: usize,
     },
 }

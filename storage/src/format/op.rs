@@ -1,7 +1,7 @@
-//! The operations of one record: its `meta` bytes are a header of 8 bytes and 40 bytes per operation.
-//! Place on the data's way: encoded by the write path, decoded by replay and by the footer.
-//! Invariants: an operation says what happened, decided when it was validated (an append says whether it
-//! truncated, a start is one that discarded the log), so replay repeats it and decides nothing.
+//! Encodes and decodes the operations of one record: its `meta` is a header of 8 bytes and 40 bytes per operation.
+//!
+//! An operation records the decisions of its validation: an append whether it truncated the log, a start that it
+//! discarded the log. So replay repeats operations and decides nothing.
 
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -11,7 +11,7 @@ use crate::types::{CompactionPoint, GroupId, HardState, META_KEY_BYTES_MAX, Meta
 
 pub(super) const VERSION: u16 = 1;
 
-// Kinds; a record that has another one is refused.
+// Kinds of operations. A record with another kind is refused.
 const ENTRIES: u8 = 1;
 const HARD_STATE: u8 = 2;
 const CONF_STATE: u8 = 3;
@@ -22,40 +22,40 @@ const MOVED: u8 = 7;
 const SNAPSHOT_MARKER: u8 = 8;
 const METADATA: u8 = 9;
 
-/// Flag of an entries run: it replaced entries at and behind its first index.
+/// Flag of entries: the append replaced entries at or after its first index.
 const TRUNCATES: u8 = 1;
-/// Flag of an entries or moved run: each payload is compressed.
+/// Flag of entries and moved entries: each payload is compressed.
 const PACKED: u8 = 2;
 
-/// What one operation does to its group.
+/// The change that one operation makes to its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Op {
-    /// `count` entries of one term from `first` on, in the next `count` parts. Afterwards the log ends
-    /// behind them; `truncates` says that it reached `first` before, `packed` that the payloads are compressed.
+    /// Appends `count` entries of one term from `first` on, whose payloads are the next `count` parts. The log ends
+    /// after them. `truncates` is whether it reached `first` before; `packed` is whether the payloads are compressed.
     Entries { first: u64, term: u64, count: u32, truncates: bool, packed: bool },
-    /// Copies of `count` live entries of one term from `first` on, in the next `count` parts, made so that the
-    /// segment they were in may go. Changes where they lie and nothing else.
+    /// Copies of `count` live entries of one term from `first` on, in the next `count` parts, made so that their
+    /// original segment can be released. Changes only the locations of the entries.
     Moved { first: u64, term: u64, count: u32, packed: bool },
-    /// The hard state, in full.
+    /// Sets the whole hard state.
     HardState(HardState),
-    /// The conf state, in full, in the next part.
+    /// Sets the whole conf state, which is in the next part.
     ConfState,
-    /// Entries up to and including the point are gone; those behind it stay. Also repeats the point, so
-    /// that the record that said so first may go.
+    /// Drops the entries up to and including the point; later entries stay. Also written to repeat the current point,
+    /// so that the record that wrote it first can be released.
     Compact(CompactionPoint),
-    /// The whole log is gone; it starts anew behind the point.
+    /// Discards the whole log; it starts again after the point.
     Start(CompactionPoint),
-    /// The group is gone, with everything it had.
+    /// Removes the group with all of its state.
     Remove,
-    /// A snapshot covers the log up to an entry. A group keeps the two of the highest indexes, so the order in
-    /// which they are repeated does not matter.
+    /// Records that a snapshot covers the log up to an entry. A group keeps the two markers with the highest indexes,
+    /// so the order in which they are written again does not matter.
     Snapshot(SnapshotMarker),
-    /// A value of the user's, in the next part; or it is gone, without a part.
+    /// Sets a metadata value of the user to the next part; or removes it, without a part.
     Meta { key: MetaKey, removes: bool },
 }
 
 impl Op {
-    /// Parts of the record that belong to this operation.
+    /// Number of parts of the record that belong to this operation.
     pub(crate) fn parts(&self) -> u32 {
         match self {
             Op::Entries { count, .. } | Op::Moved { count, .. } => *count,
@@ -65,18 +65,19 @@ impl Op {
         }
     }
 
-    /// Parts whose places stand in the list of an index: all but a conf state's, which is in the operation.
+    /// Number of parts that are in the list of places of an index: all but that of a conf state, whose place is in
+    /// its operation.
     pub(crate) fn places(&self) -> u32 {
         if *self == Op::ConfState { 0 } else { self.parts() }
     }
 
-    /// Whether its part is one of small state, which the groups keep in memory.
+    /// Whether the operation has a part with small state, which the groups keep in memory.
     pub(crate) fn is_small(&self) -> bool {
         matches!(self, Op::ConfState | Op::Meta { removes: false, .. })
     }
 }
 
-/// An operation and the group it is for.
+/// An operation and its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct GroupOp {
     pub(crate) group: GroupId,
@@ -92,9 +93,9 @@ pub(super) struct MetaHeader {
     pub(super) ops: U32,
 }
 
-/// An operation on disk; `a`, `b`, `c` by kind: entries and moved (first index, term, 0), hard state (term, vote,
-/// commit), compact and start (index, term, 0), snapshot (index,
-/// term, digest), metadata (the key, whose length is in `flags`), others 0.
+/// An operation on disk. `a`, `b` and `c` depend on the kind: entries and moved entries (first index, term, 0), hard
+/// state (term, vote, commit), compact and start (index, term, 0), snapshot marker (index, term, digest), metadata
+/// (the key; its length is in `flags`), others 0.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
 #[repr(C)]
 pub(crate) struct RawOp {
@@ -112,11 +113,11 @@ const HEADER_BYTES: usize = size_of::<MetaHeader>();
 pub(super) const OP_BYTES: usize = size_of::<RawOp>();
 const _: () = assert!(HEADER_BYTES == 8 && OP_BYTES == 40);
 
-/// Replaces `meta` by the encoding of `ops`.
+/// Replaces `meta` with the encoding of `ops`.
 pub(crate) fn encode(ops: &[GroupOp], meta: &mut Vec<u8>) {
     meta.clear();
     meta.reserve(HEADER_BYTES + OP_BYTES * ops.len());
-    // A count that does not fit is refused by every reader, and the record is too large long before.
+    // Every reader refuses a count that does not fit. The record would be too large long before.
     let count = u32::try_from(ops.len()).unwrap_or(u32::MAX);
     let header = MetaHeader { version: VERSION.into(), reserved: 0.into(), ops: count.into() };
     meta.extend_from_slice(header.as_bytes());
@@ -125,9 +126,9 @@ pub(crate) fn encode(ops: &[GroupOp], meta: &mut Vec<u8>) {
     }
 }
 
-/// Replaces `ops` by the operations in `meta`, for a record that has `parts` parts.
+/// Replaces `ops` with the operations in `meta`, for a record that has `parts` parts.
 ///
-/// Total: any bytes give operations that cover the parts exactly, or an error (INV-9).
+/// Any bytes result in operations that cover the parts exactly, or in an error (INV-9).
 pub(crate) fn decode(meta: &[u8], parts: usize, ops: &mut Vec<GroupOp>) -> Result<(), DecodeError> {
     ops.clear();
     let (header, body) = MetaHeader::read_from_prefix(meta)
@@ -190,7 +191,7 @@ impl From<&GroupOp> for RawOp {
 }
 
 impl RawOp {
-    /// Whether it says that it is a conf state.
+    /// Whether its kind is that of a conf state.
     pub(super) fn is_conf_state(&self) -> bool {
         self.kind == CONF_STATE
     }
@@ -226,25 +227,26 @@ impl RawOp {
     }
 }
 
-/// A key's length, and its bytes as the words of an operation.
+/// The length of a key, and its bytes as the three words of an operation.
 fn key_words(key: &MetaKey) -> (u8, [u64; 3]) {
     let mut bytes = [0; META_KEY_BYTES_MAX];
     let own = key.as_bytes();
     bytes[..own.len()].copy_from_slice(own);
     let mut words = bytes.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-    // At most 24; three words.
+    // At most 24 bytes, so three words.
     let length = u8::try_from(own.len()).unwrap_or(u8::MAX);
     (length, std::array::from_fn(|_| words.next().unwrap_or(0)))
 }
 
-/// The key in the words of an operation, if it has a length that keys have and nothing behind it.
+/// The key in the words of an operation; `None` if the length is out of range or the bytes after the key are not
+/// zero.
 fn key_of(length: u8, words: [u64; 3]) -> Option<MetaKey> {
     let bytes = words.map(u64::to_le_bytes);
     let (key, rest) = bytes.as_flattened().split_at_checked(usize::from(length))?;
     MetaKey::new(key).filter(|_| rest.iter().all(|byte| *byte == 0))
 }
 
-/// The name of a kind, for messages.
+/// Name of a kind, for messages.
 pub(super) fn kind_name(kind: u8) -> &'static str {
     match kind {
         ENTRIES => "entries",
@@ -264,7 +266,7 @@ pub(super) fn kind_name(kind: u8) -> &'static str {
 mod tests {
     use super::*;
 
-    /// Parts that the samples cover.
+    /// Number of parts that the samples cover.
     const PARTS: usize = 9;
 
     fn samples() -> Vec<GroupOp> {

@@ -1,8 +1,7 @@
-//! What the fuzz targets of the engine run: the encoding of records, and replay.
+//! Bodies of the engine's fuzz targets: the encoding of records, and replay (feature `fuzz`).
 //!
-//! Place: above everything, for tests only (feature `fuzz`). Invariants: any bytes decode to operations that
-//! encode to the same bytes, or to a small error (INV-9); replay of any records that decode is an engine that
-//! works, or an error that names the record or the group. The only panics are findings.
+//! Any bytes decode to operations that encode to the same bytes, or to an error (INV-9). Replaying any records that
+//! decode gives an engine that works, or an error that names the record or the group. Every panic is a finding.
 
 use std::sync::Arc;
 
@@ -21,14 +20,14 @@ use crate::recovery::{Restored, restore};
 use crate::types::{CompactionPoint, Compression, ConfState, EntryRef, HardState, MetaKey, SnapshotMarker};
 use crate::write::WriteBatch;
 
-/// Records in one input, and operations in one record, at most.
+/// Largest number of records in one input, and of operations in one record.
 const RECORDS: u32 = 24;
 const OPS: u64 = 6;
 
-/// Three bytes as zstd's format stores what it cannot compress, behind their number.
+/// A compressed payload: the number 3, then a zstd frame with three bytes that are stored uncompressed.
 const PACKED: [u8; 16] = [3, 0, 0, 0, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 3, 1 | 3 << 3, 0, 0, b'a', b'b', b'c'];
 
-/// The bytes of a compressed payload.
+/// Fuzzes decompression: `data` is the stored form of a compressed payload.
 pub fn engine_payload(data: &[u8]) {
     let packer = Compressor::new(Some(Compression { from_bytes: 512, level: 1 }));
     match packer.unpack(data) {
@@ -43,7 +42,8 @@ pub fn engine_payload(data: &[u8]) {
     }
 }
 
-/// A number of parts, then the bytes of `meta`; the same bytes as a conf state.
+/// Fuzzes decoding: the first byte of `data` is a number of parts, the rest the `meta` of a record, and also a conf
+/// state.
 pub fn engine_record(data: &[u8]) {
     let Some((&parts, bytes)) = data.split_first() else { return };
     let parts = usize::from(parts);
@@ -72,7 +72,7 @@ pub fn engine_record(data: &[u8]) {
     }
 }
 
-/// Choices of records that decode, written to a log and replayed.
+/// Fuzzes replay: writes records that decode, chosen by `data`, to a log and replays it.
 pub fn engine_replay(data: &[u8]) {
     let mut choices = Choices::from_bytes(data);
     let disk = SimDisk::new(0, SimOptions::default());
@@ -96,11 +96,11 @@ pub fn engine_replay(data: &[u8]) {
     assert_eq!(seen(&engine), after, "another engine than the one that was closed, at first {before}");
 }
 
-/// Replays the engine in `disk` from its indexes and from its records, and compares all that the groups and
-/// the log's prefix depend on. Returns how many segments were replayed from their index.
+/// Replays the engine on `disk` once from its indexes and once from its records, and compares everything that the
+/// groups and the release of segments depend on. Returns the number of segments that were replayed from their index.
 ///
 /// # Panics
-/// If the two differ.
+/// If the two replays differ.
 pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
     let fork = disk.fork(1);
     let sealer = FooterIndexBuilder::default();
@@ -116,7 +116,7 @@ pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
     by_footer.len()
 }
 
-/// Everything that a replay made, as text: one line for each group, then the segments.
+/// The result of a replay as text: the counts, one line for each group, then the segments.
 fn rendered(Restored { groups, pins, found, .. }: Restored) -> Vec<String> {
     let mut lines = vec![format!("{found:?}")];
     for id in groups.ids() {
@@ -154,11 +154,11 @@ fn open(disk: &Arc<SimDisk>) -> Result<(Engine, Report)> {
     Engine::open_in(env(disk), &options())
 }
 
-/// Writes records past the engine, and so past its validation.
+/// Writes records directly to the log, without the engine's validation.
 fn write(choices: &mut Choices<'_>, disk: &Arc<SimDisk>) -> std::result::Result<(), seawall_wal::Error> {
     let wal = Wal::create_in(env(disk), &options().log)?;
     if choices.chance(40) {
-        // A log that has given back its prefix: group 9, which is gone, was in it.
+        // A log that has released its prefix, in which group 9, now removed, had entries.
         let mut batch = RecordBuilder::new();
         let entries = |first| GroupOp {
             group: 9,
@@ -240,7 +240,7 @@ fn op(choices: &mut Choices<'_>) -> Op {
     }
 }
 
-/// A number as they occur in logs, or one at either end of what there is.
+/// A number as it occurs in logs, or one near either end of the range.
 fn number(choices: &mut Choices<'_>) -> u64 {
     match choices.below(64) {
         n @ 0..40 => n / 4,
@@ -250,7 +250,7 @@ fn number(choices: &mut Choices<'_>) -> u64 {
     }
 }
 
-/// Uses every group as a node would.
+/// Uses every group like a node would.
 fn go_on(engine: &Engine) {
     let mut batch = WriteBatch::new();
     for id in engine.groups() {
@@ -277,7 +277,7 @@ fn go_on(engine: &Engine) {
     }
 }
 
-/// Everything that can be seen of the engine; each entry is read.
+/// Everything observable of the engine, as text; reads every entry.
 fn seen(engine: &Engine) -> String {
     let of = |id| {
         let group = engine.group(id);

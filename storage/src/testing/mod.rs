@@ -1,4 +1,4 @@
-//! What tests of stores need: a conformance suite, and the fuzz targets.
+//! Tools for tests: a conformance suite for stores, and the bodies of the fuzz targets.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

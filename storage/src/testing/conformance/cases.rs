@@ -1,14 +1,15 @@
-//! The cases: steps, what the store answers to each, and what it holds behind it.
-//! Place: data for the suite. The fixture is that of the cores' own tests: a snapshot at 3 of term 3, entries 4/4
-//! and 5/5. Nothing here can fail.
+//! The cases of the suite: steps, the expected answer of the store to each, and the expected content after it.
+//!
+//! The fixture is that of the cores' own tests: a snapshot at index 3 of term 3, and entries 4 and 5 of terms 4 and
+//! 5.
 
 use super::Refusal;
 use crate::types::{ConfState, HardState};
 
-/// What is done to a store.
+/// A call of a store.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    /// Entries by index and term.
+    /// Index and term of each entry.
     Append(Vec<(u64, u64)>),
     Compact(u64),
     Install(u64, u64),
@@ -16,12 +17,12 @@ pub(super) enum Step {
     Conf(ConfState),
 }
 
-/// What a store holds.
+/// The expected content of a store.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held {
-    /// The compaction point.
+    /// Index and term of the compaction point.
     pub(super) point: (u64, u64),
-    /// Entries by index and term.
+    /// Index and term of each entry.
     pub(super) log: Vec<(u64, u64)>,
     pub(super) hard: HardState,
     pub(super) conf: Option<ConfState>,
@@ -34,7 +35,7 @@ pub(super) struct Case {
     pub(super) steps: Vec<(Step, Answer, Held)>,
 }
 
-/// All cases, for a store that trims what it is given or does not.
+/// All cases, for a store with the given [`Store::TRIMS`](super::Store::TRIMS).
 pub(super) fn cases(trims: bool) -> Vec<Case> {
     let mut all = vec![
         of(
@@ -115,7 +116,7 @@ pub(super) fn cases(trims: bool) -> Vec<Case> {
     all
 }
 
-/// A case on the fixture, except for the first one, which starts empty.
+/// A case that starts with the fixture, except the first case, which starts with an empty store.
 fn of(name: &'static str, steps: Vec<(Step, Answer, Held)>) -> Case {
     let mut all = Vec::new();
     if !steps.iter().any(|(_, _, held)| held.point == (0, 0)) {

@@ -1,5 +1,5 @@
-//! Doing one step, and comparing a store with what it should hold: every index, every range, every limit that
-//! falls on an entry's end or beside it. Fails: with the first difference, in words.
+//! Does one step of a case, and compares a store with its expected content: every index, every range, every limit at
+//! or next to the end of an entry.
 
 use std::fmt::Debug;
 
@@ -9,11 +9,11 @@ use super::cases::{Answer, Held, Step};
 use super::{Refusal, Store};
 use crate::types::Entry;
 
-/// What was found, and what is right.
+/// A difference, in words: what was found and what is correct.
 #[derive(Debug)]
 pub(super) struct Failed(pub(super) String);
 
-/// An entry that tells which it is: 7 bytes per index, so that sizes differ.
+/// An entry whose payload identifies it: 7 bytes per index, so that sizes differ.
 fn entry((index, term): (u64, u64)) -> Entry {
     let bytes = format!("{:03}/{:03}", index % 1000, term % 1000).into_bytes();
     Entry {
@@ -61,7 +61,7 @@ pub(super) fn judge<S: Store>(store: &S, held: &Held) -> Result<(), Failed> {
     Ok(())
 }
 
-/// The range `low..high`, with every limit at which something changes.
+/// Checks the range `low..high` with every limit at which the result changes.
 fn range<S: Store>(store: &S, held: &Held, low: u64, high: u64) -> Result<(), Failed> {
     let all: Vec<Entry> =
         held.log.iter().copied().filter(|(index, _)| (low..high).contains(index)).map(entry).collect();

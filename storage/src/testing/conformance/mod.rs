@@ -1,13 +1,13 @@
-//! What a Raft core asks of a store, as a suite that any store can be held to (feature `conformance`).
+//! A test suite that checks any store against what a Raft core requires (feature `conformance`).
 //!
-//! Place: beside everything, for tests. Invariants: a store that passes answers every index, range and limit as
-//! the core's own in-memory store does where that is right, as written and after every reopen. Fails: with the
-//! case, the moment and the difference, as a value; nothing here panics.
+//! A store that passes answers every index, range and limit like the core's own in-memory store where that is right,
+//! both as written and after every reopen. A failure is a value that names the case, the step and the difference; the
+//! suite never panics.
 //!
-//! Rows of the cores' own tables that are here: terms, ranges and their limits, ends, compactions, appends that
-//! extend, replace, repeat, lie below the compaction point or leave a gap, snapshots that are older, known,
-//! conflicting and ahead, hard and conf state. Not here: snapshots that a store serves, and what happens while
-//! writes are under way.
+//! The cases follow the cores' own test tables: terms, ranges and their limits, first and last index, compactions,
+//! appends (that extend, replace, repeat, begin below the compaction point, or leave a gap), snapshots (older, known,
+//! conflicting, ahead), hard state and conf state. Not included: serving snapshots, and calls while writes are under
+//! way.
 //!
 //! A store of one group that can be reopened implements [`Store`], and a test calls [`check`]:
 //!
@@ -125,30 +125,30 @@ use std::fmt;
 use crate::types::{ConfState, Entry, HardState};
 use judge::Failed;
 
-/// The store of one Raft group, as the suite drives it. What a call has done is there after [`Store::reopen`].
+/// The store of one Raft group, as the suite calls it. The effect of a call must persist across [`Store::reopen`].
 pub trait Store: Sized {
-    /// Whether [`Store::append`] leaves out entries at or below the compaction point, as adapters of cores do; else
-    /// it refuses them as [`Refusal::Compacted`] and changes nothing.
+    /// Whether [`Store::append`] skips entries at or below the compaction point, as adapters of cores do. Otherwise
+    /// it must refuse them with [`Refusal::Compacted`] and change nothing.
     const TRIMS: bool;
 
-    /// Appends entries that follow each other; at or below the last index the log is cut off before the first.
+    /// Appends consecutive entries. If the first index is at or below the last index, the log is cut off before it.
     ///
     /// # Errors
-    /// [`Refusal::Gap`], [`Refusal::Compacted`]; nothing changed.
+    /// [`Refusal::Gap`], [`Refusal::Compacted`]; nothing has changed.
     fn append(&mut self, entries: &[Entry]) -> Result<(), Refusal>;
 
     /// Drops the entries up to and including `index`.
     ///
     /// # Errors
     /// [`Refusal::Compacted`] at or below the compaction point, [`Refusal::Unavailable`] beyond the last index;
-    /// nothing changed.
+    /// nothing has changed.
     fn compact(&mut self, index: u64) -> Result<(), Refusal>;
 
-    /// Makes the log start behind a snapshot: one that has that entry, with that term, keeps what is behind it, any
-    /// other is discarded.
+    /// Makes the log start after a snapshot. A log that has the entry `index` with `term` keeps the later entries;
+    /// any other log is discarded.
     ///
     /// # Errors
-    /// [`Refusal::OutOfDate`] at or below the compaction point; nothing changed.
+    /// [`Refusal::OutOfDate`] at or below the compaction point; nothing has changed.
     fn install_snapshot(&mut self, index: u64, term: u64) -> Result<(), Refusal>;
 
     /// Sets the hard state.
@@ -163,33 +163,33 @@ pub trait Store: Sized {
     /// None that the suite expects.
     fn set_conf_state(&mut self, conf: &ConfState) -> Result<(), Refusal>;
 
-    /// One above the compaction point.
+    /// Returns the index after the compaction point.
     fn first_index(&self) -> u64;
 
-    /// Index of the last entry, or the compaction point.
+    /// Returns the index of the last entry, or the compaction point if the log is empty.
     fn last_index(&self) -> u64;
 
-    /// The term of an entry or of the compaction point.
+    /// Returns the term of an entry or of the compaction point.
     ///
     /// # Errors
     /// [`Refusal::Compacted`] below the compaction point, [`Refusal::Unavailable`] beyond the last index.
     fn term(&self, index: u64) -> Result<u64, Refusal>;
 
-    /// The entries from `low` up to, and without, `high`, as many as have at most `max_bytes` by [`Store::size`], but
-    /// at least one.
+    /// Returns the entries from `low` up to, but not including, `high`. With `max_bytes`, returns as many as have at
+    /// most that total [`Store::size`], but at least one.
     ///
     /// # Errors
-    /// [`Refusal::Compacted`] if `low` is not behind the compaction point, [`Refusal::Unavailable`] if the log ends
+    /// [`Refusal::Compacted`] if `low` is at or below the compaction point, [`Refusal::Unavailable`] if the log ends
     /// before `high - 1`.
     fn entries(&self, low: u64, high: u64, max_bytes: Option<u64>) -> Result<Vec<Entry>, Refusal>;
 
-    /// The hard state as last set.
+    /// Returns the hard state as last set.
     fn hard_state(&self) -> HardState;
 
-    /// The conf state as last set.
+    /// Returns the conf state as last set.
     fn conf_state(&self) -> Option<ConfState>;
 
-    /// What an entry counts towards `max_bytes`.
+    /// Returns the size of an entry for `max_bytes`. Default: the length of its payload in bytes.
     fn size(&self, entry: &Entry) -> u64 {
         entry.payload.len() as u64
     }
@@ -198,31 +198,31 @@ pub trait Store: Sized {
     fn reopen(self) -> Self;
 }
 
-/// Why a store refused.
+/// Why a store refused a call.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// At or below the compaction point.
+    /// The index is at or below the compaction point.
     Compacted,
-    /// Beyond the last index.
+    /// The index is beyond the last index.
     Unavailable,
     /// The snapshot is not ahead of the compaction point.
     OutOfDate,
-    /// The entries do not follow the log.
+    /// The entries leave a gap.
     Gap,
-    /// Anything else; the suite never expects it.
+    /// Any other reason; the suite never expects it.
     Other(String),
 }
 
-/// A store that is not what a Raft core asks for.
+/// A difference between a store and what a Raft core requires.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// The case.
+    /// Name of the case.
     pub case: &'static str,
-    /// Behind how many of its steps.
+    /// Number of steps of the case that were done.
     pub steps: usize,
-    /// Whether the store was reopened there.
+    /// Whether the store was reopened after these steps.
     pub reopened: bool,
-    /// What was found, and what is right.
+    /// What was found and what is correct.
     pub what: String,
 }
 
@@ -235,11 +235,11 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
-/// Runs every case on a store of its own, which `fresh` makes, empty: once as it is, and once reopened after
-/// each step.
+/// Runs every case on a new empty store that `fresh` makes: once with a reopen at the end of the case, and once with
+/// a reopen after each step.
 ///
 /// # Errors
-/// The first difference from what a Raft core asks for.
+/// The first difference from what a Raft core requires.
 pub fn check<S: Store>(mut fresh: impl FnMut() -> S) -> Result<(), Violation> {
     for case in cases::cases(S::TRIMS) {
         for reopen in [false, true] {
