@@ -1,10 +1,9 @@
-//! The directory of snapshots: what is there, which one serves, what may go.
+//! The catalog: the snapshots in a directory, which of them to read, and which to remove.
 //!
-//! FilePart: the top; composes writers, readers, exports and receivers over one shelf. Invariants: what is listed has its
-//! name durably (INV-3); a damaged file is set aside, and deleted only when newer snapshots have replaced it or
-//! there are too many; with a newer one known no older snapshot is offered unless the caller says that the log covers
-//! the gap; names that are not the catalog's are left alone. Fails
-//! with file and reason.
+//! A snapshot is listed only when its name is durable (INV-3). A damaged file is set aside, and deleted only
+//! once newer snapshots have replaced it or there are too many damaged files. If a newer snapshot is damaged,
+//! an older one is returned only if the caller confirms that the log covers the gap. Files with other names are
+//! left alone.
 
 use crate::directory::store::{Pin, Quarantined, State, Store};
 use crate::error::{Error, FileContext};
@@ -23,49 +22,49 @@ use std::sync::Arc;
 
 /// A directory of snapshots of many groups, open in one process at a time.
 ///
-/// Shared by threads. Calls block for the disk, and do not block each other, but for moments.
+/// Can be shared between threads. Calls block on the disk, but block each other only for moments.
 #[derive(Clone, Debug)]
 pub struct Catalog {
     shelf: Arc<Store>,
 }
 
-/// What [`Catalog::open`] found besides snapshots. Names are sorted.
+/// What [`Catalog::open`] found in addition to snapshots. Names are sorted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Found {
-    /// Files of writers that a crash had cut: removed.
+    /// Files of writers that a crash interrupted; removed.
     pub removed: Vec<String>,
-    /// Files of transfers that were not finished: kept, for [`Catalog::receive`].
+    /// Files of unfinished transfers; kept for [`Catalog::receive`].
     pub unfinished: Vec<String>,
-    /// Files that were set aside as damaged, in this life or an earlier one.
+    /// Files that were set aside as damaged, now or earlier.
     pub damaged: Vec<String>,
-    /// Names that are not the catalog's: left alone.
+    /// Files that do not belong to the catalog; left alone.
     pub foreign: Vec<String>,
 }
 
-/// What [`Catalog::newest`] offers.
+/// The result of [`Catalog::newest`].
 #[derive(Debug)]
 pub struct Newest {
-    /// Reads the newest snapshot that checks, from its start.
+    /// Reads the newest intact snapshot from its start.
     pub reader: SnapshotReader,
-    /// Newer ones that were set aside by this call, newest first.
+    /// Newer snapshots that this call set aside, newest first.
     pub set_aside: Vec<Quarantined>,
 }
 
 impl Catalog {
-    /// Opens the directory `path`, made if it is missing; its parents must exist.
+    /// Opens the directory `path`, which is created if it does not exist. Its parent must exist.
     ///
     /// # Errors
-    /// As [`Catalog::open`].
+    /// Like [`Catalog::open`].
     pub fn open_dir(path: &Path, options: &Options) -> Result<(Catalog, Found), Error> {
         let io = |e| Error::io("open", path.display().to_string(), e);
         PosixDisk::create_dir(path).map_err(io)?;
-        // Snapshots end on any byte, which direct writes cannot.
+        // Snapshots end at any byte, which direct writes do not support.
         let disk = PosixDisk::open(path, Some(Mode::Buffered)).map_err(io)?;
         Catalog::open(Arc::new(disk), options)
     }
 
-    /// Opens the directory of `disk`, which must write through the page cache and hold nothing else that uses a file
-    /// `LOCK`. Removes what a crash left of writers; opens no snapshot.
+    /// Opens the directory of `disk`, which must use buffered writes and contain nothing else that uses a file
+    /// `LOCK`. Removes what a crash left of writers. Does not open any snapshot.
     ///
     /// # Errors
     /// [`Error::Option`], [`Error::DirectDisk`], [`Error::Locked`], [`Error::NotAFile`]; or the disk fails.
@@ -107,7 +106,7 @@ impl Catalog {
                 }
             }
         }
-        // Which was received last is not known: the newest, perhaps.
+        // The order of reception is unknown, so assume that the newest snapshot was received last.
         state.parts.sort_unstable();
         for names in [&mut found.removed, &mut found.unfinished, &mut found.damaged, &mut found.foreign] {
             names.sort_unstable();
@@ -115,51 +114,53 @@ impl Catalog {
         for name in &found.removed {
             disk.remove(name).map_err(io("remove", name))?;
         }
-        // A process may have been killed between a rename and its sync: what is listed is durable.
+        // A process may have been killed between a rename and its sync; this makes every listed name durable.
         disk.sync().map_err(io("sync", ""))?;
         Ok((Catalog { shelf: Arc::new(Store::new(disk, *options, state, lock)) }, found))
     }
 
-    /// As it was opened with.
+    /// The options that the catalog was opened with.
     pub fn options(&self) -> &Options {
         &self.shelf.options
     }
 
-    /// Whether a snapshot was read back in full, and as it was written, since the catalog was opened.
+    /// Whether a snapshot was read back in full and found intact since the catalog was opened.
     pub fn is_verified(&self, id: SnapshotId) -> bool {
         self.shelf.is_verified(id)
     }
 
-    /// The published snapshots of a group that are not known to be damaged, ascending.
+    /// The published snapshots of a group that are not known to be damaged, in ascending order.
     pub fn snapshots(&self, group: u64) -> Vec<SnapshotId> {
         self.shelf.known(group).iter().map(|known| known.id).collect()
     }
 
-    /// The groups that have published snapshots, ascending.
+    /// The groups that have published snapshots, in ascending order.
     pub fn groups(&self) -> Vec<u64> {
         let mut groups: Vec<u64> = self.shelf.state().published.keys().map(|id| id.group).collect();
         groups.dedup();
         groups
     }
 
-    /// Starts a snapshot. `conf_state` and `metadata`, at most 16 MiB each, are kept as they are.
+    /// Starts to write a snapshot. `conf_state` and `metadata`, at most 16 MiB each, are stored as they are.
     ///
     /// # Errors
-    /// [`Error::Exists`], [`Error::Busy`], [`Error::Invalid`]; or the disk fails: nothing is left.
+    /// [`Error::Exists`], [`Error::Busy`], [`Error::Invalid`]; or the disk fails. Nothing is left of the
+    /// snapshot.
     pub fn write(&self, id: SnapshotId, conf_state: &[u8], metadata: &[u8]) -> Result<SnapshotWriter, Error> {
         SnapshotWriter::create(self.shelf.reserve(id, false)?, conf_state, metadata)
     }
 
-    /// The newest snapshot of a group that is what was written; `None` if the group never had one. Each is read in
-    /// full before it is offered, unless it was verified already. Damaged ones are set aside (`.damaged`) and
-    /// reported. While damaged ones newer than the one found are in the directory, `covers` is asked whether the
-    /// log still has every entry behind it.
+    /// Returns the newest intact snapshot of a group; `None` if the group never had one. Reads each candidate
+    /// in full first, unless it is already verified. Sets damaged ones aside (`.damaged`) and reports them. If
+    /// the directory has a damaged snapshot that is newer than the one found, calls `covers` to ask whether the
+    /// log still has every entry after the one found.
     ///
-    /// `watch` is called after each chunk; `Break` cancels.
+    /// Calls `watch` after each chunk; `Break` cancels.
     ///
     /// # Errors
-    /// [`Error::Gap`] if the log does not cover; [`Error::NoneLeft`] if all are damaged; [`Error::Version`] if the
-    /// newest is of another version of the format; [`Error::Cancelled`]; or the disk fails.
+    /// [`Error::Gap`] if the log does not cover the gap; [`Error::NoneLeft`] if all are damaged;
+    /// [`Error::Version`] if the newest has another version of the format; [`Error::Cancelled`]; or the disk
+    /// fails.
     pub fn newest(
         &self,
         group: u64,
@@ -176,7 +177,7 @@ impl Catalog {
                 (None, Some(damaged)) => return Err(Error::NoneLeft { path: path(), damaged }),
                 (Some(id), _) => id,
             };
-            // Disconnected if another thread has removed it or set it aside: look again.
+            // Fails if another thread has removed it or set it aside: try again.
             let Ok(pin) = self.shelf.pin(id) else { continue };
             let sound = SnapshotReader::open(pin).and_then(|mut reader| {
                 if !self.shelf.is_verified(id) {
@@ -199,7 +200,7 @@ impl Catalog {
         }
     }
 
-    /// Reads a snapshot, which checks as it is read.
+    /// Opens a snapshot for reading. Its checksums are checked as it is read.
     ///
     /// # Errors
     /// [`Error::Unknown`]; [`Error::Damaged`]; or the disk fails.
@@ -215,13 +216,13 @@ impl Catalog {
         self.shelf.pin(id)
     }
 
-    /// Reads a snapshot in full, from the medium; if it is what was written, it counts for [`Catalog::retain`] and
-    /// [`Catalog::release_floor`] from then on, until the catalog is closed.
+    /// Reads a snapshot in full from the medium. If it is intact, it counts for [`Catalog::retain`] and
+    /// [`Catalog::release_floor`] until the catalog is closed.
     ///
-    /// `watch` is called after each chunk; `Break` cancels.
+    /// Calls `watch` after each chunk; `Break` cancels.
     ///
     /// # Errors
-    /// As [`Catalog::reader`], and [`Error::Cancelled`]. A damaged snapshot stays where it is until
+    /// Like [`Catalog::reader`], and [`Error::Cancelled`]. A damaged snapshot stays in place until
     /// [`Catalog::set_aside`] or [`Catalog::newest`].
     pub fn verify(
         &self,
@@ -231,9 +232,9 @@ impl Catalog {
         self.reader(id)?.verify(watch)
     }
 
-    /// Sets a snapshot aside (`.damaged`) that turned out damaged when it was read. Returns its file's name. Of the damaged
-    /// files of a group the newest [`Options::keep`] and two more stay, until [`Catalog::retain`] finds as many newer
-    /// verified snapshots as a sound one would need to go.
+    /// Sets a snapshot aside (`.damaged`) that turned out damaged when it was read. Returns the name of its
+    /// file. The newest [`Options::keep`] plus two damaged files of a group stay, until [`Catalog::retain`]
+    /// finds as many newer verified snapshots as it requires to remove an intact one.
     ///
     /// # Errors
     /// [`Error::Unknown`]; or the disk fails.
@@ -241,54 +242,56 @@ impl Catalog {
         self.shelf.set_aside(id)
     }
 
-    /// Removes a snapshot, whatever is known of others: for one that turned out to be of no use.
+    /// Removes a snapshot whether or not newer ones are verified, for one that turned out to be useless.
     ///
     /// # Errors
-    /// [`Error::Unknown`]; [`Error::Busy`] if it is pinned; or the disk fails, and it may come back.
+    /// [`Error::Unknown`]; [`Error::Busy`] if it is pinned. If the disk fails, the snapshot may come back.
     pub fn remove(&self, id: SnapshotId) -> Result<(), Error> {
         self.shelf.remove(id)
     }
 
-    /// Removes the snapshots of a group that have [`Options::keep`] newer verified ones and are not pinned, and
-    /// transfers that are not newer than the newest verified one, and damaged files that as many newer verified ones have
-    /// replaced. Returns the snapshots removed, oldest first. To be
-    /// called after [`Catalog::verify`].
+    /// Removes the snapshots of a group that have [`Options::keep`] newer verified ones and are not pinned,
+    /// transfers that are not newer than the newest verified snapshot, and damaged files with [`Options::keep`]
+    /// newer verified snapshots. Returns the removed snapshots, oldest first. Call it after
+    /// [`Catalog::verify`].
     ///
     /// # Errors
-    /// The disk fails: what could not be removed is still there, and the next call tries again.
+    /// The disk fails. Files that could not be removed remain, and the next call tries again.
     pub fn retain(&self, group: u64) -> Result<Vec<SnapshotId>, Error> {
         self.shelf.retain(group)
     }
 
-    /// The snapshot up to whose index the log of a group may be released: the second newest verified one, or the
-    /// newest ([`Options::fall_back`]). `None` if there is none such: nothing may be released. After an open it is
-    /// `None` until snapshots are verified again; it may also go back, when one is set aside.
+    /// Returns the snapshot up to whose index the log of a group may be compacted: the second newest verified
+    /// one, or the newest, depending on [`Options::fall_back`]. `None` if there is none; then the log must not
+    /// be compacted. After an open it is `None` until snapshots are verified again, and it may go back when a
+    /// snapshot is set aside.
     pub fn release_floor(&self, group: u64) -> Option<SnapshotId> {
         self.shelf.release_floor(group)
     }
 
-    /// Sends a snapshot.
+    /// Opens a snapshot for sending.
     ///
     /// # Errors
-    /// As [`Catalog::reader`].
+    /// Like [`Catalog::reader`].
     pub fn export(&self, id: SnapshotId) -> Result<Export, Error> {
         Export::open(self.shelf.pin(id)?)
     }
 
-    /// Receives a snapshot, from where an earlier receiver of the same offer stopped. Of other unfinished transfers to
-    /// the group the one received last stays, so that two senders which take turns come to an end: two files per group,
-    /// each no larger than was offered.
+    /// Starts to receive a snapshot, or continues where an earlier receiver of the same offer stopped. Of the
+    /// other unfinished transfers to the group, only the latest is kept, so that two senders that alternate
+    /// both finish. A group thus has at most two such files, each no larger than its offer.
     ///
     /// # Errors
-    /// [`Error::Exists`]; [`Error::Busy`] if a transfer to the group is running; [`Error::Offer`]; or the disk fails.
+    /// [`Error::Exists`]; [`Error::Busy`] if a transfer to the group is in progress; [`Error::Offer`]; or the
+    /// disk fails.
     pub fn receive(&self, offer: &Offer) -> Result<Receiver, Error> {
         Receiver::begin(self.shelf.reserve(offer.id, true)?, offer)
     }
 
-    /// Removes what unfinished transfers to a group have left, such as one that no sender goes on with.
+    /// Removes the files of unfinished transfers to a group, for instance of one that no sender continues.
     ///
     /// # Errors
-    /// [`Error::Busy`] if one is running; or the disk fails.
+    /// [`Error::Busy`] if a transfer is in progress; or the disk fails.
     pub fn discard_unfinished(&self, group: u64) -> Result<(), Error> {
         let parts = self.shelf.state().parts.clone();
         for (id, tag) in parts.into_iter().filter(|(id, _)| id.group == group) {

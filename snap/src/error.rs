@@ -1,4 +1,5 @@
-//! The one error type, sorted by who must act. Cloneable: a writer gives its first failure to every later call.
+//! The error type of this crate, with its variants sorted by who must act. Errors can be cloned, because a
+//! writer returns its first error from every later call.
 
 use crate::format::Fault;
 use crate::options::OutOfRange;
@@ -8,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-/// Where in a snapshot.
+/// A part of a snapshot's file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FilePart {
     /// Header, conf state, metadata.
@@ -17,7 +18,7 @@ pub enum FilePart {
     Chunk(u32),
     /// The trailer.
     Trailer,
-    /// The whole of it.
+    /// The whole file.
     Whole,
 }
 
@@ -36,8 +37,8 @@ impl fmt::Display for FilePart {
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    // The caller:
-    /// An option outside its limits.
+    // The caller must act:
+    /// An option is out of range.
     #[error("option {option}: {value} is not within {min}..={max}")]
     Option {
         /// The option.
@@ -49,15 +50,15 @@ pub enum Error {
         /// Largest value allowed.
         max: i64,
     },
-    /// What is to be written does not fit the format; nothing was written.
+    /// The content to write does not fit the format; nothing was written.
     #[error("{id}: {fault}")]
     Invalid {
         /// The snapshot.
         id: SnapshotId,
-        /// What does not fit.
+        /// The reason.
         fault: Fault,
     },
-    /// There is a snapshot of this name already.
+    /// A snapshot of this id already exists.
     #[error("{path}: there is a snapshot of {id} already")]
     Exists {
         /// The directory.
@@ -81,45 +82,45 @@ pub enum Error {
         /// The snapshot.
         id: SnapshotId,
     },
-    /// A chunk behind the last one.
+    /// The chunk does not exist.
     #[error("{file}: chunk {chunk}, and there are {count}")]
     NoChunk {
         /// Path of the file.
         file: String,
-        /// The chunk asked for.
+        /// The chunk that was requested.
         chunk: u32,
         /// Number of chunks.
         count: u32,
     },
-    /// The progress callback said so.
+    /// The progress callback cancelled the call.
     #[error("{file}: cancelled")]
     Cancelled {
         /// Path of the file.
         file: String,
     },
-    /// An earlier call failed; only giving up is left.
+    /// An earlier call failed; the only thing left is to drop the value.
     #[error("stopped: {cause}")]
     Stopped {
         /// The first failure.
         cause: Arc<Error>,
     },
 
-    // Who runs the machine:
-    /// Another catalog has the directory.
+    // The operator must act:
+    /// Another catalog has the directory open.
     #[error("{path}: locked by {holder}")]
     Locked {
         /// The directory.
         path: String,
-        /// What the holder says of itself.
+        /// The holder's description of itself.
         holder: String,
     },
-    /// The disk was opened for direct writes; snapshots end on any byte, so they need a buffered one.
+    /// The disk uses direct writes. Snapshots end at any byte, so they need a buffered disk.
     #[error("{path}: opened for direct writes, snapshots need buffered ones")]
     DirectDisk {
         /// The directory.
         path: String,
     },
-    /// A name of the catalog belongs to something that is not a regular file, such as a symbolic link.
+    /// A name of the catalog belongs to something other than a regular file, such as a symbolic link.
     #[error("{path}/{file}: not a regular file")]
     NotAFile {
         /// The directory.
@@ -127,18 +128,18 @@ pub enum Error {
         /// The name in it.
         file: String,
     },
-    /// A snapshot that another version of the format wrote. It stays where it is.
+    /// Another version of the format wrote the snapshot. The file stays where it is.
     #[error("{file}: snapshot version {found}, not supported by this build")]
     Version {
         /// Path of the file.
         file: String,
-        /// The version named.
+        /// The version found.
         found: u32,
     },
-    /// The operating system refused.
+    /// The operating system returned an error.
     #[error("{file}: {action}: {source}")]
     Io {
-        /// What was to be done.
+        /// The operation that failed.
         action: &'static str,
         /// Path of the file or directory.
         file: String,
@@ -152,25 +153,25 @@ pub enum Error {
         file: String,
     },
 
-    // Whoever has another copy:
-    /// Bytes of a snapshot are not what was written.
+    // The operator must act, with another copy of the data:
+    /// The bytes of a snapshot are not what was written.
     #[error("{file}: {place}: {fault}")]
     Damaged {
         /// Path of the file.
         file: String,
-        /// Where in it.
+        /// The damaged part.
         place: FilePart,
-        /// What is wrong.
+        /// The reason.
         fault: Fault,
     },
-    /// The newest snapshots are damaged, and the log does not go back to the next older one.
+    /// The newest snapshots are damaged, and the log does not reach back to the next older one.
     #[error("{path}: {damaged} is damaged, and the log does not go back to {older}")]
     Gap {
         /// The directory.
         path: String,
         /// The newest damaged snapshot.
         damaged: SnapshotId,
-        /// The newest that checks.
+        /// The newest intact snapshot.
         older: SnapshotId,
     },
     /// All snapshots of a group are damaged.
@@ -182,25 +183,25 @@ pub enum Error {
         damaged: SnapshotId,
     },
 
-    // The sender:
-    /// What a sender offers is refused; nothing was written.
+    // The sender must act:
+    /// The offer is refused; nothing was written.
     #[error("{path}: offer of {id}: {fault}")]
     Offer {
         /// The directory.
         path: String,
-        /// The snapshot offered.
+        /// The snapshot that was offered.
         id: SnapshotId,
-        /// Why.
+        /// The reason.
         fault: OfferFault,
     },
-    /// A piece is refused. The transfer stays as it was: the right piece may follow.
+    /// The piece is refused. The transfer is unchanged, and the correct piece may follow.
     #[error("{file}: piece {number}: {fault}")]
     Piece {
         /// Path of the file being received.
         file: String,
         /// Number of the piece.
         number: u32,
-        /// Why.
+        /// The reason.
         fault: PieceFault,
     },
 }
@@ -209,26 +210,26 @@ pub enum Error {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OfferFault {
-    /// Its numbers do not agree with each other, or with the format.
+    /// The numbers in the offer are inconsistent or violate the format.
     #[error("{0}")]
     Format(#[from] Fault),
-    /// Larger than [`Options::receive_bytes_max`](crate::Options::receive_bytes_max).
+    /// The file is larger than [`Options::receive_bytes_max`](crate::Options::receive_bytes_max).
     #[error("{bytes} bytes, at most {max} are accepted")]
     TooLarge {
-        /// Bytes of the file.
+        /// Size of the file, in bytes.
         bytes: u64,
-        /// Most that is accepted.
+        /// Maximum size that is accepted, in bytes.
         max: u64,
     },
-    /// Larger than what transfers may use of the free space.
+    /// The file needs more than the free space that transfers may use.
     #[error(
         "{bytes} bytes are to be written and {free} may be: free space less receive_spare_bytes and other transfers"
     )]
     NoSpace {
-        /// Bytes still to be written.
+        /// Bytes that still have to be written.
         bytes: u64,
-        /// Bytes that are free, less [`Options::receive_spare_bytes`](crate::Options::receive_spare_bytes) and what other
-        /// transfers under way still have to write.
+        /// Free bytes, less [`Options::receive_spare_bytes`](crate::Options::receive_spare_bytes) and the bytes
+        /// that other transfers in progress still have to write.
         free: u64,
     },
 }
@@ -237,7 +238,7 @@ pub enum OfferFault {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PieceFault {
-    /// It belongs to another transfer.
+    /// The piece belongs to another transfer.
     #[error("of another transfer")]
     Foreign,
     /// Another piece is next.
@@ -246,15 +247,15 @@ pub enum PieceFault {
         /// Number of the piece that is next.
         expected: u32,
     },
-    /// It claims another place in the file.
+    /// The piece has another offset than the next one.
     #[error("at {found}, and {expected} is next")]
     Offset {
-        /// Offset at which the file goes on.
+        /// Offset of the next piece, in bytes.
         expected: u64,
-        /// Offset claimed.
+        /// Offset in the piece, in bytes.
         found: u64,
     },
-    /// Its bytes are not what they have to be.
+    /// The bytes of the piece are wrong.
     #[error("{0}")]
     Bytes(#[from] Fault),
     /// Pieces are missing.
@@ -262,7 +263,7 @@ pub enum PieceFault {
     Incomplete,
 }
 
-/// Errors of the device that mean bytes which cannot be read: EIO, EBADMSG, EUCLEAN.
+/// Operating system errors that mean unreadable data: EIO, EBADMSG, EUCLEAN.
 const UNREADABLE: [i32; 3] = [5, 74, 117];
 
 impl Error {
@@ -270,7 +271,7 @@ impl Error {
         Error::Io { action, file: file.into(), source: Arc::new(source) }
     }
 
-    /// Whether a file is not what was written, and another copy or an older snapshot has to serve.
+    /// Whether a file is damaged, so that another copy or an older snapshot is needed.
     pub fn is_damage(&self) -> bool {
         match self {
             Error::Damaged { .. } => true,
@@ -279,7 +280,8 @@ impl Error {
         }
     }
 
-    /// Whether the file system is full, or a quota used up. What was begun is gone, and its space with it.
+    /// Whether the file system is full or a quota is used up. The unfinished file is removed, which frees its
+    /// space.
     pub fn is_full(&self) -> bool {
         match self {
             Error::Io { source, .. } => is_no_room(source),
@@ -289,7 +291,7 @@ impl Error {
         }
     }
 
-    /// As an error of `std::io`, which keeps this one inside.
+    /// Converts this into an error of `std::io` that contains it.
     pub(crate) fn into_io(self) -> io::Error {
         let kind = match &self {
             Error::Io { source, .. } => source.kind(),
@@ -306,7 +308,7 @@ impl From<OutOfRange> for Error {
     }
 }
 
-/// A file, for messages.
+/// Path of a file, for error messages.
 #[derive(Clone, Debug)]
 pub(crate) struct FileContext(Arc<str>);
 
@@ -330,7 +332,7 @@ impl FileContext {
         Error::io(action, self.file(), source)
     }
 
-    /// A failed read. What the device cannot read is damage: another copy has to serve.
+    /// The error of a failed read. Data that the device cannot read counts as damage: another copy is needed.
     pub(crate) fn read(&self, place: FilePart, source: io::Error) -> Error {
         if source.kind() == io::ErrorKind::UnexpectedEof {
             return self.damaged(place, Fault::Counts);

@@ -1,12 +1,14 @@
-//! Snapshots beside a Seawall log: state of any size, streamed into a file, checked, published, sent.
+//! Snapshots for a Seawall log: streams state of any size into a file, verifies it, publishes it and sends it.
 //!
-//! **Promise.** A snapshot has its name only when all of it is durable: after a crash the one before or the new one
-//! serves, complete. No byte is handed out whose chunk does not check; no flipped bit goes unnoticed. A damaged file is
-//! set aside, never deleted, and an older one is offered only if the log covers the gap. Memory is bounded, whatever a
-//! file or a sender claims.
+//! **Promise.** A snapshot gets its name only once all of it is durable: after a crash either the previous or
+//! the new one is available, complete. No byte of a chunk that fails its checksum is handed out, and no flipped
+//! bit goes unnoticed. A damaged file is set aside and kept until newer verified snapshots replace it or there
+//! are too many damaged files; an older snapshot is used only if the log covers the gap. Memory is bounded,
+//! whatever a file or a sender claims.
 //!
-//! **What it does not do.** It knows nothing of the log and of no content's meaning. It does not repair, encrypt, or
-//! move bytes between machines: it says which bytes to move. It does not say when to make a snapshot.
+//! **What it does not do.** It knows nothing about the log or the meaning of the content. It does not repair,
+//! encrypt, or move bytes between machines: it determines which bytes to move. It does not decide when to take
+//! a snapshot.
 //!
 //! ```text
 //! state ──► SnapshotWriter ──► <id>.new ──► synced, renamed ──► <id>.snap ──► SnapshotReader ──► state
@@ -50,10 +52,11 @@
 //!
 //! # Features
 //!
-//! - `fuzz`: the module `testing::fuzz`, what the fuzz targets run. For tests of this crate. Off by default.
+//! - `fuzz`: the module `testing::fuzz` with the functions that the fuzz targets run, for tests of this crate.
+//!   Off by default.
 //!
-//! Modules stand on floors and import only from floors below; `ARCHITECTURE.md` has the table, `docs/format.md` the
-//! bytes, `docs/decisions/0012-snapshots.md` the reasons.
+//! Modules have floors and import only from lower ones. `ARCHITECTURE.md` has the table, `docs/format.md`
+//! describes the bytes, and `docs/decisions/0012-snapshots.md` gives the reasons.
 
 mod catalog;
 mod directory;

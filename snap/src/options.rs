@@ -4,33 +4,36 @@ use crate::format::{CHUNK_LIMIT_MAX, CHUNK_LIMIT_MIN};
 
 /// How snapshots are written, read, kept and received.
 ///
-/// A writer holds 2 to 16 chunks on their way, 8 MiB if those are enough, and three for each helper; and what zstd
-/// needs at the level: with the defaults less than 24 MiB. A reader has each of them twice, as stored and as content:
-/// less than 32 MiB. It takes the chunk size from the file.
+/// A writer holds 2 to 16 chunks in its queue, 8 MiB if that is within these limits, three more for each
+/// helper, and the memory that zstd needs at its level: less than 24 MiB with the defaults. A reader holds each
+/// chunk twice, as stored and as content: less than 32 MiB. A reader takes the chunk size from the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Options {
-    /// Snapshots kept per group, 1 to 1024 (2). A snapshot goes when this many newer ones are *verified*.
+    /// Snapshots kept per group, 1 to 1024 (default 2). A snapshot is removed once this many newer ones are
+    /// *verified*.
     pub keep: u32,
-    /// Whether the log is released only up to the second newest verified snapshot (yes), so that there is
-    /// something to fall back to. Of no effect if only one is kept.
+    /// Whether the log is released only up to the second newest verified snapshot (default true), so that there
+    /// is one to fall back to. Ignored if `keep` is 1.
     pub fall_back: bool,
-    /// Threads beside the caller's for each writer and reader, 0 to 16: the first does I/O, all others compress. A
-    /// reader decompresses on the caller's thread, and from 3 on, on all but two of these instead; on the first
-    /// as well, when it would otherwise wait. 0 does everything on the caller's thread, as a simulated disk wants
-    /// it. By default 2, or 1 on a machine with one processor.
+    /// Helper threads for each writer and reader, 0 to 16. The first does I/O; in a writer the others compress.
+    /// A reader decompresses on the caller's thread, or from 3 helpers on, on all but two of them instead. The
+    /// I/O helper of a reader also decompresses when it would otherwise wait. With 0 the caller's thread does
+    /// everything, as required with a simulated disk. Default 2, or 1 on a machine with one processor.
     pub helpers: u32,
-    /// Level of zstd, -7 to 22 (1); `None` stores everything plain.
+    /// Level of zstd, -7 to 22 (default 1). `None` stores everything uncompressed.
     pub level: Option<i32>,
-    /// Bytes of content per chunk, 4 KiB to 64 MiB (1 MiB).
+    /// Size of a chunk, in bytes of content, 4 KiB to 64 MiB (default 1 MiB).
     pub chunk_bytes: u32,
-    /// Bytes after which a file being written is synced, 64 KiB or more (8 MiB): bounds the dirty pages, and
-    /// lets the device work while the rest is compressed. Better no more than what is on its way.
+    /// Bytes after which a file that is being written is synced, at least 64 KiB (default 8 MiB). Bounds the
+    /// dirty pages, and lets the device work while the rest is compressed. It should not exceed the size of the
+    /// chunks in the queue.
     pub sync_bytes: u64,
-    /// Largest file that is accepted from a sender, in bytes (no limit but [`Options::receive_spare_bytes`]).
+    /// Largest file that is accepted from a sender, in bytes (default no limit except
+    /// [`Options::receive_spare_bytes`]).
     pub receive_bytes_max: u64,
-    /// Bytes that transfers leave free on the file system, for a log on the same one (256 MiB: four of its segments by
-    /// default). A larger snapshot is refused before anything of it is written. What all transfers under way still have
-    /// to write counts as used.
+    /// Bytes of the file system that transfers leave free for a log on it (default 256 MiB, four of its
+    /// segments of default size). A larger snapshot is refused before anything is written. Bytes that transfers
+    /// in progress still have to write count as used.
     pub receive_spare_bytes: u64,
 }
 
@@ -50,13 +53,13 @@ impl Default for Options {
     }
 }
 
-/// Chunks on their way between threads: enough to go on with while a file is synced.
+/// Number of chunks in the queue between threads: enough to continue while a file is synced.
 pub(crate) fn depth(chunk_bytes: u32) -> usize {
     const BYTES: u32 = 8 << 20;
     (BYTES / chunk_bytes.max(1)).clamp(2, 16) as usize
 }
 
-/// An option that is not within its limits.
+/// An option that is out of range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct OutOfRange {
     pub(crate) option: &'static str,
@@ -78,7 +81,7 @@ impl Options {
         within("sync_bytes", sync_bytes, 64 << 10, i64::MAX)
     }
 
-    /// Which of the verified snapshots, counted from the newest, the log is released up to.
+    /// Number of newer verified snapshots that the snapshot has up to which the log is released.
     pub(crate) fn release_behind(&self) -> usize {
         usize::from(self.fall_back && self.keep > 1)
     }

@@ -1,8 +1,8 @@
-//! Work on other threads that comes out in the order in which it went in.
+//! Runs work on other threads and returns the results in the order in which the work was submitted.
 //!
-//! FilePart: between the thread that has content and the one that does I/O, in both directions. Invariants: what is
-//! inside is bounded; whoever waits is woken when the other side goes away, also by a panic. With no workers
-//! the items pass unchanged, and one of the ends does their work. Fails only to start a thread.
+//! The number of items inside is bounded. A waiting side wakes when the other side is gone, including after a
+//! panic. Without workers the items pass through unchanged, and one of the sides does the work. Fails only if a
+//! thread cannot be started.
 
 use std::fmt;
 use std::io;
@@ -10,25 +10,25 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-/// An item, and where it goes when its work is done.
+/// An item, and the channel for its result.
 type Job<T> = (T, SyncSender<T>);
 
-/// A place in the order.
+/// A position in the order: a result, or the channel that a worker will send it to.
 enum Slot<T> {
     Ready(T),
     Later(Receiver<T>),
 }
 
-/// Where items go in.
+/// Accepts the items.
 pub(crate) struct JobSender<T> {
     jobs: Option<SyncSender<Job<T>>>,
     order: SyncSender<Slot<T>>,
 }
 
-/// Where they come out, in order.
+/// Returns the results in order.
 pub(crate) struct JobReceiver<T>(Receiver<Slot<T>>);
 
-/// Threads that are waited for. What they wait for must be dropped before this is.
+/// Threads that are joined on drop. Drop the channels that they wait for first.
 #[derive(Default, Debug)]
 pub(crate) struct Workers(Vec<JoinHandle<()>>);
 
@@ -36,7 +36,8 @@ pub(crate) struct Workers(Vec<JoinHandle<()>>);
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Disconnected;
 
-/// Starts `workers` threads, each with a function from `work`; about `workers + depth` items are inside at most.
+/// Starts `workers` threads, each with a function that `work` makes. At most about `workers + depth` items are
+/// inside.
 pub(crate) fn lane<T, F>(
     workers: usize,
     depth: usize,
@@ -50,14 +51,15 @@ where
     let (order, exit) = sync_channel(depth);
     let mut jobs = None;
     if workers > 0 {
-        // Room for all that the order has: a worker that wakes late finds several, and holds nobody up.
+        // As large as the order channel: a worker that wakes late finds several jobs, and does not hold up the
+        // sender.
         let (entrance, queue) = sync_channel::<Job<T>>(depth);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..workers {
             let (queue, mut work) = (Arc::clone(&queue), work()?);
             helpers.start(move || {
                 while let Some((item, done)) = next(&queue) {
-                    // Nobody may want it any more.
+                    // The receiver may be gone.
                     let _ = done.send(work(item));
                 }
             })?;
@@ -67,13 +69,13 @@ where
     Ok((JobSender { jobs, order }, JobReceiver(exit)))
 }
 
-/// The next job; none when the entrance is gone. One worker waits at a time, the others for it.
+/// The next job; `None` once the sender is gone. One worker at a time waits for a job; the others wait for the lock.
 fn next<T>(queue: &Mutex<Receiver<Job<T>>>) -> Option<Job<T>> {
     queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 impl<T> JobSender<T> {
-    /// Adds an item; waits while the lane is full.
+    /// Adds an item; blocks while the queue is full.
     pub(crate) fn send(&self, item: T) -> Result<(), Disconnected> {
         let slot = match &self.jobs {
             None => Slot::Ready(item),
@@ -86,7 +88,7 @@ impl<T> JobSender<T> {
         self.order.send(slot).map_err(|_| Disconnected)
     }
 
-    /// Adds an item; gives it back if the lane is full.
+    /// Adds an item, or returns it if the queue is full.
     pub(crate) fn offer(&self, item: T) -> Result<Option<T>, Disconnected> {
         let Some(jobs) = &self.jobs else {
             return match self.order.try_send(Slot::Ready(item)) {
@@ -97,7 +99,7 @@ impl<T> JobSender<T> {
         };
         let (done, later) = sync_channel(1);
         match self.order.try_send(Slot::Later(later)) {
-            // What has a place has, but for a moment, room among the jobs.
+            // An item with a position in the order has a free slot among the jobs, or will in a moment.
             Ok(()) => jobs.send((item, done)).map(|()| None).map_err(|_| Disconnected),
             Err(TrySendError::Full(_)) => Ok(Some(item)),
             Err(TrySendError::Disconnected(_)) => Err(Disconnected),
@@ -111,7 +113,7 @@ impl<T> JobSender<T> {
 }
 
 impl<T> JobReceiver<T> {
-    /// The next item in order; `None` when the entrance is gone and everything is out.
+    /// The next item in order; `None` once the sender is gone and every item was returned.
     pub(crate) fn recv(&self) -> Result<Option<T>, Disconnected> {
         match self.0.recv() {
             Err(_) => Ok(None),
@@ -127,7 +129,7 @@ impl Workers {
         Ok(())
     }
 
-    /// Waits for all of them. A panic has been seen already, by whoever waited for the thread's work.
+    /// Joins all threads. A panic was already noticed by the side that waited for the thread's work.
     pub(crate) fn join(&mut self) {
         for helper in self.0.drain(..) {
             let _ = helper.join();
@@ -141,10 +143,10 @@ impl Drop for Workers {
     }
 }
 
-/// Buffers that are used again.
+/// Buffers for reuse.
 pub(crate) struct Pool<T>(Arc<Mutex<Vec<T>>>);
 
-/// Most buffers that are kept.
+/// Maximum number of buffers that are kept.
 const SPARES_MAX: usize = 24;
 
 impl<T: Default> Pool<T> {
@@ -197,7 +199,7 @@ mod tests {
         let mut helpers = Workers::default();
         let work = || {
             Ok(|n: u64| {
-                // The later, the faster.
+                // The later items take less time.
                 std::thread::sleep(Duration::from_micros(300u64.saturating_sub(n * 3)));
                 n * 2
             })

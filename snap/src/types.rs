@@ -1,13 +1,13 @@
-//! Plain types of snapshots. Nothing here can fail.
+//! Plain types of snapshots.
 
 use std::fmt;
 
-/// What a snapshot stands for: all entries of a group up to an index. Sorted by group, index, term.
+/// Identifies a snapshot, which covers all entries of a group up to an index. Sorts by group, index, term.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SnapshotId {
     /// The Raft group.
     pub group: u64,
-    /// Index of the last entry that is covered; never 0.
+    /// Index of the last covered entry; never 0.
     pub index: u64,
     /// Term of that entry.
     pub term: u64,
@@ -19,25 +19,25 @@ impl fmt::Display for SnapshotId {
     }
 }
 
-/// How far long work has come.
+/// Progress of a long operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Progress {
-    /// Bytes of content done.
+    /// Bytes of content processed so far.
     pub bytes: u64,
-    /// Bytes of content in all, if that is known.
+    /// Total bytes of content, if known.
     pub total: Option<u64>,
 }
 
-/// A snapshot that has its name durably.
+/// A snapshot whose name is durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Published {
-    /// What it stands for.
+    /// The snapshot.
     pub id: SnapshotId,
-    /// Bytes of content.
+    /// Size of the content, in bytes.
     pub raw_bytes: u64,
-    /// Bytes of its file.
+    /// Size of the file, in bytes.
     pub file_bytes: u64,
-    /// BLAKE3 of the content.
+    /// BLAKE3 digest of the content.
     pub digest: [u8; 32],
 }
 

@@ -1,4 +1,4 @@
-//! The directory of snapshots: which files are there, which are kept, which are in use.
+//! The directory of snapshots: its files, their use, and which of them are kept.
 
 pub(crate) mod retention;
 pub(crate) mod store;

@@ -1,21 +1,23 @@
-//! Which snapshots may go, and which part of the log: pure decisions over what is known of one group.
+//! Decides which snapshots may be removed and how far the log may be released: pure functions of the state of
+//! one group.
 //!
-//! FilePart: below the shelf, which acts on them. Invariant: a snapshot goes only when enough newer ones are
-//! verified, so damage that nobody has looked for cannot take the last good one. Nothing here fails.
+//! A snapshot is removed only if enough newer ones are verified, so undetected damage cannot cost the last good
+//! one.
 
 use crate::types::SnapshotId;
 
-/// What is known of a published snapshot.
+/// The state of a published snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Known {
     pub(crate) id: SnapshotId,
-    /// Read back whole, and as it was written, since the catalog was opened.
+    /// Whether it was read back in full and found intact since the catalog was opened.
     pub(crate) verified: bool,
-    /// A reader or a transfer has it.
+    /// Whether a reader or a transfer uses it.
     pub(crate) pinned: bool,
 }
 
-/// Those of `known`, one group's in ascending order, that `keep` newer ones have replaced; oldest first.
+/// The snapshots of `known` that have at least `keep` newer verified ones and are not pinned, oldest first.
+/// `known` is one group's, in ascending order.
 pub(crate) fn replaced(known: &[Known], keep: usize) -> Vec<SnapshotId> {
     let mut newer = 0;
     let mut gone = Vec::new();
@@ -29,7 +31,7 @@ pub(crate) fn replaced(known: &[Known], keep: usize) -> Vec<SnapshotId> {
     gone
 }
 
-/// The verified snapshot of one group with `behind` newer verified ones.
+/// The verified snapshot of one group that has `behind` newer verified ones.
 pub(crate) fn floor(known: &[Known], behind: usize) -> Option<SnapshotId> {
     known.iter().rev().filter(|snapshot| snapshot.verified).nth(behind).map(|snapshot| snapshot.id)
 }

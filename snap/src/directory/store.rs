@@ -1,10 +1,11 @@
-//! What the directory holds, shared by catalog, writers, readers and transfers.
+//! The contents of the directory, shared by catalog, writers, readers and transfers.
 //!
-//! FilePart: below all of these; alone in giving, changing and removing names of published snapshots. Invariants: a
-//! snapshot is listed only when its name is durable; one that is pinned is not removed; nothing is written twice
-//! at a time under one name (INV-7: what failed is not listed). Fails as the system says.
+//! Only this module assigns, changes and removes names of published snapshots. A snapshot is listed only once
+//! its name is durable, and a failed one is not listed (INV-7). A pinned snapshot is not removed. At most one
+//! writer uses a name at a time.
 //!
-//! Locking: the state's lock is never held during I/O. What is being removed or set aside is not listed meanwhile.
+//! The lock of the state is never held during I/O. A snapshot that is being removed or set aside is not listed
+//! meanwhile.
 
 use crate::directory::retention::{Known, floor, replaced};
 use crate::error::{Error, FilePart};
@@ -16,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Damaged files of a group that are kept, beyond [`Options::keep`], while nothing newer is verified: so those that a group
-/// has at once stay when all of them turn out damaged.
+/// Number of damaged files of a group that are kept in addition to [`Options::keep`] while nothing newer is
+/// verified: all snapshots that a group has at once stay even if all of them turn out damaged.
 pub(crate) const DAMAGED_BEYOND_KEEP: usize = 2;
 
 /// A directory of snapshots.
@@ -29,17 +30,17 @@ pub(crate) struct Store {
     _lock: Box<dyn DiskLock>,
 }
 
-/// What is known of the directory's names.
+/// The files of the directory.
 #[derive(Debug, Default)]
 pub(crate) struct State {
     pub(crate) published: BTreeMap<SnapshotId, Entry>,
-    /// Those that were set aside, now or in an earlier life.
+    /// Snapshots that were set aside, now or earlier.
     pub(crate) damaged: BTreeSet<SnapshotId>,
-    /// Transfers with a file, by snapshot and tag; those that were received last come last.
+    /// Transfers with a file, by snapshot and tag, in the order in which they were last received.
     pub(crate) parts: Vec<(SnapshotId, u64)>,
     /// Bytes that receivers still have to write.
     promised: u64,
-    /// Written or received at the moment, and groups that are received.
+    /// Snapshots that are being written or received; `receiving` has the groups with a receiver.
     busy: BTreeSet<SnapshotId>,
     receiving: BTreeSet<u64>,
 }
@@ -48,23 +49,23 @@ pub(crate) struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Entry {
     verified: bool,
-    /// Every pin has a share.
+    /// Every pin holds a clone.
     pins: Arc<()>,
 }
 
-/// The right to make a snapshot, until it is dropped.
+/// The exclusive right to make a snapshot, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     shelf: Arc<Store>,
     id: SnapshotId,
     receiving: bool,
-    /// Bytes that are still to be written.
+    /// Bytes that still have to be written.
     promised: u64,
 }
 
 /// Keeps a snapshot from being removed by retention, until it is dropped.
 ///
-/// Readers and exports have one of their own. A snapshot that turns out damaged is set aside all the same.
+/// Each reader and export has its own pin. A snapshot that turns out damaged is set aside in spite of pins.
 #[derive(Clone, Debug)]
 pub struct Pin {
     id: SnapshotId,
@@ -92,7 +93,7 @@ impl Store {
         self.disk.location()
     }
 
-    /// The state; whole after every statement that changes it, so a panic elsewhere does not matter.
+    /// Locks the state. Every statement leaves the state consistent, so a panic elsewhere does no harm.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -106,7 +107,8 @@ impl Store {
         Error::Unknown { path: self.path(), id }
     }
 
-    /// Takes the right to make the snapshot of `id`; to receive it, no other of its group may be on its way.
+    /// Takes the right to make snapshot `id`. To receive it, no other snapshot of its group may be being
+    /// received.
     pub(crate) fn reserve(self: &Arc<Store>, id: SnapshotId, receiving: bool) -> Result<Reservation, Error> {
         if self.state().published.contains_key(&id) {
             return Err(Error::Exists { path: self.path(), id });
@@ -114,7 +116,7 @@ impl Store {
         self.occupy(id, receiving)
     }
 
-    /// As [`Store::reserve`], whether there is such a snapshot or not.
+    /// Like [`Store::reserve`], even if the snapshot exists.
     pub(crate) fn occupy(self: &Arc<Store>, id: SnapshotId, receiving: bool) -> Result<Reservation, Error> {
         let mut state = self.state();
         if state.busy.contains(&id) || (receiving && state.receiving.contains(&id.group)) {
@@ -127,13 +129,13 @@ impl Store {
         Ok(Reservation { shelf: Arc::clone(self), id, receiving, promised: 0 })
     }
 
-    /// Gives the synced file `from` the name of the published snapshot `id`. If that name cannot be made
-    /// durable, nothing is published.
+    /// Renames the synced file `from` to the published snapshot `id`. If the name cannot be made durable,
+    /// nothing is published.
     pub(crate) fn publish(&self, from: &str, id: SnapshotId) -> Result<(), Error> {
         let name = name::published(id);
         self.disk.rename(from, &name).map_err(self.io("rename", from))?;
         if let Err(e) = self.disk.sync() {
-            // After a crash it may be there all the same, complete.
+            // The complete file may still exist after a crash.
             let _ = self.disk.remove(&name);
             return Err(self.io("sync", "")(e));
         }
@@ -158,7 +160,7 @@ impl Store {
         }
     }
 
-    /// What is known of a group's snapshots, ascending.
+    /// The state of a group's snapshots, in ascending order.
     pub(crate) fn known(&self, group: u64) -> Vec<Known> {
         self.state().known(group)
     }
@@ -168,7 +170,7 @@ impl Store {
         floor(&self.known(group), self.options.release_behind())
     }
 
-    /// Takes a damaged snapshot out of the list and gives its file the name of one. Returns that name.
+    /// Removes a damaged snapshot from the list and gives its file a `.damaged` name, which is returned.
     pub(crate) fn set_aside(&self, id: SnapshotId) -> Result<String, Error> {
         let Some(entry) = self.state().published.remove(&id) else { return Err(self.unknown(id)) };
         match self.give_damaged_name(id) {
@@ -195,8 +197,8 @@ impl Store {
         Ok(to)
     }
 
-    /// Removes what newer verified snapshots of the group have replaced, transfers and damaged files included. Returns the
-    /// snapshots removed, oldest first.
+    /// Removes snapshots, transfers and damaged files of the group that newer verified snapshots have replaced.
+    /// Returns the removed snapshots, oldest first.
     pub(crate) fn retain(&self, group: u64) -> Result<Vec<SnapshotId>, Error> {
         let keep = self.options.keep as usize;
         let mut gone = Vec::new();
@@ -222,7 +224,7 @@ impl Store {
             }
             match result {
                 Ok(()) => removed.push(id),
-                // It is still there, so that a later call tries again.
+                // The file still exists, so list it again for a later call.
                 Err(_) => _ = self.state().published.insert(id, entry),
             }
         }
@@ -237,7 +239,7 @@ impl Store {
         Ok(removed)
     }
 
-    /// Removes one that is not pinned.
+    /// Removes a snapshot that is not pinned.
     pub(crate) fn remove(&self, id: SnapshotId) -> Result<(), Error> {
         let entry = {
             let mut state = self.state();
@@ -255,7 +257,7 @@ impl Store {
         self.disk.sync().map_err(self.io("sync", ""))
     }
 
-    /// Removes the file of a transfer that nobody is receiving.
+    /// Removes the file of a transfer that has no receiver.
     pub(crate) fn remove_part(&self, id: SnapshotId, tag: u64) -> Result<(), Error> {
         let name = name::receiving(id, tag);
         match self.disk.remove(&name) {
@@ -266,8 +268,9 @@ impl Store {
         Ok(())
     }
 
-    /// Removes damaged files of a group: those that as many newer verified snapshots have replaced as a sound one, and of
-    /// the others all but the newest few, which is more than a group can have in one piece.
+    /// Removes damaged files of a group: those with as many newer verified snapshots as an intact one would
+    /// need to be removed, and of the others all but the newest `keep + DAMAGED_BEYOND_KEEP`, which is more
+    /// than a group has snapshots at once.
     fn prune_damaged(&self, group: u64) -> Result<(), Error> {
         let keep = self.options.keep as usize;
         let replaced = {
@@ -303,7 +306,7 @@ impl Store {
 }
 
 impl State {
-    /// Adds a published snapshot that was found.
+    /// Adds a published snapshot that was found at open.
     pub(crate) fn add(&mut self, id: SnapshotId) {
         self.published.insert(id, Entry::default());
     }
@@ -324,7 +327,7 @@ impl State {
     }
 }
 
-/// All snapshots that a group can have.
+/// The ids of all snapshots that a group can have.
 fn of_group(group: u64) -> std::ops::RangeInclusive<SnapshotId> {
     SnapshotId { group, index: 0, term: 0 }..=SnapshotId { group, index: u64::MAX, term: u64::MAX }
 }
@@ -349,10 +352,11 @@ impl Reservation {
         self.id
     }
 
-    /// Takes `bytes` of the free space for this transfer.
+    /// Reserves `bytes` of the free space for this transfer. `free` is the free space of the file system in
+    /// bytes.
     ///
     /// # Errors
-    /// The space that a transfer may use, if that is less.
+    /// The number of bytes that a transfer may use, if that is less than `bytes`.
     pub(crate) fn promise(&mut self, bytes: u64, free: u64) -> Result<(), u64> {
         let mut state = self.shelf.state();
         let taken = state.promised.saturating_add(self.shelf.options.receive_spare_bytes);
@@ -365,7 +369,7 @@ impl Reservation {
         Ok(())
     }
 
-    /// Of what was promised, `bytes` are written.
+    /// Releases `bytes` of the reservation, which are written now.
     pub(crate) fn written(&mut self, bytes: u64) {
         let bytes = bytes.min(self.promised);
         self.promised -= bytes;
@@ -378,14 +382,14 @@ impl Reservation {
 pub struct Quarantined {
     /// The snapshot.
     pub id: SnapshotId,
-    /// Name of its file now.
+    /// The current name of its file.
     pub file: String,
-    /// What is wrong with it: [`Error::Damaged`].
+    /// The cause: [`Error::Damaged`].
     pub cause: Error,
 }
 
 impl Quarantined {
-    /// Where the damage is, if it is known.
+    /// The damaged part, if known.
     pub fn place(&self) -> Option<FilePart> {
         match self.cause {
             Error::Damaged { place, .. } => Some(place),

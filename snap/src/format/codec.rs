@@ -1,8 +1,7 @@
-//! Chunks to bytes and back: zstd where it helps, and what a frame may ask for.
+//! Encodes chunks, compressed with zstd if that makes them smaller, and decodes them.
 //!
-//! FilePart: between content and its frames, on whichever thread has time. Invariants: a chunk that does not get
-//! smaller is stored plain; decompression writes at most the length that the header names, which is within the
-//! chunk limit, and needs no window beyond it (INV-9). Fails with a small reason.
+//! Decompression writes at most the length that the chunk header states, which is within the chunk limit, and
+//! needs no larger window than that limit (INV-9).
 
 use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
 use std::fmt;
@@ -14,12 +13,12 @@ use zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 pub(crate) struct Encoder(Option<Compressor<'static>>);
 
 impl Encoder {
-    /// With zstd at `level`, or without.
+    /// Makes an encoder with zstd at `level`, or without compression.
     pub(crate) fn new(level: Option<i32>) -> io::Result<Encoder> {
         level.map(Compressor::new).transpose().map(Encoder)
     }
 
-    /// Puts chunk `index` with the content `raw` into `frame`, replacing what is there.
+    /// Replaces `frame` with chunk `index` of content `raw`.
     pub(crate) fn encode(
         &mut self,
         header: &Header,
@@ -30,7 +29,7 @@ impl Encoder {
         frame.resize(CHUNK_HEADER_BYTES + raw.len(), 0);
         let room = frame.len().saturating_sub(1).max(CHUNK_HEADER_BYTES);
         let stored = &mut frame[CHUNK_HEADER_BYTES..room];
-        // An error is a result that does not fit: not smaller.
+        // An error means that the result does not fit, so it is not smaller.
         let packed = self.0.as_mut().and_then(|zstd| zstd.compress_to_buffer(raw, stored).ok());
         match packed.filter(|&len| len > 0) {
             Some(len) => frame.truncate(CHUNK_HEADER_BYTES + len),
@@ -43,7 +42,7 @@ impl Encoder {
     }
 }
 
-/// Takes frames apart.
+/// Decodes frames.
 pub(crate) struct Decoder(Decompressor<'static>);
 
 impl Decoder {
@@ -51,8 +50,8 @@ impl Decoder {
         Decompressor::new().map(Decoder)
     }
 
-    /// Checks the stored bytes of `chunk`. If they are compressed, puts the content into `raw` and returns
-    /// true; else the stored bytes are the content.
+    /// Checks the stored bytes of `chunk`. If they are compressed, decompresses them into `raw` and returns
+    /// true; otherwise the stored bytes are the content.
     pub(crate) fn decode(
         &mut self,
         header: &Header,
@@ -72,13 +71,14 @@ impl Decoder {
     }
 }
 
-/// Whether `stored` is one zstd frame that says it has `raw_bytes` and wants a window of at most `window_max`.
+/// Checks that `stored` is one zstd frame that states `raw_bytes` of content and needs a window of at most
+/// `window_max` bytes.
 fn check_zstd(stored: &[u8], raw_bytes: u64, window_max: u64) -> Result<(), Fault> {
     let content = get_frame_content_size(stored).ok().flatten();
     if content != Some(raw_bytes) || find_frame_compressed_size(stored) != Ok(stored.len()) {
         return Err(Fault::Frame);
     }
-    // RFC 8878, 3.1.1.1: magic number, then a descriptor; a frame of one segment has no window of its own.
+    // RFC 8878, 3.1.1.1: magic number, then a descriptor. A single-segment frame has no window descriptor.
     const SINGLE_SEGMENT: u8 = 0x20;
     match stored.get(4..6) {
         Some(&[descriptor, _]) if descriptor & SINGLE_SEGMENT != 0 => Ok(()),
@@ -114,7 +114,7 @@ mod tests {
         Header::decode(&encode_opening(id, CHUNK_LIMIT_MIN, b"", b"").unwrap()).unwrap()
     }
 
-    /// Chunk 0 as the bytes of `stored` claim it, checksums right.
+    /// Decodes `stored` as chunk 0 with correct checksums.
     fn claimed(raw_bytes: u32, stored: &[u8]) -> Result<bool, Fault> {
         let chunk = ChunkHeader::new(&header(), 0, raw_bytes, stored)?;
         Decoder::new().unwrap().decode(&header(), &chunk, stored, &mut Vec::new())
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(claimed(4096, &[pack(&[0; 4096]), pack(&[0; 4096])].concat()), Err(Fault::Frame));
         assert_eq!(claimed(4096, b"no frame"), Err(Fault::Frame));
         assert_eq!(claimed(4096, &pack(&[0; 4096])[..10]), Err(Fault::Frame));
-        // A window of 2 GiB beside a length of 4096: not one segment, window descriptor, content size.
+        // A window of 2 GiB with a content size of 4096: not a single segment, window descriptor, content size.
         let wide = [0x28, 0xB5, 0x2F, 0xFD, 0x40, 21 << 3, 0x00, 0x0F, 0x03, 0x80, 0x00, 0x00];
         assert_eq!(claimed(4096, &wide), Err(Fault::Window { bytes: 2 << 30, max: 4096 }));
         let narrow = [0x28, 0xB5, 0x2F, 0xFD, 0x40, 0, 0x00, 0x0F, 0x03, 0x80, 0x00, b'z'];

@@ -1,4 +1,4 @@
-//! Tests of the format: round trips, every flipped bit, hostile lengths, and `docs/format.md`.
+//! Tests of the format: round trips, every flipped bit, hostile lengths, and agreement with `docs/format.md`.
 
 use super::*;
 use crate::tables::{check_constants, check_structures, fields};
@@ -13,7 +13,7 @@ fn header() -> Header {
     Header::decode(&opening()).unwrap()
 }
 
-/// Flips every bit of `bytes` in turn; `read` must refuse each.
+/// Flips every bit of `bytes` in turn; `read` must refuse each result.
 fn every_bit(mut bytes: Vec<u8>, read: impl Fn(&[u8]) -> Result<(), Fault>) {
     assert_eq!(read(&bytes), Ok(()));
     for bit in 0..bytes.len() * 8 {
@@ -75,7 +75,7 @@ fn trailers() {
     assert_eq!(Trailer::decode(&longer), Err(Fault::Length { expected: 60, found: 61 }));
 }
 
-/// Changes a field of an opening's header and makes its checksum right again.
+/// Changes a field of an opening's header and corrects the checksum.
 fn forged(offset: usize, value: u32) -> Result<Header, Fault> {
     let mut bytes = opening();
     bytes[offset..offset + 4].copy_from_slice(&value.to_le_bytes());

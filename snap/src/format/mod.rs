@@ -1,8 +1,7 @@
-//! The bytes of a snapshot, and nothing else: layouts, checksums, encoding, decoding.
+//! The bytes of a snapshot: layouts, checksums, encoding and decoding, as pure functions of byte slices.
 //!
-//! FilePart on the data's way: between a snapshot's content and its file, in both directions. Pure functions of
-//! byte slices. Invariants: decoding is total, and a length that passes is within its limit, so it may be
-//! allocated (INV-9). Fails: with a small `Copy` reason.
+//! Decoding is total, and every decoded length is within its limit, so that many bytes may be allocated
+//! (INV-9).
 
 pub(crate) mod codec;
 pub(crate) mod name;
@@ -20,11 +19,11 @@ pub const SNAPSHOT_MAGIC: [u8; 8] = *b"SEAWALSN";
 pub const CHUNK_MAGIC: [u8; 4] = *b"SWCH";
 /// First bytes of the trailer.
 pub const TRAILER_MAGIC: [u8; 4] = *b"SWTR";
-/// Most bytes of a conf state, and of metadata: a reader may allocate them.
+/// Maximum size of the conf state, and of the metadata, in bytes; a reader may allocate this much for each.
 pub const BODY_BYTES_MAX: u32 = 16 << 20;
-/// Smallest limit that a snapshot may set for its chunks, in raw bytes.
+/// Minimum value of a snapshot's chunk limit, in bytes of content.
 pub const CHUNK_LIMIT_MIN: u32 = 4 << 10;
-/// Largest one: a reader may allocate one chunk.
+/// Maximum value of a snapshot's chunk limit, in bytes of content; a reader may allocate one chunk.
 pub const CHUNK_LIMIT_MAX: u32 = 64 << 20;
 
 /// Flag of a chunk: its stored bytes are a zstd frame.
@@ -68,11 +67,11 @@ pub(crate) struct RawTrailer {
     pub(crate) crc: U32,
 }
 
-/// Sizes of the structures, in bytes.
+/// Size of the snapshot header, in bytes.
 pub const HEADER_BYTES: usize = size_of::<RawHeader>();
-/// See [`HEADER_BYTES`].
+/// Size of a chunk header, in bytes.
 pub const CHUNK_HEADER_BYTES: usize = size_of::<RawChunk>();
-/// See [`HEADER_BYTES`].
+/// Size of the trailer, in bytes.
 pub const TRAILER_BYTES: usize = size_of::<RawTrailer>();
 pub(crate) const CRC_BYTES: usize = 4;
 
@@ -80,25 +79,25 @@ const _: () = assert!(HEADER_BYTES == 56 && std::mem::offset_of!(RawHeader, crc)
 const _: () = assert!(CHUNK_HEADER_BYTES == 28 && std::mem::offset_of!(RawChunk, crc) == 24);
 const _: () = assert!(TRAILER_BYTES == 60 && std::mem::offset_of!(RawTrailer, crc) == 56);
 
-/// Why bytes of a snapshot are refused.
+/// Why the bytes of a snapshot are refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The bytes end too early, or something follows.
+    /// The bytes end too early, or something follows them.
     #[error("{found} bytes where {expected} are expected")]
     Length {
         /// Bytes expected.
         expected: usize,
-        /// Bytes there.
+        /// Bytes found.
         found: usize,
     },
-    /// The bytes do not start as this structure.
+    /// The bytes do not start with the magic of this structure.
     #[error("these bytes start as something else")]
     Magic,
-    /// Written by another version of the format.
+    /// Another version of the format wrote the bytes.
     #[error("snapshot version {found}; this build supports version {VERSION}")]
     Version {
-        /// The version named.
+        /// The version found.
         found: u32,
     },
     /// A checksum does not match.
@@ -110,7 +109,7 @@ pub enum Fault {
         /// All flags found.
         flags: u32,
     },
-    /// A length outside of its limits.
+    /// A length is out of range.
     #[error("{field} is {bytes}, must be {min} to {max}")]
     Limit {
         /// The field.
@@ -122,10 +121,10 @@ pub enum Fault {
         /// Largest value allowed.
         max: u32,
     },
-    /// Index 0, which no entry has.
+    /// The index is 0, which no entry has.
     #[error("a snapshot at index 0")]
     IndexZero,
-    /// Another chunk than the one that is next.
+    /// A chunk has another number than the next one.
     #[error("chunk {found} where {expected} is next")]
     Chunk {
         /// Number of the next chunk.
@@ -133,24 +132,24 @@ pub enum Fault {
         /// Number found.
         found: u32,
     },
-    /// A compressed chunk is not one zstd frame of the bytes that its header names.
+    /// A compressed chunk is not a single zstd frame of the length that its header states.
     #[error("the compressed bytes are not one frame of the length named")]
     Frame,
-    /// A compressed chunk asks for a larger window than a chunk may have bytes.
+    /// A compressed chunk needs a larger window than the chunk limit.
     #[error("a zstd window of {bytes} bytes, at most {max} allowed")]
     Window {
-        /// Bytes asked for.
+        /// Window size requested, in bytes.
         bytes: u64,
-        /// Most that is allowed.
+        /// Maximum window size allowed, in bytes.
         max: u64,
     },
-    /// Counts or sizes do not agree with each other or with the length of the file.
+    /// Counts or sizes are inconsistent with each other or with the length of the file.
     #[error("counts and sizes do not agree with the file")]
     Counts,
-    /// Every chunk checks, and all together are not what was written.
+    /// Every chunk passes its checksum, but the digest of the whole content is wrong.
     #[error("the digest of the whole does not match")]
     Digest,
-    /// The file's name says another snapshot than its header.
+    /// The name of the file belongs to another snapshot than its header.
     #[error("the name of the file is another snapshot's")]
     Name,
     /// The device cannot read the bytes.
@@ -166,7 +165,8 @@ pub(crate) fn within(field: &'static str, bytes: u32, min: u32, max: u32) -> Res
     if (min..=max).contains(&bytes) { Ok(()) } else { Err(Fault::Limit { field, bytes, min, max }) }
 }
 
-/// The structure at the start of `bytes`, with the checksum in its last four bytes checked.
+/// Decodes the structure at the start of `bytes` after checking its magic and the checksum in its last four
+/// bytes.
 pub(crate) fn structure<T>(bytes: &[u8], magic: &[u8], stored: impl Fn(&T) -> U32) -> Result<T, Fault>
 where
     T: FromBytes + KnownLayout + Immutable + Unaligned + Copy,
@@ -183,16 +183,16 @@ where
     Ok(raw)
 }
 
-/// The first bytes of a snapshot.
+/// The start of a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header {
-    /// What the snapshot stands for.
+    /// The snapshot.
     pub id: SnapshotId,
-    /// Bytes of the conf state.
+    /// Size of the conf state, in bytes.
     pub conf_state_bytes: u32,
-    /// Bytes of the user's metadata.
+    /// Size of the user's metadata, in bytes.
     pub metadata_bytes: u32,
-    /// Most raw bytes of a chunk.
+    /// Maximum size of a chunk, in bytes of content.
     pub chunk_bytes_max: u32,
 }
 
@@ -223,14 +223,17 @@ impl Header {
         zerocopy::transmute!(raw)
     }
 
-    /// The header at the start of `bytes`. The version is judged before the checksum, so that a later
-    /// format, which may check itself otherwise, is named as what it is.
+    /// Decodes the header at the start of `bytes`. The version is checked before the checksum, because a later
+    /// version may use another checksum.
+    ///
+    /// # Errors
+    /// [`Fault::Version`] for another version of the format; otherwise the fault that was found.
     pub fn decode(bytes: &[u8]) -> Result<Header, Fault> {
         if let Ok((raw, _)) = RawHeader::ref_from_prefix(bytes)
             && raw.magic == SNAPSHOT_MAGIC
             && raw.version.get() != VERSION
         {
-            // Unless it is this version's header with a damaged version, which the checksum tells.
+            // Unless this version wrote the header and its version field is damaged, which the checksum shows.
             let meant = RawHeader { version: VERSION.into(), ..*raw };
             let damaged = crc(&meant.as_bytes()[..HEADER_BYTES - CRC_BYTES]) == raw.crc.get();
             return Err(if damaged { Fault::Checksum } else { Fault::Version { found: raw.version.get() } });
@@ -254,7 +257,11 @@ impl Header {
         HEADER_BYTES + self.conf_state_bytes as usize + self.metadata_bytes as usize + CRC_BYTES
     }
 
-    /// Conf state and metadata of `opening`, all bytes before the first chunk, this header included.
+    /// Returns conf state and metadata of `opening`, which is everything before the first chunk, including this
+    /// header.
+    ///
+    /// # Errors
+    /// [`Fault`] if the length or the checksum is wrong, or the opening belongs to another header.
     pub fn split_opening<'a>(&self, opening: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), Fault> {
         let wrong = Fault::Length { expected: self.opening_bytes(), found: opening.len() };
         if opening.len() != self.opening_bytes() {
@@ -268,7 +275,10 @@ impl Header {
     }
 }
 
-/// All bytes of a snapshot before its first chunk.
+/// Encodes everything before the first chunk of a snapshot.
+///
+/// # Errors
+/// [`Fault`] if a value is out of range.
 pub fn encode_opening(
     id: SnapshotId,
     chunk_bytes_max: u32,
@@ -288,24 +298,27 @@ pub fn encode_opening(
     Ok(opening)
 }
 
-/// What stands before the stored bytes of a chunk.
+/// The header before the stored bytes of a chunk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ChunkHeader {
     /// Number of the chunk, from 0.
     pub index: u32,
-    /// Bytes that it stands for.
+    /// Size of the content, in bytes.
     pub raw_bytes: u32,
-    /// Bytes that follow.
+    /// Size of the stored bytes that follow.
     pub stored_bytes: u32,
-    /// Whether these are a zstd frame.
+    /// Whether the stored bytes are a zstd frame.
     pub zstd: bool,
-    /// CRC-32C of these.
+    /// CRC-32C of the stored bytes.
     pub stored_crc: u32,
 }
 
 impl ChunkHeader {
-    /// The header of chunk `index` of `header`'s snapshot, stored as `stored`, which is a zstd frame if it
-    /// is shorter than `raw_bytes`.
+    /// Makes the header of chunk `index` of the snapshot with `header`. The stored bytes are a zstd frame if
+    /// they are shorter than `raw_bytes`.
+    ///
+    /// # Errors
+    /// [`Fault`] if a size is out of range.
     pub fn new(header: &Header, index: u32, raw_bytes: u32, stored: &[u8]) -> Result<ChunkHeader, Fault> {
         let stored_bytes = u32::try_from(stored.len()).unwrap_or(u32::MAX);
         let zstd = stored_bytes < raw_bytes;
@@ -319,12 +332,12 @@ impl ChunkHeader {
             return Err(Fault::Chunk { expected: index, found: self.index });
         }
         within("raw_bytes", self.raw_bytes, 1, header.chunk_bytes_max)?;
-        // A chunk that does not get smaller is stored plain.
+        // A chunk that compression does not make smaller is stored uncompressed.
         let (min, max) = if self.zstd { (1, self.raw_bytes - 1) } else { (self.raw_bytes, self.raw_bytes) };
         within("stored_bytes", self.stored_bytes, min, max)
     }
 
-    /// The bytes of the header.
+    /// Encodes the header.
     pub fn encode(&self) -> [u8; CHUNK_HEADER_BYTES] {
         let mut raw = RawChunk {
             magic: CHUNK_MAGIC,
@@ -339,7 +352,11 @@ impl ChunkHeader {
         zerocopy::transmute!(raw)
     }
 
-    /// The header at the start of `bytes`, which must be of chunk `index` of `header`'s snapshot.
+    /// Decodes the header at the start of `bytes`, which must be that of chunk `index` of the snapshot with
+    /// `header`.
+    ///
+    /// # Errors
+    /// [`Fault`] if it is not.
     pub fn decode(bytes: &[u8], header: &Header, index: u32) -> Result<ChunkHeader, Fault> {
         let raw: RawChunk = structure(bytes, &CHUNK_MAGIC, |raw: &RawChunk| raw.crc)?;
         let flags = raw.flags.get();
@@ -357,7 +374,10 @@ impl ChunkHeader {
         Ok(chunk)
     }
 
-    /// Checks the bytes that follow the header.
+    /// Checks the stored bytes that follow the header.
+    ///
+    /// # Errors
+    /// [`Fault::Length`] or [`Fault::Checksum`].
     pub fn check_stored(&self, stored: &[u8]) -> Result<(), Fault> {
         let expected = self.stored_bytes as usize;
         if stored.len() != expected {
@@ -367,21 +387,21 @@ impl ChunkHeader {
     }
 }
 
-/// The last bytes of a snapshot: what all chunks together must be.
+/// The end of a snapshot: totals and digest over all chunks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Trailer {
     /// Number of chunks.
     pub chunk_count: u32,
-    /// Raw bytes of all chunks.
+    /// Size of the content of all chunks, in bytes.
     pub raw_bytes: u64,
-    /// Stored bytes of all chunks, headers left out.
+    /// Size of the stored bytes of all chunks, without their headers.
     pub stored_bytes: u64,
-    /// BLAKE3 of the raw bytes of all chunks in order.
+    /// BLAKE3 digest of the content of all chunks in order.
     pub digest: [u8; 32],
 }
 
 impl Trailer {
-    /// The bytes of the trailer.
+    /// Encodes the trailer.
     pub fn encode(&self) -> [u8; TRAILER_BYTES] {
         let mut raw = RawTrailer {
             magic: TRAILER_MAGIC,
@@ -395,7 +415,10 @@ impl Trailer {
         zerocopy::transmute!(raw)
     }
 
-    /// The trailer in `bytes`, the last of the file: nothing may follow.
+    /// Decodes the trailer in `bytes`, which must contain nothing else.
+    ///
+    /// # Errors
+    /// [`Fault`] if the bytes are not a trailer.
     pub fn decode(bytes: &[u8]) -> Result<Trailer, Fault> {
         if bytes.len() > TRAILER_BYTES {
             return Err(Fault::Length { expected: TRAILER_BYTES, found: bytes.len() });

@@ -1,32 +1,31 @@
-//! Names of files: which are a catalog's, and what they stand for.
+//! Names of the catalog's files.
 //!
-//! FilePart: below everything that touches the directory. Invariants: a name is made from numbers alone, so none
-//! leaves the directory; names of published snapshots sort as their snapshots do; a name that is not written
-//! exactly as it would be made is foreign. Nothing here fails.
+//! A name consists of numbers and fixed text, so no name leaves the directory. Names of published snapshots
+//! sort like the snapshots. A name that is not exactly what this module would produce is foreign.
 
 use crate::types::SnapshotId;
 
-/// Digits of each number.
+/// Number of hexadecimal digits of each number.
 const DIGITS: usize = 16;
 
-/// The lock of the directory.
+/// Name of the lock file of the directory.
 pub(crate) const LOCK: &str = "LOCK";
 
-/// What a name of the catalog's stands for.
+/// The meaning of a file name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// A published snapshot.
     Published(SnapshotId),
-    /// One being written: of no use after a crash.
+    /// A snapshot that is being written; useless after a crash.
     Writing(SnapshotId),
-    /// One being received, with the tag of its transfer: taken up again after a crash.
+    /// A snapshot that is being received, with the tag of its transfer; a transfer continues after a crash.
     Receiving(SnapshotId, u64),
-    /// One that was damaged, and its number among the damaged ones of that snapshot.
+    /// A damaged snapshot, with its number among the damaged files of that snapshot.
     Damaged(SnapshotId, u32),
 }
 
 impl Kind {
-    /// Whether it is a snapshot of `group`.
+    /// Whether the file belongs to a snapshot of `group`.
     pub(crate) fn of_group(&self, group: u64) -> bool {
         let (Kind::Published(id) | Kind::Writing(id) | Kind::Receiving(id, _) | Kind::Damaged(id, _)) = self;
         id.group == group
@@ -49,7 +48,7 @@ pub(crate) fn receiving(id: SnapshotId, tag: u64) -> String {
     format!("{}.{tag:016x}.part", stem(id))
 }
 
-/// The name of a damaged snapshot; the `n`-th, from 0, if others of the same snapshot were damaged before.
+/// The name of damaged file `n` of a snapshot, from 0.
 pub(crate) fn damaged(id: SnapshotId, n: u32) -> String {
     match n {
         0 => published(id) + ".damaged",
@@ -57,7 +56,7 @@ pub(crate) fn damaged(id: SnapshotId, n: u32) -> String {
     }
 }
 
-/// What `name` stands for, if it is the catalog's.
+/// Parses `name`; `None` if it is not one of the catalog's.
 pub(crate) fn parse(name: &str) -> Option<Kind> {
     let (stem, suffix) = name.split_once('.')?;
     let mut numbers = stem.split('-').map(number);

@@ -1,7 +1,7 @@
 //! The bytes of a transfer: an offer, then pieces in order.
 //!
-//! FilePart: between export and receiver, on whatever carries bytes. Invariants: decoding is total, allocates no more
-//! than it was given, and what decodes is within the format's limits (INV-9). Fails with a small reason.
+//! Decoding is total, allocates no more than the size of its input, and accepts only values within the format's
+//! limits (INV-9).
 
 use crate::format::{
     BODY_BYTES_MAX, CHUNK_HEADER_BYTES, CHUNK_LIMIT_MAX, CRC_BYTES, Fault, HEADER_BYTES, TRAILER_BYTES,
@@ -15,10 +15,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 pub(crate) const OFFER_MAGIC: [u8; 4] = *b"SWOF";
 /// First bytes of a piece.
 pub(crate) const PIECE_MAGIC: [u8; 4] = *b"SWPC";
-/// Most bytes of a piece without its header: a receiver has to hold one.
+/// Maximum size of a piece without its header, in bytes: a receiver has to hold one.
 pub(crate) const PIECE_BYTES_MAX: u32 = CHUNK_LIMIT_MAX + 28;
 const _: () = assert!(CHUNK_HEADER_BYTES == 28);
-/// Bytes of openings without conf state and metadata, and with the largest.
+/// Minimum size of an opening, in bytes: without conf state and metadata.
 const OPENING_BYTES_MIN: u32 = 60;
 const _: () = assert!(HEADER_BYTES + CRC_BYTES == 60);
 const OPENING_BYTES_MAX: u32 = OPENING_BYTES_MIN + 2 * BODY_BYTES_MAX;
@@ -59,7 +59,8 @@ pub(crate) const PIECE_HEADER_BYTES: usize = size_of::<RawPiece>();
 const _: () = assert!(OFFER_BYTES == 112 && std::mem::offset_of!(RawOffer, crc) == 108);
 const _: () = assert!(PIECE_HEADER_BYTES == 36 && std::mem::offset_of!(RawPiece, crc) == 32);
 
-/// What a sender has: enough for a receiver to judge every piece, and to know the transfer again after a restart.
+/// Describes a snapshot that a sender has. It lets a receiver check every piece, and recognize the transfer
+/// after a restart.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Offer {
     pub(crate) id: SnapshotId,
@@ -70,27 +71,27 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// What the snapshot stands for.
+    /// The snapshot.
     pub fn id(&self) -> SnapshotId {
         self.id
     }
 
-    /// BLAKE3 of the content.
+    /// BLAKE3 digest of the content.
     pub fn digest(&self) -> [u8; 32] {
         self.trailer.digest
     }
 
-    /// Bytes of the file that is sent.
+    /// Size of the file that is sent, in bytes.
     pub fn file_bytes(&self) -> u64 {
         self.file_bytes
     }
 
-    /// Number of pieces: the opening, then each chunk.
+    /// Number of pieces: the opening, then one for each chunk.
     pub fn piece_count(&self) -> u32 {
         self.trailer.chunk_count.saturating_add(1)
     }
 
-    /// The number by which pieces of this file, bit for bit, are known.
+    /// The tag that identifies the pieces of exactly this file.
     pub(crate) fn tag_of(opening: &[u8], trailer: &Trailer) -> u64 {
         let mut hasher = blake3::Hasher::new();
         hasher.update(opening).update(&trailer.encode());
@@ -98,7 +99,7 @@ impl Offer {
         bytes.as_bytes().first_chunk::<8>().map_or(0, |first| u64::from_le_bytes(*first))
     }
 
-    /// The offer for a connection.
+    /// Encodes the offer for a connection.
     pub fn encode(&self) -> Vec<u8> {
         let mut raw = RawOffer {
             magic: OFFER_MAGIC,
@@ -120,7 +121,10 @@ impl Offer {
         raw.as_bytes().to_vec()
     }
 
-    /// The offer in `bytes`, and nothing behind it.
+    /// Decodes the offer in `bytes`, which must contain nothing else.
+    ///
+    /// # Errors
+    /// [`Fault`] if the bytes are not an offer within the format's limits.
     pub fn decode(bytes: &[u8]) -> Result<Offer, Fault> {
         if bytes.len() > OFFER_BYTES {
             return Err(Fault::Length { expected: OFFER_BYTES, found: bytes.len() });
@@ -164,7 +168,8 @@ impl Offer {
     }
 }
 
-/// A part of a snapshot's file: piece 0 is everything before the first chunk, piece n is chunk n - 1 with its header.
+/// A part of a snapshot's file. Piece 0 is everything before the first chunk; piece n is chunk n - 1 with its
+/// header.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Piece {
     pub(crate) tag: u64,
@@ -174,22 +179,22 @@ pub struct Piece {
 }
 
 impl Piece {
-    /// Its number, from 0.
+    /// Number of the piece, from 0.
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// Where in the file it is, in bytes.
+    /// Offset of the piece in the file, in bytes.
     pub fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// Its bytes in the file.
+    /// The bytes of the piece, as they are in the file.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The piece for a connection, its checksum included.
+    /// Encodes the piece for a connection, including its checksum.
     pub fn encode(&self) -> Vec<u8> {
         let mut raw = RawPiece {
             magic: PIECE_MAGIC,
@@ -207,7 +212,10 @@ impl Piece {
         encoded
     }
 
-    /// The piece in `bytes`, and nothing behind it.
+    /// Decodes the piece in `bytes`, which must contain nothing else.
+    ///
+    /// # Errors
+    /// [`Fault`] if the bytes are not a piece within the format's limits, or fail their checksum.
     pub fn decode(bytes: &[u8]) -> Result<Piece, Fault> {
         let raw: RawPiece = structure(bytes, &PIECE_MAGIC, |raw: &RawPiece| raw.crc)?;
         within("length", raw.length.get(), 1, PIECE_BYTES_MAX)?;

@@ -1,4 +1,5 @@
-//! Tests of the bytes of a transfer: round trips, every flipped bit, hostile numbers, and `docs/format.md`.
+//! Tests of the bytes of a transfer: round trips, every flipped bit, hostile numbers, and agreement with
+//! `docs/format.md`.
 
 use super::*;
 use crate::tables::{check_constants, check_structures, fields};

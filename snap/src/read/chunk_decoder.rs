@@ -1,13 +1,13 @@
-//! The chunks of a file in order, checked and decompressed: on the caller's thread, or on others.
+//! Reads the chunks of a file in order, checks and decompresses them, on the caller's thread or on helpers.
 //!
-//! FilePart: between frames and reader. Invariants: a block has been checked, whoever did it (INV-9); blocks come in
-//! the order of the file; dropped, it waits for its threads. Fails with file, chunk and reason.
+//! Every block that is returned was checked (INV-9). Blocks come in the order of the file. Dropping the reader
+//! waits for its threads.
 //!
 //! ```text
 //! medium ──► read a frame (helper 1) ──► CRC, decompress (caller; helpers from 3 on) ──► caller
 //! ```
 //!
-//! The helper that reads also decompresses what the others have no room for.
+//! The helper that reads also decompresses when the others have no room.
 
 use crate::error::{Error, FileContext, FilePart};
 use crate::format::Header;
@@ -22,11 +22,11 @@ use std::sync::Arc;
 /// The blocks of a file from some chunk on.
 pub(crate) struct BlockReader(Mode);
 
-/// How content gets out of the file.
+/// How content is read from the file.
 enum Mode {
-    /// On this thread.
+    /// On the calling thread.
     Inline { frames: ChunkReader, tools: Tools },
-    /// On others; `own` decompresses if no helper does it alone.
+    /// On helper threads. With fewer than 3 helpers only one reads, and `own` decompresses.
     Threaded {
         exit: JobReceiver<Item>,
         own: Option<Tools>,
@@ -36,7 +36,7 @@ enum Mode {
     },
 }
 
-/// What decompression takes.
+/// State for decompressing.
 struct Tools {
     decoder: Decoder,
     header: Header,
@@ -64,7 +64,7 @@ enum Item {
 }
 
 impl BlockReader {
-    /// Starts reading at a place, with the helpers that are wanted.
+    /// Starts reading at chunk and offset `from`, with `helpers` helper threads.
     pub(crate) fn start(
         snapshot: &Arc<Snapshot>,
         from: (u32, u64),
@@ -80,8 +80,8 @@ impl BlockReader {
         if helpers == 0 {
             return Ok(BlockReader(Mode::Inline { frames, tools: tools().map_err(failed)? }));
         }
-        // The caller's thread is one that decompresses: with as many busy threads as cores, what was read waits for
-        // its helper to be scheduled, and the device for the next read.
+        // The caller's thread is one of those that decompress. With as many busy threads as cores, a frame
+        // would wait for its helper to be scheduled, and the device for the next read.
         let workers = (helpers as usize).saturating_sub(2);
         let own = if workers == 0 { Some(tools().map_err(failed)?) } else { None };
         let mut threads = Workers::default();
@@ -96,7 +96,7 @@ impl BlockReader {
         Ok(BlockReader(Mode::Threaded { exit, own, site: snapshot.site.clone(), pools, _helpers: threads }))
     }
 
-    /// Takes back a block that nobody needs any more.
+    /// Takes back a block that is no longer needed, to reuse its buffer.
     pub(crate) fn give(&self, block: Block) {
         match &self.0 {
             Mode::Inline { tools, .. } => tools.pools.give(block),
@@ -104,7 +104,7 @@ impl BlockReader {
         }
     }
 
-    /// The next chunk; none behind the last one.
+    /// The next chunk; `None` after the last one.
     pub(crate) fn next(&mut self) -> Result<Option<Block>, Error> {
         match &mut self.0 {
             Mode::Inline { frames, tools } => match frames.next(tools.pools.frames.take())? {
@@ -122,8 +122,8 @@ impl BlockReader {
     }
 }
 
-/// Reads to the end. When whoever should decompress is so far behind that there is no room for another frame, this
-/// thread does it, as it would only wait: a fast medium leaves it the time for that, a slow one is not kept waiting.
+/// Reads to the end. If there is no room for another frame, this thread decompresses it instead of waiting: a
+/// fast medium leaves time for that, and a slow one is not kept waiting.
 fn read_all(frames: &mut ChunkReader, entrance: &JobSender<Item>, tools: &mut Tools) {
     loop {
         let sent = match frames.next(tools.pools.frames.take()) {

@@ -1,8 +1,7 @@
-//! The frames of a file in order: chunk headers with their stored bytes, read from the medium.
+//! Reads the frames of a file in order, chunk headers with their stored bytes, from the medium.
 //!
-//! FilePart: first step of reading, exporting and taking up a transfer. Invariants: nothing is read through a page
-//! cache that may hold what the device lacks; a length is checked before its bytes are allocated (INV-9).
-//! Fails as damage of the chunk, or as the system says.
+//! Nothing is read through a page cache, which may hold data that the device lacks. A length is checked before
+//! its bytes are allocated (INV-9).
 
 use crate::error::{Error, FileContext, FilePart};
 use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
@@ -10,7 +9,7 @@ use seawall_wal::disk::{AlignedBuf, DiskFile, read_exact_at};
 use std::io;
 use std::sync::Arc;
 
-/// Reads of any place from the medium.
+/// Reads any part of a file from the medium.
 #[derive(Clone, Debug)]
 pub(crate) struct Medium {
     file: Arc<dyn DiskFile>,
@@ -22,7 +21,7 @@ impl Medium {
         Medium { file, block: u64::from(block.max(1)) }
     }
 
-    /// Puts the `len` bytes at `offset` into `buf`; returns where in it they start.
+    /// Reads the `len` bytes at `offset` into `buf`; returns their offset in `buf`.
     pub(crate) fn read(&self, offset: u64, len: usize, buf: &mut AlignedBuf) -> io::Result<usize> {
         let start = offset - offset % self.block;
         let from = usize::try_from(offset - start).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -37,13 +36,13 @@ impl Medium {
             }
         };
         if got < needed {
-            // Cut short: by the end of the file, by a block that cannot be read, or for no reason.
+            // A short read: because of the end of the file, a block that cannot be read, or for no reason.
             read_exact_at(&*self.file, &mut buf[got..needed], start + got as u64)?;
         }
         Ok(from)
     }
 
-    /// As [`Medium::read`], into a vector.
+    /// Like [`Medium::read`], into a vector.
     pub(crate) fn read_vec(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut buf = AlignedBuf::new();
         let from = self.read(offset, len, &mut buf)?;
@@ -51,7 +50,7 @@ impl Medium {
     }
 }
 
-/// A chunk as it is on the medium; its header is decoded, its bytes are not checked.
+/// A chunk as it is on the medium. Its header is decoded; its stored bytes are not checked.
 #[derive(Debug, Default)]
 pub(crate) struct Frame {
     buf: AlignedBuf,
@@ -60,7 +59,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    /// Header and stored bytes.
+    /// The header and the stored bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         let len = self.chunk.map_or(0, |chunk| CHUNK_HEADER_BYTES + chunk.stored_bytes as usize);
         &self.buf[self.from..self.from + len]
@@ -72,24 +71,24 @@ impl Frame {
     }
 }
 
-/// Goes through the chunks of a file.
+/// Iterates over the chunks of a file.
 #[derive(Debug)]
 pub(crate) struct ChunkReader {
     medium: Medium,
     site: FileContext,
     header: Header,
-    /// Number and offset of the next chunk.
+    /// Number of the next chunk, and its offset in bytes.
     next: u32,
     offset: u64,
-    /// Number of chunks, and where they end.
+    /// Number of chunks, and the offset of their end in bytes.
     count: u32,
     end: u64,
-    /// Stored bytes of the next chunk, if its header was read with the one before: saves a read.
+    /// Stored bytes of the next chunk, if its header was read with the previous chunk, which saves a read.
     ahead: Option<u32>,
 }
 
 impl ChunkReader {
-    /// Starts at chunk `next`, which is at `offset`; `count` chunks end at `end`.
+    /// Starts at chunk `next` at `offset`; the `count` chunks end at `end`.
     pub(crate) fn new(
         medium: Medium,
         site: FileContext,
@@ -121,7 +120,7 @@ impl ChunkReader {
         Ok((from, chunk))
     }
 
-    /// Passes over the next chunk; only its header is read.
+    /// Skips the next chunk; reads only its header.
     pub(crate) fn skip(&mut self, buf: &mut AlignedBuf) -> Result<(), Error> {
         let (_, chunk) = self.read(CHUNK_HEADER_BYTES, buf)?;
         self.advance(chunk.stored_bytes);
@@ -134,7 +133,7 @@ impl ChunkReader {
         self.offset += frame_bytes(stored_bytes);
     }
 
-    /// The next chunk, into `frame`; `None` behind the last one, which must end where all do.
+    /// Reads the next chunk into `frame`; `None` after the last one, which must end at the end of the chunks.
     pub(crate) fn next(&mut self, mut frame: Frame) -> Result<Option<Frame>, Error> {
         if self.next == self.count {
             let whole = self.offset == self.end;
@@ -153,10 +152,10 @@ impl ChunkReader {
             return Err(self.fault(Fault::Counts));
         }
         let with_next = rest.min(len + CHUNK_HEADER_BYTES as u64);
-        // No more than a chunk and two headers.
+        // At most a chunk and two headers.
         let (from, chunk) = self.read(usize::try_from(with_next).unwrap_or(usize::MAX), &mut frame.buf)?;
         if chunk.stored_bytes != stored_bytes {
-            // The same bytes, read twice.
+            // Two reads of the same bytes gave different results.
             return Err(self.fault(Fault::Checksum));
         }
         self.advance(stored_bytes);
@@ -164,13 +163,13 @@ impl ChunkReader {
         let behind = from + CHUNK_HEADER_BYTES + stored_bytes as usize;
         let following = frame.buf.get(behind..behind + CHUNK_HEADER_BYTES).filter(|_| with_next > len);
         let decoded = following.map(|header| ChunkHeader::decode(header, &self.header, self.next));
-        // A header that does not decode is reported when its turn comes.
+        // A header that does not decode is reported in its turn.
         self.ahead = decoded.and_then(Result::ok).map(|chunk| chunk.stored_bytes);
         Ok(Some(frame))
     }
 }
 
-/// Bytes of a chunk with its header.
+/// Size of a chunk with its header, in bytes.
 pub(crate) fn frame_bytes(stored_bytes: u32) -> u64 {
     CHUNK_HEADER_BYTES as u64 + u64::from(stored_bytes)
 }

@@ -1,8 +1,8 @@
-//! Reading a snapshot: a published file in, checked content out, in constant memory.
+//! Reads a published snapshot as a stream of checked content, in constant memory.
 //!
-//! FilePart: between the chunks as `unpack` gives them and the state machine. Invariants: no byte is handed out whose
-//! chunk does not check, and the end is reached only if the whole is what was written (INV-9); nothing is written
-//! (INV-10). Fails with file, chunk and reason, and stays failed until it is set to a chunk again.
+//! No byte of a chunk that fails its checksum is handed out, and the end is reached only if the whole content
+//! is intact (INV-9). Reading writes nothing (INV-10). After an error every read fails until the reader is
+//! positioned at a chunk again.
 
 pub(crate) mod chunk_decoder;
 pub(crate) mod chunk_reader;
@@ -20,33 +20,34 @@ use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// Most places of chunks that a reader remembers for [`SnapshotReader::seek_chunk`].
+/// Maximum number of chunk offsets that a reader remembers for [`SnapshotReader::seek_chunk`].
 const MARKS_MAX: u32 = 4096;
 
 /// Reads the content of one published snapshot; see [`Catalog::newest`](crate::Catalog::newest) and
 /// [`Catalog::reader`](crate::Catalog::reader).
 ///
-/// For one thread at a time; blocks while the disk or the decompression is behind. Holds a [`Pin`].
+/// Used by one thread at a time. It blocks while the disk or the decompression is slower than the caller. It
+/// holds a [`Pin`].
 pub struct SnapshotReader {
     snapshot: Arc<Snapshot>,
     blocks: Option<BlockReader>,
-    /// The chunk at hand, what of it was read, and the number of the next one.
+    /// The current chunk, how much of it was read in bytes, and the number of the next chunk.
     block: Block,
     at: usize,
     next: u32,
-    /// Of the content so far, if it was read from its start.
+    /// Digest of the content so far, if it was read from the start.
     digest: Option<blake3::Hasher>,
     raw_bytes: u64,
     stored_bytes: u64,
     ended: bool,
     failed: Option<Error>,
-    /// Where every so many chunks start.
+    /// Offsets of every n-th chunk.
     marks: Vec<u64>,
     pin: Pin,
 }
 
 impl SnapshotReader {
-    /// Opens the snapshot that `pin` keeps.
+    /// Opens the snapshot of `pin`.
     pub(crate) fn open(pin: Pin) -> Result<SnapshotReader, Error> {
         let snapshot = Arc::new(Snapshot::open(&*pin.shelf().disk, pin.id())?);
         Ok(SnapshotReader {
@@ -65,22 +66,22 @@ impl SnapshotReader {
         })
     }
 
-    /// What the snapshot stands for.
+    /// The snapshot.
     pub fn id(&self) -> SnapshotId {
         self.snapshot.header.id
     }
 
-    /// Sizes and digest, as the file states them; [`SnapshotReader::verify`] shows whether they are true.
+    /// Sizes and digest as the file states them; [`SnapshotReader::verify`] checks whether they are true.
     pub fn stated(&self) -> Published {
         self.snapshot.published()
     }
 
-    /// The group's conf state, as it was given to the writer. Checked.
+    /// The group's conf state, as it was given to the writer. Its checksum is correct.
     pub fn conf_state(&self) -> &[u8] {
         self.snapshot.conf_state()
     }
 
-    /// The user's metadata, as they were given to the writer. Checked.
+    /// The user's metadata, as given to the writer. Its checksum is correct.
     pub fn metadata(&self) -> &[u8] {
         self.snapshot.metadata()
     }
@@ -90,16 +91,16 @@ impl SnapshotReader {
         self.snapshot.trailer.chunk_count
     }
 
-    /// A pin of its own on the snapshot, for an export.
+    /// Another pin of the snapshot, for instance for an export.
     pub fn pin(&self) -> Pin {
         self.pin.clone()
     }
 
-    /// What of the chunk at hand was not read yet; the next chunk if that is nothing, and an empty slice at the
-    /// end, which is reached only if the whole content is what was written. Without a copy.
+    /// Returns the unread rest of the current chunk, or the next chunk if nothing is left, without a copy.
+    /// Returns an empty slice at the end, which is reached only if the whole content is intact.
     ///
     /// # Errors
-    /// [`Error::Damaged`] with chunk and reason; or the disk fails. Every later call gives the same.
+    /// [`Error::Damaged`] with chunk and reason; or the disk fails. Every later call returns the same error.
     pub fn chunk(&mut self) -> Result<&[u8], Error> {
         if self.at == self.block.content().len() {
             self.advance()?;
@@ -108,17 +109,18 @@ impl SnapshotReader {
         Ok(&self.block.content()[from..])
     }
 
-    /// Goes on at the start of chunk `chunk`, counted from 0. Behind it each chunk is checked for itself; the
-    /// digest of the whole only if that is chunk 0. Walks over chunk headers that it has not seen.
+    /// Continues at the start of chunk `chunk`, counted from 0. From there on each chunk is checked by itself;
+    /// the digest of the whole is checked only if `chunk` is 0. Reads the chunk headers up to `chunk` that it
+    /// has not read before.
     ///
     /// # Errors
-    /// [`Error::NoChunk`]; or as [`SnapshotReader::chunk`].
+    /// [`Error::NoChunk`]; or like [`SnapshotReader::chunk`].
     pub fn seek_chunk(&mut self, chunk: u32) -> Result<(), Error> {
         let count = self.chunk_count();
         if chunk >= count.max(1) {
             return Err(Error::NoChunk { file: self.snapshot.site.file(), chunk, count });
         }
-        // Wherever it stood, it does not stand there any more.
+        // The old position is gone even if the seek fails.
         (self.block, self.at, self.blocks) = (Block::None, 0, None);
         let blocks = self.place(chunk).and_then(|from| {
             let helpers = self.pin.shelf().options.helpers;
@@ -132,7 +134,7 @@ impl SnapshotReader {
         Ok(())
     }
 
-    /// Number and offset of a chunk, which exists unless it is 0.
+    /// Number and offset of a chunk, which must exist unless it is 0.
     fn place(&mut self, chunk: u32) -> Result<(u32, u64), Error> {
         let every = self.chunk_count().div_ceil(MARKS_MAX).max(1);
         let known = (chunk / every).min(u32::try_from(self.marks.len() - 1).unwrap_or(u32::MAX));
@@ -148,13 +150,14 @@ impl SnapshotReader {
         Ok(frames.position())
     }
 
-    /// Reads everything from the start and compares it with what the trailer says; then the snapshot counts as
-    /// verified. Afterwards the reader is at the end; [`SnapshotReader::seek_chunk`] 0 goes back.
+    /// Reads the whole content from the start and compares it with the trailer; the snapshot then counts as
+    /// verified. Afterwards the reader is at the end; call [`SnapshotReader::seek_chunk`] with 0 to start
+    /// again.
     ///
-    /// `watch` is called after each chunk; `Break` cancels.
+    /// Calls `watch` after each chunk; `Break` cancels.
     ///
     /// # Errors
-    /// As [`SnapshotReader::chunk`], and [`Error::Cancelled`].
+    /// Like [`SnapshotReader::chunk`], and [`Error::Cancelled`].
     pub fn verify(&mut self, watch: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<(), Error> {
         self.seek_chunk(0)?;
         let total = Some(self.snapshot.trailer.raw_bytes);
@@ -174,7 +177,7 @@ impl SnapshotReader {
         }
     }
 
-    /// Puts the next chunk at hand, or nothing at the end.
+    /// Makes the next chunk the current one, or none at the end.
     fn advance(&mut self) -> Result<(), Error> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -217,7 +220,7 @@ impl SnapshotReader {
     fn check_whole(&self) -> Result<(), Error> {
         let trailer = &self.snapshot.trailer;
         if self.next != trailer.chunk_count {
-            // A helper that ended early looks like the end.
+            // A helper that ended early looks like the end of the file.
             return Err(self.snapshot.site.helper());
         }
         let whole = |fault| Err(self.snapshot.site.damaged(FilePart::Whole, fault));
@@ -226,14 +229,15 @@ impl SnapshotReader {
                 whole(Fault::Counts)
             }
             Some(digest) if *digest.finalize().as_bytes() != trailer.digest => whole(Fault::Digest),
-            // Only a part was read, chunk by chunk.
+            // Only a part was read, and each chunk was checked.
             _ => Ok(()),
         }
     }
 }
 
 impl io::Read for SnapshotReader {
-    /// Content up to the end of a chunk; 0 at the end, as [`SnapshotReader::chunk`] has it.
+    /// Reads content up to the end of a chunk. Returns 0 at the end, like [`SnapshotReader::chunk`] an empty
+    /// slice.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);

@@ -1,7 +1,7 @@
-//! A published file that was opened: what stands before and behind its chunks, checked against its length.
+//! Opens a published file and checks its opening and trailer against each other and its length.
 //!
-//! FilePart: below reader and export. Invariant: counts and sizes agree with the file's length before anything of
-//! the size they claim is allocated (INV-9). Fails as damage, or as the system says.
+//! Counts and sizes are consistent with the file's length before anything of the stated size is allocated
+//! (INV-9).
 
 use crate::error::{Error, FileContext, FilePart};
 use crate::format::name;
@@ -10,7 +10,7 @@ use crate::read::chunk_reader::{ChunkReader, Medium};
 use crate::types::{Published, SnapshotId};
 use seawall_wal::disk::{Access, Disk};
 
-/// A snapshot's file, opening and trailer.
+/// The opening and trailer of a snapshot's file.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) site: FileContext,
@@ -22,14 +22,14 @@ pub(crate) struct Snapshot {
     medium: Medium,
 }
 
-/// Length of the file of a snapshot; none if it is beyond all numbers.
+/// Size of a snapshot's file, in bytes; `None` if it overflows.
 pub(crate) fn file_bytes(header: &Header, trailer: &Trailer) -> Option<u64> {
     let headers = u64::from(trailer.chunk_count) * CHUNK_HEADER_BYTES as u64;
     let ends = (header.opening_bytes() + TRAILER_BYTES) as u64;
     trailer.stored_bytes.checked_add(headers)?.checked_add(ends)
 }
 
-/// Whether a trailer can be one of `header`'s snapshot.
+/// Checks that a trailer is consistent with `header`.
 pub(crate) fn check_counts(header: &Header, trailer: &Trailer) -> Result<(), Fault> {
     let count = u64::from(trailer.chunk_count);
     let raw = count..=count * u64::from(header.chunk_bytes_max);
@@ -39,7 +39,7 @@ pub(crate) fn check_counts(header: &Header, trailer: &Trailer) -> Result<(), Fau
 }
 
 impl Snapshot {
-    /// Opens the published snapshot of `id`.
+    /// Opens the published snapshot `id`.
     pub(crate) fn open(disk: &dyn Disk, id: SnapshotId) -> Result<Snapshot, Error> {
         let name = name::published(id);
         let site = FileContext::new(&disk.location(), &name);
@@ -93,12 +93,12 @@ impl Snapshot {
         }
     }
 
-    /// Where chunk 0 is.
+    /// Number and offset of chunk 0.
     pub(crate) fn first(&self) -> (u32, u64) {
         (0, self.opening.len() as u64)
     }
 
-    /// The chunks from a place on where one starts.
+    /// Reads chunks from `from` on, the number and offset of a chunk.
     pub(crate) fn frames(&self, from: (u32, u64)) -> ChunkReader {
         let end = self.file_bytes - TRAILER_BYTES as u64;
         let (medium, site) = (self.medium.clone(), self.site.clone());

@@ -1,8 +1,8 @@
-//! What the fuzz targets of snapshots run: any bytes, or bytes whose checksums were made right, decode to a
-//! value or to a refusal (INV-9); what decodes is within its limits and encodes to the same bytes. And any
-//! directory serves a snapshot as it was written or says why not, and loses nothing (INV-10).
+//! The functions that the fuzz targets of snapshots run; for tests only (feature `fuzz`).
 //!
-//! FilePart: above everything, for tests only (feature `fuzz`). The only panics are findings.
+//! Arbitrary bytes, with or without corrected checksums, decode to a value or are refused (INV-9); a decoded
+//! value is within its limits and encodes to the same bytes. Any directory yields a snapshot as it was written
+//! or a refusal, and loses nothing (INV-10). A panic is a finding.
 
 use crate::catalog::Catalog;
 use crate::directory::store::DAMAGED_BEYOND_KEEP;
@@ -22,10 +22,11 @@ use std::io::Read;
 use std::ops::ControlFlow::Continue;
 use std::sync::{Arc, OnceLock};
 
-/// Flag in an input's first byte: checksums and magic are made right.
+/// Flag in the first byte of an input: correct the checksums and the magic.
 const REPAIR: u8 = 4;
 
-/// Flags, the bit to flip, then an opening, a chunk, a trailer, or the content of a snapshot to encode.
+/// Fuzzes the format. The input has flags, the bit to flip, then an opening, a chunk, a trailer, or the content
+/// of a snapshot to encode.
 pub fn snapshot_format(data: &[u8]) {
     let Some((&[flags, bit], body)) = data.split_first_chunk::<2>() else { return };
     let (repaired, mut bytes) = (flags & REPAIR != 0, body.to_vec());
@@ -86,7 +87,7 @@ fn chunk(bytes: &mut [u8], bit: u8) {
     assert_eq!(chunk.encode(), bytes[..CHUNK_HEADER_BYTES], "one encoding per chunk header");
     let wrong = ChunkHeader::decode(bytes, &header, index + 1);
     assert_eq!(wrong, Err(Fault::Chunk { expected: index + 1, found: index }));
-    // What is stored, whatever it is, is checked for its length first.
+    // The length of the stored bytes is checked first.
     let stored = &bytes[CHUNK_HEADER_BYTES..];
     assert!(stored.len() == chunk.stored_bytes as usize || chunk.check_stored(stored).is_err());
     flip(&mut bytes[..CHUNK_HEADER_BYTES], bit);
@@ -100,7 +101,7 @@ fn trailer(bytes: &mut [u8], bit: u8) {
     assert!(Trailer::decode(bytes).is_err(), "a flipped bit is not noticed");
 }
 
-/// The input as content: what is written is read.
+/// Encodes the input as content and decodes it again.
 fn written(content: &[u8], bit: u8) {
     let (conf_state, metadata) = content.split_at(content.len() / 3);
     let id = SnapshotId { group: content.len() as u64, index: u64::from(bit) + 1, term: u64::MAX };
@@ -120,7 +121,7 @@ fn written(content: &[u8], bit: u8) {
     assert_eq!(chunk.check_stored(&stored), Err(Fault::Checksum));
 }
 
-/// Gives the structure of `size` bytes at the start of `bytes` its magic and a right checksum.
+/// Gives the structure of `size` bytes at the start of `bytes` its magic and a correct checksum.
 fn repair(bytes: &mut [u8], size: usize, magic: &[u8]) {
     if let Some(own) = bytes.get_mut(..size) {
         own[..magic.len()].copy_from_slice(magic);
@@ -129,13 +130,13 @@ fn repair(bytes: &mut [u8], size: usize, magic: &[u8]) {
     }
 }
 
-/// Flips the bit with number `bit`, counted from the start and round again.
+/// Flips bit `bit`, counted from the start and wrapping around.
 fn flip(bytes: &mut [u8], bit: u8) {
     let byte = usize::from(bit) % bytes.len();
     bytes[byte] ^= 1 << (bit >> 5);
 }
 
-/// The bytes of an offer or of a piece: what decodes encodes to the same bytes.
+/// Decodes an offer or a piece; the result must encode to the same bytes.
 fn message(bytes: &[u8]) {
     if let Ok(offer) = Offer::decode(bytes) {
         assert_eq!(offer.encode(), bytes, "one encoding per offer");
@@ -185,7 +186,7 @@ fn files() -> &'static [(String, Vec<u8>)] {
     })
 }
 
-/// What a byte of the input names: snapshots that are there and others, what is in the making, what is foreign.
+/// A file name chosen by a byte of the input: existing snapshots and others, unfinished files, foreign names.
 fn any_name(byte: u8) -> String {
     let index = u64::from(byte >> 4) % 5 + 1;
     match byte % 8 {
@@ -198,7 +199,8 @@ fn any_name(byte: u8) -> String {
     }
 }
 
-/// Changes of a directory, four bytes each: it serves what was written or refuses, and loses nothing.
+/// Applies changes of four bytes each to a directory, which must then yield a snapshot as it was written or
+/// refuse, and lose nothing.
 pub fn catalog(data: &[u8]) {
     message(data);
     let Some((&flags, changes)) = data.split_first() else { return };
@@ -212,7 +214,7 @@ pub fn catalog(data: &[u8]) {
             0 if at < bytes.len() => disk.corrupt(&name, at, |bytes| bytes[0] ^= value.max(1)),
             1 if !bytes.is_empty() => disk.truncate(&name, at + usize::from(value)),
             2 => disk.remove_file(&name),
-            // Another's content, or none that means anything.
+            // The content of another snapshot, or meaningless content.
             3 => disk.write_file(&name, &files()[usize::from(value) % files().len()].1),
             _ => disk.write_file(&name, &[value; 3].repeat(usize::from(which))),
         }
@@ -237,8 +239,8 @@ pub fn catalog(data: &[u8]) {
         let refused = served.is_none();
         assert!(refused || served.map(self::name).as_ref() >= Some(name), "a sound newer one is there");
     }
-    // Nothing is lost but what a writer had left, and the oldest damaged files where there are too many; nothing that is
-    // not the catalog's has changed. Sound files come first, since a damaged one may hold the same bytes.
+    // Nothing is lost except the files of writers, and the oldest damaged files if there are too many. Foreign
+    // files are unchanged. Intact files come first, since a damaged one may hold the same bytes.
     let after = all(&disk);
     let damaged_most = Options::default().keep as usize + DAMAGED_BEYOND_KEEP;
     let is_damaged = |name: &&String| matches!(crate::format::name::parse(name), Some(Kind::Damaged(..)));

@@ -1,3 +1,3 @@
-//! What the fuzz targets run.
+//! Functions for the fuzz targets.
 
 pub mod fuzz;

@@ -1,7 +1,6 @@
-//! Sending a snapshot: its file in pieces that a receiver can judge one by one, from any piece on.
+//! Sends a snapshot: reads its file as pieces that a receiver can check one by one, starting at any piece.
 //!
-//! FilePart: between the shelf and a connection to a follower. Invariants: no damaged chunk is sent; the snapshot is
-//! pinned until export and pieces are dropped. Fails as reading does.
+//! No damaged chunk is sent. The snapshot is pinned until the export and its pieces are dropped.
 
 use crate::directory::store::Pin;
 use crate::error::{Error, FilePart};
@@ -11,8 +10,8 @@ use crate::read::snapshot::Snapshot;
 use seawall_wal::disk::AlignedBuf;
 use std::sync::Arc;
 
-/// A snapshot that is sent; see [`Catalog::export`](crate::Catalog::export). Shared by threads: every transfer
-/// takes [`Export::pieces`] of its own.
+/// A snapshot to send; see [`Catalog::export`](crate::Catalog::export). Can be shared between threads; each
+/// transfer calls [`Export::pieces`].
 #[derive(Clone, Debug)]
 pub struct Export {
     snapshot: Arc<Snapshot>,
@@ -20,13 +19,14 @@ pub struct Export {
     pin: Pin,
 }
 
-/// Pieces of a snapshot, in order; each is read when it is asked for. Ends behind the last one, or with an error.
+/// Iterator over the pieces of a snapshot, in order; each is read on demand. Ends after the last one or after
+/// an error.
 #[derive(Debug)]
 pub struct Pieces {
     snapshot: Arc<Snapshot>,
     tag: u64,
     next: u32,
-    /// None when it ended.
+    /// `None` after the end.
     frames: Option<ChunkReader>,
     frame: Frame,
     _pin: Pin,
@@ -45,16 +45,17 @@ impl Export {
         Ok(Export { snapshot: Arc::new(snapshot), offer, pin })
     }
 
-    /// What the receiver has to know first.
+    /// What the receiver needs before the first piece.
     pub fn offer(&self) -> &Offer {
         &self.offer
     }
 
-    /// The pieces from number `from` on, which the receiver says ([`Receiver::next`](crate::Receiver::next)); none
-    /// from behind the last one. Walks over the headers of the chunks before.
+    /// The pieces from number `from` on, which the receiver provides
+    /// ([`Receiver::next`](crate::Receiver::next)); none if `from` is past the last one. Reads the headers of
+    /// the earlier chunks.
     ///
     /// # Errors
-    /// [`Error::Damaged`], or the disk fails.
+    /// [`Error::Damaged`]; or the disk fails.
     pub fn pieces(&self, from: u32) -> Result<Pieces, Error> {
         let mut frames = self.snapshot.frames(self.snapshot.first());
         let mut buf = AlignedBuf::new();

@@ -1,12 +1,11 @@
-//! Receiving a snapshot: pieces in order, from a sender that is not trusted.
+//! Receives a snapshot in pieces from an untrusted sender.
 //!
-//! FilePart: between a connection and the shelf. Invariants: a piece is written only when it is the next one, of this
-//! transfer, and its content checks; the snapshot is published only when it is complete and the digest of the whole
-//! is right; memory is bounded by one chunk, the disk by the offer (INV-9). Fails with piece and reason; a piece
-//! that is refused changes nothing.
+//! A piece is written only if it is the next one of this transfer and passes its checksums. The snapshot is
+//! published only if it is complete and the digest of the whole is correct. Memory is bounded by one chunk,
+//! disk space by the offer (INV-9). A refused piece changes nothing.
 //!
-//! The file under way is a prefix of the published one. After a restart its chunks are checked again, from the
-//! medium, and the transfer goes on behind the last one that checks.
+//! The file in progress is a prefix of the published one. After a restart its chunks are checked again from the
+//! medium, and the transfer continues after the last intact one.
 
 use crate::directory::store::{Reservation, Store};
 use crate::error::{Error, FileContext, OfferFault, PieceFault};
@@ -25,8 +24,9 @@ use std::sync::Arc;
 
 /// Receives one snapshot; see [`Catalog::receive`](crate::Catalog::receive).
 ///
-/// For one thread at a time; blocks for the disk. Dropped before [`Receiver::finish`], it keeps what it has: the same
-/// offer goes on from there, in this process or the next. [`Receiver::discard`] removes it.
+/// Used by one thread at a time; it blocks on the disk. Dropped before [`Receiver::finish`], it keeps the
+/// received pieces: a receiver of the same offer continues from there, in this process or the next.
+/// [`Receiver::discard`] removes them.
 pub struct Receiver {
     offer: Offer,
     name: String,
@@ -37,10 +37,10 @@ pub struct Receiver {
     reservation: Reservation,
 }
 
-/// What the pieces so far have been found to be.
+/// The state of the pieces checked so far.
 struct Checked {
     header: Option<Header>,
-    /// Number of the next piece, and its offset.
+    /// Number of the next piece; `offset` is its offset in bytes.
     next: u32,
     offset: u64,
     raw_bytes: u64,
@@ -62,7 +62,7 @@ impl Checked {
         })
     }
 
-    /// Judges the next piece; if it is right, counts it in.
+    /// Checks the next piece, and counts it if it is correct.
     fn take(&mut self, offer: &Offer, bytes: &[u8]) -> Result<(), PieceFault> {
         match self.header {
             None => self.take_opening(offer, bytes),
@@ -108,7 +108,7 @@ impl Checked {
         self.offset += bytes.len() as u64;
     }
 
-    /// Whether all pieces are there and are together what was offered.
+    /// Checks that all pieces are here and together match the offer.
     fn check_whole(&self, offer: &Offer) -> Result<(), PieceFault> {
         if self.next != offer.piece_count() {
             return Err(PieceFault::Incomplete);
@@ -125,7 +125,7 @@ impl Checked {
 }
 
 impl Receiver {
-    /// Begins the transfer, or takes it up. Of other transfers to the group all but the last are given up.
+    /// Starts the transfer, or continues it. Removes all other transfers to the group except the latest.
     pub(crate) fn begin(mut reservation: Reservation, offer: &Offer) -> Result<Receiver, Error> {
         let shelf = Arc::clone(reservation.shelf());
         let refused = |fault| Error::Offer { path: shelf.path(), id: offer.id, fault };
@@ -166,7 +166,7 @@ impl Receiver {
             None => {
                 let sink = FileWriter::create(&*shelf.disk, &name, sync_bytes)?;
                 shelf.state().parts.push(own);
-                // Without its name the file would not be found after a power cut.
+                // Without this sync the file name could be lost in a power cut.
                 shelf.disk.sync().map_err(|e| Error::io("sync", shelf.path(), e))?;
                 sink
             }
@@ -174,22 +174,22 @@ impl Receiver {
         Ok(Receiver { offer: *offer, name, site, checked, sink: Some(sink), failed: None, reservation })
     }
 
-    /// Number of the piece that is next; the number of pieces when all are there.
+    /// Number of the next piece; the number of pieces once all are here.
     pub fn next(&self) -> u32 {
         self.checked.next
     }
 
-    /// Content so far, and in all.
+    /// Bytes of content received so far, and in total.
     pub fn progress(&self) -> Progress {
         Progress { bytes: self.checked.raw_bytes, total: Some(self.offer.trailer.raw_bytes) }
     }
 
-    /// Takes the next piece.
+    /// Accepts the next piece.
     ///
     /// # Errors
-    /// [`Error::Piece`]: it is not the next one, not of this transfer, or its bytes are wrong; nothing has changed,
-    /// and the right one may follow. Any other error, of the disk, is the end of this receiver; if the disk is full
-    /// ([`Error::is_full`]), the file is removed.
+    /// [`Error::Piece`] if it is not the next one, belongs to another transfer, or has wrong bytes; nothing has
+    /// changed, and the correct one may follow. Any other error, of the disk, ends this receiver; if the disk
+    /// is full ([`Error::is_full`]), the file is removed.
     pub fn accept(&mut self, piece: &Piece) -> Result<(), Error> {
         self.alive()?;
         let refused = |fault| Error::Piece { file: self.site.file(), number: piece.number, fault };
@@ -210,11 +210,11 @@ impl Receiver {
         Ok(())
     }
 
-    /// Publishes the snapshot: when this returns it is durable under its name, and listed.
+    /// Publishes the snapshot. When this returns, it is durable under its name and listed.
     ///
     /// # Errors
-    /// [`Error::Piece`]: pieces are missing, and what is there is kept; or the whole is not what was offered, and the
-    /// file is removed. Or the disk fails.
+    /// [`Error::Piece`] if pieces are missing, and the received ones are kept; or if the whole does not match
+    /// the offer, and the file is removed. Or the disk fails.
     pub fn finish(mut self) -> Result<Published, Error> {
         self.alive()?;
         if let Err(fault) = self.checked.check_whole(&self.offer) {
@@ -229,7 +229,7 @@ impl Receiver {
         let len = written.inspect_err(|error| self.fail(error))?;
         drop(sink);
         if len != self.offer.file_bytes {
-            // Something else stood behind the pieces.
+            // The file has other bytes after the pieces.
             self.remove();
             let fault = PieceFault::Bytes(Fault::Counts);
             return Err(Error::Piece { file: self.site.file(), number: self.checked.next, fault });
@@ -241,7 +241,7 @@ impl Receiver {
         Ok(Published { id, raw_bytes, file_bytes, digest: trailer.digest })
     }
 
-    /// Gives the transfer up and removes what was received.
+    /// Ends the transfer and removes the received data.
     ///
     /// # Errors
     /// The file cannot be removed.
@@ -257,7 +257,7 @@ impl Receiver {
         }
     }
 
-    /// Nothing goes on after an error of the disk; a full one gets its space back.
+    /// Ends the receiver after an error of the disk. If the disk is full, removes the file to free its space.
     fn fail(&mut self, error: &Error) {
         self.failed = Some(error.clone());
         self.sink = None;
@@ -266,7 +266,7 @@ impl Receiver {
         }
     }
 
-    /// What cannot be removed now is found at the next open.
+    /// Removes the file. If that fails now, the next open finds the file.
     fn remove(&mut self) {
         self.sink = None;
         let _ = self.reservation.shelf().remove_part(self.offer.id, self.offer.tag);
@@ -282,8 +282,7 @@ fn find(shelf: &Store, name: &str, site: &FileContext) -> Result<Option<Arc<dyn 
     }
 }
 
-/// Counts in the pieces that are in the file, up to the first that does not check. What stands behind them is
-/// written over.
+/// Counts the pieces in the file, up to the first one that is damaged. Bytes after that are overwritten.
 fn take_up(
     file: &dyn DiskFile,
     medium: Medium,
@@ -292,7 +291,7 @@ fn take_up(
     offer: &Offer,
     checked: &mut Checked,
 ) -> Result<(), Error> {
-    // What is found is on the medium from here on (INV-3).
+    // From here on, everything that is found is on the medium (INV-3).
     file.sync().map_err(|e| site.io("sync", e))?;
     file.drop_cache();
     if len < u64::from(offer.opening_bytes) {
@@ -323,7 +322,7 @@ fn take_up(
 }
 
 impl Error {
-    /// Damage of what was received is no error: it is received again.
+    /// Turns damage of received data into success, because the data is received again.
     fn unless_damage(self) -> Result<(), Error> {
         if self.is_damage() { Ok(()) } else { Err(self) }
     }

@@ -1,7 +1,6 @@
-//! The file being written: bytes in order, synced now and then, and at the end.
+//! Writes a file sequentially, with a sync at intervals and at the end.
 //!
-//! FilePart: last step of writing and receiving. Invariant: [`FileWriter::sync`] covers everything written before it; after
-//! an error nothing is written any more (its owner gives up). Fails as the system says.
+//! [`FileWriter::sync`] covers everything written before it. The owner must not write again after an error.
 
 use crate::error::{Error, FileContext};
 use seawall_wal::disk::{Access, Disk, DiskFile, write_all_at};
@@ -19,7 +18,8 @@ pub(crate) struct FileWriter {
 }
 
 impl FileWriter {
-    /// A new file `name`. One that has the name is what is left of a writer that could not remove it.
+    /// Creates file `name`. An existing file of that name is the remainder of a writer that could not remove
+    /// it, and is replaced.
     pub(crate) fn create(disk: &dyn Disk, name: &str, sync_bytes: u64) -> Result<FileWriter, Error> {
         let site = FileContext::new(&disk.location(), name);
         let file = match disk.open(name, Access::Create) {
@@ -33,7 +33,7 @@ impl FileWriter {
         Ok(FileWriter { file, site, offset: 0, unsynced: 0, sync_bytes })
     }
 
-    /// Goes on with `file` at `offset`.
+    /// Continues to write `file` at `offset`.
     pub(crate) fn resume(
         file: Arc<dyn DiskFile>,
         site: FileContext,
@@ -47,7 +47,7 @@ impl FileWriter {
         &self.site
     }
 
-    /// Bytes of the file up to here.
+    /// Size of the file so far, in bytes.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
@@ -66,7 +66,8 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Makes everything written durable. It is read back from the medium or not at all, so its cached pages go.
+    /// Makes everything written so far durable. Also drops the cached pages: later reads go to the medium
+    /// anyway.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
         self.file.sync().map_err(|e| self.site.io("sync", e))?;
         self.unsynced = 0;

@@ -1,8 +1,8 @@
-//! Writing a snapshot: content in, a published file out, in constant memory.
+//! Writes a snapshot from a stream of content to a published file, in constant memory.
 //!
-//! FilePart: between the state machine and the shelf. Invariants: the file has its name only when everything in it is
-//! durable, and is listed only when the name is (INV-1, INV-7); a writer that fails, is cancelled or dropped leaves
-//! no file. Fails for good with the first error.
+//! The file gets its name only once everything in it is durable, and is listed only once the name is durable
+//! (INV-1, INV-7). A writer that fails, is cancelled or is dropped leaves no file. The first error is
+//! permanent.
 //!
 //! ```text
 //! caller: fills a chunk, digest ──► compress, CRC (helpers from 2 on) ──► write, sync (helper 1)
@@ -30,8 +30,9 @@ type Watch = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
 
 /// Writes the content of one snapshot; see [`Catalog::write`](crate::Catalog::write).
 ///
-/// For one thread at a time; blocks while the disk or the compression is behind. After an error every call fails,
-/// and the file is gone. Dropped without [`SnapshotWriter::finish`], it leaves nothing behind.
+/// Used by one thread at a time. It blocks while the disk or the compression is slower than the caller. After
+/// an error every call fails, and the file is gone. Dropped without [`SnapshotWriter::finish`], it leaves no
+/// file.
 pub struct SnapshotWriter {
     reservation: Reservation,
     temporary: String,
@@ -39,21 +40,21 @@ pub struct SnapshotWriter {
     header: Header,
     opening_bytes: u64,
     digest: blake3::Hasher,
-    /// Content of the chunk being filled, and its number.
+    /// Content of the chunk that is being filled; `next` is its number.
     chunk: Vec<u8>,
     next: u32,
     raw_bytes: u64,
-    /// None once the file is finished or given up.
+    /// `None` once the file is finished or abandoned.
     way: Option<Mode>,
     watch: Option<Watch>,
     failed: Option<Error>,
 }
 
-/// How chunks get into the file.
+/// How chunks reach the file.
 enum Mode {
-    /// On this thread.
+    /// On the calling thread.
     Inline { encoder: Encoder, frame: Vec<u8>, sink: FileWriter },
-    /// On others. The sink comes back when all of it is written, or with what went wrong.
+    /// On helper threads. `done` returns the sink once everything is written, or with the error.
     Threaded {
         entrance: JobSender<Item>,
         encoder: Option<Encoder>,
@@ -65,7 +66,7 @@ enum Mode {
 
 type Done = (FileWriter, Result<(), Error>);
 
-/// A chunk on its way.
+/// A chunk between threads.
 enum Item {
     Raw(u32, Vec<u8>),
     Frame(Vec<u8>),
@@ -73,7 +74,7 @@ enum Item {
 }
 
 impl SnapshotWriter {
-    /// Starts the file of `reservation`'s snapshot under its temporary name.
+    /// Creates the file of the snapshot of `reservation` under its temporary name.
     pub(crate) fn create(
         reservation: Reservation,
         conf_state: &[u8],
@@ -106,21 +107,22 @@ impl SnapshotWriter {
         })
     }
 
-    /// Calls `watch` on the writing thread after each chunk, with the bytes of content so far; `Break` cancels:
-    /// the call that was going on fails with [`Error::Cancelled`], and nothing is left.
+    /// Calls `watch` on the writing thread after each chunk, with the bytes of content so far. `Break` cancels:
+    /// the current call fails with [`Error::Cancelled`], and no file is left.
     pub fn watch(&mut self, watch: impl FnMut(Progress) -> ControlFlow<()> + Send + 'static) {
         self.watch = Some(Box::new(watch));
     }
 
-    /// What the snapshot stands for.
+    /// The snapshot.
     pub fn id(&self) -> SnapshotId {
         self.header.id
     }
 
-    /// Adds `content`, all of it.
+    /// Appends all of `content`.
     ///
     /// # Errors
-    /// The disk fails or is full ([`Error::is_full`]), or the callback cancels: nothing is left of the snapshot.
+    /// The disk fails or is full ([`Error::is_full`]), or the callback cancels. Nothing of the snapshot is
+    /// left.
     pub fn append(&mut self, mut content: &[u8]) -> Result<(), Error> {
         let limit = self.header.chunk_bytes_max as usize;
         if let Some(cause) = &self.failed {
@@ -137,11 +139,11 @@ impl SnapshotWriter {
         Ok(())
     }
 
-    /// Publishes the snapshot: when this returns it is durable under its name, and listed.
+    /// Publishes the snapshot. When this returns, it is durable under its name and listed.
     ///
     /// # Errors
-    /// As [`SnapshotWriter::append`]. If the very last step fails, the sync of the directory, the snapshot may be
-    /// there after a crash, complete.
+    /// Like [`SnapshotWriter::append`]. If the last step fails, the sync of the directory, the complete
+    /// snapshot may still exist after a crash.
     pub fn finish(mut self) -> Result<Published, Error> {
         if let Some(cause) = &self.failed {
             return Err(Error::Stopped { cause: Arc::new(cause.clone()) });
@@ -153,10 +155,10 @@ impl SnapshotWriter {
         published.inspect_err(|_| self.discard())
     }
 
-    /// Gives up: the file is removed. Dropping does the same.
+    /// Abandons the snapshot and removes the file, like dropping the writer.
     pub fn abort(self) {}
 
-    /// Hands the chunk on.
+    /// Passes the current chunk on. An error is permanent.
     fn step(&mut self) -> Result<(), Error> {
         self.hand_on().inspect_err(|error| {
             self.failed = Some(error.clone());
@@ -192,7 +194,7 @@ impl SnapshotWriter {
             }
         };
         if sent == Err(Disconnected) {
-            // The sink has gone away, and says why.
+            // The sink is gone; it tells why.
             self.collect()?;
             return Err(self.site.helper());
         }
@@ -203,7 +205,7 @@ impl SnapshotWriter {
         }
     }
 
-    /// The sink, when everything handed on is written.
+    /// Returns the sink once everything passed on is written.
     fn collect(&mut self) -> Result<FileWriter, Error> {
         match self.way.take() {
             Some(Mode::Inline { sink, .. }) => Ok(sink),
@@ -234,14 +236,15 @@ impl SnapshotWriter {
         Ok(Published { id, raw_bytes: self.raw_bytes, file_bytes, digest })
     }
 
-    /// Stops the helpers, closes the file and removes it. What cannot be removed now goes at the next open.
+    /// Stops the helpers, closes the file and removes it. If it cannot be removed now, the next open removes
+    /// it.
     fn discard(&mut self) {
         self.way = None;
         let _ = self.reservation.shelf().disk.remove(&self.temporary);
     }
 }
 
-/// Writes the opening, and starts the helpers that the options want.
+/// Writes the opening, and starts the helper threads that the options ask for.
 fn start(
     mut sink: FileWriter,
     opening: &[u8],

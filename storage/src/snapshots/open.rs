@@ -1,8 +1,7 @@
 //! Chooses the snapshot that a node starts from.
 //!
 //! The chosen snapshot was read back in full, is named by the log, and the log has every entry after it.
-//! Damaged files are set aside, never deleted here. Fails if the state machine would have to start before the
-//! log does.
+//! Damaged files are set aside. Opening fails if the state machine would have to start before the log does.
 
 use seawall_snap::{Catalog, Error as SnapError, Quarantined, SnapshotId, SnapshotReader};
 
