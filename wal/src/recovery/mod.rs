@@ -50,7 +50,7 @@ pub struct RecoveryReport {
     /// Number of kept groups that were read; those of the segments in `by_footer` are not counted.
     pub groups: u64,
     /// Kept segments that were accepted by their footer, ascending: nothing between the header of their first group
-    /// and the footer was read. Empty with [`Options::verify_on_open`].
+    /// and the footer was read. Empty with [`Options::verify_on_open`] and in modes other than strict.
     pub by_footer: Vec<u32>,
     /// End of the kept log; zero if it is empty.
     pub end: Lsn,
@@ -289,8 +289,8 @@ fn live(
         }
         let pinned = disk.open(&name, Access::Write).map_err(|e| failed_to_open(disk, "open", &name, e))?;
         pinned.distrust_cache();
-        // In the segment in use, searched from the end of the kept log: a copy may have turned zeros inside groups
-        // into holes, and the log does not write again before a hole.
+        // The search for unwritten blocks starts at the end of the kept log: a copy may have turned zeros inside
+        // groups into holes, and the log does not write below its end again.
         let from = if sequence == next.segment() { next.offset() } else { 0 };
         let written_to =
             pinned.written_end(u64::from(from)).map_err(|e| failed(disk, "examine", &name, e))?;

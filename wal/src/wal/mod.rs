@@ -103,8 +103,8 @@ impl Wal {
     ///
     /// # Errors
     /// Nothing was enqueued, and the log can still be used: [`Error::RecordTooLarge`], [`Error::NoSpace`],
-    /// [`Error::NoDescriptors`], and inside a callback [`Error::AnswersFull`]. The log has stopped:
-    /// [`Error::Latched`] and [`Error::Closed`].
+    /// [`Error::NoDescriptors`], and inside a callback [`Error::AnswersFull`]. The log accepts no more records:
+    /// [`Error::Latched`], [`Error::Closed`], [`Error::ReadOnly`].
     pub fn append(&self, batch: &RecordBuilder, class: Durability) -> Result<Ticket, Error> {
         if self.log.callbacks_limited() {
             while let Some(full) = self.callbacks_full()? {
@@ -199,7 +199,7 @@ impl Wal {
     /// tickets may still be running when it returns.
     ///
     /// # Errors
-    /// The failure that stopped the log: [`Error::Latched`] or [`Error::Closed`].
+    /// The failure that stopped the log: [`Error::Latched`], [`Error::Closed`] or [`Error::ReadOnly`].
     pub fn flush(&self) -> Result<Lsn, Error> {
         self.log.flush()
     }
@@ -403,7 +403,7 @@ impl Wal {
     }
 }
 
-/// Waits until the log admits more callbacks; see [`Wal::callbacks_full`].
+/// Handle that waits until the log admits more callbacks; see [`Wal::callbacks_full`].
 #[derive(Debug)]
 pub struct CallbacksFull(Arc<Committer>);
 

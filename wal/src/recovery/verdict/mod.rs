@@ -121,6 +121,9 @@ struct ChainWalk {
 }
 
 /// Decides in strict mode over `segments`, which may be in any order.
+///
+/// # Errors
+/// Every damaged range.
 pub fn decide(
     segments: &[SegmentScan],
     block_bytes: u32,

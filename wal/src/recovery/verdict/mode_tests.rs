@@ -266,7 +266,8 @@ fn unchecked_groups_are_not_taken_for_torn_ones() {
         (head.fault, head.zero_sector) = (Some(GroupFault::Unchecked), false);
         facts
     };
-    // Group 4 carries a watermark after group 3: this damage can be quarantined if what follows it is certain.
+    // Group 4's watermark is the end of group 3, so group 2 was acknowledged: its damage can be quarantined if what
+    // follows it is certain.
     let fenced = |facts: &[SegmentScan]| decide_as(OpenMode::Degraded, facts, BLOCK, UnexplainedTail::Refuse);
     let torn = log("oooo", "oooo", "oxoox");
     assert_eq!(fenced(&torn).unwrap().end, at(3, 5), "the last group is torn");
