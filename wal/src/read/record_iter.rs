@@ -82,7 +82,7 @@ impl Record {
 /// Iterator over the records of the log in log order.
 ///
 /// It ends after an error, unless the error names a damaged range that was known since open
-/// ([`Wal::damaged`](crate::Wal::damaged)): then the next item is the first record after that range.
+/// ([`Wal::damaged`](crate::Wal::damaged)): then the iteration continues after that range.
 #[derive(Debug)]
 pub struct RecordIter {
     location: String,
