@@ -33,7 +33,7 @@
 //! pump.propose(vec![], b"set x = 1".to_vec())?;
 //! while !pump.poll()?.is_idle() || pump.in_flight() > 0 {
 //!     if let Outcome::Stalled(full) = pump.wait(std::time::Duration::from_millis(10))? {
-//!         eprintln!("the node waits for room: {full}"); // and goes on when there is some
+//!         eprintln!("the node waits for room: {full}"); // and continues once there is some
 //!     }
 //! }
 //! # Ok(())

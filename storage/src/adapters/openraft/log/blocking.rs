@@ -32,7 +32,7 @@ impl BlockingPool {
         answer
     }
 
-    /// Runs `errand` on one of the threads. Tasks may run concurrently.
+    /// Runs the task `errand` on one of the threads. Tasks may run concurrently.
     pub(in crate::adapters::openraft) fn give(&self, errand: Task) {
         self.0.submit(errand);
         while self.0.step() {}

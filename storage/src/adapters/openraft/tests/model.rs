@@ -1,7 +1,8 @@
 //! Tests random histories of one log against a model, with power cuts at any disk operation. A reopened log
 //! must be in the state after one of the calls, not earlier than the last answered one.
 //!
-//! `SEAWALL_SEED=n cargo test -p seawall openraft_log` repeats one run; `SEAWALL_RUNS=n` makes n random ones.
+//! `SEAWALL_SEED=n cargo test -p seawall --features openraft a_reopened_log` repeats one run; `SEAWALL_RUNS=n`
+//! makes n random ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

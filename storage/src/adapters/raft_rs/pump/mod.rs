@@ -424,7 +424,7 @@ impl<H: Host> Pump<H> {
         }
     }
 
-    // ---- what may go wrong -----------------------------------------------------------------------
+    // ---- errors ----------------------------------------------------------------------------------
 
     pub(in crate::adapters::raft_rs) fn running(&self) -> Result<()> {
         self.stopped.clone().map_or(Ok(()), Err)
@@ -474,7 +474,7 @@ impl<H: Host> Pump<H> {
         self.stalled.is_some() || self.changing.is_some()
     }
 
-    // ---- questions -------------------------------------------------------------------------------
+    // ---- queries ---------------------------------------------------------------------------------
 
     /// The core, for inspection: term, role, leader, progress of the peers.
     pub fn raft(&self) -> &Raft<GroupStorage> {
