@@ -20,7 +20,7 @@ impl Error {
 /// Result of the engine's calls.
 pub(crate) type Result<T> = std::result::Result<T, Error>;
 
-/// Why a call failed.
+/// Why a call of the engine failed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

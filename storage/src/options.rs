@@ -70,7 +70,7 @@ impl Default for Options {
     }
 }
 
-/// An option outside its range.
+/// An option that is outside its range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("option {name} is {value}; it must be {min} to {max}")]
 pub struct OutOfRange {

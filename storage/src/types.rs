@@ -47,9 +47,9 @@ pub struct EntryRef<'a> {
 
 /// An entry that was read.
 ///
-/// The payload shares a buffer of at most 1 MiB with the entries that were read together with it, or, with
-/// [`Options::map_sealed`](crate::Options::map_sealed), the mapping of its segment. Copy the payload to keep it for
-/// long.
+/// The payload may share its memory with other entries: with those that were read together with it, up to 1 MiB; with
+/// all entries of its batch, if it comes from the cache; or with its whole segment, if that is mapped
+/// ([`Options::map_sealed`](crate::Options::map_sealed)). Copy the payload to keep it for long.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Index in the group's log, from 1.

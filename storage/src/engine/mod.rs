@@ -58,15 +58,23 @@ pub struct Engine(Arc<UserHandle>);
 struct EngineInner {
     /// `None` once the engine is closed. Closing waits for the calls under way.
     wal: RwLock<Option<Wal>>,
+    /// The groups in memory.
     groups: Groups,
+    /// What each segment still holds.
     pins: SegmentUsage,
+    /// The newest payloads.
     tail: EntryCache,
+    /// Compresses payloads in writes and decompresses them in reads.
     packer: Compressor,
+    /// [`Options::map_sealed`].
     map_sealed: bool,
+    /// The pinned readers.
     readers: reader::Readers,
+    /// Releases the oldest segments, after copying small state out of them.
     sweep: PrefixRelease,
     /// Entries that were found damaged at open, including those that were overwritten or compacted since then.
     fenced: DamagedRecords,
+    /// Copies live entries out of the oldest segment.
     rewrite: Rewrite,
     /// Builds the index of the segment being written. The log calls it for each record.
     sealer: FooterIndexBuilder,
@@ -76,12 +84,16 @@ struct EngineInner {
     seen: AtomicU32,
     /// A write found the disk full, and no record with a payload has been written since.
     full: AtomicBool,
+    /// The listener of the user, if one was set.
     listener: OnceLock<Arc<dyn Listener>>,
+    /// Computes the pauses of the background thread.
     pace: Mutex<Throttle>,
     /// Serializes calls of [`Engine::set_owner`].
     whose: Mutex<()>,
+    /// Runs reads that a raft-rs core must not wait for. One thread; none in a stepped engine.
     #[cfg(feature = "raft-rs")]
     errands: TaskPool,
+    /// Takes snapshots, on up to [`Options::snapshot_threads`] threads.
     #[cfg(feature = "snapshots")]
     snapshots: TaskPool,
     /// Whether the right to make the openraft logs of this engine is taken.
@@ -369,16 +381,18 @@ impl Engine {
         }
     }
 
-    /// Blocks until the record at `lsn` ([`Ticket::lsn`]) is durable, or `timeout` is over; returns the end of the
-    /// durable prefix: every record that begins below it is durable (INV-2). With this one call a thread takes all
-    /// its completions, without callbacks and without another thread that hands them over. A thread that finds the disk
-    /// free writes itself, also if the record is lazy; such a write is not cut short by the timeout.
+    /// Blocks until the record at `lsn` ([`Ticket::lsn`]) is durable or `timeout` has passed. Returns the end of the
+    /// durable prefix: every record that begins below it is durable (INV-2).
+    ///
+    /// With this call one thread can collect all of its completions, without callbacks and without another thread. If
+    /// the disk is free, the calling thread writes the records itself, even if they are lazy; the timeout does not
+    /// interrupt such a write. With a timeout of zero it neither waits nor writes.
     ///
     /// ```
     /// use seawall::{Engine, EntryRef, Error, WriteBatch};
     /// use std::{collections::VecDeque, time::Duration};
     ///
-    /// /// Appends `count` entries to `group` with up to 32 in flight; `done` hears of each when it is durable, in order.
+    /// /// Appends `count` entries to `group`, up to 32 in flight; calls `done` with each index, in order, once it is durable.
     /// fn load(engine: &Engine, group: u64, count: u64, mut done: impl FnMut(u64)) -> Result<(), Error> {
     ///     let (mut batch, mut in_flight, mut next) = (WriteBatch::new(), VecDeque::new(), 1);
     ///     while next <= count || !in_flight.is_empty() {
@@ -402,7 +416,7 @@ impl Engine {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Closed`]; or the log's error, if the log stopped before the record was durable or nothing was
+    /// [`Error::Closed`]; or the error of the log, if the log stopped before the record was durable or if no record was
     /// written at `lsn`.
     pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
         Ok(self.0.wal()?.wait_past(lsn, timeout)?)
@@ -419,7 +433,7 @@ impl Engine {
     /// Waits until everything written so far is durable, including commit indexes and compactions.
     ///
     /// # Errors
-    /// [`Error::Closed`], or the log's error.
+    /// [`Error::Closed`], or the error of the log.
     pub fn flush(&self) -> Result<()> {
         let wal = self.0.wal()?;
         // As in `write`, the result of this background work does not matter for what was written.

@@ -2,7 +2,7 @@
 //!
 //! The engine's background thread does this in bounded pieces; a stepped engine does a piece after each write. A
 //! segment is released only if neither it nor a lower segment holds a live entry, the latest small state of a group,
-//! or anything that a call under way reads or writes. The next write meets an error of the log again.
+//! or anything that a call under way reads or writes. If the log fails, the next write fails with the same error.
 
 use std::sync::Arc;
 
@@ -59,9 +59,9 @@ impl PrefixRelease {
 /// again, in one lazy record. Then tells the log which segments may be released. Returns the bytes of the record if
 /// there was state to write; 0 if all of its groups were busy.
 ///
-/// The log releases segments only after a write group that says so is durable. That group comes after the records
-/// that made the content of the segments dead, so after a crash either the old state or the new one is found, never
-/// neither (INV-6).
+/// The log releases segments only after a write group that records the release is durable. That write group comes
+/// after the records that made the content of the segments dead, so after a crash either the old state or the new one
+/// is found, never neither (INV-6).
 pub(crate) fn advance(
     wal: &Wal,
     groups: &Groups,
