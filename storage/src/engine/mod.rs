@@ -165,8 +165,8 @@ pub struct Blocker {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BlockedBy {
-    /// A live entry: the first one of the group with the lowest number. It is released when it is compacted or
-    /// overwritten, or when it is copied to the end of the log, unless [`RewriteStats::stuck`] names it.
+    /// A live entry: the first one of the group with the lowest number. It keeps the segment until it is compacted,
+    /// overwritten or copied to the end of the log. An entry that [`RewriteStats::stuck`] names cannot be copied.
     Entry {
         /// The group.
         group: GroupId,
@@ -356,15 +356,15 @@ impl Engine {
         let core = &*self.0;
         let wal = core.wal_with_room()?;
         let ticket = core.write(&wal, batch, Wait::Yes)?;
-        // The batch is in the log, whatever the result of this background work. An error of the log is permanent, so
-        // the ticket and the next write return it too.
+        // The batch is in the log, whatever the result of this background work. If the log has failed, the ticket and
+        // the next write report it.
         let _ = core.advance(&wal);
         Ok(ticket)
     }
 
     /// As [`Engine::write`], for callers that must not wait, such as the workers of an async runtime. Returns `None`
-    /// and leaves the batch unchanged if `write` would wait for other batches or for room in the log, or if a group
-    /// of the batch does not exist yet.
+    /// and leaves the batch unchanged if `write` would wait or would find the disk full, or if a group of the batch
+    /// does not exist yet.
     ///
     /// # Errors
     /// As [`Engine::write`].

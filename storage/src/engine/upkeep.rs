@@ -48,7 +48,7 @@ impl EngineInner {
                 }
                 self.wake_if_due(wal, edge, keeper);
             }
-            // An error of the log is permanent; the next write returns it.
+            // If the log has failed, the next write reports it.
             None => _ = self.step(wal),
         }
     }

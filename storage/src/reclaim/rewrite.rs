@@ -2,8 +2,8 @@
 //!
 //! The engine's background thread does this, a piece at a time. A copy is enqueued only if the index still points at
 //! its source, while the group is locked, so copying neither truncates a log nor revives an entry. The source is
-//! released only after its copies are durable. An entry that cannot be read stays where it is and is
-//! reported; it does not keep other entries from being copied.
+//! released only after its copies are durable. An entry that cannot be read stays where it is and is reported; it does
+//! not keep other entries from being copied.
 
 use std::collections::HashSet;
 
