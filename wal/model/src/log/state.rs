@@ -119,7 +119,7 @@ pub enum Announced {
     Footer,
 }
 
-/// What has happened: the promises are checked against it. The rules do not use it.
+/// What has happened: the promises are checked against it. The rules do not use it, except as the index of a footer.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct History {
     /// The groups of the log in order.
