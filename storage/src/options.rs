@@ -92,7 +92,7 @@ impl Options {
         let ranges = [
             ("compression.from_bytes", from_bytes, 512, 1 << 26),
             ("compression.level", level, 1, 19),
-            ("restate_groups_max", self.reemit_groups_max, 1, 1024),
+            ("reemit_groups_max", self.reemit_groups_max, 1, 1024),
             ("slack_bytes", self.slack_bytes, 0, 1 << 40),
             ("meta_bytes_max", self.meta_bytes_max, 0, 1 << 20),
             ("snapshot_threads", self.snapshot_threads, 1, 64),
@@ -117,7 +117,7 @@ mod tests {
         for bad in [0, 1025, usize::MAX] {
             let options = Options { reemit_groups_max: bad, ..Options::default() };
             let text = options.check().map_err(|e| e.to_string());
-            assert_eq!(text, Err(format!("option restate_groups_max is {bad}; it must be 1 to 1024")));
+            assert_eq!(text, Err(format!("option reemit_groups_max is {bad}; it must be 1 to 1024")));
         }
     }
 }

@@ -265,6 +265,11 @@ fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
     let mut large = appends(3, 3, 41, LAST, LAST);
     large.mut_entries().iter_mut().for_each(|entry| entry.data = vec![7; 8000].into());
     node.pump.step(large).unwrap();
+    // The first record finds a segment that is ready.
+    let ready = |node: &Node| node.engine.stats().unwrap().log.spares_zeroed;
+    while ready(&node) < 2 {
+        std::thread::yield_now();
+    }
     node.disks[0].set_capacity(Some(0));
     assert!(node.pump.poll().unwrap().is_stalled());
     let group = node.engine.group(GROUP);

@@ -43,10 +43,10 @@ pub enum Error {
     /// [`Options::callbacks_max`](crate::Options::callbacks_max) allows. Nothing was enqueued. The append cannot wait
     /// for the other callbacks, since they run only after this one has returned.
     #[error(
-        "{count} callbacks and futures of the log are outstanding, twice what answers_max ({max}) allows: \
-             return from the callback before it appends more"
+        "{count} callbacks and futures of the log are outstanding, twice the option callbacks_max ({max}): return from the \
+         callback before it appends more"
     )]
-    AnswersFull {
+    CallbacksFull {
         /// How many are outstanding.
         count: usize,
         /// The value of the option.

@@ -27,7 +27,7 @@
 //! # Example
 //!
 //! ```
-//! use seawall_wal::{RecordBuilder, Durability, Error, Lsn, Options, Wal};
+//! use seawall_wal::{Durability, Error, Lsn, Options, RecordBuilder, Wal};
 //!
 //! fn write_and_reopen(dir: &std::path::Path) -> Result<(), Error> {
 //!     let options = Options { segment_bytes: 4 << 20, ..Options::default() };

@@ -160,14 +160,14 @@ impl Options {
     pub fn check(&self) -> Result<(), OutOfRange> {
         let ranges = [
             ("segment_bytes", self.segment_bytes, SEGMENT_BLOCKS_MIN * 4096, u32::MAX - 65535),
-            ("spares", self.spare_segments, 3, 64),
+            ("spare_segments", self.spare_segments, 3, 64),
             ("group_bytes", self.group_bytes, 4096, 64 << 20),
             ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
-            ("answers_max", self.callbacks_max, 1, 1 << 24),
-            ("descriptors", self.descriptors_max, 8, 1_000_000),
-            ("in_flight", self.writes_in_flight_max, 1, 64),
-            ("in_flight_bytes", self.in_flight_bytes_max, 4096, 64 << 20),
-            ("patience_us", self.yield_max_us, 0, 10_000),
+            ("callbacks_max", self.callbacks_max, 1, 1 << 24),
+            ("descriptors_max", self.descriptors_max, 8, 1_000_000),
+            ("writes_in_flight_max", self.writes_in_flight_max, 1, 64),
+            ("in_flight_bytes_max", self.in_flight_bytes_max, 4096, 64 << 20),
+            ("yield_max_us", self.yield_max_us, 0, 10_000),
             ("idle_ms", self.idle_ms, 1, 60_000),
         ];
         for (option, value, min, max) in ranges {
@@ -189,6 +189,9 @@ mod tests {
         let low = Options { segment_bytes: 4096, ..Options::default() };
         assert_eq!(low.check().unwrap_err().option, "segment_bytes");
         let none = Options { writes_in_flight_max: 0, ..Options::default() };
-        assert_eq!(none.check().unwrap_err(), OutOfRange { option: "in_flight", value: 0, min: 1, max: 64 });
+        assert_eq!(
+            none.check().unwrap_err(),
+            OutOfRange { option: "writes_in_flight_max", value: 0, min: 1, max: 64 }
+        );
     }
 }

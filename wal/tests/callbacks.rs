@@ -263,7 +263,7 @@ fn at_the_bound_appends_wait_and_callbacks_get_an_error_at_twice_the_bound() {
             refused.send(Err(refusal)).unwrap();
             assert!(matches!(
                 inside.try_append(&record(2, 10), Durability::Sync),
-                Err(Error::AnswersFull { .. })
+                Err(Error::CallbacksFull { .. })
             ));
         });
         gate.wait_for_one();
@@ -284,7 +284,7 @@ fn at_the_bound_appends_wait_and_callbacks_get_an_error_at_twice_the_bound() {
         waiting.join().unwrap().unwrap();
         let answers: Vec<_> = answered.into_iter().collect();
         let refusals: Vec<_> = answers.iter().flat_map(|answer| answer.as_ref().err()).collect();
-        assert!(matches!(refusals[..], [Error::AnswersFull { count: 8, max: 4 }]), "{refusals:?}");
+        assert!(matches!(refusals[..], [Error::CallbacksFull { count: 8, max: 4 }]), "{refusals:?}");
         // Three before, four inside, all of them lazy.
         assert_eq!(answers.len(), 8);
     });

@@ -1,6 +1,6 @@
 //! Faults of the machine that are not the disk's: clocks that jump, callbacks and threads that panic, lengths
 //! of bytes that nobody has, and a process killed with the ring in its hands (INV-7, INV-9).
-//! `docs/testing.md` has a table of all such faults and the tests of each.
+//! `docs/faults.md` has a table of all such faults and the tests of each.
 
 mod harness;
 

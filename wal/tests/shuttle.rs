@@ -79,7 +79,7 @@ struct Model {
     called: Plain<Vec<Answer>>,
     /// By threads and futures.
     told: Plain<Vec<Answer>>,
-    /// Records appended, with their lengths.
+    /// RecordIter appended, with their lengths.
     appended: Plain<Vec<(Lsn, usize)>>,
     /// Held from an append until its callback is left.
     order: shuttle::sync::Mutex<()>,
@@ -98,7 +98,7 @@ fn options() -> Options {
 impl Model {
     fn new(threads: Threads) -> Arc<Model> {
         let in_flight = if chance() { 1 } else { 4 };
-        Model::with(threads, &Options { in_flight, ..options() })
+        Model::with(threads, &Options { writes_in_flight_max: in_flight, ..options() })
     }
 
     /// Everything that the log may be told to do differently is left to `shuttle`.
@@ -120,8 +120,8 @@ impl Model {
     }
 
     /// Appends a record of `bytes`; `None` once the log has stopped.
-    fn append(&self, bytes: usize, class: Class) -> Option<Ticket> {
-        let mut batch = Batch::new();
+    fn append(&self, bytes: usize, class: Durability) -> Option<Ticket> {
+        let mut batch = RecordBuilder::new();
         batch.push_part(&vec![7; bytes]);
         match self.wal.append(&batch, class) {
             Ok(ticket) => {
@@ -133,7 +133,7 @@ impl Model {
         }
     }
 
-    /// What was acknowledged is on the medium at that moment.
+    /// OpKind was acknowledged is on the medium at that moment.
     fn judge(&self, answer: &Answer) {
         if let Ok(lsn) = answer.result {
             assert_eq!(lsn, answer.lsn);
@@ -212,7 +212,7 @@ fn blocking_threads_hand_over() {
         let model = Model::new(Threads::Stepped);
         threads(&model, 3, |model, i| {
             for n in 0..2 {
-                let ticket = model.append(if (i + n) % 2 == 0 { LARGE } else { 100 }, Class::Sync);
+                let ticket = model.append(if (i + n) % 2 == 0 { LARGE } else { 100 }, Durability::Sync);
                 model.wait(&ticket.expect("the log goes on"));
             }
         });
@@ -225,7 +225,7 @@ fn more_groups_in_flight_than_threads() {
     explore(2000, || {
         let model = Model::new(Threads::Stepped);
         threads(&model, 2, |model, _| {
-            let tickets = [0; 3].map(|_| model.append(LARGE, Class::Sync).expect("the log goes on"));
+            let tickets = [0; 3].map(|_| model.append(LARGE, Durability::Sync).expect("the log goes on"));
             // The last first: it must not rely on anybody else waiting for the others.
             tickets.iter().rev().for_each(|ticket| model.wait(ticket));
         });
@@ -237,7 +237,7 @@ fn more_groups_in_flight_than_threads() {
 fn mixed(model: &Arc<Model>, i: usize) {
     let (done, dones) = mpsc::channel();
     for _ in 0..2 {
-        let Some(ticket) = model.append(LARGE, Class::Sync) else {
+        let Some(ticket) = model.append(LARGE, Durability::Sync) else {
             model.refused();
             break;
         };
@@ -295,7 +295,7 @@ fn callbacks_stay_in_order_across_threads() {
             for _ in 0..2 {
                 // Left in log order, as by a user who cares for the order.
                 let order = model.order.lock().expect("no panic");
-                let ticket = model.append(100 + LARGE * (i % 2), Class::Sync).expect("the log goes on");
+                let ticket = model.append(100 + LARGE * (i % 2), Durability::Sync).expect("the log goes on");
                 model.call(ticket, done.clone());
                 drop(order);
             }
@@ -311,7 +311,7 @@ fn a_flush_covers_lazy_records() {
     explore(2000, || {
         let model = Model::new(if chance() { Threads::Spawned } else { Threads::Stepped });
         threads(&model, 3, |model, i| {
-            let ticket = model.append(if i == 0 { LARGE } else { 100 }, Class::Lazy);
+            let ticket = model.append(if i == 0 { LARGE } else { 100 }, Durability::Lazy);
             let ticket = ticket.expect("the log goes on");
             if i < 2 {
                 let end = model.wal.flush().expect("the log goes on");
@@ -332,7 +332,7 @@ fn a_full_queue_makes_room() {
         let model = Model::with(Threads::Stepped, &Options { segment_bytes: 1 << 20, ..options() });
         threads(&model, 3, |model, i| {
             // Two of them are more than the queue takes, and nobody waits for a ticket meanwhile.
-            let class = if i == 0 { Class::Lazy } else { Class::Sync };
+            let class = if i == 0 { Durability::Lazy } else { Durability::Sync };
             let tickets = [0; 2].map(|_| model.append(40 << 10, class).expect("the log goes on"));
             model.wal.flush().expect("the log goes on");
             tickets.iter().for_each(|ticket| model.wait(ticket));
@@ -348,7 +348,7 @@ fn segments_change_under_way() {
         let model = Model::with(threads_of_log, &Options { segment_bytes: 24 << 10, ..options() });
         threads(&model, 3, |model, _| {
             for _ in 0..4 {
-                model.wait(&model.append(LARGE, Class::Sync).expect("the log goes on"));
+                model.wait(&model.append(LARGE, Durability::Sync).expect("the log goes on"));
             }
         });
         model.finish(12);
@@ -360,7 +360,8 @@ fn segments_change_under_way() {
 fn close_answers_who_still_waits() {
     explore(1500, || {
         let model = Model::new(if chance() { Threads::Spawned } else { Threads::Stepped });
-        let append = || model.append(LARGE, if chance() { Class::Sync } else { Class::Lazy }).expect("open");
+        let append =
+            || model.append(LARGE, if chance() { Durability::Sync } else { Durability::Lazy }).expect("open");
         let (waited, awaited, called) = (append(), append(), append());
         let wal = Arc::into_inner(model).expect("nobody else").wal;
         let (done, dones) = mpsc::channel();
@@ -395,7 +396,7 @@ fn close_answers_who_still_waits() {
 fn a_callback_drops_the_log() {
     explore(1500, || {
         let model = Model::new(Threads::Spawned);
-        let ticket = model.append(100, Class::Sync).expect("open");
+        let ticket = model.append(100, Durability::Sync).expect("open");
         let (done, dones) = mpsc::channel();
         model.call(ticket, done);
         drop(model);
@@ -409,12 +410,12 @@ fn a_callback_drops_the_log() {
 fn appends_wait_for_room_among_callbacks() {
     explore(1500, || {
         // At most three are outstanding, so that a callback is never refused.
-        let model = Model::with(Threads::Spawned, &Options { answers_max: 2, ..options() });
+        let model = Model::with(Threads::Spawned, &Options { callbacks_max: 2, ..options() });
         threads(&model, 3, |model, i| {
             let (done, dones) = mpsc::channel();
             for _ in 0..2 {
                 // Where the clock stands still, a lazy record is written only if a thread blocks for it.
-                let class = if i > 0 || chance() { Class::Sync } else { Class::Lazy };
+                let class = if i > 0 || chance() { Durability::Sync } else { Durability::Lazy };
                 let ticket = model.append(100, class).expect("the log goes on");
                 match i {
                     0 => model.wait(&ticket),
@@ -424,11 +425,11 @@ fn appends_wait_for_room_among_callbacks() {
             }
             if i == 2 {
                 let inside = Arc::clone(model);
-                let ticket = model.append(100, Class::Sync).expect("the log goes on");
+                let ticket = model.append(100, Durability::Sync).expect("the log goes on");
                 model.told.lock().push(Answer { lsn: ticket.lsn(), result: Ok(ticket.lsn()) });
                 ticket.on_durable(move |result| {
                     result.expect("the log goes on");
-                    let ticket = inside.append(100, Class::Lazy).expect("a callback does not wait");
+                    let ticket = inside.append(100, Durability::Lazy).expect("a callback does not wait");
                     inside.block_on(ticket);
                     drop(inside);
                     let _ = done.send(());
@@ -447,9 +448,10 @@ fn appends_wait_for_room_among_callbacks() {
 fn registering_races_with_completion_and_with_the_end() {
     explore(2000, || {
         let threads = if chance() { Threads::Spawned } else { Threads::Stepped };
-        let answers_max = if chance() { 1 } else { 8 };
-        let model = Model::with(threads, &Options { answers_max, ..options() });
-        let append = || model.append(100, if chance() { Class::Sync } else { Class::Lazy }).expect("open");
+        let callbacks_max = if chance() { 1 } else { 8 };
+        let model = Model::with(threads, &Options { callbacks_max, ..options() });
+        let append =
+            || model.append(100, if chance() { Durability::Sync } else { Durability::Lazy }).expect("open");
         let (waited, called, polled, told) = (append(), append(), append(), append());
         let wal = Arc::into_inner(model).expect("nobody else").wal;
         let (done, dones) = mpsc::channel();
@@ -489,9 +491,9 @@ fn readers_see_whole_records_while_buffers_are_used_again() {
             let model = Arc::clone(&model);
             thread::spawn(move || {
                 for byte in from..from + 3 {
-                    let mut batch = Batch::new();
+                    let mut batch = RecordBuilder::new();
                     batch.push_part(&[byte; LARGE]);
-                    let ticket = model.wal.append(&batch, Class::Sync).expect("the log goes on");
+                    let ticket = model.wal.append(&batch, Durability::Sync).expect("the log goes on");
                     sender.send((ticket.lsn(), byte)).expect("a reader");
                     ticket.wait().expect("the log goes on");
                 }
@@ -501,7 +503,7 @@ fn readers_see_whole_records_while_buffers_are_used_again() {
         let reader = {
             let model = Arc::clone(&model);
             thread::spawn(move || {
-                let mut batch = Batch::new();
+                let mut batch = RecordBuilder::new();
                 batch.push_part(&[0; LARGE]);
                 let part = batch.first_part_offset();
                 for (lsn, byte) in receiver {

@@ -1,5 +1,5 @@
 //! Rules of recovery that sound right and are wrong, each as the smallest log that tells it from the right
-//! one: facts as a scan would state them, and what must be concluded (INV-5, INV-6). `docs/testing.md` has the
+//! one: facts as a scan would state them, and what must be concluded (INV-5, INV-6). `wal/bugs` has the
 //! table of these wordings, with the bug that each one is in the code.
 
 use seawall_wal::inspect::{

@@ -6,7 +6,7 @@
 use gungraun::prelude::*;
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::inspect::inspect;
-use seawall_wal::{Batch, Class, Env, Options, Threads, Wal};
+use seawall_wal::{RecordBuilder, Durability, Env, Options, Threads, Wal};
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ use std::sync::Arc;
 const RECORDS: usize = 100;
 const SEED: u64 = 7;
 
-fn fill(batch: &mut Batch, payload: &[u8]) {
+fn fill(batch: &mut RecordBuilder, payload: &[u8]) {
     batch.clear();
     batch.meta().extend_from_slice(&[1; 48]);
     batch.push_part(payload);
 }
 
-fn batch(bytes: usize) -> (Batch, Vec<u8>) {
-    let (mut batch, payload) = (Batch::new(), vec![7; bytes]);
+fn batch(bytes: usize) -> (RecordBuilder, Vec<u8>) {
+    let (mut batch, payload) = (RecordBuilder::new(), vec![7; bytes]);
     // The builder has already allocated its memory, like one that is reused.
     fill(&mut batch, &payload);
     (batch, payload)
@@ -38,7 +38,7 @@ fn log(disk: &Arc<SimDisk>) -> Wal {
     Wal::create_in(env, &options).expect("create a log")
 }
 
-fn empty_log(bytes: usize) -> (Wal, Batch, Vec<u8>) {
+fn empty_log(bytes: usize) -> (Wal, RecordBuilder, Vec<u8>) {
     let (batch, payload) = batch(bytes);
     (log(&SimDisk::new(SEED, SimOptions::default())), batch, payload)
 }
@@ -49,7 +49,7 @@ fn full_log(bytes: usize) -> Arc<SimDisk> {
     let (mut batch, payload) = batch(bytes);
     for _ in 0..RECORDS {
         fill(&mut batch, &payload);
-        wal.append(&batch, Class::Lazy).expect("append");
+        wal.append(&batch, Durability::Lazy).expect("append");
     }
     wal.close().expect("close");
     disk
@@ -58,18 +58,18 @@ fn full_log(bytes: usize) -> Arc<SimDisk> {
 // Builds records from a payload, checksums included.
 #[library_benchmark]
 #[benches::bytes(args = [256, 4096], setup = batch)]
-fn encode((mut batch, payload): (Batch, Vec<u8>)) -> u32 {
+fn encode((mut batch, payload): (RecordBuilder, Vec<u8>)) -> u32 {
     fill(&mut batch, black_box(&payload));
-    black_box(batch.head_crc(Class::Sync))
+    black_box(batch.head_crc(Durability::Sync))
 }
 
 // Appends that wait for nothing.
 #[library_benchmark]
 #[benches::bytes(args = [256, 4096], setup = empty_log)]
-fn append((wal, mut batch, payload): (Wal, Batch, Vec<u8>)) -> Wal {
+fn append((wal, mut batch, payload): (Wal, RecordBuilder, Vec<u8>)) -> Wal {
     for _ in 0..RECORDS {
         fill(&mut batch, black_box(&payload));
-        wal.append(&batch, Class::Lazy).expect("append");
+        wal.append(&batch, Durability::Lazy).expect("append");
     }
     wal
 }

@@ -1,7 +1,6 @@
-//! In place of the library, in a build without it: nothing is compressed, and what is cannot be read.
-//! Place on the data's way: under the packer. Invariants: none. Fails: always.
+//! Replaces the zstd library in a build without it: nothing is compressed, and reading a compressed payload is an error.
 
-use super::UnpackError;
+use super::DecompressError;
 
 pub(super) const BUILT: bool = false;
 
@@ -13,7 +12,7 @@ impl Contexts {
         None
     }
 
-    pub(super) fn decompress(&self, _frame: &[u8], _bytes: usize) -> Result<Vec<u8>, UnpackError> {
-        Err(UnpackError::NoZstd)
+    pub(super) fn decompress(&self, _frame: &[u8], _bytes: usize) -> Result<Vec<u8>, DecompressError> {
+        Err(DecompressError::NoZstd)
     }
 }

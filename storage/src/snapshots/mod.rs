@@ -35,12 +35,12 @@
 //! batch.hard_state(7, HardState { term: 1, vote: 1, commit: 20 });
 //! engine.write(&mut batch)?.wait()?;
 //! for applied in [10u64, 20] {
-//! The state of the state machine after entry `applied`.
+//! // The state of the state machine after entry `applied`.
 //!     snapshots.take(applied, b"", Box::new(move |to| to.write_all(applied.to_string().as_bytes())))?;
 //! }
 //! # drop(snapshots);
 //!
-//! A later start gets the newest snapshot.
+//! // A later start gets the newest snapshot.
 //! let (_, start) = Snapshots::open(&engine, 7, &catalog, SnapshotOptions::default(), 0)?;
 //! let mut reader = start.reader.expect("two were taken");
 //! let mut state = String::new();

@@ -1,8 +1,8 @@
 //! A dump is written on another thread while entries are applied: it must not reach the state that they change.
-use seawall::snapshots::{Dump, Snapshots};
+use seawall::snapshots::{SnapshotSource, Snapshots};
 
 fn misuse(snapshots: &Snapshots, state: &mut String) {
-    let dump: Dump = Box::new(|to| to.write_all(state.as_bytes()));
+    let dump: SnapshotSource = Box::new(|to| to.write_all(state.as_bytes()));
     let _ = snapshots.start(10, b"", dump);
 }
 

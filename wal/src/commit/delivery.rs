@@ -207,7 +207,7 @@ impl Delivery {
     /// Whether an append has to wait until fewer callbacks are outstanding. Always `false` inside a callback.
     ///
     /// # Errors
-    /// [`Error::AnswersFull`] inside a callback, if twice the maximum is outstanding.
+    /// [`Error::CallbacksFull`] inside a callback, if twice the maximum is outstanding.
     pub(super) fn full(&self) -> Result<bool, Error> {
         let outbox = self.outbox.lock();
         if !outbox.closed || outbox.stopped {
@@ -218,7 +218,7 @@ impl Delivery {
         }
         match outbox.count {
             count if count < self.max.saturating_mul(2) => Ok(false),
-            count => Err(Error::AnswersFull { count, max: self.max }),
+            count => Err(Error::CallbacksFull { count, max: self.max }),
         }
     }
 

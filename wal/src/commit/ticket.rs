@@ -87,7 +87,7 @@ impl Ticket {
     ///
     /// **What a callback may do with the log:** everything. It may append, wait for tickets, flush, read, close the log
     /// or drop its last handle. Inside a callback `append` does not wait for other callbacks; it fails with
-    /// [`Error::AnswersFull`] when twice the allowed number is outstanding. A callback must not wait until another
+    /// [`Error::CallbacksFull`] when twice the allowed number is outstanding. A callback must not wait until another
     /// callback or task of the same log has run, nor for a thread that may wait for that in `append`.
     ///
     /// If no thread can be started, this blocks until the record is durable and calls `f` itself.

@@ -103,7 +103,7 @@ impl Wal {
     ///
     /// # Errors
     /// Nothing was enqueued, and the log can still be used: [`Error::RecordTooLarge`], [`Error::NoSpace`],
-    /// [`Error::NoDescriptors`], and inside a callback [`Error::AnswersFull`]. The log accepts no more records:
+    /// [`Error::NoDescriptors`], and inside a callback [`Error::CallbacksFull`]. The log accepts no more records:
     /// [`Error::Latched`], [`Error::Closed`], [`Error::ReadOnly`].
     pub fn append(&self, batch: &RecordBuilder, class: Durability) -> Result<Ticket, Error> {
         if self.log.callbacks_limited() {
@@ -121,7 +121,7 @@ impl Wal {
     /// this returns `None`, then take the locks and call [`Wal::append_admitted`].
     ///
     /// # Errors
-    /// [`Error::AnswersFull`], inside a callback.
+    /// [`Error::CallbacksFull`], inside a callback.
     pub fn callbacks_full(&self) -> Result<Option<CallbacksFull>, Error> {
         let full = self.log.callbacks_limited() && self.log.callbacks_full()?;
         Ok(full.then(|| CallbacksFull(Arc::clone(&self.log))))
@@ -213,17 +213,17 @@ impl Wal {
     /// With a timeout of zero it neither waits nor writes.
     ///
     /// ```
-    /// use seawall_wal::{Batch, Class, Error, Lsn, Wal};
+    /// use seawall_wal::{Durability, Error, Lsn, RecordBuilder, Wal};
     /// use std::{collections::VecDeque, time::Duration};
     ///
     /// /// Appends `count` records with up to 32 in flight; `done` hears of each when it is durable, in order.
     /// fn load(wal: &Wal, count: usize, mut done: impl FnMut(Lsn)) -> Result<(), Error> {
-    ///     let (mut batch, mut in_flight) = (Batch::new(), VecDeque::new());
+    ///     let (mut batch, mut in_flight) = (RecordBuilder::new(), VecDeque::new());
     ///     batch.push_part(b"payload");
     ///     let mut left = count;
     ///     while left > 0 || !in_flight.is_empty() {
     ///         while left > 0 && in_flight.len() < 32 {
-    ///             in_flight.push_back(wal.append(&batch, Class::Sync)?.lsn());
+    ///             in_flight.push_back(wal.append(&batch, Durability::Sync)?.lsn());
     ///             left -= 1;
     ///         }
     ///         let durable = wal.wait_past(in_flight[0], Duration::MAX)?;

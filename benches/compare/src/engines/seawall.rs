@@ -6,7 +6,7 @@ use crate::load::{Kind, Load, Variant, Who};
 use anyhow::{Context, Result};
 use seawall_tools::bench::load::{Drive, Target, drive};
 use seawall_tools::bench::log::Log;
-use seawall_wal::{Class, Options, Wal};
+use seawall_wal::{Durability, Options, Wal};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -22,7 +22,7 @@ impl Seawall {
         let base = Options { segment_bytes: scale.segment_bytes, ..Options::default() };
         // The row over bandwidth has large records. All records of a round fit into the spares.
         let base = if row == 5 {
-            Options { segment_bytes: scale.large_segment_bytes, spares: 8, ..base }
+            Options { segment_bytes: scale.large_segment_bytes, spare_segments: 8, ..base }
         } else {
             base
         };
@@ -36,7 +36,7 @@ impl Seawall {
         let mut producer = self.log.producer(0);
         let begin = Instant::now();
         for _ in 0..appends {
-            self.log.append_as(&mut producer, payload, Class::Lazy)?;
+            self.log.append_as(&mut producer, payload, Durability::Lazy)?;
         }
         self.log.flush()?;
         Ok(Seen::of_lazy(appends, begin))

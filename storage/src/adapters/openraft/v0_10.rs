@@ -7,12 +7,12 @@
 //! ```no_run
 //! # use seawall::openraft::openraft;
 //! # openraft::declare_raft_types!(pub TypeConfig: D = String, R = String, AsyncRuntime = openraft_rt_tokio::TokioRuntime);
-//! use seawall::openraft::{LogOptions, LogStore, Logs};
+//! use seawall::openraft::{LogOptions, LogStore, LogStores};
 //! use seawall::{Engine, Options};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
-//! let logs = Logs::new(&engine, LogOptions::default())?; // one per engine
+//! let logs = LogStores::new(&engine, LogOptions::default())?; // one per engine
 //! let store: LogStore<TypeConfig> = LogStore::open(&logs, 7)?; // one per group, for `Raft::new`
 //! # Ok(())
 //! # }

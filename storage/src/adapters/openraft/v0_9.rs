@@ -12,12 +12,12 @@
 //! # use std::io::Cursor;
 //! # use seawall::openraft_09::openraft;
 //! # openraft::declare_raft_types!(pub TypeConfig: D = String, R = String);
-//! use seawall::openraft_09::{LogOptions, LogStore, Logs};
+//! use seawall::openraft_09::{LogOptions, LogStore, LogStores};
 //! use seawall::{Engine, Options};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
-//! let logs = Logs::new(&engine, LogOptions::default())?; // one per engine
+//! let logs = LogStores::new(&engine, LogOptions::default())?; // one per engine
 //! let store: LogStore<TypeConfig> = LogStore::open(&logs, 7)?; // one per group, for `Raft::new`
 //! # Ok(())
 //! # }

@@ -25,7 +25,7 @@ impl Seawall {
 
     /// Waits until a new log has its spares and their blocks are written.
     fn settle(&self) -> Result<()> {
-        let (spares, begin) = (Options::default().log.spares as usize, Instant::now());
+        let (spares, begin) = (Options::default().log.spare_segments as usize, Instant::now());
         while self.0.stats().context("figures of seawall")?.log.spares_zeroed < spares {
             ensure!(begin.elapsed() < SETTLE_MAX, "the log's spares are not ready after {SETTLE_MAX:?}");
             thread::sleep(SETTLE_MAX / 1000);
