@@ -254,6 +254,70 @@ fn documents_name_what_exists() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Documents that describe how things were, in the words of then.
+fn is_history(path: &str) -> bool {
+    ["docs/decisions/", "docs/results/", "CHANGELOG.md"].iter().any(|start| path.starts_with(start))
+}
+
+/// Pointers are written as `path/file.rs (function)`.
+#[test]
+fn pointers_name_functions_that_exist() {
+    let (documents, sources) = (files(&[".md"]), files(&[".rs"]));
+    let (mut found, mut wrong) = (0, Vec::new());
+    for (path, text) in documents.iter().filter(|(path, _)| !is_history(path)) {
+        for quoted in text.split('`').skip(1).step_by(2) {
+            let Some((file, rest)) = quoted.split_once(".rs (") else { continue };
+            let Some(function) = rest.strip_suffix(')') else { continue };
+            found += 1;
+            let exists = sources.get(&format!("{file}.rs")).is_some_and(|source| {
+                function.split(", ").all(|name| source.contains(&format!("fn {name}")))
+            });
+            if !exists {
+                wrong.push(format!("{path}: {quoted}"));
+            }
+        }
+    }
+    assert!(found > 20, "{found} pointers");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// One concept has one name. These are names that concepts had before; `docs/glossary.md` has those of today.
+#[test]
+fn retired_names_stay_away() {
+    // Written so that this file does not contain them.
+    let retired: Vec<String> = [
+        ["Pati", "ence"],
+        ["Pat", "rol"],
+        ["Sh", "elf"],
+        ["Ra", "il"],
+        ["Kee", "per"],
+        ["Errand", "s"],
+        ["Pack", "er"],
+        ["FooterSeal", "er"],
+        ["Seal", "er"],
+        ["SegmentFa", "cts"],
+        ["append_", "now"],
+        ["write_", "now"],
+        ["lock_", "now"],
+        ["mut", "ant"],
+        ["Fenced", "Entry"],
+        ["restate_", "groups_max"],
+        ["answers_", "max"],
+    ]
+    .map(|parts| parts.concat())
+    .into();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut wrong = Vec::new();
+    for (path, text) in files(&[".rs", ".md", ".toml"]).iter().filter(|(path, _)| !is_history(path)) {
+        for (number, line) in text.lines().enumerate() {
+            if let Some(word) = line.split(|c| !is_word(c)).find(|word| retired.iter().any(|r| r == word)) {
+                wrong.push(format!("{path}:{}: {word}", number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// The examples of the README are the doc tests of the crates.
 #[test]
 fn the_readmes_examples_are_tested() {
