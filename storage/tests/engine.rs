@@ -379,9 +379,9 @@ fn what_memory_has_is_read_without_io() {
 /// and the directory is free.
 #[test]
 fn a_callback_may_write_read_and_close() {
-    for answers_max in [1, 65_536] {
+    for callbacks_max in [1, 65_536] {
         let (dir, mut options) = (TempDir::new().expect("a directory"), small());
-        options.log.callbacks_max = answers_max;
+        options.log.callbacks_max = callbacks_max;
         let engine = Engine::create(dir.path(), &options).expect("created");
         let (go, started) = mpsc::channel();
         let (done, reopened) = mpsc::channel();

@@ -294,9 +294,9 @@ fn at_the_bound_appends_wait_and_callbacks_get_an_error_at_twice_the_bound() {
 #[test]
 fn on_a_log_that_stopped_a_callback_gets_errors() {
     let _watchdog = Watchdog::new("latched");
-    for answers_max in [1, 65_536] {
+    for callbacks_max in [1, 65_536] {
         let disk = SimDisk::new(1, SimOptions::default());
-        let options = Options { callbacks_max: answers_max, idle_ms: 60_000, ..small() };
+        let options = Options { callbacks_max, idle_ms: 60_000, ..small() };
         let wal = Wal::create_in(spawned(&disk), &options).unwrap();
         let (waited, awaited) = (append(&wal, Durability::Lazy), append(&wal, Durability::Lazy));
         let owner = Arc::new(Mutex::new(None));

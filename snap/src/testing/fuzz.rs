@@ -239,18 +239,23 @@ pub fn catalog(data: &[u8]) {
         let refused = served.is_none();
         assert!(refused || served.map(self::name).as_ref() >= Some(name), "a sound newer one is there");
     }
-    // Nothing is lost except the files of writers, and the oldest damaged files if there are too many. Foreign
-    // files are unchanged. Intact files come first, since a damaged one may hold the same bytes.
-    let after = all(&disk);
+    // Nothing is lost except the files of writers, and the oldest damaged files if there are too many.
+    let mut after = all(&disk);
     let damaged_most = Options::default().keep as usize + DAMAGED_BEYOND_KEEP;
     let is_damaged = |name: &&String| matches!(crate::format::name::parse(name), Some(Kind::Damaged(..)));
     let too_many = after.keys().filter(is_damaged).count() >= damaged_most;
+    let is_foreign = |file: &(&String, &Vec<u8>)| crate::format::name::parse(file.0).is_none();
+    let (foreign, own): (Vec<_>, Vec<_>) = before.iter().partition(is_foreign);
+    for (name, bytes) in foreign {
+        assert_eq!(after.remove(name).as_ref(), Some(bytes), "{name} is changed");
+    }
+    // Own files may have another name now. Intact files come first, since a damaged one may hold the same bytes.
     let mut after: Vec<Vec<u8>> = after.into_values().collect();
     let is_sound = |file: &(&String, &Vec<u8>)| files().iter().any(|(name, bytes)| (name, bytes) == *file);
-    let (sound, others): (Vec<_>, Vec<_>) = before.iter().partition(is_sound);
+    let (sound, others): (Vec<_>, Vec<_>) = own.into_iter().partition(is_sound);
     for (name, bytes) in sound.iter().chain(&others).filter(|(name, _)| !name.ends_with(".new")) {
         let at = after.iter().position(|found| found == *bytes);
-        let may_go = || too_many && !is_sound(&(name, bytes)) && crate::format::name::parse(name).is_some();
+        let may_go = || too_many && !is_sound(&(name, bytes));
         assert!(at.is_some() || may_go(), "{name} is gone");
         at.map(|at| after.swap_remove(at));
     }

@@ -73,12 +73,12 @@ impl Run {
         let mut rng = Rng(seed);
         let mode = if rng.chance(50) { Mode::Direct } else { Mode::Buffered };
         let sim = SimOptions { mode, short_writes: rng.chance(30), ..SimOptions::default() };
-        let restate_groups_max = usize::try_from(1 + rng.below(12)).unwrap();
+        let reemit_groups_max = usize::try_from(1 + rng.below(12)).unwrap();
         let cache_bytes = [0, 1000, 20_000, 64 << 20][usize::try_from(seed % 4).unwrap_or(0)];
         let slack_bytes = [0, 64 << 10, 1 << 30][usize::try_from(seed % 3).unwrap_or(0)];
         let compression = (seed % 4 == 1).then_some(Compression { from_bytes: 600, level: 1 });
         let mut options = Options {
-            reemit_groups_max: restate_groups_max,
+            reemit_groups_max,
             slack_bytes,
             cache_bytes,
             compression,

@@ -82,7 +82,7 @@ impl Drop for StopOnPanic<'_> {
 impl Committer {
     pub(crate) fn new(core: CommitState) -> Committer {
         let durable = AtomicU64::new(core.watermark().as_u64());
-        let delivery = Delivery::new(core.limits.answers_max, core.limits.spawned);
+        let delivery = Delivery::new(core.limits.callbacks_max, core.limits.spawned);
         Committer {
             adaptive_yield: AdaptiveYield::default(),
             clock: Arc::clone(&core.clock),

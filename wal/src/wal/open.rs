@@ -194,7 +194,7 @@ impl Prepared {
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: options.writes_in_flight_max as usize,
             patience_ns: u64::from(options.yield_max_us) * 1000,
-            answers_max: options.callbacks_max,
+            callbacks_max: options.callbacks_max,
             spawned: env.threads == Threads::Spawned,
             durable_writes: env.disk.mode() == Mode::Direct,
         };

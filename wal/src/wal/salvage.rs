@@ -42,7 +42,7 @@ impl Prepared {
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: 1,
             patience_ns: 0,
-            answers_max: options.callbacks_max,
+            callbacks_max: options.callbacks_max,
             spawned: env.threads == Threads::Spawned,
             durable_writes: disk.mode() == Mode::Direct,
         };

@@ -94,7 +94,7 @@ impl Drop for Shared {
 
 impl fmt::Debug for LogStores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Logs").field("options", &self.0.options).finish_non_exhaustive()
+        f.debug_struct("LogStores").field("options", &self.0.options).finish_non_exhaustive()
     }
 }
 

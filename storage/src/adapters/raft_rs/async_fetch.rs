@@ -176,6 +176,6 @@ impl fmt::Debug for AsyncFetches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.state.lock();
         let reads: Vec<u64> = state.reads.iter().map(|read| read.low).collect();
-        f.debug_struct("Fetches").field("reads", &reads).finish_non_exhaustive()
+        f.debug_struct("AsyncFetches").field("reads", &reads).finish_non_exhaustive()
     }
 }

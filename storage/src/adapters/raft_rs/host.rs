@@ -144,7 +144,7 @@ impl fmt::Debug for PumpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PumpOptions")
             .field("readys_max", &self.readys_max)
-            .field("fetch_beside", &self.async_fetch)
+            .field("async_fetch", &self.async_fetch)
             .finish_non_exhaustive()
     }
 }

@@ -40,7 +40,7 @@ pub(crate) struct Limits {
     /// Whether a completed write is durable (direct); otherwise it needs a sync.
     pub(crate) durable_writes: bool,
     /// Number of outstanding callbacks and wakers from which on appends wait.
-    pub(crate) answers_max: u32,
+    pub(crate) callbacks_max: u32,
     /// Whether the log has threads of its own.
     pub(crate) spawned: bool,
 }
@@ -146,7 +146,7 @@ pub(super) enum DriverState {
 
 impl std::fmt::Debug for CommitState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Core").field("segment", &self.segment).field("offset", &self.offset).finish()
+        f.debug_struct("CommitState").field("segment", &self.segment).field("offset", &self.offset).finish()
     }
 }
 

@@ -96,6 +96,6 @@ impl PendingReadys {
 
 impl fmt::Debug for PendingReadys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Flight").field("queue", &self.queue).finish_non_exhaustive()
+        f.debug_struct("PendingReadys").field("queue", &self.queue).finish_non_exhaustive()
     }
 }
