@@ -77,13 +77,8 @@ impl Run {
         let cache_bytes = [0, 1000, 20_000, 64 << 20][usize::try_from(seed % 4).unwrap_or(0)];
         let slack_bytes = [0, 64 << 10, 1 << 30][usize::try_from(seed % 3).unwrap_or(0)];
         let compression = (seed % 4 == 1).then_some(Compression { from_bytes: 600, level: 1 });
-        let mut options = Options {
-            reemit_groups_max,
-            slack_bytes,
-            cache_bytes,
-            compression,
-            ..Options::default()
-        };
+        let mut options =
+            Options { reemit_groups_max, slack_bytes, cache_bytes, compression, ..Options::default() };
         options.log.segment_bytes = 4096 * rng.small(8, 16);
         options.log.group_bytes = 4096 * rng.small(1, 4);
         options.log.spare_segments = rng.small(3, 4);
