@@ -28,7 +28,7 @@ pub struct Catalog {
     shelf: Arc<Store>,
 }
 
-/// What [`Catalog::open`] found in addition to snapshots. Names are sorted.
+/// Files other than snapshots that [`Catalog::open`] found. Names are sorted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Found {
     /// Files of writers that a crash interrupted; removed.

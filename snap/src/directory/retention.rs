@@ -31,7 +31,7 @@ pub(crate) fn replaced(known: &[Known], keep: usize) -> Vec<SnapshotId> {
     gone
 }
 
-/// The verified snapshot of one group that has `behind` newer verified ones.
+/// The verified snapshot of a group that exactly `behind` newer verified snapshots follow.
 pub(crate) fn floor(known: &[Known], behind: usize) -> Option<SnapshotId> {
     known.iter().rev().filter(|snapshot| snapshot.verified).nth(behind).map(|snapshot| snapshot.id)
 }

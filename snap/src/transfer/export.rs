@@ -45,7 +45,7 @@ impl Export {
         Ok(Export { snapshot: Arc::new(snapshot), offer, pin })
     }
 
-    /// What the receiver needs before the first piece.
+    /// The offer, which the receiver needs before the first piece.
     pub fn offer(&self) -> &Offer {
         &self.offer
     }

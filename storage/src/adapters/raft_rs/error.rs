@@ -155,7 +155,7 @@ pub enum Error {
     Engine(#[from] EngineError),
 }
 
-/// What is wrong with the message of a snapshot.
+/// Reasons why the message of a snapshot is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SnapshotFault {

@@ -79,7 +79,7 @@ pub trait Host {
     fn snapshot_refused(&mut self, _from: u64, _snapshot: SnapshotId) {}
 
     /// The pump dropped an append of `from`, which sends it again and again: the append is damaged, or an entry
-    /// in it is too large for a record of this log. This node falls behind while the rest of the group keeps
+    /// in it is too large for a record of this log. This node lags while the rest of the group keeps
     /// running. It catches up once its log has larger segments, or with a snapshot that covers the entry. See
     /// [`PumpOptions::entry_bytes_max`].
     fn append_refused(&mut self, _from: u64, _why: &Error) {}
