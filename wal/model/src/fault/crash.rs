@@ -3,8 +3,7 @@
 use crate::log::Case;
 use crate::log::block::{Block, Body, Kind, Pos, file, put};
 use crate::log::scope::Tears;
-use crate::log::state::{Closed, Spare, Stage, State};
-use crate::process::name_spare;
+use crate::log::state::{Closed, Spare, Stage, State, name_spare};
 use crate::search::step::{Fate, Next, Step};
 
 /// States that differ in what survived, each with the fate of every block.

@@ -1,7 +1,7 @@
 //! A state of the model: the disk, the process, and the history that promises are checked against.
 
 use super::Case;
-use super::block::{BLOCKS_MAX, Block, File, Group, Header, Kind, Pos, file, foreign};
+use super::block::{BLOCKS_MAX, Block, File, Group, Header, Kind, Pos, file, foreign, put};
 use super::rules::Headers;
 use super::scope::Files;
 
@@ -320,4 +320,16 @@ fn given_file(case: &Case, number: u8) -> File {
     };
     debug_assert!(usize::from(case.scope.blocks) <= BLOCKS_MAX);
     file
+}
+
+/// The file of a spare gets its name, and its header with it unless that comes later.
+pub fn name_spare(files: &mut Vec<File>, spare: &Spare) {
+    match files.iter_mut().find(|file| file.number == spare.source) {
+        Some(file) => file.number = spare.target,
+        None => files.push(File::zeroed(spare.target)),
+    }
+    files.sort_by_key(|file| file.number);
+    if spare.stage == Stage::Name {
+        put(files, Pos::new(spare.target, 0), spare.header);
+    }
 }

@@ -5,8 +5,6 @@ mod close;
 mod complete;
 mod prepare;
 
-pub use prepare::name_spare;
-
 use crate::fault::crash;
 use crate::log::Case;
 use crate::log::block::{Block, Header, Kind, Pos, put};

@@ -1,10 +1,10 @@
 //! Preparation of spares: a new or a released file gets its header, then its name.
 
 use crate::log::Case;
-use crate::log::block::{Block, File, Header, Pos, put};
+use crate::log::block::{Block, Header, Pos, put};
 use crate::log::rules::Preparation;
 use crate::log::scope::Files;
-use crate::log::state::{Spare, Stage, State};
+use crate::log::state::{Spare, Stage, State, name_spare};
 use crate::search::step::{Next, Step};
 
 /// Every step of the preparation.
@@ -68,16 +68,4 @@ fn start(state: &State, case: &Case, ahead: u8, out: &mut Next) {
     next.next_salt += 1;
     next.spares.push(Spare { stage, target, source, header: Block::Header(header) });
     out.push((Step::SpareStarted(target, source), next));
-}
-
-/// The file of a spare gets its name, and its header with it unless that comes later.
-pub fn name_spare(files: &mut Vec<File>, spare: &Spare) {
-    match files.iter_mut().find(|file| file.number == spare.source) {
-        Some(file) => file.number = spare.target,
-        None => files.push(File::zeroed(spare.target)),
-    }
-    files.sort_by_key(|file| file.number);
-    if spare.stage == Stage::Name {
-        put(files, Pos::new(spare.target, 0), spare.header);
-    }
 }

@@ -1,6 +1,6 @@
 //! What recovery knows of the files before it decides: scans, watermark, what is touched and what is used.
 
-use super::decide::Refusal;
+use super::refusal::Refusal;
 use super::scan::{Scan, scan};
 use crate::log::Case;
 use crate::log::block::{Block, Body, File, Group, Kind, Pos, file};

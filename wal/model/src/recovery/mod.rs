@@ -4,5 +4,6 @@ mod decide;
 mod evidence;
 pub mod open;
 mod promises;
+mod refusal;
 mod resume;
 mod scan;

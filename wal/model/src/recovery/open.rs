@@ -1,7 +1,8 @@
 //! An open: damage may come first; then recovery decides, its decision is checked, and the log continues.
 
-use super::decide::{Refusal, Verdict, decide};
+use super::decide::{Verdict, decide};
 use super::promises::{Outcome, Slice, check, check_refusal};
+use super::refusal::Refusal;
 use crate::fault::damage;
 use crate::log::Case;
 use crate::log::block::{File, Kind, Pos, file, put};

@@ -4,7 +4,8 @@
 //! loses nothing, except in the window that one node cannot decide. It does not show what is not of the log, either, unless a
 //! run of zeros took every group after a dropped one, and no clean close wrote down where the log ended.
 
-use super::decide::{Refusal, Verdict};
+use super::decide::Verdict;
+use super::refusal::Refusal;
 use crate::log::Case;
 use crate::log::block::{FOREIGN_ID, File, Pos, file};
 use crate::log::state::{Closed, Damage, DamageKind, State};

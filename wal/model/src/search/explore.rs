@@ -1,18 +1,13 @@
 //! Breadth-first search over all states of a case. The first violation that it finds has the fewest steps.
 
-use super::hash::{AsGiven, of};
+use super::hash::of;
+use super::next::{Parents, next_states};
 use super::step::{Next, Tally};
 use super::trace::trace;
 use crate::log::Case;
-use crate::log::state::{Phase, State};
-use crate::process;
-use crate::recovery::open;
-use std::collections::HashMap;
+use crate::log::state::State;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
-
-/// From the hash of a state to that of the state before it; 0 before the first one.
-pub type Parents = HashMap<u64, u64, AsGiven>;
 
 /// What a search found.
 #[derive(Debug)]
@@ -42,17 +37,6 @@ pub struct Violation {
     pub trace: Vec<String>,
     /// Number of steps.
     pub steps: usize,
-}
-
-/// Every step from a state. `Err` says which promise is broken.
-pub fn next_states(state: &State, case: &Case, tally: &mut Tally, out: &mut Next) -> Result<(), String> {
-    match state.phase {
-        Phase::Down => open::steps(state, case, tally, out),
-        Phase::Opening | Phase::Running => {
-            process::steps(state, case, out);
-            Ok(())
-        }
-    }
 }
 
 /// Visits every state of a case, or stops after `states_max`.

@@ -2,5 +2,6 @@
 
 pub mod explore;
 mod hash;
+mod next;
 pub mod step;
 mod trace;

@@ -1,7 +1,7 @@
 //! The trace of a violation: the steps from the first state, and the disk at its end.
 
-use super::explore::{Parents, next_states};
 use super::hash::of;
+use super::next::{Parents, next_states};
 use super::step::{Next, Tally, named};
 use crate::log::Case;
 use crate::log::block::{Block, Body, FOREIGN_SALT, File, Kind};
