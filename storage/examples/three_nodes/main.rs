@@ -69,12 +69,14 @@ fn main() -> Outcome<()> {
         }
         if back_at.is_none() && most > proposals / 3 {
             // As a kill does: no close, and the messages in its channel are lost.
-            stop(nodes.remove(NODES - 1), NODES - 1, &net, false)?;
+            let gone = stop(nodes.remove(NODES - 1), NODES - 1, &net, false)?;
             net.leads[NODES - 1].store(false, SeqCst);
             println!("node-3 has {} numbers and is gone", applied(NODES - 1));
-            back_at = Some(most + proposals / 4);
+            back_at = Some((most + proposals / 4, gone.last.0 + 1));
         }
-        if nodes.len() < NODES && back_at.is_some_and(|at| most >= at) {
+        // It comes back when the others no longer have the entry that it needs next.
+        let compacted = |index| !compact || (0..NODES - 1).all(|at| net.first[at].load(SeqCst) > index);
+        if nodes.len() < NODES && back_at.is_some_and(|(at, index)| most >= at && compacted(index)) {
             println!("node-3 comes back, the others have {most} numbers");
             nodes.push(start(NODES - 1, place, &net));
         }

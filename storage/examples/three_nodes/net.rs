@@ -34,6 +34,8 @@ pub(crate) enum Event {
 pub(crate) struct Net {
     pub(crate) senders: [Mutex<Option<Sender<Event>>>; NODES],
     pub(crate) applied: [AtomicU64; NODES],
+    /// First index of each log.
+    pub(crate) first: [AtomicU64; NODES],
     pub(crate) leads: [AtomicBool; NODES],
     /// Sources from which peers fetch snapshots. A real node uses a connection instead.
     pub(crate) snapshots: [Mutex<Option<Snapshots>>; NODES],

@@ -204,6 +204,7 @@ pub(crate) fn run(
         }
         // Poll until there is no more work or the disk is full. An error ends this node.
         while pump.poll()?.is_worked() {}
+        pump.host().net.first[at].store(store.group().first_index(), SeqCst);
     }
 }
 

@@ -114,11 +114,13 @@ fn a_full_disk_with_a_slow_group_lets_the_pump_go_on_once_its_log_is_compacted()
         let mut pump = pump(&engine, 0).unwrap();
         pump.campaign().unwrap();
         for round in 0..3 {
-            while !pump.wait(Duration::from_secs(1)).unwrap().is_stalled() {
+            // The engine may still free what an earlier round compacted, so a first stall can end by itself.
+            while !pump.wait(Duration::from_secs(1)).unwrap().is_stalled()
+                || !pump.tick().unwrap().is_stalled()
+            {
                 let proposed = pump.propose(vec![], vec![7; bytes]);
                 assert!(proposed.is_ok() || proposed.is_err_and(|error| error.is_no_space()));
             }
-            assert!(pump.tick().unwrap().is_stalled());
             pump.compact(pump.applied()).expect("a full disk does not keep it from being freed");
             let end = Instant::now() + Duration::from_secs(60);
             // It tries again and again, as its owner's loop does; the engine has to do the rest.
