@@ -8,7 +8,7 @@ use harness::{ids, record, stepped};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Durability, Error, Lsn, Options, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, UnexplainedTail, Wal};
 use std::sync::Arc;
 
 fn options() -> Options {
@@ -176,6 +176,50 @@ fn a_start_cut_at_every_operation() {
             survives(&copy, &acknowledged, &format!("{mode:?} {nth}"));
             if !cut {
                 assert!(nth > 2, "a start takes more operations");
+                break;
+            }
+        }
+    }
+}
+
+/// All groups of the only live segment are overwritten, and the user accepts that they are dropped. A power cut at every
+/// operation of the open that starts the log over: the next open starts it over as well.
+#[test]
+fn a_new_start_cut_at_every_operation() {
+    let options = Options { unexplained_tail: UnexplainedTail::Drop, ..options() };
+    for mode in [Mode::Direct, Mode::Buffered] {
+        let disk = disk(6, mode);
+        let wal = Wal::create_in(stepped(&disk), &options).unwrap();
+        let stepper = Stepper::new(&wal);
+        for id in 0.. {
+            match wal.append(&record(id, 3000), Durability::Sync) {
+                Ok(ticket) => drop(ticket.wait().unwrap()),
+                Err(Error::NoSpace { .. }) => drop(stepper.prepare().unwrap()),
+                Err(error) => panic!("{error}"),
+            }
+            if wal.active_segment() == 3 {
+                break;
+            }
+        }
+        wal.release(3).unwrap();
+        wal.append(&record(99, 3000), Durability::Sync).unwrap().wait().unwrap();
+        while stepper.prepare().unwrap() {}
+        drop(stepper);
+        drop(wal);
+        disk.crash();
+        disk.corrupt("00000003.wal", 4096, |bytes| bytes.fill(0xff));
+        for nth in 1.. {
+            let copy = disk.fork(nth);
+            copy.crash_after(nth);
+            let opened = Wal::open_in(stepped(&copy), &options).map(drop);
+            let cut = copy.crash_reached();
+            assert_eq!(opened.is_err(), cut, "{mode:?} {nth}: {opened:?}");
+            copy.crash();
+            let (wal, _) =
+                Wal::open_in(stepped(&copy), &options).unwrap_or_else(|e| panic!("{mode:?} {nth}: {e}"));
+            assert_eq!(ids(&wal), [], "{mode:?} {nth}");
+            if !cut {
+                assert!(wal.first_segment() >= 3 && nth > 2, "{nth} operations are too few");
                 break;
             }
         }
