@@ -44,7 +44,7 @@ impl Run {
     }
 
     /// Some node that leads, perhaps of a term that is over.
-    fn leader(&self) -> Option<usize> {
+    pub fn leader(&self) -> Option<usize> {
         let leads = |alive: &Alive| alive.pump.raft().state == StateRole::Leader;
         self.nodes.iter().position(|node| node.alive.as_ref().is_some_and(leads))
     }
