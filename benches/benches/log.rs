@@ -46,7 +46,7 @@ fn append_lazy(c: &mut Criterion) {
             b.iter(|| {
                 for _ in 0..1000 {
                     fill(&mut batch, &payload);
-                    wal.append(&batch, Durability::Lazy).unwrap();
+                    drop(wal.append(&batch, Durability::Lazy).unwrap());
                 }
                 wal.release(wal.active_segment()).unwrap();
                 wal.flush().unwrap()
@@ -99,7 +99,7 @@ fn scan_and_read(c: &mut Criterion) {
         let (mut batch, payload) = (RecordBuilder::new(), vec![7; size]);
         for _ in 0..(32 << 20) / size {
             fill(&mut batch, &payload);
-            wal.append(&batch, Durability::Lazy).unwrap();
+            drop(wal.append(&batch, Durability::Lazy).unwrap());
         }
         wal.flush().unwrap();
         group.throughput(Throughput::Bytes(32 << 20));

@@ -280,13 +280,23 @@ impl Error {
         }
     }
 
+    /// Whether there is no such snapshot.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::Unknown { .. })
+    }
+
+    /// Whether the directory is open elsewhere, in this process or another one.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Error::Locked { .. })
+    }
+
     /// Whether the file system is full or a quota is used up. The unfinished file is removed, which frees its
     /// space.
-    pub fn is_full(&self) -> bool {
+    pub fn is_no_space(&self) -> bool {
         match self {
             Error::Io { source, .. } => is_no_room(source),
             Error::Offer { fault: OfferFault::NoSpace { .. }, .. } => true,
-            Error::Stopped { cause } => cause.is_full(),
+            Error::Stopped { cause } => cause.is_no_space(),
             _ => false,
         }
     }

@@ -272,7 +272,7 @@ fn a_full_disk_or_a_failing_one_leaves_the_old_snapshot_and_no_file() {
         };
         disk.set_capacity(Some(used + free));
         let error = write(&catalog, 20).unwrap_err();
-        assert!(error.is_full(), "{helpers}: {error}");
+        assert!(error.is_no_space(), "{helpers}: {error}");
         assert_eq!(files(&disk), (vec![10], vec![]));
         disk.set_capacity(Some(used + free + 100_000));
         assert_eq!(served(&catalog), Some(10));
@@ -283,7 +283,7 @@ fn a_full_disk_or_a_failing_one_leaves_the_old_snapshot_and_no_file() {
             disk.fail(FaultRule::once(op, 1, FaultError::Io));
             let error = write(&catalog, 30).unwrap_err();
             assert!(matches!(error, Error::Io { .. } | Error::Stopped { .. }), "{error}");
-            assert!(!error.is_full());
+            assert!(!error.is_no_space());
             disk.clear_faults();
             assert_eq!((files(&disk), served(&catalog)), ((vec![10, 20], vec![]), Some(20)), "{op:?}");
         }

@@ -209,14 +209,14 @@ fn too_much_too_soon_and_twice() {
     disk.set_capacity(Some(4096));
     let error = catalog.receive(&offer).unwrap_err();
     assert!(matches!(error, Error::Offer { fault: OfferFault::NoSpace { .. }, .. }), "{error}");
-    assert!(error.is_full() && files(&disk) == (vec![], vec![]));
+    assert!(error.is_no_space() && files(&disk) == (vec![], vec![]));
     // Space is there at first, and then another has it.
     disk.set_capacity(Some(1 << 20));
     let mut receiver = catalog.receive(&offer).unwrap();
     receiver.accept(&good[0]).unwrap();
     disk.set_capacity(Some(4096));
     let error = good[1..].iter().try_for_each(|piece| receiver.accept(piece)).unwrap_err();
-    assert!(error.is_full(), "{error}");
+    assert!(error.is_no_space(), "{error}");
     assert!(matches!(receiver.accept(&good[1]), Err(Error::Stopped { .. })));
     assert_eq!(files(&disk), (vec![], vec![]));
     drop(receiver);

@@ -122,10 +122,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let [dir, proposals] = &std::env::args().skip(1).collect::<Vec<_>>()[..] else {
         return Err("usage: openraft_node DIR PROPOSALS".into());
     };
-    let engine = match std::fs::exists(dir)? {
-        true => Engine::open(dir, &Options::default())?.0,
-        false => Engine::create(dir, &Options::default())?,
-    };
+    let (engine, _) = Engine::open_or_create(dir, &Options::default())?;
     let logs = LogStores::new(&engine, LogOptions::default())?; // one per engine
     let store: LogStore<Types> = LogStore::open(&logs, 1)?; // one per group
 

@@ -114,11 +114,7 @@ fn carry(pump: &mut Pump<Numbers>) -> Result<(), Box<dyn Error>> {
 fn open(dir: &str) -> Result<Engine, Box<dyn Error>> {
     let mut options = Options::default();
     options.log.segment_bytes = 4 << 20;
-    let engine = match Engine::open(dir, &options) {
-        Ok((engine, _)) => engine,
-        Err(seawall::Error::Log(seawall_wal::Error::NotALog { .. })) => Engine::create(dir, &options)?,
-        Err(error) => return Err(error.into()),
-    };
+    let (engine, _) = Engine::open_or_create(dir, &options)?;
     let store = GroupStorage::new(&engine, GROUP);
     if store.group().conf_state().is_none() {
         store.bootstrap(&ConfState { voters: vec![NODE], ..ConfState::default() })?;

@@ -13,7 +13,41 @@ use crate::types::{GroupId, Owner};
 impl Error {
     /// Whether the disk is full. Nothing was written, and the same call succeeds once there is space.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Error::Log(seawall_wal::Error::NoSpace { .. }))
+        matches!(self, Error::Log(error) if error.is_no_space())
+    }
+
+    /// Whether the call failed only for the moment: the disk was full, or no file descriptor was left. Nothing was
+    /// written, and the same call succeeds once there is space or a descriptor.
+    pub fn is_back_pressure(&self) -> bool {
+        matches!(self, Error::Log(error) if error.is_back_pressure())
+    }
+
+    /// Whether the directory holds no log.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::Log(error) if error.is_not_found())
+    }
+
+    /// Whether the log is open elsewhere, in this process or another one.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Error::Log(error) if error.is_locked())
+    }
+
+    /// Whether stored data is damaged or missing, so that it is needed from another node or a backup.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Log(error) => error.is_damage(),
+            Error::CommitBeyondLog { .. }
+            | Error::DamagedEntry { .. }
+            | Error::UnreadableEntry { .. }
+            | Error::Compressed { .. }
+            | Error::Lost { .. }
+            | Error::Unaccounted { .. }
+            | Error::DamagedConfState { .. }
+            | Error::DamagedMeta { .. }
+            | Error::Damage { .. }
+            | Error::Record { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -45,6 +79,16 @@ pub enum Error {
         index: u64,
         /// Last index of the group.
         last_index: u64,
+    },
+    /// A cursor returned an entry that has been replaced since: its leader lost the lead before the entry was committed.
+    #[error(
+        "group {group}: entry {index} was replaced after it was read; follow the group from an earlier entry on"
+    )]
+    Replaced {
+        /// The group.
+        group: GroupId,
+        /// Index of the entry.
+        index: u64,
     },
     /// The requested range ends before it begins.
     #[error("group {group}: the range {low}..{high} ends before it begins")]

@@ -1,5 +1,8 @@
 //! A durable log for Raft nodes: many Raft groups on one write-ahead log.
 //!
+//! **Start here.** With raft-rs: `raft_rs::Node`. With openraft: `openraft::LogStores`. With a Raft core of your own:
+//! [`Engine`]. Only a log, without Raft: the crate [`seawall_wal`], also as [`wal`].
+//!
 //! **Promise.** A write is one atomic batch over any number of groups. Once its ticket is complete, the batch and
 //! everything written before it are on the medium. Everything that an opened engine shows is durable. If the records
 //! of a group contradict each other, opening fails with an error that names the group; the engine never guesses.
@@ -23,7 +26,7 @@
 //! use seawall::{Engine, EntryRef, Error, HardState, Options, WriteBatch};
 //!
 //! fn append_and_read(dir: &std::path::Path) -> Result<(), Error> {
-//!     let engine = Engine::create(dir, &Options::default())?;
+//!     let (engine, _) = Engine::open_or_create(dir, &Options::default())?;
 //!     let mut batch = WriteBatch::new();
 //!     batch
 //!         .append(7, &[EntryRef { index: 1, term: 1, payload: b"set x = 1" }])
@@ -34,7 +37,7 @@
 //!     let group = engine.group(7);
 //!     assert_eq!(group.entries(1, 2, None)?[0].payload, &b"set x = 1"[..]);
 //!     batch.hard_state(7, HardState { term: 1, vote: 2, commit: 1 }).compact(7, 1);
-//!     engine.write(&mut batch)?; // rides along with the next durable write
+//!     drop(engine.write(&mut batch)?); // rides along with the next durable write
 //!     assert_eq!((group.first_index(), group.last_index()), (2, 1));
 //!     engine.close()
 //! }
@@ -55,6 +58,10 @@
 //! - `fuzz`: the module `testing::fuzz`, the bodies of the fuzz targets, for tests of this crate. Off by default.
 //!
 //! `ARCHITECTURE.md` describes the modules of the crate and what each of them may import.
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
 
 mod adapters;
 mod compression;
@@ -84,14 +91,16 @@ pub use adapters::openraft::v0_10 as openraft;
 #[cfg(feature = "raft-rs")]
 pub use adapters::raft_rs;
 pub use compression::{CompressionStats, DecompressError};
-pub use engine::{BlockedBy, Blocker, Engine, Group, PinnedReader, ReaderStats, Report, Stats};
+pub use engine::{BlockedBy, Blocker, Cursor, Engine, Entries, Group, PinnedReader, Report, Stats};
 pub use error::{Error, Fault};
 pub use format::DecodeError;
 pub use listener::Listener;
 pub use options::{Options, OutOfRange};
 pub use read::entry_cache::CacheStats;
+pub use read::readers::ReaderStats;
 pub use reclaim::release::ReemitStats;
 pub use reclaim::rewrite::RewriteStats;
+pub use seawall_wal as wal;
 pub use seawall_wal::{Bell, Lsn, Notify, Ticket};
 pub use types::{
     Compression, ConfState, DamagedEntry, Entry, EntryRef, GroupId, HardState, Owner, SnapshotMarker,

@@ -33,7 +33,7 @@ fn prepared() -> (TempDir, Engine) {
     let (dir, engine) = new();
     let mut batch = WriteBatch::new();
     batch.set_start(7, 3, 3).append(7, &[entry(4, 4), entry(5, 5)]).hard_state(7, hard(5, 2, 4));
-    engine.write(&mut batch).expect("written");
+    drop(engine.write(&mut batch).expect("written"));
     (dir, engine)
 }
 
@@ -132,7 +132,7 @@ fn a_commit_beyond_the_log() {
     let (_dir, engine) = prepared();
     let mut batch = WriteBatch::new();
     batch.hard_state(7, hard(5, 2, 6)).append(7, &[entry(6, 5)]);
-    engine.write(&mut batch).expect("the entry is there after the batch");
+    drop(engine.write(&mut batch).expect("the entry is there after the batch"));
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn committed_entries_of_another_term() {
         let (_dir, engine) = prepared();
         let mut batch = WriteBatch::new();
         build(&mut batch);
-        engine.write(&mut batch).expect("accepted");
+        drop(engine.write(&mut batch).expect("accepted"));
     }
 }
 
@@ -220,11 +220,11 @@ fn a_removed_group_starts_anew() {
     let (dir, engine) = prepared();
     let mut batch = WriteBatch::new();
     batch.remove_group(7).append(8, &[entry(1, 1)]);
-    engine.write(&mut batch).expect("written");
+    drop(engine.write(&mut batch).expect("written"));
     assert_eq!(engine.groups(), [8]);
     assert_eq!((engine.group(7).first_index(), engine.group(7).hard_state()), (1, HardState::default()));
     batch.append(7, &[entry(1, 1)]).hard_state(7, hard(1, 0, 1));
-    engine.write(&mut batch).expect("from the start again");
+    drop(engine.write(&mut batch).expect("from the start again"));
     let before = seen(&engine);
     engine.close().expect("closed");
     drop(engine);
@@ -243,7 +243,7 @@ fn the_prefix_goes_by_itself_and_small_state_survives() {
         batch.hard_state(group, hard(group, 1, 0)).conf_state(group, &conf);
     }
     batch.set_start(50, 40, 3).hard_state(51, hard(9, 9, 0));
-    engine.write(&mut batch).expect("written");
+    drop(engine.write(&mut batch).expect("written"));
     let payload = vec![7; 10_000];
     for index in 1..=2000 {
         batch.append(1, &[EntryRef { index, term: 1, payload: &payload }]);
@@ -251,7 +251,7 @@ fn the_prefix_goes_by_itself_and_small_state_survives() {
         if index > 10 {
             batch.compact(1, index - 10);
         }
-        engine.write(&mut batch).expect("written");
+        drop(engine.write(&mut batch).expect("written"));
     }
     engine.flush().expect("flushed");
     let stats = engine.stats().expect("open");
@@ -339,7 +339,7 @@ fn who_must_not_wait_is_told_where_a_write_would() {
     batch.append(7, &[EntryRef { index: 1, term: 1, payload: &payload }]);
     assert!(engine.try_write(&mut batch).expect("no error").is_none(), "the group does not exist");
     assert_eq!(engine.group(7).last_index(), 0);
-    engine.write(&mut batch).expect("the batch is unchanged");
+    drop(engine.write(&mut batch).expect("the batch is unchanged"));
     // Nobody writes to the disk, so the queue fills up.
     let mut index = 1;
     let full = loop {

@@ -56,7 +56,7 @@ fn the_last_index_and_term_that_there_are() {
         .set_start(group, last - 2, u64::MAX)
         .append(group, &[entry(last - 1, u64::MAX), entry(last, u64::MAX)]);
     batch.hard_state(group, hard(u64::MAX, u64::MAX, last));
-    engine.write(&mut batch).expect("written");
+    drop(engine.write(&mut batch).expect("written"));
     let engine = reopened(&dir, engine, 1 << 20);
     let handle = engine.group(group);
     assert_eq!((handle.first_index(), handle.last_index()), (last - 1, last));
@@ -74,7 +74,7 @@ fn the_last_index_and_term_that_there_are() {
     assert!(matches!(engine.write(&mut batch), Err(Error::IndexRange { index: u64::MAX, .. })));
     batch.clear();
     batch.compact(group, last);
-    engine.write(&mut batch).expect("compacted to the very end");
+    drop(engine.write(&mut batch).expect("compacted to the very end"));
     let engine = reopened(&dir, engine, 1 << 20);
     assert_eq!((engine.group(group).first_index(), engine.group(group).last_index()), (u64::MAX, last));
     for index in [last, u64::MAX] {
@@ -95,7 +95,7 @@ fn term_zero_and_empty_appends() {
         .append(0, &[EntryRef { index: 1, term: 0, payload: b"" }])
         .append(0, &[])
         .hard_state(3, hard(0, 0, 0));
-    engine.write(&mut batch).expect("written");
+    drop(engine.write(&mut batch).expect("written"));
     assert_eq!(engine.groups(), [0, 3]);
     let engine = reopened(&dir, engine, 1 << 20);
     assert_eq!((engine.groups(), engine.group(0).term(1).expect("known")), (vec![0, 3], 0));
@@ -120,7 +120,7 @@ fn one_group_many_times_in_one_batch() {
         .compact(5, 1)
         .set_start(5, 8, 9);
     batch.append(5, &[entry(9, 9)]).hard_state(5, hard(9, 4, 9)).set_start(5, 9, 9).remove_group(6);
-    engine.write(&mut batch).expect("written");
+    drop(engine.write(&mut batch).expect("written"));
     let group = engine.group(5);
     assert_eq!((group.compaction_point(), group.last_index(), group.conf_state()), ((9, 9), 9, None));
     assert_eq!(group.hard_state(), hard(9, 4, 9));
@@ -182,12 +182,12 @@ fn many_groups_in_one_batch() {
     for group in (0..5000).rev() {
         batch.append(group, &[entry(1, 1)]).hard_state(group, hard(1, group, 1));
     }
-    engine.write(&mut batch).expect("written");
+    drop(engine.write(&mut batch).expect("written"));
     assert_eq!(engine.groups().len(), 5000);
     for group in 0..5000 {
         batch.remove_group(group);
     }
-    engine.write(&mut batch).expect("removed");
+    drop(engine.write(&mut batch).expect("removed"));
     let engine = reopened(&dir, engine, 4 << 20);
     assert_eq!((engine.groups(), engine.stats().expect("open").blocker), (vec![], None));
 }

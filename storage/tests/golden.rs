@@ -90,7 +90,7 @@ fn write(dir: &Path) {
         }
         if index > 10 {
             batch.compact(4, index - 9);
-            engine.write(&mut batch).unwrap();
+            drop(engine.write(&mut batch).unwrap());
         }
     }
     assert!(engine.stats().unwrap().rewrite.entries > 0 && engine.stats().unwrap().segments.0 > 1);

@@ -61,7 +61,7 @@ fn an_entry_costs_at_most_sixteen_bytes() {
                 .map(|index| EntryRef { index, term: 1, payload: &[7; 16] })
                 .collect();
             batch.append(group, &entries);
-            engine.write(&mut batch).unwrap();
+            drop(engine.write(&mut batch).unwrap());
         }
         engine.flush().unwrap();
     };
@@ -87,18 +87,18 @@ fn read_back(count: u64) -> usize {
         let entries: Vec<_> =
             (from..from + 500).map(|index| EntryRef { index, term: 1, payload: &[7; 16] }).collect();
         batch.append(1, &entries);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
     }
     let mut reader = engine.group(1).pin(1, count + 1).unwrap();
     let held = engine.stats().unwrap().segments.1;
     batch.compact(1, count);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     let mut index = 1;
     while engine.stats().unwrap().segments.0 <= held {
         batch.append(2, &[EntryRef { index, term: 1, payload: &[7; 200_000] }]);
         engine.write(&mut batch).unwrap().wait().unwrap();
         batch.compact(2, index);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
         index += 1;
     }
     let before = ALLOCATED.get();

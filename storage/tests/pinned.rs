@@ -51,7 +51,7 @@ fn go_on(engine: &Engine, count: u64) {
         let mut batch = WriteBatch::new();
         batch.compact(FAST, index - 1);
         if index > 1 && engine.group(FAST).first_index() < index {
-            engine.write(&mut batch).unwrap();
+            drop(engine.write(&mut batch).unwrap());
         }
     }
 }
@@ -157,7 +157,7 @@ fn a_reader_is_refused_what_a_read_is_refused() {
     (1..=9).for_each(|index| append(&engine, SLOW, index, 1));
     let mut batch = WriteBatch::new();
     batch.compact(SLOW, 4);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     let group = engine.group(SLOW);
     assert!(matches!(group.pin(4, 6), Err(Error::Compacted { index: 4, point: 4, .. })));
     assert!(matches!(group.pin(5, 11), Err(Error::Unavailable { index: 10, last_index: 9, .. })));
@@ -200,7 +200,7 @@ fn what_keeps_the_log_is_named() {
     append(&engine, SLOW, 2, 1);
     let mut batch = WriteBatch::new();
     batch.compact(SLOW, 1);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     go_on(&engine, 100);
     let (first, active) = segments(&engine);
     let blocker = engine.stats().unwrap().blocker.unwrap();
@@ -215,7 +215,7 @@ fn what_keeps_the_log_is_named() {
         .group(SLOW)
         .entries_with(2, 3, None, |_| {
             batch.compact(SLOW, 2);
-            engine.write(&mut batch).unwrap();
+            drop(engine.write(&mut batch).unwrap());
             go_on(&engine, 10);
             seen = engine.stats().unwrap().blocker;
             true
@@ -303,7 +303,7 @@ fn two_thousand_segments(dir: &Path) {
     let files = || std::fs::read_dir(dir).unwrap().count();
     let engine = Engine::create(dir, &options).unwrap();
     for index in 1..=ENTRIES {
-        write(&engine, SLOW, index);
+        drop(write(&engine, SLOW, index));
     }
     engine.flush().unwrap();
     let (first, active) = segments(&engine);
@@ -316,7 +316,7 @@ fn two_thousand_segments(dir: &Path) {
     let mut reader = engine.group(SLOW).pin(1, ENTRIES + 1).unwrap();
     let mut batch = WriteBatch::new();
     batch.compact(SLOW, ENTRIES);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     let mut read = Vec::new();
     for index in 1..=500 {
         write(&engine, FAST, index).wait().unwrap();

@@ -48,7 +48,7 @@ fn check_twice(steps: Vec<Step>, check: impl Fn(&GroupStorage)) {
     let store = GroupStorage::new(&engine, GROUP);
     let mut batch = WriteBatch::new();
     batch.set_start(GROUP, 3, 3);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     for step in [append(&[(4, 4), (5, 5)])].into_iter().chain(steps) {
         step(&store, &mut batch);
         if !batch.is_empty() {
@@ -280,7 +280,7 @@ fn send(to: &Snapshots, index: u64) -> Result<SnapshotId, SnapshotsError> {
     let engine = Engine::create(log.path().join("log"), &Options::default()).unwrap();
     let mut batch = WriteBatch::new();
     batch.set_start(GROUP, index, index);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     let (catalog, _) = Catalog::open_dir(dir.path(), &snap::Options::default()).unwrap();
     let (from, _) = Snapshots::open(&engine, GROUP, &catalog, SnapshotOptions::default(), index).unwrap();
     take(&from, index);
@@ -331,7 +331,7 @@ fn what_is_no_entry_becomes_a_fault_and_no_panic() {
     let engine = Engine::create(dir.path(), &Options::default()).unwrap();
     let mut batch = WriteBatch::new();
     batch.append(GROUP, &[EntryRef { index: 1, term: 1, payload: b"\x09what is this" }]);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     for can_async in [false, true] {
         let store = GroupStorage::new(&engine, GROUP);
         let got = store.entries(1, 2, None, GetEntriesContext::empty(can_async));

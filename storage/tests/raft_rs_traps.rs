@@ -171,7 +171,7 @@ fn a_group_that_is_changed_under_a_pump_stops_it_without_a_panic() {
             "cut" => batch.append(GROUP, &[EntryRef { index: 1, term: 1, payload: b"\0\0" }]),
             _ => batch.compact(GROUP, 2),
         };
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
         let mut heartbeat = Message::default();
         heartbeat.set_msg_type(MessageType::MsgHeartbeat);
         (heartbeat.from, heartbeat.to, heartbeat.term, heartbeat.commit) = (2, 1, 1, 3);
@@ -191,7 +191,7 @@ fn a_commit_index_behind_the_compaction_point_does_not_keep_a_node_from_starting
     let (_disk, engine) = start(&[1, 2, 3], Threads::Stepped);
     let mut batch = WriteBatch::new();
     batch.set_start(GROUP, 7, 2).hard_state(GROUP, HardState { term: 2, vote: 1, commit: 3 });
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     let store = GroupStorage::new(&engine, GROUP);
     assert_eq!(store.initial_state().unwrap().hard_state.commit, 7);
     let logger = slog::Logger::root(slog::Discard, slog::o!());

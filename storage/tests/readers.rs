@@ -175,11 +175,11 @@ fn a_reader_that_stands_still_keeps_its_bytes() {
             // While it stands here: all that it reads is compacted, and the log writes segment after segment.
             let mut batch = WriteBatch::new();
             batch.compact(1, 40).compact(2, 40);
-            engine.write(&mut batch).expect("written");
+            drop(engine.write(&mut batch).expect("written"));
             for index in 41..=160 {
                 put(&mut batch, 2, index);
                 batch.compact(2, index);
-                engine.write(&mut batch).expect("written");
+                drop(engine.write(&mut batch).expect("written"));
             }
             let (first, active) = engine.stats().expect("open").segments;
             assert_eq!(first, oldest, "held");
@@ -196,7 +196,7 @@ fn a_reader_that_stands_still_keeps_its_bytes() {
     for index in 161..=180 {
         put(&mut batch, 2, index);
         batch.compact(2, index);
-        engine.write(&mut batch).expect("written");
+        drop(engine.write(&mut batch).expect("written"));
     }
     let (first, active) = engine.stats().expect("open").segments;
     assert!(active - first <= 2, "let go: {first} to {active}");
@@ -225,7 +225,7 @@ fn payloads_of_a_map_outlive_their_segment() {
     let mut compact = WriteBatch::new();
     for index in 61..=200 {
         put(index);
-        engine.write(compact.compact(1, index - 1)).expect("written");
+        drop(engine.write(compact.compact(1, index - 1)).expect("written"));
     }
     let (first, active) = engine.stats().expect("open").segments;
     assert!(active - first <= 2 && first > 8, "released: {first} to {active}");

@@ -49,7 +49,7 @@ fn go_on(engine: &Engine, from: u64, to: u64) {
         if index > 4 {
             let mut batch = WriteBatch::new();
             batch.compact(FAST, index - 2);
-            engine.write(&mut batch).unwrap();
+            drop(engine.write(&mut batch).unwrap());
         }
     }
 }
@@ -199,7 +199,7 @@ fn what_does_not_check_is_not_copied() {
     // It is compacted, and keeps nothing any more.
     let mut batch = WriteBatch::new();
     batch.compact(2, 3);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     go_on(&engine, 300, 400);
     let kept = engine.stats().unwrap().segments;
     assert!(kept.1 - kept.0 <= 8, "{kept:?}");
@@ -285,7 +285,7 @@ fn a_segment_is_stuck_until_its_damaged_entry_is_gone() {
         assert!(is_stuck_by(2, 3), "{:?}", figures(&engine).stuck);
         let mut batch = WriteBatch::new();
         go(&mut batch);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
         let stuck = figures(&engine).stuck;
         assert!(!is_stuck_by(2, 3), "{stuck:?}");
         // The next one is named in its place.
@@ -293,7 +293,7 @@ fn a_segment_is_stuck_until_its_damaged_entry_is_gone() {
         assert!(is_stuck_by(4, 5), "{:?}", figures(&engine).stuck);
         assert_eq!(told.0.lock().unwrap().len(), 2);
         batch.compact(4, 5);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
         assert!(figures(&engine).stuck.is_none());
         go_on(&engine, 400, 500);
         let stats = engine.stats().unwrap();

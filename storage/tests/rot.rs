@@ -78,7 +78,7 @@ fn removed_groups_keep_nothing_of_the_log() {
             .hard_state(group, hard)
             .conf_state(group, &seawall::ConfState::default())
             .set_start(group, 5, 2);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
     }
     assert_eq!(engine.stats().unwrap().segments.0, 1);
     batch.remove_group(7).remove_group(8).remove_group(9).sync();

@@ -263,7 +263,7 @@ fn one_is_due_by_entries_by_bytes_or_because_a_follower_waits() {
     // A failure is no reason to try for ever: whoever waits asks again.
     assert!(node.snapshots.serve(13).is_none() && due(13));
     disk.fail(FaultRule::once(FaultOp::Create, 1, FaultError::Full));
-    assert!(node.take(13).unwrap_err().is_full());
+    assert!(node.take(13).unwrap_err().is_no_space());
     assert!(!due(14) && node.snapshots.serve(13).is_none() && due(14));
 }
 
@@ -280,7 +280,7 @@ fn a_full_disk_leaves_the_old_one_and_the_next_try_works() {
             assert!(nth > 2, "no write failed");
             break;
         }
-        assert!(taken.unwrap_err().is_full());
+        assert!(taken.unwrap_err().is_no_space());
         assert_eq!(node.check(), 80);
         assert_eq!(files(&disk), [70, 80]);
         assert!(disk.names().iter().all(|name| !name.ends_with(".new")));

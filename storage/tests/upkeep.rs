@@ -45,7 +45,7 @@ fn append(engine: &Engine, bytes: usize) {
     batch.append(WRITER, &[EntryRef { index, term: 1, payload: &vec![7; bytes] }]);
     engine.write(&mut batch).unwrap().wait().unwrap();
     batch.compact(WRITER, index);
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
 }
 
 fn assert_all_there(engine: &Engine) {
@@ -219,7 +219,7 @@ fn fill_and_compact(engine: &Engine, bytes: usize) {
     while try_append(engine, WRITER, bytes).is_some() {}
     let mut batch = WriteBatch::new();
     batch.compact(WRITER, engine.group(WRITER).last_index());
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
 }
 
 /// How large entries are, from a block to a third of a segment of 64 KiB.
@@ -273,7 +273,7 @@ fn long_and_dead(engine: &Engine) {
     }
     let mut batch = WriteBatch::new();
     batch.compact(WRITER, engine.group(WRITER).last_index());
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn dropping_the_last_handle_waits_for_the_engines_thread_and_releases_the_direct
             let index = try_append(&engine, WRITER, 15_000).unwrap();
             let mut batch = WriteBatch::new();
             batch.compact(WRITER, index);
-            engine.write(&mut batch).unwrap();
+            drop(engine.write(&mut batch).unwrap());
         }
         // The slow group's entry is about to be copied.
         gate.wait_inside();

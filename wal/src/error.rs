@@ -191,6 +191,31 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the disk is full. Nothing was enqueued, and the same call succeeds once there is space.
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Error::NoSpace { .. })
+    }
+
+    /// Whether the directory does not exist or holds no log.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Error::NotALog { .. })
+    }
+
+    /// Whether the log is open elsewhere, in this process or another one.
+    pub fn is_locked(&self) -> bool {
+        matches!(self, Error::Locked { .. })
+    }
+
+    /// Whether bytes of the log are damaged or missing, so that they are needed from another node or a backup. A log that
+    /// stopped because of damage counts too.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Identity { .. } | Error::Corrupt { .. } => true,
+            Error::Latched { cause } => cause.is_damage(),
+            _ => false,
+        }
+    }
+
     /// Whether this is back-pressure: the disk was full or no file descriptor was left. The log is still running and
     /// nothing was enqueued, so the call may be repeated.
     pub fn is_back_pressure(&self) -> bool {

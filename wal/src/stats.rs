@@ -149,6 +149,32 @@ impl Stats {
     }
 }
 
+impl fmt::Display for Stats {
+    /// A few lines: what was written, how long it took, and what is waiting.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Stats { records, record_bytes, groups, strategy, backend, flush_us, .. } = self;
+        writeln!(f, "{records} records, {record_bytes} bytes, in {groups} groups ({strategy}, {backend})")?;
+        let [p50, p99] = [flush_us.at(500), flush_us.at(990)];
+        writeln!(f, "flush: p50 {p50} us, p99 {p99} us, longest {} us", flush_us.max())?;
+        writeln!(
+            f,
+            "waiting: {} bytes, {} groups, the oldest for {} us; {} callbacks",
+            self.queued_bytes,
+            self.lag_groups,
+            self.lag_ns / 1000,
+            self.answers
+        )?;
+        write!(
+            f,
+            "segments: {} entered, {} of them late; {} spares; no space {} times",
+            self.rotations,
+            self.rotations_waited,
+            self.spares_zeroed + self.spares_stale,
+            self.no_room
+        )
+    }
+}
+
 #[cfg(feature = "metrics")]
 impl Stats {
     /// Publishes the statistics through the `metrics` facade, as `seawall_*` with the label `log`. Call it as often as

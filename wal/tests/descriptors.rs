@@ -118,7 +118,7 @@ fn segments_that_wait_for_the_disk_are_bounded_too() {
     let wal = Wal::create_in(env(disk.process(), Threads::Stepped), &few()).unwrap();
     for id in 0..400 {
         // Nobody waits: a log with a longer queue than that would be 30 segments ahead.
-        wal.append(&record(id, BYTES), Durability::Sync).unwrap();
+        drop(wal.append(&record(id, BYTES), Durability::Sync).unwrap());
         let ahead = wal.active_segment() - wal.durable().segment();
         // Two segments, the spares, and one for the groups that became durable and were not looked at.
         assert!(ahead <= 2 + 3 + 1, "record {id}: {ahead} segments ahead");

@@ -204,7 +204,6 @@ fn a_new_start_cut_at_every_operation() {
         wal.release(3).unwrap();
         wal.append(&record(99, 3000), Durability::Sync).unwrap().wait().unwrap();
         while stepper.prepare().unwrap() {}
-        drop(stepper);
         drop(wal);
         disk.crash();
         disk.corrupt("00000003.wal", 4096, |bytes| bytes.fill(0xff));

@@ -179,6 +179,9 @@ pub struct Piece {
 }
 
 impl Piece {
+    /// Largest size of an encoded piece, in bytes.
+    pub const ENCODED_BYTES_MAX: usize = PIECE_HEADER_BYTES + PIECE_BYTES_MAX as usize;
+
     /// Number of the piece, from 0.
     pub fn number(&self) -> u32 {
         self.number

@@ -261,7 +261,7 @@ impl Receiver {
     fn fail(&mut self, error: &Error) {
         self.failed = Some(error.clone());
         self.sink = None;
-        if error.is_full() {
+        if error.is_no_space() {
             self.remove();
         }
     }

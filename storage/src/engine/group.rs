@@ -5,15 +5,20 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use seawall_wal::Lsn;
 
-use super::reader::PinnedReader;
-use crate::engine::handles::{InsideCall, UserHandle};
+use crate::engine::reader::PinnedReader;
+use crate::engine::user_handle::{InsideCall, UserHandle};
 use crate::error::{Error, Result};
 use crate::group::GroupState;
 use crate::read::{self, Maps, ReadRequest};
 use crate::types::{ConfState, Entry, GroupId, HardState, MetaKey, SnapshotMarker};
+
+/// How long one wait may last; [`Engine::close`](crate::Engine::close) waits for it.
+const WAIT_SLICE: Duration = Duration::from_millis(20);
 
 /// A cheap handle for reading one group of an engine. A group that does not exist reads as empty.
 #[derive(Clone)]
@@ -145,7 +150,7 @@ impl Group {
         let wal = core.wal()?;
         let wanted = ReadRequest { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
         let maps = core.map_sealed.then(|| Maps::new(&wal));
-        read::entries(&wal, &core.groups, &core.pins, (&core.tail, &core.packer), maps, wanted, more)
+        read::entries(&wal, &core.groups, &core.usage, (&core.cache, &core.compressor), maps, wanted, more)
     }
 
     /// Makes a reader of the entries from `low` up to, but not including, `high`, as they are now, even if they are
@@ -173,7 +178,7 @@ impl Group {
     ) -> Result<Option<Vec<Entry>>> {
         let core = &*self.core;
         let wanted = ReadRequest { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
-        read::entries_in_memory(&core.groups, &core.pins, &core.tail, wanted)
+        read::entries_in_memory(&core.groups, &core.usage, &core.cache, wanted)
     }
 
     /// Returns the lowest index such that the entries after it, up to `index`, number at most `entries` and have at
@@ -188,6 +193,43 @@ impl Group {
                 (at, left) = (at - 1, rest);
             }
             at
+        })
+    }
+
+    /// The end of the log's durable prefix.
+    pub(super) fn durable(&self) -> Result<Lsn> {
+        Ok(self.core.wal()?.durable())
+    }
+
+    /// Waits until entry `index`, which was not there and durable when [`Group::written`] returned `written`, may be, for
+    /// up to `timeout`. May return early.
+    pub(super) fn wait_for(&self, index: u64, written: u32, timeout: Duration) -> Result<()> {
+        let core = &*self.core;
+        let timeout = timeout.min(WAIT_SLICE);
+        match self.look(|state| state.location(index)) {
+            None => core.written.wait(written, Some(timeout)),
+            Some(at) => match core.wal()?.wait_past(Lsn::new(at.segment, at.offset), timeout) {
+                // The entry has been moved or removed meanwhile.
+                Err(seawall_wal::Error::NotInLog { .. }) => {}
+                waited => _ = waited?,
+            },
+        }
+        Ok(())
+    }
+
+    /// Counts the writes to the engine, while somebody follows a group.
+    pub(super) fn written(&self) -> u32 {
+        self.core.written.rung()
+    }
+
+    /// One past the last of the consecutive entries from `low` on, up to `high`, that lie below `durable`.
+    pub(super) fn durable_from(&self, low: u64, high: u64, durable: Lsn) -> u64 {
+        self.look(|state| {
+            let below = |index: &u64| {
+                let at = state.location(*index);
+                at.is_some_and(|at| Lsn::new(at.segment, at.offset) < durable)
+            };
+            (low..high).find(|index| !below(index)).unwrap_or(high)
         })
     }
 

@@ -1,6 +1,7 @@
 //! Sets the owner of the log once, and compares it from then on.
 
-use super::{Engine, EngineInner};
+use crate::engine::handle::Engine;
+use crate::engine::inner::EngineInner;
 use crate::error::{Error, Result};
 use crate::group::Groups;
 use crate::owner::{OWNER_GROUP, OWNER_USER_BYTES_MAX, owner_key};
@@ -24,7 +25,7 @@ impl Engine {
     /// nothing was written. [`Error::Closed`], or the error of the log.
     pub fn set_owner(&self, owner: &Owner) -> Result<()> {
         let core: &EngineInner = &self.0;
-        let _one_at_a_time = core.whose.lock();
+        let _one_at_a_time = core.owner_lock.lock();
         if compare(&core.groups, owner)? {
             return Ok(());
         }
@@ -32,9 +33,9 @@ impl Engine {
         let mut batch = WriteBatch::new();
         batch.put_owner(owner);
         // The limit of a group's metadata applies to users only.
-        let (memory, meta_bytes_max) = ((&core.tail, &core.packer), usize::MAX);
+        let (memory, meta_bytes_max) = ((&core.cache, &core.compressor), usize::MAX);
         let ticket =
-            write::write(&wal, &core.groups, &core.pins, memory, meta_bytes_max, &mut batch, Wait::Yes)?;
+            write::write(&wal, &core.groups, &core.usage, memory, meta_bytes_max, &mut batch, Wait::Yes)?;
         ticket.wait().map_err(Error::Log)?;
         Ok(())
     }

@@ -5,9 +5,9 @@
 #[cfg(feature = "raft-rs")]
 use std::sync::Arc;
 
-use super::Engine;
+use crate::engine::handle::Engine;
 #[cfg(feature = "raft-rs")]
-use crate::engine::handles::UserHandle;
+use crate::engine::user_handle::UserHandle;
 
 impl Engine {
     /// Runs `work` on the engine's task thread. It does not run if the engine is gone before.
@@ -15,7 +15,7 @@ impl Engine {
     pub(crate) fn run_beside(&self, work: impl FnOnce(&Engine) + Send + 'static) {
         // Weak: work that is queued in an engine must not keep it alive.
         let core = Arc::downgrade(self.0.core());
-        self.0.errands.submit(Box::new(move || {
+        self.0.task_pool.submit(Box::new(move || {
             if let Some(core) = core.upgrade() {
                 work(&Engine(UserHandle::of_the_engine(core)));
             }
@@ -25,7 +25,7 @@ impl Engine {
     /// Runs the oldest queued work if the engine has no threads; returns whether there was any.
     #[cfg(feature = "raft-rs")]
     pub(crate) fn step_beside(&self) -> bool {
-        self.0.errands.step()
+        self.0.task_pool.step()
     }
 
     /// Runs `work` on one of the engine's snapshot threads.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use seawall_wal::Wal;
 
-use super::EngineInner;
-use crate::engine::handles::InsideCall;
+use crate::engine::inner::EngineInner;
+use crate::engine::user_handle::InsideCall;
 use crate::error::{Error, Result};
 use crate::group::Released;
 use crate::reclaim::release;
@@ -27,10 +27,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(1);
 impl EngineInner {
     /// Called after a write that may wait: releases what is free and leaves the rest to the background thread.
     pub(super) fn advance(&self, wal: &Wal) -> Result<()> {
-        match self.keeper.get() {
+        match self.background.get() {
             Some(keeper) => {
-                let edge = self.pins.edge(|| wal.active_segment());
-                release::release_only(wal, edge.floor, &self.sweep)?;
+                let edge = self.usage.edge(|| wal.active_segment());
+                release::release_only(wal, edge.floor, &self.release)?;
                 self.wake_if_due(wal, edge, keeper);
             }
             None => _ = self.step(wal)?,
@@ -40,9 +40,9 @@ impl EngineInner {
 
     /// Called after a write that must not wait: leaves all work to the background thread.
     pub(super) fn advance_now(&self, wal: &Wal) {
-        match self.keeper.get() {
+        match self.background.get() {
             Some(keeper) => {
-                let edge = self.pins.edge(|| wal.active_segment());
+                let edge = self.usage.edge(|| wal.active_segment());
                 if edge.floor > wal.first_segment() && edge.freed {
                     keeper.wake();
                 }
@@ -57,7 +57,7 @@ impl EngineInner {
     /// bytes.
     pub(super) fn found_full(&self, wal: &Wal) {
         self.full.store(true, Ordering::Relaxed);
-        match self.keeper.get() {
+        match self.background.get() {
             Some(keeper) => keeper.wake(),
             None => _ = self.step(wal),
         }
@@ -66,9 +66,9 @@ impl EngineInner {
     fn wake_if_due(&self, wal: &Wal, edge: Released, keeper: &BackgroundThread) {
         // Read before it is exchanged, because all writers come here.
         let active = wal.active_segment();
-        let entered = self.seen.load(Ordering::Relaxed) != active
-            && self.seen.swap(active, Ordering::Relaxed) != active;
-        let due = || edge.freed && Rewrite::excess(wal, &self.pins, self.slack_bytes()) > 0;
+        let entered = self.woken_in.load(Ordering::Relaxed) != active
+            && self.woken_in.swap(active, Ordering::Relaxed) != active;
+        let due = || edge.freed && Rewrite::excess(wal, &self.usage, self.slack_bytes()) > 0;
         if entered || edge.only_state.is_some() || due() {
             keeper.wake();
         }
@@ -93,8 +93,8 @@ impl EngineInner {
             }
         };
         let groups_max = self.options.reemit_groups_max;
-        let repeated = release::advance(wal, &self.groups, &self.pins, &self.sweep, groups_max);
-        let copied = self.rewrite.step(wal, (&self.groups, &self.pins), self.slack_bytes(), tell);
+        let repeated = release::advance(wal, &self.groups, &self.usage, &self.release, groups_max);
+        let copied = self.rewrite.step(wal, (&self.groups, &self.usage), self.slack_bytes(), tell);
         // An error of one kind of work does not keep the other from being done.
         Ok((copied?, repeated?))
     }
@@ -118,14 +118,14 @@ impl EngineInner {
         }
         let (piece, total) = (copied.unwrap_or(0) + repeated.unwrap_or(0), wal.stats().record_bytes);
         let slack = self.slack_bytes();
-        let excess = Rewrite::excess(&wal, &self.pins, slack);
-        let pause = self.pace.lock().pause(Instant::now(), total, piece, excess, slack);
+        let excess = Rewrite::excess(&wal, &self.usage, slack);
+        let pause = self.throttle.lock().pause(Instant::now(), total, piece, excess, slack);
         BackgroundStep::Again(if piece == 0 { pause.max(BUSY_PAUSE) } else { pause })
     }
 
     /// Ends the engine: first its background thread, then the log. Waits for the calls under way.
     pub(super) fn end(&self) {
-        if let Some(keeper) = self.keeper.get() {
+        if let Some(keeper) = self.background.get() {
             keeper.end();
         }
         // A listener that drops the last handle is inside a call that dropping the log would wait for. The log is

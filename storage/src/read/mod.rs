@@ -6,6 +6,7 @@
 //! lists the errors.
 
 pub(crate) mod entry_cache;
+pub(crate) mod readers;
 
 mod maps;
 mod pinned;

@@ -149,7 +149,7 @@ fn restate(
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        publish(wal, pins, &locked, &ops, &smalls, &record, (Durability::Lazy, Wal::append_admitted))?;
+        drop(publish(wal, pins, &locked, &ops, &smalls, &record, (Durability::Lazy, Wal::append_admitted))?);
         bytes = record.encoded_len() as u64;
         let mut stats = sweep.stats.lock();
         stats.pieces += 1;

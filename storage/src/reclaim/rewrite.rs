@@ -303,7 +303,7 @@ fn copy(wal: &Wal, groups: &Groups, pins: &SegmentUsage, sources: Sources) -> Re
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        publish(wal, pins, &locked, &ops, &[], &record, (Durability::Lazy, Wal::append_admitted))?;
+        drop(publish(wal, pins, &locked, &ops, &[], &record, (Durability::Lazy, Wal::append_admitted))?);
     }
     Ok((entries, bytes))
 }
@@ -338,16 +338,18 @@ mod tests {
             record.push_part(payload);
             encode(&ops, record.meta());
             let locked = self.groups.lock(&[7]);
-            publish(
-                &self.wal,
-                &self.pins,
-                &locked,
-                &ops,
-                &[],
-                &record,
-                (Durability::Sync, Wal::append_admitted),
-            )
-            .expect("room");
+            drop(
+                publish(
+                    &self.wal,
+                    &self.pins,
+                    &locked,
+                    &ops,
+                    &[],
+                    &record,
+                    (Durability::Sync, Wal::append_admitted),
+                )
+                .expect("room"),
+            );
         }
 
         fn place(&self, index: u64) -> Option<Location> {

@@ -97,6 +97,16 @@ pub enum Error {
         source: Arc<io::Error>,
     },
 
+    /// The peer cannot send the snapshot: it removed it, or cannot read it. It will offer another one.
+    #[error("{id}: the peer cannot send it any more")]
+    NotSent {
+        /// The snapshot.
+        id: SnapshotId,
+    },
+    /// The connection to a peer failed, or carried something else than a snapshot.
+    #[error("the connection to the peer failed: {0}")]
+    Stream(Arc<io::Error>),
+
     // The operator must act, with another copy of the data:
     /// None of the snapshots that the log names can be read, and the log does not start early enough to do
     /// without one. Nothing was changed except the names of damaged files. The node has to get a snapshot from
@@ -133,11 +143,26 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the disk of the catalog or the log was full, or the log had no file descriptor left.
-    pub fn is_full(&self) -> bool {
+    /// Whether the disk of the catalog or the log was full.
+    pub fn is_no_space(&self) -> bool {
         match self {
-            Error::Catalog(error) => error.is_full(),
-            Error::Engine(EngineError::Log(error)) => error.is_back_pressure(),
+            Error::Catalog(error) => error.is_no_space(),
+            Error::Engine(error) => error.is_no_space(),
+            _ => false,
+        }
+    }
+
+    /// Whether the call failed only for the moment: the disk was full, or no file descriptor was left.
+    pub fn is_back_pressure(&self) -> bool {
+        self.is_no_space() || matches!(self, Error::Engine(error) if error.is_back_pressure())
+    }
+
+    /// Whether a snapshot or the log is damaged, so that another copy is needed.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::NoneLeft { .. } | Error::Members { .. } => true,
+            Error::Catalog(error) => error.is_damage(),
+            Error::Engine(error) => error.is_damage(),
             _ => false,
         }
     }

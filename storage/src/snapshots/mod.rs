@@ -61,6 +61,7 @@ mod job;
 mod open;
 mod options;
 mod take;
+mod transfer;
 
 pub use error::Error;
 pub use handle::{Served, Snapshots, Taken};

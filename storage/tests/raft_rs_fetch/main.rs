@@ -73,10 +73,10 @@ fn filled(commit: u64) -> Arc<SimDisk> {
     let payload = vec![0; BYTES];
     for index in 1..=LAST {
         batch.append(GROUP, &[EntryRef { index, term: 1, payload: &payload }]);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
     }
     batch.hard_state(GROUP, HardState { term: 1, vote: 1, commit });
-    engine.write(&mut batch).unwrap();
+    drop(engine.write(&mut batch).unwrap());
     engine.close().unwrap();
     disk
 }

@@ -243,7 +243,7 @@ fn a_start_does_not_read_the_whole_log_at_once() {
     let mut batch = WriteBatch::new();
     for index in 1..=ENTRIES {
         batch.append(GROUP, &[EntryRef { index, term: 1, payload: &payload }]);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
     }
     batch.hard_state(GROUP, HardState { term: 1, vote: 1, commit: ENTRIES });
     engine.write(&mut batch).unwrap().wait().unwrap();

@@ -191,7 +191,7 @@ impl Node {
         for index in group.last_index() + 1..=last {
             batch.append(GROUP, &[EntryRef { index, term, payload: &[7; 300] }]);
             if index % 100 == 0 && index < last {
-                self.engine.write(&mut batch)?;
+                drop(self.engine.write(&mut batch)?);
             }
         }
         let hard = group.hard_state();

@@ -84,7 +84,7 @@ fn a_group_that_holds_a_vote_is_named_so() {
     for group in [7, OPENRAFT_STATE_GROUPS + 7] {
         let mut batch = WriteBatch::new();
         batch.append(group, &[EntryRef { index: 1, term: 1, payload: b"vote" }]);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
     }
     engine.close().unwrap();
     let verify = log.json("verify", &[], 0);
@@ -145,7 +145,7 @@ fn a_killed_log_is_sound_or_torn() {
     let log = Log::new();
     let wal = log.create();
     append(&wal, 1, 100);
-    wal.append(&batch(2, 100), Durability::Lazy).unwrap();
+    drop(wal.append(&batch(2, 100), Durability::Lazy).unwrap());
     drop(wal);
     let code = log.inspect_any("verify");
     assert!([0, 3].contains(&code), "{code}");

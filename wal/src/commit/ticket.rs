@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 /// The promise that a record will be durable.
 ///
@@ -28,6 +29,7 @@ use std::task::{Context, Poll};
 /// waiting task counts as a callback in [`Options::callbacks_max`](crate::Options::callbacks_max). If the future is
 /// polled inside a callback of the same log, for example by `block_on`, it blocks as [`Ticket::wait`] does, since no
 /// other thread could wake it.
+#[must_use = "a ticket that nobody waits for says nothing about the record; drop it if another one is waited for"]
 #[derive(Debug)]
 pub struct Ticket {
     log: Arc<Committer>,
@@ -73,6 +75,16 @@ impl Ticket {
         }
         self.log.wait(self.lsn, self.group, None)?;
         Ok(self.lsn)
+    }
+
+    /// As [`Ticket::wait`], for up to `timeout`; `None` if the record is not durable by then. If this thread writes the
+    /// group itself, the timeout does not interrupt the write.
+    ///
+    /// # Errors
+    /// As [`Ticket::wait`].
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Lsn>, Error> {
+        let durable = self.log.wait_past(self.lsn, timeout)?;
+        Ok((durable > self.lsn).then_some(self.lsn))
     }
 
     /// Calls `f` once: when the record is durable, or with the error that stopped the log.

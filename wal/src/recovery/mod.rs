@@ -32,6 +32,7 @@ use crate::segment::{OpenSegment, Segment, file_name};
 use crate::sync::{AtomicBool, AtomicU32, share_out};
 use crate::types::Lsn;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,6 +76,30 @@ pub struct RecoveryReport {
     pub foreign: Vec<String>,
     /// How long the parts of the open took.
     pub took: Timings,
+}
+
+impl fmt::Display for RecoveryReport {
+    /// One line, then a line for each dropped and each damaged range.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RecoveryReport { segments, groups, by_footer, end, dropped, damaged, took, .. } = self;
+        write!(
+            f,
+            "log up to {end}: {segments} segments, {} of them read by their footer, {groups} groups read, in {:?}",
+            by_footer.len(),
+            took.total
+        )?;
+        for range in dropped {
+            write!(
+                f,
+                "\ndropped {} to {}, which were not acknowledged: {:?}",
+                range.from, range.to, range.why
+            )?;
+        }
+        for range in damaged {
+            write!(f, "\ndamaged {} to {}: {}", range.from, range.to, range.what)?;
+        }
+        Ok(())
+    }
 }
 
 /// How long the parts of an open took, measured with the log's clock.

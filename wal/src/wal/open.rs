@@ -36,7 +36,10 @@ impl Wal {
     pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Wal, Error> {
         let dir = dir.as_ref();
         options.check().map_err(Error::OptionOutOfRange)?;
-        PosixDisk::create_dir(dir).map_err(|e| open_failed(dir, e))?;
+        PosixDisk::create_dir(dir).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotADirectory => open_failed(dir, e),
+            _ => Error::open("create the directory", dir.display().to_string(), "", e),
+        })?;
         Wal::create_in(Env::posix(dir, options)?, options)
     }
 
@@ -75,6 +78,23 @@ impl Wal {
         let (wal, _) = Prepared::find(env, options, Some(lock), Some(identity), None)?.begin(None)?;
         create::finish(&*wal.env.disk)?;
         wal.spawn()
+    }
+
+    /// Opens the log in `dir`, or creates it if there is none: if the directory does not exist, is empty, or holds what an
+    /// interrupted [`Wal::create`] left. The report is that of the open; `None` for a new log. A directory in which a file
+    /// of a log is left never counts as empty.
+    ///
+    /// # Errors
+    /// As [`Wal::open`] and [`Wal::create`].
+    pub fn open_or_create(
+        dir: impl AsRef<Path>,
+        options: &Options,
+    ) -> Result<(Wal, Option<RecoveryReport>), Error> {
+        match Wal::open(&dir, options) {
+            Ok((wal, report)) => Ok((wal, Some(report))),
+            Err(error) if error.is_not_found() => Ok((Wal::create(dir, options)?, None)),
+            Err(error) => Err(error),
+        }
     }
 
     /// As [`Wal::open`], on any disk.

@@ -105,8 +105,13 @@ pub enum Error {
 impl Error {
     /// Whether the disk was full, or the process had no file descriptor left. Nothing was written; a core that
     /// is started again on the same engine continues once there is space or a descriptor.
+    pub fn is_back_pressure(&self) -> bool {
+        matches!(self, Error::Engine(error) if error.is_back_pressure())
+    }
+
+    /// Whether the disk was full.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Error::Engine(EngineError::Log(error)) if error.is_back_pressure())
+        matches!(self, Error::Engine(error) if error.is_no_space())
     }
 }
 
@@ -120,7 +125,7 @@ impl From<Error> for io::Error {
     /// The error type of the core's callbacks. The kind is a hint; the error itself is inside.
     fn from(error: Error) -> io::Error {
         let kind = match &error {
-            error if error.is_no_space() => io::ErrorKind::StorageFull,
+            error if error.is_back_pressure() => io::ErrorKind::StorageFull,
             Error::Entry { .. } | Error::Misplaced { .. } | Error::State { .. } | Error::Purged { .. } => {
                 io::ErrorKind::InvalidData
             }

@@ -15,6 +15,8 @@ mod codec;
 mod error;
 mod log;
 mod log_id;
+#[cfg(feature = "snapshots")]
+mod snapshots;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -30,4 +32,6 @@ pub(crate) use log::open::Types;
 pub(crate) use log::read::LogReads;
 pub(crate) use log::write::LogWrites;
 pub(crate) use log_id::Id;
+#[cfg(feature = "snapshots")]
+pub use snapshots::SnapshotStore;
 pub use stores::{LogOptions, LogStores};

@@ -31,7 +31,7 @@
 //!
 //! **Stopping.** Shut the cores down, then close the engine, which answers calls in progress. After the
 //! engine's first failed write every call and callback gets the error (INV-7), and the core stops; open the
-//! engine again. A full disk is an error too ([`Error::is_no_space`]), but only of that call: nothing was
+//! engine again. A full disk is an error too ([`Error::is_back_pressure`]), but only of that call: nothing was
 //! written, and a new core on a new store of the same engine continues once there is space.
 //!
 //! **Groups.** The id of a group is below 2^63 - 1. Its vote and purged log id are in a second group, with that
@@ -42,7 +42,8 @@
 //! **Abandoned calls.** If the future of a call was polled once and is dropped before it is ready, the call is
 //! still carried out, in its place in the order of the calls.
 //!
-//! **Snapshots.** The state machine keeps the snapshots. The core calls `purge` when there is one, which frees
+//! **Snapshots.** The state machine keeps the snapshots; `SnapshotStore` (with the feature `snapshots`) does most of it.
+//! The core calls `purge` when there is one, which frees
 //! the log up to it.
 
 use std::fmt::{self, Debug};
@@ -58,6 +59,8 @@ use ::openraft::{LogId, OptionalSend, RaftTypeConfig};
 use crate::adapters::openraft::{Id, LogReads, LogWrites, Result, Types};
 use crate::types::GroupId;
 
+#[cfg(feature = "snapshots")]
+pub use crate::adapters::openraft::SnapshotStore;
 pub use crate::adapters::openraft::{CodecError, Error, LogOptions, LogStores};
 pub use ::openraft;
 

@@ -40,6 +40,8 @@ use ::openraft_09::{
 use crate::adapters::openraft::{Id, LogReads, LogWrites, Result, Types};
 use crate::types::GroupId;
 
+#[cfg(feature = "snapshots")]
+pub use crate::adapters::openraft::SnapshotStore;
 pub use crate::adapters::openraft::{CodecError, Error, LogOptions, LogStores};
 pub use ::openraft_09 as openraft;
 

@@ -73,6 +73,17 @@ pub enum Error {
     /// A proposal to a pump that is being stopped. Propose it to the next leader.
     #[error("this node is being stopped: propose to another member")]
     Stopping,
+    /// Nobody answered in time, or the node ended. A proposal may still be committed; a read may be repeated.
+    #[error("no answer: there is no leader, or the node has ended")]
+    NoAnswer,
+    /// The directory of a node cannot be created.
+    #[error("{path} cannot be created: {source}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// The reason.
+        source: Arc<std::io::Error>,
+    },
     /// A joining node gets the members with a snapshot, but
     /// [`PumpOptions::snapshots`](super::PumpOptions::snapshots) is `None`.
     #[error("a node that joins group {group} gets the members with a snapshot: give the pump snapshots")]
@@ -150,7 +161,7 @@ pub enum Error {
     /// A snapshot could not be installed, or belongs to another group.
     #[error(transparent)]
     Snapshots(#[from] SnapshotsError),
-    /// The engine or its log failed. The pump keeps running only if [`Error::is_no_space`] returns true.
+    /// The engine or its log failed. The pump keeps running only if [`Error::is_back_pressure`] returns true.
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -205,10 +216,25 @@ pub enum AppendFault {
 }
 
 impl Error {
-    /// Whether the disk was full, or the process had no file descriptor left. Nothing is lost; the same call
-    /// succeeds once there is space or a descriptor.
+    /// Whether the disk was full. Nothing is lost; the same call succeeds once there is space.
     pub fn is_no_space(&self) -> bool {
-        matches!(self, Error::Engine(EngineError::Log(error)) if error.is_back_pressure())
+        matches!(self, Error::Engine(error) if error.is_no_space())
+    }
+
+    /// Whether the call failed only for the moment: the disk was full, or the process had no file descriptor left. The
+    /// pump keeps running.
+    pub fn is_back_pressure(&self) -> bool {
+        matches!(self, Error::Engine(error) if error.is_back_pressure())
+    }
+
+    /// Whether stored data is damaged or missing, so that it is needed from another node.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Engine(error) => error.is_damage(),
+            Error::Snapshots(error) => error.is_damage(),
+            Error::LostEntries { .. } | Error::Entry { .. } => true,
+            _ => false,
+        }
     }
 }
 

@@ -73,6 +73,15 @@ pub trait Host {
     /// ignore further offers during a transfer.
     fn snapshot_offered(&mut self, _offer: &Offer, _message: Message) {}
 
+    /// Reports the result of [`NodeHandle::fetch`](super::NodeHandle::fetch). A failure does not stop the node, and the
+    /// core's logger gets it as a warning.
+    fn snapshot_fetched(
+        &mut self,
+        _snapshot: SnapshotId,
+        _outcome: &std::result::Result<(), SnapshotsError>,
+    ) {
+    }
+
     /// The core refused a snapshot that `from` offered, for instance because this node is not among its
     /// members. Tell `from`, so that its host calls [`Pump::report_snapshot`](super::Pump::report_snapshot) and
     /// it offers another one at once instead of after a delay. The logger of the core has the reason.
@@ -87,6 +96,10 @@ pub trait Host {
     /// Reports the result of a snapshot. A failure does not stop the pump; it tries again when the next
     /// snapshot is due.
     fn snapshot_taken(&mut self, _outcome: &std::result::Result<Taken, SnapshotsError>) {}
+
+    /// The log has no space ([`Outcome::Stalled`](super::Outcome::Stalled)). Called by [`Pump::run`](super::Pump::run)
+    /// when it notices, once until there is space again.
+    fn stalled(&mut self, _full: &Error) {}
 
     /// Delivers the answers to [`Pump::read_index`](super::Pump::read_index).
     fn read_states(&mut self, _states: Vec<ReadState>) {}

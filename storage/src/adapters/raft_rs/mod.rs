@@ -1,44 +1,54 @@
 //! Runs the crate `raft` (raft-rs, 0.7) on a group of this engine.
 //!
-//! The core reads its storage through [`GroupStorage`]. The [`Pump`] carries the core's decisions to the log,
-//! the network and the state machine. No message leaves before the data that it depends on is durable (INV-1).
-//! The pump stops at the first error other than a full disk.
-//!
-//! A node consists of an [`Engine`](crate::Engine), the members that it starts with
-//! ([`GroupStorage::bootstrap`], called once), and a [`Host`], which is the user's network and state machine. A
-//! node that is added to a running group starts with [`GroupStorage::join`] instead. Copy
-//! `examples/raft_rs_node.rs` or `examples/three_nodes` to start.
+//! A [`Node`] is one group in a directory of its own: it opens engine, snapshots and state machine, and runs on one
+//! thread. Other threads reach it through its [`NodeHandle`]: they give it the messages of peers, propose, and read
+//! ([`Proposals`], [`NodeHandle::read`]). The user provides a [`Host`]: the state machine and the network.
+//! `examples/kv_tcp.rs` is a complete program to copy.
 //!
 //! ```no_run
-//! use seawall::raft_rs::{GroupStorage, Host, Outcome, Pump, PumpOptions, raft};
-//! use seawall::{ConfState, Engine, Options};
+//! use seawall::raft_rs::raft::eraftpb::{Entry, Message};
+//! use seawall::raft_rs::{Host, HostError, Node, NodeOptions, Proposals};
+//! use std::time::Duration;
 //!
-//! struct Node;
+//! struct Counter {
+//!     sum: usize,
+//!     proposals: Proposals<usize>,
+//! }
 //!
-//! impl Host for Node {
-//!     fn send(&mut self, _: Vec<raft::eraftpb::Message>) {}
-//!     fn apply(&mut self, entries: &[raft::eraftpb::Entry]) -> Result<(), seawall::raft_rs::HostError> {
-//!         println!("{} entries are committed and durable here", entries.len());
+//! impl Host for Counter {
+//!     fn send(&mut self, _: Vec<Message>) {} // a group of one has no peers
+//!
+//!     fn apply(&mut self, entries: &[Entry]) -> Result<(), HostError> {
+//!         for entry in entries {
+//!             self.sum += entry.data.len();
+//!             self.proposals.answer(entry, self.sum);
+//!         }
 //!         Ok(())
 //!     }
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let engine = Engine::create("/var/lib/node/log", &Options::default())?;
-//! GroupStorage::new(&engine, 1).bootstrap(&ConfState { voters: vec![1], ..ConfState::default() })?;
-//! let limits = raft::Config { max_size_per_msg: 1 << 20, max_committed_size_per_ready: 1 << 20, ..Default::default() };
-//! let config = raft::Config { id: 1, ..limits };
-//! let mut pump = Pump::new(&engine, 1, &config, Node, PumpOptions::default())?;
-//! pump.campaign()?;
-//! pump.propose(vec![], b"set x = 1".to_vec())?;
-//! while !pump.poll()?.is_idle() || pump.in_flight() > 0 {
-//!     if let Outcome::Stalled(full) = pump.wait(std::time::Duration::from_millis(10))? {
-//!         eprintln!("the node waits for room: {full}"); // and continues once there is some
-//!     }
-//! }
+//! let mut options = NodeOptions::new(1);
+//! options.voters = vec![1];
+//! let proposals = Proposals::new();
+//! let kept = proposals.clone();
+//! let node = Node::open("/var/lib/node", options, |_| Ok(Counter { sum: 0, proposals: kept }))?;
+//! let handle = node.handle();
+//! let running = std::thread::spawn(move || node.run());
+//! let sum = proposals.propose(&handle, b"+1".to_vec()).wait(Duration::from_secs(5))?;
+//! assert_eq!(handle.read(|counter| counter.sum).wait(Duration::from_secs(5))?, sum);
+//! handle.stop(30).wait(Duration::from_secs(5))??;
+//! running.join().expect("no panic")?;
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! A [`Pump`] is the node without a thread, a directory and snapshots of its own, for many groups on one engine and for
+//! loops of one's own ([`Pump::run`] is the one of `Node`). The core reads its storage through [`GroupStorage`]; the pump
+//! carries the core's decisions to the log, the network and the state machine. No message leaves before the data that it
+//! depends on is durable (INV-1). The pump stops at the first error other than a full disk. Its group starts with
+//! [`GroupStorage::bootstrap`], called once, or [`GroupStorage::join`] on a node that is added to a running group.
+//! `examples/raft_rs_node.rs` and `examples/three_nodes` show loops.
 //!
 //! **Damaged entries.** On a log that was opened in degraded mode, [`Engine::damaged`](crate::Engine::damaged)
 //! may list entries of the group. Their indexes and terms are correct, so votes rest on the true end of the
@@ -76,6 +86,7 @@ mod async_fetch;
 mod codec;
 mod error;
 mod host;
+mod node;
 mod outcome;
 mod pump;
 mod read;
@@ -86,7 +97,13 @@ mod warnings;
 pub use codec::CodecError;
 pub use error::{AppendFault, Error, HostError, SnapshotFault};
 pub use host::{Host, PumpOptions};
+pub use node::inbox::{Inbox, NodeHandle, inbox};
+pub use node::messages::{read_message, write_message};
+pub use node::peer::PeerSender;
+pub use node::requests::{Pending, Proposals};
+pub use node::{Node, NodeOptions};
 pub use outcome::{End, Outcome, PumpStats};
+pub use protobuf;
 pub use pump::Pump;
 pub use pump::completions::Wake;
 pub use raft;

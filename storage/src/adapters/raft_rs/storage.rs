@@ -207,7 +207,7 @@ impl Storage for GroupStorage {
             Err(Error::Engine(EngineError::Compacted { .. })) => Err(StorageError::Compacted.into()),
             Err(Error::Engine(EngineError::Unavailable { .. })) => Err(StorageError::Unavailable.into()),
             Err(error) => {
-                if !(error.is_no_space() && self.hinder(waits)) {
+                if !(error.is_back_pressure() && self.hinder(waits)) {
                     self.failed(error);
                 }
                 // Where the core cannot wait, it panics at any error, but accepts a result that ends early.

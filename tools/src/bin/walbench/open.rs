@@ -139,7 +139,7 @@ fn fill(dir: &Path, args: &OpenArgs, gib: u64, seed: u64) -> Result<u64> {
             })
             .collect();
         batch.append(group as u64 + 1, &entries);
-        engine.write(&mut batch).context("write")?;
+        drop(engine.write(&mut batch).context("write")?);
     }
     engine.close().context("close the engine")?;
     Ok(written)

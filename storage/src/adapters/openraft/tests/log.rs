@@ -227,7 +227,7 @@ fn fill_the_queue(engine: &Engine) {
     if index == 0 {
         let mut batch = WriteBatch::new();
         batch.append(1, &[EntryRef { index: 1, term: 1, payload: b"" }]);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
         index = 1;
     }
     loop {
@@ -353,7 +353,7 @@ fn what_somebody_else_wrote_is_an_error_and_no_panic() {
         drop(log);
         let mut batch = WriteBatch::new();
         write(&mut batch);
-        engine.write(&mut batch).unwrap();
+        drop(engine.write(&mut batch).unwrap());
         (engine, LogWrites::<Line>::open(&logs, GROUP))
     };
     let payload = codec::encode(&entry(1, 1, 5)).unwrap();

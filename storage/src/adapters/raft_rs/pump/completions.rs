@@ -22,6 +22,9 @@ pub enum Wake {
     /// Adds 1 to the eventfd, for owners that sleep in `poll` or `epoll`. The thread that completes the write
     /// does this.
     EventFd(Arc<OwnedFd>),
+    /// Rings the bell, for owners that wait for other events with the same [`Bell`]. The thread that completes the write
+    /// does this.
+    Bell(Arc<Bell>),
     /// Calls the closure, for writes on the log's callback thread ([`Ticket::on_durable`]), for reads on a
     /// thread of the engine. A closure that blocks delays other callbacks.
     Call(Arc<dyn Fn() + Send + Sync>),
@@ -32,6 +35,7 @@ impl fmt::Debug for Wake {
         f.write_str(match self {
             Wake::Thread(_) => "Thread",
             Wake::EventFd(_) => "EventFd",
+            Wake::Bell(_) => "Bell",
             Wake::Call(_) => "Call",
         })
     }
@@ -59,6 +63,7 @@ impl Completions {
             None => {}
             Some(Wake::Thread(thread)) => ticket.notify(Notify::Thread(thread.clone())),
             Some(Wake::EventFd(fd)) => ticket.notify(Notify::EventFd(Arc::clone(fd))),
+            Some(Wake::Bell(bell)) => ticket.notify(Notify::Bell(Arc::clone(bell))),
             Some(Wake::Call(call)) => {
                 let call = Arc::clone(call);
                 ticket.notify_with(move || call());
@@ -74,6 +79,7 @@ impl Completions {
             None => {}
             Some(Wake::Thread(thread)) => thread.unpark(),
             Some(Wake::EventFd(fd)) => Notify::EventFd(Arc::clone(fd)).deliver(),
+            Some(Wake::Bell(bell)) => bell.ring(),
             Some(Wake::Call(call)) => call(),
         }
     }

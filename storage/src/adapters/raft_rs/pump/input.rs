@@ -21,7 +21,7 @@ impl<H: Host> Pump<H> {
     /// # Errors
     /// [`Error::Core`] if the core dropped the proposal because there is no leader, or because a membership
     /// change in the log is about to take this leader's vote: propose it again, to the next leader. The
-    /// engine's `EntryTooLarge`. A full disk ([`Error::is_no_space`]): nothing was proposed, and the pump keeps
+    /// engine's `EntryTooLarge`. A full disk ([`Error::is_back_pressure`]): nothing was proposed, and the pump keeps
     /// running. Or the error that stopped the pump.
     pub fn propose(&mut self, context: Vec<u8>, data: Vec<u8>) -> Result<()> {
         self.steppable()?;
@@ -112,6 +112,7 @@ impl<H: Host> Pump<H> {
         }
         let worked = if self.cannot_campaign() { self.age() } else { self.node.tick() };
         self.repeat_offers();
+        self.age_reads();
         self.stats.ticks += 1;
         self.stepped(Ok(()))?;
         Ok(Outcome::of(worked))
@@ -146,7 +147,8 @@ impl<H: Host> Pump<H> {
         self.stepped(result)
     }
 
-    /// Requests a read index. The answer comes through [`Host::read_states`], or not at all.
+    /// Requests a read index. The answer comes through [`Host::read_states`], or not at all. [`Pump::read`] repeats the
+    /// request and waits until the index is applied.
     ///
     /// # Errors
     /// The error that stopped the pump; or a full disk, and nothing was requested.
@@ -221,7 +223,7 @@ impl<H: Host> Pump<H> {
         // The log has a commit index that covers `index` before this record, because nothing is applied
         // earlier.
         batch.compact(self.store.group().id(), index);
-        self.store.engine().write(&mut batch)?;
+        drop(self.store.engine().write(&mut batch)?);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod leaving;
 pub(crate) mod message_check;
 pub(crate) mod offers;
 pub(crate) mod pending_readys;
+pub(crate) mod reads;
 pub(crate) mod snapshot;
 pub(crate) mod stop;
 
@@ -34,6 +35,7 @@ use crate::adapters::raft_rs::pump::join::JOIN_INDEX_MIN;
 use crate::adapters::raft_rs::pump::leaving::Leaving;
 use crate::adapters::raft_rs::pump::offers::Offers;
 use crate::adapters::raft_rs::pump::pending_readys::PendingReadys;
+use crate::adapters::raft_rs::pump::reads::Reads;
 use crate::adapters::raft_rs::pump::stop::Stopping;
 use crate::adapters::raft_rs::snapshot_offer;
 use crate::adapters::raft_rs::storage::{GroupStorage, hard_state};
@@ -93,6 +95,10 @@ pub struct Pump<H: Host> {
     pub(in crate::adapters::raft_rs) late_ticks: usize,
     pub(in crate::adapters::raft_rs) offers: Offers,
     pub(in crate::adapters::raft_rs) leaving: Leaving,
+    /// The logger of the core.
+    pub(in crate::adapters::raft_rs) logger: slog::Logger,
+    /// [`Pump::read`].
+    pub(in crate::adapters::raft_rs) reads: Reads<H>,
     stopped: Option<Error>,
 }
 
@@ -167,7 +173,7 @@ impl<H: Host> Pump<H> {
         // index.
         if hard.commit < applied {
             batch.hard_state(group, HardState { commit: applied, ..hard });
-            engine.write(&mut batch)?;
+            drop(engine.write(&mut batch)?);
         }
         let logger = options.logger.unwrap_or_else(|| warnings::logger(group, config.id));
         let mut node = RawNode::new(config, store.clone(), &logger)?;
@@ -201,6 +207,8 @@ impl<H: Host> Pump<H> {
             late_ticks: 0,
             offers: Offers::default(),
             leaving: Leaving::default(),
+            logger,
+            reads: Reads::new(),
             stopped: None,
         })
     }
@@ -219,6 +227,7 @@ impl<H: Host> Pump<H> {
         let result = self.latched(result);
         self.running()?;
         if let Some(end) = self.ended() {
+            self.fail_reads(&Error::Stopping);
             return Ok(Outcome::Ended(end));
         }
         match result {
@@ -255,7 +264,9 @@ impl<H: Host> Pump<H> {
         self.check_ends()?;
         progress |= self.deliver()?;
         self.hand_over();
+        progress |= self.request_reads();
         progress |= self.process_readys()?;
+        progress |= self.make_reads();
         if self.stopping.is_none() {
             self.take_snapshot();
         }
@@ -346,7 +357,8 @@ impl<H: Host> Pump<H> {
         }
         let (number, kept) = (ready.number(), ready.take_persisted_messages());
         self.flight.submit(number, ticket, kept);
-        let states = ready.take_read_states();
+        let mut states = ready.take_read_states();
+        self.take_answers(&mut states);
         self.committed = ready.take_committed_entries();
         // Returns the Ready to the core first, because applying a membership change steps the core.
         self.node.advance_append_async(ready);
@@ -456,8 +468,11 @@ impl<H: Host> Pump<H> {
     /// Stops the pump for good on an error, except for a full disk that left a write to be repeated.
     pub(in crate::adapters::raft_rs) fn latched<T>(&mut self, result: Result<T>) -> Result<T> {
         match &result {
-            Err(error) if error.is_no_space() && self.is_stalled() => self.stats.stalls += 1,
-            Err(error) => self.stopped = Some(error.clone()),
+            Err(error) if error.is_back_pressure() && self.is_stalled() => self.stats.stalls += 1,
+            Err(error) => {
+                self.stopped = Some(error.clone());
+                self.fail_reads(error);
+            }
             Ok(_) => {}
         }
         result

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use super::EngineInner;
+use crate::engine::inner::EngineInner;
 
 /// A reference to the engine. When the last reference of the users is dropped, that drop ends the engine: when it
 /// returns, the log is dropped, its threads have ended and the directory is unlocked.
