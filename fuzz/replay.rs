@@ -1,4 +1,4 @@
-//! What the packages' `tests/corpus.rs` share: every file of `fuzz/corpus/<target>/` is run, and the seeds,
+//! What the packages' `corpus` tests share: every file of `fuzz/corpus/<target>/` is run, and the seeds,
 //! which a test can make again, are held to what is in the tree (`SEAWALL_CORPUS=write` writes them). Then a
 //! smoke: so many mutations of those files, the same ones in every run, without a fuzzer and its compiler.
 

@@ -166,7 +166,7 @@ fn snapshot(
     level: i32,
     helpers: u32,
 ) -> Result<([f64; 3], u64), Box<dyn Error>> {
-    let options = Options { helpers, level: Some(level), ..Options::default() };
+    let options = Options::default().with_helpers(helpers).with_level(Some(level));
     let (catalog, _) = Catalog::open_dir(&dir.join("snapshots"), &options)?;
     let id = SnapshotId { group: 1, index: 1, term: 1 };
     let mut bytes = 0;

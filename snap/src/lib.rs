@@ -66,7 +66,7 @@ mod options;
 mod ordered_pool;
 mod read;
 #[cfg(test)]
-#[path = "../../wal/tests/format/tables.rs"]
+#[path = "../../wal/tests/format/document/tables.rs"]
 mod tables;
 #[cfg(feature = "fuzz")]
 pub mod testing;

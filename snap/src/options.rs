@@ -2,12 +2,34 @@
 
 use crate::format::{CHUNK_LIMIT_MAX, CHUNK_LIMIT_MIN};
 
+/// Adds a method for each option that returns the options with another value of it.
+macro_rules! setters {
+    ($type:ident { $($field:ident: $kind:ty => $setter:ident,)* }) => {
+        impl $type {
+            $(
+                #[doc = concat!("Returns the options with another value of [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $setter(mut self, $field: $kind) -> $type {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
 /// How snapshots are written, read, kept and received.
 ///
 /// A writer holds 2 to 16 chunks in its queue, 8 MiB if that is within these limits, three more for each
 /// helper, and the memory that zstd needs at its level: less than 24 MiB with the defaults. A reader holds each
 /// chunk twice, as stored and as content: less than 32 MiB. A reader takes the chunk size from the file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[non_exhaustive]
 pub struct Options {
     /// Snapshots kept per group, 1 to 1024 (default 2). A snapshot is removed once this many newer ones are
     /// *verified*.
@@ -52,6 +74,17 @@ impl Default for Options {
         }
     }
 }
+
+setters!(Options {
+    keep: u32 => with_keep,
+    fall_back: bool => with_fall_back,
+    helpers: u32 => with_helpers,
+    level: Option<i32> => with_level,
+    chunk_bytes: u32 => with_chunk_bytes,
+    sync_bytes: u64 => with_sync_bytes,
+    receive_bytes_max: u64 => with_receive_bytes_max,
+    receive_spare_bytes: u64 => with_receive_spare_bytes,
+});
 
 /// Number of chunks in the queue between threads: enough to continue while a file is synced.
 pub(crate) fn depth(chunk_bytes: u32) -> usize {

@@ -5,9 +5,9 @@
 
 use seawall_wal::Lsn;
 
-use crate::compression::DecompressError;
-use crate::format::DecodeError;
-use crate::options::OutOfRange;
+pub use crate::compression::DecompressError;
+pub use crate::format::DecodeError;
+pub use crate::options::OutOfRange;
 use crate::types::{GroupId, Owner};
 
 impl Error {
@@ -313,7 +313,7 @@ pub enum Error {
         /// Position of the payload.
         at: Lsn,
     },
-    /// The payload of an entry cannot be read. Occurs only in [`RewriteStats::stuck`](crate::RewriteStats::stuck) and
+    /// The payload of an entry cannot be read. Occurs only in [`RewriteStats::stuck`](crate::stats::RewriteStats::stuck) and
     /// [`Listener::segment_stuck`](crate::Listener::segment_stuck); a read returns the error of the log instead.
     #[error(
         "group {group}: entry {index} of term {term} at {at} cannot be read, so its segment and all later ones stay until it is compacted, overwritten or readable: {source}"

@@ -66,7 +66,7 @@ struct Readme;
 mod adapters;
 mod compression;
 mod engine;
-mod error;
+pub mod error;
 mod format;
 mod group;
 pub mod inspect;
@@ -90,19 +90,23 @@ pub use adapters::openraft::v0_9 as openraft_09;
 pub use adapters::openraft::v0_10 as openraft;
 #[cfg(feature = "raft-rs")]
 pub use adapters::raft_rs;
-pub use compression::{CompressionStats, DecompressError};
-pub use engine::{BlockedBy, Blocker, Cursor, Engine, Entries, Group, PinnedReader, Report, Stats};
-pub use error::{Error, Fault};
-pub use format::DecodeError;
+pub use engine::{Cursor, Engine, Entries, Group, PinnedReader, Report};
+pub use error::Error;
 pub use listener::Listener;
-pub use options::{Options, OutOfRange};
-pub use read::entry_cache::CacheStats;
-pub use read::readers::ReaderStats;
-pub use reclaim::release::ReemitStats;
-pub use reclaim::rewrite::RewriteStats;
+pub use options::Options;
 pub use seawall_wal as wal;
-pub use seawall_wal::{Bell, Lsn, Notify, Ticket};
+pub use seawall_wal::Ticket;
 pub use types::{
     Compression, ConfState, DamagedEntry, Entry, EntryRef, GroupId, HardState, Owner, SnapshotMarker,
 };
 pub use write::WriteBatch;
+
+/// What the statistics of an engine consist of; see [`Engine::stats`].
+pub mod stats {
+    pub use crate::compression::CompressionStats;
+    pub use crate::engine::{BlockedBy, Blocker, Stats};
+    pub use crate::read::entry_cache::CacheStats;
+    pub use crate::read::readers::ReaderStats;
+    pub use crate::reclaim::release::ReemitStats;
+    pub use crate::reclaim::rewrite::RewriteStats;
+}

@@ -4,6 +4,22 @@
 
 use crate::types::{Compression, Owner};
 
+/// Adds a method for each option that returns the options with another value of it.
+macro_rules! setters {
+    ($type:ident { $($field:ident: $kind:ty => $setter:ident,)* }) => {
+        impl $type {
+            $(
+                #[doc = concat!("Returns the options with another value of [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $setter(mut self, $field: $kind) -> $type {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
 /// Options for creating or opening an engine. `Default` suits a server disk.
 ///
 /// ```
@@ -11,6 +27,12 @@ use crate::types::{Compression, Owner};
 /// options.log.segment_bytes = 16 << 20;
 /// ```
 #[derive(Clone, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[non_exhaustive]
 pub struct Options {
     /// Options of the underlying log, such as the segment size.
     pub log: seawall_wal::Options,
@@ -70,6 +92,18 @@ impl Default for Options {
     }
 }
 
+setters!(Options {
+    log: seawall_wal::Options => with_log,
+    reemit_groups_max: usize => with_reemit_groups_max,
+    slack_bytes: usize => with_slack_bytes,
+    compression: Option<Compression> => with_compression,
+    meta_bytes_max: usize => with_meta_bytes_max,
+    map_sealed: bool => with_map_sealed,
+    snapshot_threads: usize => with_snapshot_threads,
+    owner: Option<Owner> => with_owner,
+    cache_bytes: usize => with_cache_bytes,
+});
+
 /// An option that is outside its range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("option {name} is {value}; it must be {min} to {max}")]
@@ -106,6 +140,9 @@ impl Options {
         Ok(())
     }
 }
+
+#[cfg(any(feature = "openraft", feature = "openraft-09", feature = "raft-rs", feature = "snapshots"))]
+pub(crate) use setters;
 
 #[cfg(test)]
 mod tests {

@@ -110,6 +110,7 @@ impl ConfState {
 /// The owner of a log: a node of a cluster. It is set once and compared when the log is opened; see
 /// [`Options::owner`](crate::Options::owner) and [`Engine::set_owner`](crate::Engine::set_owner).
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Owner {
     /// Number of the cluster; any value, the same on all of its nodes.
     pub cluster: u64,
@@ -211,6 +212,7 @@ impl Location {
 
 /// Which payloads are compressed, and how. Each payload is compressed on its own, with zstd.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(deny_unknown_fields))]
 pub struct Compression {
     /// Size of the smallest payload to compress, in bytes, 512 to 2^26. A payload larger than 2^26 bytes is stored as
     /// it is, and so is one that compression does not make smaller by at least an eighth and at least 256 bytes.

@@ -51,7 +51,7 @@ fn an_entry_costs_at_most_sixteen_bytes() {
     let _one = ONE.lock().unwrap();
     let dir = tempfile::tempdir().unwrap();
     // Small, so that what is gathered for the footer, and the buffers of writes, are small too.
-    let mut options = Options { cache_bytes: 0, ..Options::default() };
+    let mut options = Options::default().with_cache_bytes(0);
     (options.log.segment_bytes, options.log.group_bytes) = (1 << 20, 16 << 10);
     let engine = Engine::create(dir.path().join("log"), &options).unwrap();
     let mut batch = WriteBatch::new();
@@ -79,7 +79,7 @@ fn an_entry_costs_at_most_sixteen_bytes() {
 /// Bytes that a reader of `count` entries allocates, all of which the log has let go of.
 fn read_back(count: u64) -> usize {
     let dir = tempfile::tempdir().unwrap();
-    let mut options = Options { cache_bytes: 0, compression: None, ..Options::default() };
+    let mut options = Options::default().with_cache_bytes(0).with_compression(None);
     options.log.segment_bytes = 4 << 20;
     let engine = Engine::create(dir.path().join("log"), &options).unwrap();
     let mut batch = WriteBatch::new();

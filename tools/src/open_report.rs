@@ -14,6 +14,7 @@ pub fn mode_name(mode: OpenMode) -> &'static str {
         OpenMode::Strict => "strict",
         OpenMode::Degraded => "degraded",
         OpenMode::Salvage => "salvage",
+        _ => "unknown",
     }
 }
 
@@ -166,7 +167,7 @@ mod tests {
     #[test]
     fn a_real_report_is_shown_in_full() {
         let dir = tempfile::tempdir().expect("a directory");
-        let options = seawall_wal::Options { segment_bytes: 64 << 10, ..Default::default() };
+        let options = seawall_wal::Options::default().with_segment_bytes(64 << 10);
         let log = dir.path().join("log");
         seawall_wal::Wal::create(&log, &options).expect("made").close().expect("closed");
         let (wal, found) = seawall_wal::Wal::open(&log, &options).expect("whole");

@@ -24,7 +24,7 @@ const HOG_BYTES: usize = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn options() -> Options {
-    Options { segment_bytes: 8 << 20, ..Options::default() }
+    Options::default().with_segment_bytes(8 << 20)
 }
 
 /// One log that is filled, and the records that it acknowledged.

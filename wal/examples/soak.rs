@@ -111,14 +111,12 @@ fn main() {
         Some("io-uring") => Backend::IoUring,
         _ => Backend::Auto,
     };
-    let options = Options {
-        segment_bytes: 4 << 20,
-        group_bytes: 128 << 10,
-        // Records that wait for the disk take memory, too.
-        queue_bytes: 4 << 20,
-        backend,
-        ..Options::default()
-    };
+    // The queue is small, since records that wait for the disk take memory, too.
+    let options = Options::default()
+        .with_segment_bytes(4 << 20)
+        .with_group_bytes(128 << 10)
+        .with_queue_bytes(4 << 20)
+        .with_backend(backend);
     let acknowledged: &'static Acknowledged = Box::leak(Box::default());
     let next: &'static AtomicU64 = Box::leak(Box::default());
     let end = Instant::now() + Duration::from_secs(seconds);

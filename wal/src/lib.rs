@@ -30,7 +30,7 @@
 //! use seawall_wal::{Durability, Error, Lsn, Options, RecordBuilder, Wal};
 //!
 //! fn write_and_reopen(dir: &std::path::Path) -> Result<(), Error> {
-//!     let options = Options { segment_bytes: 4 << 20, ..Options::default() };
+//!     let options = Options::default().with_segment_bytes(4 << 20);
 //!     let wal = Wal::create(dir, &options)?;
 //!     let mut batch = RecordBuilder::new();
 //!     batch.meta().extend(b"about the parts");

@@ -1,10 +1,28 @@
 //! The options of a log and their limits.
 
+/// Adds a method for each option that returns the options with another value of it.
+macro_rules! setters {
+    ($type:ident { $($field:ident: $kind:ty => $setter:ident,)* }) => {
+        impl $type {
+            $(
+                #[doc = concat!("Returns the options with another value of [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $setter(mut self, $field: $kind) -> $type {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}
+
 /// Minimum number of blocks of a segment.
 const SEGMENT_BLOCKS_MIN: u32 = 6;
 
 /// How write groups are made durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Strategy {
     /// `Direct` where the file system supports it well, otherwise `Sync`.
     #[default]
@@ -17,6 +35,8 @@ pub enum Strategy {
 
 /// How the log's own thread carries out writes. A lone waiting thread writes on its own, with either backend.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum Backend {
     /// io_uring where the kernel allows it, otherwise POSIX calls.
     #[default]
@@ -29,6 +49,8 @@ pub enum Backend {
 
 /// What open does with bytes at the end of the log that a crash cannot have left on a sound medium.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum UnexplainedTail {
     /// Refuse to open, with an error that lists them.
     #[default]
@@ -40,6 +62,8 @@ pub enum UnexplainedTail {
 /// What open does if acknowledged bytes of the log are damaged or missing. A log without damage opens the same way in
 /// every mode. `docs/durability.md` has the table of modes and kinds of damage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
 pub enum OpenMode {
     /// Refuse to open, list every damaged range, and change nothing.
     #[default]
@@ -55,6 +79,12 @@ pub enum OpenMode {
 
 /// Options of one log. `Options::default()` suits most uses.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[non_exhaustive]
 pub struct Options {
     /// Length of new segment files in bytes, rounded down to the block size: from 6 blocks (a header, a group, a mark,
     /// a footer and room) to 4 GiB - 64 KiB (offsets have 32 bits). Bounds the largest record. Default 64 MiB.
@@ -128,6 +158,24 @@ impl Default for Options {
         }
     }
 }
+
+setters!(Options {
+    segment_bytes: u32 => with_segment_bytes,
+    strategy: Strategy => with_strategy,
+    backend: Backend => with_backend,
+    spare_segments: u32 => with_spare_segments,
+    group_bytes: u32 => with_group_bytes,
+    queue_bytes: u32 => with_queue_bytes,
+    callbacks_max: u32 => with_callbacks_max,
+    descriptors_max: u32 => with_descriptors_max,
+    writes_in_flight_max: u32 => with_writes_in_flight_max,
+    in_flight_bytes_max: u32 => with_in_flight_bytes_max,
+    yield_max_us: u32 => with_yield_max_us,
+    idle_ms: u32 => with_idle_ms,
+    unexplained_tail: UnexplainedTail => with_unexplained_tail,
+    verify_on_open: bool => with_verify_on_open,
+    mode: OpenMode => with_mode,
+});
 
 /// An option with a value outside its range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -97,7 +97,7 @@ type Lie<'a> = &'a dyn Fn(&mut [u8]);
 fn lengths_that_lie_are_not_allocated() {
     let _alone = ALONE.lock();
     let dir = tempfile::tempdir().unwrap();
-    let options = Options { segment_bytes: 24 << 20, spare_segments: 3, ..Options::default() };
+    let options = Options::default().with_segment_bytes(24 << 20).with_spare_segments(3);
     let open = || Arc::new(PosixDisk::open(dir.path(), Some(Mode::Buffered)).unwrap());
     let wal = Wal::create_in(env(open(), Threads::Stepped), &options).unwrap();
     for id in 0..30 {

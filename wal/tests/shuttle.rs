@@ -92,13 +92,17 @@ fn chance() -> bool {
 
 fn options() -> Options {
     let (segment_bytes, queue_bytes) = (64 << 10, 64 << 10);
-    Options { segment_bytes, queue_bytes, group_bytes: 4096, idle_ms: 1, ..Options::default() }
+    Options::default()
+        .with_segment_bytes(segment_bytes)
+        .with_queue_bytes(queue_bytes)
+        .with_group_bytes(4096)
+        .with_idle_ms(1)
 }
 
 impl Model {
     fn new(threads: Threads) -> Arc<Model> {
         let in_flight = if chance() { 1 } else { 4 };
-        Model::with(threads, &Options { writes_in_flight_max: in_flight, ..options() })
+        Model::with(threads, &options().with_writes_in_flight_max(in_flight))
     }
 
     /// Everything that the log may be told to do differently is left to `shuttle`.
@@ -329,7 +333,7 @@ fn a_flush_covers_lazy_records() {
 #[test]
 fn a_full_queue_makes_room() {
     explore(2000, || {
-        let model = Model::with(Threads::Stepped, &Options { segment_bytes: 1 << 20, ..options() });
+        let model = Model::with(Threads::Stepped, &options().with_segment_bytes(1 << 20));
         threads(&model, 3, |model, i| {
             // Two of them are more than the queue takes, and nobody waits for a ticket meanwhile.
             let class = if i == 0 { Durability::Lazy } else { Durability::Sync };
@@ -345,7 +349,7 @@ fn a_full_queue_makes_room() {
 fn segments_change_under_way() {
     explore(700, || {
         let threads_of_log = if chance() { Threads::Spawned } else { Threads::Stepped };
-        let model = Model::with(threads_of_log, &Options { segment_bytes: 24 << 10, ..options() });
+        let model = Model::with(threads_of_log, &options().with_segment_bytes(24 << 10));
         threads(&model, 3, |model, _| {
             for _ in 0..4 {
                 model.wait(&model.append(LARGE, Durability::Sync).expect("the log goes on"));
@@ -410,7 +414,7 @@ fn a_callback_drops_the_log() {
 fn appends_wait_for_room_among_callbacks() {
     explore(1500, || {
         // At most three are outstanding, so that a callback is never refused.
-        let model = Model::with(Threads::Spawned, &Options { callbacks_max: 2, ..options() });
+        let model = Model::with(Threads::Spawned, &options().with_callbacks_max(2));
         threads(&model, 3, |model, i| {
             let (done, dones) = mpsc::channel();
             for _ in 0..2 {
@@ -449,7 +453,7 @@ fn registering_races_with_completion_and_with_the_end() {
     explore(2000, || {
         let threads = if chance() { Threads::Spawned } else { Threads::Stepped };
         let callbacks_max = if chance() { 1 } else { 8 };
-        let model = Model::with(threads, &Options { callbacks_max, ..options() });
+        let model = Model::with(threads, &options().with_callbacks_max(callbacks_max));
         let append =
             || model.append(100, if chance() { Durability::Sync } else { Durability::Lazy }).expect("open");
         let (waited, called, polled, told) = (append(), append(), append(), append());

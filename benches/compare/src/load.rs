@@ -101,7 +101,7 @@ type Way = (&'static str, fn(Options) -> Options);
 
 /// Variants of Seawall that run in the same comparison.
 const VARIANTS: &[Way] =
-    &[("auto", |options| options), ("posix", |options| Options { backend: Backend::Posix, ..options })];
+    &[("auto", |options| options), ("posix", |options| options.clone().with_backend(Backend::Posix))];
 
 /// One of [`VARIANTS`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

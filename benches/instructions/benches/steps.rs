@@ -34,7 +34,7 @@ fn log(disk: &Arc<SimDisk>) -> Wal {
         random: Arc::new(SimRandom::new(SEED)),
         threads: Threads::Stepped,
     };
-    let options = Options { segment_bytes: 1 << 20, ..Options::default() };
+    let options = Options::default().with_segment_bytes(1 << 20);
     Wal::create_in(env, &options).expect("create a log")
 }
 

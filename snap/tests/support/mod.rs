@@ -17,7 +17,7 @@ pub fn id(index: u64) -> SnapshotId {
 
 /// Small chunks on one thread: the same calls give the same run.
 pub fn options() -> Options {
-    Options { helpers: 0, chunk_bytes: 4096, sync_bytes: 64 << 10, ..Options::default() }
+    Options::default().with_helpers(0).with_chunk_bytes(4096).with_sync_bytes(64 << 10)
 }
 
 pub fn sim(seed: u64) -> Arc<SimDisk> {

@@ -22,7 +22,7 @@ mod acks;
 mod check;
 mod life;
 mod plan;
-#[path = "../../tests/model/reference.rs"]
+#[path = "../../tests/engine/model/reference.rs"]
 mod reference;
 mod snapshots;
 

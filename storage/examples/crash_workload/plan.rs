@@ -58,7 +58,7 @@ impl Plan {
     pub fn options(&self) -> Options {
         // Live entries are copied out of old segments constantly, and most reads go to the disk.
         let mut options =
-            Options { reemit_groups_max: 4, slack_bytes: 0, cache_bytes: 16 << 10, ..Options::default() };
+            Options::default().with_reemit_groups_max(4).with_slack_bytes(0).with_cache_bytes(16 << 10);
         options.log.strategy = self.strategy;
         options.log.segment_bytes = self.segment_bytes;
         options.log.backend = self.backend;

@@ -137,10 +137,10 @@ impl<'a> Node<'a> {
             }
             Err(error) => return Err(format!("open refused: {error}")),
         };
-        let options = snap::Options { chunk_bytes: 4096, sync_bytes: 64 << 10, ..snap::Options::default() };
+        let options = snap::Options::default().with_chunk_bytes(4096).with_sync_bytes(64 << 10);
         let (catalog, found) =
             Catalog::open_dir(&files, &options).map_err(|error| format!("catalog: {error}"))?;
-        let limits = SnapshotOptions { catch_up_entries: 3, ..SnapshotOptions::default() };
+        let limits = SnapshotOptions::default().with_catch_up_entries(3);
         let (snapshots, start) = Snapshots::open(&engine, GROUP, &catalog, limits, 0)
             .map_err(|error| format!("no snapshot to start from: {error}"))?;
         if !found.damaged.is_empty() || !start.set_aside.is_empty() {
@@ -250,7 +250,7 @@ impl<'a> Node<'a> {
         let peer = std::env::temp_dir().join(format!("crash-workload-{}", std::process::id()));
         // Remove what a killed process with the same process id has left.
         let _ = std::fs::remove_dir_all(&peer);
-        let options = snap::Options { chunk_bytes: 4096, ..snap::Options::default() };
+        let options = snap::Options::default().with_chunk_bytes(4096);
         let (catalog, _) = Catalog::open_dir(&peer, &options).map_err(failed("peer"))?;
         let mut writer = catalog.write(id, b"", b"").map_err(failed("peer"))?;
         writer.append(&state(self.plan, index)).map_err(failed("peer"))?;

@@ -121,7 +121,7 @@ fn snapshots(
             opened => break opened?,
         }
     };
-    let options = SnapshotOptions { entries: every, catch_up_entries: every / 2, ..Default::default() };
+    let options = SnapshotOptions::default().with_entries(every).with_catch_up_entries(every / 2);
     Ok(Snapshots::open(engine, GROUP, &catalog, options, 0)?)
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn run(
 ) -> net::Outcome<Ended> {
     // Opening the directory of another node fails.
     let owner = Some(Owner { cluster: 1, node: at as u64 + 1, user: Vec::new() });
-    let options = Options { owner, ..Options::default() };
+    let options = Options::default().with_owner(owner);
     let engine = if dir.exists() { Engine::open(dir, &options)?.0 } else { Engine::create(dir, &options)? };
     let store = GroupStorage::new(&engine, GROUP);
     if store.group().conf_state().is_none() {
@@ -158,7 +158,7 @@ pub(crate) fn run(
     }
     (config.max_size_per_msg, config.max_committed_size_per_ready) = (1 << 20, 1 << 20);
     let snapshots = host.snapshots.clone();
-    let pump_options = PumpOptions { wake: Some(wake), snapshots, ..PumpOptions::default() };
+    let pump_options = PumpOptions::default().with_wake(Some(wake)).with_snapshots(snapshots);
     let mut pump = Pump::new(&engine, GROUP, &config, host, pump_options)?;
     let mut next_tick = Instant::now() + TICK;
     loop {

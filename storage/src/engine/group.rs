@@ -158,7 +158,7 @@ impl Group {
     ///
     /// The reader keeps the files of the segments that hold these entries from being recycled, each until it has read
     /// past it. It does not keep the log from releasing segments and does not affect other groups.
-    /// [`Stats::readers`](crate::Stats::readers) lists the readers.
+    /// [`Stats::readers`](crate::stats::Stats::readers) lists the readers.
     ///
     /// # Errors
     /// As [`Group::entries`].

@@ -194,3 +194,29 @@ impl fmt::Display for Stats {
         write!(f, "{}", self.log)
     }
 }
+
+#[cfg(feature = "metrics")]
+impl Stats {
+    /// Publishes the statistics of the engine and its log through the `metrics` facade, as `seawall_*` with the label
+    /// `log`. Call it as often as they are to be collected.
+    pub fn publish(&self, log: &str) {
+        #[expect(clippy::cast_precision_loss, reason = "gauges are floats")]
+        let gauges = [
+            ("seawall_raft_groups", self.groups as f64),
+            ("seawall_live_entries", self.entries as f64),
+            ("seawall_segments_kept", f64::from(self.segments.1.saturating_sub(self.segments.0) + 1)),
+            ("seawall_blocked_bytes", self.blocker.map_or(0, |blocker| blocker.held_bytes) as f64),
+            ("seawall_pinned_readers", self.readers.len() as f64),
+            ("seawall_cache_bytes", self.cache.bytes as f64),
+        ];
+        for (name, value) in gauges {
+            metrics::gauge!(name, "log" => log.to_owned()).set(value);
+        }
+        for (name, value) in
+            [("seawall_cache_hits_total", self.cache.hits), ("seawall_cache_misses_total", self.cache.misses)]
+        {
+            metrics::counter!(name, "log" => log.to_owned()).absolute(value);
+        }
+        self.log.publish(log);
+    }
+}

@@ -1,6 +1,6 @@
 //! Checks that `docs/format.md` and the code agree on every byte that the engine writes to a log.
 
-#[path = "../../../wal/tests/format/tables.rs"]
+#[path = "../../../wal/tests/format/document/tables.rs"]
 mod tables;
 
 use super::footer::{self, FooterHeader, FooterPlace};

@@ -328,7 +328,7 @@ mod tests {
             let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
             let disk = SimDisk::new(1, SimOptions::default()).process();
             let env = Env { disk, clock, random, threads: Threads::Stepped };
-            let wal = Wal::create_in(env, &Options { segment_bytes: 64 << 10, ..Options::default() });
+            let wal = Wal::create_in(env, &Options::default().with_segment_bytes(64 << 10));
             Log { wal: wal.expect("a log"), groups: Groups::new([]), pins: SegmentUsage::default() }
         }
 

@@ -4,6 +4,7 @@
 //! snapshot.
 
 use super::error::Error;
+use crate::options::setters;
 
 /// Maximum number of entries that can be kept for slow followers: counting them holds the group's lock for
 /// about 5 ms.
@@ -11,6 +12,12 @@ const CATCH_UP_MAX: u64 = 1 << 20;
 
 /// How a group's snapshots are taken. The defaults suit state machines of some size on a server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[non_exhaustive]
 pub struct SnapshotOptions {
     /// Entries applied since the last snapshot after which the next is due, at least 1 (default 10,000).
     pub entries: u64,
@@ -39,6 +46,14 @@ impl Default for SnapshotOptions {
         }
     }
 }
+
+setters!(SnapshotOptions {
+    entries: u64 => with_entries,
+    bytes: u64 => with_bytes,
+    catch_up_entries: u64 => with_catch_up_entries,
+    catch_up_bytes: u64 => with_catch_up_bytes,
+    background: bool => with_background,
+});
 
 impl SnapshotOptions {
     pub(super) fn check(&self) -> Result<(), Error> {

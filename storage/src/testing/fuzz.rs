@@ -141,8 +141,8 @@ fn rendered(Restored { groups, pins, found, .. }: Restored) -> Vec<String> {
 }
 
 fn options() -> Options {
-    let log = seawall_wal::Options { segment_bytes: 40 << 10, ..seawall_wal::Options::default() };
-    Options { log, ..Options::default() }
+    let log = seawall_wal::Options::default().with_segment_bytes(40 << 10);
+    Options::default().with_log(log)
 }
 
 fn env(disk: &Arc<SimDisk>) -> Env {

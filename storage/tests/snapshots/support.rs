@@ -114,17 +114,16 @@ pub const SETUP: Setup = Setup { keep: 2, fall_back: true, catch_up: 1 };
 impl Setup {
     pub fn catalog(self) -> snap::Options {
         let Setup { keep, fall_back, .. } = self;
-        let small =
-            snap::Options { helpers: 0, chunk_bytes: 4096, sync_bytes: 64 << 10, ..Default::default() };
-        snap::Options { keep, fall_back, ..small }
+        let small = snap::Options::default().with_helpers(0).with_chunk_bytes(4096).with_sync_bytes(64 << 10);
+        small.with_keep(keep).with_fall_back(fall_back)
     }
 
     pub fn snapshots(self) -> SnapshotOptions {
-        SnapshotOptions { background: false, catch_up_entries: self.catch_up, ..SnapshotOptions::default() }
+        SnapshotOptions::default().with_background(false).with_catch_up_entries(self.catch_up)
     }
 
     pub fn open(self, disk: &Arc<SimDisk>) -> Result<Node, Error> {
-        let mut options = Options { slack_bytes: 0, ..Options::default() };
+        let mut options = Options::default().with_slack_bytes(0);
         options.log.segment_bytes = 96 << 10;
         let folder = |prefix| Arc::new(Folder::new(disk.process(), prefix));
         let env = Env {

@@ -66,19 +66,29 @@ pub fn find(
     limits: &Limits,
 ) -> Result<Option<String>> {
     for name in candidates {
-        let program = programs.get(name).with_context(|| format!("{bug}: no test program {name}"))?;
-        if let Some(how) = run(bug, program, limits)? {
+        let (program, module) = split(name);
+        let program = programs.get(program).with_context(|| format!("{bug}: no test program {program}"))?;
+        if let Some(how) = run(bug, program, module, limits)? {
             return Ok(Some(format!("{name}{how}")));
         }
     }
     Ok(None)
 }
 
-/// Runs one program. Returns `None` if all tests pass, else the first test that failed, as `::name`, or ` (hangs)`.
-fn run(bug: &str, program: &Program, limits: &Limits) -> Result<Option<String>> {
+/// Splits `PACKAGE/PROGRAM/MODULE` into the program and its module; without a module the whole program is meant.
+pub fn split(name: &str) -> (&str, Option<&str>) {
+    match name.match_indices('/').nth(1) {
+        Some((at, _)) => (&name[..at], Some(&name[at + 1..])),
+        None => (name, None),
+    }
+}
+
+/// Runs one program, or only the tests of `module`. Returns `None` if all tests pass, else the first test that failed, as `::name`, or ` (hangs)`.
+fn run(bug: &str, program: &Program, module: Option<&str>, limits: &Limits) -> Result<Option<String>> {
     let scratch = std::env::temp_dir().join(format!("seawall-bugs-{}-{bug}", std::process::id()));
     let mut child = Command::new(&program.executable)
         .args(["--test-threads", "1"])
+        .args(module.map(|module| format!("{module}::")))
         .env("SEAWALL_BUG", bug)
         .current_dir(&program.folder)
         .stdin(Stdio::null())

@@ -17,7 +17,7 @@ pub struct Bug {
     pub name: String,
     /// One sentence that describes what the bug breaks.
     pub purpose: String,
-    /// Test programs that find the bug, as `PACKAGE/PROGRAM` or `PACKAGE/lib`. One of them is enough.
+    /// Tests that find the bug, as `PACKAGE/PROGRAM/MODULE`, `PACKAGE/PROGRAM` or `PACKAGE/lib`. One of them is enough.
     pub found_by: Vec<String>,
     /// The bug is below the simulated disk. Only a power cut shows it, so the campaign leaves it out.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! Checks the entries of this workspace: every bug can be planted, and the tests that must find it exist.
 
+use seawall_bugs::campaign::split;
 use seawall_bugs::entry::{self, Bug, PACKAGES};
 use seawall_bugs::tree;
 use std::path::Path;
@@ -30,11 +31,15 @@ fn found_by_names_test_programs_that_exist() {
     }
 }
 
-/// Returns whether `program` is the unit tests of a package or one of its integration tests.
-fn exists(root: &Path, program: &str) -> bool {
-    let Some((package, name)) = program.split_once('/') else { return false };
+/// Returns whether `name` is the unit tests of a package, one of its integration tests, or a module of one.
+fn exists(root: &Path, name: &str) -> bool {
+    let (program, module) = split(name);
+    let Some((package, program)) = program.split_once('/') else { return false };
     let tests = root.join(package).join("tests");
-    let file = tests.join(format!("{name}.rs"));
+    let here = |folder: &Path, file: &str, module: &str| {
+        folder.join(format!("{module}.rs")).is_file() || folder.join(module).join(file).is_file()
+    };
     PACKAGES.contains(&package)
-        && (name == "lib" || file.is_file() || tests.join(name).join("main.rs").is_file())
+        && (program == "lib" || here(&tests, "main.rs", program))
+        && module.is_none_or(|module| here(&tests.join(program), "mod.rs", module))
 }

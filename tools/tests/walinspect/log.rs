@@ -13,11 +13,11 @@ use tempfile::TempDir;
 
 /// Small segments, and no mark while the test looks.
 pub fn options() -> Options {
-    Options { segment_bytes: 64 << 10, idle_ms: 60_000, ..Options::default() }
+    Options::default().with_segment_bytes(64 << 10).with_idle_ms(60_000)
 }
 
 pub fn engine_options() -> seawall::Options {
-    seawall::Options { log: options(), ..seawall::Options::default() }
+    seawall::Options::default().with_log(options())
 }
 
 pub fn run(args: &[&str]) -> Output {

@@ -51,7 +51,7 @@ fn whose_log_it_is_is_shown_and_is_no_group() {
     let log = engine_log();
     assert_eq!(log.json("verify", &[], 0).get("owner"), None);
     let owner = seawall::Owner { cluster: 7, node: 2, user: b"rack 4".to_vec() };
-    let options = seawall::Options { owner: Some(owner), ..engine_options() };
+    let options = engine_options().with_owner(Some(owner));
     let (engine, _) = seawall::Engine::open(log.dir(), &options).unwrap();
     engine.close().unwrap();
     let verify = log.json("verify", &[], 0);

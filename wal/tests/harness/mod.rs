@@ -71,7 +71,7 @@ pub fn counting_changes(env: Env) -> (Env, Arc<AtomicU64>) {
 
 /// Small segments, so that a few records fill several.
 pub fn small() -> Options {
-    Options { segment_bytes: 64 << 10, idle_ms: 5, ..Options::default() }
+    Options::default().with_segment_bytes(64 << 10).with_idle_ms(5)
 }
 
 /// A record that says which it is; `bytes` of payload, none of them zero.

@@ -19,10 +19,10 @@ pub(super) struct Seawall {
 
 impl Seawall {
     pub(super) fn create(dir: &Path, variant: Variant, scale: &Scale, row: u8) -> Result<Seawall> {
-        let base = Options { segment_bytes: scale.segment_bytes, ..Options::default() };
+        let base = Options::default().with_segment_bytes(scale.segment_bytes);
         // The row over bandwidth has large records. All records of a round fit into the spares.
         let base = if row == 5 {
-            Options { segment_bytes: scale.large_segment_bytes, spare_segments: 8, ..base }
+            base.clone().with_segment_bytes(scale.large_segment_bytes).with_spare_segments(8)
         } else {
             base
         };

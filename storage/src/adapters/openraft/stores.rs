@@ -2,6 +2,7 @@
 //!
 //! Made once per engine; each store holds a handle. A group has at most one writer at a time.
 
+use crate::options::setters;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +16,12 @@ use crate::types::{GroupId, OPENRAFT_STATE_GROUPS};
 
 /// Options of the logs of one engine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(default, deny_unknown_fields)
+)]
+#[non_exhaustive]
 pub struct LogOptions {
     /// Maximum number of threads for calls that may block: reads that memory cannot answer, and writes while
     /// the log's queue is full (default 2). They start when first needed. With 0 the caller's thread blocks, as
@@ -31,6 +38,11 @@ impl Default for LogOptions {
         LogOptions { threads: 2, read_bytes_max: 1 << 20 }
     }
 }
+
+setters!(LogOptions {
+    threads: usize => with_threads,
+    read_bytes_max: u64 => with_read_bytes_max,
+});
 
 /// The openraft logs of one engine. A clone is another handle of the same logs.
 ///

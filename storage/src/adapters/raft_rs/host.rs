@@ -4,6 +4,7 @@
 //! A host applies only entries that are committed and durable on this node. It may send messages as soon as it
 //! gets them. An error of the state machine stops the pump.
 
+use crate::options::setters;
 use std::fmt;
 
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message};
@@ -107,6 +108,7 @@ pub trait Host {
 
 /// Options of a pump.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct PumpOptions {
     /// Maximum number of Readys in flight, at least 1 (default 256). Each is a record of its own in the log,
     /// and many share a group commit. The limit bounds the memory that waits for a slow disk.
@@ -152,6 +154,16 @@ impl Default for PumpOptions {
         }
     }
 }
+
+setters!(PumpOptions {
+    readys_max: usize => with_readys_max,
+    wake: Option<Wake> => with_wake,
+    async_fetch: bool => with_async_fetch,
+    entry_bytes_max: Option<usize> => with_entry_bytes_max,
+    owner: Option<Owner> => with_owner,
+    snapshots: Option<Snapshots> => with_snapshots,
+    logger: Option<slog::Logger> => with_logger,
+});
 
 impl fmt::Debug for PumpOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -69,7 +69,7 @@ impl Strategy {
             Strategy::Direct => seawall_wal::Strategy::Direct,
             Strategy::Sync => seawall_wal::Strategy::Sync,
         };
-        Options { segment_bytes, strategy, ..Options::default() }
+        Options::default().with_segment_bytes(segment_bytes).with_strategy(strategy)
     }
 }
 

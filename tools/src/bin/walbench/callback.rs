@@ -148,7 +148,7 @@ impl Sink for EngineSink {
 fn measure(args: &CallbackArgs, place: &Place, payload: &[u8]) -> Result<Vec<Row>> {
     let options = Strategy::Auto.options(args.segment_bytes);
     let log = Log::create(&place.scratch().join("log"), &options)?;
-    let engine_options = seawall::Options { log: options, ..seawall::Options::default() };
+    let engine_options = seawall::Options::default().with_log(options);
     let engine =
         Engine::create(place.scratch().join("engine"), &engine_options).context("create the engine")?;
     log.settle()?;

@@ -116,7 +116,7 @@ pub(crate) fn bench(args: &OpenArgs) -> Result<()> {
 }
 
 fn options(args: &OpenArgs) -> Options {
-    Options { log: Strategy::Auto.options(args.segment_bytes), ..Options::default() }
+    Options::default().with_log(Strategy::Auto.options(args.segment_bytes))
 }
 
 /// Makes the engine and closes it. Returns the number of entries in it.

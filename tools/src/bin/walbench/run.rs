@@ -16,7 +16,6 @@ use crate::summary::{Figures, Row, summarise};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
-use seawall_wal::Options;
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
 use std::path::Path;
 use std::sync::Arc;
@@ -91,8 +90,11 @@ impl Targets {
         let log = |(i, &backend): (usize, &Backend)| {
             let backend = backend.option();
             let patience_us = args.patience_us;
-            let options =
-                Options { backend, yield_max_us: patience_us, ..args.strategy.options(args.segment_bytes) };
+            let options = args
+                .strategy
+                .options(args.segment_bytes)
+                .with_backend(backend)
+                .with_yield_max_us(patience_us);
             let log = Log::create(&dir.join(format!("log-{i}")), &options)?;
             log.settle()?;
             Ok(log)

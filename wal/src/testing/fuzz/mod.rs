@@ -1,6 +1,6 @@
 //! The functions that the fuzz targets run: each takes any bytes and panics if it finds an error.
 //!
-//! The targets in `fuzz/` are one call each; `tests/corpus.rs` calls the same functions. For tests only (feature
+//! The targets in `fuzz/` are one call each; `tests/format/corpus.rs` calls the same functions. For tests only (feature
 //! `sim`). Inputs may ask for checksums to be repaired, because otherwise almost every change would end at a checksum
 //! and the code after it would not be tested. The functions terminate on every input, do the same for the same bytes,
 //! and panic only for findings.

@@ -185,7 +185,7 @@ fn a_full_queue_holds_nobody_up_but_the_threads() {
     let disk = disk(1);
     let (engine, logs, log) = open(&disk, 1).unwrap();
     drop((logs, log));
-    let logs = LogStores::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
+    let logs = LogStores::new(&engine, LogOptions::default().with_threads(1)).unwrap();
     let mut log: LogWrites<Line> = LogWrites::open(&logs, GROUP).unwrap();
     // The first entry of a group goes to a thread because the group does not exist yet.
     let answers = Answers::default();
@@ -209,7 +209,7 @@ fn with_a_busy_thread() -> (Engine, LogStores, LogWrites<Line>, std::sync::mpsc:
         threads: Threads::Stepped,
     };
     let engine = Engine::create_in(env, &options).unwrap();
-    let logs = LogStores::new(&engine, LogOptions { threads: 1, ..LogOptions::default() }).unwrap();
+    let logs = LogStores::new(&engine, LogOptions::default().with_threads(1)).unwrap();
     let mut log: LogWrites<Line> = LogWrites::open(&logs, GROUP).unwrap();
     block_on(log.append(vec![entry(1, 1, 0)], Box::new(|_| {}))).unwrap();
     let mut vote = Box::pin(log.save_vote((1, 1, true)));

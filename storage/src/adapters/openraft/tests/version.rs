@@ -68,7 +68,7 @@ pub(super) fn open(disk: &Arc<SimDisk>, seed: u64) -> Result<(Engine, LogStores,
         true => Engine::open_in(env, &options())?.0,
         false => Engine::create_in(env, &options())?,
     };
-    let logs = LogStores::new(&engine, LogOptions { threads: 0, ..LogOptions::default() })?;
+    let logs = LogStores::new(&engine, LogOptions::default().with_threads(0))?;
     let log = LogWrites::open(&logs, GROUP)?;
     Ok((engine, logs, log))
 }

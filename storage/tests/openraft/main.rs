@@ -1,0 +1,14 @@
+//! The adapters for openraft 0.10 and 0.9.
+
+mod cluster;
+mod cluster_09;
+#[path = "../openraft_09_machine/mod.rs"]
+mod openraft_09_machine;
+#[path = "../openraft_machine/mod.rs"]
+mod openraft_machine;
+#[path = "../openraft_simulation/mod.rs"]
+mod openraft_simulation;
+mod store;
+mod store_09;
+mod suite;
+mod suite_09;

@@ -1,0 +1,117 @@
+//! The single-node example is killed with SIGKILL in mid-load, fifty times on one directory. After each
+//! kill the log is looked at, and the example itself checks that every acknowledged proposal is there.
+//!
+//! `SEAWALL_SEED=n cargo test -p seawall --test processes raft_rs_kill::` repeats the moments of one run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use seawall_wal::disk::{PosixDisk, Random, SystemRandom};
+use seawall_wal::inspect::inspect;
+use tempfile::TempDir;
+
+const KILLS: u64 = 50;
+
+/// The built example; `cargo test` builds it beside the tests, `cargo test --test processes raft_rs_kill::` does not.
+fn example() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let example = profile.join("examples/raft_rs_node");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/raft_rs_node.rs");
+    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
+    assert!(
+        changed(&example) >= changed(&source),
+        "{} is not up to date: run all tests of the package, or `cargo build --examples`",
+        example.display()
+    );
+    example
+}
+
+struct Node {
+    dir: TempDir,
+    rng: u64,
+}
+
+impl Node {
+    fn log(&self) -> PathBuf {
+        self.dir.path().join("log")
+    }
+
+    fn acks(&self) -> PathBuf {
+        self.dir.path().join("acks")
+    }
+
+    fn acked_bytes(&self) -> u64 {
+        fs::metadata(self.acks()).map_or(0, |file| file.len())
+    }
+
+    fn command(&self, proposals: &str) -> Command {
+        let mut command = Command::new(example());
+        command.arg(self.log()).arg(proposals).arg(self.acks());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.rng >> 33) % n
+    }
+
+    /// Starts the example, and kills it at some moment; mostly once it acknowledges.
+    fn run_and_kill(&mut self, round: u64) {
+        let before = self.acked_bytes();
+        let mut child = self.command("1000000000").spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        if self.below(8) > 0 {
+            while self.acked_bytes() == before {
+                assert!(child.try_wait().unwrap().is_none(), "round {round}: ended by itself");
+                assert!(Instant::now() < deadline, "round {round}: acknowledges nothing");
+                sleep(Duration::from_millis(1));
+            }
+        }
+        sleep(Duration::from_micros(self.below(6_000)));
+        child.kill().unwrap();
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8_lossy(&stderr);
+        assert!(status.code().is_none(), "round {round}: ended by itself: {stderr}");
+    }
+
+    fn look(&self, round: u64) {
+        let disk = match PosixDisk::open(&self.log(), None) {
+            Ok(disk) => disk,
+            // Killed before it made the directory.
+            Err(_) if self.acked_bytes() == 0 => return,
+            Err(error) => panic!("round {round}: {error}"),
+        };
+        match inspect(&disk) {
+            Ok(found) => assert!(found.verdict.is_ok(), "round {round}: {:?}", found.verdict),
+            Err(seawall_wal::Error::NotALog { .. }) if self.acked_bytes() == 0 => {}
+            Err(error) => panic!("round {round}: {error}"),
+        }
+    }
+
+    fn check(&self, round: u64) {
+        let Output { status, stderr, .. } = self.command("0").output().unwrap();
+        assert!(status.success(), "round {round}: {}", String::from_utf8_lossy(&stderr));
+    }
+}
+
+#[test]
+fn every_acknowledged_proposal_outlives_fifty_kills() {
+    let seed = std::env::var("SEAWALL_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| SystemRandom.next_u64());
+    println!("SEAWALL_SEED={seed}");
+    let mut node = Node { dir: TempDir::new().unwrap(), rng: seed };
+    for round in 1..=KILLS {
+        node.run_and_kill(round);
+        node.look(round);
+        node.check(round);
+        node.look(round);
+    }
+    let text = fs::read_to_string(node.acks()).unwrap();
+    println!("{} acknowledged", text.lines().count());
+    assert!(text.lines().count() > 1000, "there was no load");
+}

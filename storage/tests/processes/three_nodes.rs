@@ -1,0 +1,37 @@
+//! The example `three_nodes`: a node that was away catches up, by entries or by a snapshot, and all three agree.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// The built example; `cargo test` builds it beside the tests, `cargo test --test processes three_nodes::` does not.
+fn example() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let example = test.parent().and_then(Path::parent).unwrap().join("examples/three_nodes");
+    assert!(example.exists(), "run all tests of the package, or `cargo build --examples`");
+    example
+}
+
+fn run(compact: &str) -> String {
+    let dir = TempDir::new().unwrap();
+    let mut command = Command::new(example());
+    command.arg("--dir").arg(dir.path()).args(["--proposals", "20000", "--compact", compact]);
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{status}: {stdout}{stderr}");
+    assert!(stdout.contains("node-3 comes back") && stdout.contains("are the same"), "{stdout}");
+    stdout.into_owned()
+}
+
+#[test]
+fn a_node_behind_the_compaction_catches_up_by_a_snapshot() {
+    let stdout = run("on");
+    let line = stdout.lines().find(|line| line.starts_with("snapshots that came")).expect("it says so");
+    assert!(!line.ends_with("[]]"), "node-3 got none: {line}");
+}
+
+#[test]
+fn without_compaction_it_catches_up_by_entries() {
+    assert!(!run("off").contains("snapshots"));
+}

@@ -1,0 +1,576 @@
+//! Snapshots through the pump, on simulated disks that do nothing until they are told to: what is passed to the core,
+//! what leaves when, what the state machine gets when, and what a crash or a full disk in the middle leaves.
+
+mod members;
+use crate::support;
+
+use std::io::Read;
+use std::sync::Arc;
+
+use raft::Config;
+use raft::eraftpb::{self, Entry, Message, MessageType};
+use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, SnapshotFault};
+use seawall::snapshots::snap::{Catalog, Offer, Piece, SnapshotId, SnapshotReader};
+use seawall::snapshots::{Error as SnapshotsError, SnapshotOptions, SnapshotSource, Snapshots, Taken};
+use seawall::{ConfState, Engine, Options};
+use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
+use seawall_wal::{Env, Threads};
+use support::{GROUP, SETUP, Setup, id, sim, state};
+
+#[derive(Default)]
+struct Machine {
+    sent: Vec<Message>,
+    applied: Vec<u64>,
+    restored: Vec<u64>,
+    offered: Vec<(Offer, Message)>,
+    outcomes: Vec<Result<Taken, SnapshotsError>>,
+    no_dump: bool,
+    refused: Vec<(u64, SnapshotId)>,
+}
+
+impl Host for Machine {
+    fn send(&mut self, messages: Vec<Message>) {
+        self.sent.extend(messages);
+    }
+
+    fn apply(&mut self, entries: &[Entry]) -> Result<(), HostError> {
+        self.applied.extend(entries.iter().map(|entry| entry.index));
+        Ok(())
+    }
+
+    fn snapshot_source(&mut self, applied: u64) -> Option<SnapshotSource> {
+        (!self.no_dump).then(|| support::dump(applied))
+    }
+
+    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), HostError> {
+        let mut found = Vec::new();
+        snapshot.read_to_end(&mut found)?;
+        assert!(found == state(snapshot.id().index));
+        self.restored.push(snapshot.id().index);
+        Ok(())
+    }
+
+    fn snapshot_offered(&mut self, offer: &Offer, message: Message) {
+        self.offered.push((*offer, message));
+    }
+
+    fn snapshot_refused(&mut self, from: u64, snapshot: SnapshotId) {
+        self.refused.push((from, snapshot));
+    }
+
+    fn snapshot_taken(&mut self, outcome: &Result<Taken, SnapshotsError>) {
+        self.outcomes.push(outcome.clone());
+    }
+}
+
+impl Machine {
+    /// Kind and index of the messages sent since the last call.
+    fn take(&mut self) -> Vec<(MessageType, u64)> {
+        self.sent.drain(..).map(|m| (m.get_msg_type(), m.index)).collect()
+    }
+}
+
+/// Node 1 of three; its log is on one disk, its snapshots on another.
+struct Node {
+    disks: [Arc<SimDisk>; 2],
+    engine: Engine,
+    snapshots: Snapshots,
+    pump: Pump<Machine>,
+}
+
+const ACK: MessageType = MessageType::MsgAppendResponse;
+
+impl Node {
+    fn new(options: SnapshotOptions) -> Node {
+        let disks = [SimDisk::new(1, SimOptions::default()), sim(2)];
+        Node::open(disks, options, Threads::Stepped)
+    }
+
+    fn open(disks: [Arc<SimDisk>; 2], options: SnapshotOptions, threads: Threads) -> Node {
+        let mut log = Options::default();
+        log.log.segment_bytes = 256 << 10;
+        let env = Env {
+            disk: disks[0].process(),
+            clock: Arc::new(SimClock::new()),
+            random: Arc::new(SimRandom::new(1)),
+            threads,
+        };
+        let engine = if disks[0].exists("IDENTITY") {
+            Engine::open_in(env, &log).unwrap().0
+        } else {
+            Engine::create_in(env, &log).unwrap()
+        };
+        let store = GroupStorage::new(&engine, GROUP);
+        if store.group().conf_state().is_none() {
+            store.bootstrap(&ConfState { voters: vec![1, 2, 3], ..ConfState::default() }).unwrap();
+        }
+        let (catalog, _) = Catalog::open(disks[1].process(), &SETUP.catalog()).unwrap();
+        let (snapshots, start) = Snapshots::open(&engine, GROUP, &catalog, options, 0).unwrap();
+        let mut machine = Machine::default();
+        if let Some(mut reader) = start.reader {
+            machine.restore(&mut reader).unwrap();
+        }
+        let applied = start.applied;
+        let config = Config { applied, max_size_per_msg: 1 << 20, check_quorum: true, ..Config::new(1) };
+        let options = PumpOptions::default().with_snapshots(Some(snapshots.clone()));
+        let pump = Pump::new(&engine, GROUP, &config, machine, options).unwrap();
+        Node { disks, engine, snapshots, pump }
+    }
+
+    /// The power goes, and the node comes back.
+    fn crash(self) -> Node {
+        let Node { disks, engine, snapshots, pump } = self;
+        drop((pump, snapshots, engine));
+        disks.iter().for_each(|disk| disk.crash());
+        Node::open(disks, lazy(), Threads::Stepped)
+    }
+
+    fn poll(&mut self) -> &mut Machine {
+        _ = self.pump.poll().unwrap();
+        self.pump.host_mut()
+    }
+
+    fn flush(&mut self) -> &mut Machine {
+        self.poll();
+        self.engine.flush().unwrap();
+        self.poll()
+    }
+
+    /// What a transport does behind `snapshot_offered`.
+    fn fetch(&mut self, pieces: &[Piece]) -> Message {
+        let (offer, message) = self.pump.host_mut().offered.pop().expect("offered");
+        let mut incoming = self.snapshots.receive(&offer).unwrap().expect("not here");
+        pieces.iter().for_each(|piece| incoming.accept(piece).unwrap());
+        incoming.finish().unwrap();
+        message
+    }
+}
+
+/// No snapshot is due by itself.
+fn lazy() -> SnapshotOptions {
+    SETUP.snapshots().with_entries(u64::MAX).with_bytes(u64::MAX)
+}
+
+/// A leader's message with its snapshot at `index`, and the pieces of that.
+fn snapshot(index: u64, term: u64) -> (Message, Vec<Piece>) {
+    let node = SETUP.open(&sim(0)).unwrap();
+    node.append(index, term, index).unwrap();
+    node.take(index).unwrap();
+    let store = GroupStorage::new(&node.engine, GROUP).with_snapshots(node.snapshots.clone());
+    let mut message = message(MessageType::MsgSnapshot, term);
+    message.set_snapshot(raft::Storage::snapshot(&store, index, 1).unwrap());
+    let export = node.catalog.export(id(index, term)).unwrap();
+    let pieces = export.pieces(0).unwrap().map(Result::unwrap).collect();
+    (message, pieces)
+}
+
+fn message(kind: MessageType, term: u64) -> Message {
+    let mut message = Message::default();
+    message.set_msg_type(kind);
+    (message.from, message.to, message.term) = (2, 1, term);
+    message
+}
+
+/// An append of entries `first..=last` in `term` behind an entry of term `before`, with a commit index.
+fn appends(term: u64, before: u64, first: u64, last: u64, commit: u64) -> Message {
+    let mut append = message(MessageType::MsgAppend, term);
+    (append.index, append.log_term, append.commit) = (first - 1, before, commit);
+    for index in first..=last {
+        append.mut_entries().push(Entry { index, term, data: vec![7; 50].into(), ..Entry::default() });
+    }
+    append
+}
+
+#[test]
+fn a_snapshot_is_fetched_first_then_installed_then_restored_then_acknowledged() {
+    let (leaders, pieces) = snapshot(40, 3);
+    let mut node = Node::new(lazy());
+    node.pump.step(appends(2, 0, 1, 5, 2)).unwrap();
+    node.flush();
+    assert_eq!(node.pump.host_mut().take(), [(ACK, 5)]);
+    node.pump.step(leaders).unwrap();
+    assert_eq!(node.poll().take(), [], "the core has not seen it");
+    let again = node.fetch(&pieces);
+    node.pump.step(again).unwrap();
+    node.poll();
+    // In the log, and to be read from it; but neither acknowledged nor the state machine's.
+    assert_eq!(node.engine.group(GROUP).compaction_point(), (40, 3));
+    assert_eq!((node.pump.in_flight(), &node.pump.host().restored[..]), (1, &[][..]));
+    assert_eq!(node.pump.host_mut().take(), []);
+    assert_eq!(node.pump.applied(), 2);
+    node.flush();
+    assert_eq!((node.pump.applied(), &node.pump.host().restored[..]), (40, &[40][..]));
+    assert_eq!(node.pump.host_mut().take(), [(ACK, 40)]);
+    // And goes on behind it.
+    node.pump.step(appends(3, 3, 41, 45, 45)).unwrap();
+    node.flush();
+    assert_eq!(node.flush().applied, [1, 2, 41, 42, 43, 44, 45]);
+    let mut node = node.crash();
+    assert_eq!((node.pump.applied(), &node.pump.host().restored[..]), (40, &[40][..]));
+    assert_eq!(node.engine.group(GROUP).conf_state().unwrap().voters, [1, 2, 3]);
+    node.pump.step(appends(3, 3, 46, 46, 46)).unwrap();
+    node.flush();
+    assert_eq!(node.flush().applied.last(), Some(&46));
+}
+
+#[test]
+fn entries_behind_a_snapshot_are_in_its_record() {
+    let (leaders, pieces) = snapshot(40, 3);
+    let mut node = Node::new(lazy());
+    node.pump.step(leaders).unwrap();
+    let again = node.fetch(&pieces);
+    node.pump.step(again).unwrap();
+    node.pump.step(appends(3, 3, 41, 44, 43)).unwrap();
+    node.poll();
+    assert_eq!(node.pump.in_flight(), 1);
+    node.flush();
+    node.flush();
+    assert_eq!(node.pump.host_mut().take(), [(ACK, 40), (ACK, 44)]);
+    let host = node.pump.host();
+    assert_eq!((&host.restored[..], &host.applied[..]), (&[40][..], &[41, 42, 43][..]));
+}
+
+#[test]
+fn a_record_that_is_too_small_for_all_of_it_has_the_snapshot_in_the_first() {
+    let (leaders, pieces) = snapshot(40, 3);
+    let mut node = Node::new(lazy());
+    node.pump.step(leaders).unwrap();
+    let again = node.fetch(&pieces);
+    node.pump.step(again).unwrap();
+    let mut large = appends(3, 3, 41, 60, 60);
+    large.mut_entries().iter_mut().for_each(|entry| entry.data = vec![7; 30_000].into());
+    node.pump.step(large).unwrap();
+    node.flush();
+    node.flush();
+    assert_eq!((node.pump.applied(), node.engine.group(GROUP).last_index()), (60, 60));
+    let node = node.crash();
+    assert_eq!(node.engine.group(GROUP).last_index(), 60);
+}
+
+/// The snapshot is in the log, and the entries behind it are not: the second try must not begin with the snapshot, which
+/// is out of date then.
+#[test]
+fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
+    /// So many that they do not fit into the segments that are ready.
+    const LAST: u64 = 440;
+    let (leaders, pieces) = snapshot(40, 3);
+    let disks = [SimDisk::new(1, SimOptions::default()), sim(2)];
+    // With threads: one of them tries again when there is space.
+    let mut node = Node::open(disks, lazy(), Threads::Spawned);
+    node.pump.step(leaders).unwrap();
+    let again = node.fetch(&pieces);
+    node.pump.step(again).unwrap();
+    let mut large = appends(3, 3, 41, LAST, LAST);
+    large.mut_entries().iter_mut().for_each(|entry| entry.data = vec![7; 8000].into());
+    node.pump.step(large).unwrap();
+    // The first record finds a segment that is ready.
+    let ready = |node: &Node| node.engine.stats().unwrap().log.spares_zeroed;
+    while ready(&node) < 2 {
+        std::thread::yield_now();
+    }
+    node.disks[0].set_capacity(Some(0));
+    assert!(node.pump.poll().unwrap().is_stalled());
+    let group = node.engine.group(GROUP);
+    assert_eq!(group.compaction_point(), (40, 3), "the snapshot is in the log");
+    assert!((40..LAST).contains(&group.last_index()), "{} is the last entry", group.last_index());
+    assert!(node.pump.poll().unwrap().is_stalled());
+    node.disks[0].set_capacity(None);
+    while node.pump.wait(std::time::Duration::from_millis(5)).unwrap().is_stalled() {}
+    for _ in 0..400 {
+        node.engine.flush().unwrap();
+        _ = node.pump.wait(std::time::Duration::from_millis(5)).unwrap();
+        if node.pump.applied() == LAST {
+            break;
+        }
+    }
+    assert_eq!((node.pump.applied(), &node.pump.host().restored[..]), (LAST, &[40][..]));
+    assert_eq!(node.pump.host().applied, (41..=LAST).collect::<Vec<_>>());
+    let node = node.crash();
+    assert_eq!(node.engine.group(GROUP).last_index(), LAST);
+}
+
+/// A snapshot has the members already that entries before it made: the core is not told of those again.
+#[test]
+fn a_snapshot_takes_the_place_of_changes_of_the_members_that_wait() {
+    let (leaders, pieces) = snapshot(40, 3);
+    let mut node = Node::new(lazy());
+    let mut append = appends(2, 0, 1, 5, 0);
+    for at in [1, 2] {
+        let mut change = eraftpb::ConfChange { node_id: 10 + at as u64, ..Default::default() };
+        change.set_change_type(eraftpb::ConfChangeType::AddLearnerNode);
+        let entry = &mut append.mut_entries()[at];
+        entry.set_entry_type(eraftpb::EntryType::EntryConfChange);
+        entry.data = protobuf::Message::write_to_bytes(&change).unwrap().into();
+    }
+    node.pump.step(append).unwrap();
+    node.flush();
+    let mut heartbeat = message(MessageType::MsgHeartbeat, 2);
+    heartbeat.commit = 5;
+    node.pump.step(heartbeat).unwrap();
+    // The first change is on its way to the disk, and the second waits for it.
+    assert_eq!((node.poll().applied.clone(), node.pump.in_flight()), (vec![1], 1));
+    node.pump.step(leaders).unwrap();
+    let again = node.fetch(&pieces);
+    node.pump.step(again).unwrap();
+    node.flush();
+    node.flush();
+    assert_eq!((&node.pump.host().restored[..], &node.pump.host().applied[..]), (&[40][..], &[1][..]));
+    let conf = node.engine.group(GROUP).conf_state().unwrap();
+    assert_eq!((node.pump.applied(), conf.learners.len()), (40, 0));
+    assert_eq!(node.pump.raft().prs().conf().learners().iter().count(), 0);
+}
+
+#[test]
+fn of_several_in_flight_the_newest_is_restored() {
+    let mut node = Node::new(lazy());
+    for (index, term) in [(10, 1), (20, 1), (30, 2)] {
+        let (leaders, pieces) = snapshot(index, term);
+        node.pump.step(leaders).unwrap();
+        let again = node.fetch(&pieces);
+        node.pump.step(again).unwrap();
+        node.poll();
+    }
+    assert_eq!((node.pump.in_flight(), &node.pump.host().restored[..]), (3, &[][..]));
+    node.flush();
+    assert_eq!(node.pump.host_mut().take(), [(ACK, 10), (ACK, 20), (ACK, 30)]);
+    assert_eq!((node.pump.applied(), &node.pump.host().restored[..]), (30, &[30][..]));
+    let node = node.crash();
+    assert_eq!(node.pump.applied(), 30);
+}
+
+#[test]
+fn a_crash_before_it_is_durable_leaves_what_was() {
+    let (leaders, pieces) = snapshot(40, 3);
+    let mut node = Node::new(lazy());
+    node.pump.step(appends(2, 0, 1, 5, 2)).unwrap();
+    node.flush();
+    node.pump.step(leaders).unwrap();
+    let again = node.fetch(&pieces);
+    node.pump.step(again.clone()).unwrap();
+    node.poll();
+    let mut node = node.crash();
+    assert_eq!((node.pump.applied(), node.engine.group(GROUP).last_index()), (0, 5));
+    // It was received, so this time nothing has to be fetched.
+    let offer = Offer::decode(&again.get_snapshot().data).unwrap();
+    assert!(node.snapshots.receive(&offer).unwrap().is_none());
+    node.pump.step(again).unwrap();
+    assert_eq!(node.flush().restored, [40]);
+}
+
+#[test]
+fn what_is_not_needed_is_not_fetched() {
+    let mut node = Node::new(lazy());
+    node.pump.step(appends(2, 0, 1, 9, 5)).unwrap();
+    node.flush();
+    node.flush();
+    node.pump.host_mut().take();
+    // Committed already; in the log, so that only the commit index moves; of an old term.
+    for (index, term, acknowledged) in [(4, 2, Some(5)), (8, 2, Some(8))] {
+        let (mut leaders, _) = snapshot(index, term);
+        leaders.term = 2;
+        node.pump.step(leaders).unwrap();
+        node.flush();
+        assert_eq!(node.flush().take(), Vec::from_iter(acknowledged.map(|index| (ACK, index))));
+        assert!(node.pump.host().offered.is_empty());
+    }
+    assert_eq!(node.pump.applied(), 8);
+    let (mut old, _) = snapshot(40, 1);
+    old.term = 1;
+    node.pump.step(old).unwrap();
+    assert!(node.pump.host().offered.is_empty() && node.pump.host().restored.is_empty());
+}
+
+#[test]
+fn a_message_that_is_not_sound_is_refused_before_the_core_sees_it() {
+    let (good, pieces) = snapshot(40, 3);
+    let mut node = Node::new(lazy());
+    let mut refuses = |change: &dyn Fn(&mut eraftpb::Snapshot)| {
+        let mut bad = good.clone();
+        change(bad.mut_snapshot());
+        match node.pump.step(bad) {
+            Err(Error::SnapshotMessage { from: 2, fault }) => fault,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (index, term) in [(0, 3), (u64::MAX, 3), (40, 0), (40, 4)] {
+        let fault = refuses(&|bad| (bad.mut_metadata().index, bad.mut_metadata().term) = (index, term));
+        assert_eq!(fault, SnapshotFault::Entry { index, term });
+    }
+    for (index, term) in [(41, 3), (40, 2)] {
+        let fault = refuses(&|bad| (bad.mut_metadata().index, bad.mut_metadata().term) = (index, term));
+        assert_eq!(fault, SnapshotFault::Another);
+    }
+    let of = |lists: [&[u64]; 4], auto_leave| {
+        let [voters, learners, voters_outgoing, learners_next] = lists.map(<[u64]>::to_vec);
+        let rest = eraftpb::ConfState::default();
+        eraftpb::ConfState { voters, learners, voters_outgoing, learners_next, auto_leave, ..rest }
+    };
+    for bad in [
+        of([&[], &[1], &[], &[]], false),
+        of([&[1, 1], &[], &[], &[]], false),
+        of([&[0, 1], &[], &[], &[]], false),
+        of([&[1], &[1], &[], &[]], false),
+        of([&[1], &[2], &[2], &[]], false),
+        of([&[1], &[], &[2], &[3]], false),
+        of([&[1, 2], &[], &[2], &[2]], false),
+        of([&[1], &[], &[], &[]], true),
+    ] {
+        let fault = refuses(&|message| message.mut_metadata().set_conf_state(bad.clone()));
+        assert_eq!(fault, SnapshotFault::Members, "{bad:?}");
+    }
+    for len in 0..112 {
+        let fault = refuses(&|bad| bad.data.truncate(len));
+        assert!(matches!(fault, SnapshotFault::Offer(_)), "{len}: {fault}");
+    }
+    for bit in 0..112 * 8 {
+        refuses(&|bad| {
+            let mut bytes = bad.data.to_vec();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            bad.data = bytes.into();
+        });
+    }
+    // Members that could be, and are not those in the snapshot: found when it is here.
+    node.pump.step(good.clone()).unwrap();
+    let again = node.fetch(&pieces);
+    let mut other = good;
+    other.mut_snapshot().mut_metadata().set_conf_state(of([&[1, 2], &[], &[], &[]], false));
+    let fault = node.pump.step(other);
+    assert!(matches!(fault, Err(Error::SnapshotMessage { fault: SnapshotFault::Members, .. })), "{fault:?}");
+    node.pump.step(again).unwrap();
+    assert_eq!(node.flush().restored, [40]);
+}
+
+#[test]
+fn a_full_log_holds_an_installation_up_and_no_more() {
+    let (leaders, pieces) = snapshot(400, 3);
+    let disks = [SimDisk::new(1, SimOptions::default()), sim(2)];
+    // With threads: one of them tries again when there is space.
+    let mut node = Node::open(disks, lazy(), Threads::Spawned);
+    node.disks[0].set_capacity(Some(0));
+    let mut next = 1;
+    let full = loop {
+        let mut append = appends(1, 1.min(next - 1), next, next, 0);
+        append.mut_entries()[0].data = vec![7; 100_000].into();
+        node.pump.step(append).unwrap();
+        if let Outcome::Stalled(full) = node.pump.poll().unwrap() {
+            break full;
+        }
+        next += 1;
+    };
+    assert!(full.is_no_space(), "{full}");
+    // The Ready that waits comes first; then the snapshot's.
+    node.disks[0].set_capacity(None);
+    while node.pump.poll().unwrap().is_stalled() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    node.disks[0].set_capacity(Some(0));
+    loop {
+        next += 1;
+        let mut append = appends(1, 1, next, next, 0);
+        append.mut_entries()[0].data = vec![7; 20_000].into();
+        node.pump.step(append).unwrap();
+        if node.pump.poll().unwrap().is_stalled() {
+            break;
+        }
+    }
+    node.disks[0].set_capacity(None);
+    while node.pump.step(leaders.clone()).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let again = node.fetch(&pieces);
+    node.pump.step(again).unwrap();
+    for _ in 0..400 {
+        let _ = node.pump.wait(std::time::Duration::from_millis(5));
+        if node.pump.applied() == 400 {
+            break;
+        }
+    }
+    assert_eq!((node.pump.applied(), &node.pump.host().restored[..]), (400, &[400][..]));
+}
+
+#[test]
+fn the_pump_takes_one_when_it_is_due_and_compacts_behind_it() {
+    let mut node = Node::new(lazy().with_entries(10));
+    node.pump.host_mut().no_dump = true;
+    node.pump.step(appends(1, 0, 1, 12, 12)).unwrap();
+    node.flush();
+    assert!(node.flush().outcomes.is_empty());
+    node.pump.host_mut().no_dump = false;
+    let taken = |node: &mut Node| {
+        node.flush();
+        let outcomes = std::mem::take(&mut node.flush().outcomes);
+        outcomes.into_iter().map(|outcome| outcome.unwrap().id.index).collect::<Vec<_>>()
+    };
+    assert_eq!(taken(&mut node), [12]);
+    assert!(matches!(node.pump.compact(12), Err(Error::NotCovered { index: 12, floor: 0 })));
+    node.pump.step(appends(1, 1, 13, 24, 24)).unwrap();
+    assert_eq!(taken(&mut node), [24]);
+    assert_eq!(node.engine.group(GROUP).compaction_point().0, 12, "the second newest");
+    assert!(matches!(node.pump.compact(13), Err(Error::NotCovered { index: 13, floor: 12 })));
+    let served = raft::Storage::snapshot(
+        &GroupStorage::new(&node.engine, GROUP).with_snapshots(node.snapshots.clone()),
+        24,
+        3,
+    );
+    assert_eq!(served.unwrap().get_metadata().index, 24);
+    let node = node.crash();
+    assert_eq!(node.pump.applied(), 24);
+}
+
+#[test]
+fn bytes_that_were_applied_count() {
+    let mut node = Node::new(lazy().with_bytes(500));
+    // 50 bytes each.
+    node.pump.step(appends(1, 0, 1, 9, 9)).unwrap();
+    node.flush();
+    assert!(node.flush().outcomes.is_empty());
+    node.pump.step(appends(1, 1, 10, 10, 10)).unwrap();
+    node.flush();
+    assert_eq!(node.flush().outcomes.len(), 1);
+}
+
+/// The members that the log has may be those of an entry that the state machine does not have again yet.
+#[test]
+fn none_is_taken_before_the_members_are_those_of_the_state() {
+    let mut node = Node::new(lazy().with_entries(2));
+    node.pump.host_mut().no_dump = true;
+    let mut append = appends(1, 0, 1, 6, 6);
+    let mut change = eraftpb::ConfChange { node_id: 4, ..Default::default() };
+    change.set_change_type(eraftpb::ConfChangeType::AddLearnerNode);
+    let entry = &mut append.mut_entries()[4];
+    entry.set_entry_type(eraftpb::EntryType::EntryConfChange);
+    entry.data = protobuf::Message::write_to_bytes(&change).unwrap().into();
+    node.pump.step(append).unwrap();
+    node.flush();
+    node.flush();
+    assert_eq!(node.pump.applied(), 6);
+    node.engine.flush().unwrap();
+    // Again from the start, one entry at a time.
+    let Node { disks, engine, snapshots, pump } = node;
+    drop((pump, snapshots, engine));
+    let node = Node::open(disks, lazy().with_entries(2), Threads::Stepped);
+    assert!(matches!(
+        node.snapshots.take(3, b"", support::dump(3)),
+        Err(SnapshotsError::MembersAhead { index: 3, members: 5, .. })
+    ));
+    let mut node = node;
+    node.flush();
+    let outcomes = std::mem::take(&mut node.flush().outcomes);
+    let taken: Vec<u64> = outcomes.into_iter().map(|outcome| outcome.unwrap().id.index).collect();
+    assert_eq!(taken, [6]);
+    let reader = node.snapshots.catalog().reader(id(6, 1)).unwrap();
+    assert_eq!(node.snapshots.members(&reader).unwrap().unwrap().learners, [4]);
+}
+
+#[test]
+fn a_pump_takes_only_the_snapshots_of_its_group() {
+    let disk = sim(1);
+    let node = Setup { keep: 1, ..SETUP }.open(&disk).unwrap();
+    node.append(3, 1, 3).unwrap();
+    let options = PumpOptions::default().with_snapshots(Some(node.snapshots.clone()));
+    GroupStorage::new(&node.engine, 9)
+        .bootstrap(&ConfState { voters: vec![1], ..ConfState::default() })
+        .unwrap();
+    let other = Pump::new(&node.engine, 9, &Config::new(1), Machine::default(), options);
+    assert!(matches!(other, Err(Error::Snapshots(SnapshotsError::OtherGroup { group: 9, .. }))));
+}

@@ -1,0 +1,5 @@
+//! Snapshots of groups.
+
+mod crash;
+mod retention;
+mod support;

@@ -1,0 +1,11 @@
+//! From an append to the acknowledgement: groups, tickets, callbacks, threads.
+
+mod callbacks;
+#[path = "../harness/mod.rs"]
+mod harness;
+mod io_uring_ring;
+mod preallocation;
+mod reads_during_writes;
+mod real_threads;
+mod slow_disks;
+mod stopping;

@@ -1,0 +1,134 @@
+//! A log of format version 1 as it was once written, kept in the tree: every later build must read it.
+//! And what a log writes depends on nothing but what it is given: disk, clock, random numbers, calls.
+//!
+//! `SEAWALL_GOLDEN=write cargo test -p seawall-wal --test format golden::` writes `fixtures/v1` anew, which is
+//! right only together with a new format version.
+
+use seawall_wal::disk::sim::{SimClock, SimRandom};
+use seawall_wal::disk::{Mode, PosixDisk};
+use seawall_wal::inspect::{DropReason, GroupKind, inspect};
+use seawall_wal::{
+    Durability, Env, Lsn, Options, PartInfo, RecordBuilder, SegmentIndexBuilder, Threads, Wal,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const BLOCK: u32 = 4096;
+
+/// A footer that lists the positions of its segment's records.
+#[derive(Default)]
+struct Positions(Vec<u8>);
+
+impl SegmentIndexBuilder for Positions {
+    fn record(&mut self, lsn: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
+        self.0.extend(lsn.as_u64().to_le_bytes());
+    }
+
+    fn seal(&mut self, _: u32, out: &mut Vec<u8>) {
+        out.append(&mut self.0);
+    }
+}
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
+}
+
+fn env(dir: &Path) -> Env {
+    let clock = SimClock::new();
+    clock.set_wall_ms(1_790_000_000_000);
+    Env {
+        disk: Arc::new(PosixDisk::open(dir, Some(Mode::Buffered)).unwrap()),
+        clock: Arc::new(clock),
+        random: Arc::new(SimRandom::new(42)),
+        threads: Threads::Stepped,
+    }
+}
+
+fn options() -> Options {
+    Options::default().with_segment_bytes(8 * BLOCK)
+}
+
+/// What record `n` of the golden log holds: meta, and two parts.
+fn content(n: u8) -> (Vec<u8>, [Vec<u8>; 2]) {
+    (vec![n; 5], [vec![n ^ 0xFF; usize::from(n) * 97], vec![n; 3]])
+}
+
+/// Writes the golden log: 30 records in groups of one, over several segments with footers.
+fn write(dir: &Path) {
+    let wal = Wal::create_in(env(dir), &options()).unwrap();
+    wal.set_index_builder(Box::<Positions>::default()).unwrap();
+    for n in 0..30 {
+        let (meta, parts) = content(n);
+        let mut batch = RecordBuilder::new();
+        batch.meta().extend(&meta);
+        parts.iter().for_each(|part| batch.push_part(part));
+        batch.set_footer_bytes(8);
+        let class = if n % 7 == 3 { Durability::Lazy } else { Durability::Sync };
+        let ticket = wal.append(&batch, class).unwrap();
+        if class == Durability::Sync {
+            ticket.wait().unwrap();
+        }
+    }
+    wal.close().unwrap();
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn the_golden_log_opens_and_reads_as_it_was_written() {
+    if std::env::var("SEAWALL_GOLDEN").is_ok_and(|v| v == "write") {
+        let _ = fs::remove_dir_all(fixture());
+        fs::create_dir_all(fixture()).unwrap();
+        write(&fixture());
+        fs::remove_file(fixture().join("LOCK")).unwrap();
+    }
+    let dir = tempfile::tempdir().unwrap();
+    copy(&fixture(), dir.path());
+    let (wal, report) = Wal::open_in(env(dir.path()), &options()).unwrap();
+    assert!(report.dropped.is_empty() && report.foreign.is_empty());
+    let mut count = 0;
+    for (n, record) in (0..).zip(wal.records(Lsn::ZERO)) {
+        let record = record.unwrap();
+        let (meta, parts) = content(n);
+        assert_eq!(record.meta(), meta);
+        assert!(record.parts().map(|(_, bytes)| bytes).eq(parts.iter().map(Vec::as_slice)));
+        assert_eq!(record.class(), if n % 7 == 3 { Durability::Lazy } else { Durability::Sync });
+        count += 1;
+    }
+    assert_eq!(count, 30);
+}
+
+#[test]
+fn the_same_steps_write_the_same_bytes() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    write(one.path());
+    write(two.path());
+    let mut compared = 0;
+    for entry in fs::read_dir(one.path()).unwrap() {
+        let name = entry.unwrap().file_name();
+        let read = |dir: &Path| fs::read(dir.join(&name)).unwrap();
+        assert!(read(one.path()) == read(two.path()), "{}", name.display());
+        compared += 1;
+    }
+    assert!(compared > 4);
+}
+
+#[test]
+fn the_golden_log_has_one_of_everything() {
+    let disk = PosixDisk::open(&fixture(), None).unwrap();
+    let look = inspect(&disk).unwrap();
+    let verdict = look.verdict.unwrap();
+    assert!(!verdict.dropped.iter().any(|d| d.why != DropReason::Void));
+    let heads = || look.segments.iter().flat_map(|s| &s.heads);
+    for kind in [GroupKind::Data, GroupKind::Mark, GroupKind::Footer] {
+        assert!(heads().any(|h| h.kind == kind), "{kind:?}");
+    }
+    assert!(heads().any(|h| h.record_count > 1), "a lazy record that rode with another");
+    assert!(verdict.kept.len() > 2);
+}

@@ -1,0 +1,5 @@
+//! The bytes on disk.
+
+mod corpus;
+mod document;
+mod golden;

@@ -1,0 +1,156 @@
+//! The other modes, in every crash state with one rotten block: what they serve is what was written at that
+//! place, nothing invented, and nothing acknowledged is lost without being listed.
+
+use super::trace::{BLOCK, Ghost, Group, Image, env, options};
+use seawall_wal::inspect::{DropReason, GroupKind, SegmentScan, Verdict, decide, decide_as};
+use seawall_wal::{Damage, Durability, Error, Lsn, OpenMode, RecordBuilder, UnexplainedTail, Wal};
+use std::collections::BTreeSet;
+
+/// The groups with records that readers are shown.
+fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
+    let fenced = |lsn: Lsn| verdict.damaged.iter().any(|d| d.from <= lsn && lsn < d.to);
+    let mut served = Vec::new();
+    for part in &verdict.kept {
+        for head in facts.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads) {
+            let lsn = Lsn::new(part.segment, head.offset);
+            if head.offset < part.end && head.kind == GroupKind::Data && !fenced(lsn) {
+                assert!(head.fault.is_none(), "{lsn} does not check and is served");
+                served.push(Group { lsn, records: head.record_count });
+            }
+        }
+    }
+    served
+}
+
+/// Holds what `mode` makes of a log that strict mode refuses to what was written; the verdict, if it opens.
+fn judge(mode: OpenMode, facts: &[SegmentScan], ghost: &Ghost, how: &str) -> Option<Verdict> {
+    let block = u32::try_from(BLOCK).unwrap();
+    let verdict = decide_as(mode, facts, block, UnexplainedTail::Refuse).ok()?;
+    let what = || format!("{how}, {mode:?}: {verdict:?} of {ghost:?}");
+    let served = served(facts, &verdict);
+    assert!(served.is_sorted(), "{}", what());
+    // Which groups a recovery dropped is said by the first group of the next segment in use. Where that one's header, or
+    // the segment's, is lost salvage, and nothing else, shows them, as it says: they were written there.
+    let told = |group: &Group| {
+        let link = |d: &Damage| d.from.segment() > group.lsn.segment() && d.from.offset() <= block;
+        mode != OpenMode::Salvage || !verdict.damaged.iter().any(link)
+    };
+    let unknown = |group: &&Group| !ghost.log.contains(group) && told(group);
+    assert_eq!(served.iter().find(unknown), None, "not of the log: {}", what());
+    let listed = |lsn: Lsn| {
+        let lost =
+            verdict.dropped.iter().filter(|_| verdict.next.read_only).any(|d| d.from <= lsn && lsn < d.to);
+        lost || verdict.damaged.iter().any(|d| d.from <= lsn && lsn < d.to)
+    };
+    for group in &ghost.log[..ghost.acked] {
+        assert!(served.contains(group) || listed(group.lsn), "{group:?} is lost: {}", what());
+    }
+    if !verdict.next.read_only {
+        let inside = ghost.log.iter().filter(|group| group.lsn < verdict.end);
+        assert!(inside.into_iter().all(|g| served.contains(g) || listed(g.lsn)), "{}", what());
+        assert!(verdict.watermark <= verdict.end && verdict.next.at >= verdict.end, "{}", what());
+        assert!(
+            verdict.dropped.iter().all(|d| d.from >= verdict.end || d.why == DropReason::Void),
+            "{}",
+            what()
+        );
+    }
+    Some(verdict)
+}
+
+/// One block rotted: what became of it in degraded mode, unless strict mode opens the log as ever.
+pub fn rotten(
+    image: &Image,
+    facts: &[SegmentScan],
+    ghost: &Ghost,
+    how: &str,
+    really: bool,
+) -> Option<&'static str> {
+    let block = u32::try_from(BLOCK).unwrap();
+    if let Ok(strict) = decide(facts, block, UnexplainedTail::Refuse) {
+        for mode in [OpenMode::Degraded, OpenMode::Salvage] {
+            let verdict = decide_as(mode, facts, block, UnexplainedTail::Refuse).expect("as strict mode");
+            assert_eq!(verdict, strict);
+        }
+        return None;
+    }
+    let salvage = judge(OpenMode::Salvage, facts, ghost, how);
+    let heads = || facts.iter().flat_map(|f| f.heads.iter().map(|h| (f.sequence, h)));
+    let known = heads().map(|(_, h)| h.watermark).max();
+    let left = || heads().any(|(n, h)| h.fault.is_none() && Some(Lsn::new(n, h.end)) <= known);
+    assert!(salvage.is_some() || !left(), "{how}: an acknowledged group is left");
+    let degraded = judge(OpenMode::Degraded, facts, ghost, how);
+    if really {
+        if let Some(verdict) = &salvage {
+            open_salvage(image, verdict, &served(facts, verdict));
+        }
+        if let Some(verdict) = &degraded {
+            open_degraded(image, verdict, &served(facts, verdict));
+        }
+    }
+    Some(if degraded.is_some() { "degraded: fenced" } else { "degraded: refused" })
+}
+
+/// Positions of the groups whose records are read, and the places that are named.
+fn read(wal: &Wal) -> (BTreeSet<Lsn>, Vec<Damage>) {
+    let (mut groups, mut places) = (BTreeSet::new(), Vec::new());
+    for record in wal.records(Lsn::ZERO) {
+        match record {
+            // The first record of a group says where that begins.
+            Ok(record) if record.part_count() == 1 => {
+                assert!(
+                    record
+                        .parts()
+                        .all(|(_, part)| [0, 0xA5].iter().any(|byte| part.iter().all(|b| b == byte)))
+                );
+                groups.insert(Lsn::new(record.lsn().segment(), record.lsn().offset() - 64));
+            }
+            Ok(_) => {}
+            Err(Error::Corrupt { damage, .. }) => places.extend(damage.iter().copied()),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    (groups, places)
+}
+
+fn open_salvage(image: &Image, verdict: &Verdict, served: &[Group]) {
+    let disk = image.disk(0);
+    let (wal, report) =
+        Wal::open_in(env(&disk, 5), &options().with_mode(OpenMode::Salvage)).expect("as decided");
+    assert_eq!(report.damaged, verdict.damaged);
+    let (groups, places) = read(&wal);
+    assert_eq!((groups, places), (served.iter().map(|g| g.lsn).collect(), verdict.damaged.clone()));
+    assert!(matches!(wal.append(&RecordBuilder::new(), Durability::Sync), Err(Error::ReadOnly)));
+    drop(wal);
+    assert_eq!(disk.operations(), 0, "salvage changed something");
+}
+
+fn open_degraded(image: &Image, verdict: &Verdict, served: &[Group]) {
+    let (disk, mut before): (_, BTreeSet<Lsn>) = (image.disk(0), served.iter().map(|g| g.lsn).collect());
+    for seed in 5..8 {
+        let (wal, report) =
+            Wal::open_in(env(&disk, seed), &options().with_mode(OpenMode::Degraded)).expect("as decided");
+        let from = |list: &[Damage]| list.iter().map(|d| (d.from, d.to)).collect::<Vec<_>>();
+        assert_eq!(from(&report.damaged), from(&verdict.damaged));
+        assert_eq!(read(&wal), (before.clone(), report.damaged));
+        let mut batch = RecordBuilder::new();
+        batch.push_part(&[0xA5; 3000]);
+        let ticket = wal.append(&batch, Durability::Sync).expect("room");
+        ticket.wait().expect("durable");
+        before.insert(Lsn::new(ticket.lsn().segment(), ticket.lsn().offset() & !4095));
+        drop(wal);
+        disk.crash();
+        let strict = |verify_on_open| {
+            Wal::open_in(env(&disk.fork(1), 9), &options().with_verify_on_open(verify_on_open))
+        };
+        assert!(matches!(strict(true), Err(Error::Corrupt { .. })), "strict mode opens");
+        match strict(false) {
+            // It does not read all: what it read is whole.
+            Ok((_, report)) => {
+                let unread = |d: &Damage| report.by_footer.contains(&d.from.segment());
+                assert!(verdict.damaged.iter().all(unread), "strict mode opens");
+            }
+            Err(error) => assert!(matches!(error, Error::Corrupt { .. }), "{error}"),
+        }
+    }
+}

@@ -1,0 +1,539 @@
+//! The table of `docs/durability.md`, row by row: what each mode of open makes of each kind of damage, on the
+//! simulated disk and in a real directory. Whatever refuses or only reads leaves every byte and name as it was
+//! (INV-5, INV-10).
+
+use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
+use seawall_wal::inspect::{Closed, GroupHead, GroupKind, inspect};
+use seawall_wal::{
+    ClosedFault, Durability, Env, Error, Lsn, OpenMode, Options, RecoveryReport, UnexplainedTail, Wal,
+    Witness,
+};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::harness;
+
+use harness::{fill, record, stepped};
+
+const BLOCK: usize = 4096;
+const RECORDS: u64 = 40;
+
+/// Where a log is, and how it is got at.
+trait Medium {
+    fn open(&self, options: &Options) -> Result<(Wal, RecoveryReport), Error>;
+    fn files(&self) -> BTreeMap<String, Vec<u8>>;
+    fn write(&self, name: &str, bytes: &[u8]);
+    fn remove(&self, name: &str);
+}
+
+impl Medium for Arc<SimDisk> {
+    fn open(&self, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
+        Wal::open_in(stepped(self), options)
+    }
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        self.names().into_iter().map(|name| (name.clone(), self.read_file(&name))).collect()
+    }
+    fn write(&self, name: &str, bytes: &[u8]) {
+        self.write_file(name, bytes);
+    }
+    fn remove(&self, name: &str) {
+        self.remove_file(name);
+    }
+}
+
+impl Medium for &Path {
+    fn open(&self, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
+        Wal::open(self, options)
+    }
+    fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = fs::read_dir(self).unwrap().map(|entry| entry.unwrap());
+        files.map(|f| (f.file_name().into_string().unwrap(), fs::read(f.path()).unwrap())).collect()
+    }
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.join(name), bytes).unwrap();
+    }
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.join(name)).unwrap();
+    }
+}
+
+fn options(mode: OpenMode, suspect: UnexplainedTail) -> Options {
+    Options::default().with_mode(mode).with_unexplained_tail(suspect).with_segment_bytes(64 << 10)
+}
+
+fn name(segment: u32) -> String {
+    format!("{segment:08x}.wal")
+}
+
+/// 40 records in groups of their own over three segments, closed.
+fn fill_log(wal: Wal) {
+    for id in 0..RECORDS {
+        wal.append(&record(id, 3900), Durability::Sync).unwrap().wait().unwrap();
+    }
+    wal.close().unwrap();
+}
+
+/// What a row says becomes of a log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    Refused,
+    Fenced,
+    ReadOnly,
+    Dropped,
+}
+
+use Outcome::{Dropped, Fenced, ReadOnly, Refused};
+
+/// Damage, what is done, and the outcomes: strict, degraded and salvage; then degraded and salvage if suspect
+/// bytes are dropped.
+type Row = (&'static str, fn(&dyn Medium, &Places), [Outcome; 5]);
+
+/// Where things are in the log.
+struct Places {
+    /// Groups with records, in order.
+    groups: Vec<(u32, GroupHead)>,
+    /// Segments of the log.
+    live: Vec<u32>,
+    /// The mark that ends it.
+    mark: (u32, u32),
+}
+
+impl Places {
+    fn of(disk: &dyn seawall_wal::disk::Disk) -> Places {
+        let found = inspect(disk).unwrap();
+        let live: Vec<u32> = found.verdict.unwrap().kept.iter().map(|k| k.segment).collect();
+        let all = found.segments.iter().flat_map(|s| s.heads.iter().map(|h| (s.sequence, *h)));
+        let groups: Vec<_> = all.clone().filter(|(_, h)| h.kind == GroupKind::Data).collect();
+        let last = all.last().unwrap();
+        assert_eq!((groups.len() as u64, live.len(), last.1.kind), (RECORDS, 3, GroupKind::Mark));
+        Places { groups, live, mark: (last.0, last.1.offset) }
+    }
+
+    /// The first and the last group of the segment in the middle.
+    fn border(&self) -> (usize, usize) {
+        let inside = |(n, _): &(u32, GroupHead)| *n == self.live[1];
+        (self.groups.iter().position(inside).unwrap(), self.groups.iter().rposition(inside).unwrap())
+    }
+}
+
+fn change(medium: &dyn Medium, segment: u32, f: impl FnOnce(&mut [u8])) {
+    let mut bytes = medium.files().remove(&name(segment)).unwrap();
+    f(&mut bytes);
+    medium.write(&name(segment), &bytes);
+}
+
+fn group(medium: &dyn Medium, places: &Places, n: usize, f: impl FnOnce(&mut [u8])) {
+    let (segment, head) = places.groups[n];
+    change(medium, segment, |bytes| f(&mut bytes[head.offset as usize..head.end as usize]));
+}
+
+const ROWS: [Row; 15] = [
+    ("a payload", |m, p| group(m, p, 20, |b| b[2000] ^= 1), [Refused, Fenced, ReadOnly, Fenced, ReadOnly]),
+    (
+        "a group's header",
+        |m, p| group(m, p, 20, |b| b[20] ^= 1),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "two groups side by side",
+        |m, p| (20..22).for_each(|n| group(m, p, n, |b| b.fill(0))),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "the first group of a segment",
+        |m, p| group(m, p, p.border().0, |b| b.fill(0)),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "the last group of a segment",
+        |m, p| group(m, p, p.border().1, |b| b.fill(0)),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "the last record",
+        |m, p| group(m, p, 39, |b| b[2000] ^= 1),
+        [Refused, Fenced, ReadOnly, Fenced, ReadOnly],
+    ),
+    (
+        "every group of a segment",
+        |m, p| change(m, p.live[1], |b| b[BLOCK..].fill(0)),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "a segment's header",
+        |m, p| change(m, p.live[1], |b| b[40] ^= 1),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "a segment that is gone",
+        |m, p| m.remove(&name(p.live[1])),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "the first segment gone",
+        |m, p| m.remove(&name(p.live[0])),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "the last segment gone",
+        |m, p| m.remove(&name(p.live[2])),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    // The file of the close says that the last mark was durable, and nothing else does.
+    (
+        "the last mark",
+        |m, p| change(m, p.mark.0, |b| b[p.mark.1 as usize + 20] ^= 1),
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "the last record and the last mark",
+        |m, p| {
+            let (segment, head) = p.groups[39];
+            change(m, segment, |b| b[head.offset as usize..p.mark.1 as usize + BLOCK].fill(0));
+        },
+        [Refused, Refused, ReadOnly, Refused, ReadOnly],
+    ),
+    (
+        "suspect bytes at the end",
+        |m, p| {
+            change(m, p.mark.0, |b| b[p.mark.1 as usize + 20] ^= 1);
+            m.remove("CLOSED");
+        },
+        [Refused, Refused, ReadOnly, Dropped, Dropped],
+    ),
+    (
+        "the identity",
+        |m, _| {
+            let mut bytes = m.files().remove("IDENTITY").unwrap();
+            bytes[40] ^= 1;
+            m.write("IDENTITY", &bytes);
+        },
+        [Refused; 5],
+    ),
+];
+
+/// Holds `medium`, damaged, to a row.
+fn check(what: &str, medium: &dyn Medium, places: &Places, expected: [Outcome; 5]) {
+    let modes = [
+        (OpenMode::Strict, UnexplainedTail::Refuse),
+        (OpenMode::Salvage, UnexplainedTail::Refuse),
+        (OpenMode::Salvage, UnexplainedTail::Drop),
+        (OpenMode::Degraded, UnexplainedTail::Refuse),
+        (OpenMode::Degraded, UnexplainedTail::Drop),
+        (OpenMode::Degraded, UnexplainedTail::Drop),
+    ];
+    let mut appended = Vec::new();
+    for (mode, suspect) in modes {
+        let expected = match (mode, suspect) {
+            (OpenMode::Strict, _) => expected[0],
+            (OpenMode::Degraded, UnexplainedTail::Refuse) => expected[1],
+            (OpenMode::Salvage, UnexplainedTail::Refuse) => expected[2],
+            (OpenMode::Degraded, UnexplainedTail::Drop) => expected[3],
+            (OpenMode::Salvage, UnexplainedTail::Drop) => expected[4],
+            other => panic!("{other:?}"),
+        };
+        let what = &format!("{what}, {mode:?}, {suspect:?}");
+        let before = without_lock(medium.files());
+        let opened = medium.open(&options(mode, suspect));
+        let (wal, report) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                assert!(matches!(error, Error::Corrupt { .. } | Error::Identity { .. }), "{what}: {error}");
+                assert_eq!(expected, Refused, "{what}: {error}");
+                assert!(before == without_lock(medium.files()), "{what}: a refusal changed something");
+                continue;
+            }
+        };
+        assert_eq!(report.mode, mode);
+        let outcome = match (mode, report.damaged.is_empty()) {
+            (OpenMode::Degraded, false) => Fenced,
+            (OpenMode::Salvage, false) => ReadOnly,
+            _ => Dropped,
+        };
+        assert_eq!(outcome, expected, "{what}: {report:?}");
+        holds(what, &wal, &report, places, &appended);
+        if mode == OpenMode::Salvage {
+            let refused = wal.append(&record(0, 10), Durability::Sync).map(drop);
+            assert!(matches!(refused, Err(Error::ReadOnly)), "{what}: {refused:?}");
+            wal.close().unwrap();
+            assert!(before == without_lock(medium.files()), "{what}: it changed something");
+        } else {
+            let id = 900 + appended.len() as u64;
+            let ticket = wal.append(&record(id, 3900), Durability::Sync).unwrap();
+            ticket.wait().unwrap();
+            appended.push((id, ticket.lsn()));
+            drop(wal);
+        }
+    }
+}
+
+fn without_lock(mut files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> {
+    files.remove("LOCK");
+    files
+}
+
+/// Every record is read as it was, in its place, or that place is named, by the iterator and by the report.
+fn holds(what: &str, wal: &Wal, report: &RecoveryReport, places: &Places, appended: &[(u64, Lsn)]) {
+    let written = (0..).zip(&places.groups).map(|(id, (n, h))| (id, Lsn::new(*n, h.offset + 64)));
+    let mut written: BTreeMap<Lsn, u64> =
+        written.chain(appended.iter().copied()).map(|(id, lsn)| (lsn, id)).collect();
+    let mut named = Vec::new();
+    for item in wal.records(Lsn::ZERO) {
+        match item {
+            Ok(record) => {
+                let id = written.remove(&record.lsn()).unwrap_or_else(|| panic!("{what}: {}", record.lsn()));
+                assert_eq!(record.meta(), id.to_le_bytes(), "{what}");
+                let (info, part) = record.parts().next().unwrap();
+                assert!(part.iter().all(|&b| b == fill(id)), "{what}");
+                let mut again = vec![0; part.len()];
+                wal.read_at(Lsn::new(record.lsn().segment(), info.offset), &mut again).unwrap();
+                assert!(again == part, "{what}");
+            }
+            Err(Error::Corrupt { damage, .. }) => named.extend(damage.iter().copied()),
+            Err(error) => panic!("{what}: {error}"),
+        }
+    }
+    assert_eq!(named, report.damaged, "{what}");
+    assert_eq!(wal.damaged(), report.damaged, "{what}");
+    for lsn in written.into_keys() {
+        assert!(report.damaged.iter().any(|d| d.from <= lsn && lsn < d.to), "{what}: {lsn} is lost");
+        let read = wal.read_at(lsn, &mut [0; 100]);
+        assert!(matches!(read, Err(Error::Corrupt { .. })), "{what}: {read:?}");
+    }
+}
+
+#[test]
+fn every_row_on_the_simulated_disk() {
+    let disk = SimDisk::new(3, SimOptions::default());
+    fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap());
+    let places = Places::of(&*disk);
+    for (what, damage, expected) in ROWS {
+        let copy = disk.fork(1);
+        damage(&copy, &places);
+        check(what, &copy, &places, expected);
+    }
+}
+
+#[test]
+fn every_row_in_a_real_directory() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("log");
+    fill_log(Wal::create(&dir, &options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap());
+    let places = Places::of(&seawall_wal::disk::PosixDisk::open(&dir, None).unwrap());
+    for (i, (what, damage, expected)) in ROWS.into_iter().enumerate() {
+        let copy = parent.path().join(i.to_string());
+        fs::create_dir(&copy).unwrap();
+        for (name, bytes) in (&*dir).files() {
+            fs::write(copy.join(name), bytes).unwrap();
+        }
+        damage(&&*copy, &places);
+        check(what, &&*copy, &places, expected);
+    }
+}
+
+/// A log is created to be written, whatever the mode says.
+#[test]
+fn the_mode_does_not_matter_to_a_new_log() {
+    for mode in [OpenMode::Degraded, OpenMode::Salvage] {
+        let disk = SimDisk::new(3, SimOptions::default());
+        fill_log(Wal::create_in(stepped(&disk), &options(mode, UnexplainedTail::Refuse)).unwrap());
+        disk.crash();
+        let (wal, report) = disk.open(&options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap();
+        assert_eq!((harness::ids(&wal).len() as u64, report.mode), (RECORDS, OpenMode::Strict));
+    }
+}
+
+/// Salvage keeps writers out and is kept out by one; without a `LOCK` file it goes without, and makes none.
+#[test]
+fn salvage_and_the_lock() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("log");
+    let (strict, salvage) = (
+        options(OpenMode::Strict, UnexplainedTail::Refuse),
+        options(OpenMode::Salvage, UnexplainedTail::Refuse),
+    );
+    let wal = Wal::create(&dir, &strict).unwrap();
+    assert!(matches!(Wal::open(&dir, &salvage), Err(Error::Locked { .. })));
+    fill_log(wal);
+    let before = (&*dir).files();
+    let (first, report) = Wal::open(&dir, &salvage).unwrap();
+    let (second, _) = Wal::open(&dir, &salvage).expect("another reader");
+    assert!(report.locked && report.damaged.is_empty());
+    assert!(matches!(Wal::open(&dir, &strict), Err(Error::Locked { .. })));
+    drop((first, second));
+    assert!(before == (&*dir).files());
+    fs::remove_file(dir.join("LOCK")).unwrap();
+    let (wal, report) = Wal::open(&dir, &salvage).unwrap();
+    assert!(report.locked, "the directory itself is locked");
+    assert!(matches!(Wal::open(&dir, &strict), Err(Error::Locked { .. })));
+    drop(wal);
+    assert!(!dir.join("LOCK").exists());
+    drop(Wal::open(&dir, &strict).unwrap());
+}
+
+/// Between its two halves an open holds the lock and has changed nothing, a spare that was not finished included.
+#[test]
+fn a_prepared_log_is_locked_and_as_it_was() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("log");
+    let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
+    fill_log(Wal::create(&dir, &strict).unwrap());
+    fs::write(dir.join("000000ff.new"), [1; BLOCK]).unwrap();
+    let before = (&*dir).files();
+    let prepare = || Wal::prepare(Env::posix(&dir, &strict).unwrap(), &strict, None);
+    let prepared = prepare().unwrap();
+    assert_eq!(prepared.records(Lsn::ZERO).count() as u64, RECORDS);
+    assert!(matches!(prepare(), Err(Error::Locked { .. })));
+    drop(prepared);
+    assert!(before == (&*dir).files(), "a log that was not started has changed");
+    let (wal, report) = prepare().unwrap().start(None).unwrap();
+    assert_eq!(
+        (harness::ids(&wal).len() as u64, &*report.removed),
+        (RECORDS, &["000000ff.new".to_owned()][..])
+    );
+    assert!(!dir.join("000000ff.new").exists());
+}
+
+/// The end that a clean close wrote down is one more watermark: zeros over any blocks of the last segment, the last groups with
+/// their mark included, are refused or harm nothing. Without that file some of them open as a shorter log.
+#[test]
+fn zeros_over_the_end_of_a_closed_log_are_refused() {
+    let disk = SimDisk::new(5, SimOptions::default());
+    fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap());
+    disk.kill();
+    let (tail, mark) = Places::of(&*disk).mark;
+    let (first, behind) = (1, mark as usize / BLOCK + 1);
+    let mut shorter = 0;
+    for (from, to) in (first..behind).flat_map(|from| (from + 1..=behind).map(move |to| (from, to))) {
+        for witness in [true, false] {
+            let copy = disk.fork(1);
+            copy.corrupt(&name(tail), from * BLOCK, |bytes| bytes[..(to - from) * BLOCK].fill(0));
+            if !witness {
+                copy.remove_file("CLOSED");
+            }
+            for verify_on_open in [false, true] {
+                let strict =
+                    options(OpenMode::Strict, UnexplainedTail::Refuse).with_verify_on_open(verify_on_open);
+                match copy.open(&strict) {
+                    Ok((wal, report)) => {
+                        let kept = harness::ids(&wal).len() as u64;
+                        assert_eq!(report.witness != Witness::Absent, witness);
+                        assert!(
+                            kept == RECORDS || !witness,
+                            "zeros over {from}..{to}: {kept} records are left"
+                        );
+                        shorter += u64::from(kept < RECORDS);
+                    }
+                    Err(Error::Corrupt { damage, .. }) => assert!(!damage.is_empty()),
+                    Err(error) => panic!("zeros over {from}..{to}: {error}"),
+                }
+                copy.kill();
+            }
+        }
+    }
+    assert!(shorter > 0, "the file is of no use");
+}
+
+/// A file of a clean close that is damaged, another log's, or old refuses nothing; it is reported, and the next close
+/// replaces it.
+#[test]
+fn a_damaged_or_old_witness_refuses_nothing() {
+    let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
+    let disk = SimDisk::new(5, SimOptions::default());
+    fill_log(Wal::create_in(stepped(&disk), &strict).unwrap());
+    disk.kill();
+    let (wal, report) = disk.open(&strict).unwrap();
+    let end = wal.durable();
+    assert_eq!((report.witness, report.removed.len()), (Witness::End(end), 0));
+    let old = disk.read_file("CLOSED");
+    wal.append(&record(RECORDS, 3900), Durability::Sync).unwrap().wait().unwrap();
+    wal.close().unwrap();
+    disk.kill();
+    let bytes = disk.read_file("CLOSED");
+    assert!(bytes != old);
+    let foreign = Closed { uuid: [9; 16], ..Closed::decode(&bytes).unwrap() }.encode().to_vec();
+    let mut flipped = bytes.clone();
+    flipped[33] ^= 1;
+    let cases = [
+        (old, Witness::End(end)),
+        (foreign, Witness::Damaged(ClosedFault::Foreign)),
+        (flipped, Witness::Damaged(ClosedFault::Checksum)),
+        (bytes[..100].to_vec(), Witness::Damaged(ClosedFault::Size)),
+        (vec![0; BLOCK], Witness::Damaged(ClosedFault::Magic)),
+    ];
+    for (file, expected) in cases {
+        let copy = disk.fork(1);
+        copy.write_file("CLOSED", &file);
+        assert_eq!(inspect(&*copy).unwrap().witness, expected);
+        for mode in [OpenMode::Salvage, OpenMode::Degraded, OpenMode::Strict] {
+            let (wal, report) = copy.open(&options(mode, UnexplainedTail::Refuse)).unwrap();
+            assert_eq!((report.witness, harness::ids(&wal).len() as u64), (expected, RECORDS + 1));
+            if mode == OpenMode::Strict {
+                wal.close().unwrap();
+            } else {
+                drop(wal);
+            }
+            copy.kill();
+        }
+        assert_eq!(copy.read_file("CLOSED"), bytes, "{expected:?}: not replaced");
+    }
+}
+
+/// A close that cannot write the file has closed the log, and what an earlier close wrote stays.
+#[test]
+fn a_close_without_room_for_the_witness_succeeds() {
+    let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
+    for error in [FaultError::Full, FaultError::Io] {
+        for (op, file) in [
+            (FaultOp::Create, "CLOSED.new"),
+            (FaultOp::Write, "CLOSED.new"),
+            (FaultOp::Sync, "CLOSED.new"),
+            (FaultOp::Rename, "CLOSED.new"),
+        ] {
+            let disk = SimDisk::new(5, SimOptions::default());
+            fill_log(Wal::create_in(stepped(&disk), &strict).unwrap());
+            disk.kill();
+            let (wal, report) = disk.open(&strict).unwrap();
+            let before = report.witness;
+            wal.append(&record(RECORDS, 3900), Durability::Sync).unwrap().wait().unwrap();
+            disk.fail(FaultRule::once(op, 1, error).on(file));
+            wal.close().unwrap_or_else(|e| panic!("{op:?} {error:?}: {e}"));
+            disk.clear_faults();
+            disk.crash();
+            let (wal, report) = disk.open(&strict).unwrap();
+            assert_eq!((report.witness, harness::ids(&wal).len() as u64), (before, RECORDS + 1), "{op:?}");
+        }
+    }
+}
+
+/// A power cut at every operation of a close, which has a record to write first: nothing that was acknowledged is lost, and
+/// nothing is refused.
+#[test]
+fn a_close_cut_at_every_operation() {
+    let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
+    for nth in 1.. {
+        for seed in 0..4 {
+            let disk = SimDisk::new(seed, SimOptions::default());
+            fill_log(Wal::create_in(stepped(&disk), &strict).unwrap());
+            disk.kill();
+            let (wal, _) = disk.open(&strict).unwrap();
+            wal.append(&record(RECORDS, 3900), Durability::Sync).unwrap().wait().unwrap();
+            drop(wal.append(&record(RECORDS + 1, 3900), Durability::Lazy).unwrap());
+            disk.crash_after(nth);
+            let _ = wal.close();
+            let cut = disk.crash_reached();
+            disk.crash();
+            let (wal, report) = disk.open(&strict).unwrap_or_else(|e| panic!("{nth} {seed}: {e}"));
+            let kept = harness::ids(&wal).len() as u64;
+            assert!((RECORDS + 1..=RECORDS + 2).contains(&kept), "{nth} {seed}: {kept}");
+            assert!(matches!(report.witness, Witness::End(_)), "{nth} {seed}: {:?}", report.witness);
+            if !cut {
+                assert_eq!((kept, report.witness), (RECORDS + 2, Witness::End(report.end)));
+                assert!(nth > 4, "a close takes more operations");
+                return;
+            }
+        }
+    }
+}
