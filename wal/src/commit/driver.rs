@@ -9,8 +9,8 @@
 use crate::commit::committer::Committer;
 use crate::commit::disk_op::DiskOp;
 use crate::commit::state::Driver;
-use crate::disk::{Completion, Ring};
 use crate::error::Error;
+use seawall_disk::{Completion, Ring};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -96,7 +96,7 @@ impl Committer {
     /// The loop of the flusher's thread, which is the driver too.
     pub(crate) fn flush_loop(
         &self,
-        clock: &dyn crate::disk::Clock,
+        clock: &dyn seawall_disk::Clock,
         idle: Duration,
         mut rail: Option<RingQueue>,
     ) {

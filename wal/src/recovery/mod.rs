@@ -14,7 +14,6 @@ pub(crate) mod scan_log;
 pub(crate) mod verdict;
 
 use crate::damage::{Damage, DamageKind, Dropped, Witness};
-use crate::disk::{Access, Clock, Disk, FileId, LazyMap, no_descriptors};
 use crate::error::Error;
 use crate::format::layout::FORMAT_VERSION;
 use crate::format::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN, SegmentHeader};
@@ -28,9 +27,11 @@ use crate::segment::directory::{
     DirectoryListing, IDENTITY, check_blocks, failed, failed_to_open, list, read_closed, read_identity,
 };
 use crate::segment::index_builder::SegmentIndexBuilder;
+use crate::segment::lazy_map::LazyMap;
 use crate::segment::{OpenSegment, Segment, file_name};
 use crate::sync::{AtomicBool, AtomicU32, share_out};
 use crate::types::Lsn;
+use seawall_disk::{Access, Clock, Disk, FileId, no_descriptors};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

@@ -5,13 +5,13 @@
 //! before `IDENTITY` has its name. A directory with that name but without segments has lost them. Creation fails if the
 //! directory already holds a log or part of one.
 
-use crate::disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 use crate::error::Error;
 use crate::format::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
 use crate::format::{Identity, SegmentHeader, is_head};
 use crate::segment::directory::{IDENTITY, IDENTITY_NEW, failed, failed_to_open, list, write_identity};
 use crate::segment::file_name;
 use crate::types::Lsn;
+use seawall_disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 
 /// Checks that the directory holds no log, removes the files of an unfinished creation, and writes the identity under
 /// its temporary name. Returns the identity; the caller makes the segments and then calls [`finish`].

@@ -6,16 +6,17 @@
 //! can interrupt it anywhere. If the disk is full or a quota is used up, the preallocator reports that to the spare
 //! pool and tries again (INV-8).
 
-use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, is_no_room, write_all_at};
 use crate::error::Error;
 use crate::format::{Identity, SegmentHeader};
 use crate::options::Options;
 use crate::segment::descriptors::{Descriptors, Key, SegmentFile};
 use crate::segment::directory::{failed, failed_to_open};
+use crate::segment::lazy_map::LazyMap;
 use crate::segment::spare_pool::SparePool;
 use crate::segment::{OpenSegment, SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::PriorContents;
+use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, Random, is_no_room, write_all_at};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;

@@ -8,7 +8,6 @@ mod prepared;
 mod salvage;
 
 use crate::commit::{Appended, Blocked, Committer, Ticket};
-use crate::disk::{Disk, Mode};
 use crate::env::Env;
 use crate::error::Error;
 use crate::format::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
@@ -26,6 +25,7 @@ use crate::sync::{AtomicU32, Mutex};
 use crate::types::{Durability, Lsn, len32};
 use crate::wal::threads::LogThreads;
 pub use prepared::Prepared;
+use seawall_disk::{Disk, Mode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;

@@ -7,7 +7,6 @@
 use super::Wal;
 use super::prepared::{Prepared, exclusive};
 use crate::commit::{CommitState, Committer, Limits, Start};
-use crate::disk::{Disk, Mode, PosixDisk, is_no_room};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
 use crate::format::Closed;
@@ -22,6 +21,7 @@ use crate::segment::spare_pool::SparePool;
 use crate::segment::{OpenSegment, file_name};
 use crate::sync::{AtomicU32, Mutex};
 use crate::wal::threads::LogThreads;
+use seawall_disk::{Disk, Mode, PosixDisk, is_no_room};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;

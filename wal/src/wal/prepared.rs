@@ -6,7 +6,6 @@
 
 use super::locked;
 use crate::damage::Damage;
-use crate::disk::{Access, Disk, DiskLock};
 use crate::env::Env;
 use crate::error::Error;
 use crate::format::{Identity, RecordRef};
@@ -24,6 +23,7 @@ use crate::segment::footer::Footer;
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::segment::{OpenSegment, Segment};
 use crate::types::Lsn;
+use seawall_disk::{Access, Disk, DiskLock};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;

@@ -4,7 +4,6 @@
 use super::Wal;
 use super::prepared::Prepared;
 use crate::commit::{CommitState, Committer, Limits, Start};
-use crate::disk::{Access, Mode};
 use crate::env::Threads;
 use crate::error::Error;
 use crate::format::Closed;
@@ -16,6 +15,7 @@ use crate::segment::{OpenSegment, file_name};
 use crate::sync::{AtomicU32, Mutex};
 use crate::types::Lsn;
 use crate::wal::threads::LogThreads;
+use seawall_disk::{Access, Mode};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

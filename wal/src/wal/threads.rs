@@ -4,7 +4,6 @@
 //! A thread that panics stops the log, so that no caller waits for it forever.
 
 use crate::commit::{Committer, Driver, RingQueue};
-use crate::disk::Disk;
 use crate::env::Env;
 use crate::error::Error;
 use crate::options::{Backend, Options};
@@ -13,6 +12,7 @@ use crate::segment::preallocator::{Preallocator, StepOutcome};
 use crate::segment::spare_pool::SparePool;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, mpsc};
+use seawall_disk::Disk;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

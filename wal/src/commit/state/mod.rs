@@ -14,7 +14,6 @@ use crate::commit::state::in_flight::InFlight;
 use crate::commit::state::write_group::{BufferPool, WriteGroup};
 use crate::commit::waiters::futures::AsyncWaiters;
 use crate::commit::write_policy::WritePolicy;
-use crate::disk::{Clock, DiskLock};
 use crate::error::Error;
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::segment::spare_pool::SparePool;
@@ -22,6 +21,7 @@ use crate::segment::{OpenSegment, Segment};
 use crate::stats::Stats;
 use crate::sync::AtomicU32;
 use crate::types::Lsn;
+use seawall_disk::{Clock, DiskLock};
 use std::collections::VecDeque;
 use std::sync::Arc;
 

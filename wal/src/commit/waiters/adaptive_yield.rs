@@ -6,8 +6,8 @@
 //! CPU is contended: all waiters then sleep immediately, with a back-off that doubles after each failed retry. Decision
 //! 16 has the measurements. Correctness does not depend on yielding.
 
-use crate::disk::Clock;
 use crate::sync::{AtomicU64, YIELDS_MAX, thread};
+use seawall_disk::Clock;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A yield that takes this long, in nanoseconds, means that another thread was computing. A scheduler's time slice is

@@ -21,13 +21,13 @@
 //! heads can only get longer, because it includes heads inside unchecked groups. Strict mode needs nothing else from
 //! the bytes after the first group that is not valid; degraded mode refuses the log when it meets an unchecked group.
 
-use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::format::{GroupFault, GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
 use crate::recovery::evidence::{GroupHead, ScanExtent, SegmentScan};
 use crate::recovery::pieces::Pieces;
 use crate::segment::read_ahead::ReadAhead;
 use crate::types::{GroupKind, Lsn, PriorContents, is_zeros, len32};
+use seawall_disk::{AlignedBuf, DiskFile, read_exact_medium};
 use std::io;
 
 /// Distance between the sampled blocks where no group can be, in bytes.

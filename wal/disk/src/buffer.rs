@@ -8,7 +8,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// Alignment of every buffer and unit of its capacity, in bytes: the largest memory alignment that direct I/O needs.
-pub(super) const ALIGNMENT: usize = 4096;
+pub(crate) const ALIGNMENT: usize = 4096;
 
 /// A growable byte buffer, aligned to 4096 bytes. Bytes between its length and its capacity are initialised.
 ///
