@@ -303,6 +303,9 @@ fn retired_names_stay_away() {
         ["Fenced", "Entry"],
         ["restate_", "groups_max"],
         ["answers_", "max"],
+        ["pipeline_", "bytes"],
+        ["patience_", "us"],
+        ["behind_", "torn"],
     ]
     .map(|parts| parts.concat())
     .into();

@@ -124,9 +124,9 @@ impl Committer {
             let seen = self.flusher.load();
             let busy = rail.as_ref().map_or(0, |rail| rail.busy());
             let next = {
-                let mut core = self.lock_after_gathering();
-                let next = core.drive(busy);
-                self.note_work_available(&core);
+                let mut state = self.lock_after_gathering();
+                let next = state.drive(busy);
+                self.note_work_available(&state);
                 next
             };
             match (next, &mut rail) {

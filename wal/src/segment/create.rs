@@ -76,7 +76,7 @@ fn has_groups(disk: &dyn Disk, sequence: u32) -> Result<bool, Error> {
     let mut bytes = AlignedBuf::zeroed(block as usize * 3);
     let len = bytes.len();
     read_exact_medium(&*file, &mut bytes, 0, len).map_err(io)?;
-    let (first, behind) = bytes.split_at(block as usize * 2);
+    let (first, third) = bytes.split_at(block as usize * 2);
     Ok(SegmentHeader::decode(&first[..block as usize])
-        .is_ok_and(|h| is_head(behind, h.salt, Lsn::new(sequence, block * 2))))
+        .is_ok_and(|h| is_head(third, h.salt, Lsn::new(sequence, block * 2))))
 }

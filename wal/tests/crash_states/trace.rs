@@ -36,7 +36,7 @@ pub struct Group {
     pub records: u32,
 }
 
-/// What is known of the log beside the disk.
+/// What is known of the log apart from the disk.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Ghost {
     /// All groups that may be in the log, in order.
@@ -138,7 +138,7 @@ pub fn open(disk: &SimDisk, ghost: &Ghost) -> Result<(Wal, RecoveryReport), Erro
     Wal::open_in(env(disk, 1000 + ghost.issued as u64), &options())
 }
 
-/// A sealer that says how many footers it made.
+/// An index builder that says how many footers it made.
 struct Counting(Places, Arc<AtomicU64>);
 
 impl SegmentIndexBuilder for Counting {
@@ -189,7 +189,7 @@ impl Trace {
                 let disk = SimDisk::new(0, SimOptions::default());
                 let near = |blocks: u32| Options {
                     in_flight_bytes_max: blocks * 4096,
-                    // Room for groups further behind a long one than that.
+                    // Room for groups further after a long one than that.
                     segment_bytes: 8 * 4096,
                     ..options()
                 };

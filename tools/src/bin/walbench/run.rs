@@ -90,9 +90,8 @@ impl Targets {
         };
         let log = |(i, &backend): (usize, &Backend)| {
             let backend = backend.option();
-            let patience_us = args.patience_us;
-            let options =
-                Options { backend, yield_max_us: patience_us, ..args.strategy.options(args.segment_bytes) };
+            let yield_max_us = args.yield_max_us;
+            let options = Options { backend, yield_max_us, ..args.strategy.options(args.segment_bytes) };
             let log = Log::create(&dir.join(format!("log-{i}")), &options)?;
             log.settle()?;
             Ok(log)

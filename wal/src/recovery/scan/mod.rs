@@ -115,7 +115,7 @@ fn scan_counted(
             }
             reach = None;
         }
-        window.read_ahead_to(reach.map_or(file_bytes, |near| near.behind()));
+        window.read_ahead_to(reach.map_or(file_bytes, |near| near.bound()));
         let block = window.range(file, at, block_bytes)?;
         let lsn = Lsn::new(sequence, at);
         let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
@@ -161,7 +161,7 @@ impl TailBound {
     }
 
     /// Offset from which on no group can start, judged by the groups found so far.
-    fn behind(&self) -> u32 {
+    fn bound(&self) -> u32 {
         if self.announced { u32::MAX } else { self.end.saturating_add(self.stretch) }
     }
 
@@ -172,7 +172,7 @@ impl TailBound {
 
     /// Whether no group can be at or after `at`, given that only zeros were found from `zeros_from` on.
     fn ends_before(&self, at: u32, zeros_from: u32) -> bool {
-        zeros_from <= self.end && at >= self.behind()
+        zeros_from <= self.end && at >= self.bound()
     }
 
     /// Whether sampled blocks of the rest are zeros. If not, more than one thing went wrong.

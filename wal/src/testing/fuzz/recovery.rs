@@ -306,7 +306,7 @@ mod tests {
             check(base, &base.disk.fork(1), UnexplainedTail::Refuse);
         }
         let found = inspect(&*looked_at(&crashed.disk)).expect("a log");
-        assert!(!found.verdict.expect("sound").dropped.is_empty(), "nothing was left behind a hole");
+        assert!(!found.verdict.expect("sound").dropped.is_empty(), "nothing was left after a hole");
         assert!(!released.files.contains_key("00000001.wal"), "the first file is used again");
     }
 }
