@@ -39,7 +39,7 @@ pub fn replay(target: &str, seeds: &[Seed], mutations: u64, run: fn(&[u8])) {
         inputs.push(bytes);
     }
     let times = env::var("SEAWALL_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    // Each target has numbers of its own, whatever runs beside it.
+    // Each target has numbers of its own, whatever runs at the same time.
     let mut numbers =
         Numbers(target.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31) ^ u64::from(byte)));
     for n in 0..mutations * times {

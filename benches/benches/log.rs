@@ -2,6 +2,8 @@
 //! scanning a log, reading records back; and durable appends with group commit. They run in a real directory with a
 //! warm page cache.
 
+#![forbid(unsafe_code)]
+
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use seawall_wal::disk::PosixDisk;
 use seawall_wal::inspect::inspect;

@@ -6,8 +6,8 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "places in pools of a few MiB")]
 
+use seawall_disk::{Access, AlignedBuf, Disk, Mode, PosixDisk, read_exact_medium};
 use seawall_snap::{Catalog, Options, SnapshotId};
-use seawall_wal::disk::{Access, AlignedBuf, Disk, Mode, PosixDisk, read_exact_medium};
 use std::error::Error;
 use std::fs::File;
 use std::io::Write;

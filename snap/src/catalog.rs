@@ -15,7 +15,7 @@ use crate::transfer::export::Export;
 use crate::transfer::receive::Receiver;
 use crate::types::{Progress, SnapshotId};
 use crate::write::SnapshotWriter;
-use seawall_wal::disk::{Disk, Mode, NameKind, PosixDisk};
+use seawall_disk::{Disk, Mode, NameKind, PosixDisk};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;

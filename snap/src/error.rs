@@ -4,7 +4,7 @@
 use crate::format::Fault;
 use crate::options::OutOfRange;
 use crate::types::SnapshotId;
-use seawall_wal::disk::is_no_room;
+use seawall_disk::is_no_room;
 use std::fmt;
 use std::io;
 use std::sync::Arc;

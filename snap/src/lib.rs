@@ -58,6 +58,8 @@
 //! Modules have floors and import only from lower ones. `ARCHITECTURE.md` has the table, `docs/format.md`
 //! describes the bytes, and `docs/decisions/0012-snapshots.md` gives the reasons.
 
+#![forbid(unsafe_code)]
+
 mod catalog;
 mod directory;
 mod error;

@@ -1,5 +1,7 @@
-//! One openraft (0.10) node with its log in a directory. It proposes numbers, and prints `ACK n` when n numbers are
-//! applied, which means that they are durable. Kill it and start it again. A cluster needs a real `Net`.
+//! Runs one openraft (0.10) node with its log in a directory.
+//!
+//! The node proposes numbers, and prints `ACK n` when n numbers are applied, which means that they are
+//! durable. Kill it and start it again. A cluster needs a real `Net`.
 //!
 //! ```text
 //! cargo run --release --features openraft --example openraft_node -- /tmp/node 10000

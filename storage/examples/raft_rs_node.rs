@@ -1,6 +1,8 @@
-//! One Raft node (crate `raft`) with its log in a directory. It proposes numbers, and writes `ACK n` when number n is
-//! applied, which means that it is durable. Kill it at any time and start it again: it checks that it still has every
-//! acknowledged number. With 0 proposals it only checks.
+//! Runs one Raft node (crate `raft`) with its log in a directory.
+//!
+//! The node proposes numbers, and writes `ACK n` when number n is applied, which means that it is durable.
+//! Kill it at any time and start it again: it checks that it still has every acknowledged number. With 0
+//! proposals it only checks.
 //!
 //! ```text
 //! cargo run --release --features raft-rs --example raft_rs_node -- /tmp/node 100000 /tmp/node.acks

@@ -59,6 +59,8 @@
 //!
 //! `ARCHITECTURE.md` describes the modules of the crate and what each of them may import.
 
+#![forbid(unsafe_code)]
+
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

@@ -1,5 +1,7 @@
-//! Counts bytes of memory: a live entry costs at most 16 at every moment of the load (the exact sum is in the index's own
-//! tests; here nothing else may grow with the entries), and what a pinned reader allocates grows as its entries do.
+//! Tests memory use: a live entry costs at most 16 bytes at every moment of the load, and the bytes that a
+//! pinned reader allocates grow in proportion to its entries.
+//!
+//! The unit tests of the index check the exact sum. Here nothing else may grow with the entries.
 
 #![expect(unsafe_code, reason = "a counting allocator has to implement GlobalAlloc")]
 
@@ -16,23 +18,23 @@ thread_local! {
     static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// One test at a time: what lives is counted for all threads.
+/// Lets one test run at a time, because live bytes are counted for all threads.
 static ONE: Mutex<()> = Mutex::new(());
 
 struct Counting;
 
-// SAFETY: everything is the system allocator's; the counter is beside it.
+// SAFETY: every call is passed on to the system allocator; the counters touch no memory of it.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         LIVE.fetch_add(layout.size(), Ordering::Relaxed);
         let _ = ALLOCATED.try_with(|bytes| bytes.set(bytes.get() + layout.size()));
-        // SAFETY: passed on as it came.
+        // SAFETY: the arguments are passed on unchanged.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: passed on as it came.
+        // SAFETY: the arguments are passed on unchanged.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
@@ -43,14 +45,15 @@ static COUNTING: Counting = Counting;
 const GROUPS: u64 = 200;
 const PER_BATCH: u64 = 50;
 const WARM_UP: u64 = 10;
-/// What buffers of the log may come and go meanwhile, in bytes: more of them on a machine that is busy.
+/// Allowance for buffers of the log that are allocated meanwhile, in bytes. A busy machine has more of them.
 const BUFFERS: usize = 6 << 20;
 
 #[test]
 fn an_entry_costs_at_most_sixteen_bytes() {
     let _one = ONE.lock().unwrap();
     let dir = tempfile::tempdir().unwrap();
-    // Small, so that what is gathered for the footer, and the buffers of writes, are small too.
+    // Segments and write groups are small, so that the data gathered for the footer and the write buffers are
+    // small, too.
     let mut options = Options::default().with_cache_bytes(0);
     (options.log.segment_bytes, options.log.group_bytes) = (1 << 20, 16 << 10);
     let engine = Engine::create(dir.path().join("log"), &options).unwrap();
@@ -65,7 +68,8 @@ fn an_entry_costs_at_most_sixteen_bytes() {
         }
         engine.flush().unwrap();
     };
-    // Groups, threads, buffers of the log and what is gathered for the footer are there.
+    // After these rounds, groups, threads, buffers of the log and the data gathered for the footer are
+    // allocated.
     (0..WARM_UP).for_each(|round| append(1 + round * PER_BATCH));
     let before = LIVE.load(Ordering::Relaxed);
     for round in 1..=100 {
@@ -76,7 +80,8 @@ fn an_entry_costs_at_most_sixteen_bytes() {
     }
 }
 
-/// Bytes that a reader of `count` entries allocates, all of which the log has let go of.
+/// Returns the bytes that a pinned reader allocates for `count` entries, all in segments that the log has
+/// released.
 fn read_back(count: u64) -> usize {
     let dir = tempfile::tempdir().unwrap();
     let mut options = Options::default().with_cache_bytes(0).with_compression(None);

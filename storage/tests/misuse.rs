@@ -1,12 +1,13 @@
-//! What cannot be done wrong, because it does not compile. One file each in `misuse/`, named after the mistake, with what
-//! the compiler says of it.
+//! Tests that mistakes that the types forbid do not compile.
 //!
-//! The compiler's words change between its versions. To take those of another one over, and read them, since a file that
-//! fails for another reason proves nothing: `TRYBUILD=overwrite cargo test -p seawall --test misuse`.
+//! Each file in `misuse/` is named after a mistake, and has the compiler's message next to it. The messages
+//! change between versions of the compiler. `TRYBUILD=overwrite cargo test -p seawall --test misuse` takes
+//! over those of another version. Read them afterwards, since a file that fails for another reason proves
+//! nothing.
 
 use std::process::Command;
 
-/// Whose words the expected ones are.
+/// Version of the compiler whose messages are expected.
 const COMPILER: &str = "rustc 1.95.";
 
 #[test]

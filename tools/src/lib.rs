@@ -3,6 +3,8 @@
 //! `utc` formats times, `open_report` makes JSON of the result of an open, and `bench` has the building blocks of the
 //! measuring programs.
 
+#![forbid(unsafe_code)]
+
 pub mod bench;
 pub mod open_report;
 

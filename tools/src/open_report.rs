@@ -37,7 +37,7 @@ pub fn kind_name(what: DamageKind) -> &'static str {
 pub fn fault_text(fault: GroupFault) -> String {
     match fault {
         GroupFault::Record(at, fault) => {
-            format!("record at byte {at} of the group does not check ({fault:?})")
+            format!("record at byte {at} of the group fails its check ({fault:?})")
         }
         GroupFault::Padding(at) => format!("byte {at} of the group is padding and not zero"),
         GroupFault::Count => "the group holds other records than its header says".to_owned(),
@@ -117,7 +117,7 @@ fn dropped(d: &Dropped) -> Value {
     let mut value = range(d.from, d.to);
     value["why"] = match d.why {
         DropReason::Torn => "torn",
-        DropReason::BehindTorn => "behind_torn",
+        DropReason::BehindTorn => "after_torn",
         DropReason::Void => "void",
         DropReason::Suspect => "suspect",
     }

@@ -118,7 +118,7 @@ fn check_counters(row: &Value) {
 }
 
 #[test]
-fn rotations_are_as_many_as_asked_for_beside_a_floor_of_their_own() {
+fn rotations_are_as_many_as_asked_for_with_a_floor_of_their_own() {
     let dir = TempDir::new().unwrap();
     let json = dir.path().join("out.json");
     let data = dir.path().join("data");

@@ -35,7 +35,7 @@ impl fmt::Display for DamageKind {
         match self {
             DamageKind::NoGroup => f.write_str("acknowledged bytes hold no group"),
             DamageKind::Group(GroupFault::Record(at, fault)) => {
-                write!(f, "acknowledged record at byte {at} of its group does not check ({fault:?})")
+                write!(f, "acknowledged record at byte {at} of its group fails its check ({fault:?})")
             }
             DamageKind::Group(GroupFault::Padding(at)) => {
                 write!(f, "acknowledged group has a padding byte that is not zero at byte {at}")
@@ -46,7 +46,7 @@ impl fmt::Display for DamageKind {
             DamageKind::Group(GroupFault::Unchecked) => f.write_str(
                 "acknowledged group claims bytes that too many other groups claim, and was not checked",
             ),
-            DamageKind::Header(fault) => write!(f, "segment header does not check ({fault:?})"),
+            DamageKind::Header(fault) => write!(f, "segment header is not valid ({fault:?})"),
             DamageKind::Missing => f.write_str("segment file is missing"),
             DamageKind::Suspect => f.write_str("bytes that no torn write can have left"),
         }

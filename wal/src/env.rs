@@ -2,9 +2,9 @@
 //!
 //! All of them are parameters, so the same log code runs in production and under a seeded scheduler.
 
-use crate::disk::{Clock, Disk, Mode, PosixDisk, Random, SystemClock, SystemRandom};
 use crate::error::Error;
 use crate::options::{Options, Strategy};
+use seawall_disk::{Clock, Disk, Mode, PosixDisk, Random, SystemClock, SystemRandom};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;

@@ -3,10 +3,10 @@
 //! It can be cloned, since one failure answers every waiter.
 
 use crate::damage::Damage;
-use crate::disk::no_descriptors;
 use crate::format::IdentityFault;
 use crate::options::OutOfRange;
 use crate::types::Lsn;
+use seawall_disk::no_descriptors;
 use std::io;
 use std::sync::Arc;
 

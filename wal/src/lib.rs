@@ -64,9 +64,10 @@
 //! modules of the crate, `docs/format.md` the bytes on disk, and `docs/durability.md` the promises (`INV-1` to
 //! `INV-10`).
 
+#![forbid(unsafe_code)]
+
 mod commit;
 mod damage;
-pub mod disk;
 mod env;
 mod error;
 mod format;
@@ -93,6 +94,7 @@ pub use listener::Tracing;
 pub use options::{Backend, OpenMode, Options, Strategy, UnexplainedTail};
 pub use read::record_iter::{Record, RecordIter};
 pub use recovery::{RecoveryReport, Timings};
+pub use seawall_disk as disk;
 pub use segment::footer::Footer;
 pub use segment::index_builder::SegmentIndexBuilder;
 pub use segment::mapped::Mapped;

@@ -96,7 +96,7 @@ pub struct Stats {
     /// Bytes of these groups, headers and padding included.
     pub group_bytes: u64,
     /// Bytes that the preallocator wrote: segment headers and zeros.
-    pub pipeline_bytes: u64,
+    pub preallocated_bytes: u64,
     /// How often the preallocator found no space: the file system was full, or a quota used up.
     pub no_room: u64,
     /// Released files that were removed instead of recycled because writing zeros to them failed.
@@ -116,7 +116,7 @@ pub struct Stats {
     /// Bytes of enqueued records that are not durable.
     pub queued_bytes: u64,
     /// Callbacks and futures that are outstanding: registered, and their call has not returned.
-    pub answers: usize,
+    pub callbacks: usize,
     /// Ready spares whose blocks are all zeros.
     pub spares_zeroed: usize,
     /// Ready spares that still hold the blocks of a released segment.
@@ -145,7 +145,7 @@ impl Stats {
 
     /// Bytes written to the device per byte of records.
     pub fn write_amplification(&self) -> f64 {
-        ratio(self.group_bytes + self.pipeline_bytes, self.record_bytes)
+        ratio(self.group_bytes + self.preallocated_bytes, self.record_bytes)
     }
 }
 
@@ -162,7 +162,7 @@ impl fmt::Display for Stats {
             self.queued_bytes,
             self.lag_groups,
             self.lag_ns / 1000,
-            self.answers
+            self.callbacks
         )?;
         write!(
             f,
@@ -186,7 +186,7 @@ impl Stats {
             ("seawall_record_bytes_total", self.record_bytes),
             ("seawall_groups_total", self.groups),
             ("seawall_group_bytes_total", self.group_bytes),
-            ("seawall_pipeline_bytes_total", self.pipeline_bytes),
+            ("seawall_preallocated_bytes_total", self.preallocated_bytes),
             ("seawall_no_room_total", self.no_room),
             ("seawall_released_given_up_total", self.released_given_up),
             ("seawall_reopened_total", self.reopened),

@@ -81,7 +81,7 @@ fn steady_appends_do_not_allocate() {
         let count = 2000;
         let made = allocations(&wal, count, in_flight);
         println!("{in_flight} in flight: {made} allocations in {count} appends");
-        // The file pipeline and the marks of an idle moment may allocate now and then.
+        // The preallocator and the marks of an idle moment may allocate now and then.
         assert!(made * 10 < count, "{in_flight} in flight: {made} allocations in {count} appends");
     }
     wal.close().unwrap();

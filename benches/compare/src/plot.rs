@@ -33,7 +33,7 @@ pub(crate) fn draw(path: &Path, machine: &Machine, rows: &[Row]) -> Result<()> {
         area.draw(&Text::new(words, at, (FONT, size).into_font())).map_err(|e| failed(&e))
     };
     let unknown = || "unknown".to_owned();
-    text("Seawall beside other durable logs".to_owned(), (12, 8), 20)?;
+    text("Seawall and other durable logs".to_owned(), (12, 8), 20)?;
     let setting = format!(
         "{}, {} cores, Linux {}, {}, {}; seed {}",
         machine.cpu.clone().unwrap_or_else(unknown),

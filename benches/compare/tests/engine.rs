@@ -1,5 +1,6 @@
-//! Runs `compare-engine --quick`: every row runs with all its engines, and its results are complete. No figure is
-//! judged.
+//! Tests that `compare-engine --quick` runs every row with all its engines and writes complete results.
+//!
+//! The tests judge no figure.
 
 use serde_json::Value;
 use std::fs;
@@ -16,7 +17,8 @@ fn quick(row: &str) -> Vec<Value> {
     quick_with(row, ["seawall", "raft-engine"])
 }
 
-/// Runs a row whose lines must start with the names in `engines`. Returns its tables.
+/// Runs a row, checks that each of its tables has a line for every engine in `engines`, and returns the
+/// tables.
 fn quick_with(row: &str, engines: [&str; 2]) -> Vec<Value> {
     let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let (data, json) = (scratch.path().join("data"), scratch.path().join("r.json"));

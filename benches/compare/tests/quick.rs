@@ -1,4 +1,6 @@
-//! Runs `compare --quick`: every row runs with every engine, and its results are complete. No figure is judged.
+//! Tests that `compare --quick` runs every row with every engine and writes complete results.
+//!
+//! The tests judge no figure.
 
 use serde_json::Value;
 use std::collections::BTreeSet;

@@ -12,7 +12,7 @@ use crate::error::{Error, FilePart};
 use crate::format::name::{self, Kind};
 use crate::options::Options;
 use crate::types::SnapshotId;
-use seawall_wal::disk::{Disk, DiskLock};
+use seawall_disk::{Disk, DiskLock};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -5,7 +5,7 @@
 
 use crate::error::{Error, FileContext, FilePart};
 use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
-use seawall_wal::disk::{AlignedBuf, DiskFile, read_exact_at};
+use seawall_disk::{AlignedBuf, DiskFile, read_exact_at};
 use std::io;
 use std::sync::Arc;
 

@@ -14,7 +14,7 @@ use crate::format::Fault;
 use crate::read::chunk_decoder::{Block, BlockReader};
 use crate::read::snapshot::Snapshot;
 use crate::types::{Progress, Published, SnapshotId};
-use seawall_wal::disk::AlignedBuf;
+use seawall_disk::AlignedBuf;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;

@@ -8,7 +8,7 @@ use crate::format::name;
 use crate::format::{CHUNK_HEADER_BYTES, Fault, HEADER_BYTES, Header, TRAILER_BYTES, Trailer};
 use crate::read::chunk_reader::{ChunkReader, Medium};
 use crate::types::{Published, SnapshotId};
-use seawall_wal::disk::{Access, Disk};
+use seawall_disk::{Access, Disk};
 
 /// The opening and trailer of a snapshot's file.
 #[derive(Debug)]

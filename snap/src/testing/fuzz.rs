@@ -15,8 +15,8 @@ use crate::format::{
 };
 use crate::options::Options;
 use crate::types::SnapshotId;
-use seawall_wal::disk::Mode;
-use seawall_wal::disk::sim::{SimDisk, SimOptions};
+use seawall_disk::Mode;
+use seawall_disk::sim::{SimDisk, SimOptions};
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::ops::ControlFlow::Continue;

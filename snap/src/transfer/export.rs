@@ -7,7 +7,7 @@ use crate::error::{Error, FilePart};
 use crate::format::wire::{Offer, Piece};
 use crate::read::chunk_reader::{ChunkReader, Frame};
 use crate::read::snapshot::Snapshot;
-use seawall_wal::disk::AlignedBuf;
+use seawall_disk::AlignedBuf;
 use std::sync::Arc;
 
 /// A snapshot to send; see [`Catalog::export`](crate::Catalog::export). Can be shared between threads; each

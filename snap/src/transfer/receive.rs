@@ -17,7 +17,7 @@ use crate::read::chunk_reader::{ChunkReader, Frame, Medium};
 use crate::read::snapshot::{check_counts, file_bytes};
 use crate::types::{Progress, Published};
 use crate::write::file_writer::FileWriter;
-use seawall_wal::disk::{Access, DiskFile};
+use seawall_disk::{Access, DiskFile};
 use std::fmt;
 use std::io;
 use std::sync::Arc;

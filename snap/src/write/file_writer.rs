@@ -3,7 +3,7 @@
 //! [`FileWriter::sync`] covers everything written before it. The owner must not write again after an error.
 
 use crate::error::{Error, FileContext};
-use seawall_wal::disk::{Access, Disk, DiskFile, write_all_at};
+use seawall_disk::{Access, Disk, DiskFile, write_all_at};
 use std::io;
 use std::sync::Arc;
 

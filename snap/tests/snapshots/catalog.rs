@@ -2,9 +2,9 @@
 
 use crate::support;
 
+use seawall_disk::Mode;
+use seawall_disk::sim::{SimDisk, SimOptions};
 use seawall_snap::{Catalog, Error, Found, SnapshotId};
-use seawall_wal::disk::Mode;
-use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use std::io::{Read, Write};
 use support::*;
 

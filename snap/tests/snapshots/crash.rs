@@ -3,8 +3,8 @@
 
 use crate::support;
 
+use seawall_disk::sim::SimDisk;
 use seawall_snap::{Catalog, Error};
-use seawall_wal::disk::sim::SimDisk;
 use std::sync::Arc;
 use support::*;
 

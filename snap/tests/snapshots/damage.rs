@@ -5,9 +5,9 @@
 
 use crate::support;
 
+use seawall_disk::sim::{FaultError, FaultOp, FaultRule, SimDisk};
 use seawall_snap::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
 use seawall_snap::{Catalog, Error, FilePart};
-use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk};
 use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
 use std::time::Duration;
@@ -266,7 +266,7 @@ fn a_full_disk_or_a_failing_one_leaves_the_old_snapshot_and_no_file() {
         let free = 6000;
         disk.set_capacity(Some(0));
         let used = {
-            use seawall_wal::disk::Disk;
+            use seawall_disk::Disk;
             disk.set_capacity(Some(1 << 30));
             (1 << 30) - disk.free_bytes().unwrap()
         };

@@ -4,8 +4,8 @@
 
 use crate::support;
 
+use seawall_disk::sim::SimDisk;
 use seawall_snap::{Catalog, Error, Offer, OfferFault, Piece, PieceFault, SnapshotId};
-use seawall_wal::disk::sim::SimDisk;
 use std::sync::Arc;
 use support::*;
 

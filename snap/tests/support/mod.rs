@@ -2,9 +2,9 @@
 
 #![allow(dead_code, reason = "every test uses a part of it")]
 
+use seawall_disk::Mode;
+use seawall_disk::sim::{SimDisk, SimOptions};
 use seawall_snap::{Catalog, Error, Options, Piece, Published, SnapshotId, SnapshotReader};
-use seawall_wal::disk::Mode;
-use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use std::io::Read;
 use std::ops::ControlFlow::{self, Continue};
 use std::sync::Arc;

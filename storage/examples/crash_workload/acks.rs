@@ -80,7 +80,7 @@ impl Acks {
         Ok(Acks(Mutex::new((history, out))))
     }
 
-    /// Returns the history up to now.
+    /// Returns the history of all lines printed so far.
     pub fn history(&self) -> History {
         self.locked().0.clone()
     }

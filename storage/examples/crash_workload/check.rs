@@ -1,9 +1,9 @@
-//! Checks the contents of an opened engine: the groups of each thread must be in the state after one of its batches,
-//! which is the last acknowledged batch or a later one that was sent, and there must be nothing else (INV-1, INV-3,
-//! INV-6).
+//! Checks the contents of an opened engine against the batches of the plan (INV-1, INV-3, INV-6).
 //!
-//! So an overwritten suffix is the newer version if the overwrite was acknowledged, and otherwise one of the two whole
-//! versions. A batch over several groups is present in all of them or in none.
+//! The groups of each thread must be in the state after one of its batches: the last acknowledged one, or a
+//! later one that was sent. The engine must hold nothing else. So an overwritten suffix is the newer version
+//! if the overwrite was acknowledged, and otherwise one of the two whole versions. A batch over several
+//! groups is present in all of them or in none.
 
 use crate::acks::History;
 use crate::plan::Plan;

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 /// How a life ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum End {
-    /// All batches are waited for and the engine is closed.
+    /// The threads wait for all batches, and the engine is closed.
     Close,
     /// The engine is dropped while batches are in flight, as a kill does.
     Drop,

@@ -115,7 +115,8 @@ fn verify(plan: &Plan, dir: &Path, text: &str) -> Result<(), String> {
     engine.close().map_err(|error| format!("close: {error}"))
 }
 
-/// Open does not read all of the log. Checks that it comes to the same verdict as an inspection of all bytes.
+/// Checks that open, which does not read all of the log, comes to the same verdict as an inspection of all
+/// bytes.
 fn agree(plan: &Plan, dir: &Path) -> Result<(), String> {
     let conclude = |all: bool| {
         let disk = Env::posix(dir, &plan.options().log)?.disk;

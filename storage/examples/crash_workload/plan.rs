@@ -1,5 +1,7 @@
-//! Computes all batches from the seed. Batch number `k` of a thread in a life depends on these three numbers and on the
-//! state of the thread's groups before it. So a verifier can derive every byte that must be there from the
+//! Computes all batches from the seed.
+//!
+//! Batch number `k` of a thread in a life depends on the seed, on these three numbers, and on the state of
+//! the thread's groups before it. So a verifier can derive every byte that must be there from the
 //! acknowledgements alone.
 //!
 //! No payload occurs twice: each contains life, thread, batch and a counter.

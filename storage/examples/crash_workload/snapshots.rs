@@ -1,13 +1,15 @@
-//! The workload with snapshots: one group whose log and snapshots are on the disk whose power is cut.
+//! Runs and verifies the workload with snapshots: one group whose log and snapshots are on the disk whose
+//! power is cut.
 //!
 //! ```text
 //! ACK <n> applied <index>      the entries up to this index are durable and committed
 //! ACK <n> snapshot <index>     a snapshot was taken or installed at this index
 //! ```
 //!
-//! Entry and state are functions of seed, index and term, so a verifier needs only these lines. After any power cut the
-//! newest snapshot is complete and not older than the last line tells, and the log continues after it without a gap, at
-//! least up to the last index applied (INV-1, INV-3). No file may be damaged, because a power cut damages none.
+//! Entry and state are functions of seed, index and term, so a verifier needs only these lines. After any
+//! power cut the newest snapshot is complete and not older than the last line tells, and the log continues
+//! after it without a gap, at least up to the last index applied (INV-1, INV-3). No file may be damaged,
+//! because a power cut damages none.
 
 use std::io::{Read, Write};
 use std::ops::RangeInclusive;
@@ -53,7 +55,7 @@ impl Said {
 
     fn say(&mut self, what: &str, index: u64) -> Result<(), String> {
         self.lines += 1;
-        // One unbuffered write.
+        // The whole line is one write to standard output.
         let line = format!("ACK {} {what} {index}\n", self.lines);
         let mut out = std::io::stdout().lock();
         out.write_all(line.as_bytes()).and_then(|()| out.flush()).map_err(|error| error.to_string())

@@ -1,7 +1,8 @@
-//! Three Raft nodes in one process, each with its log in its own directory, connected by channels. While proposals run,
-//! node 3 is dropped as a kill does, and started again. Meanwhile the others take snapshots and compact their logs, so
-//! that node 3 catches up by a snapshot; `--compact off` turns this off. In the end the three state machines and logs
-//! must be the same.
+//! Runs three Raft nodes in one process, each with its log in its own directory, connected by channels.
+//!
+//! While proposals run, node 3 is dropped as a kill does, and started again. Meanwhile the others take
+//! snapshots and compact their logs, so node 3 catches up by a snapshot; `--compact off` turns this off. In
+//! the end the three state machines and logs must be the same.
 //!
 //! ```text
 //! cargo run --release --features raft-rs --example three_nodes -- --proposals 100000 --dir /tmp/three
@@ -68,13 +69,13 @@ fn main() -> Outcome<()> {
             next = window;
         }
         if back_at.is_none() && most > proposals / 3 {
-            // As a kill does: no close, and the messages in its channel are lost.
+            // Node 3 ends as after a kill: its log is not closed, and the messages in its channel are lost.
             let gone = stop(nodes.remove(NODES - 1), NODES - 1, &net, false)?;
             net.leads[NODES - 1].store(false, SeqCst);
             println!("node-3 has {} numbers and is gone", applied(NODES - 1));
             back_at = Some((most + proposals / 4, gone.last.0 + 1));
         }
-        // It comes back when the others no longer have the entry that it needs next.
+        // Node 3 is started again when the others no longer have the entry that it needs next.
         let compacted = |index| !compact || (0..NODES - 1).all(|at| net.first[at].load(SeqCst) > index);
         if nodes.len() < NODES && back_at.is_some_and(|(at, index)| most >= at && compacted(index)) {
             println!("node-3 comes back, the others have {most} numbers");

@@ -1,4 +1,4 @@
-//! The network between the nodes: channels, and the state of each node that others can read.
+//! Provides the network between the nodes: channels, and the state of each node that others can read.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, AtomicU64};

@@ -1,5 +1,6 @@
-//! One node: a thread that owns a pump and handles messages, proposals, ticks and wake-ups of the log. This is the main
-//! loop of a Raft node; the other files of the example support it.
+//! Runs one node: a thread that owns a pump and handles messages, proposals, ticks and wake-ups of the log.
+//!
+//! This is the main loop of a Raft node; the other files of the example support it.
 
 use std::io::Read;
 use std::path::Path;

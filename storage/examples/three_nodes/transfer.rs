@@ -28,8 +28,7 @@ fn pieces(net: &Net, from: usize, own: &Snapshots, offer: &Offer) -> Outcome<()>
     let export = theirs.catalog().export(offer.id())?;
     // Continue at the position where an interrupted transfer stopped.
     for piece in export.pieces(incoming.next())? {
-        // The bytes that a connection would carry.
-        //
+        // These are the bytes that a connection would carry.
         let bytes = piece?.encode();
         incoming.accept(&Piece::decode(&bytes)?)?;
     }

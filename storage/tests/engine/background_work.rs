@@ -1,5 +1,7 @@
-//! The engine's own work: small state is repeated in bounded pieces, none of them by a caller where the engine has a
-//! thread; segments that are mostly padding get dense (INV-6, INV-8).
+//! Tests the engine's background work: it writes small state again in bounded pieces, makes segments dense
+//! that are mostly padding, and frees a full disk without help (INV-6, INV-8).
+//!
+//! An engine with threads does this work on its own thread, so no caller has to do it.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -12,7 +14,7 @@ use seawall_wal::{Env, Threads};
 const GROUPS: u64 = 10_000;
 const WRITER: u64 = 1_000_000;
 
-/// What a record of repeated small state takes at most: 64 KiB, and the piece that goes beyond them.
+/// Largest record of small state that is written again, in bytes: 64 KiB and the piece that exceeds them.
 const PIECE_BYTES_MAX: u64 = 65 << 10;
 
 fn options(segment_bytes: u32, slack_bytes: usize) -> Options {
@@ -30,7 +32,7 @@ fn hard(group: u64) -> HardState {
     HardState { term: group + 1, vote: 1, commit: 0 }
 }
 
-/// A hard state of each of many groups, in the first segments.
+/// Writes a hard state of each of `GROUPS` groups, into the first segments.
 fn many_groups(engine: &Engine) {
     let mut batch = WriteBatch::new();
     for chunk in 0..GROUPS / 500 {
@@ -108,7 +110,7 @@ fn a_thread_of_the_engine_repeats_small_state_and_no_caller_has_to() {
     while engine.stats().unwrap().segments.1 <= at + 1 {
         append(&engine, 20_000);
     }
-    // Nobody writes any more.
+    // From here on, no caller writes.
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let stats = engine.stats().unwrap();
@@ -134,7 +136,7 @@ fn segments_that_are_mostly_padding_get_dense() {
     let engine = Engine::create_in(stepped(&disk), &options).unwrap();
     let payload = |index: u64| index.to_le_bytes().repeat(30);
     let mut batch = WriteBatch::new();
-    // One writer at a time, so each entry has a block of 4 KiB to itself.
+    // Each write waits for the one before it, so each entry takes a block of 4 KiB.
     for index in 1..=2000 {
         batch.append(WRITER, &[EntryRef { index, term: 1, payload: &payload(index) }]);
         engine.write(&mut batch).unwrap().wait().unwrap();
@@ -143,7 +145,7 @@ fn segments_that_are_mostly_padding_get_dense() {
     let log_bytes = u64::from(stats.segments.1 - stats.segments.0 + 1) * (256 << 10);
     let live_bytes = 2000 * (240 + 64);
     assert!(log_bytes <= 2 * live_bytes + (512 << 10) + 3 * (256 << 10), "{log_bytes} for {live_bytes}");
-    // As it would be without: a block each.
+    // If no entry were copied, the log would keep a block for each of the 2000.
     assert!(log_bytes < 2000 * 4096 / 3);
     assert!(stats.rewrite.entries < 6 * 2000, "{:?}", stats.rewrite);
     let check = |engine: &Engine| {
@@ -164,7 +166,7 @@ struct Calls {
 }
 
 impl Calls {
-    /// An environment with threads, on `disk`.
+    /// Returns an environment with threads, on `disk`.
     fn env(self: &Arc<Calls>, disk: &SimDisk) -> Env {
         let calls = Arc::clone(self);
         let disk = HookDisk::new(disk.process(), move |_| {
@@ -176,7 +178,7 @@ impl Calls {
         Env { disk, clock, random, threads: Threads::Spawned }
     }
 
-    /// Repeats `attempt` after each call on the disk until it returns something.
+    /// Calls `attempt` after each call on the disk until it returns a value.
     #[track_caller]
     fn until<T>(&self, mut attempt: impl FnMut() -> Option<T>, state: impl Fn() -> String) -> T {
         let end = Instant::now() + PATIENCE;
@@ -186,7 +188,8 @@ impl Calls {
                 return found;
             }
             assert!(Instant::now() < end, "the engine does not go on: {}", state());
-            // A call is seen before its effect, so this does not rely on another one.
+            // A call is counted before it takes effect and may be the last one, so the wait also ends after
+            // 20 ms.
             let same = |count: &mut u64| *count == before;
             let count = self.count.lock().unwrap();
             drop(self.changed.wait_timeout_while(count, Duration::from_millis(20), same).unwrap());
@@ -197,7 +200,7 @@ impl Calls {
 const PATIENCE: Duration = Duration::from_secs(60);
 const SLOW: u64 = 1;
 
-/// Appends the next entry of `group`, of `bytes`; `None` if the disk is full.
+/// Appends the next entry of `group` with a payload of `bytes` bytes. Returns `None` if the disk is full.
 fn try_append(engine: &Engine, group: u64, bytes: usize) -> Option<u64> {
     let (mut batch, index) = (WriteBatch::new(), engine.group(group).last_index() + 1);
     batch.append(group, &[EntryRef { index, term: 1, payload: &vec![7; bytes] }]);
@@ -211,7 +214,7 @@ fn try_append(engine: &Engine, group: u64, bytes: usize) -> Option<u64> {
     }
 }
 
-/// One group writes an entry and nothing else, another fills the disk and is compacted.
+/// Writes one entry of the slow group, fills the disk with entries of another group, and compacts that group.
 fn fill_and_compact(engine: &Engine, bytes: usize) {
     if engine.group(SLOW).last_index() == 0 {
         try_append(engine, SLOW, bytes).unwrap();
@@ -222,7 +225,7 @@ fn fill_and_compact(engine: &Engine, bytes: usize) {
     drop(engine.write(&mut batch).unwrap());
 }
 
-/// How large entries are, from a block to a third of a segment of 64 KiB.
+/// Payload sizes, from one that fits into a block to a third of a segment of 64 KiB.
 const ENTRY_BYTES: [usize; 6] = [3000, 7000, 11_000, 15_000, 18_000, 21_000];
 
 #[test]
@@ -265,7 +268,7 @@ fn a_full_disk_is_freed_after_a_reopen() {
     }
 }
 
-/// A log of 20 segments that holds an entry of a slow group in its first one and nothing else.
+/// Fills 20 segments, in which only an entry of the slow group in the first one stays live.
 fn long_and_dead(engine: &Engine) {
     try_append(engine, SLOW, 3000).unwrap();
     while engine.stats().unwrap().segments.1 < 20 {
@@ -282,7 +285,7 @@ fn a_compaction_alone_has_the_log_rewritten() {
     let calls = Arc::new(Calls::default());
     let engine = Engine::create_in(calls.env(&disk), &options(64 << 10, 256 << 10)).unwrap();
     long_and_dead(&engine);
-    // Nobody writes any more.
+    // From here on, no caller writes.
     let free = || (engine.stats().unwrap().segments.0 > 1).then_some(());
     calls.until(free, || format!("{:?}", engine.stats().unwrap()));
 }
@@ -299,7 +302,7 @@ fn an_open_alone_has_the_log_rewritten() {
     calls.until(free, || format!("{:?}", engine.stats().unwrap()));
 }
 
-/// Holds the engine's thread up in a read of a file until it is let through.
+/// Blocks the engine's background thread in a read of a file while the gate is closed.
 #[derive(Default)]
 struct Gate {
     state: Mutex<GateState>,
@@ -313,7 +316,7 @@ struct GateState {
 }
 
 impl Gate {
-    /// An environment with threads, on `disk`.
+    /// Returns an environment with threads, on `disk`.
     fn env(self: &Arc<Gate>, disk: &SimDisk) -> Env {
         let gate = Arc::clone(self);
         let disk = HookDisk::new(disk.process(), move |call| {
@@ -334,7 +337,8 @@ impl Gate {
         state.inside = true;
         self.changed.notify_all();
         drop(self.changed.wait_while(state, |state| state.closed).unwrap());
-        // Whoever does not wait for this thread is long past what it does next.
+        // Gives a caller that wrongly does not wait for this thread the time to return before `inside` is
+        // cleared.
         (0..1000).for_each(|_| std::thread::yield_now());
         self.state.lock().unwrap().inside = false;
     }
@@ -348,7 +352,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until the engine's thread stands at the closed gate.
+    /// Waits until the closed gate blocks the engine's thread.
     #[track_caller]
     fn wait_inside(&self) {
         let state = self.state.lock().unwrap();
@@ -372,7 +376,7 @@ fn payloads_do_not_take_the_room_that_is_left_for_freeing_a_full_disk() {
     gate.close();
     fill_and_compact(&engine, 3000);
     gate.wait_inside();
-    // The slow group's entry is about to be copied. Others write what still fits, meanwhile.
+    // The engine is about to copy the slow group's entry. Meanwhile the other group writes what still fits.
     while try_append(&engine, WRITER, 3000).is_some() {}
     gate.open();
     let end = Instant::now() + PATIENCE;
@@ -398,7 +402,7 @@ fn dropping_the_last_handle_waits_for_the_engines_thread_and_releases_the_direct
             batch.compact(WRITER, index);
             drop(engine.write(&mut batch).unwrap());
         }
-        // The slow group's entry is about to be copied.
+        // The engine is about to copy the slow group's entry.
         gate.wait_inside();
         let (group, reader) = (engine.group(SLOW), engine.group(SLOW).pin(1, 2).unwrap());
         let handle: Box<dyn std::any::Any> = match last {

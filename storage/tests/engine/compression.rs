@@ -1,5 +1,6 @@
-//! Payloads are compressed one by one where that pays, and nobody who reads can tell (INV-9): limits, ranges,
-//! copies out of old segments, restarts with other options.
+//! Tests that the engine compresses payloads one by one where this saves space, and that readers get them
+//! unchanged (INV-9): with limits and ranges, after they are copied out of old segments, and after a restart
+//! with other options.
 
 use std::sync::Arc;
 
@@ -22,7 +23,8 @@ fn stepped(disk: &Arc<SimDisk>) -> Env {
     Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
 }
 
-/// Every third is small, every third large and compressible, every third large and not.
+/// Returns the payload of an entry. Of three payloads, one is small, one is large and compressible, and one
+/// is large and incompressible.
 fn payload(index: u64) -> Vec<u8> {
     let length = if index.is_multiple_of(3) { 100 } else { 3000 + usize::try_from(index).unwrap() };
     let mut x = index;
@@ -53,7 +55,7 @@ fn check(engine: &Engine, from: u64, to: u64) {
     let all = group.entries(from, to, None).unwrap();
     assert!(all.iter().zip(from..to).all(|(entry, index)| entry.payload == payload(index)));
     assert_eq!(all.len() as u64, to - from);
-    // Limits are in bytes as they were handed in.
+    // Limits count the bytes of the payloads as the caller passed them.
     for limit in [0, 1, 3000, 6200, 9500, 20_000] {
         let mut bytes = 0;
         let fit = (from..to).take_while(|index| {
@@ -119,7 +121,8 @@ fn copies_out_of_old_segments_stay_compressed() {
     }
     let stats = engine.stats().unwrap();
     assert_eq!(stats.compression, before.compression, "nothing was compressed again");
-    // Four of noise and four small ones of each round; the others have hardly 300 bytes.
+    // In each of two rounds, the engine copies four payloads of noise, four small ones, and four that take at
+    // most 300 bytes compressed.
     assert!(stats.rewrite.bytes < 2 * (4 * 3010 + 4 * 100 + 4 * 300) + 20_000, "{:?}", stats.rewrite);
     check(&engine, 1, 13);
     drop(engine);

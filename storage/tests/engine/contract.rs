@@ -1,12 +1,14 @@
-//! What a Raft core asks of its store, row by row; every row is checked as written and after a reopen.
-//! The fixture is the one the cores use themselves: a snapshot at index 3 of term 3, entries 4/4 and 5/5.
+//! Tests the engine's answers to the questions of a Raft core, as written and after a reopen.
+//!
+//! The fixture is the one of the cores' own tests: a snapshot at index 3 of term 3, and the entries 4/4 and
+//! 5/5 (index/term).
 
 use seawall::{Engine, Entry, EntryRef, Error, Group, HardState, Options, WriteBatch};
 use tempfile::TempDir;
 
 const GROUP: u64 = 7;
 
-/// An entry whose payload has 7 bytes per index, so that sizes differ.
+/// Returns a payload of 7 bytes per index, so that sizes differ.
 fn payload(index: u64, term: u64) -> Vec<u8> {
     format!("{index}/{term}....").into_bytes().repeat(usize::try_from(index).expect("small"))
 }

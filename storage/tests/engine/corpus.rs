@@ -1,5 +1,7 @@
-//! The inputs in `fuzz/corpus/` of the engine's targets, run without a fuzzer (INV-9). What a fuzzer found
-//! becomes a file there.
+//! Runs the engine's fuzz targets on their inputs in `fuzz/corpus/` and on mutations of them, without a
+//! fuzzer (INV-9).
+//!
+//! An input that a fuzzer finds becomes a file there.
 
 #[path = "../../../fuzz/replay.rs"]
 mod replay;
@@ -7,7 +9,8 @@ mod replay;
 use replay::{Seed, replay};
 use seawall::testing::fuzz;
 
-/// The bytes of `meta` with these operations: kind, flags, count, group, and three words.
+/// Encodes the `meta` of a record with these operations. Each is a kind, flags, a count, the group, and three
+/// words.
 fn meta(ops: &[(u8, u8, u32, [u64; 4])]) -> Vec<u8> {
     let mut bytes = vec![1, 0, 0, 0];
     bytes.extend_from_slice(&u32::try_from(ops.len()).expect("few").to_le_bytes());
@@ -56,7 +59,8 @@ fn engine_record_corpus() {
 
 #[test]
 fn engine_payload_corpus() {
-    // zstd's own format: magic number, what follows, the content's length; then blocks, the last one marked.
+    // A zstd frame holds a magic number, a descriptor and the length of the content, then blocks, the last
+    // one marked.
     let frame = |length: u8, blocks: &[u8]| [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, length], blocks].concat();
     let with = |length: u32, frame: &[u8]| [&length.to_le_bytes()[..], frame].concat();
     let stored = frame(3, &[1 | 3 << 3, 0, 0, b'a', b'b', b'c']);
@@ -76,7 +80,8 @@ fn engine_payload_corpus() {
 
 #[test]
 fn engine_replay_corpus() {
-    // Whether the prefix was given back; then records: operations less one, and each as the target reads it.
+    // The first byte decides whether the log's prefix was released. Records follow: the number of operations
+    // less one, then each operation as the target reads it.
     let grow = [0, 0, 4, 4, 3, 99, 0];
     let on = [0, 0, 20, 4, 0, 99, 0];
     let seeds: [Seed; 7] = [

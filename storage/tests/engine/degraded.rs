@@ -1,5 +1,5 @@
-//! An engine on a damaged log, opened in spite of it (INV-5): entries whose payloads rotted are known by group,
-//! index and term, everything else is as it was; what is not accounted for is refused, by name.
+//! Tests that an engine opened on a damaged log in degraded or salvage mode names the entries with damaged
+//! payloads and serves everything else, and that open refuses a log that lost more than payloads (INV-5).
 
 use seawall::{
     ConfState, DamagedEntry, Engine, EntryRef, Error, HardState, Options, Report, WriteBatch, inspect,
@@ -20,7 +20,8 @@ fn env(disk: &Arc<SimDisk>) -> Env {
 fn options(mode: OpenMode) -> Options {
     let mut options = Options::default();
     (options.log.segment_bytes, options.log.mode) = (48 << 10, mode);
-    // Else strict mode would take sealed segments on their footer's word, and find the damage when it is read.
+    // Without this, strict mode would accept sealed segments by their footers, and find the damage only on a
+    // read.
     options.log.verify_on_open = true;
     options
 }
@@ -33,7 +34,7 @@ fn payload(group: u64, index: u64) -> Vec<u8> {
     [group, index].map(u64::to_le_bytes).concat().repeat(100)
 }
 
-/// Entries `first..=last` of `group` as one record, durable.
+/// Appends the entries `first..=last` of `group` as one record and waits until it is durable.
 fn append(engine: &Engine, group: u64, first: u64, last: u64, term: u64) {
     let payloads: Vec<Vec<u8>> = (first..=last).map(|index| payload(group, index)).collect();
     let entries: Vec<EntryRef<'_>> =
@@ -43,7 +44,8 @@ fn append(engine: &Engine, group: u64, first: u64, last: u64, term: u64) {
     engine.write(&mut batch).unwrap().wait().unwrap();
 }
 
-/// Three entries a record, 30 of group 7 and 30 of group 8; a conf state of group 8. Closed.
+/// Creates a log and closes it: 30 entries of group 7 and 30 of group 8, three in a record; a conf state, a
+/// hard state and metadata of group 8; one entry of group 9.
 fn filled(disk: &Arc<SimDisk>) {
     let engine = Engine::create_in(env(disk), &options(OpenMode::Strict)).unwrap();
     for n in 0..10 {
@@ -60,7 +62,7 @@ fn filled(disk: &Arc<SimDisk>) {
     disk.kill();
 }
 
-/// Flips a bit `ahead` bytes behind the start of the last place that holds `wanted`.
+/// Flips a bit `ahead` bytes after the start of the last occurrence of `wanted`.
 fn rot(disk: &SimDisk, wanted: &[u8], ahead: isize) {
     let mut places = disk.names().into_iter().filter(|name| name.ends_with(".wal")).filter_map(|name| {
         let at = disk.read_file(&name).windows(wanted.len()).rposition(|bytes| bytes == wanted)?;
@@ -74,7 +76,7 @@ fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
     disk.names().into_iter().filter(|n| n != "LOCK").map(|n| (n.clone(), disk.read_file(&n))).collect()
 }
 
-/// Entries `1..=last` of a group: read, or `fenced`.
+/// Reads the entries `1..=last` of a group, and checks that those in `fenced` fail and all others are intact.
 fn read_all(engine: &Engine, group: u64, last: u64, fenced: &[DamagedEntry]) {
     let log = engine.group(group);
     assert_eq!((log.first_index(), log.last_index()), (1, last));
@@ -113,7 +115,7 @@ fn damaged_payloads_are_listed_and_everything_else_works() {
         disk.crash();
     }
     assert!(matches!(open(&disk, OpenMode::Strict), Err(Error::Log(seawall_wal::Error::Corrupt { .. }))));
-    // What is overwritten or compacted is no longer missed.
+    // Overwritten and compacted entries are no longer listed as damaged.
     let (engine, _) = open(&disk, OpenMode::Degraded).unwrap();
     append(&engine, 8, 30, 31, 1);
     assert_eq!(engine.damaged(), fenced[..1]);
@@ -127,8 +129,9 @@ fn damaged_payloads_are_listed_and_everything_else_works() {
     assert_eq!(engine.damaged(), []);
 }
 
-/// What `docs/durability.md` tells a user to do: the entries from a peer, from the first fenced one to the last of
-/// the group, in one batch. The damaged segments can then go, and strict mode opens the log again.
+/// Follows the instructions in `docs/durability.md`: gets the entries from the first damaged one to the last
+/// of the group from a peer, and appends them in one batch. Then the damaged segment can be released, and
+/// strict mode opens the log.
 #[test]
 fn fenced_entries_are_replaced_from_a_peer() {
     let disk = SimDisk::new(1, SimOptions::default());
@@ -148,7 +151,7 @@ fn fenced_entries_are_replaced_from_a_peer() {
     engine.write(&mut batch).unwrap().wait().unwrap();
     assert_eq!((engine.damaged(), log.term_runs()), (vec![], terms));
     read_all(&engine, 7, 30, &[]);
-    // Once nothing in the damaged segment is needed any more.
+    // Compacts the groups, so that the log can release the damaged segment.
     for group in [7, 8] {
         batch.compact(group, 29);
     }
@@ -188,7 +191,7 @@ fn salvage_reads_the_same_and_takes_no_write() {
     assert!(before == files(&disk));
 }
 
-/// What is damaged, and how.
+/// The name of a kind of damage, and a function that causes it.
 type Case<'a> = (&'a str, &'a dyn Fn(&SimDisk));
 
 #[test]
@@ -218,7 +221,7 @@ fn what_is_not_accounted_for_is_refused() {
     }
 }
 
-/// Everything that an open in degraded mode refuses for.
+/// Returns all errors of an open in degraded or salvage mode that refuses the log.
 #[track_caller]
 fn lost(opened: Result<(Engine, Report), Error>) -> Arc<[Error]> {
     match opened.map(drop) {
@@ -227,7 +230,7 @@ fn lost(opened: Result<(Engine, Report), Error>) -> Arc<[Error]> {
     }
 }
 
-/// The damaged places that an open in strict mode refuses for.
+/// Returns the damaged ranges of an open in strict mode that refuses the log.
 #[track_caller]
 fn places(opened: Result<(Engine, Report), Error>) -> Arc<[Damage]> {
     match opened.map(drop) {
@@ -236,7 +239,7 @@ fn places(opened: Result<(Engine, Report), Error>) -> Arc<[Damage]> {
     }
 }
 
-/// As `filled`, with small state in segments that were sealed since.
+/// Writes entries as `filled` does, and small state into segments that are sealed afterwards.
 fn spread(engine: &Engine) {
     for n in 0..12 {
         let mut batch = WriteBatch::new();
@@ -262,7 +265,8 @@ fn spread_on_a_simulated_disk() -> Arc<SimDisk> {
     disk
 }
 
-/// The damaged block may be any: it is found by the log or by the replay, and nothing was written until then.
+/// Damages each block in turn. The log or the replay finds the damage, and until then open has written
+/// nothing.
 #[test]
 fn a_refused_open_has_changed_nothing() {
     let disk = spread_on_a_simulated_disk();
@@ -331,8 +335,8 @@ fn a_refused_open_of_a_real_directory_has_changed_nothing() {
     }
 }
 
-/// The replay meets the conf state, and never looks at an entry below a trusted footer: that one is named too, as it is
-/// by an open that reads everything (INV-5).
+/// The replay finds the damaged conf state, but does not read the damaged entry in a segment that open
+/// accepts by its footer. Open names that entry's range as well, like an open that reads everything (INV-5).
 #[test]
 fn a_refusal_names_every_place() {
     let disk = spread_on_a_simulated_disk();
@@ -345,7 +349,7 @@ fn a_refusal_names_every_place() {
     let segments: Vec<u32> = named.iter().map(|place| place.from.segment()).collect();
     assert!(matches!(segments[..], [first, second] if first < second), "{named:?}");
     assert_eq!(named, all);
-    // Two more that degraded mode cannot do without, and one that it can.
+    // Degraded mode refuses the metadata and the `meta` damaged here as well, but not the damaged payload.
     rot(&disk, b"a value of the user's", 1);
     rot(&disk, &payload(7, 31), -24 - 20);
     match &lost(open(&disk, OpenMode::Degraded))[..] {
@@ -358,7 +362,7 @@ fn a_refusal_names_every_place() {
     }
 }
 
-/// What `docs/durability.md` tells a user to do with a log that the engine refuses in salvage mode, too.
+/// Follows the instructions in `docs/durability.md` for a log that the engine refuses in salvage mode, too.
 #[test]
 fn what_an_engine_refuses_can_be_read_below_it() {
     let disk = spread_on_a_simulated_disk();

@@ -1,4 +1,5 @@
-//! What a new user meets first: opening or creating, telling errors apart, iterating over entries, following a group.
+//! Tests the calls that a new user makes first: opening or creating, telling errors apart, iterating over
+//! entries, following a group, waiting for a limited time.
 
 use std::thread;
 use std::time::Duration;
@@ -24,7 +25,7 @@ fn append(engine: &Engine, indexes: std::ops::RangeInclusive<u64>, term: u64) {
 #[test]
 fn an_engine_is_opened_or_created() {
     let dir = TempDir::new().unwrap();
-    // A directory that exists and is empty, as a deployment makes it.
+    // The directory exists and is empty, as a deployment makes it.
     let (engine, report) = Engine::open_or_create(dir.path(), &options()).unwrap();
     assert!(report.is_none());
     append(&engine, 1..=3, 1);
@@ -81,7 +82,7 @@ fn a_group_is_iterated_in_order() {
     assert_eq!(indexes(group.iter(10..=12)), [10, 11, 12]);
     assert!(indexes(group.iter(10..10)).is_empty());
     assert!(indexes(engine.group(8).iter(..)).is_empty());
-    // Beyond the end, and below the start after a compaction.
+    // Iterators fail beyond the end, and below the start after a compaction.
     assert!(matches!(group.iter(49..60).last(), Some(Err(Error::Unavailable { .. }))));
     let mut entries = group.iter(..);
     assert_eq!(entries.next().unwrap().unwrap().index, 1);
@@ -114,7 +115,7 @@ fn a_cursor_follows_what_is_durable() {
     let (seen, mut cursor) = follower.join().unwrap();
     assert!(seen.into_iter().eq(1..=2000));
 
-    // A call that waits does not keep the engine from being closed.
+    // A call that waits does not prevent the engine from being closed.
     let waiting = thread::spawn(move || cursor.next(Duration::from_secs(600)));
     thread::sleep(Duration::from_millis(50));
     engine.close().unwrap();
@@ -141,7 +142,7 @@ fn a_cursor_says_when_compaction_or_another_leader_overtook_it() {
     batch.hard_state(7, HardState { term: 2, vote: 0, commit: 6 }).compact(7, 6);
     engine.write(&mut batch).unwrap().wait().unwrap();
     assert!(matches!(behind.next(Duration::ZERO), Err(Error::Compacted { index: 2, point: 6, .. })));
-    // One that has everything up to the compaction goes on.
+    // A cursor that has read everything up to the compaction point continues.
     let mut ahead = engine.group(7).follow(7);
     append(&engine, 7..=7, 2);
     assert_eq!(ahead.next(Duration::ZERO).unwrap().unwrap().index, 7);

@@ -1,8 +1,9 @@
-//! An engine's log as it was once written, kept in the tree: every later build must read it. It has each kind of
-//! operation, in records and in the indexes of sealed segments.
+//! Tests that this build reads an engine's log that an earlier build wrote.
 //!
-//! `SEAWALL_GOLDEN=write cargo test -p seawall --test engine golden::` writes `fixtures/v1` anew, which is right only
-//! together with a new format version, or with a kind of operation that it does not have yet.
+//! The log in the tree holds each kind of operation, in records and in the indexes of sealed segments.
+//!
+//! `SEAWALL_GOLDEN=write cargo test -p seawall --test engine golden::` writes `fixtures/v1` again. This is
+//! right only together with a new format version, or with a kind of operation that the log does not have yet.
 
 #![cfg_attr(
     not(feature = "zstd"),
@@ -18,7 +19,7 @@ use seawall_wal::disk::sim::{SimClock, SimRandom};
 use seawall_wal::disk::{Mode, PosixDisk};
 use seawall_wal::{Env, Threads};
 
-/// What the engine in the tree holds.
+/// Contents of the engine in the tree.
 const SEEN: &str = include_str!("../fixtures/v1.txt");
 
 fn fixture() -> PathBuf {
@@ -44,7 +45,7 @@ fn options(verify_on_open: bool) -> Options {
     options
 }
 
-/// Every operation there is; some of it moved out of segments that are gone.
+/// Writes every kind of operation. Part of the data is copied out of segments that are released.
 fn write(dir: &Path) {
     let engine = Engine::create_in(stepped(dir), &options(false)).unwrap();
     let mut batch = WriteBatch::new();
@@ -73,7 +74,7 @@ fn write(dir: &Path) {
     for index in 1..=40 {
         batch.append(4, &[EntryRef { index, term: 1, payload: &[index.to_le_bytes()[0]; 1999] }]);
         write(&mut batch);
-        // In a segment that is kept, sealed or in use.
+        // These operations are in segments that are kept, one sealed and one in use.
         if index == 33 || index == 39 {
             let point = index + 100;
             batch
@@ -121,7 +122,7 @@ fn an_engine_written_by_an_earlier_build_is_read() {
         let _ = fs::remove_dir_all(fixture());
         fs::create_dir_all(fixture()).unwrap();
         write(&fixture());
-        // Spares hold nothing.
+        // Spares hold no data.
         for entry in fs::read_dir(fixture()).unwrap().map(Result::unwrap) {
             let name = entry.file_name().into_string().unwrap();
             if name == "LOCK" || name.ends_with(".new") {
@@ -146,7 +147,7 @@ fn an_engine_written_by_an_earlier_build_is_read() {
     assert_eq!(shown, [SEEN, SEEN]);
 }
 
-/// What is compressed is an error that says so; everything else is there.
+/// A compressed entry is a typed error; everything else is readable.
 #[cfg(not(feature = "zstd"))]
 #[test]
 fn a_build_without_zstd_names_what_it_cannot_read() {

@@ -1,5 +1,5 @@
-//! The engine from outside: what is refused leaves no trace, the log's prefix is given back without help,
-//! groups share one log without disturbing each other.
+//! Tests the engine's public calls: a refused batch leaves no trace, the engine releases the log's prefix by
+//! itself, and groups that share a log do not disturb each other.
 
 use std::sync::mpsc::{self, channel};
 use std::thread;
@@ -28,7 +28,8 @@ fn hard(term: u64, vote: u64, commit: u64) -> HardState {
     HardState { term, vote, commit }
 }
 
-/// Group 7: compacted at 3 of term 3, entries 4/4 and 5/5, voted for 2 in term 5, committed 4.
+/// Creates an engine with group 7: compaction point 3 of term 3, the entries 4/4 and 5/5 (index/term), and a
+/// hard state with a vote for 2 in term 5 and commit index 4.
 fn prepared() -> (TempDir, Engine) {
     let (dir, engine) = new();
     let mut batch = WriteBatch::new();
@@ -37,7 +38,7 @@ fn prepared() -> (TempDir, Engine) {
     (dir, engine)
 }
 
-/// Everything that can be seen of the engine.
+/// Returns everything that callers can observe of the engine.
 fn seen(engine: &Engine) -> String {
     let groups = engine.groups();
     let of = |id: &u64| {
@@ -54,11 +55,11 @@ fn seen(engine: &Engine) -> String {
     )
 }
 
-/// Writes what `build` makes, expects a refusal and no trace of it, and returns the error.
+/// Writes the batch that `build` makes, checks that it is refused without a trace, and returns the error.
 fn refused(build: impl for<'a> Fn(&'a mut WriteBatch) -> &'a mut WriteBatch) -> Error {
     let (dir, engine) = prepared();
     let before = seen(&engine);
-    // Alone, and behind operations of other groups that are in order.
+    // Writes the operations alone, and after valid operations of other groups.
     let mut error = None;
     for company in [false, true] {
         let mut batch = WriteBatch::new();
@@ -128,7 +129,7 @@ fn a_commit_beyond_the_log() {
     assert!(matches!(error, Error::CommitTooHigh { group: 7, commit: 6, last_index: 5 }), "{error}");
     let error = refused(|b| b.hard_state(7, hard(5, 2, 5)).append(7, &[entry(4, 4)]));
     assert!(matches!(error, Error::CommitTooHigh { group: 7, commit: 5, last_index: 4 }), "{error}");
-    // The order inside the batch does not matter, its end does.
+    // Only the state after the whole batch counts, not the order inside it.
     let (_dir, engine) = prepared();
     let mut batch = WriteBatch::new();
     batch.hard_state(7, hard(5, 2, 6)).append(7, &[entry(6, 5)]);
@@ -146,11 +147,12 @@ fn committed_entries_of_another_term() {
         b.append(7, &[entry(4, 4), entry(5, 6)]).hard_state(7, hard(5, 2, 5)).append(7, &[entry(5, 7)])
     });
     assert!(matches!(error, Error::Committed { index: 5, term: 7, known: 6, .. }), "in one batch: {error}");
-    // Cut off first, and then replaced.
+    // A batch that truncates a committed entry and then appends another in its place is refused, too.
     let error =
         refused(|b| b.hard_state(7, hard(5, 2, 5)).append(7, &[entry(4, 4)]).append(7, &[entry(5, 6)]));
     assert!(matches!(error, Error::Committed { index: 5, term: 6, known: 5, commit: 5, .. }), "{error}");
-    // The same terms, what is not committed, and a group that begins anew may be written.
+    // The engine accepts entries of the same terms, entries that replace uncommitted ones, and a group that
+    // begins again.
     let accepted: [fn(&mut WriteBatch); 3] = [
         |b| _ = b.append(7, &[entry(4, 4), entry(5, 5)]),
         |b| _ = b.append(7, &[entry(4, 4), entry(5, 9)]),
@@ -237,7 +239,7 @@ fn a_removed_group_starts_anew() {
 fn the_prefix_goes_by_itself_and_small_state_survives() {
     let (dir, engine) = new();
     let mut batch = WriteBatch::new();
-    // Groups that say something once and then rest; more of them than one write moves.
+    // These groups write once and stay idle. There are more of them than one record copies.
     for group in 100..400 {
         let conf = seawall::ConfState { voters: vec![group, 1, 2], ..Default::default() };
         batch.hard_state(group, hard(group, 1, 0)).conf_state(group, &conf);
@@ -278,7 +280,8 @@ fn writers_and_readers_of_many_groups_at_once() {
                 let mut batch = WriteBatch::new();
                 let payload = writer.to_le_bytes().repeat(100);
                 for index in 1..=500 {
-                    // A group of its own, and one shared by all that is written in no fixed order.
+                    // Each writer has its own group, and all of them write to one shared group in no fixed
+                    // order.
                     batch.append(writer, &[EntryRef { index, term: 1, payload: &payload }]);
                     batch.hard_state(writer, hard(1, 1, index));
                     batch.conf_state(99, &seawall::ConfState { voters: vec![writer], ..Default::default() });
@@ -340,7 +343,7 @@ fn who_must_not_wait_is_told_where_a_write_would() {
     assert!(engine.try_write(&mut batch).expect("no error").is_none(), "the group does not exist");
     assert_eq!(engine.group(7).last_index(), 0);
     drop(engine.write(&mut batch).expect("the batch is unchanged"));
-    // Nobody writes to the disk, so the queue fills up.
+    // No thread writes to the disk, so the queue fills up.
     let mut index = 1;
     let full = loop {
         batch.append(7, &[EntryRef { index: index + 1, term: 1, payload: &payload }]);
@@ -375,8 +378,8 @@ fn what_memory_has_is_read_without_io() {
     assert_eq!(memory(&engine, 4, 6), None, "a reopened engine has nothing in memory");
 }
 
-/// A callback writes to a group that other threads write to while they wait for callbacks; then it closes the engine,
-/// and the directory is free.
+/// Tests that a callback may write to a group to which other threads write while they wait for callbacks, and
+/// that it may close the engine, after which the directory is free.
 #[test]
 fn a_callback_may_write_read_and_close() {
     for callbacks_max in [1, 65_536] {
@@ -424,7 +427,8 @@ fn a_callback_may_write_read_and_close() {
     }
 }
 
-/// All that a closure may do with the engine that calls it: nothing hangs, and closing is refused.
+/// Tests that a closure may use the engine that calls it in every way: nothing hangs, and only closing is
+/// refused.
 #[test]
 fn an_engine_inside_of_its_own_closure() {
     let (dir, engine) = prepared();
@@ -455,7 +459,7 @@ fn an_engine_inside_of_its_own_closure() {
             });
             assert_eq!((nested.expect("entries").len(), inner), (1, 1));
             assert!(matches!(engine.close(), Err(Error::InsideCall)), "still inside of the outer one");
-            // Another thread may wait to close meanwhile.
+            // Meanwhile another thread may wait until it can close the engine.
             if entry.index == 4 {
                 let closer = closer.clone();
                 closing = Some(thread::spawn(move || closer.close()));
@@ -471,7 +475,7 @@ fn an_engine_inside_of_its_own_closure() {
     drop(engine);
     let (engine, _) = Engine::open(dir.path(), &small()).expect("opened");
     assert_eq!(engine.group(7).last_index(), 7);
-    // The thread is inside of one engine and may close another one.
+    // A closure that one engine calls may close another one.
     let (_other_dir, other) = new();
     engine
         .group(7)

@@ -1,5 +1,8 @@
-//! The ends of every range: indexes, terms, sizes, and many operations on one group in one batch. What is
-//! accepted is there after a reopen; what is refused leaves no trace; nothing panics or waits for ever (INV-9).
+//! Tests the ends of every range: indexes, terms, sizes, and many operations on one group in one batch
+//! (INV-9).
+//!
+//! Accepted data is there after a reopen, a refused batch leaves no trace, and nothing panics or waits
+//! forever.
 
 use seawall::{ConfState, Engine, EntryRef, Error, HardState, Options, WriteBatch};
 use tempfile::TempDir;
@@ -106,7 +109,8 @@ fn one_group_many_times_in_one_batch() {
     let (dir, engine) = new(1 << 20);
     let mut batch = WriteBatch::new();
     batch.append(5, &[entry(1, 1), entry(2, 1), entry(3, 2)]).hard_state(5, hard(2, 1, 0));
-    // All of it in one record: overwritten twice, compacted into what is new, removed, begun again.
+    // One record holds all operations: the group is overwritten twice, compacted into its new entries,
+    // removed and started again.
     batch
         .append(5, &[entry(3, 3), entry(4, 3)])
         .append(5, &[entry(4, 4)])
@@ -127,7 +131,7 @@ fn one_group_many_times_in_one_batch() {
     let engine = reopened(&dir, engine, 1 << 20);
     assert_eq!((engine.groups(), engine.stats().expect("open").entries), (vec![5], 0));
 
-    // A refusal at the end takes everything before it along, whatever it was.
+    // If the last operation is refused, everything before it in the batch is refused, too.
     let before = seen(&engine);
     batch.remove_group(5).append(5, &[entry(1, 1)]).append(7, &[entry(1, 1)]).append(5, &[entry(3, 1)]);
     assert!(matches!(engine.write(&mut batch), Err(Error::Gap { group: 5, index: 3, expected: 2 })));
@@ -136,8 +140,8 @@ fn one_group_many_times_in_one_batch() {
     assert_eq!(engine.groups(), [5]);
 }
 
-/// The largest batches that are taken can be written one after the other and come back; one byte more is
-/// refused, whatever the log holds already.
+/// Tests that the largest accepted batches can be written one after the other and are read back, and that one
+/// byte more is refused, whatever the log already holds.
 #[test]
 fn the_largest_batches() {
     for segment_bytes in [32 << 10, 64 << 10, (1 << 20) + 4096] {

@@ -1,4 +1,4 @@
-//! The engine without a Raft core.
+//! Tests the engine without a Raft core.
 
 mod background_work;
 mod compression;

@@ -1,5 +1,5 @@
-//! Pinned readers read what was there when they were made, whatever became of it, and keep the log from nothing;
-//! and what does keep it is named (INV-6, INV-8).
+//! Tests that a pinned reader reads its range as it was when the reader was made, that it does not keep the
+//! log's prefix, and that the statistics name what does (INV-6, INV-8).
 
 use std::path::Path;
 use std::process::Command;
@@ -45,7 +45,7 @@ fn append(engine: &Engine, group: u64, index: u64, term: u64) {
     engine.write(&mut batch).unwrap().wait().unwrap();
 }
 
-/// The fast group goes on by `count` entries and keeps the last one.
+/// Appends `count` entries to the fast group and compacts all but the last one.
 fn go_on(engine: &Engine, count: u64) {
     for _ in 0..count {
         let index = engine.group(FAST).last_index() + 1;
@@ -62,7 +62,7 @@ fn segments(engine: &Engine) -> (u32, u32) {
     engine.stats().unwrap().segments
 }
 
-/// Reads to the end by about `max_bytes` a call.
+/// Reads to the end, about `max_bytes` per call.
 fn read_all(reader: &mut PinnedReader, max_bytes: Option<u64>) -> Vec<Entry> {
     let mut all = Vec::new();
     loop {
@@ -103,7 +103,7 @@ fn a_reader_has_its_range_whatever_becomes_of_the_group() {
             let first = reader.read(Some(20_000)).unwrap();
             let read = first.len() as u64;
             assert!(read > 1 && read < 30);
-            // What comes is in a later segment.
+            // The operation below is in a later segment.
             go_on(&engine, 20);
             let mut batch = WriteBatch::new();
             act(&mut batch);
@@ -135,7 +135,7 @@ fn copies_out_of_order_are_read_in_order() {
     for index in 1..=30 {
         append(&engine, SLOW, index, 1);
         if index % 3 == 0 {
-            // Copies of the first entries lie behind entries that came later.
+            // Copies of the first entries come after later entries in the log.
             go_on(&engine, 9);
         }
     }
@@ -144,7 +144,7 @@ fn copies_out_of_order_are_read_in_order() {
         let mut reader = engine.group(SLOW).pin(1, 31).unwrap();
         let mut same = engine.group(SLOW).pin(1, 31).unwrap();
         assert_sound(&read_all(&mut same, max_bytes), 1, 31, 1);
-        // All that it points to is copied on, and its files are gone from the log.
+        // Everything that the reader points to is copied again, and the log has released its segments.
         let until = segments(&engine).1;
         while segments(&engine).0 <= until {
             go_on(&engine, 10);
@@ -211,7 +211,7 @@ fn what_keeps_the_log_is_named() {
     assert_eq!(blocker.held_bytes, u64::from(active - first) * (48 << 10));
     assert!((194..400).contains(&blocker.live_bytes), "{blocker:?}");
 
-    // A read that stands still is named as what it is, once nothing else holds its segment.
+    // A read under way is named as a call, once nothing else keeps its segment.
     let mut seen = None;
     engine
         .group(SLOW)
@@ -235,7 +235,7 @@ fn what_keeps_the_log_is_named() {
 #[test]
 fn small_state_that_keeps_the_log_is_named() {
     let disk = SimDisk::new(1, SimOptions::default());
-    // One group's state is repeated behind each write, so that of the others can be seen.
+    // Each write copies the state of one group only, so the test can observe the state of the others.
     let options = options(1 << 30).with_reemit_groups_max(1);
     let engine = Engine::create_in(stepped(&disk), &options).unwrap();
     let mut batch = WriteBatch::new();
@@ -245,7 +245,7 @@ fn small_state_that_keeps_the_log_is_named() {
     while segments(&engine).1 == at {
         go_on(&engine, 1);
     }
-    // Now the fast group's entry is behind it, too.
+    // The entry of the fast group is now in a later segment, too.
     go_on(&engine, 1);
     let mut before = 31;
     for _ in 0..10 {
@@ -261,15 +261,16 @@ fn small_state_that_keeps_the_log_is_named() {
     assert!(segments(&engine).0 > at, "{:?}", engine.stats().unwrap().blocker);
 }
 
-/// A log of 2,000 segments in a process that may have 256 descriptors: made, written, opened again, read here and there,
-/// and read as it was by a pinned reader while all of it is compacted and its files are used again.
+/// Tests a log of 2,000 segments in a process that may have 256 descriptors: it is created, written, opened
+/// again and read in mixed order, and a pinned reader reads all of it while it is compacted and its segments
+/// are released.
 #[test]
 fn two_thousand_segments_below_a_limit_of_256() {
     const DIR: &str = "SEAWALL_TWO_THOUSAND_SEGMENTS";
     if let Some(dir) = std::env::var_os(DIR) {
         return two_thousand_segments(Path::new(&dir));
     }
-    // Where syncs cost nothing, if there is such a place: there are thousands.
+    // Uses a directory in memory if there is one, because there are thousands of syncs.
     let memory = Path::new("/dev/shm");
     let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
     let script =
@@ -289,7 +290,7 @@ fn two_thousand_segments(dir: &Path) {
     const ENTRIES: u64 = 2000;
     let mut options = Options::default().with_slack_bytes(1 << 40).with_cache_bytes(0).with_compression(None);
     options.log.segment_bytes = 24 << 10;
-    // One is as much as a segment of this size takes.
+    // A segment of this size holds one such payload.
     let payload = |index: u64| index.to_le_bytes().repeat(9000 / 8);
     let write = |engine: &Engine, group, index| {
         let mut batch = WriteBatch::new();

@@ -1,6 +1,8 @@
-//! Readers beside writers that overwrite, compact, restart and remove, on segments so small that files are
-//! released and used again all the time. Whatever a reader gets is what was written there at some moment
-//! during the read, or a typed error that says it is gone; never other bytes, and never damage on a sound disk.
+//! Tests readers while writers overwrite, compact, restart and remove groups, on segments so small that files
+//! are released and recycled all the time.
+//!
+//! A reader gets what was written at some moment during its read, or a typed error that says that it is gone.
+//! It never gets other bytes, and never damage on a sound disk.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -10,15 +12,15 @@ use seawall::{Engine, Entry, EntryRef, Error, HardState, Options, WriteBatch};
 use tempfile::TempDir;
 
 fn small() -> Options {
-    // A few records: some reads find what they ask for in memory, some half of it, some nothing. Live entries are
-    // copied out of old segments all the time.
+    // The cache holds a few records, so memory has all, half or none of the entries of a read. Live entries
+    // are copied out of old segments all the time.
     let mut options =
         Options::default().with_reemit_groups_max(8).with_slack_bytes(0).with_cache_bytes(8 << 10);
     options.log.segment_bytes = 64 << 10;
     options
 }
 
-/// Bytes that say which group, index and term they are for, and which attempt wrote them, over and over.
+/// Returns bytes that repeat group, index, term and a check word of the three.
 fn payload(group: u64, index: u64, term: u64, length: usize) -> Vec<u8> {
     let words = [group, index, term, !(group ^ index ^ term)];
     words.iter().flat_map(|word| word.to_le_bytes()).cycle().take(32 + length).collect()
@@ -29,7 +31,7 @@ fn assert_sound(group: u64, entry: &Entry) {
     assert!(entry.payload == expected, "group {group}: {entry:?} has other bytes");
 }
 
-/// A xorshift: reproducible choices, although the schedule is not.
+/// A xorshift generator. The choices are reproducible, although the schedule is not.
 struct Rng(u64);
 
 impl Rng {
@@ -41,8 +43,8 @@ impl Rng {
     }
 }
 
-/// Writes to `group` until `end`: mostly appends, overwrites of a suffix with a higher term, compactions that
-/// leave a few entries, now and then a start further on or a removal.
+/// Writes to `group` until `end`: mostly appends, overwrites of a suffix with a higher term, and compactions
+/// that leave a few entries; now and then a later start or a removal. Returns the number of writes.
 fn write(engine: &Engine, group: u64, end: Instant) -> u64 {
     let (mut rng, mut batch) = (Rng(group + 77), WriteBatch::new());
     let (mut point, mut last, mut term, mut writes) = (0, 0, 1, 0);
@@ -76,7 +78,7 @@ fn write(engine: &Engine, group: u64, end: Instant) -> u64 {
             (last + 1..).zip(&payloads).map(|(index, payload)| EntryRef { index, term, payload }).collect();
         batch.append(group, &entries);
         last += count;
-        // Dead by the time it is looked at, so that the state of idle groups has to move.
+        // Each batch writes this hard state again, so earlier copies of it are dead.
         batch.hard_state(group + 1000, HardState { term: 1, vote: 0, commit: 0 });
         let ticket = engine.write(&mut batch).expect("written");
         if rng.below(10) == 0 {
@@ -87,13 +89,14 @@ fn write(engine: &Engine, group: u64, end: Instant) -> u64 {
     writes
 }
 
-/// Reads `group` until told to stop; returns how many entries, and how often they were gone.
+/// Reads `group` until `stop` is set. Returns the number of entries read, and of reads whose entries were
+/// gone.
 fn read(engine: &Engine, group: u64, seed: u64, stop: &AtomicBool) -> (u64, u64) {
     let (mut rng, mut entries, mut gone) = (Rng(seed + 1), 0, 0);
     let handle = engine.group(group);
     while !stop.load(Ordering::Relaxed) {
         let (low, high) = (handle.first_index(), handle.last_index() + 1);
-        // Sometimes what was compacted a moment ago, too.
+        // Sometimes the range begins with the entry that was compacted last.
         let low = low.saturating_sub(rng.below(2)).max(1);
         let limit = (rng.below(2) == 0).then(|| rng.below(10_000));
         match handle.entries(low, high.max(low), limit) {
@@ -106,7 +109,7 @@ fn read(engine: &Engine, group: u64, seed: u64, stop: &AtomicBool) -> (u64, u64)
                 assert!(limit.is_some() || found.len() as u64 == high.max(low) - low);
                 entries += found.len() as u64;
             }
-            // Compacted, cut off or removed since.
+            // The entries were compacted, truncated or removed meanwhile.
             Err(Error::Compacted { .. } | Error::Unavailable { .. }) => gone += 1,
             Err(error) => panic!("group {group}, {low}..{high}: {error} ({error:?})"),
         }
@@ -124,7 +127,7 @@ fn readers_beside_overwrites_compactions_and_reused_files() {
     read_beside_writers(&small());
 }
 
-/// What is handed out lies in maps of files that want to be used again.
+/// The payloads that readers get are in memory maps of files that the log wants to recycle.
 #[test]
 fn readers_of_maps_beside_overwrites_compactions_and_reused_files() {
     read_beside_writers(&small().with_map_sealed(true));
@@ -151,8 +154,8 @@ fn read_beside_writers(options: &Options) {
     engine.close().expect("closed");
 }
 
-/// A reader stands still between two entries while its segments die and the log goes on for many segments:
-/// what it held is still what was written, and afterwards the files go.
+/// Tests that a read that pauses between two entries gets what was written, although its entries are
+/// compacted and the log writes many segments meanwhile, and that the log releases the segments afterwards.
 #[test]
 fn a_reader_that_stands_still_keeps_its_bytes() {
     let dir = TempDir::new().expect("a directory");
@@ -163,7 +166,8 @@ fn a_reader_that_stands_still_keeps_its_bytes() {
         batch.append(group, &[EntryRef { index, term: 1, payload: &payload }]);
         engine.write(batch).expect("written").wait().expect("durable");
     };
-    // Over several segments, with another group's entries between, so that no read takes two at once.
+    // The entries are spread over several segments, with another group's entries between them, so that no
+    // disk read covers two at once.
     for index in 1..=40 {
         put(&mut batch, 1, index);
         put(&mut batch, 2, index);
@@ -172,7 +176,8 @@ fn a_reader_that_stands_still_keeps_its_bytes() {
     let stirred = AtomicU64::new(0);
     let found = engine.group(1).entries_with(1, 41, None, |entry| {
         if entry.index == 2 {
-            // While it stands here: all that it reads is compacted, and the log writes segment after segment.
+            // While the read pauses here, all its entries are compacted and the log writes segment after
+            // segment.
             let mut batch = WriteBatch::new();
             batch.compact(1, 40).compact(2, 40);
             drop(engine.write(&mut batch).expect("written"));
@@ -202,7 +207,8 @@ fn a_reader_that_stands_still_keeps_its_bytes() {
     assert!(active - first <= 2, "let go: {first} to {active}");
 }
 
-/// Payloads that were handed out of a map are what they were when the entries are gone and their files wanted.
+/// Tests that payloads from a memory map do not change after their entries are compacted and their segment is
+/// released.
 #[test]
 fn payloads_of_a_map_outlive_their_segment() {
     let dir = TempDir::new().expect("a directory");
@@ -216,7 +222,7 @@ fn payloads_of_a_map_outlive_their_segment() {
     };
     (1..=60).for_each(&mut put);
     let read = || engine.group(1).entries(1, 41, None).expect("entries");
-    // Read often enough, they come out of maps: the same bytes at the same address.
+    // After enough reads, the payloads come from maps: the same bytes at the same address.
     (0..8).for_each(|_| drop(read()));
     let (held, again) = (read(), read());
     let same = held.iter().zip(&again).filter(|(a, b)| a.payload.as_ptr() == b.payload.as_ptr()).count();

@@ -1,5 +1,5 @@
-//! Groups that hardly write do not keep the log: what lives in its oldest segments is copied to its end. What
-//! does not check is not copied, and stays an error (INV-5, INV-6, INV-8).
+//! Tests that the engine copies live entries out of the oldest segments, so that groups that seldom write do
+//! not keep the log, and that it does not copy an entry that fails its checksum (INV-5, INV-6, INV-8).
 
 use seawall::{Engine, EntryRef, Error, Listener, Options, WriteBatch, stats::RewriteStats};
 use seawall_wal::disk::sim::{
@@ -37,12 +37,12 @@ fn append(engine: &Engine, group: u64, index: u64) {
     engine.write(&mut batch).unwrap().wait().unwrap();
 }
 
-/// Ten entries of each slow group, mixed.
+/// Appends ten entries to each slow group, in turn.
 fn fill(engine: &Engine) {
     (1..=10).for_each(|index| SLOW.for_each(|group| append(engine, group, index)));
 }
 
-/// A fast group goes on, and keeps next to nothing.
+/// Appends the entries `from..to` to the fast group and compacts all but the last two.
 fn go_on(engine: &Engine, from: u64, to: u64) {
     for index in from..to {
         append(engine, FAST, index);
@@ -78,7 +78,7 @@ fn slow_groups_do_not_keep_the_log() {
     let engine = Engine::create(&path, &options).unwrap();
     fill(&engine);
     go_on(&engine, 1, 300);
-    // The engine's thread does it, in its own time.
+    // The engine's thread copies the entries at its own pace.
     let mut index = 300;
     let span = |engine: &Engine| {
         let (from, to) = engine.stats().unwrap().segments;
@@ -138,7 +138,7 @@ fn entries_that_moved_obey_what_comes_behind_them() {
     }
 }
 
-/// Remembers what it was told of segments that cannot be emptied.
+/// A listener that records the segments that the engine reports as stuck.
 #[derive(Debug, Default)]
 struct Told(Mutex<Vec<(u32, String)>>);
 
@@ -162,7 +162,7 @@ fn figures(engine: &Engine) -> RewriteStats {
     engine.stats().unwrap().rewrite
 }
 
-/// The file and the offset at which `wanted` lies.
+/// Returns the file and the offset of the first occurrence of `wanted`.
 fn find(disk: &SimDisk, wanted: &[u8]) -> (String, usize) {
     let mut names = disk.names().into_iter().filter(|name| name.ends_with(".wal"));
     let in_file = |name: String| {
@@ -177,7 +177,7 @@ fn damage(disk: &SimDisk, wanted: &[u8]) {
     disk.corrupt(&name, at + wanted.len() / 2, |bytes| bytes[0] ^= 1);
 }
 
-/// An engine with the entries of `fill`, opened so that they are about to be copied.
+/// Returns an engine with the entries of `fill`, opened with options that make it copy them.
 fn filled(disk: &Arc<SimDisk>) -> Engine {
     let engine = Engine::create_in(stepped(disk), &options(1 << 30)).unwrap();
     fill(&engine);
@@ -196,7 +196,7 @@ fn what_does_not_check_is_not_copied() {
     assert_whole(&engine, &[(2, 3)]);
     let kept = engine.stats().unwrap().segments;
     assert!(kept.1 - kept.0 > 8, "the segment of the damaged entry stays: {kept:?}");
-    // It is compacted, and keeps nothing any more.
+    // Once the damaged entry is compacted, it no longer keeps the log.
     let mut batch = WriteBatch::new();
     batch.compact(2, 3);
     drop(engine.write(&mut batch).unwrap());
@@ -220,7 +220,7 @@ fn what_cannot_be_read_for_copying_does_not_keep_what_was_written_from_the_disk(
     assert!(matches!(stuck, Some((1, Error::UnreadableEntry { .. }))), "{stuck:?}");
     disk.clear_faults();
     assert_whole(&engine, &[]);
-    // It can be read again, and is copied when the log enters the next segment.
+    // The entries can be read again, and are copied when the log enters the next segment.
     go_on(&engine, 61, 200);
     let stats = engine.stats().unwrap();
     assert!(stats.rewrite.stuck.is_none() && stats.rewrite.entries >= 50, "{:?}", stats.rewrite);
@@ -255,7 +255,7 @@ fn a_sector_that_cannot_be_read_is_named_and_keeps_no_other_entry() {
     let blocker = stats.blocker.unwrap();
     assert_eq!((blocker.segment, blocker.entries), (segment, 1), "everything else was copied: {blocker:?}");
     assert_eq!(stats.segments.0, segment, "what came before it is gone");
-    // The disk has come to its senses.
+    // The sector can be read again.
     bad.store(false, Ordering::Relaxed);
     go_on(&engine, 300, 400);
     let stats = engine.stats().unwrap();
@@ -288,7 +288,7 @@ fn a_segment_is_stuck_until_its_damaged_entry_is_gone() {
         drop(engine.write(&mut batch).unwrap());
         let stuck = figures(&engine).stuck;
         assert!(!is_stuck_by(2, 3), "{stuck:?}");
-        // The next one is named in its place.
+        // The next damaged entry is named in place of the first.
         go_on(&engine, 300, 400);
         assert!(is_stuck_by(4, 5), "{:?}", figures(&engine).stuck);
         assert_eq!(told.0.lock().unwrap().len(), 2);
@@ -305,7 +305,7 @@ fn a_segment_is_stuck_until_its_damaged_entry_is_gone() {
 fn damage_in_many_groups_keeps_the_others_from_nothing() {
     const MANY: u64 = 200;
     let small = |group: u64| group.to_le_bytes().repeat(10);
-    // Whichever groups are looked at first, most of them have nothing that could be copied.
+    // Whichever groups the engine examines first, most of them have no entry that can be copied.
     for sound in [1001, 1070, 1130, 1200] {
         let disk = SimDisk::new(1, SimOptions::default());
         let mut options = options(0);

@@ -1,5 +1,5 @@
-//! A payload that rots after open is an error that names its entry, and never wrong bytes; what is removed
-//! keeps nothing of the log (INV-5, INV-8). On the simulated disk.
+//! Tests that a payload that rots after open is an error that names its entry, and that removed groups keep
+//! no segment of the log (INV-5, INV-8).
 
 use seawall::{Engine, EntryRef, Error, Options, WriteBatch};
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
@@ -12,13 +12,13 @@ fn env(disk: &Arc<SimDisk>) -> Env {
 }
 
 fn options() -> Options {
-    // Rot is on the disk: nothing is to be read from memory.
+    // The rot is on the disk, so no read may be served from memory.
     let mut options = Options::default().with_cache_bytes(0);
     options.log.segment_bytes = 48 << 10;
     options
 }
 
-/// 40 entries of group 7, durable, each with a payload of its own.
+/// Creates an engine with 40 durable entries of group 7, each with a different payload.
 fn filled(disk: &Arc<SimDisk>) -> Engine {
     let engine = Engine::create_in(env(disk), &options()).unwrap();
     let mut batch = WriteBatch::new();

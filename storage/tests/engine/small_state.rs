@@ -1,5 +1,5 @@
-//! Metadata and snapshot markers: read back after every kind of reopen, refused without a trace, moved out of
-//! old segments, gone with their group (INV-1, INV-6, INV-9).
+//! Tests metadata, snapshot markers and owners: they are read back after every kind of reopen, refused
+//! without a trace, copied out of old segments, and removed with their group (INV-1, INV-6, INV-9).
 
 use std::sync::Arc;
 
@@ -30,14 +30,15 @@ fn marker(index: u64, term: u64) -> SnapshotMarker {
     SnapshotMarker { index, term, digest: index * 1000 }
 }
 
-/// Appends entries of term 1, or 2 from index 11 on.
+/// Adds the entries `from..to` to the batch, of term 1 up to index 10 and of term 2 from index 11 on.
 fn append(batch: &mut WriteBatch, from: u64, to: u64) {
     for index in from..to {
         batch.append(GROUP, &[EntryRef { index, term: 1 + index / 11, payload: b"payload" }]);
     }
 }
 
-/// Entries 1 to 20 of group 7, compacted up to 5, a snapshot at 5 and one at 12, and metadata.
+/// Creates an engine with entries 1 to 20 of group 7, compacted up to 5, with snapshots at 5 and 12, and with
+/// metadata.
 fn prepared() -> (Arc<SimDisk>, Engine) {
     let (disk, engine) = new();
     let mut batch = WriteBatch::new();
@@ -68,7 +69,7 @@ fn refused(build: impl FnOnce(&mut WriteBatch)) -> Error {
     error
 }
 
-/// Another group goes on until the segments that have been written so far are gone.
+/// Writes to another group until the segments that have been written so far are released.
 fn go_on(engine: &Engine, other: u64) {
     let until = engine.stats().unwrap().segments.1;
     let payload = vec![7; 3000];
@@ -98,7 +99,8 @@ fn what_was_written_is_read_back_however_the_engine_is_opened() {
     assert_eq!(group.meta(&[0xff; 24]).as_deref(), Some(&b""[..]));
     assert_eq!((group.meta(b"appliee"), group.meta(b""), group.meta(&[1; 99])), (None, None, None));
     drop(engine);
-    // From its records, from the index of a sealed segment, and behind a released prefix.
+    // The state is restored from records, from the index of a sealed segment, and after the prefix was
+    // released.
     for life in 0..5 {
         disk.crash();
         let (engine, report) = Engine::open_in(stepped(&disk), &options()).unwrap();
@@ -108,7 +110,7 @@ fn what_was_written_is_read_back_however_the_engine_is_opened() {
             go_on(&engine, 100 + life);
             assert_eq!(seen(&engine), before, "life {life}");
         }
-        // A sealed segment behind what was repeated.
+        // Seals a segment after the state that was written again.
         let mut batch = WriteBatch::new();
         for index in engine.group(9).last_index() + 1.. {
             batch.append(9, &[EntryRef { index, term: 1, payload: &[9; 8000] }]);
@@ -129,7 +131,7 @@ fn the_two_newest_snapshots_are_kept() {
     let mut batch = WriteBatch::new();
     batch.snapshot_marker(GROUP, marker(12, 2)).snapshot_marker(GROUP, marker(20, 2));
     drop(engine.write(&mut batch).unwrap());
-    // The same entry again: another snapshot of it takes the place of the first.
+    // A second snapshot of the same entry replaces the first.
     let again = SnapshotMarker { digest: 1, ..marker(20, 2) };
     batch.snapshot_marker(GROUP, again);
     engine.write(&mut batch).unwrap().wait().unwrap();
@@ -152,7 +154,7 @@ fn a_marker_is_of_an_entry_of_the_log_and_never_goes_back() {
     assert!(matches!(error, Error::SnapshotTerm { group: GROUP, index: 13, term: 1, known: 2 }), "{error}");
     let error = refused(|b| _ = b.snapshot_marker(GROUP, marker(21, 2)));
     assert!(matches!(error, Error::Unavailable { group: GROUP, index: 21, last_index: 20 }), "{error}");
-    // What lies behind it in the batch does not help.
+    // A later operation in the batch does not make the marker valid.
     let error = refused(|b| _ = b.snapshot_marker(GROUP, marker(30, 3)).set_start(GROUP, 30, 3));
     assert!(matches!(error, Error::Unavailable { index: 30, .. }), "{error}");
     let error = refused(|b| append(b.snapshot_marker(GROUP, marker(20, 2)), 20, 21));
@@ -203,7 +205,7 @@ fn metadata_has_bounds() {
         let error = refused(|b| _ = b.remove_meta(GROUP, key));
         assert!(matches!(error, Error::MetaKey { .. }), "{error}");
     }
-    // Two keys and two bytes are there.
+    // The group already has two keys and two bytes of values.
     let error = refused(|b| _ = b.put_meta(GROUP, b"more", &[1; 4096 - 3 * 64 - 2 + 1]));
     assert!(matches!(error, Error::MetaTooLarge { group: GROUP, bytes: 4097, max: 4096 }), "{error}");
     let error = refused(|b| (0..70).for_each(|n| _ = b.put_meta(GROUP, &[b'x', n], b"")));
@@ -232,7 +234,7 @@ fn one_value_has_at_most_a_quarter_of_a_record() {
         matches!(error, Error::MetaTooLarge { group: GROUP, bytes: 20480, max } if max < 16 << 10),
         "{error}"
     );
-    // As many as there may be, more than one record takes, move in pieces.
+    // Together, the values take more than one record, so they are copied in pieces.
     let mut written = 0;
     for n in 0..40 {
         batch.clear();
@@ -284,7 +286,7 @@ fn a_log_is_its_owners_and_nobody_elses() {
     let engine = Engine::create_in(stepped(&disk), &owned(Some(mine.clone()))).unwrap();
     assert_eq!(engine.owner().unwrap(), Some(mine.clone()));
     drop(engine);
-    // Durable when the call returned.
+    // The owner is durable when the call returns.
     disk.crash();
     for other in [owner(7, 2, b"rack 4"), owner(8, 1, b"rack 4"), owner(7, 1, b""), owner(7, 1, b"rack 44")] {
         let error = Engine::open_in(stepped(&disk), &owned(Some(other.clone()))).map(drop).unwrap_err();
@@ -301,7 +303,7 @@ fn a_log_is_its_owners_and_nobody_elses() {
     let large = engine.set_owner(&owner(7, 1, &[0; 1025]));
     assert!(matches!(large, Err(Error::OwnerTooLarge { bytes: 1025, max: 1024 })), "{large:?}");
     drop(engine);
-    // Who does not say whose it should be opens it, and sees whose it is.
+    // An open without an owner succeeds and reports the owner of the log.
     let (engine, _) = Engine::open_in(stepped(&disk), &owned(None)).unwrap();
     assert_eq!(engine.owner().unwrap(), Some(mine));
 }
@@ -311,7 +313,7 @@ fn an_owner_is_no_group_and_outlives_the_segments_that_had_it() {
     let (disk, engine) = new();
     assert_eq!(engine.owner().unwrap(), None);
     drop(engine);
-    // A log of nobody becomes somebody's.
+    // A log without an owner gets one.
     let mine = owner(7, 1, &[9; 1024]);
     let (engine, _) = Engine::open_in(stepped(&disk), &owned(Some(mine.clone()))).unwrap();
     for _ in 0..3 {
@@ -322,7 +324,7 @@ fn an_owner_is_no_group_and_outlives_the_segments_that_had_it() {
     engine.close().unwrap();
     let (engine, report) = Engine::open_in(stepped(&disk), &owned(None)).unwrap();
     assert_eq!((engine.owner().unwrap(), report.groups), (Some(mine.clone()), 1));
-    // Nobody else writes there, and no batch takes it away.
+    // No caller can write to the owner's group, and no batch removes the owner.
     let builds: [fn(&mut WriteBatch); 3] = [
         |batch| _ = batch.remove_group(u64::MAX),
         |batch| _ = batch.remove_meta(u64::MAX, b"owner"),

@@ -1,4 +1,4 @@
-//! Entries are the host's while it applies them; what it keeps, it copies.
+//! The host borrows entries only while it applies them, so it must copy the entries that it keeps.
 use seawall::raft_rs::raft::eraftpb::{Entry, Message};
 use seawall::raft_rs::{Host, HostError};
 

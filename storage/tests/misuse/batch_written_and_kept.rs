@@ -1,4 +1,4 @@
-//! A batch that was written is gone: it cannot be lent for it and still be what it was.
+//! `write` empties the batch, so it cannot take a batch by shared reference.
 use seawall::{Engine, WriteBatch};
 
 fn misuse(engine: &Engine, batch: &WriteBatch) {

@@ -1,4 +1,4 @@
-//! A batch is written once: `write` leaves it empty.
+//! `write` empties the batch, so two threads cannot write the same batch.
 use seawall::{Engine, WriteBatch};
 
 fn two_threads(_one: impl FnOnce() + Send, _other: impl FnOnce() + Send) {}

@@ -1,4 +1,4 @@
-//! A callback runs when the write is durable, whoever has returned by then.
+//! A callback may run after the caller has returned, so it cannot borrow from the caller.
 use seawall::Ticket;
 
 fn misuse(ticket: Ticket, durable: &mut u32) {

@@ -1,4 +1,4 @@
-//! A callback runs on whichever thread completed the write.
+//! A callback runs on the log's delivery thread, so it must be `Send`.
 use seawall::Ticket;
 use std::cell::Cell;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! The core may be looked at. Had it become the leader by itself, with entries in flight, it would panic.
+//! The pump shares its core for reading only: a core that becomes leader with entries in flight would panic.
 use seawall::raft_rs::{Host, Pump};
 
 fn misuse<H: Host>(pump: &mut Pump<H>) {

@@ -1,4 +1,5 @@
-//! A dump is written on another thread while entries are applied: it must not reach the state that they change.
+//! Another thread writes the dump while entries are applied, so the dump cannot borrow the state that they
+//! change.
 use seawall::snapshots::{SnapshotSource, Snapshots};
 
 fn misuse(snapshots: &Snapshots, state: &mut String) {

@@ -1,4 +1,4 @@
-//! Errors may become more.
+//! Error enums may get more variants, so a match needs a wildcard arm.
 use seawall::raft_rs::CodecError;
 
 fn misuse(error: CodecError) -> u32 {

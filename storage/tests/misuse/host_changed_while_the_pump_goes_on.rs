@@ -1,4 +1,4 @@
-//! Between two looks at the state machine nothing is applied to it.
+//! The pump cannot run, and so cannot apply entries, while the caller borrows the host.
 use seawall::raft_rs::{Host, Pump};
 
 fn misuse<H: Host>(pump: &mut Pump<H>) {

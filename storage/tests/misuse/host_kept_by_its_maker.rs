@@ -1,4 +1,4 @@
-//! A host belongs to one pump: shared with another, it would apply two groups to one state machine.
+//! A host belongs to one pump: two pumps would apply two groups to one state machine.
 use seawall::raft_rs::{Host, Pump, PumpOptions, raft::Config};
 use seawall::Engine;
 

@@ -1,4 +1,4 @@
-//! A group has one writer at a time; readers may be cloned.
+//! A group has one writer at a time, so its log store cannot be cloned. Readers can be cloned.
 use seawall::openraft::LogStore;
 use seawall::openraft::openraft::RaftTypeConfig;
 

@@ -1,4 +1,4 @@
-//! The lines name the parts of an entry differently: a core gets the store of its own line.
+//! The entries of the two openraft versions differ, so a core accepts only the log store for its own version.
 use seawall::openraft::openraft::RaftTypeConfig;
 use seawall::openraft::openraft::storage::RaftLogStorage;
 use seawall::openraft_09::{LogStore, openraft};

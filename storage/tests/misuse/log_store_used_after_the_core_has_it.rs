@@ -1,4 +1,4 @@
-//! The core is the one that writes: who gives it the store keeps a reader at most.
+//! The core takes the log store by value and is its only writer, so the caller can keep a reader at most.
 use seawall::openraft::LogStore;
 use seawall::openraft::openraft::RaftTypeConfig;
 use seawall::openraft::openraft::storage::RaftLogStorage;

@@ -1,4 +1,4 @@
-//! An entry to append borrows its payload, which has to be there until then.
+//! An entry to append borrows its payload, which must live until the entry is appended.
 use seawall::{EntryRef, WriteBatch};
 
 fn misuse(batch: &mut WriteBatch) {

@@ -1,4 +1,4 @@
-//! A pinned reader goes through its range once, and gives up what it has read.
+//! A pinned reader reads its range once and releases what it has read, so it cannot be cloned.
 use seawall::Group;
 
 fn misuse(group: &Group) -> Result<(), seawall::Error> {

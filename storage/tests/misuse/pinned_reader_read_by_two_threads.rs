@@ -1,4 +1,4 @@
-//! Each part of the range is read by one thread.
+//! Each part of the range is read once, so two threads cannot read from the same pinned reader.
 use seawall::PinnedReader;
 
 fn two_threads(_one: impl FnOnce() + Send, _other: impl FnOnce() + Send) {}

@@ -1,4 +1,4 @@
-//! A Raft core has one thread at a time.
+//! One thread at a time may use a Raft core, so two threads cannot poll the same pump.
 use seawall::raft_rs::{Host, Pump};
 
 fn two_threads(_one: impl FnOnce() + Send, _other: impl FnOnce() + Send) {}

@@ -1,4 +1,4 @@
-//! Who takes the host back ends the node.
+//! `into_host` consumes the pump and ends the node.
 use seawall::raft_rs::{Host, Pump};
 
 fn misuse<H: Host>(mut pump: Pump<H>) {

@@ -1,4 +1,4 @@
-//! Whoever takes a Ready has to write it, send its messages and apply its entries in one order: the pump does.
+//! Only the pump can take a Ready: it must write it, send its messages and apply its entries in one order.
 use seawall::raft_rs::{Host, Pump};
 
 fn misuse<H: Host>(pump: &mut Pump<H>) {

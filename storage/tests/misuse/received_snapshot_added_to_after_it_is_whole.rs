@@ -1,4 +1,4 @@
-//! A snapshot that was published is not written any more.
+//! `finish` publishes the received snapshot, which cannot be written any more.
 use seawall::snapshots::Incoming;
 use seawall::snapshots::snap::Piece;
 

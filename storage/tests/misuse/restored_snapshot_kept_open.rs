@@ -1,4 +1,4 @@
-//! The reader of a snapshot is the host's while it restores from it.
+//! The host borrows the reader of a snapshot only while it restores from it.
 use seawall::raft_rs::raft::eraftpb::{Entry, Message};
 use seawall::raft_rs::{Host, HostError};
 use seawall::snapshots::snap::SnapshotReader;

@@ -1,4 +1,4 @@
-//! As a future, too, a ticket is answered once.
+//! A ticket is answered once, so awaiting it consumes it.
 use seawall::Ticket;
 
 fn block_on<T>(_future: impl Future<Output = T>) {}

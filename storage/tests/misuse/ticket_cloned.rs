@@ -1,4 +1,4 @@
-//! There is one ticket per write.
+//! There is one ticket per write, so it cannot be cloned.
 use seawall::Ticket;
 
 fn misuse(ticket: Ticket) {

@@ -1,4 +1,4 @@
-//! A ticket is answered once: whoever leaves a callback has given it away.
+//! A ticket is answered once, so `on_durable` consumes it.
 use seawall::Ticket;
 
 fn misuse(ticket: Ticket) {

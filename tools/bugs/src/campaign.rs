@@ -30,8 +30,8 @@ pub struct Limits {
 /// Builds all test programs of the workspace in `tree`. The keys are `PACKAGE/PROGRAM`.
 pub fn build(tree: &Path, target: &Path) -> Result<BTreeMap<String, Program>> {
     let output = Command::new(cargo())
-        .args(["test", "--no-run", "--message-format=json", "-p", "seawall-wal", "-p", "seawall"])
-        .args(["-p", "seawall-snap"])
+        .args(["test", "--no-run", "--message-format=json", "-p", "seawall-disk"])
+        .args(["-p", "seawall-wal", "-p", "seawall", "-p", "seawall-snap"])
         .env("CARGO_TARGET_DIR", target)
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .current_dir(tree)

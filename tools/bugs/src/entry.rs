@@ -5,7 +5,7 @@ use serde::Deserialize;
 use std::fs;
 use std::path::Path;
 
-/// Packages that have a `bugs` folder.
+/// Packages that have a `bugs` folder. The bugs of `wal/disk` are in the folder of `wal`.
 pub const PACKAGES: [&str; 3] = ["wal", "snap", "storage"];
 
 /// One planted bug.

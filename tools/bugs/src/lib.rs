@@ -5,6 +5,8 @@
 //! source file and guards each one with a test of the environment variable `SEAWALL_BUG`. [`tree`] makes the copy.
 //! [`campaign`] builds the copy once and runs the tests for each bug.
 
+#![forbid(unsafe_code)]
+
 pub mod campaign;
 pub mod entry;
 pub mod plant;

@@ -2,6 +2,8 @@
 //!
 //! The copy is `target/bugs/tree`; its build products are in `target/bugs/build`.
 
+#![forbid(unsafe_code)]
+
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 use seawall_bugs::{campaign, entry, tree};

@@ -1,6 +1,6 @@
 //! Makes and updates the copy of the workspace that the bugs are planted in.
 
-use crate::entry::{Bug, PACKAGES};
+use crate::entry::Bug;
 use crate::plant::{CHOICE, Planted, plant};
 use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,10 @@ pub fn planted_files(root: &Path, bugs: &[Bug]) -> Result<BTreeMap<String, Strin
         syn::parse_file(&text).with_context(|| format!("{file} with its bugs"))?;
         changed.insert(file.to_owned(), text);
     }
-    for package in PACKAGES {
+    // The code of a planted edit calls a function of its own crate.
+    let crates: BTreeSet<String> =
+        changed.keys().filter_map(|file| Some(file.split_once("/src/")?.0.to_owned())).collect();
+    for package in crates {
         let file = format!("{package}/src/lib.rs");
         let text = match changed.remove(&file) {
             Some(text) => text,

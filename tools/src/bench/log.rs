@@ -52,8 +52,8 @@ impl Log {
         loop {
             let stats = self.wal.stats();
             let ready = stats.spares_zeroed + stats.spares_stale >= self.spares;
-            if !ready || stats.pipeline_bytes != seen {
-                (seen, since) = (stats.pipeline_bytes, Instant::now());
+            if !ready || stats.preallocated_bytes != seen {
+                (seen, since) = (stats.preallocated_bytes, Instant::now());
             } else if since.elapsed() >= SETTLED {
                 return Ok(());
             }

@@ -374,7 +374,7 @@ fn other_files_are_shown_and_do_no_harm() {
     fs::write(log.dir().join("000000ff.new"), "half").unwrap();
     let summary = log.json("summary", &[], 0);
     assert_eq!(summary["foreign"][0], "notes.txt");
-    // Beside it there may be a spare that was on its way when the log was closed.
+    // Next to it there may be a spare that was on its way when the log was closed.
     let unfinished = summary["unfinished"].as_array().unwrap();
     assert!(unfinished.contains(&"000000ff.new".into()), "{unfinished:?}");
 }

@@ -11,11 +11,11 @@ use crate::commit::state::{Appended, Blocked, CommitState};
 use crate::commit::waiters::adaptive_yield::AdaptiveYield;
 use crate::commit::waiters::futures::{AsyncWaiter, Callback, Notify, UserCode};
 use crate::commit::waiters::wait_slot::{ALL, WaitSlot};
-use crate::disk::{Clock, RingWaker};
 use crate::error::Error;
 use crate::format::RecordBuilder;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard};
 use crate::types::{Durability, Lsn};
+use seawall_disk::{Clock, RingWaker};
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
@@ -43,7 +43,7 @@ enum HandOff {
 /// The write side of one open log: the [`CommitState`] behind its lock, and the waiters.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    pub(super) core: Mutex<CommitState>,
+    pub(super) state: Mutex<CommitState>,
     /// Copies of the state's watermark and of the number of its segment, readable without the lock.
     pub(super) durable: AtomicU64,
     pub(super) active: Arc<AtomicU32>,
@@ -80,14 +80,14 @@ impl Drop for StopOnPanic<'_> {
 }
 
 impl Committer {
-    pub(crate) fn new(core: CommitState) -> Committer {
-        let durable = AtomicU64::new(core.watermark().as_u64());
-        let delivery = Delivery::new(core.limits.callbacks_max, core.limits.spawned);
+    pub(crate) fn new(state: CommitState) -> Committer {
+        let durable = AtomicU64::new(state.watermark().as_u64());
+        let delivery = Delivery::new(state.limits.callbacks_max, state.limits.spawned);
         Committer {
             adaptive_yield: AdaptiveYield::default(),
-            clock: Arc::clone(&core.clock),
-            active: Arc::clone(&core.active),
-            core: Mutex::new(core),
+            clock: Arc::clone(&state.clock),
+            active: Arc::clone(&state.active),
+            state: Mutex::new(state),
             durable,
             work_available: AtomicBool::new(false),
             wait_slots: std::array::from_fn(|_| WaitSlot::default()),
@@ -101,7 +101,7 @@ impl Committer {
 
     /// Locks the state machine. Hold the lock for a short time and never during I/O.
     pub(crate) fn lock_state(&self) -> MutexGuard<'_, CommitState> {
-        self.core.lock()
+        self.state.lock()
     }
 
     /// End of the durable prefix. Takes no lock.
@@ -125,8 +125,8 @@ impl Committer {
         Self::decided(&self.lock_state(), lsn)
     }
 
-    fn decided(core: &CommitState, lsn: Lsn) -> Option<Result<Lsn, Error>> {
-        if core.watermark() > lsn { Some(Ok(lsn)) } else { core.failure().map(|f| Err(f.clone())) }
+    fn decided(state: &CommitState, lsn: Lsn) -> Option<Result<Lsn, Error>> {
+        if state.watermark() > lsn { Some(Ok(lsn)) } else { state.failure().map(|f| Err(f.clone())) }
     }
 
     /// Enqueues one record; returns [`Blocked`] if it has to wait.
@@ -137,11 +137,11 @@ impl Committer {
         head_crc: u32,
     ) -> Result<Appended, Blocked> {
         let stop = StopOnPanic { log: self, before: std::thread::panicking() };
-        let mut core = self.core.lock();
-        let placed = core.append(batch, class, head_crc)?;
-        let wake = core.claim_driver(false) | core.claim_flusher_wake();
-        self.note_work_available(&core);
-        drop(core);
+        let mut state = self.state.lock();
+        let placed = state.append(batch, class, head_crc)?;
+        let wake = state.claim_driver(false) | state.claim_flusher_wake();
+        self.note_work_available(&state);
+        drop(state);
         drop(stop);
         if wake {
             self.wake_flusher();
@@ -157,28 +157,30 @@ impl Committer {
 
     /// Reports the outcome of an operation to the state and notifies the waiters.
     pub(crate) fn complete(&self, io: DiskOp, result: std::io::Result<()>) {
-        let mut core = self.core.lock();
-        let wake = core.complete(io, result);
-        self.adaptive_yield.set_limit(core.yield_max_ns());
-        let next = if core.claim_driver(true) {
+        let mut state = self.state.lock();
+        let wake = state.complete(io, result);
+        self.adaptive_yield.set_limit(state.yield_max_ns());
+        let next = if state.claim_driver(true) {
             HandOff::Driver
         } else {
-            core.next_requested().map_or(HandOff::Nobody, |group| HandOff::Waiters(group..core.next_group()))
+            state
+                .next_requested()
+                .map_or(HandOff::Nobody, |group| HandOff::Waiters(group..state.next_group()))
         };
-        self.note_work_available(&core);
-        self.notify_waiters(core, wake, next);
+        self.note_work_available(&state);
+        self.notify_waiters(state, wake, next);
     }
 
     /// Stops the log with the error `cause` and answers every waiter with it.
     pub(crate) fn poison(&self, cause: Error) {
-        let mut core = self.core.lock();
-        let wake = core.poison(cause);
+        let mut state = self.state.lock();
+        let wake = state.poison(cause);
         self.work_available.store(true, Ordering::SeqCst);
-        self.notify_waiters(core, wake, HandOff::Driver);
+        self.notify_waiters(state, wake, HandOff::Driver);
     }
 
-    fn notify_waiters(&self, core: MutexGuard<'_, CommitState>, wake: Completed, next: HandOff) {
-        let tasks = !core.waiters.is_empty();
+    fn notify_waiters(&self, state: MutexGuard<'_, CommitState>, wake: Completed, next: HandOff) {
+        let tasks = !state.waiters.is_empty();
         if let Some(end) = wake.watermark {
             self.durable.store(end.as_u64(), Ordering::Release);
         }
@@ -187,15 +189,16 @@ impl Committer {
             // Under the state lock, so that answers are queued in log order.
             self.delivery.push(wake.due.answers);
         }
-        let stopped = if wake.latched { core.failure().map(|f| (core.shelf(), f.clone())) } else { None };
+        let stopped =
+            if wake.latched { state.failure().map(|f| (state.spare_pool(), f.clone())) } else { None };
         if stopped.is_some() {
             self.stopped.store(true, Ordering::Release);
             self.delivery.stop();
         }
-        drop(core);
-        if let Some((shelf, failure)) = stopped {
+        drop(state);
+        if let Some((spare_pool, failure)) = stopped {
             if !matches!(failure, Error::Closed | Error::ReadOnly) {
-                shelf.notify_listener(|l| l.latched(&failure));
+                spare_pool.notify_listener(|l| l.latched(&failure));
             }
             self.wait_slots.iter().for_each(|w| {
                 w.wake(ALL);
@@ -230,17 +233,17 @@ impl Committer {
         if !self.delivery.reserve(self) {
             return Some(call);
         }
-        let mut core = self.core.lock();
-        match Self::decided(&core, lsn) {
+        let mut state = self.state.lock();
+        match Self::decided(&state, lsn) {
             Some(result) => {
                 // Queued after the answers that are due already, so that the order is kept.
                 self.delivery.push([(UserCode::Call(call), result)]);
-                drop(core);
+                drop(state);
                 self.delivery.deliver();
             }
             None => {
-                core.waiters.add(lsn, AsyncWaiter::User(UserCode::Call(call)));
-                self.write_for_async_waiter(core);
+                state.waiters.add(lsn, AsyncWaiter::User(UserCode::Call(call)));
+                self.write_for_async_waiter(state);
             }
         }
         None
@@ -248,13 +251,13 @@ impl Committer {
 
     /// Delivers `notify` when `lsn` is durable or the log has stopped; at once if that is so already.
     pub(super) fn notify(&self, lsn: Lsn, notify: Notify) {
-        let mut core = self.core.lock();
-        if Self::decided(&core, lsn).is_some() {
-            drop(core);
+        let mut state = self.state.lock();
+        if Self::decided(&state, lsn).is_some() {
+            drop(state);
             return notify.deliver();
         }
-        core.waiters.add(lsn, AsyncWaiter::Notify(notify));
-        self.write_for_async_waiter(core);
+        state.waiters.add(lsn, AsyncWaiter::Notify(notify));
+        self.write_for_async_waiter(state);
     }
 
     /// The outcome of the record at `lsn`. While it is open, registers `waker`, which is called when the outcome is
@@ -271,19 +274,19 @@ impl Committer {
         }
         // Cloned before the lock is taken, since `clone` is code of the caller.
         let waker = waker.clone();
-        let mut core = self.core.lock();
-        if let Some(result) = Self::decided(&core, lsn) {
-            drop(core);
+        let mut state = self.state.lock();
+        if let Some(result) = Self::decided(&state, lsn) {
+            drop(state);
             self.delivery.release();
             return PollOutcome::Ready(result);
         }
-        let key = core.waiters.add(lsn, AsyncWaiter::User(UserCode::Task(waker)));
-        self.write_for_async_waiter(core);
+        let key = state.waiters.add(lsn, AsyncWaiter::User(UserCode::Task(waker)));
+        self.write_for_async_waiter(state);
         PollOutcome::Pending(key)
     }
 
     pub(super) fn forget(&self, lsn: Lsn, key: u64) {
-        let waiter = self.core.lock().waiters.remove(lsn, key);
+        let waiter = self.state.lock().waiters.remove(lsn, key);
         // If it is gone, it was called or is about to be called.
         if waiter.is_some() {
             self.delivery.release();
@@ -293,9 +296,9 @@ impl Committer {
     }
 
     /// Releases the state lock and wakes the flusher, so that it writes for a waiter that has no thread of its own.
-    fn write_for_async_waiter(&self, mut core: MutexGuard<'_, CommitState>) {
-        let wake = core.next_requested().is_some() | core.claim_flusher_wake();
-        drop(core);
+    fn write_for_async_waiter(&self, mut state: MutexGuard<'_, CommitState>) {
+        let wake = state.next_requested().is_some() | state.claim_flusher_wake();
+        drop(state);
         if wake {
             self.wake_flusher();
         }
@@ -303,18 +306,18 @@ impl Committer {
 
     /// Updates `work_available`. Call it before releasing the state lock after a change that may allow or prevent the
     /// issue of an operation. A stopped log counts as having work, so that waiters wake up and get the error.
-    pub(super) fn note_work_available(&self, core: &CommitState) {
+    pub(super) fn note_work_available(&self, state: &CommitState) {
         let issuable =
-            core.failure().is_some() || (!core.left_to_driver() && core.next_requested().is_some());
+            state.failure().is_some() || (!state.left_to_driver() && state.next_requested().is_some());
         self.work_available.store(issuable, Ordering::SeqCst);
     }
 
     /// As [`Committer::note_work_available`]; then releases the lock, and wakes the driver if the log is driven and
     /// there is something to issue.
-    pub(super) fn note_work_and_unlock(&self, mut core: MutexGuard<'_, CommitState>) {
-        let call = core.driven() && core.claim_driver(false);
-        self.note_work_available(&core);
-        drop(core);
+    pub(super) fn note_work_and_unlock(&self, mut state: MutexGuard<'_, CommitState>) {
+        let call = state.driven() && state.claim_driver(false);
+        self.note_work_available(&state);
+        drop(state);
         if call {
             self.wake_flusher();
         }
@@ -344,10 +347,10 @@ impl Committer {
 
     /// Declares the segments below `segment` dead. Wakes the flusher if it sleeps, so that a group records it.
     pub(crate) fn release(&self, segment: u32) {
-        let mut core = self.core.lock();
-        core.release(segment);
-        let wake = core.claim_flusher_wake();
-        drop(core);
+        let mut state = self.state.lock();
+        state.release(segment);
+        let wake = state.claim_flusher_wake();
+        drop(state);
         if wake {
             self.wake_flusher();
         }

@@ -2,8 +2,8 @@
 //!
 //! Closing the log waits until the last operation has ended, so the directory is free when `close` returns.
 
-use crate::disk::DiskLock;
 use crate::sync::{Condvar, Mutex};
+use seawall_disk::DiskLock;
 use std::sync::Arc;
 
 /// Holds the directory's lock. The log and each operation under way own an `Arc` of it; the last one releases the lock.

@@ -4,7 +4,7 @@
 //! It owns everything it needs, and keeps the directory locked until it has ended.
 
 use crate::commit::directory_lock::LockHolder;
-use crate::disk::{AlignedBuf, DiskFile, RingOp, write_all_at};
+use seawall_disk::{AlignedBuf, DiskFile, RingOp, write_all_at};
 use std::io;
 use std::sync::Arc;
 

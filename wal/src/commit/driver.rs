@@ -9,8 +9,8 @@
 use crate::commit::committer::Committer;
 use crate::commit::disk_op::DiskOp;
 use crate::commit::state::Driver;
-use crate::disk::{Completion, Ring};
 use crate::error::Error;
+use seawall_disk::{Completion, Ring};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -124,9 +124,9 @@ impl Committer {
             let seen = self.flusher.load();
             let busy = rail.as_ref().map_or(0, |rail| rail.busy());
             let next = {
-                let mut core = self.lock_after_gathering();
-                let next = core.drive(busy);
-                self.note_work_available(&core);
+                let mut state = self.lock_after_gathering();
+                let next = state.drive(busy);
+                self.note_work_available(&state);
                 next
             };
             match (next, &mut rail) {

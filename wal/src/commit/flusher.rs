@@ -38,74 +38,79 @@ pub(crate) enum FlusherStep {
 
 impl Committer {
     /// One tick: writes at most one group. `now_ns` is the time of a monotonic clock.
-    pub(crate) fn flusher_tick(&self, patrol: &mut FlusherState, now_ns: u64, idle_ns: u64) -> FlusherStep {
-        let mut core = self.lock_state();
-        if core.failure().is_some() {
+    pub(crate) fn flusher_tick(
+        &self,
+        flusher_state: &mut FlusherState,
+        now_ns: u64,
+        idle_ns: u64,
+    ) -> FlusherStep {
+        let mut state = self.lock_state();
+        if state.failure().is_some() {
             return FlusherStep::Stop;
         }
-        if core.stats.records != patrol.records {
-            patrol.records = core.stats.records;
-            patrol.quiet_since_ns = now_ns;
+        if state.stats.records != flusher_state.records {
+            flusher_state.records = state.stats.records;
+            flusher_state.quiet_since_ns = now_ns;
         }
         // Measured by the age of the group, not since its last record: a steady stream of lazy records would delay it
         // for ever.
-        let lazy = core.lazy_group();
-        if patrol.lazy.map(|(group, _)| group) != lazy {
-            patrol.lazy = lazy.map(|group| (group, now_ns));
+        let lazy = state.lazy_group();
+        if flusher_state.lazy.map(|(group, _)| group) != lazy {
+            flusher_state.lazy = lazy.map(|group| (group, now_ns));
         }
-        if patrol.lazy.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) >= idle_ns) {
-            core.request_sync_all();
-            patrol.group = core.next_requested();
+        if flusher_state.lazy.is_some_and(|(_, since_ns)| now_ns.saturating_sub(since_ns) >= idle_ns) {
+            state.request_sync_all();
+            flusher_state.group = state.next_requested();
         }
-        if let Some(group) = core.next_requested() {
-            let seen_before = patrol.group == Some(group);
-            patrol.group = Some(group);
-            let due = seen_before || !core.waiters.is_empty();
-            if due && core.claim_driver(true) {
+        if let Some(group) = state.next_requested() {
+            let seen_before = flusher_state.group == Some(group);
+            flusher_state.group = Some(group);
+            let due = seen_before || !state.waiters.is_empty();
+            if due && state.claim_driver(true) {
                 return FlusherStep::Again;
             }
-            if due && let Some(io) = core.next_disk_op() {
-                drop(core);
+            if due && let Some(io) = state.next_disk_op() {
+                drop(state);
                 self.run(io);
                 return FlusherStep::Again;
             }
             return FlusherStep::Wait;
         }
-        let idle = now_ns.saturating_sub(patrol.quiet_since_ns) >= idle_ns;
-        if core.has_work() || !idle {
+        let idle = now_ns.saturating_sub(flusher_state.quiet_since_ns) >= idle_ns;
+        if state.has_work() || !idle {
             return FlusherStep::Wait;
         }
-        if core.needs_mark() {
-            return match core.mark() {
+        if state.needs_mark() {
+            return match state.mark() {
                 Ok(_) => {
-                    patrol.group = core.next_requested();
+                    flusher_state.group = state.next_requested();
                     FlusherStep::Again
                 }
-                Err(Blocked::Queue | Blocked::Pipeline) => FlusherStep::Wait,
+                Err(Blocked::Queue | Blocked::Preallocator) => FlusherStep::Wait,
                 // The disk is full: no mark until the flusher is woken again.
                 Err(Blocked::Failed(_)) => {
-                    core.flusher_asleep = true;
+                    state.flusher_asleep = true;
                     FlusherStep::Sleep
                 }
             };
         }
-        core.flusher_asleep = true;
+        state.flusher_asleep = true;
         FlusherStep::Sleep
     }
 
     /// The loop of the flusher's thread, which is the driver too.
     pub(crate) fn flush_loop(
         &self,
-        clock: &dyn crate::disk::Clock,
+        clock: &dyn seawall_disk::Clock,
         idle: Duration,
         mut rail: Option<RingQueue>,
     ) {
         let idle_ns = u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX);
-        let mut patrol = FlusherState::default();
+        let mut flusher_state = FlusherState::default();
         loop {
             let seen = self.flusher.load();
             self.drive(rail.as_mut());
-            match self.flusher_tick(&mut patrol, clock.now_ns(), idle_ns) {
+            match self.flusher_tick(&mut flusher_state, clock.now_ns(), idle_ns) {
                 FlusherStep::Again => {}
                 FlusherStep::Wait => self.flusher.sleep(seen, Some(TICK)),
                 FlusherStep::Sleep => self.flusher.sleep(seen, None),

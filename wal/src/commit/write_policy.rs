@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn nearly_half_of_those_that_take_part_go_beside_the_others() {
+    fn nearly_half_of_those_that_take_part_go_with_a_second_write() {
         let mut pace = WritePolicy { splitting: true, ..WritePolicy::default() };
         pace.issue(16);
         assert!(pace.split(7) && !pace.split(6));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_is_as_long_as_a_few_writes() {
+    fn the_longest_yield_is_as_long_as_a_few_writes() {
         let mut pace = WritePolicy::default();
         assert_eq!(pace.yield_max_ns(1_000_000), 0, "nothing is known");
         pace.observe(1, 0, 100_000, true);

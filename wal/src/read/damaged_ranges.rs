@@ -3,12 +3,12 @@
 //! It can also read what is left of the records in a damaged range, for callers that can use less than a whole group.
 
 use crate::damage::{Damage, DamageKind};
-use crate::disk::{AlignedBuf, read_exact_at};
 use crate::error::Error;
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
 use crate::format::{GroupHeader, RecordRef, record_at};
 use crate::segment::{Segment, file_name};
 use crate::types::{GroupKind, Lsn};
+use seawall_disk::{AlignedBuf, read_exact_at};
 
 /// The damaged ranges, ascending, none within another.
 #[derive(Debug, Default)]

@@ -1,11 +1,11 @@
 //! Maps positions to segments for readers: which segments hold the log, and how far each can be read.
 
 use crate::damage::Damage;
-use crate::disk::read_exact_at;
 use crate::error::Error;
 use crate::read::damaged_ranges::DamagedRanges;
 use crate::segment::{Segment, file_name};
 use crate::types::Lsn;
+use seawall_disk::read_exact_at;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;

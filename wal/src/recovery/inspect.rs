@@ -4,7 +4,6 @@
 //! torn.
 
 use crate::damage::{Damage, Witness};
-use crate::disk::{Access, AlignedBuf, Disk, read_exact_medium};
 use crate::env::Threads;
 use crate::error::Error;
 use crate::format::layout::{PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, RawRecordHeader};
@@ -18,6 +17,7 @@ use crate::segment::directory::{failed_to_open, list, read_closed, read_identity
 use crate::segment::file_name;
 use crate::segment::read_ahead::ReadAhead;
 use crate::types::{Lsn, len32};
+use seawall_disk::{Access, AlignedBuf, Disk, read_exact_medium};
 use std::ops::ControlFlow;
 use zerocopy::FromBytes;
 

@@ -14,7 +14,6 @@ pub(crate) mod scan_log;
 pub(crate) mod verdict;
 
 use crate::damage::{Damage, DamageKind, Dropped, Witness};
-use crate::disk::{Access, Clock, Disk, FileId, LazyMap, no_descriptors};
 use crate::error::Error;
 use crate::format::layout::FORMAT_VERSION;
 use crate::format::{HeaderFault, Identity, READ_ONLY_COMPATIBLE_KNOWN, SegmentHeader};
@@ -28,9 +27,11 @@ use crate::segment::directory::{
     DirectoryListing, IDENTITY, check_blocks, failed, failed_to_open, list, read_closed, read_identity,
 };
 use crate::segment::index_builder::SegmentIndexBuilder;
+use crate::segment::lazy_map::LazyMap;
 use crate::segment::{OpenSegment, Segment, file_name};
 use crate::sync::{AtomicBool, AtomicU32, share_out};
 use crate::types::Lsn;
+use seawall_disk::{Access, Clock, Disk, FileId, no_descriptors};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -141,7 +142,7 @@ type Live = (BTreeMap<u32, Arc<Segment>>, BTreeMap<u32, OpenSegment>);
 /// Finds the end of the log on the disk of `descriptors`, with up to `readers` threads. The caller has locked the
 /// directory. With `fresh`, the log is being created with that identity, and its start is found.
 ///
-/// Shows `sealer` the records of the segment in which the log continues, if the scan read them.
+/// Shows `index_builder` the records of the segment in which the log continues, if the scan read them.
 ///
 /// # Errors
 /// [`Error::Corrupt`] with every damaged range, [`Error::UnsupportedVersion`], [`Error::UnsupportedFeatures`], or an
@@ -152,7 +153,7 @@ pub(crate) fn recover(
     options: &Options,
     readers: usize,
     fresh: Option<Identity>,
-    sealer: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
+    index_builder: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
 ) -> Result<Recovered, Error> {
     let (begin, disk) = (clock.now_ns(), &**descriptors.disk());
     let identity = fresh.map_or_else(|| read_identity(disk), Ok)?;
@@ -169,7 +170,7 @@ pub(crate) fn recover(
     let ids = if salvage { ids_to_read(disk, &names)? } else { sync_all(disk, &names, readers)? };
     let synced = clock.now_ns();
     let witness = read_closed(disk, &names, &identity.uuid);
-    let mut seen = sealer.is_some().then(BTreeMap::new);
+    let mut seen = index_builder.is_some().then(BTreeMap::new);
     let (facts, verdict) = match fresh {
         Some(_) => survey_fresh(disk, &names.segments, &identity)?,
         None => {
@@ -191,8 +192,8 @@ pub(crate) fn recover(
     // Otherwise that segment holds no records yet.
     let goes_on = facts.iter().any(|s| s.sequence == verdict.next.at.segment() && !s.heads.is_empty());
     let seen = seen.and_then(|mut seen| seen.remove(&verdict.next.at.segment()));
-    if let (Some(sealer), Some(seen)) = (sealer, &seen) {
-        seen.show(sealer, verdict.end);
+    if let (Some(index_builder), Some(seen)) = (index_builder, &seen) {
+        seen.show(index_builder, verdict.end);
     }
     let shown = seen.is_some() || !goes_on;
     let (segments, open) = live(descriptors, &identity, &verdict, &facts, &ids)?;

@@ -4,7 +4,6 @@
 //! memory. The results equal those of [`GroupHeader::check`]; a test compares the two. Holds two read-ahead windows,
 //! and reads at most a few times the bytes of the group.
 
-use crate::disk::DiskFile;
 use crate::format::checksum::{Sum, seed};
 use crate::format::layout::{
     GROUP_HEADER_BYTES, PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES, SECTOR_BYTES,
@@ -12,6 +11,7 @@ use crate::format::layout::{
 use crate::format::{GroupFault, GroupHeader, RawPart, RawRecordHeader, RecordFault};
 use crate::segment::read_ahead::ReadAhead;
 use crate::types::{Lsn, is_zeros, len32, round_up};
+use seawall_disk::DiskFile;
 use std::io;
 use std::ops::ControlFlow;
 use zerocopy::FromBytes;

@@ -25,14 +25,14 @@ impl RecordFeed {
         }
     }
 
-    /// Shows `sealer` the records below `end`.
-    pub(crate) fn show(&self, sealer: &mut dyn SegmentIndexBuilder, end: Lsn) {
+    /// Shows `index_builder` the records below `end`.
+    pub(crate) fn show(&self, index_builder: &mut dyn SegmentIndexBuilder, end: Lsn) {
         let (mut meta, mut parts) = (&self.meta[..], &self.parts[..]);
         for &(lsn, meta_bytes, part_count) in self.records.iter().take_while(|(lsn, ..)| *lsn < end) {
             let (own_meta, own_parts);
             (own_meta, meta) = meta.split_at(meta_bytes.min(meta.len()));
             (own_parts, parts) = parts.split_at(part_count.min(parts.len()));
-            sealer.record(lsn, own_meta, &mut own_parts.iter().copied());
+            index_builder.record(lsn, own_meta, &mut own_parts.iter().copied());
         }
     }
 }

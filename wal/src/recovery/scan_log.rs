@@ -5,7 +5,6 @@
 //! lenient. Segments are read in parallel, on as many threads as the caller allows.
 
 use crate::damage::Damage;
-use crate::disk::{Access, Disk, DiskFile};
 use crate::error::Error;
 use crate::format::{Identity, SegmentHeader};
 use crate::options::{OpenMode, UnexplainedTail};
@@ -19,6 +18,7 @@ use crate::segment::file_name;
 use crate::segment::footer::{FooterLocation, head_at, locate};
 use crate::sync::share_out;
 use crate::types::Lsn;
+use seawall_disk::{Access, Disk, DiskFile};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;

@@ -5,13 +5,13 @@
 //! before `IDENTITY` has its name. A directory with that name but without segments has lost them. Creation fails if the
 //! directory already holds a log or part of one.
 
-use crate::disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 use crate::error::Error;
 use crate::format::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
 use crate::format::{Identity, SegmentHeader, is_head};
 use crate::segment::directory::{IDENTITY, IDENTITY_NEW, failed, failed_to_open, list, write_identity};
 use crate::segment::file_name;
 use crate::types::Lsn;
+use seawall_disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 
 /// Checks that the directory holds no log, removes the files of an unfinished creation, and writes the identity under
 /// its temporary name. Returns the identity; the caller makes the segments and then calls [`finish`].
@@ -76,7 +76,7 @@ fn has_groups(disk: &dyn Disk, sequence: u32) -> Result<bool, Error> {
     let mut bytes = AlignedBuf::zeroed(block as usize * 3);
     let len = bytes.len();
     read_exact_medium(&*file, &mut bytes, 0, len).map_err(io)?;
-    let (first, behind) = bytes.split_at(block as usize * 2);
+    let (first, third) = bytes.split_at(block as usize * 2);
     Ok(SegmentHeader::decode(&first[..block as usize])
-        .is_ok_and(|h| is_head(behind, h.salt, Lsn::new(sequence, block * 2))))
+        .is_ok_and(|h| is_head(third, h.salt, Lsn::new(sequence, block * 2))))
 }

@@ -5,9 +5,9 @@
 //! descriptor's number cannot be reused for another file meanwhile. A file that is opened again must be the one that
 //! was closed: device, inode and header are compared. No lock is held while a file is opened, read or closed.
 
-use crate::disk::{Access, AlignedBuf, Disk, DiskFile, FileId, Map, no_descriptors, read_exact_at};
 use crate::format::SegmentHeader;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
+use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, FileId, Map, no_descriptors, read_exact_at};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;

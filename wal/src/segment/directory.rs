@@ -4,17 +4,17 @@
 //! without segments has lost them, and a directory without it holds an unfinished creation or has lost the file.
 
 use crate::damage::Witness;
-use crate::disk::{Access, AlignedBuf, Disk, DiskFile, NameKind, read_exact_at, write_all_at};
 use crate::error::Error;
 use crate::format::layout::{BLOCK_BYTES_MAX, FORMAT_VERSION};
 use crate::format::{Closed, ClosedFault, Identity, IdentityFault};
 use crate::segment::parse_name;
+use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, NameKind, read_exact_at, write_all_at};
 use std::io;
 use std::sync::Arc;
 
 pub(crate) const LOCK: &str = "LOCK";
 /// The file with measurements of the device. It may exist before the directory holds a log, and is not part of the log.
-const HINT: &str = crate::disk::HINT;
+const HINT: &str = seawall_disk::PosixDisk::HINT;
 pub(crate) const IDENTITY: &str = "IDENTITY";
 pub(crate) const IDENTITY_NEW: &str = "IDENTITY.new";
 /// The file of a clean close, which records where the log ended, and its name until it is durable.

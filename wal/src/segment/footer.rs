@@ -3,10 +3,10 @@
 //! It reads the medium, never a map. A footer that is not valid counts as missing: the records of the segment hold the
 //! same information, or show what is damaged. Only a failed read is an error.
 
-use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::format::layout::FOOTER_TAIL_BYTES;
 use crate::format::{FooterTail, GroupHeader, SegmentHeader, read_tail, record_at};
 use crate::types::{GroupKind, Lsn};
+use seawall_disk::{AlignedBuf, DiskFile, read_exact_medium};
 use std::io;
 use std::ops::Range;
 

@@ -1,7 +1,7 @@
 //! Maps a sealed segment into memory, for readers that need no copy.
 
-use crate::disk::Map;
 use crate::segment::Segment;
+use seawall_disk::Map;
 use std::sync::Arc;
 
 /// The bytes of a sealed segment's file, mapped into memory; index them by [`Lsn::offset`](crate::Lsn::offset). Cheap

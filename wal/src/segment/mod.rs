@@ -5,15 +5,17 @@ pub(crate) mod descriptors;
 pub(crate) mod directory;
 pub(crate) mod footer;
 pub(crate) mod index_builder;
+pub(crate) mod lazy_map;
 pub(crate) mod mapped;
 pub(crate) mod preallocator;
 pub(crate) mod read_ahead;
 pub(crate) mod spare_pool;
 
-use crate::disk::{DiskFile, LazyMap, Map};
 use crate::segment::descriptors::SegmentFile;
+use crate::segment::lazy_map::LazyMap;
 use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::PriorContents;
+use seawall_disk::{DiskFile, Map};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

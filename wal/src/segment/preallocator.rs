@@ -6,16 +6,17 @@
 //! can interrupt it anywhere. If the disk is full or a quota is used up, the preallocator reports that to the spare
 //! pool and tries again (INV-8).
 
-use crate::disk::{Access, AlignedBuf, Disk, DiskFile, LazyMap, Random, is_no_room, write_all_at};
 use crate::error::Error;
 use crate::format::{Identity, SegmentHeader};
 use crate::options::Options;
 use crate::segment::descriptors::{Descriptors, Key, SegmentFile};
 use crate::segment::directory::{failed, failed_to_open};
+use crate::segment::lazy_map::LazyMap;
 use crate::segment::spare_pool::SparePool;
 use crate::segment::{OpenSegment, SEQUENCE_MAX, Segment, file_name, spare_name};
 use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::PriorContents;
+use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, Random, is_no_room, write_all_at};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -74,7 +75,7 @@ pub(crate) struct Preallocator {
     disk: Arc<dyn Disk>,
     descriptors: Arc<Descriptors>,
     random: Arc<dyn Random>,
-    shelf: Arc<SparePool>,
+    spare_pool: Arc<SparePool>,
     uuid: [u8; 16],
     block_bytes: u32,
     segment_bytes: u32,
@@ -137,14 +138,14 @@ impl Preallocator {
     pub(crate) fn new(
         descriptors: Arc<Descriptors>,
         random: Arc<dyn Random>,
-        shelf: Arc<SparePool>,
+        spare_pool: Arc<SparePool>,
         start: PreallocatorStart,
     ) -> Preallocator {
         Preallocator {
             disk: Arc::clone(descriptors.disk()),
             descriptors,
             random,
-            shelf,
+            spare_pool,
             uuid: start.uuid,
             block_bytes: start.block_bytes,
             segment_bytes: start.segment_bytes,
@@ -167,7 +168,7 @@ impl Preallocator {
     /// # Errors
     /// The caller must stop the log. A lack of space or of file descriptors is no error; see [`StepOutcome::Full`].
     pub(crate) fn step(&mut self) -> Result<StepOutcome, Error> {
-        let mut wanted = self.shelf.wanted();
+        let mut wanted = self.spare_pool.wanted();
         wanted.sealed.drain(..).for_each(|segment| segment.file.seal());
         let behind = wanted.left >= self.left_max && wanted.ready < 3;
         let result = if let Some(name) = self.doomed.pop() {
@@ -176,8 +177,8 @@ impl Preallocator {
             && lowest < wanted.release_below
         {
             self.retire(lowest)
-        } else if let Some(segment) = self.shelf.take_released() {
-            self.shelf.notify_listener(|l| l.segment_released(segment.sequence));
+        } else if let Some(segment) = self.spare_pool.take_released() {
+            self.spare_pool.notify_listener(|l| l.segment_released(segment.sequence));
             self.remove(file_name(segment.sequence))
         } else if !behind && (wanted.ready < 3 || (wanted.ready < self.spares && wanted.unwritten.is_empty()))
         {
@@ -189,7 +190,7 @@ impl Preallocator {
         } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
             let idle = if wanted.lingering { StepOutcome::Lull } else { StepOutcome::Idle };
             return Ok(idle(wanted.version));
-        } else if std::mem::replace(&mut self.activity, self.shelf.activity()) != self.activity {
+        } else if std::mem::replace(&mut self.activity, self.spare_pool.activity()) != self.activity {
             return Ok(StepOutcome::Lull(wanted.version));
         } else {
             self.zero_released();
@@ -199,19 +200,19 @@ impl Preallocator {
             Ok(()) => Ok(StepOutcome::Stepped),
             Err(Error::Io { source, .. }) if is_no_room(&source) => {
                 self.give_up_spare();
-                self.shelf.note_no_room();
-                self.shelf.set_failure(self.no_space());
+                self.spare_pool.note_no_room();
+                self.spare_pool.set_failure(self.no_space());
                 // Spares that exist have their space already, so their blocks are written all the same.
                 match wanted.unwritten.first() {
                     Some(segment) => self.write_zeros(segment),
-                    None => Ok(StepOutcome::Full(self.shelf.version())),
+                    None => Ok(StepOutcome::Full(self.spare_pool.version())),
                 }
             }
             Err(error @ Error::NoDescriptors { .. }) => {
-                self.shelf.set_failure(error);
+                self.spare_pool.set_failure(error);
                 match wanted.unwritten.first() {
                     Some(segment) => self.write_zeros(segment),
-                    None => Ok(StepOutcome::Full(self.shelf.version())),
+                    None => Ok(StepOutcome::Full(self.spare_pool.version())),
                 }
             }
             Err(e) => Err(e),
@@ -236,7 +237,7 @@ impl Preallocator {
             Ok(None) => {
                 self.files.insert(making.segment.sequence);
                 self.next += 1;
-                self.shelf.put(making.segment);
+                self.spare_pool.put(making.segment);
             }
             Err(error) => {
                 self.making = Some(making);
@@ -332,7 +333,7 @@ impl Preallocator {
         let mut bytes = AlignedBuf::zeroed(len as usize);
         header.encode(&mut bytes[..self.block_bytes as usize]);
         write_all_at(&*segment.pinned, &bytes, 0, false)?;
-        self.shelf.note_prepared(u64::from(len));
+        self.spare_pool.note_prepared(u64::from(len));
         if fresh {
             segment.written_to.store(len, Ordering::Release);
         }
@@ -349,8 +350,8 @@ impl Preallocator {
                 Ok(file) => file,
                 Err(e) => match failed_to_open(&*self.disk, "open", &name, e) {
                     error @ Error::NoDescriptors { .. } => {
-                        self.shelf.set_unwritable(error);
-                        return Ok(StepOutcome::Full(self.shelf.version()));
+                        self.spare_pool.set_unwritable(error);
+                        return Ok(StepOutcome::Full(self.spare_pool.version()));
                     }
                     error => return Err(error),
                 },
@@ -359,14 +360,14 @@ impl Preallocator {
         let from = segment.written_to.load(Ordering::Acquire);
         let Some(end) = self.zero(&*file, from, segment.file_bytes, &name)? else {
             self.zeroing = Some((segment.sequence, file));
-            self.shelf.note_no_room();
-            self.shelf.set_unwritable(self.no_space());
-            return Ok(StepOutcome::Full(self.shelf.version()));
+            self.spare_pool.note_no_room();
+            self.spare_pool.set_unwritable(self.no_space());
+            return Ok(StepOutcome::Full(self.spare_pool.version()));
         };
         if end < segment.file_bytes {
             self.zeroing = Some((segment.sequence, file));
         }
-        self.shelf.written(segment, end);
+        self.spare_pool.written(segment, end);
         Ok(StepOutcome::Stepped)
     }
 
@@ -383,14 +384,14 @@ impl Preallocator {
         let to = if from == 0 { self.block_bytes } else { self.segment_bytes };
         let result = self.zero(&*file, from, to, &name);
         if matches!(result, Ok(None)) {
-            self.shelf.note_no_room();
+            self.spare_pool.note_no_room();
         }
         match result {
             Ok(Some(end)) => self.retired[i].zeroed_to = end,
             Ok(None) | Err(_) => {
                 self.retired.remove(i);
                 self.doomed.push(name);
-                self.shelf.note_given_up();
+                self.spare_pool.note_given_up();
             }
         }
     }
@@ -407,7 +408,7 @@ impl Preallocator {
             Err(e) if is_no_room(&e) => return Ok(None),
             Err(e) => return Err(failed(&*self.disk, "write zeros to", name, e)),
         }
-        self.shelf.note_prepared(u64::from(len));
+        self.spare_pool.note_prepared(u64::from(len));
         if from + len == to {
             file.sync().map_err(failure(&*self.disk, "sync", name))?;
         }
@@ -419,10 +420,10 @@ impl Preallocator {
     fn retire(&mut self, sequence: u32) -> Result<(), Error> {
         let name = file_name(sequence);
         self.files.remove(&sequence);
-        if !self.shelf.forget(sequence) {
+        if !self.spare_pool.forget(sequence) {
             return Ok(());
         }
-        self.shelf.notify_listener(|l| l.segment_released(sequence));
+        self.spare_pool.notify_listener(|l| l.segment_released(sequence));
         if self.retired.len() < self.spares {
             let file = self.descriptors.open(&name, Access::Write).ok().filter(|file| {
                 let fits = file.len().is_ok_and(|len| len == u64::from(self.segment_bytes));
@@ -454,7 +455,7 @@ impl Preallocator {
     /// Removes the files of released segments that have readers, because the log ends: the next open may recycle a file
     /// that still has a name. The readers keep their open files and maps.
     pub(crate) fn end(&self) {
-        for segment in self.shelf.unreleased() {
+        for segment in self.spare_pool.unreleased() {
             let _ = self.disk.remove(&file_name(segment.sequence));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Only a failed read is an error.
 
-use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
+use seawall_disk::{AlignedBuf, DiskFile, read_exact_medium};
 use std::io;
 
 /// Most bytes read at a time, unless a caller requests more.

@@ -25,14 +25,14 @@ impl StepIo {
 #[derive(Debug)]
 pub struct Stepper<'a> {
     wal: &'a Wal,
-    patrol: FlusherState,
+    flusher_state: FlusherState,
     now_ns: AtomicU64,
 }
 
 impl<'a> Stepper<'a> {
     /// A scheduler for `wal`.
     pub fn new(wal: &'a Wal) -> Stepper<'a> {
-        Stepper { wal, patrol: FlusherState::default(), now_ns: AtomicU64::new(0) }
+        Stepper { wal, flusher_state: FlusherState::default(), now_ns: AtomicU64::new(0) }
     }
 
     /// Takes the next operation, if one may be issued now.
@@ -55,7 +55,7 @@ impl<'a> Stepper<'a> {
     /// # Errors
     /// The error of the preallocator, which has stopped the log.
     pub fn prepare(&self) -> Result<bool, Error> {
-        match self.wal.pipeline().lock().step() {
+        match self.wal.preallocator().lock().step() {
             Ok(progress) => Ok(progress == StepOutcome::Stepped),
             Err(error) => {
                 self.wal.log().poison(error.clone());
@@ -69,7 +69,7 @@ impl<'a> Stepper<'a> {
     pub fn idle(&mut self) {
         let now = self.now_ns.fetch_add(2, Ordering::Relaxed) + 2;
         for _ in 0..64 {
-            match self.wal.log().flusher_tick(&mut self.patrol, now, 1) {
+            match self.wal.log().flusher_tick(&mut self.flusher_state, now, 1) {
                 FlusherStep::Again | FlusherStep::Wait => {}
                 FlusherStep::Sleep | FlusherStep::Stop => return,
             }

@@ -8,7 +8,6 @@ mod prepared;
 mod salvage;
 
 use crate::commit::{Appended, Blocked, Committer, Ticket};
-use crate::disk::{Disk, Mode};
 use crate::env::Env;
 use crate::error::Error;
 use crate::format::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
@@ -26,6 +25,7 @@ use crate::sync::{AtomicU32, Mutex};
 use crate::types::{Durability, Lsn, len32};
 use crate::wal::threads::LogThreads;
 pub use prepared::Prepared;
+use seawall_disk::{Disk, Mode};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -41,8 +41,8 @@ pub struct Wal {
     view: LogView,
     /// Highest segment that is in the table of `view`.
     entered: AtomicU32,
-    pipeline: Arc<Mutex<Preallocator>>,
-    shelf: Arc<SparePool>,
+    preallocator: Arc<Mutex<Preallocator>>,
+    spare_pool: Arc<SparePool>,
     descriptors: Arc<Descriptors>,
     env: Env,
     options: Options,
@@ -80,9 +80,9 @@ impl Wal {
 
     fn stop(&mut self) {
         self.log.poison(Error::Closed);
-        self.shelf.stop();
+        self.spare_pool.stop();
         let joined = self.workers.join();
-        self.pipeline.lock().end();
+        self.preallocator.lock().end();
         // The delivery thread is not joined: a callback may run for ever, and this may be one.
         self.log.end_delivery();
         // Unlock last: the preallocator must not write, name or remove files in a directory that another process
@@ -139,12 +139,12 @@ impl Wal {
         }
         let head_crc = batch.head_crc(class);
         loop {
-            let version = self.shelf.version();
+            let version = self.spare_pool.version();
             match self.log.append(batch, class, head_crc) {
                 Ok(placed) => return Ok(self.ticket(placed, class)),
                 Err(Blocked::Failed(error)) => return Err(error),
                 Err(Blocked::Queue) => self.log.wait_for_space(),
-                Err(Blocked::Pipeline) => self.wait_for_pipeline(version)?,
+                Err(Blocked::Preallocator) => self.wait_for_preallocator(version)?,
             }
         }
     }
@@ -166,7 +166,7 @@ impl Wal {
         let placed =
             self.log.append(batch, class, batch.head_crc(class)).map_err(|blocked| match blocked {
                 Blocked::Failed(error) => error,
-                Blocked::Queue | Blocked::Pipeline => Error::WouldWait,
+                Blocked::Queue | Blocked::Preallocator => Error::WouldWait,
             })?;
         Ok(self.ticket(placed, class))
     }
@@ -255,11 +255,11 @@ impl Wal {
     /// The failure that stopped the log: [`Error::Latched`], [`Error::Closed`] or [`Error::ReadOnly`].
     pub fn release(&self, segment: u32) -> Result<(), Error> {
         let segment = {
-            let core = self.log.lock_state();
-            if let Some(failure) = core.failure() {
+            let state = self.log.lock_state();
+            if let Some(failure) = state.failure() {
                 return Err(failure.clone());
             }
-            segment.min(core.segment().sequence)
+            segment.min(state.segment().sequence)
         };
         self.enter_segments(Lsn::new(segment, 0));
         // First remove the segments from the readers' table: once the release is durable their files are reused.
@@ -267,7 +267,7 @@ impl Wal {
         // pool knows which files readers may still use.
         let mut table = self.view.table.write();
         let released = table.release(segment);
-        self.shelf.put_released(released);
+        self.spare_pool.put_released(released);
         drop(table);
         self.log.release(segment);
         Ok(())
@@ -278,31 +278,31 @@ impl Wal {
     ///
     /// # Errors
     /// If the records of the segment in use cannot be read.
-    pub fn set_index_builder(&self, mut sealer: Box<dyn SegmentIndexBuilder>) -> Result<(), Error> {
+    pub fn set_index_builder(&self, mut index_builder: Box<dyn SegmentIndexBuilder>) -> Result<(), Error> {
         if self.options.mode == OpenMode::Salvage {
             return Ok(()); // nothing is ever sealed
         }
         let segment = self.active_segment();
         for record in self.records(Lsn::new(segment, 0)) {
             let record = record?;
-            sealer.record(record.lsn(), record.meta(), &mut record.parts().map(|(info, _)| info));
+            index_builder.record(record.lsn(), record.meta(), &mut record.parts().map(|(info, _)| info));
         }
-        self.log.lock_state().set_sealer(sealer);
+        self.log.lock_state().set_index_builder(index_builder);
         Ok(())
     }
 
     /// Appends a mark unless the log already ends with one, and waits until it is durable.
     fn mark(&self) -> Result<(), Error> {
         loop {
-            let version = self.shelf.version();
-            let mut core = self.log.lock_state();
-            if !core.needs_mark() {
-                let failure = core.failure().cloned();
-                drop(core);
+            let version = self.spare_pool.version();
+            let mut state = self.log.lock_state();
+            if !state.needs_mark() {
+                let failure = state.failure().cloned();
+                drop(state);
                 return failure.map_or(Ok(()), Err);
             }
-            let outcome = core.mark();
-            drop(core);
+            let outcome = state.mark();
+            drop(state);
             match outcome {
                 Ok(_) => {
                     self.flush()?;
@@ -310,18 +310,18 @@ impl Wal {
                 }
                 Err(Blocked::Failed(error)) => return Err(error),
                 Err(Blocked::Queue) => self.log.wait_for_space(),
-                Err(Blocked::Pipeline) => self.wait_for_pipeline(version)?,
+                Err(Blocked::Preallocator) => self.wait_for_preallocator(version)?,
             }
         }
     }
 
     /// Waits up to 100 ms for progress of the preallocator since `version`. If the log has no threads, makes one step
     /// of the preallocator instead.
-    fn wait_for_pipeline(&self, version: u64) -> Result<(), Error> {
+    fn wait_for_preallocator(&self, version: u64) -> Result<(), Error> {
         if self.workers.none() {
-            return match self.pipeline.lock().step() {
+            return match self.preallocator.lock().step() {
                 Ok(StepOutcome::Full(_)) => {
-                    let failure = self.shelf.failure().or_else(|| self.shelf.unwritable());
+                    let failure = self.spare_pool.failure().or_else(|| self.spare_pool.unwritable());
                     Err(failure.unwrap_or_else(|| Error::NoSpace { path: self.view.location.clone() }))
                 }
                 Ok(StepOutcome::Behind(_)) => {
@@ -335,7 +335,7 @@ impl Wal {
                 }
             };
         }
-        self.shelf.sleep(version, Some(Duration::from_millis(100)));
+        self.spare_pool.sleep(version, Some(Duration::from_millis(100)));
         Ok(())
     }
 
@@ -352,8 +352,9 @@ impl Wal {
         }
         drop(table);
         for (previous_end, segment) in entered {
-            self.shelf.notify_listener(|l| l.segment_sealed(previous_end.segment(), previous_end.offset()));
-            self.shelf.notify_listener(|l| l.segment_opened(segment.sequence));
+            self.spare_pool
+                .notify_listener(|l| l.segment_sealed(previous_end.segment(), previous_end.offset()));
+            self.spare_pool.notify_listener(|l| l.segment_opened(segment.sequence));
         }
     }
 
@@ -374,20 +375,20 @@ impl Wal {
 
     /// Counters since open, and current levels.
     pub fn stats(&self) -> Stats {
-        let (spares_zeroed, spares_stale) = self.shelf.ready_by_prior();
+        let (spares_zeroed, spares_stale) = self.spare_pool.ready_by_prior();
         let strategy = match self.env.disk.mode() {
             Mode::Direct => "direct",
             Mode::Buffered => "sync",
         };
-        let pipeline_bytes = self.shelf.prepared_bytes();
-        let (no_room, released_given_up) = self.shelf.trouble();
+        let preallocated_bytes = self.spare_pool.prepared_bytes();
+        let (no_room, released_given_up) = self.spare_pool.trouble();
         let stats = self.log.lock_state().stats();
-        let (backend, answers) = (self.workers.backend(), self.log.callback_count());
+        let (backend, callbacks) = (self.workers.backend(), self.log.callback_count());
         Stats {
-            answers,
+            callbacks,
             spares_zeroed,
             spares_stale,
-            pipeline_bytes,
+            preallocated_bytes,
             no_room,
             released_given_up,
             reopened: self.descriptors.reopened(),
@@ -399,7 +400,7 @@ impl Wal {
 
     /// Sets the listener that is told of events from now on; calls after the first have no effect.
     pub fn set_listener(&self, listener: Arc<dyn Listener>) {
-        self.shelf.set_listener(listener);
+        self.spare_pool.set_listener(listener);
     }
 }
 
@@ -420,8 +421,8 @@ impl Wal {
         &self.log
     }
 
-    pub(crate) fn pipeline(&self) -> &Mutex<Preallocator> {
-        &self.pipeline
+    pub(crate) fn preallocator(&self) -> &Mutex<Preallocator> {
+        &self.preallocator
     }
 }
 

@@ -7,7 +7,6 @@
 use super::Wal;
 use super::prepared::{Prepared, exclusive};
 use crate::commit::{CommitState, Committer, Limits, Start};
-use crate::disk::{Disk, Mode, PosixDisk, is_no_room};
 use crate::env::{Env, Threads, open_failed};
 use crate::error::Error;
 use crate::format::Closed;
@@ -22,6 +21,7 @@ use crate::segment::spare_pool::SparePool;
 use crate::segment::{OpenSegment, file_name};
 use crate::sync::{AtomicU32, Mutex};
 use crate::wal::threads::LogThreads;
+use seawall_disk::{Disk, Mode, PosixDisk, is_no_room};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -64,13 +64,14 @@ impl Wal {
         refuse_existing(disk)?;
         let lock = exclusive(disk)?;
         let identity = create::begin(disk, &*env.random, env.clock.wall_ms())?;
-        let shelf = Arc::new(SparePool::default());
+        let spare_pool = Arc::new(SparePool::default());
         let start = PreallocatorStart::new(&identity, options, BTreeSet::new());
         let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors_max);
-        let mut pipeline = Preallocator::new(descriptors, Arc::clone(&env.random), Arc::clone(&shelf), start);
-        while shelf.ready() < 2 {
-            if let StepOutcome::Full(_) = pipeline.step()? {
-                return Err(shelf.failure().unwrap_or(Error::NoSpace { path: disk.location() }));
+        let mut preallocator =
+            Preallocator::new(descriptors, Arc::clone(&env.random), Arc::clone(&spare_pool), start);
+        while spare_pool.ready() < 2 {
+            if let StepOutcome::Full(_) = preallocator.step()? {
+                return Err(spare_pool.failure().unwrap_or(Error::NoSpace { path: disk.location() }));
             }
         }
         // The mark is durable before the log gets its name: a log in which no segment holds a group has lost its
@@ -110,31 +111,31 @@ impl Wal {
     pub fn open_with(
         env: Env,
         options: &Options,
-        mut sealer: Box<dyn SegmentIndexBuilder>,
+        mut index_builder: Box<dyn SegmentIndexBuilder>,
     ) -> Result<(Wal, RecoveryReport), Error> {
-        let prepared = Wal::prepare(env, options, Some(&mut *sealer))?;
-        prepared.start(Some(sealer))
+        let prepared = Wal::prepare(env, options, Some(&mut *index_builder))?;
+        prepared.start(Some(index_builder))
     }
 
     /// The first half of an open: locks the directory, makes its files durable, reads the log and decides. Whatever
     /// the outcome, no byte and no name changes except those of the lock file. Dropping the result unlocks the
     /// directory.
     ///
-    /// Shows `sealer` the records of the segment in use, unless the log is opened for reading.
+    /// Shows `index_builder` the records of the segment in use, unless the log is opened for reading.
     ///
     /// # Errors
     /// As [`Wal::open`].
     pub fn prepare(
         env: Env,
         options: &Options,
-        sealer: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
+        index_builder: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
     ) -> Result<Prepared, Error> {
         options.check().map_err(Error::OptionOutOfRange)?;
         let names = list(&*env.disk)?;
         if let Some(found) = names.instead_of_log() {
             return Err(Error::NotALog { path: env.disk.location(), found });
         }
-        Prepared::lock(env, options, sealer)
+        Prepared::lock(env, options, index_builder)
     }
 
     fn spawn(mut self) -> Result<Wal, Error> {
@@ -142,7 +143,7 @@ impl Wal {
             return Ok(self);
         }
         self.workers.flush(&self.log, &self.env, &self.options)?;
-        self.workers.prepare(&self.log, &self.shelf, &self.pipeline, &self.env)?;
+        self.workers.prepare(&self.log, &self.spare_pool, &self.preallocator, &self.env)?;
         Ok(self)
     }
 }
@@ -152,20 +153,26 @@ impl Prepared {
     /// of the log with a durable mark (INV-3), and starts the threads. A log that was prepared in
     /// [`OpenMode::Salvage`] accepts no writes, so none of this is done for it.
     ///
-    /// `sealer` builds the footers. It must be the one to which [`Wal::prepare`] showed the records.
+    /// `index_builder` builds the footers. It must be the one to which [`Wal::prepare`] showed the records.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::NoSpace`]. The directory is then unlocked, and the log can be opened again.
-    pub fn start(self, sealer: Option<Box<dyn SegmentIndexBuilder>>) -> Result<(Wal, RecoveryReport), Error> {
+    pub fn start(
+        self,
+        index_builder: Option<Box<dyn SegmentIndexBuilder>>,
+    ) -> Result<(Wal, RecoveryReport), Error> {
         if !self.writable() {
             return self.for_reading();
         }
-        let (wal, report) = self.begin(sealer)?;
+        let (wal, report) = self.begin(index_builder)?;
         Ok((wal.spawn()?, report))
     }
 
     /// Makes the new start of the log durable; starts no threads.
-    fn begin(mut self, sealer: Option<Box<dyn SegmentIndexBuilder>>) -> Result<(Wal, RecoveryReport), Error> {
+    fn begin(
+        mut self,
+        index_builder: Option<Box<dyn SegmentIndexBuilder>>,
+    ) -> Result<(Wal, RecoveryReport), Error> {
         for name in std::mem::take(&mut self.unfinished) {
             let disk = &*self.env.disk;
             disk.remove(&name).map_err(|e| failed(disk, "remove", &name, e))?;
@@ -185,27 +192,31 @@ impl Prepared {
             mut report,
             ..
         } = self;
-        let shelf = Arc::new(SparePool::default());
+        let spare_pool = Arc::new(SparePool::default());
         let start = PreallocatorStart::new(&identity, &options, files.into_iter().collect());
-        let mut pipeline =
-            Preallocator::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
+        let mut preallocator = Preallocator::new(
+            Arc::clone(&descriptors),
+            Arc::clone(&env.random),
+            Arc::clone(&spare_pool),
+            start,
+        );
         // The mark of a log that starts over releases its old files; until that mark is durable they stay.
         if !verdict.end.is_zero() {
-            shelf.release_below(verdict.first_live);
+            spare_pool.release_below(verdict.first_live);
         }
         let next = verdict.next.at.segment();
         let in_use = open.get(&next);
         for (_, spare) in open.range(next + 1..) {
-            shelf.put(spare.clone());
+            spare_pool.put(spare.clone());
         }
         let segment = match in_use {
             Some(segment) => segment.clone(),
-            None => take_first(&mut pipeline, &shelf)?,
+            None => take_first(&mut preallocator, &spare_pool)?,
         };
-        shelf.set_in_use(segment.clone());
+        spare_pool.set_in_use(segment.clone());
         view.table.write().insert(Arc::clone(&segment.segment), None);
         // A group may be issued only once the name of the next file is durable in the directory.
-        fill_shelf(&mut pipeline, &shelf, 1)?;
+        fill_spare_pool(&mut preallocator, &spare_pool, 1)?;
         let limits = Limits {
             location: env.disk.location(),
             block_bytes: identity.block_bytes,
@@ -213,15 +224,15 @@ impl Prepared {
             group_bytes: options.group_bytes,
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: options.writes_in_flight_max as usize,
-            patience_ns: u64::from(options.yield_max_us) * 1000,
+            yield_max_ns: u64::from(options.yield_max_us) * 1000,
             callbacks_max: options.callbacks_max,
             spawned: env.threads == Threads::Spawned,
             durable_writes: env.disk.mode() == Mode::Direct,
         };
-        let core = CommitState::new(
+        let state = CommitState::new(
             limits,
             Arc::clone(&env.clock),
-            Arc::clone(&shelf),
+            Arc::clone(&spare_pool),
             Start {
                 segment,
                 offset: verdict.next.at.offset(),
@@ -234,19 +245,19 @@ impl Prepared {
             },
         );
         let wal = Wal {
-            log: Arc::new(Committer::new(core)),
+            log: Arc::new(Committer::new(state)),
             entered: AtomicU32::new(next),
             view,
-            pipeline: Arc::new(Mutex::new(pipeline)),
-            shelf,
+            preallocator: Arc::new(Mutex::new(preallocator)),
+            spare_pool,
             descriptors,
             options,
             env,
             workers: LogThreads::default(),
             closed: Closed { uuid: identity.uuid, end: report.witness.durable() },
         };
-        if let Some(sealer) = sealer {
-            wal.log.lock_state().set_sealer(sealer);
+        if let Some(index_builder) = index_builder {
+            wal.log.lock_state().set_index_builder(index_builder);
         }
         // From here on callers see what open found, so a mark that covers it is made durable first (INV-3).
         wal.mark().map_err(|e| no_room(&wal.env, e))?;
@@ -280,20 +291,24 @@ fn no_room(env: &Env, error: Error) -> Error {
 }
 
 /// Prepares spares until `count` are ready.
-fn fill_shelf(pipeline: &mut Preallocator, shelf: &SparePool, count: usize) -> Result<(), Error> {
-    while shelf.ready() < count {
-        if let StepOutcome::Full(_) = pipeline.step()? {
-            return Err(shelf.failure().unwrap_or(Error::Closed));
+fn fill_spare_pool(
+    preallocator: &mut Preallocator,
+    spare_pool: &SparePool,
+    count: usize,
+) -> Result<(), Error> {
+    while spare_pool.ready() < count {
+        if let StepOutcome::Full(_) = preallocator.step()? {
+            return Err(spare_pool.failure().unwrap_or(Error::Closed));
         }
     }
     Ok(())
 }
 
 /// Takes the first spare, and prepares one if there is none.
-fn take_first(pipeline: &mut Preallocator, shelf: &SparePool) -> Result<OpenSegment, Error> {
+fn take_first(preallocator: &mut Preallocator, spare_pool: &SparePool) -> Result<OpenSegment, Error> {
     loop {
-        fill_shelf(pipeline, shelf, 2)?;
-        if let Some(segment) = shelf.take(1) {
+        fill_spare_pool(preallocator, spare_pool, 2)?;
+        if let Some(segment) = spare_pool.take(1) {
             return Ok(segment);
         }
     }

@@ -6,7 +6,6 @@
 
 use super::locked;
 use crate::damage::Damage;
-use crate::disk::{Access, Disk, DiskLock};
 use crate::env::Env;
 use crate::error::Error;
 use crate::format::{Identity, RecordRef};
@@ -24,6 +23,7 @@ use crate::segment::footer::Footer;
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::segment::{OpenSegment, Segment};
 use crate::types::Lsn;
+use seawall_disk::{Access, Disk, DiskLock};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Prepared {
     pub(super) fn lock(
         env: Env,
         options: &Options,
-        sealer: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
+        index_builder: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
     ) -> Result<Prepared, Error> {
         let disk = &*env.disk;
         let lock = if options.mode == OpenMode::Salvage {
@@ -70,7 +70,7 @@ impl Prepared {
         } else {
             Some(exclusive(disk)?)
         };
-        Prepared::find(env, options, lock, None, sealer)
+        Prepared::find(env, options, lock, None, index_builder)
     }
 
     /// As [`Prepared::lock`], with the lock taken. `fresh` is the identity of a log that is being created.
@@ -79,13 +79,13 @@ impl Prepared {
         options: &Options,
         lock: Option<Arc<dyn DiskLock>>,
         fresh: Option<Identity>,
-        mut sealer: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
+        mut index_builder: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
     ) -> Result<Prepared, Error> {
         let begin_ns = env.clock.now_ns();
         let readers = env.threads.readers();
         let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors_max);
         let Recovered { identity, verdict, segments, open, files, unfinished, shown, mut report } =
-            recover(&descriptors, &*env.clock, options, readers, fresh, sealer.as_deref_mut())?;
+            recover(&descriptors, &*env.clock, options, readers, fresh, index_builder.as_deref_mut())?;
         options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
         report.locked = lock.is_some();
         let view = LogView::new(table(&verdict, &segments), env.disk.location(), identity.block_bytes);
@@ -105,10 +105,10 @@ impl Prepared {
             report,
             begin_ns,
         };
-        if let Some(sealer) = sealer.filter(|_| !shown && prepared.writable()) {
+        if let Some(index_builder) = index_builder.filter(|_| !shown && prepared.writable()) {
             for record in prepared.records_between(Lsn::new(from, 0), prepared.end()) {
                 let record = record?;
-                sealer.record(record.lsn(), record.meta(), &mut record.parts().map(|(info, _)| info));
+                index_builder.record(record.lsn(), record.meta(), &mut record.parts().map(|(info, _)| info));
             }
         }
         prepared.report.took.total = prepared.since_begin();

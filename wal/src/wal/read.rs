@@ -68,12 +68,12 @@ impl Wal {
     fn read(&self, at: Lsn, out: &mut [u8], fence: DamagedRange) -> Result<(), Error> {
         let durable = self.log.durable();
         if at >= durable {
-            let core = self.log.lock_state();
-            if core.read_pending(at, out) {
+            let state = self.log.lock_state();
+            if state.read_pending(at, out) {
                 return Ok(());
             }
-            let beyond = at >= core.watermark();
-            drop(core);
+            let beyond = at >= state.watermark();
+            drop(state);
             if beyond {
                 return Err(self.view.beyond(at, out.len(), fence));
             }

@@ -4,7 +4,6 @@
 use super::Wal;
 use super::prepared::Prepared;
 use crate::commit::{CommitState, Committer, Limits, Start};
-use crate::disk::{Access, Mode};
 use crate::env::Threads;
 use crate::error::Error;
 use crate::format::Closed;
@@ -16,6 +15,7 @@ use crate::segment::{OpenSegment, file_name};
 use crate::sync::{AtomicU32, Mutex};
 use crate::types::Lsn;
 use crate::wal::threads::LogThreads;
+use seawall_disk::{Access, Mode};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -30,10 +30,14 @@ impl Prepared {
         let Some((_, segment)) = segments.last_key_value() else {
             return Err(Error::Corrupt { path: disk.location(), damage: verdict.damaged.into() });
         };
-        let shelf = Arc::new(SparePool::default());
+        let spare_pool = Arc::new(SparePool::default());
         let start = PreallocatorStart::new(&identity, &options, BTreeSet::new());
-        let pipeline =
-            Preallocator::new(Arc::clone(&descriptors), Arc::clone(&env.random), Arc::clone(&shelf), start);
+        let preallocator = Preallocator::new(
+            Arc::clone(&descriptors),
+            Arc::clone(&env.random),
+            Arc::clone(&spare_pool),
+            start,
+        );
         let limits = Limits {
             location: disk.location(),
             block_bytes: identity.block_bytes,
@@ -41,7 +45,7 @@ impl Prepared {
             group_bytes: options.group_bytes,
             queue_bytes: u64::from(options.queue_bytes),
             in_flight: 1,
-            patience_ns: 0,
+            yield_max_ns: 0,
             callbacks_max: options.callbacks_max,
             spawned: env.threads == Threads::Spawned,
             durable_writes: disk.mode() == Mode::Direct,
@@ -60,15 +64,16 @@ impl Prepared {
             marked: true,
             lock,
         };
-        let log = Committer::new(CommitState::new(limits, Arc::clone(&env.clock), Arc::clone(&shelf), start));
+        let log =
+            Committer::new(CommitState::new(limits, Arc::clone(&env.clock), Arc::clone(&spare_pool), start));
         log.poison(Error::ReadOnly);
         report.took.total = took;
         let wal = Wal {
             log: Arc::new(log),
             view,
             entered: AtomicU32::new(u32::MAX),
-            pipeline: Arc::new(Mutex::new(pipeline)),
-            shelf,
+            preallocator: Arc::new(Mutex::new(preallocator)),
+            spare_pool,
             descriptors,
             options,
             workers: LogThreads::default(),

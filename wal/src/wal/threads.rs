@@ -4,7 +4,6 @@
 //! A thread that panics stops the log, so that no caller waits for it forever.
 
 use crate::commit::{Committer, Driver, RingQueue};
-use crate::disk::Disk;
 use crate::env::Env;
 use crate::error::Error;
 use crate::options::{Backend, Options};
@@ -13,6 +12,7 @@ use crate::segment::preallocator::{Preallocator, StepOutcome};
 use crate::segment::spare_pool::SparePool;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Mutex, mpsc};
+use seawall_disk::Disk;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -53,13 +53,14 @@ impl LogThreads {
     pub(crate) fn prepare(
         &mut self,
         log: &Arc<Committer>,
-        shelf: &Arc<SparePool>,
-        pipeline: &Arc<Mutex<Preallocator>>,
+        spare_pool: &Arc<SparePool>,
+        preallocator: &Arc<Mutex<Preallocator>>,
         env: &Env,
     ) -> Result<(), Error> {
-        let (log, shelf, pipeline) = (Arc::clone(log), Arc::clone(shelf), Arc::clone(pipeline));
+        let (log, spare_pool, preallocator) =
+            (Arc::clone(log), Arc::clone(spare_pool), Arc::clone(preallocator));
         self.start("seawall-spare", env, move || {
-            stop_on_panic(&log, || prepare(&log, &shelf, &pipeline));
+            stop_on_panic(&log, || prepare(&log, &spare_pool, &preallocator));
         })
     }
 
@@ -121,20 +122,20 @@ fn stop_on_panic(log: &Committer, work: impl FnOnce()) {
 }
 
 /// The main loop of the preallocator's thread.
-fn prepare(log: &Committer, shelf: &SparePool, pipeline: &Mutex<Preallocator>) {
+fn prepare(log: &Committer, spare_pool: &SparePool, preallocator: &Mutex<Preallocator>) {
     loop {
-        if shelf.stopped() {
+        if spare_pool.stopped() {
             return;
         }
-        let progress = pipeline.lock().step();
+        let progress = preallocator.lock().step();
         let go_on = match progress {
             Ok(StepOutcome::Stepped) => true,
-            Ok(StepOutcome::Idle(version) | StepOutcome::Behind(version)) => shelf.sleep(version, None),
-            Ok(StepOutcome::Lull(version)) => shelf.sleep(version, Some(LULL)),
-            Ok(StepOutcome::Full(version)) => shelf.sleep(version, Some(Duration::from_millis(100))),
+            Ok(StepOutcome::Idle(version) | StepOutcome::Behind(version)) => spare_pool.sleep(version, None),
+            Ok(StepOutcome::Lull(version)) => spare_pool.sleep(version, Some(LULL)),
+            Ok(StepOutcome::Full(version)) => spare_pool.sleep(version, Some(Duration::from_millis(100))),
             Err(error) => {
                 log.poison(error);
-                shelf.stop();
+                spare_pool.stop();
                 false
             }
         };

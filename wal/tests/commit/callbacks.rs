@@ -71,7 +71,7 @@ fn every_act(options: &Options) {
                 drop(inside);
                 done.send(result).unwrap();
             });
-            // Beside it: a thread that appends and waits, held up or not.
+            // Next to it: a thread that appends and waits, held up or not.
             append(&wal, Durability::Sync).wait().unwrap();
             answered.recv().unwrap().unwrap();
         }
@@ -235,7 +235,7 @@ fn callbacks_of_many_threads_run_in_log_order() {
             }
         });
         wal.flush().unwrap();
-        // Behind all others.
+        // After all others.
         let (done, last) = mpsc::channel();
         append(&wal, Durability::Sync).on_durable(move |_| done.send(()).unwrap());
         last.recv().unwrap();
@@ -272,7 +272,7 @@ fn at_the_bound_appends_wait_and_callbacks_get_an_error_at_twice_the_bound() {
             append(&wal, Durability::Lazy).on_durable(move |result| done.send(result).unwrap());
         }
         drop(done);
-        assert_eq!(wal.stats().answers, 4);
+        assert_eq!(wal.stats().callbacks, 4);
         assert!(matches!(wal.try_append(&record(3, 10), Durability::Sync), Err(Error::WouldWait)));
         let waiting = {
             let wal = Arc::clone(&wal);

@@ -103,7 +103,7 @@ fn the_last_owner_may_be_a_callback() {
 /// The log's last handle goes while a thread that waits for a ticket writes.
 #[test]
 fn dropping_the_log_waits_for_writes_under_way() {
-    let _watchdog = Watchdog::new("drop beside a write");
+    let _watchdog = Watchdog::new("drop during a write");
     let (disk, gate) = (SimDisk::new(1, SimOptions::default()), Arc::new(Gate::default()));
     let (hook, armed) = (Arc::clone(&gate), Arc::new(AtomicBool::new(false)));
     let arm = Arc::clone(&armed);
@@ -203,7 +203,7 @@ struct Bomb(Arc<AtomicU32>);
 
 impl SegmentIndexBuilder for Bomb {
     fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
-        assert!(self.0.fetch_sub(1, Ordering::Relaxed) != 0, "the sealer's own bug");
+        assert!(self.0.fetch_sub(1, Ordering::Relaxed) != 0, "the index builder's own bug");
     }
 
     fn seal(&mut self, _: u32, _: &mut Vec<u8>) {}
@@ -230,10 +230,10 @@ fn a_panic_under_the_lock_stops_the_log_and_hangs_nobody() {
 
 #[test]
 fn a_panic_of_the_pipeline_is_an_error_for_appends() {
-    let _watchdog = Watchdog::new("panic of the pipeline");
+    let _watchdog = Watchdog::new("panic of the preallocator");
     let disk = SimDisk::new(1, SimOptions::default());
     let hooked = HookDisk::new(disk.process(), move |call| {
-        assert!(!on_spare_thread() || call.op != CallOp::Rename, "a bug in the pipeline");
+        assert!(!on_spare_thread() || call.op != CallOp::Rename, "a bug in the preallocator");
         Ok(())
     });
     let wal = Wal::create_in(env(hooked, Threads::Spawned), &small()).unwrap();

@@ -419,10 +419,10 @@ fn settle(wal: &Wal) {
     let mut seen = 0;
     loop {
         let stats = wal.stats();
-        if stats.spares_zeroed + stats.spares_stale >= 3 && stats.pipeline_bytes == seen {
+        if stats.spares_zeroed + stats.spares_stale >= 3 && stats.preallocated_bytes == seen {
             return;
         }
-        seen = stats.pipeline_bytes;
+        seen = stats.preallocated_bytes;
         harness::sleep_ms(50);
     }
 }

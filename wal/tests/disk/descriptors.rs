@@ -48,7 +48,7 @@ fn read(wal: &Wal, at: Lsn) -> Result<Vec<u8>, Error> {
     wal.read_at(at, &mut bytes).map(|()| bytes)
 }
 
-/// Lets the pipeline do all that there is to do.
+/// Lets the preallocator do all that there is to do.
 fn prepare(wal: &Wal) {
     let mut stepper = Stepper::new(wal);
     for _ in 0..3 {

@@ -32,7 +32,7 @@ fn append(wal: &Wal, number: usize) -> Result<Lsn, Error> {
     wal.append(&batch, Durability::Sync)?.wait()
 }
 
-/// What was acknowledged and not released is all there, and there is nothing else behind it.
+/// What was acknowledged and not released is all there, and there is nothing else after it.
 fn verify(wal: &Wal, acknowledged: &[(Lsn, usize)]) {
     let found: Vec<(Lsn, usize)> = wal
         .records(acknowledged[0].0)

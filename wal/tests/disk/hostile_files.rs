@@ -116,7 +116,7 @@ fn crafted_groups_never_panic_open_nor_make_it_forget() {
     crafted.extend(positions.clone().map(|at| GroupHeader { watermark: at, ..sane }));
     crafted.extend(positions.map(|at| GroupHeader { previous_end: at, ..sane }));
     for group in crafted {
-        // Behind the end of the log, in place of its last mark, and as the first group of a segment.
+        // After the end of the log, in place of its last mark, and as the first group of a segment.
         for at in [end, Lsn::new(end.segment(), last.offset), Lsn::new(end.segment(), 4096)] {
             let disk = disk.fork(1);
             let group = GroupHeader { lsn: at, ..group };

@@ -62,12 +62,12 @@ fn a_segment_to_which_zeros_may_be_written_is_no_memory() {
     let options = Options::default().with_segment_bytes(4 << 20);
     let wal = Wal::create_in(env(disk, Threads::Stepped), &options).unwrap();
     wal.append(&record(0, 600_000), Durability::Sync).unwrap().wait().unwrap();
-    // Too large for what is left, so the log leaves the first segment before the pipeline has filled it.
+    // Too large for what is left, so the log leaves the first segment before the preallocator has filled it.
     wal.append(&record(1, 3_800_000), Durability::Sync).unwrap().wait().unwrap();
     assert_eq!(wal.active_segment(), 2);
     let mut bytes = vec![0; 4 << 20];
     wal.read_at(Lsn::new(1, 0), &mut bytes).unwrap();
-    assert!(wal.mapped(1).is_none(), "the pipeline may still write zeros to it");
+    assert!(wal.mapped(1).is_none(), "the preallocator may still write zeros to it");
     // Opened again, it is written to no more.
     wal.close().unwrap();
     let disk = Arc::new(PosixDisk::open(dir.path(), Some(Mode::Buffered)).unwrap());

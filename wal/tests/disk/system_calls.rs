@@ -75,7 +75,7 @@ fn a_lone_durable_append_does_not_sleep() {
     (0..APPENDS).for_each(|_| _ = append(&wal));
     let slept = before.zip(sleeps()).map_or(0, |(before, after)| after - before);
     println!("{APPENDS} appends: slept {slept} times");
-    // The flusher looks once a millisecond, and the pipeline makes spares at first: then a lock may be taken.
+    // The flusher looks once a millisecond, and the preallocator makes spares at first: then a lock may be taken.
     assert!(slept <= APPENDS / 5, "slept {slept} times for {APPENDS} appends");
     wal.close().unwrap();
 }
@@ -99,7 +99,7 @@ fn a_lone_durable_append_is_one_write() {
         return;
     };
     let append = || append(&wal);
-    // The pipeline prepares its spares meanwhile; then nothing happens but the appends.
+    // The preallocator prepares its spares meanwhile; then nothing happens but the appends.
     let (mut writes, mut others) = (0, u64::MAX);
     while others != calls.counts().1 {
         (writes, others) = calls.counts();

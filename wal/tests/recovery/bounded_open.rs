@@ -1,4 +1,4 @@
-//! How far behind the durable prefix groups are written, and what open may leave unread because of it
+//! How far after the durable prefix groups are written, and what open may leave unread because of it
 //! (`docs/decisions/0017-how-far-open-reads.md`): the cases that the random model comes to late or never.
 
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
@@ -52,33 +52,33 @@ fn block_of(lsn: Lsn) -> usize {
     lsn.offset() as usize / BLOCK
 }
 
-/// An announcement is written beside other groups, so its watermark does not cover them: open goes on behind it
-/// with a mark that does, as behind any other group, before it shows them.
+/// An announcement is written together with other groups, so its watermark does not cover them: open continues after it
+/// with a mark that does, as after any other group, before it shows them.
 #[test]
-fn what_open_shows_behind_an_announcement_is_covered() {
+fn what_open_shows_after_an_announcement_is_covered() {
     let options = options(64, 4);
     let (disk, wal) = created(&options, None);
     let stepper = Stepper::new(&wal);
     for _ in 0..2 {
         wal.append(&batch(100, 0), Durability::Sync).unwrap().wait().unwrap();
     }
-    let beside = wal.append(&batch(100, 0), Durability::Sync).unwrap();
+    let other = wal.append(&batch(100, 0), Durability::Sync).unwrap();
     let one = stepper.issue().unwrap();
     let long = wal.append(&batch(10 * BLOCK, 0), Durability::Sync).unwrap();
-    let two = stepper.issue().expect("the announcement beside it");
+    let two = stepper.issue().expect("the announcement next to it");
     assert!(stepper.issue().is_none(), "the long group waits for both");
     stepper.complete(two);
     stepper.complete(one);
-    assert!(wal.durable() > beside.lsn() && wal.durable() < long.lsn());
+    assert!(wal.durable() > other.lsn() && wal.durable() < long.lsn());
     drop(wal);
     disk.kill();
     let (wal, _) = Wal::open_in(env(&disk, 8), &options).unwrap();
-    assert!(wal.records(Lsn::ZERO).any(|record| record.unwrap().lsn() == beside.lsn()));
+    assert!(wal.records(Lsn::ZERO).any(|record| record.unwrap().lsn() == other.lsn()));
     wal.close().unwrap();
     let found = inspect(&*disk.process()).unwrap();
     assert_eq!(found.segments[0].heads.last().map(|head| head.kind), Some(GroupKind::Mark));
     // Rotten to zeros: what a torn write might have left, were there no mark.
-    disk.corrupt(FIRST, block_of(beside.lsn()) * BLOCK, |bytes| bytes[..BLOCK].fill(0));
+    disk.corrupt(FIRST, block_of(other.lsn()) * BLOCK, |bytes| bytes[..BLOCK].fill(0));
     assert!(matches!(Wal::open_in(env(&disk, 9), &options), Err(Error::Corrupt { .. })));
 }
 
@@ -93,14 +93,14 @@ fn of_a_torn_footer_nothing_is_overlooked() {
         wal.append(&batch(100, 4096), Durability::Sync).unwrap().wait().unwrap();
     }
     let next = wal.append(&batch(18 * BLOCK, 4096), Durability::Sync).unwrap();
-    assert_eq!(next.lsn().segment(), 2, "it does not fit beside the footer");
+    assert_eq!(next.lsn().segment(), 2, "it does not fit next to the footer");
     stepper.complete(stepper.issue().expect("the announcement"));
     let before = disk.read_file(FIRST);
     stepper.complete(stepper.issue().expect("the footer"));
     let after = disk.read_file(FIRST);
     let changed = |at: &usize| before[at * BLOCK..][..BLOCK] != after[at * BLOCK..][..BLOCK];
     let written: Vec<usize> = (0..32).filter(changed).collect();
-    assert!(written.len() > 4, "longer than what is read behind a group: {written:?}");
+    assert!(written.len() > 4, "longer than what is read after a group: {written:?}");
     drop(wal);
     for &left in &written {
         let torn = disk.fork(5);

@@ -404,9 +404,9 @@ fn zeros_over_the_end_of_a_closed_log_are_refused() {
     fill_log(Wal::create_in(stepped(&disk), &options(OpenMode::Strict, UnexplainedTail::Refuse)).unwrap());
     disk.kill();
     let (tail, mark) = Places::of(&*disk).mark;
-    let (first, behind) = (1, mark as usize / BLOCK + 1);
+    let (first, after) = (1, mark as usize / BLOCK + 1);
     let mut shorter = 0;
-    for (from, to) in (first..behind).flat_map(|from| (from + 1..=behind).map(move |to| (from, to))) {
+    for (from, to) in (first..after).flat_map(|from| (from + 1..=after).map(move |to| (from, to))) {
         for witness in [true, false] {
             let copy = disk.fork(1);
             copy.corrupt(&name(tail), from * BLOCK, |bytes| bytes[..(to - from) * BLOCK].fill(0));

@@ -199,7 +199,7 @@ fn inv_8_a_full_disk_is_an_error_and_work_goes_on_when_there_is_space() {
     assert!(matches!(error, Error::NoSpace { .. }), "{error}");
     assert!(matches!(append(&wal, &[5; 3000]), Err(Error::NoSpace { .. })), "still");
     disk.set_capacity(None);
-    // What the pipeline's thread does ten times a second.
+    // What the preallocator's thread does ten times a second.
     while Stepper::new(&wal).prepare().unwrap() {}
     append(&wal, b"there is space").unwrap().wait().unwrap();
     assert_eq!(payloads(&wal).len(), written + 1);

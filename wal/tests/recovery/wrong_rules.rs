@@ -117,7 +117,7 @@ fn a_segment_is_touched_by_a_torn_group_too() {
 
 #[test]
 fn a_log_goes_on_above_all_that_was_touched_and_links_to_what_was_kept() {
-    // The group in 2 is lost; the one in 3, which was in flight beside it, is there.
+    // The group in 2 is lost; the one in 3, which was in flight together with it, is there.
     let lost = [group(1, at(1, 2), at(2, 2))];
     let log =
         [segment(1, &[group(1, Lsn::ZERO, Lsn::ZERO)]), segment(2, &[]), segment(3, &lost), segment(4, &[])];
@@ -126,7 +126,7 @@ fn a_log_goes_on_above_all_that_was_touched_and_links_to_what_was_kept() {
 }
 
 #[test]
-fn a_log_does_not_go_on_behind_a_mark_that_a_dropped_group_follows() {
+fn a_log_does_not_continue_after_a_mark_that_a_dropped_group_follows() {
     let mark = GroupHead { kind: GroupKind::Mark, record_count: 0, ..group(1, Lsn::ZERO, Lsn::ZERO) };
     let verdict = sound(&[segment(1, &[mark, group(3, at(1, 2), Lsn::ZERO)]), segment(2, &[])]);
     assert_eq!((verdict.end, verdict.next.at), (at(1, 2), at(2, 1)));
@@ -135,7 +135,7 @@ fn a_log_does_not_go_on_behind_a_mark_that_a_dropped_group_follows() {
 }
 
 #[test]
-fn what_lies_behind_the_link_of_the_next_segment_is_void() {
+fn what_lies_after_the_link_of_the_next_segment_is_void() {
     let dropped = [group(1, Lsn::ZERO, Lsn::ZERO), group(2, Lsn::ZERO, Lsn::ZERO)];
     let verdict =
         sound(&[segment(1, &dropped), segment(2, &[group(1, at(1, 2), at(1, 2))]), segment(3, &[])]);

@@ -156,7 +156,7 @@ impl DiskFile for WatchedFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        // Headers and zeros are the pipeline's: they are no part of the log.
+        // Headers and zeros are the preallocator's: they are no part of the log.
         let counts = offset > 0 && buf.iter().any(|&b| b != 0);
         let issued_to = offset + buf.len() as u64;
         if counts {

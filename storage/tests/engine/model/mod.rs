@@ -1,12 +1,12 @@
-//! Random batches over many groups on the simulated disk, against a small reference model.
+//! Tests random batches over many groups on the simulated disk against a small reference model.
 //!
-//! After every crash and reopen the engine is what it was behind some batch, in the order of the log: behind
-//! the last acknowledged one or a later one, and nothing else. So nothing acknowledged is lost, nothing
-//! removed, overwritten or compacted comes back, and no batch is there in part (INV-1, INV-2, INV-3, INV-6).
-//! Nothing rots here, so no open may be refused, whatever was released before the crash.
+//! After every crash and reopen, the engine must be in the state after some batch in the order of the log:
+//! the last acknowledged one or a later one. So nothing acknowledged is lost, nothing removed, overwritten or
+//! compacted comes back, and no batch is there in part (INV-1, INV-2, INV-3, INV-6). Nothing rots here, so no
+//! open may be refused, whatever was released before the crash.
 //!
-//! `SEAWALL_SEED=n cargo test -p seawall --test engine model::` repeats one run;
-//! `SEAWALL_RUNS=n` makes n runs from random seeds, which are printed on failure.
+//! `SEAWALL_SEED=n cargo test -p seawall --test engine model::` repeats one run; `SEAWALL_RUNS=n` makes n
+//! runs from random seeds, which are printed on failure.
 
 mod reference;
 
@@ -22,31 +22,31 @@ use seawall_wal::{Env, Threads};
 
 #[derive(Default, Debug)]
 struct Tally {
-    /// Writes, reads, flushes and waits.
+    /// Number of writes, reads, flushes and waits.
     steps: u64,
-    /// Operations on groups, several of which make a batch.
+    /// Number of operations on groups. A batch has several.
     acts: u64,
     refused: u64,
     crashes: u64,
     opens: u64,
-    /// Batches that a crash took, none of them acknowledged.
+    /// Number of batches that a crash lost. None of them was acknowledged.
     lost: u64,
     released: u64,
-    /// Segments replayed from their index.
+    /// Number of segments replayed from their index.
     by_index: u64,
-    /// Entries that were copied out of old segments.
+    /// Number of entries that were copied out of old segments.
     moved: u64,
-    /// Entries that were compressed.
+    /// Number of entries that were compressed.
     compressed: u64,
     latched: u64,
     full: u64,
 }
 
-/// A batch in the log and not known to be durable.
+/// A batch that is in the log and not known to be durable.
 struct Pending {
     acts: Vec<(u64, Act)>,
     ticket: Ticket,
-    /// Somebody may wait for it: nobody else would write a lazy batch here, where no thread runs.
+    /// Whether the run may wait for the ticket. No thread runs here, so nothing would write a lazy batch.
     urgent: bool,
 }
 
@@ -56,14 +56,14 @@ struct Run {
     disk: Arc<SimDisk>,
     options: Options,
     sizes: Sizes,
-    /// What the groups are behind the last acknowledged batch.
+    /// State of the groups after the last acknowledged batch.
     durable: Groups,
     pending: VecDeque<Pending>,
-    /// What they are behind the last batch.
+    /// State of the groups after the last batch.
     now: Groups,
     next_id: u64,
     created: bool,
-    /// Some open returned: from here on the log exists for good.
+    /// Whether an open has returned. From then on the log exists for good.
     opened: bool,
     tally: Tally,
 }
@@ -105,7 +105,7 @@ impl Run {
         }
     }
 
-    /// Opens or creates the engine, through any number of crashes on the way, and checks what it shows.
+    /// Opens or creates the engine, and checks what it shows. Crashes may interrupt this any number of times.
     fn open(&mut self) -> Engine {
         if self.opened {
             self.tally.by_index += replays_agree(&self.disk, &self.options) as u64;
@@ -136,16 +136,16 @@ impl Run {
             };
             match error {
                 _ if self.disk.crash_reached() => self.crash(),
-                // Created before the crash, although `create` did not get to say so.
+                // The log was created before the crash, although `create` did not return.
                 Error::Log(seawall_wal::Error::AlreadyALog { .. }) if !self.created => self.created = true,
-                // Its name was not durable after all.
+                // The name of the created log was not durable after all.
                 Error::Log(seawall_wal::Error::NotALog { .. }) if !self.opened => self.created = false,
                 error => panic!("seed {}: open refused: {error}", self.seed),
             }
         }
     }
 
-    /// The power goes, or the process alone.
+    /// Cuts the power, or kills the process, or does both.
     fn crash(&mut self) {
         self.tally.crashes += 1;
         if self.rng.chance(15) {
@@ -157,8 +157,8 @@ impl Run {
         self.disk.crash();
     }
 
-    /// What a fresh engine shows must be what the groups were behind one of the batches since the last that
-    /// was acknowledged. From now on it is promised.
+    /// Checks that an engine that was just opened is in the state after the last acknowledged batch or after
+    /// a later one. From then on this state counts as acknowledged.
     fn adopt(&mut self, engine: &Engine) {
         let mut behind = std::mem::take(&mut self.durable);
         while let Some(why) = self.other(engine, &behind) {
@@ -176,7 +176,7 @@ impl Run {
         self.durable = behind;
     }
 
-    /// What of the engine, payloads included, is not as in `groups`.
+    /// Returns the first difference between the engine, payloads included, and `groups`.
     fn other(&self, engine: &Engine, groups: &Groups) -> Option<String> {
         groups.differs(engine).err().or_else(|| match groups.payloads_differ(engine) {
             Ok(why) => why,
@@ -185,7 +185,7 @@ impl Run {
         })
     }
 
-    /// One life of the engine, up to a crash or a close.
+    /// Runs one life of the engine, up to a crash or a close.
     fn live(&mut self) {
         let engine = self.open();
         let first = engine.stats().unwrap().segments.0;
@@ -195,7 +195,7 @@ impl Run {
         match self.rng.below(40) {
             0 => self.disk.fail(FaultRule::once(FaultOp::Write, 1 + self.rng.below(20), FaultError::Io)),
             1 => self.disk.fail(FaultRule::once(FaultOp::Sync, 1 + self.rng.below(20), FaultError::Io)),
-            // Full for as long as this life lasts.
+            // The disk stays full until the end of this life.
             2..5 => self.disk.fail(FaultRule::forever(FaultOp::Create, 1, FaultError::Full)),
             _ => {}
         }
@@ -259,7 +259,7 @@ impl Run {
         }
     }
 
-    /// Writes a batch that must be taken, or one that must be refused without a trace.
+    /// Writes a batch that must be accepted, or one that must be refused without a trace.
     fn write(&mut self, engine: &Engine) -> Result<(), Error> {
         let mut staged = self.now.clone();
         let mut acts = Vec::new();
@@ -296,7 +296,7 @@ impl Run {
         Ok(())
     }
 
-    /// Notes what is acknowledged by now; it must be a prefix.
+    /// Records which batches are acknowledged by now. They must be a prefix.
     fn settle(&mut self) {
         while self.pending.front().is_some_and(|batch| batch.ticket.is_durable()) {
             let Some(batch) = self.pending.pop_front() else { return };
@@ -311,7 +311,7 @@ fn run(seed: u64, lives: u32) -> Tally {
     let mut run = Run::new(seed);
     for _ in 0..lives {
         run.live();
-        // Two opens without anything between them agree, wherever the first one was cut.
+        // Two opens in a row agree, wherever a crash interrupts the first one.
         if run.rng.chance(20) {
             drop(run.open());
             run.crash();

@@ -1,11 +1,12 @@
-//! The reference: groups as one would write them down, and the operations that a valid caller may ask for.
-//! The random model uses it, and so does the example `crash_workload`.
+//! Models groups in the simplest way, and chooses operations that a valid caller may request.
+//!
+//! The random model and the example `crash_workload` use it.
 
 use std::collections::BTreeMap;
 
 use seawall::{ConfState, Engine, EntryRef, Error, HardState, SnapshotMarker, WriteBatch};
 
-/// A small generator, so that a seed means the same in every version of every dependency.
+/// A small random number generator, so that a seed means the same with every version of every dependency.
 pub struct Rng(pub u64);
 
 impl Rng {
@@ -30,21 +31,21 @@ impl Rng {
     }
 }
 
-/// How large a run is.
+/// Sizes of a run.
 pub struct Sizes {
     pub groups: u64,
     pub payload_max: u32,
-    /// Operations in a batch, at most.
+    /// Largest number of operations in a batch.
     pub batch: u64,
 }
 
-/// The payload that an id stands for: the length in its low bits, bytes that no other id has.
+/// Returns the payload for an id. The low 16 bits of the id are its length, and its bytes repeat the id.
 pub fn payload(id: u64) -> Vec<u8> {
     let length = usize::try_from(id & 0xffff).unwrap();
     id.to_le_bytes().into_iter().cycle().take(length).collect()
 }
 
-/// One operation on one group, as the caller asks for it.
+/// An operation on a group, as a caller requests it.
 #[derive(Clone, Debug)]
 pub enum Act {
     Append {
@@ -57,26 +58,26 @@ pub enum Act {
     Compact(u64),
     Start(u64, u64),
     Remove,
-    /// Index and digest; the term is the log's.
+    /// Index, term and digest. The term is the one that the log has.
     Snapshot(u64, u64, u64),
     PutMeta(Vec<u8>, u64),
     RemoveMeta(Vec<u8>),
 }
 
-/// One group.
+/// State of one group.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Group {
-    /// Index and term of the last entry that is gone.
+    /// Index and term of the compaction point.
     point: (u64, u64),
-    /// Term and payload id of each entry behind it.
+    /// Term and payload id of each entry after the compaction point.
     entries: Vec<(u64, u64)>,
     hard: HardState,
     conf: Option<ConfState>,
-    /// Newest first: index, term, digest.
+    /// Index, term and digest of each snapshot, the newest first.
     snapshots: Vec<(u64, u64, u64)>,
-    /// Payload ids.
+    /// Payload id of each metadata value, by key.
     metas: BTreeMap<Vec<u8>, u64>,
-    /// Something other than metadata was said of it.
+    /// Whether anything other than metadata was written to the group.
     exists: bool,
 }
 
@@ -133,7 +134,7 @@ impl Group {
     }
 }
 
-/// All groups by number; those that do not exist are not listed.
+/// Groups by number. Those that do not exist may be listed, too, as empty ones.
 #[derive(Clone, Default, PartialEq, Debug)]
 pub struct Groups(BTreeMap<u64, Group>);
 
@@ -146,7 +147,7 @@ impl Groups {
         self.0.entry(id).or_default().apply(act);
     }
 
-    /// What of the engine is not as it is here. Looks at everything that is in memory.
+    /// Returns the first difference between the engine and these groups. Reads no payloads.
     pub fn differs(&self, engine: &Engine) -> Result<(), String> {
         self.groups_differ(engine)?;
         if let Some(other) = engine.groups().iter().find(|id| !self.0.contains_key(id)) {
@@ -161,7 +162,7 @@ impl Groups {
         }
     }
 
-    /// As [`Groups::differs`], for an engine that may have other groups beside these.
+    /// As [`Groups::differs`], for an engine that may have other groups as well.
     pub fn groups_differ(&self, engine: &Engine) -> Result<(), String> {
         let same = |what: &str, id: u64, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
             let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
@@ -213,7 +214,7 @@ impl Groups {
         Ok(())
     }
 
-    /// Reads every entry; says which one is another. Fails as the log does.
+    /// Reads every entry, and returns the first one that differs. Fails if a read fails.
     pub fn payloads_differ(&self, engine: &Engine) -> Result<Option<String>, Error> {
         for (&id, group) in &self.0 {
             let wanted = Wanted { id, low: group.point.0 + 1, high: group.last() + 1, limit: None };
@@ -224,7 +225,7 @@ impl Groups {
         Ok(None)
     }
 
-    /// Reads a range of one group, sometimes with a limit.
+    /// Reads a random range of one group, sometimes with a limit, and returns the first difference.
     pub fn read_some(&mut self, engine: &Engine, id: u64, rng: &mut Rng) -> Result<Option<String>, Error> {
         let group = self.group(id);
         let count = group.entries.len() as u64;
@@ -271,18 +272,18 @@ fn read_differs(engine: &Engine, group: &Group, wanted: Wanted) -> Result<Option
     Ok(other.map(|(entry, expected)| format!("{wanted:?}: {entry:?} is not {expected:?}")))
 }
 
-/// One of a few keys, so that they are set again.
+/// Returns one of four keys, so that the same keys are set again.
 fn key(rng: &mut Rng) -> Vec<u8> {
     vec![b'k'; usize::try_from(1 + rng.below(4)).unwrap() * 6]
 }
 
-/// The next operation on `group` that a valid caller might ask for.
+/// Returns the next operation on `group` that a valid caller might request.
 pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Act {
     let (point, last) = (group.point.0, group.last());
     let newest = group.snapshots.first().map_or(0, |marker| marker.0);
     match rng.below(110) {
         0..50 => {
-            // Mostly at the end, sometimes over a suffix; never over what is committed.
+            // Appends mostly at the end, sometimes over a suffix, and never over committed entries.
             let lowest = group.hard.commit.max(point).max(newest);
             let back = if rng.chance(25) { rng.below(last - lowest + 1) } else { 0 };
             let first = last + 1 - back;
@@ -302,7 +303,7 @@ pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Ac
         50..66 => {
             let HardState { term, vote, commit } = group.hard;
             let commit = commit + rng.below(last.saturating_sub(commit) + 1);
-            // Often the commit alone, which is lazy.
+            // Often only the commit index changes, which is a lazy write.
             if rng.chance(60) {
                 return Act::Hard(HardState { term, vote, commit });
             }
@@ -321,7 +322,7 @@ pub fn act(rng: &mut Rng, group: &Group, sizes: &Sizes, next_id: &mut u64) -> Ac
         }
         92..95 => {
             let index = (point + 1 + rng.below(last - point + 5)).max(group.hard.commit).max(newest + 1);
-            // Now and then the very entry that the log has, so that it is only compacted.
+            // Sometimes the start is an entry that the log has, so the log is only compacted.
             let known = index > point && index <= last && rng.chance(50);
             let index = index.max(point + 1);
             let term = if known { group.term(index) } else { 1 + rng.below(6) };

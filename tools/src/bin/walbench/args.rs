@@ -136,7 +136,7 @@ pub(crate) struct RunArgs {
     pub(crate) segment_bytes: u32,
     /// Longest time that a waiting thread of the log's rows yields before it sleeps, in microseconds; 0: no yield
     #[arg(long, value_name = "US", default_value_t = seawall_wal::Options::default().yield_max_us)]
-    pub(crate) patience_us: u32,
+    pub(crate) yield_max_us: u32,
     /// How the log and the bare group commit are written
     #[arg(long, value_enum, default_value_t = Strategy::Auto)]
     pub(crate) strategy: Strategy,

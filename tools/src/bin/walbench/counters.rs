@@ -16,7 +16,7 @@ pub(crate) struct Delta {
     records: u64,
     record_bytes: u64,
     group_bytes: u64,
-    pipeline_bytes: u64,
+    preallocated_bytes: u64,
 }
 
 impl Delta {
@@ -29,7 +29,7 @@ impl Delta {
             records: delta(|s| s.records),
             record_bytes: delta(|s| s.record_bytes),
             group_bytes: delta(|s| s.group_bytes),
-            pipeline_bytes: delta(|s| s.pipeline_bytes),
+            preallocated_bytes: delta(|s| s.preallocated_bytes),
         }
     }
 }
@@ -42,7 +42,7 @@ impl AddAssign for Delta {
         self.records += other.records;
         self.record_bytes += other.record_bytes;
         self.group_bytes += other.group_bytes;
-        self.pipeline_bytes += other.pipeline_bytes;
+        self.preallocated_bytes += other.preallocated_bytes;
     }
 }
 
@@ -69,7 +69,7 @@ impl Counters {
         let bytes = Stats {
             record_bytes: sum.record_bytes,
             group_bytes: sum.group_bytes,
-            pipeline_bytes: sum.pipeline_bytes,
+            preallocated_bytes: sum.preallocated_bytes,
             ..Stats::default()
         };
         Some(Counters {
@@ -95,7 +95,7 @@ mod tests {
             record_bytes: 3000,
             groups: 15,
             group_bytes: 4000,
-            pipeline_bytes: 2000,
+            preallocated_bytes: 2000,
             rotations: 4,
             rotations_waited: 1,
             ..Stats::default()

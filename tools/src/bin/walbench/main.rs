@@ -7,6 +7,8 @@
 //!
 //! A failure prints one message on stderr and exits with code 1; a usage error exits with code 2.
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod calibrate;
 mod callback;

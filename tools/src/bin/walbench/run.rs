@@ -89,12 +89,12 @@ impl Targets {
         };
         let log = |(i, &backend): (usize, &Backend)| {
             let backend = backend.option();
-            let patience_us = args.patience_us;
+            let yield_max_us = args.yield_max_us;
             let options = args
                 .strategy
                 .options(args.segment_bytes)
                 .with_backend(backend)
-                .with_yield_max_us(patience_us);
+                .with_yield_max_us(yield_max_us);
             let log = Log::create(&dir.join(format!("log-{i}")), &options)?;
             log.settle()?;
             Ok(log)

@@ -110,7 +110,7 @@ impl Place {
             let range = (damage.from.offset(), end_of(facts, damage));
             place.complete = visit_remnants(&look.disk, facts, range, &mut keep)? && !more;
         }
-        let around = look.tally.jumps.iter().filter(|j| j.behind < damage.to && j.before > damage.from);
+        let around = look.tally.jumps.iter().filter(|j| j.after < damage.to && j.before > damage.from);
         for jump in around {
             if place.missing.len() == MISSING_MAX {
                 place.complete = false;

@@ -116,8 +116,8 @@ impl Judge {
 /// Finds the remains of torn writes without a header after the end of `verdict`. Only segments whose prior contents
 /// were zeros are searched; in others any bytes may follow the end.
 pub(crate) fn remains(segments: &[SegmentScan], verdict: &Verdict) -> Vec<Remains> {
-    let behind = segments.iter().filter(|s| s.sequence >= verdict.end.segment().max(1));
-    behind
+    let later = segments.iter().filter(|s| s.sequence >= verdict.end.segment().max(1));
+    later
         .filter_map(|facts| {
             let header = facts.header.ok().filter(|h| h.prior == PriorContents::Zeros)?;
             let last = facts.heads.iter().map(|h| h.end).max().unwrap_or(header.block_bytes);

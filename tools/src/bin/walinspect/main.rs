@@ -4,6 +4,8 @@
 //! of a run: `args` → `look` (one scan) → `tally`, `judge` (classify) → `damage`, `ops` (name the entries) → `summary`,
 //! `records`, `verify`, `modes` → `report`. Exit codes: see [`look::Outcome`] and [`failure`].
 
+#![forbid(unsafe_code)]
+
 mod args;
 mod damage;
 mod failure;

@@ -57,7 +57,7 @@ struct Range {
     from: String,
     to: String,
     bytes: u64,
-    /// `torn`, `behind_torn`, `void`, `suspect`, `headless`.
+    /// `torn`, `after_torn`, `void`, `suspect`, `headless`.
     why: &'static str,
 }
 
@@ -154,7 +154,7 @@ impl Common {
     pub(crate) fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {
         section(out, "damaged", &self.damage, |place, out| place.write(out))?;
         section(out, "the next open would drop", &self.dropped, |range, out| range.write(out))?;
-        let remains = "behind the end, without a group header (passed over by the next open)";
+        let remains = "after the end, without a group header (passed over by the next open)";
         section(out, remains, &self.remains, |range, out| range.write(out))?;
         section(out, "void since an earlier open", &self.void, |range, out| range.write(out))?;
         section(out, "unfinished spares (removed by the next open)", &self.unfinished, |name, out| {
@@ -188,14 +188,14 @@ pub(crate) fn section<T>(
 fn why(look: &Look, dropped: &Dropped, pending: bool) -> &'static str {
     match dropped.why {
         DropReason::Torn => "torn",
-        DropReason::BehindTorn => "behind_torn",
+        DropReason::BehindTorn => "after_torn",
         DropReason::Suspect => "suspect",
         DropReason::Void if !pending => "void",
         DropReason::Void => {
             let segment = look.found.segments.iter().find(|s| s.sequence == dropped.from.segment());
             let heads = segment.map_or(&[][..], |s| &s.heads);
             let head = heads.binary_search_by_key(&dropped.from.offset(), |h| h.offset).map(|at| &heads[at]);
-            if head.is_ok_and(|h| h.fault.is_some()) { "torn" } else { "behind_torn" }
+            if head.is_ok_and(|h| h.fault.is_some()) { "torn" } else { "after_torn" }
         }
     }
 }

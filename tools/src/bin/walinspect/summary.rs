@@ -155,14 +155,14 @@ impl Segment {
         let role = format!("{:?}", self.role).to_lowercase();
         write!(out, "  {} {role:8} {:>11} bytes", self.file, self.file_bytes)?;
         if let Some(fault) = &self.header_fault {
-            return writeln!(out, ", header does not check ({fault})");
+            return writeln!(out, ", header is not valid ({fault})");
         }
         if let (Some(prior), Some(salt)) = (self.prior, &self.salt) {
             write!(out, ", on {prior}, salt {salt}, {} groups kept", self.groups_kept)?;
         }
         let others = self.groups_valid - self.groups_valid.min(self.groups_kept);
         if others + self.groups_invalid > 0 {
-            write!(out, ", {others} others, {} that do not check", self.groups_invalid)?;
+            write!(out, ", {others} others, {} that fail their check", self.groups_invalid)?;
         }
         if let Some(end) = &self.kept_end {
             write!(out, ", to {end}")?;

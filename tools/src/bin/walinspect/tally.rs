@@ -84,7 +84,7 @@ pub(crate) struct Jump {
     pub(crate) first: u64,
     pub(crate) last: u64,
     /// Position of the record before the gap and of the one after it.
-    pub(crate) behind: Lsn,
+    pub(crate) after: Lsn,
     pub(crate) before: Lsn,
 }
 
@@ -196,8 +196,8 @@ impl Tally {
             OpKind::Entries { first, last, term, .. } => {
                 let next = of.last_index.saturating_add(1);
                 if first > next && !of.at.is_zero() && self.jumps.len() < JUMPS_MAX {
-                    let (behind, before) = (of.at, event.from);
-                    self.jumps.push(Jump { group, first: next, last: first - 1, behind, before });
+                    let (after, before) = (of.at, event.from);
+                    self.jumps.push(Jump { group, first: next, last: first - 1, after, before });
                 }
                 of.entries_written += event.entries;
                 (of.last_index, of.last_term, of.at) = (last, term, event.to);

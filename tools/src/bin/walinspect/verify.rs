@@ -69,7 +69,7 @@ impl Verify<'_> {
             writeln!(out, "{} records are not the engine's", counts.other_records)?;
         }
         self.common.write_findings(out)?;
-        section(out, "does not check and does no harm by itself", &self.other_faults, OtherFault::write)?;
+        section(out, "fails its check and does no harm by itself", &self.other_faults, OtherFault::write)?;
         section(out, "Raft groups", &self.raft, |group, out| {
             let RaftGroup { group, last_index, last_term, entries_written, .. } = group;
             writeln!(

@@ -31,8 +31,8 @@ impl CommitState {
         // Records without payload and lazy records are the ones that release space. They may use the last spare that a
         // full disk leaves, and no other record may.
         let control = class == Durability::Lazy || batch.part_count() == 0;
-        if self.reserved && !control && self.shelf.is_scarce() {
-            return Err(self.shelf.failure().map_or(Blocked::Pipeline, Blocked::Failed));
+        if self.reserved && !control && self.spare_pool.is_scarce() {
+            return Err(self.spare_pool.failure().map_or(Blocked::Preallocator, Blocked::Failed));
         }
         self.make_room(bytes, batch.footer_bytes(), if control { 1 } else { KEPT_SPARES })?;
         let Some(group) = &mut self.filling else { return Err(Blocked::Queue) };
@@ -44,8 +44,8 @@ impl CommitState {
         self.marked = false;
         self.stats.records += 1;
         self.stats.record_bytes += bytes as u64;
-        if let Some(sealer) = &mut self.sealer {
-            sealer.record(lsn, batch.meta_bytes(), &mut batch.part_infos(lsn.offset()));
+        if let Some(index_builder) = &mut self.index_builder {
+            index_builder.record(lsn, batch.meta_bytes(), &mut batch.part_infos(lsn.offset()));
         }
         Ok(Appended { lsn, group: ordinal })
     }
@@ -69,7 +69,7 @@ impl CommitState {
                 let max = self.segment.file_bytes;
                 if max < self.limits.segment_bytes || self.next_start(len) > self.offset {
                     // The segment was prepared with an older size or reach. It stays empty; later ones are larger.
-                    return Err(Blocked::Pipeline);
+                    return Err(Blocked::Preallocator);
                 }
                 return Err(Blocked::Failed(Error::RecordTooLarge { bytes, max: max as usize }));
             }
@@ -120,7 +120,7 @@ impl CommitState {
         if end <= self.segment.written_to.load(Ordering::Acquire) {
             return Ok(());
         }
-        Err(self.shelf.unwritable().map_or(Blocked::Pipeline, Blocked::Failed))
+        Err(self.spare_pool.unwritable().map_or(Blocked::Preallocator, Blocked::Failed))
     }
 
     fn start_group(&mut self, kind: GroupKind) -> WriteGroup {
@@ -143,20 +143,20 @@ impl CommitState {
     /// Ends the segment with its footer and enters the next one. Changes no name on disk; the footer is the only thing
     /// to be written. Returns an error if the next segment, or the one after it, is not durable yet.
     fn rotate(&mut self, keep: usize) -> Result<(), Blocked> {
-        if self.sealer.is_some() && self.footer_bytes > 0 {
+        if self.index_builder.is_some() && self.footer_bytes > 0 {
             let footer = self.footer_room(self.footer_bytes);
             let end = self.next_offset().saturating_add(footer);
             if end <= self.segment.file_bytes {
                 self.check_written(end)?;
             }
         }
-        let Some(next) = self.shelf.take(keep) else {
+        let Some(next) = self.spare_pool.take(keep) else {
             if !std::mem::replace(&mut self.rotation_waits, true) {
                 self.stats.rotations_waited += 1;
             }
-            return Err(self.shelf.failure().map_or(Blocked::Pipeline, Blocked::Failed));
+            return Err(self.spare_pool.failure().map_or(Blocked::Preallocator, Blocked::Failed));
         };
-        self.reserved = self.shelf.ready() < KEPT_SPARES;
+        self.reserved = self.spare_pool.ready() < KEPT_SPARES;
         self.close_filling();
         self.put_footer();
         // The end of the log so far; a segment that stayed empty does not contain it.
@@ -182,9 +182,9 @@ impl CommitState {
     }
 
     fn put_footer(&mut self) {
-        let Some(sealer) = &mut self.sealer else { return };
+        let Some(index_builder) = &mut self.index_builder else { return };
         let mut index = Vec::new();
-        sealer.seal(self.segment.sequence, &mut index);
+        index_builder.seal(self.segment.sequence, &mut index);
         let bytes = self.footer_room(len32(index.len()));
         let written_to = self.segment.written_to.load(Ordering::Acquire);
         let room = written_to.min(self.segment.file_bytes).saturating_sub(self.offset);

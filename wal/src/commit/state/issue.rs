@@ -80,7 +80,7 @@ impl CommitState {
         };
         self.pace.issue(self.flight.records().saturating_add(group.record_count));
         self.flight.issue(group);
-        self.shelf.note_write();
+        self.spare_pool.note_write();
         Some(io)
     }
 
@@ -124,7 +124,7 @@ impl CommitState {
             }
             wake.durable.end = group.ordinal + 1;
             if end.segment() > self.watermark.segment() {
-                self.shelf.seal_below(end.segment());
+                self.spare_pool.seal_below(end.segment());
             }
             self.watermark = end;
             wake.watermark = Some(end);
@@ -132,7 +132,7 @@ impl CommitState {
             self.queued_bytes = self.queued_bytes.saturating_sub(group.record_bytes);
             if group.first_live > self.first_live_durable {
                 self.first_live_durable = group.first_live;
-                self.shelf.release_below(group.first_live);
+                self.spare_pool.release_below(group.first_live);
             }
             self.pool.put(group.into_buffer());
         }
@@ -181,8 +181,8 @@ impl CommitState {
             return false;
         }
         let overlap = writing == 0 || self.pace.slow();
-        let beside = |g: &WriteGroup| writing == 1 && self.pace.split(g.record_count);
-        let filled = |g: &WriteGroup| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || beside(g));
+        let splits = |g: &WriteGroup| writing == 1 && self.pace.split(g.record_count);
+        let filled = |g: &WriteGroup| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || splits(g));
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
     }
 
@@ -209,7 +209,7 @@ impl CommitState {
 
     /// How long waiting threads yield before they sleep, in nanoseconds.
     pub(crate) fn yield_max_ns(&self) -> u64 {
-        self.pace.yield_max_ns(self.limits.patience_ns)
+        self.pace.yield_max_ns(self.limits.yield_max_ns)
     }
 
     /// As [`CommitState::next_disk_op`], for a waiting thread: `None` while the driver issues.

@@ -14,7 +14,6 @@ use crate::commit::state::in_flight::InFlight;
 use crate::commit::state::write_group::{BufferPool, WriteGroup};
 use crate::commit::waiters::futures::AsyncWaiters;
 use crate::commit::write_policy::WritePolicy;
-use crate::disk::{Clock, DiskLock};
 use crate::error::Error;
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::segment::spare_pool::SparePool;
@@ -22,6 +21,7 @@ use crate::segment::{OpenSegment, Segment};
 use crate::stats::Stats;
 use crate::sync::AtomicU32;
 use crate::types::Lsn;
+use seawall_disk::{Clock, DiskLock};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ pub(crate) struct Limits {
     pub(crate) queue_bytes: u64,
     pub(crate) in_flight: usize,
     /// Upper bound of the time that a thread yields before it sleeps, in nanoseconds.
-    pub(crate) patience_ns: u64,
+    pub(crate) yield_max_ns: u64,
     /// Whether a completed write is durable (direct); otherwise it needs a sync.
     pub(crate) durable_writes: bool,
     /// Number of outstanding callbacks and wakers from which on appends wait.
@@ -51,7 +51,7 @@ pub(crate) enum Blocked {
     /// Too many bytes are not durable.
     Queue,
     /// The preallocator has not yet prepared the next segment, or not yet written the blocks.
-    Pipeline,
+    Preallocator,
     /// The log has stopped, there is no space or no file descriptor, or the record is too large.
     Failed(Error),
 }
@@ -81,7 +81,7 @@ pub(crate) struct Start {
 pub(crate) struct CommitState {
     pub(super) limits: Limits,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) shelf: Arc<SparePool>,
+    pub(super) spare_pool: Arc<SparePool>,
     /// Segment and offset of the next group to be started.
     pub(super) segment: OpenSegment,
     /// Copy of the segment's number, readable without the state lock.
@@ -102,7 +102,7 @@ pub(crate) struct CommitState {
     pub(super) first_live_durable: u32,
     pub(super) failure: Option<Error>,
     pub(super) lock: Option<Arc<LockHolder>>,
-    pub(super) sealer: Option<Box<dyn SegmentIndexBuilder>>,
+    pub(super) index_builder: Option<Box<dyn SegmentIndexBuilder>>,
     pub(crate) waiters: AsyncWaiters,
     pub(super) pool: BufferPool,
     /// Segments that rotation entered, with the end of the log before each; for the readers' table.
@@ -154,7 +154,7 @@ impl CommitState {
     pub(crate) fn new(
         limits: Limits,
         clock: Arc<dyn Clock>,
-        shelf: Arc<SparePool>,
+        spare_pool: Arc<SparePool>,
         start: Start,
     ) -> CommitState {
         CommitState {
@@ -162,7 +162,7 @@ impl CommitState {
             reserved: start.offset <= limits.block_bytes,
             limits,
             clock,
-            shelf,
+            spare_pool,
             active: Arc::new(AtomicU32::new(start.segment.sequence)),
             segment: start.segment,
             offset: start.offset,
@@ -179,7 +179,7 @@ impl CommitState {
             first_live_durable: if start.watermark.is_zero() { 0 } else { start.first_live },
             failure: None,
             lock: Some(Arc::new(LockHolder::new(start.lock))),
-            sealer: None,
+            index_builder: None,
             waiters: AsyncWaiters::default(),
             pool: BufferPool::default(),
             entered: Vec::new(),
@@ -266,8 +266,8 @@ impl CommitState {
     }
 
     /// The pool that the next segments come from.
-    pub(super) fn shelf(&self) -> Arc<SparePool> {
-        Arc::clone(&self.shelf)
+    pub(super) fn spare_pool(&self) -> Arc<SparePool> {
+        Arc::clone(&self.spare_pool)
     }
 
     /// The segment that is appended to.
@@ -299,8 +299,8 @@ impl CommitState {
     }
 
     /// Installs the index builder.
-    pub(crate) fn set_sealer(&mut self, sealer: Box<dyn SegmentIndexBuilder>) {
-        self.sealer = Some(sealer);
+    pub(crate) fn set_index_builder(&mut self, index_builder: Box<dyn SegmentIndexBuilder>) {
+        self.index_builder = Some(index_builder);
     }
 
     /// Copies the bytes at `at` from the groups that are not durable. Returns `false` if no such group has all of them.

@@ -3,11 +3,11 @@
 //! The position of a group is fixed when it is started, so records know their LSN when they are enqueued. The bytes
 //! stay readable until the group is durable. Buffers come from a pool and return to it.
 
-use crate::disk::AlignedBuf;
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
 use crate::format::{GroupHeader, RecordBuilder};
 use crate::segment::OpenSegment;
 use crate::types::{Durability, GroupKind, Lsn, len32};
+use seawall_disk::AlignedBuf;
 use std::sync::Arc;
 
 /// How many buffers the pool keeps, and the capacity of the largest that it keeps, in bytes: what many threads fill

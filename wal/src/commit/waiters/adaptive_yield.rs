@@ -6,8 +6,8 @@
 //! CPU is contended: all waiters then sleep immediately, with a back-off that doubles after each failed retry. Decision
 //! 16 has the measurements. Correctness does not depend on yielding.
 
-use crate::disk::Clock;
 use crate::sync::{AtomicU64, YIELDS_MAX, thread};
+use seawall_disk::Clock;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A yield that takes this long, in nanoseconds, means that another thread was computing. A scheduler's time slice is
@@ -112,26 +112,26 @@ mod tests {
 
     #[test]
     fn it_ends_after_its_limit_and_at_once_without_one() {
-        let (patience, clock, looked) = (AdaptiveYield::default(), Steps::new(1000), Time::new(0));
+        let (adaptive, clock, looked) = (AdaptiveYield::default(), Steps::new(1000), Time::new(0));
         let look = || looked.fetch_add(1, Relaxed) == 30;
-        assert!(!patience.wait(&clock, look));
+        assert!(!adaptive.wait(&clock, look));
         assert_eq!(looked.load(Relaxed), 0);
-        patience.set_limit(20_000);
-        assert!(!patience.wait(&clock, look));
+        adaptive.set_limit(20_000);
+        assert!(!adaptive.wait(&clock, look));
         assert_eq!(looked.load(Relaxed), 20);
-        assert!(patience.wait(&clock, look), "done in the eleventh look");
+        assert!(adaptive.wait(&clock, look), "done in the eleventh look");
     }
 
     #[test]
     fn busy_processors_end_it_for_longer_each_time() {
-        let (patience, clock) = (AdaptiveYield::default(), Steps::new(SLOW_YIELD_NS));
-        patience.set_limit(u64::MAX);
+        let (adaptive, clock) = (AdaptiveYield::default(), Steps::new(SLOW_YIELD_NS));
+        adaptive.set_limit(u64::MAX);
         let mut holds = Vec::new();
         for _ in 0..14 {
-            assert!(!patience.wait(&clock, || false));
+            assert!(!adaptive.wait(&clock, || false));
             let lost_ns = clock.0.load(Relaxed);
-            assert_eq!(patience.begin(&clock), None);
-            let resume_ns = patience.resume_ns.load(Relaxed);
+            assert_eq!(adaptive.begin(&clock), None);
+            let resume_ns = adaptive.resume_ns.load(Relaxed);
             holds.push(resume_ns - lost_ns);
             clock.0.store(resume_ns, Relaxed);
         }
@@ -139,7 +139,7 @@ mod tests {
         assert_eq!(holds, doubled.collect::<Vec<_>>());
         // After a retry that stays fast for that long, the back-off starts at its minimum again.
         clock.0.fetch_add(HOLD_MAX_NS, Relaxed);
-        assert!(!patience.wait(&clock, || false));
-        assert_eq!(patience.hold_ns.load(Relaxed), HOLD_MIN_NS);
+        assert!(!adaptive.wait(&clock, || false));
+        assert_eq!(adaptive.hold_ns.load(Relaxed), HOLD_MIN_NS);
     }
 }

@@ -18,9 +18,9 @@ const YIELDS_IN_VAIN: u32 = 2;
 impl Committer {
     /// Asks for group `group` to be written, because a thread waits for it although it holds lazy records only.
     pub(in crate::commit) fn request_sync(&self, group: u64) {
-        let mut core = self.core.lock();
-        core.request_sync(group);
-        self.note_work_and_unlock(core);
+        let mut state = self.state.lock();
+        state.request_sync(group);
+        self.note_work_and_unlock(state);
     }
 
     /// Blocks until the record at `lsn` in group `group` is durable, or until `deadline_ns` on the log's clock.
@@ -42,15 +42,15 @@ impl Committer {
                 self.pause(word, seen, timeout);
                 continue;
             }
-            let mut core = self.lock_after_gathering();
-            if core.watermark() > lsn {
+            let mut state = self.lock_after_gathering();
+            if state.watermark() > lsn {
                 return Ok(());
             }
-            if let Some(failure) = core.failure() {
+            if let Some(failure) = state.failure() {
                 return Err(failure.clone());
             }
-            let io = core.issue_as_waiter();
-            self.note_work_and_unlock(core);
+            let io = state.issue_as_waiter();
+            self.note_work_and_unlock(state);
             match io {
                 Some(io) => self.run(io),
                 None => self.pause(word, seen, timeout),
@@ -64,18 +64,18 @@ impl Committer {
         if durable > lsn {
             return Ok(durable);
         }
-        let mut core = self.core.lock();
-        if core.watermark() > lsn {
-            return Ok(core.watermark());
+        let mut state = self.state.lock();
+        if state.watermark() > lsn {
+            return Ok(state.watermark());
         }
-        if let Some(failure) = core.failure() {
+        if let Some(failure) = state.failure() {
             return Err(failure.clone());
         }
         if timeout.is_zero() {
-            return Ok(core.watermark());
+            return Ok(state.watermark());
         }
-        let group = core.request_sync_at(lsn).ok_or(Error::NotInLog { lsn })?;
-        self.note_work_and_unlock(core);
+        let group = state.request_sync_at(lsn).ok_or(Error::NotInLog { lsn })?;
+        self.note_work_and_unlock(state);
         // A deadline beyond the range of the clock is no deadline.
         let timeout_ns = u64::try_from(timeout.as_nanos()).ok();
         let deadline_ns = timeout_ns.and_then(|timeout_ns| self.clock.now_ns().checked_add(timeout_ns));
@@ -94,33 +94,33 @@ impl Committer {
     /// Locks the state for a thread that is about to write. Before that it yields while other threads are likely to
     /// append to the same group.
     pub(in crate::commit) fn lock_after_gathering(&self) -> MutexGuard<'_, CommitState> {
-        let mut core = self.core.lock();
-        if !core.expects_more() {
-            return core;
+        let mut state = self.state.lock();
+        if !state.expects_more() {
+            return state;
         }
         let (mut now, mut vain) = (self.adaptive_yield.begin(&*self.clock), 0);
         while let Some(now_ns) = now
             && vain < YIELDS_IN_VAIN
-            && core.expects_more()
+            && state.expects_more()
         {
-            let filled = core.filled();
-            drop(core);
+            let filled = state.filled();
+            drop(state);
             now = self.adaptive_yield.yield_once(&*self.clock, now_ns);
-            core = self.core.lock();
-            vain += u32::from(core.filled() <= filled);
+            state = self.state.lock();
+            vain += u32::from(state.filled() <= filled);
         }
-        core
+        state
     }
 
     /// Makes everything enqueued so far durable, lazy records included; returns the end of the durable prefix.
     pub(crate) fn flush(&self) -> Result<Lsn, Error> {
         let (lsn, group) = {
-            let mut core = self.core.lock();
-            if let Some(failure) = core.failure() {
+            let mut state = self.state.lock();
+            if let Some(failure) = state.failure() {
                 return Err(failure.clone());
             }
-            let last = core.request_sync_all();
-            self.note_work_and_unlock(core);
+            let last = state.request_sync_all();
+            self.note_work_and_unlock(state);
             last
         };
         if !lsn.is_zero() {
@@ -131,21 +131,21 @@ impl Committer {
 
     /// Sleeps until the oldest group in memory may have made progress, or writes a group itself.
     pub(crate) fn wait_for_space(&self) {
-        let mut core = self.core.lock();
-        if let Some(io) = core.issue_as_waiter() {
-            drop(core);
+        let mut state = self.state.lock();
+        if let Some(io) = state.issue_as_waiter() {
+            drop(state);
             return self.run(io);
         }
-        let Some(oldest) = core.oldest() else { return };
+        let Some(oldest) = state.oldest() else { return };
         // After a failure no group becomes durable, so nothing would wake this thread.
-        if core.failure().is_some() {
+        if state.failure().is_some() {
             return;
         }
-        core.request_sync_all();
+        state.request_sync_all();
         let word = self.wait_slot(oldest);
         let seen = word.load();
-        let retry = core.issue_as_waiter();
-        self.note_work_and_unlock(core);
+        let retry = state.issue_as_waiter();
+        self.note_work_and_unlock(state);
         match retry {
             Some(io) => self.run(io),
             None => word.sleep(seen, None),

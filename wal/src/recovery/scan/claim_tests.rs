@@ -3,8 +3,6 @@
 
 use super::*;
 use crate::damage::Damage;
-use crate::disk::sim::{SimDisk, SimOptions};
-use crate::disk::{Access, Disk, Map};
 use crate::format::checksum::{crc, crc_of, seed};
 use crate::format::layout::{PART_BYTES, RECORD_HEADER_BYTES};
 use crate::format::{RawPart, RawRecordHeader, RecordBuilder, RecordFault};
@@ -12,6 +10,8 @@ use crate::options::UnexplainedTail;
 use crate::recovery::verdict::{Verdict, decide};
 use crate::testing::fuzz::Choices;
 use crate::types::Durability;
+use seawall_disk::sim::{SimDisk, SimOptions};
+use seawall_disk::{Access, Disk, Map};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use zerocopy::IntoBytes;

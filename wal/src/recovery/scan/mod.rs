@@ -21,13 +21,13 @@
 //! heads can only get longer, because it includes heads inside unchecked groups. Strict mode needs nothing else from
 //! the bytes after the first group that is not valid; degraded mode refuses the log when it meets an unchecked group.
 
-use crate::disk::{AlignedBuf, DiskFile, read_exact_medium};
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN, SECTOR_BYTES};
 use crate::format::{GroupFault, GroupHeader, HeaderFault, RecordRef, SegmentHeader, record_at};
 use crate::recovery::evidence::{GroupHead, ScanExtent, SegmentScan};
 use crate::recovery::pieces::Pieces;
 use crate::segment::read_ahead::ReadAhead;
 use crate::types::{GroupKind, Lsn, PriorContents, is_zeros, len32};
+use seawall_disk::{AlignedBuf, DiskFile, read_exact_medium};
 use std::io;
 
 /// Distance between the sampled blocks where no group can be, in bytes.
@@ -115,7 +115,7 @@ fn scan_counted(
             }
             reach = None;
         }
-        window.read_ahead_to(reach.map_or(file_bytes, |near| near.behind()));
+        window.read_ahead_to(reach.map_or(file_bytes, |near| near.bound()));
         let block = window.range(file, at, block_bytes)?;
         let lsn = Lsn::new(sequence, at);
         let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
@@ -161,7 +161,7 @@ impl TailBound {
     }
 
     /// Offset from which on no group can start, judged by the groups found so far.
-    fn behind(&self) -> u32 {
+    fn bound(&self) -> u32 {
         if self.announced { u32::MAX } else { self.end.saturating_add(self.stretch) }
     }
 
@@ -172,7 +172,7 @@ impl TailBound {
 
     /// Whether no group can be at or after `at`, given that only zeros were found from `zeros_from` on.
     fn ends_before(&self, at: u32, zeros_from: u32) -> bool {
-        zeros_from <= self.end && at >= self.behind()
+        zeros_from <= self.end && at >= self.bound()
     }
 
     /// Whether sampled blocks of the rest are zeros. If not, more than one thing went wrong.

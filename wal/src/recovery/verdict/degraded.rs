@@ -109,8 +109,8 @@ impl LogEvidence<'_> {
     /// Offset of the first head above `at` and below `bound`.
     pub(super) fn next_head(&self, segment: u32, at: u32, bound: u32) -> Option<u32> {
         let heads = self.heads(segment);
-        let behind = heads.partition_point(|h| h.offset <= at);
-        heads.get(behind).map(|h| h.offset).filter(|&offset| offset < bound)
+        let after = heads.partition_point(|h| h.offset <= at);
+        heads.get(after).map(|h| h.offset).filter(|&offset| offset < bound)
     }
 
     /// What is wrong at `x`, which holds no valid group.

@@ -159,7 +159,7 @@ fn damage_that_reaches_the_end_is_refused() {
 
 /// A tail that was never acknowledged is dropped as usual, also after damaged ranges.
 #[test]
-fn a_torn_end_behind_a_fence_is_dropped() {
+fn a_torn_end_after_a_fence_is_dropped() {
     let mut facts = log("ooo", "oo", "oxoxo");
     for head in &mut facts[2].heads[3..] {
         head.watermark = at(3, 4);

@@ -56,8 +56,8 @@ pub(super) fn decide(
         verdict.damaged.push(Damage { from, to: facts.extent(from), what: DamageKind::Suspect });
     }
     let all: BTreeMap<u32, &SegmentScan> = segments.iter().map(|s| (s.sequence, s)).collect();
-    let behind = all.last_key_value().map_or(0, |(&n, _)| n.saturating_add(1));
-    let mut lost = lost(&all, live, behind, block_bytes);
+    let after_last = all.last_key_value().map_or(0, |(&n, _)| n.saturating_add(1));
+    let mut lost = lost(&all, live, after_last, block_bytes);
     // The whole of such a segment is unreadable.
     lost.iter_mut().for_each(|damage| damage.to = Lsn::new(damage.to.segment(), u32::MAX));
     verdict.damaged.extend(lost);

@@ -2,14 +2,14 @@
 
 use super::Choices;
 use crate::damage::Damage;
-use crate::disk::Disk;
-use crate::disk::sim::{SimClock, SimDisk, SimRandom};
 use crate::env::{Env, Threads};
 use crate::error::Error;
 use crate::format::RecordBuilder;
 use crate::read::record_iter::Record;
 use crate::types::{Durability, Lsn};
 use crate::wal::Wal;
+use seawall_disk::Disk;
+use seawall_disk::sim::{SimClock, SimDisk, SimRandom};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

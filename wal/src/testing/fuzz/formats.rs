@@ -260,9 +260,9 @@ fn repair_record(bytes: &mut [u8], at: Lsn, parts: bool) -> Option<usize> {
         let mut rest = &*body;
         for entry in head[table..].chunks_exact_mut(PART_BYTES) {
             let raw = RawPart::mut_from_bytes(entry).ok()?;
-            let (part, behind) = rest.split_at((raw.length.get() as usize).min(rest.len()));
+            let (part, after) = rest.split_at((raw.length.get() as usize).min(rest.len()));
             raw.crc = checksum::crc(part).into();
-            rest = behind;
+            rest = after;
         }
     }
     let sum = checksum::crc(&head[4..]) ^ checksum::seed(SALT, at);

@@ -13,8 +13,6 @@ use super::quick::{Places, agree};
 use super::rot::{Fate, Files, rots};
 pub use super::tally::Tally;
 use crate::commit::Ticket;
-use crate::disk::Mode;
-use crate::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom, Ticking};
 use crate::env::{Env, Threads};
 use crate::error::Error;
 use crate::format::RecordBuilder;
@@ -23,6 +21,8 @@ use crate::recovery::inspect::inspect;
 use crate::testing::stepper::{StepIo, Stepper};
 use crate::types::{Durability, Lsn};
 use crate::wal::Wal;
+use seawall_disk::Mode;
+use seawall_disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom, Ticking};
 use std::sync::Arc;
 
 /// Runs a log for up to `lives` lives, each of which ends in a crash or a close; `choices` determine what happens.

@@ -5,13 +5,13 @@
 //! did not read. Panics with the finding otherwise.
 
 use crate::damage::Damage;
-use crate::disk::Disk;
 use crate::format::PartInfo;
 use crate::recovery::evidence::{ScanExtent, SegmentScan};
 use crate::recovery::inspect::{Inspection, inspect, inspect_as_open};
 use crate::recovery::verdict::Verdict;
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::types::Lsn;
+use seawall_disk::Disk;
 
 /// An index builder that stores the position of each record in 8 bytes or more.
 #[derive(Debug)]

@@ -9,8 +9,6 @@ use super::Choices;
 use super::damage::{BLOCK, append, contents, damage, env, is_typed, looked_at, read, read_past_damage};
 use crate::commit::Ticket;
 use crate::damage::{Damage, DamageKind};
-use crate::disk::Mode;
-use crate::disk::sim::{SimDisk, SimOptions};
 use crate::error::Error;
 use crate::format::HeaderFault;
 use crate::format::layout::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
@@ -21,6 +19,8 @@ use crate::segment::file_name;
 use crate::testing::stepper::Stepper;
 use crate::types::{Durability, Lsn};
 use crate::wal::Wal;
+use seawall_disk::Mode;
+use seawall_disk::sim::{SimDisk, SimOptions};
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
@@ -306,7 +306,7 @@ mod tests {
             check(base, &base.disk.fork(1), UnexplainedTail::Refuse);
         }
         let found = inspect(&*looked_at(&crashed.disk)).expect("a log");
-        assert!(!found.verdict.expect("sound").dropped.is_empty(), "nothing was left behind a hole");
+        assert!(!found.verdict.expect("sound").dropped.is_empty(), "nothing was left after a hole");
         assert!(!released.files.contains_key("00000001.wal"), "the first file is used again");
     }
 }

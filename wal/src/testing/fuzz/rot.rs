@@ -12,13 +12,13 @@ use super::Choices;
 use super::damage::{BLOCK, contents, env, is_typed};
 use super::entry::{id_of, payload};
 use super::quick::milder;
-use crate::disk::sim::SimDisk;
 use crate::error::Error;
 use crate::options::Options;
 use crate::recovery::RecoveryReport;
 use crate::recovery::inspect::inspect;
 use crate::types::Lsn;
 use crate::wal::Wal;
+use seawall_disk::sim::SimDisk;
 use std::collections::BTreeMap;
 
 /// What happened to a damaged log.

@@ -5,8 +5,6 @@
 
 use super::Choices;
 use super::damage::{BLOCK, append, contents, damage, env, looked_at, record, whole};
-use crate::disk::sim::{SimDisk, SimOptions};
-use crate::disk::{Access, Disk};
 use crate::format::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RawGroupHeader, SECTOR_BYTES};
 use crate::format::{GroupFault, GroupHeader, Identity, PartInfo, SegmentHeader, checksum, is_head};
 use crate::options::{Options, UnexplainedTail};
@@ -19,6 +17,8 @@ use crate::segment::file_name;
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::types::{Durability, Lsn, PriorContents, len32};
 use crate::wal::Wal;
+use seawall_disk::sim::{SimDisk, SimOptions};
+use seawall_disk::{Access, Disk};
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use zerocopy::{FromBytes, IntoBytes};

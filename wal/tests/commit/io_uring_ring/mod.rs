@@ -98,7 +98,10 @@ fn several_groups_are_in_flight_and_acknowledged_in_order_however_they_end() {
         let wal = create(place.path(), mode, Backend::Auto, &plan).unwrap();
         assert_eq!(load(&wal, 600).len(), 600);
         if kernel_has_rings(place.path()) {
-            assert!(plan.most_in_flight.load(Ordering::SeqCst) > 1, "nothing was in flight beside another");
+            assert!(
+                plan.most_in_flight.load(Ordering::SeqCst) > 1,
+                "nothing was in flight together with another"
+            );
         }
         wal.close().unwrap();
         let (wal, report) = Wal::open(place.path(), &options(Backend::Auto)).unwrap();

@@ -101,7 +101,7 @@ struct End {
     error: Option<Error>,
     /// The first record that was not released.
     live_from: u64,
-    /// Whether the pipeline said that it failed.
+    /// Whether the preallocator said that it failed.
     pipeline_failed: bool,
 }
 
@@ -228,7 +228,7 @@ fn enospc_at_every_operation_of_a_stepped_history() {
                 disk.fail(FaultRule::once(op, nth, FaultError::Full));
                 let end = history(&wal);
                 let what = format!("{mode:?} {op:?} {nth}");
-                assert!(!end.pipeline_failed, "{what}: the pipeline stopped the log: {:?}", end.error);
+                assert!(!end.pipeline_failed, "{what}: the preallocator stopped the log: {:?}", end.error);
                 let acknowledged = end.answers.acknowledged(&what);
                 match end.error {
                     // A group that found no room in blocks that were written: the log cannot go on.

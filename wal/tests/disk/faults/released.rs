@@ -8,7 +8,7 @@ use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Durability, Options, Wal};
 use std::sync::Arc;
 
-/// Steps that the pipeline never needs: it makes no progress.
+/// Steps that the preallocator never needs: it makes no progress.
 const STEPS_MAX: usize = 1000;
 
 /// A header, and then zeros in three pieces of at most 1 MiB.
@@ -21,7 +21,7 @@ fn append(wal: &Wal, id: u64) {
     while Stepper::new(wal).prepare().unwrap() {}
 }
 
-/// Lets the pipeline zero released files until it finds nothing more to do; says how many steps that took.
+/// Lets the preallocator zero released files until it finds nothing more to do; says how many steps that took.
 fn zero_what_is_released(wal: &Wal) -> usize {
     let stepper = Stepper::new(wal);
     let (mut steps, mut idle) = (0, 0);

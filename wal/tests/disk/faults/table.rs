@@ -69,7 +69,7 @@ fn holds(end: &End, due: Due, records: u64, what: &str) -> Vec<u64> {
             assert!(is_latched(error), "{what}: {error}");
             assert!(
                 !end.pipeline_failed || due == Due::Latches,
-                "{what}: the pipeline stopped the log: {error}"
+                "{what}: the preallocator stopped the log: {error}"
             );
             assert!(end.answers.all_answered(), "{what}: somebody is not answered");
         }

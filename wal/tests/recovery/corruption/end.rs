@@ -1,4 +1,4 @@
-//! Rows 6, 10, 11, 13 and 16: the end of the log, torn, rotten, or with something behind it.
+//! Rows 6, 10, 11, 13 and 16: the end of the log, torn, rotten, or with something after it.
 
 use super::log::{BLOCK, Due, Log, Logs, flip, name};
 use super::media::Place;
@@ -123,7 +123,7 @@ pub fn row_11_a_torn_group_before_a_whole_one(logs: &Logs, table: &mut Table) {
 
 pub fn row_13_a_crash_during_recovery(logs: &Logs, table: &mut Table) {
     let log = torn_before_whole(logs);
-    // Each cut is followed by cuts at the two changes behind it: on a directory every third is the first.
+    // Each cut is followed by cuts at the two changes after it: on a directory every third is the first.
     let step = if logs.kind.place == Place::Simulated { 1 } else { 3 };
     for cut in (1..60).step_by(step) {
         let copy = log.copy();
@@ -150,7 +150,7 @@ pub fn row_16_rot_of_what_was_acknowledged_last(logs: &Logs, table: &mut Table) 
     let (open, closed) = (logs.killed(), logs.closed());
     let rot = |log: &Log| log.damage(199, |b| flip(b, 2000 * 8));
     closed.case(table, (16, "the last group rots, below a mark"), "", &rot, Due::Refusal(closed.lsn(199)));
-    let row = (16, "the last group rots, nothing behind it");
+    let row = (16, "the last group rots, nothing after it");
     if logs.kind.stale {
         // Any bytes may be what a torn write left there: this is what one node cannot decide.
         open.case(table, row, "", &rot, Due::Kept(199, &[DropReason::Torn]));

@@ -48,7 +48,7 @@ pub fn row_8_a_segment_is_missing(logs: &Logs, table: &mut Table) {
         let gone = |log: &Log| log.disk.remove_file(&name(spare));
         let (what, due) = match spare == top {
             true => ("the last spare", Due::Kept(200, &[])),
-            false => ("a spare with another behind it", Due::AnyRefusal),
+            false => ("a spare with another after it", Due::AnyRefusal),
         };
         log.case(table, (8, what), "", &gone, due);
     }

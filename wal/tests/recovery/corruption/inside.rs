@@ -12,7 +12,7 @@ use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, SegmentIndexBuilder
 type Damage = Box<dyn Fn(&mut [u8])>;
 
 /// Row, damage, the case, and what is done to the group: header at 0, record header at 64, meta of 8 bytes at
-/// 88, part table at 96, payload from 104, padding behind 4004.
+/// 88, part table at 96, payload from 104, padding after 4004.
 type Case = (u8, &'static str, String, Damage);
 
 fn cases() -> Vec<Case> {
@@ -76,7 +76,7 @@ pub fn rows_1_to_5_and_17_damage_inside_of_a_group(logs: &Logs, table: &mut Tabl
     for (row, damage, what, f) in cases() {
         log.case(table, (row, damage), &what, &|log| log.damage(100, &f), Due::Refusal(log.lsn(100)));
     }
-    // The reader's side alone: the error names the place, and nothing is read behind it.
+    // The reader's side alone: the error names the place, and nothing is read after it.
     for bit in [5 * 8, 70 * 8, 90 * 8, 98 * 8, 2000 * 8, 4090 * 8] {
         let copy = log.copy();
         let (wal, _) = copy.open_with(seawall_wal::UnexplainedTail::Refuse).unwrap();
@@ -216,8 +216,8 @@ pub fn row_17_a_segment_under_its_footer(logs: &Logs, table: &mut Table) {
         assert!(report.by_footer.contains(&2), "{report:?}");
         let mut records = wal.records(Lsn::ZERO);
         let before = records.by_ref().map_while(Result::ok).map(|r| r.lsn()).last();
-        assert!(before.is_some_and(|lsn| lsn < place), "records behind {place}");
-        assert!(records.next().is_none(), "records behind an error");
+        assert!(before.is_some_and(|lsn| lsn < place), "records after {place}");
+        assert!(records.next().is_none(), "records after an error");
         let shown = wal.records(Lsn::ZERO).find_map(Result::err);
         let Some(Error::Corrupt { damage, .. }) = shown else { panic!("{shown:?}") };
         assert_eq!(damage[0].from, place);
@@ -261,7 +261,7 @@ pub fn row_17_a_footer(logs: &Logs, table: &mut Table) {
         let open = match Wal::open_in(copy.env(), &options) {
             Ok((wal, _)) => {
                 assert!((64..BLOCK - 16).contains(&byte));
-                assert!(wal.footer(2).unwrap().is_none(), "an index that does not check");
+                assert!(wal.footer(2).unwrap().is_none(), "an index that fails its checksum");
                 let shown = wal.records(Lsn::ZERO).find_map(Result::err);
                 assert!(matches!(shown, Some(Error::Corrupt { damage, .. }) if damage[0].from == at));
                 "opens"

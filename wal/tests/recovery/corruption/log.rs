@@ -265,7 +265,7 @@ impl Log {
             match records.next() {
                 Some(Ok(record)) => assert_eq!(record.meta(), id.to_le_bytes(), "{what}"),
                 Some(Err(_)) => {
-                    assert!(records.next().is_none(), "{what}: records behind an error");
+                    assert!(records.next().is_none(), "{what}: records after an error");
                     return "error";
                 }
                 None => panic!("{what}: no record {id}, and no error"),

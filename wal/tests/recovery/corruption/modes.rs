@@ -120,7 +120,7 @@ impl Log {
         "read-only"
     }
 
-    /// Twice, with a record appended each time and a crash behind it: both are there, and the damage is what it
+    /// Twice, with a record appended each time and a crash after it: both are there, and the damage is what it
     /// was, for strict mode too.
     #[track_caller]
     fn degraded(&self, what: &str) -> &'static str {
@@ -140,10 +140,10 @@ impl Log {
             let places = |list: &[Damage]| list.iter().map(|d| (d.from, d.what)).collect::<Vec<_>>();
             assert_eq!(places(&report.damaged), places(&refused), "{what}: what strict mode names is fenced");
             let read = items(what, &wal);
-            let (kept, behind) = read.split_at(read.len() - appended.len());
+            let (kept, after) = read.split_at(read.len() - appended.len());
             complete(what, kept, self, &|lsn| report.damaged.iter().any(|d| d.from <= lsn && lsn < d.to));
             assert!(expected.as_deref().is_none_or(|before| before == kept), "{what}: another log");
-            assert_eq!(behind, appended, "{what}: what was appended behind the damage");
+            assert_eq!(after, appended, "{what}: what was appended after the damage");
             for damage in &report.damaged {
                 let mut byte = [0];
                 match wal.read_at(damage.from, &mut byte) {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 const SECTOR: usize = 512;
 
-/// One in so many states with a rotten block is opened in the other modes, beside being judged.
+/// One in so many states with a rotten block is opened in the other modes, besides being judged.
 const REALLY: u64 = 11;
 
 /// Of each group its length and how many were durable when it was issued; and which writes are done.
@@ -354,9 +354,9 @@ fn judge(facts: &[SegmentScan], ghost: &Ghost, what: impl Fn() -> String) -> Ver
     let next = verdict.next.at;
     for f in facts.iter().filter(|f| f.sequence >= next.segment()) {
         let from = if f.sequence == next.segment() { next.offset() } else { block };
-        assert!(f.heads.iter().all(|h| h.offset < from), "{}: groups lie behind {next}", what());
+        assert!(f.heads.iter().all(|h| h.offset < from), "{}: groups lie after {next}", what());
         let zeros = f.header.is_ok_and(|h| h.prior == PriorContents::Zeros);
-        assert!(!zeros || f.zeros_from <= from, "{}: remains lie behind {next}", what());
+        assert!(!zeros || f.zeros_from <= from, "{}: remains lie after {next}", what());
     }
     verdict
 }

@@ -14,7 +14,7 @@ fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
         for head in facts.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads) {
             let lsn = Lsn::new(part.segment, head.offset);
             if head.offset < part.end && head.kind == GroupKind::Data && !fenced(lsn) {
-                assert!(head.fault.is_none(), "{lsn} does not check and is served");
+                assert!(head.fault.is_none(), "{lsn} fails its check and is served");
                 served.push(Group { lsn, records: head.record_count });
             }
         }

@@ -36,7 +36,7 @@ pub struct Group {
     pub records: u32,
 }
 
-/// What is known of the log beside the disk.
+/// What is known of the log apart from the disk.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Ghost {
     /// All groups that may be in the log, in order.
@@ -136,7 +136,7 @@ pub fn open(disk: &SimDisk, ghost: &Ghost) -> Result<(Wal, RecoveryReport), Erro
     Wal::open_in(env(disk, 1000 + ghost.issued as u64), &options())
 }
 
-/// A sealer that says how many footers it made.
+/// An index builder that says how many footers it made.
 struct Counting(Places, Arc<AtomicU64>);
 
 impl SegmentIndexBuilder for Counting {

@@ -32,8 +32,8 @@ pub enum Place {
     Last,
     /// The same in a file that is used again: a torn write there may have left any bytes.
     LastStale,
-    /// The first sector behind the end, or of the next segment's groups, in a file prepared with zeros.
-    Behind,
+    /// The first sector after the end, or of the next segment's groups, in a file prepared with zeros.
+    After,
     /// Nothing that is kept: why.
     Unused(&'static str),
 }
@@ -95,7 +95,7 @@ impl Log {
         })
     }
 
-    /// A crash left a torn group and a whole one behind it; the log went on in another segment.
+    /// A crash left a torn group and a whole one after it; the log continued in another segment.
     pub fn after_a_crash() -> Log {
         let options = Options::default().with_segment_bytes(40 << 10).with_group_bytes(4096);
         let disk = SimDisk::new(3, SimOptions::default());
@@ -194,22 +194,22 @@ impl Log {
             };
         }
         if n == end.segment() && zeros && (end.offset()..end.offset() + 512).contains(&at) {
-            return Place::Behind;
+            return Place::After;
         }
         // Where the next group would be, had it not fit.
         if n == end.segment() + 1 && zeros && at < BLOCK + 512 {
-            return Place::Behind;
+            return Place::After;
         }
         Place::Unused(match (kept.is_some(), segment.heads.iter().any(|h| h.offset <= at && at < h.end)) {
             (_, true) => "group dropped before: nothing happens",
-            (true, false) => "behind the segment's groups: nothing happens",
+            (true, false) => "after the segment's groups: nothing happens",
             (false, false) if zeros => "spare, zeros: nothing happens",
             (false, false) => "spare, stale bytes: nothing happens",
         })
     }
 }
 
-/// Appends records, each group durable before the next, until the log has `blocks` of `segment` behind it.
+/// Appends records, each group durable before the next, until the log has `blocks` of `segment` after it.
 fn fill(wal: &Wal, mut id: u64, segment: u32, footer_bytes: u32) -> u64 {
     loop {
         let mut last = Lsn::ZERO;

@@ -81,7 +81,7 @@ impl Log {
                 (Place::Header | Place::Known | Place::Last | Place::LastStale, Err(damage)) => {
                     assert!(covers(&damage), "{lsn}: {damage:?}");
                 }
-                (Place::Behind, found) => {
+                (Place::After, found) => {
                     assert_eq!(found.is_err(), policy == UnexplainedTail::Refuse, "{lsn}")
                 }
                 (Place::Unused(_), Ok(verdict)) => assert_eq!(verdict.end, self.closed, "{lsn}"),
@@ -96,7 +96,7 @@ impl Log {
                 assert!(covers(&lenient), "{lsn}: {lenient:?}");
                 if place == Place::Header { "header: refused" } else { "below the watermark: refused" }
             }
-            (Place::Last | Place::Behind, Err(damage)) => {
+            (Place::Last | Place::After, Err(damage)) => {
                 assert!(covers(&damage), "{lsn}: {damage:?}");
                 assert!(matches!(damage[..], [Damage { what: DamageKind::Suspect, .. }]), "{damage:?}");
                 // Told to drop what is suspect, it drops a mark or nothing, and says so.
@@ -105,7 +105,7 @@ impl Log {
                 if place == Place::Last {
                     "the last mark: refused, without CLOSED suspect"
                 } else {
-                    "right behind: suspect"
+                    "right after: suspect"
                 }
             }
             (Place::Unused(what), Ok(verdict)) => {

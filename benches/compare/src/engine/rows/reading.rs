@@ -265,7 +265,7 @@ impl Bare {
             let word = |at: usize| buffer[at..at + 4].try_into().map(u32::from_le_bytes);
             let (length, crc) = (usize::try_from(word(rest)?)?, word(rest + 4)?);
             let entry = buffer.slice(rest + FRAME_HEADER_BYTES..rest + FRAME_HEADER_BYTES + length);
-            ensure!(crc_fast::crc32_iscsi(&entry) == crc, "a frame of the bare file does not check");
+            ensure!(crc_fast::crc32_iscsi(&entry) == crc, "a frame of the bare file fails its checksum");
             entries.push(entry);
             rest += FRAME_HEADER_BYTES + length;
         }

@@ -2,7 +2,8 @@
 //!
 //! The hook may record the call, delay the thread that makes it, or fail it. No lock is held while it runs.
 
-use crate::disk::{Access, AlignedBuf, Disk, DiskFile, DiskLock, FileId, Mode, NameKind};
+use crate::buffer::AlignedBuf;
+use crate::interface::{Access, Disk, DiskFile, DiskLock, FileId, Mode, NameKind};
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;

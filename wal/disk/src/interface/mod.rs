@@ -1,30 +1,12 @@
 //! The interface to the medium: traits for one directory of flat files, with written contracts.
 //!
-//! Everything above sees only these traits, so the same log runs on a real directory and on a simulated disk. This
-//! folder has all `unsafe` code of the crate and all its system calls on files. Errors are `io::Error`s, returned
-//! unchanged; the callers decide whether an error poisons the log.
+//! Errors are `io::Error`s, returned unchanged; the callers decide what an error means for their data.
 
-mod buffer;
-mod clock;
-mod lazy_map;
-mod lock;
-mod map;
-mod posix;
-mod ring;
-#[cfg(feature = "sim")]
-pub mod sim;
-mod unit;
-mod uring;
+pub(crate) mod ring;
 
-pub use buffer::AlignedBuf;
-pub use clock::{Clock, Random, SystemClock, SystemRandom};
-pub(crate) use lazy_map::LazyMap;
-pub use map::Map;
-pub(crate) use posix::HINT;
-pub use posix::PosixDisk;
-pub use ring::{Completion, Ring, RingOp, RingWaker};
-
-use rustix::io::Errno;
+use crate::buffer::AlignedBuf;
+use crate::map::Map;
+use ring::Ring;
 use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -87,7 +69,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove(&self, name: &str) -> io::Result<()>;
 
     /// Makes all names in the directory durable. The name of the directory in its parent is not included; see
-    /// [`PosixDisk::create_dir`].
+    /// [`PosixDisk::create_dir`](crate::PosixDisk::create_dir).
     fn sync(&self) -> io::Result<()>;
 
     /// Free space of the file system, in bytes.
@@ -152,7 +134,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// taking more space.
     ///
     /// # Errors
-    /// An error for which [`is_no_room`] holds if the space is not available.
+    /// An error for which [`is_no_room`](crate::is_no_room) holds if the space is not available.
     fn allocate(&self, len: u64) -> io::Result<()>;
 
     /// End of the run of *written* blocks that starts at `from`, at most the file's length. Writing below it changes
@@ -209,91 +191,4 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
-}
-
-/// Whether a call failed for lack of space: the file system is full, or a quota is used up. The call may succeed once
-/// there is space. A sync that failed for this reason may have lost data all the same.
-pub fn is_no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
-/// Whether a file could not be opened because the process (EMFILE) or the system (ENFILE) has no descriptor left.
-pub fn no_descriptors(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
-}
-
-/// Smallest and largest unit of direct I/O, in bytes: a read that was cut short resumes at a multiple of one of them.
-const UNIT_MIN: usize = 4096;
-/// See [`UNIT_MIN`].
-const UNIT_MAX: usize = 65536;
-
-/// Fills `buf` from `offset`, at any alignment.
-///
-/// # Errors
-/// `UnexpectedEof` if the file ends earlier, or the error of the read.
-pub fn read_exact_at(file: &dyn DiskFile, buf: &mut [u8], offset: u64) -> io::Result<()> {
-    let mut done = 0;
-    while done < buf.len() {
-        match file.read_at(&mut buf[done..], offset + done as u64) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => done += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-/// Fills the first `len` bytes of `buf` from the medium.
-///
-/// # Errors
-/// `UnexpectedEof` if the file ends earlier, or the error of the read.
-pub fn read_exact_medium(
-    file: &dyn DiskFile,
-    buf: &mut AlignedBuf,
-    offset: u64,
-    len: usize,
-) -> io::Result<()> {
-    let mut done = 0;
-    // Only the start of a buffer is aligned, so the rest of a short read goes to a second buffer.
-    let mut rest = AlignedBuf::new();
-    while done < len {
-        let from = offset + done as u64;
-        let result = if done == 0 {
-            file.read_medium(buf, offset, len)
-        } else {
-            rest.resize(len - done);
-            file.read_medium(&mut rest, from, len - done)
-        };
-        let n = match result {
-            Ok(n) if n == len - done => n,
-            // A short read ends at the end of the file, or was cut short by a signal or by the kernel's limit per
-            // call, which is smaller than the largest group.
-            Ok(n) if n == 0 || from + n as u64 >= file.len()? => {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            Ok(n) => n - n % if n > UNIT_MAX { UNIT_MAX } else { UNIT_MIN },
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => 0,
-            Err(e) => return Err(e),
-        };
-        if done > 0 {
-            buf[done..done + n].copy_from_slice(&rest[..n]);
-        }
-        done += n;
-    }
-    Ok(())
-}
-
-/// Writes all of `buf`. A short write is continued, so that a sync issued afterwards covers everything.
-pub fn write_all_at(file: &dyn DiskFile, buf: &[u8], offset: u64, durable: bool) -> io::Result<()> {
-    let mut done = 0;
-    while done < buf.len() {
-        match file.write_at(&buf[done..], offset + done as u64, durable) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => done += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }

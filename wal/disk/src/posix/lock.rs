@@ -4,7 +4,7 @@
 //! directory alone does not suffice either: some file systems (NFS) refuse to lock one. There the file is the only
 //! lock.
 
-use super::DiskLock;
+use crate::interface::DiskLock;
 use rustix::fs::{self, FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use std::fs::File;

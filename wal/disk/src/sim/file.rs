@@ -7,7 +7,8 @@
 use super::fault::{FaultOp, Outcome, full, not_writable, tears};
 use super::inode::SECTOR;
 use super::{Shared, state::State};
-use crate::disk::{AlignedBuf, DiskFile, FileId, Mode};
+use crate::buffer::AlignedBuf;
+use crate::interface::{DiskFile, FileId, Mode};
 use parking_lot::MutexGuard;
 use std::fmt;
 use std::io;
@@ -224,7 +225,8 @@ fn to_usize(n: u64) -> io::Result<usize> {
 mod tests {
     use super::super::{FaultError, FaultRule, SimDisk, SimOptions};
     use super::*;
-    use crate::disk::{Access, Disk, write_all_at};
+    use crate::exact::write_all_at;
+    use crate::interface::{Access, Disk};
     use std::io::ErrorKind;
 
     const SEEDS: u64 = 60;

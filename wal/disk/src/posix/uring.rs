@@ -7,8 +7,9 @@
 
 #![expect(unsafe_code, reason = "the kernel is given addresses, which the slots keep alive")]
 
-use super::ring::{Completion, Ring, RingOp, RingWaker};
-use super::{AlignedBuf, DiskFile};
+use crate::buffer::AlignedBuf;
+use crate::interface::DiskFile;
+use crate::interface::ring::{Completion, Ring, RingOp, RingWaker};
 use io_uring::types::{Fd, FsyncFlags, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, opcode, squeue};
 use rustix::event::{EventfdFlags, eventfd};

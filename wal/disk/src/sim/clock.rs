@@ -3,7 +3,7 @@
 //! A run is then a function of its seed. Time moves only when told to, and the monotonic reading never decreases. The
 //! wall clock may jump, because a real one does, and the log must not depend on it.
 
-use super::super::{Clock, Random};
+use crate::clock::{Clock, Random};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 

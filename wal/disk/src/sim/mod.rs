@@ -1,6 +1,6 @@
 //! Simulates a disk: one directory in memory, driven by a seed, that loses whatever a real disk may lose.
 //!
-//! Tests open logs on it instead of on a [`PosixDisk`](super::PosixDisk). The same calls with the same seed give the
+//! Tests open logs on it instead of on a [`PosixDisk`](crate::PosixDisk). The same calls with the same seed give the
 //! same result, so a failing seed reproduces a failure. Errors are those of a kernel, raised when a rule asks for
 //! them or a contract is broken; calls of a dead process fail with an error for which [`SimDisk::is_crash`] holds.
 //!
@@ -33,7 +33,7 @@ pub use clock::{SimClock, SimRandom, Ticking};
 pub use fault::{FaultError, FaultOp, FaultRule};
 pub use hook::{Call, CallOp, HookDisk};
 
-use super::Mode;
+use crate::interface::Mode;
 use fault::Dead;
 use parking_lot::{Mutex, MutexGuard};
 use state::State;
@@ -247,8 +247,9 @@ impl fmt::Debug for SimDisk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Access, AlignedBuf, Disk};
     use super::*;
+    use crate::buffer::AlignedBuf;
+    use crate::interface::{Access, Disk};
 
     fn aligned(len: usize, byte: u8) -> AlignedBuf {
         let mut buf = AlignedBuf::zeroed(len);

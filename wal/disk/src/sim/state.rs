@@ -332,7 +332,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::super::{SimDisk, SimOptions};
-    use crate::disk::{Access, Disk};
+    use crate::interface::{Access, Disk};
 
     #[test]
     fn planting_a_file_leaves_other_names_volatile() {

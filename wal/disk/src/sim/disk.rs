@@ -8,7 +8,7 @@ use super::fault::{FaultOp, Outcome};
 use super::file::SimFile;
 use super::state::DirOp;
 use super::{Shared, SimDisk};
-use crate::disk::{Access, Disk, DiskFile, DiskLock, Mode, NameKind};
+use crate::interface::{Access, Disk, DiskFile, DiskLock, Mode, NameKind};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -246,7 +246,7 @@ mod tests {
         let error = b.allocate(4097).unwrap_err();
         assert_eq!((error.kind(), error.raw_os_error()), (ErrorKind::StorageFull, Some(28)));
         assert_eq!(b.len().unwrap(), 0);
-        let buf = crate::disk::AlignedBuf::zeroed(8192);
+        let buf = crate::buffer::AlignedBuf::zeroed(8192);
         assert_eq!(b.write_at(&buf, 0, true).unwrap_err().kind(), ErrorKind::StorageFull);
         b.write_at(&buf[..4096], 0, true).unwrap();
         a.write_at(&buf, 0, true).unwrap();

@@ -1,6 +1,6 @@
 //! The memory map of a file, made once enough of the file was read.
 
-use super::{DiskFile, Map, no_descriptors, read_exact_at};
+use seawall_disk::{DiskFile, Map, no_descriptors, read_exact_at};
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

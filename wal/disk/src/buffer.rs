@@ -1,34 +1,34 @@
 //! A byte buffer at an address that direct I/O accepts.
 
-#![expect(unsafe_code, reason = "aligned allocation has no safe interface in std")]
-
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// Alignment of every buffer and unit of its capacity, in bytes: the largest memory alignment that direct I/O needs.
-pub(super) const ALIGNMENT: usize = 4096;
+pub(crate) const ALIGNMENT: usize = 4096;
+
+/// The bytes of a buffer from one aligned address to the next.
+#[derive(FromBytes, Immutable, IntoBytes)]
+#[repr(C, align(4096))]
+struct Unit([u8; ALIGNMENT]);
+
+const _: () = assert!(size_of::<Unit>() == ALIGNMENT && align_of::<Unit>() == ALIGNMENT);
 
 /// A growable byte buffer, aligned to 4096 bytes. Bytes between its length and its capacity are initialised.
 ///
 /// Like `Vec`, it panics if its length would exceed `isize::MAX` bytes, rounded up to the alignment, and aborts if
 /// the allocator fails.
+#[derive(Default)]
 pub struct AlignedBuf {
-    ptr: NonNull<u8>,
-    capacity: usize,
+    units: Vec<Unit>,
     len: usize,
 }
-
-// SAFETY: the buffer owns its allocation and hands out references only through `&self`/`&mut self`.
-unsafe impl Send for AlignedBuf {}
-// SAFETY: as above; there is no interior mutability.
-unsafe impl Sync for AlignedBuf {}
 
 impl AlignedBuf {
     /// An empty buffer without an allocation.
     pub const fn new() -> AlignedBuf {
-        AlignedBuf { ptr: NonNull::dangling(), capacity: 0, len: 0 }
+        AlignedBuf { units: Vec::new(), len: 0 }
     }
 
     /// A buffer of `len` zeros.
@@ -40,7 +40,7 @@ impl AlignedBuf {
 
     /// Number of bytes that it can hold without allocating.
     pub const fn capacity(&self) -> usize {
-        self.capacity
+        self.units.len() * ALIGNMENT
     }
 
     /// Sets the length to 0 and keeps the allocation.
@@ -77,28 +77,17 @@ impl AlignedBuf {
 
     fn reserve(&mut self, additional: usize) {
         let Some(needed) = self.len.checked_add(additional) else { capacity_overflow() };
-        if needed <= self.capacity {
+        if needed <= self.capacity() {
             return;
         }
-        let doubled = needed.max(self.capacity.saturating_mul(2));
+        let doubled = needed.max(self.capacity().saturating_mul(2));
         let Some(layout) = layout(doubled).or_else(|| layout(needed)) else { capacity_overflow() };
-        // SAFETY: the size is not 0, since `needed` is above the capacity, and `layout` rounds up.
-        let Some(ptr) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
-        // SAFETY: both regions are allocated, at least `self.len` long, and distinct.
-        unsafe { std::ptr::copy_nonoverlapping(self.ptr.as_ptr(), ptr.as_ptr(), self.len) };
-        self.free();
-        self.ptr = ptr;
-        self.capacity = layout.size();
-    }
-
-    fn free(&mut self) {
-        if self.capacity > 0
-            && let Ok(layout) = Layout::from_size_align(self.capacity, ALIGNMENT)
-        {
-            // SAFETY: `ptr` was allocated with exactly this layout in `reserve`.
-            unsafe { dealloc(self.ptr.as_ptr(), layout) };
-        }
-        self.capacity = 0;
+        // Pages of zeros cost nothing until they are touched.
+        let Ok(mut units) = Unit::new_vec_zeroed(layout.size() / ALIGNMENT) else {
+            handle_alloc_error(layout);
+        };
+        units.as_mut_bytes()[..self.len].copy_from_slice(self);
+        self.units = units;
     }
 }
 
@@ -120,37 +109,23 @@ impl Clone for AlignedBuf {
     }
 }
 
-impl Default for AlignedBuf {
-    fn default() -> AlignedBuf {
-        AlignedBuf::new()
-    }
-}
-
-impl Drop for AlignedBuf {
-    fn drop(&mut self) {
-        self.free();
-    }
-}
-
 impl Deref for AlignedBuf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        // SAFETY: `len <= capacity`, all of it allocated and initialised (`alloc_zeroed`).
-        unsafe { std::slice::from_raw_parts(self.ptr.as_ptr(), self.len) }
+        &self.units.as_bytes()[..self.len]
     }
 }
 
 impl DerefMut for AlignedBuf {
     fn deref_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as in `deref`, and `&mut self` makes the access exclusive.
-        unsafe { std::slice::from_raw_parts_mut(self.ptr.as_ptr(), self.len) }
+        &mut self.units.as_mut_bytes()[..self.len]
     }
 }
 
 impl fmt::Debug for AlignedBuf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AlignedBuf").field("len", &self.len).field("capacity", &self.capacity).finish()
+        f.debug_struct("AlignedBuf").field("len", &self.len).field("capacity", &self.capacity()).finish()
     }
 }
 
