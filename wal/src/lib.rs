@@ -94,6 +94,7 @@ pub use listener::Tracing;
 pub use options::{Backend, OpenMode, Options, Strategy, UnexplainedTail};
 pub use read::record_iter::{Record, RecordIter};
 pub use recovery::{RecoveryReport, Timings};
+#[doc(inline)]
 pub use seawall_disk as disk;
 pub use segment::footer::Footer;
 pub use segment::index_builder::SegmentIndexBuilder;
