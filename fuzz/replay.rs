@@ -1,6 +1,8 @@
-//! What the packages' `corpus` tests share: every file of `fuzz/corpus/<target>/` is run, and the seeds,
-//! which a test can make again, are held to what is in the tree (`SEAWALL_CORPUS=write` writes them). Then a
-//! smoke: so many mutations of those files, the same ones in every run, without a fuzzer and its compiler.
+//! Runs a fuzz target on its corpus and on mutations of it, for the `corpus` tests of the packages.
+//!
+//! Every file of `fuzz/corpus/<target>/` is run. The seeds, which a test can make again, must equal the files
+//! in the tree (`SEAWALL_CORPUS=write` writes them). Then the target runs on a fixed number of mutations of
+//! those files, the same ones in every run, without a fuzzer and its compiler.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
@@ -9,11 +11,11 @@ use std::{env, fs};
 /// A seed: its file name and its bytes.
 pub type Seed = (&'static str, Vec<u8>);
 
-/// Bytes of a mutated input, at most; as many as `fuzz/smoke.sh` allows.
+/// Largest number of bytes of a mutated input, as in `fuzz/smoke.sh`.
 const BYTES_MAX: usize = 4096;
 
-/// Runs `target` on every file of its folder, then on `mutations` inputs made from them: a second's worth.
-/// `SEAWALL_RUNS=n` makes it n times as many.
+/// Runs `target` on every file of its folder, then on `mutations` inputs made from them, which takes about a
+/// second. `SEAWALL_RUNS=n` makes n times as many.
 #[track_caller]
 pub fn replay(target: &str, seeds: &[Seed], mutations: u64, run: fn(&[u8])) {
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a workspace").join("fuzz");
@@ -39,7 +41,7 @@ pub fn replay(target: &str, seeds: &[Seed], mutations: u64, run: fn(&[u8])) {
         inputs.push(bytes);
     }
     let times = env::var("SEAWALL_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    // Each target has numbers of its own, whatever runs at the same time.
+    // Each target gets its own numbers, whatever runs at the same time.
     let mut numbers =
         Numbers(target.bytes().fold(0, |sum: u64, byte| sum.wrapping_mul(31) ^ u64::from(byte)));
     for n in 0..mutations * times {
@@ -54,7 +56,7 @@ pub fn replay(target: &str, seeds: &[Seed], mutations: u64, run: fn(&[u8])) {
     }
 }
 
-/// SplitMix64: the same numbers everywhere.
+/// SplitMix64, which returns the same numbers on every machine.
 struct Numbers(u64);
 
 impl Numbers {
@@ -65,13 +67,13 @@ impl Numbers {
         z ^ (z >> 31)
     }
 
-    /// A number less than `n`, which is not 0.
+    /// Returns a number less than `n`, which is not 0.
     fn below(&mut self, n: usize) -> usize {
         usize::try_from(self.next() % n as u64).expect("less than a usize")
     }
 }
 
-/// One of `inputs` with up to eight changes, as a fuzzer makes them.
+/// Returns one of `inputs` with up to eight changes, as a fuzzer makes them.
 fn mutated(inputs: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
     let mut bytes = inputs[numbers.below(inputs.len())].clone();
     for _ in 0..=numbers.below(8) {
@@ -80,7 +82,7 @@ fn mutated(inputs: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
         match numbers.below(8) {
             0 | 1 if count > 0 => bytes[at] ^= 1 << numbers.below(8),
             2 if count > 0 => bytes[at] = numbers.next().to_le_bytes()[0],
-            // Lengths and counts that are at some edge.
+            // Writes an edge value of a length or a count.
             3 => {
                 let word = [0, 1, 0x7fff_ffff, u32::MAX, 4096, 64, u32::MAX - 63][numbers.below(7)];
                 bytes.iter_mut().skip(at).zip(word.to_le_bytes()).for_each(|(byte, new)| *byte = new);
@@ -95,7 +97,7 @@ fn mutated(inputs: &[Vec<u8>], numbers: &mut Numbers) -> Vec<u8> {
                 bytes.splice(at..at, again);
             }
             _ => {
-                // The rest of another one.
+                // Appends the rest of another input.
                 let other = &inputs[numbers.below(inputs.len())];
                 let from = numbers.below(other.len() + 1);
                 bytes.truncate(at);

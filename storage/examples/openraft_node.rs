@@ -27,8 +27,8 @@ use seawall::{Engine, Options};
 
 openraft::declare_raft_types!(Types: D = u64, R = u64, AsyncRuntime = openraft_rt_tokio::TokioRuntime);
 
-/// The state machine: every number, in order. It is in memory and has no snapshots, so the core applies the whole log
-/// at each start and never purges it.
+/// The state machine: every number, in order. It is in memory and has no snapshots, so the core applies the
+/// whole log at each start and never purges it.
 #[derive(Clone, Default)]
 struct Numbers(Arc<Mutex<(Vec<u64>, At)>>);
 /// The last applied log id, and the membership at that point.

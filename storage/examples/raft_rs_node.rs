@@ -101,8 +101,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(engine.close()?)
 }
 
-/// Runs the pump once and waits for more work. An error ends the node. A full disk is no error: the pump continues when
-/// there is space.
+/// Runs the pump once and waits for more work. An error ends the node. A full disk is no error: the pump
+/// continues when there is space.
 fn carry(pump: &mut Pump<Numbers>) -> Result<(), Box<dyn Error>> {
     for outcome in [pump.poll()?, pump.wait(Duration::from_secs(1))?] {
         if let Outcome::Stalled(full) = outcome {

@@ -361,7 +361,7 @@ pub enum Error {
         /// One past the last byte of the range.
         to: Lsn,
         /// Kind of damage.
-        what: seawall_wal::DamageKind,
+        what: seawall_wal::report::DamageKind,
     },
     /// A conf state in a damaged range fails its checksum.
     #[error("group {group}: the conf state in the record at {at} is damaged")]

@@ -4,7 +4,10 @@
 //! printed form; durations are whole microseconds.
 
 use seawall_wal::inspect::{DropReason, Dropped, GroupFault, file_name};
-use seawall_wal::{Damage, DamageKind, Error, Lsn, OpenMode, RecoveryReport, Witness};
+use seawall_wal::{
+    Error, Lsn, OpenMode, RecoveryReport,
+    report::{Damage, DamageKind, Witness},
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 

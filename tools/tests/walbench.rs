@@ -1,4 +1,4 @@
-//! `walbench` as a program: its JSON, its refusals with their exit codes, and what it leaves behind.
+//! Tests the program `walbench`: its JSON, the exit codes of its refusals, and that it leaves nothing behind.
 
 use serde_json::Value;
 use std::fs;
@@ -18,7 +18,7 @@ fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// A run as short as it can be.
+/// Returns the arguments of a run that is as short as possible.
 fn tiny<'a>(dir: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let args = ["--dir", dir, "--seconds", "0.05", "--rounds", "1", "--segment-bytes", "1MiB"];
     [&args, more].concat()
@@ -97,7 +97,7 @@ fn check_row(row: &Value) {
     assert_eq!((row.get("threads").is_some(), row.get("in_flight").is_some()), applies, "{row}");
 }
 
-/// The log's own numbers are in its rows and in no other.
+/// Checks that rows of the log have the log's counters, and that other rows do not.
 fn check_counters(row: &Value) {
     const FIELDS: [&str; 6] = [
         "rotations",
@@ -149,7 +149,7 @@ fn rotations_are_as_many_as_asked_for_with_a_floor_of_their_own() {
     assert_eq!((&floor["what"], &log["what"]), (&"floor".into(), &"log".into()));
     assert_eq!((&floor["ops"], &floor["strategy"]), (&log["ops"], &log["strategy"]));
     check_counters(log);
-    // Two rounds of three.
+    // The five rotations take two rounds of three.
     assert!(log["rotations"].as_u64().unwrap() >= 6, "{log}");
 }
 
@@ -204,7 +204,7 @@ fn device_writes_are_counted_or_refused_where_nothing_counts_them() {
     let output = walbench(&[&["device-writes", "--dir", path(&data)], short.as_slice()].concat());
     assert!(!data.exists());
     if !output.status.success() {
-        // Memory, overlays and the like have no device.
+        // File systems in memory, overlays and the like have no device.
         assert!(text(&output.stderr).contains("no block device"), "{}", text(&output.stderr));
         return;
     }
@@ -215,7 +215,7 @@ fn device_writes_are_counted_or_refused_where_nothing_counts_them() {
         assert_eq!(row["what"], ["floor", "log"][i % 2], "{row}");
         assert!(row["groups"].as_u64().unwrap() >= 50 && row["appends"] == 50, "{row}");
         assert!(row["device"].is_string());
-        // A durable append writes a block at least; how many requests that takes is not for a test to say.
+        // A durable append writes at least one block. The number of requests depends on the system.
         assert!(row["writes_per_group"].as_f64().unwrap() > 0.0, "{row}");
         assert!(row["bytes_per_group"].as_f64().unwrap() > 0.0, "{row}");
     }
@@ -248,7 +248,7 @@ fn places_that_cannot_be_used_are_refused() {
     fs::write(&file, b"").unwrap();
     refused(&tiny(path(&file), &[]), 1, "is not a directory");
     refused(&tiny(path(&dir.path().join("no/such")), &[]), 1, "create the directory");
-    // Nobody, not even root, can make a directory there.
+    // Not even root can make a directory there.
     refused(&tiny("/proc", &[]), 1, "cannot write in /proc");
     refused(
         &tiny(path(dir.path()), &["--json", path(&dir.path().join("no/out"))]),

@@ -67,6 +67,7 @@
 #![forbid(unsafe_code)]
 
 mod commit;
+mod counters;
 mod damage;
 mod env;
 mod error;
@@ -76,32 +77,50 @@ mod options;
 mod read;
 mod recovery;
 mod segment;
-mod stats;
 mod sync;
 #[cfg(feature = "sim")]
 pub mod testing;
 mod types;
 mod wal;
 
-pub use commit::{Bell, Notify, Ticket};
-pub use damage::{Damage, DamageKind, Witness};
+pub use commit::Ticket;
 pub use env::{Env, Threads};
 pub use error::Error;
-pub use format::{ClosedFault, PartInfo, RecordBuilder};
+pub use format::{PartInfo, RecordBuilder};
 pub use listener::Listener;
 #[cfg(feature = "tracing")]
 pub use listener::Tracing;
 pub use options::{Backend, OpenMode, Options, Strategy, UnexplainedTail};
 pub use read::record_iter::{Record, RecordIter};
-pub use recovery::{RecoveryReport, Timings};
-#[doc(inline)]
+pub use recovery::RecoveryReport;
 pub use seawall_disk as disk;
-pub use segment::footer::Footer;
-pub use segment::index_builder::SegmentIndexBuilder;
-pub use segment::mapped::Mapped;
-pub use stats::{Histogram, Stats};
 pub use types::{Durability, Lsn};
-pub use wal::{CallbacksFull, Prepared, Wal};
+pub use wal::{Prepared, Wal};
+
+/// Parts of reports and errors: damaged ranges, what a clean close left, durations.
+pub mod report {
+    pub use crate::damage::{Damage, DamageKind, Witness};
+    pub use crate::format::ClosedFault;
+    pub use crate::recovery::Timings;
+}
+
+/// Statistics of a log; see [`Wal::stats`].
+pub mod stats {
+    pub use crate::counters::{Histogram, Stats};
+}
+
+/// Wake-ups without code of the caller ([`Ticket::notify`]), and the wait for outstanding callbacks.
+pub mod notify {
+    pub use crate::commit::{Bell, Notify};
+    pub use crate::wal::CallbacksFull;
+}
+
+/// Sealed segments, for engines that keep an index: footers with an index of their own, and maps.
+pub mod segments {
+    pub use crate::segment::footer::Footer;
+    pub use crate::segment::index_builder::SegmentIndexBuilder;
+    pub use crate::segment::mapped::Mapped;
+}
 
 /// Reads a log without changing it, for tools, tests and fuzzers.
 pub mod inspect {

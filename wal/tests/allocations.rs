@@ -1,5 +1,5 @@
-//! A durable append in steady state allocates nothing: batches, buffers and waiters are used again. And no
-//! length on the disk is believed before there are so many bytes.
+//! Tests that durable appends in steady state hardly allocate, and that a false length on the disk does not
+//! determine how much open and inspection allocate.
 
 #![expect(unsafe_code, reason = "a counting allocator has to implement GlobalAlloc")]
 
@@ -16,12 +16,12 @@ use std::sync::{Arc, Mutex};
 
 struct Counting;
 
-/// One test at a time: they count for the whole process.
+/// Held by each test while it runs, because the counters are those of the whole process.
 static ALONE: Mutex<()> = Mutex::new(());
 
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 
-/// The largest block that any thread asked for.
+/// The largest allocation of any thread, in bytes.
 static LARGEST: AtomicUsize = AtomicUsize::new(0);
 
 fn note(bytes: usize) {
@@ -33,7 +33,8 @@ fn note(bytes: usize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         note(layout.size());
-        // SAFETY: the caller's promise is the system allocator's.
+        // SAFETY: the caller keeps the contract of `GlobalAlloc`, which is also that of the system's
+        // allocator.
         unsafe { System.alloc(layout) }
     }
 
@@ -52,7 +53,8 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static GLOBAL: Counting = Counting;
 
-/// Allocations, by all threads, of `count` appends with `in_flight` of them waiting at a time.
+/// Counts the allocations of all threads during `count` appends, of which `in_flight` are in flight at a
+/// time.
 fn allocations(wal: &Wal, count: u64, in_flight: usize) -> u64 {
     let mut batch = RecordBuilder::new();
     let mut tickets = std::collections::VecDeque::with_capacity(in_flight + 1);
@@ -81,18 +83,19 @@ fn steady_appends_do_not_allocate() {
         let count = 2000;
         let made = allocations(&wal, count, in_flight);
         println!("{in_flight} in flight: {made} allocations in {count} appends");
-        // The preallocator and the marks of an idle moment may allocate now and then.
+        // The preallocator, and marks that the log writes when it is idle, may allocate now and then.
         assert!(made * 10 < count, "{in_flight} in flight: {made} allocations in {count} appends");
     }
     wal.close().unwrap();
 }
 
-/// What is done to the bytes of a segment.
+/// A function that writes a false length into the bytes of a segment.
 type Lie<'a> = &'a dyn Fn(&mut [u8]);
 
-/// Headers that check and lie: a group of up to 4 GiB, of as many records, in a segment of as many bytes. The segment is
-/// several times longer than what a scan may hold of a group that is not valid, so that a lie about bytes that are there
-/// is told from one that is refused for its length alone.
+/// Headers pass their checks but have false lengths: a segment that claims up to 4 GiB, and a group that
+/// claims as many bytes or records. The segment is several times longer than what a scan may hold of a group
+/// that is not valid. So a false length within the file is distinguished from one that is refused because it
+/// exceeds the file.
 #[test]
 fn lengths_that_lie_are_not_allocated() {
     let _alone = ALONE.lock();
@@ -111,7 +114,7 @@ fn lengths_that_lie_are_not_allocated() {
     let whole = std::fs::read(&path).unwrap();
     let at = Lsn::new(1, segment.heads[3].offset);
     let told = GroupHeader::decode(&whole[group..], header.salt, at).expect("a head");
-    // Less than half of what the second lie claims, and more than a scan holds of such a group.
+    // Less than half of the second false length, and more than a scan holds of such a group.
     let bound = 9 << 20;
     let start = group + 4096;
     for lie in [1 << 20, 20 << 20, 1 << 30, u32::MAX - 64, u32::MAX] {

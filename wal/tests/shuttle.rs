@@ -1,9 +1,9 @@
-//! Models of the log's threads: the log as it is, over locks and futexes whose interleavings `shuttle`
-//! chooses. Every ticket is answered exactly once, callbacks in log order, nothing before it is durable, and
-//! nobody sleeps for ever, whichever way the threads run.
+//! Tests that, under chosen interleavings, every ticket is answered exactly once, callbacks run in log order,
+//! no record is acknowledged before it is durable, and no thread sleeps for ever.
 //!
-//! `docs/testing.md` has the command. Each model runs under a random scheduler and under one that changes
-//! priorities at few points (PCT), from a fixed seed: a run is the same every time.
+//! The tests run the log itself, over locks and futexes whose interleavings `shuttle` chooses. Each model
+//! runs under a random scheduler and under one that changes priorities at few points (PCT), from a fixed
+//! seed, so a run is the same every time. `docs/testing.md` has the command.
 
 #![cfg(seawall_shuttle)]
 
@@ -13,7 +13,10 @@ mod watched;
 use parking_lot::Mutex as Plain;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Clock, Mode};
-use seawall_wal::{Bell, Durability, Env, Error, Lsn, Notify, Options, RecordBuilder, Threads, Ticket, Wal};
+use seawall_wal::{
+    Durability, Env, Error, Lsn, Options, RecordBuilder, Threads, Ticket, Wal,
+    notify::{Bell, Notify},
+};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::mpsc;
@@ -22,24 +25,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use watched::{Answer, Watched, switch};
 
-/// Bytes of a record that fills most of a block, so that two need two groups of the smallest size.
+/// Payload of a record that fills most of a block, in bytes. Two such records need two groups of the smallest
+/// size.
 const LARGE: usize = 3000;
 
-/// Runs `model` under both schedulers, `SEAWALL_RUNS` times each.
+/// Runs `model` under both schedulers, `runs` or `SEAWALL_RUNS` times each.
 fn explore(runs: usize, model: fn()) {
     let runs = std::env::var("SEAWALL_RUNS").ok().and_then(|r| r.parse().ok()).unwrap_or(runs);
     let mut config = Config::new();
     config.stack_size = 1 << 18;
-    // That orderings weaker than SeqCst are beyond these models stands in the document.
+    // Shuttle warns that it does not model orderings weaker than SeqCst.
     config.silence_warnings = true;
-    // A log whose threads only look and never get anywhere is stuck too.
+    // A log whose threads run without ever getting anywhere is stuck, too.
     config.max_steps = MaxSteps::FailAfter(100_000);
     Runner::new(RandomScheduler::new_from_seed(1, runs), config.clone()).run(model);
     Runner::new(PctScheduler::new_from_seed(2, 4, runs), config).run(model);
 }
 
-/// A clock that goes on with every look, by a millisecond: each pause is long enough for the log to be idle, each write
-/// slow; or by a microsecond: writes are fast, and who waits for them lets others run before it sleeps.
+/// A clock that advances each time it is read. With steps of a millisecond, each pause is long enough for the
+/// log to be idle and each write is slow. With steps of a microsecond, writes are fast and a waiting thread
+/// yields before it sleeps.
 #[derive(Debug)]
 struct Ticking {
     now_ns: AtomicU64,
@@ -56,7 +61,7 @@ impl Clock for Ticking {
     }
 }
 
-/// A clock that stands still: the log is never idle, and no write slow.
+/// A clock that stands still: the log is never idle, and no write is slow.
 #[derive(Debug)]
 struct Frozen;
 
@@ -70,22 +75,22 @@ impl Clock for Frozen {
     }
 }
 
-/// One log and what its users were told.
+/// A log, and the answers that its users got.
 struct Model {
     disk: Arc<SimDisk>,
     watched: Arc<Watched>,
     wal: Wal,
-    /// By callbacks, in the order in which they ran.
+    /// Answers to callbacks, in the order in which they ran.
     called: Plain<Vec<Answer>>,
-    /// By threads and futures.
+    /// Answers to threads and futures.
     told: Plain<Vec<Answer>>,
-    /// RecordIter appended, with their lengths.
+    /// Positions and lengths of the records that were appended.
     appended: Plain<Vec<(Lsn, usize)>>,
-    /// Held from an append until its callback is left.
+    /// Held from an append until its callback is registered.
     order: shuttle::sync::Mutex<()>,
 }
 
-/// Whether `shuttle` says so this time.
+/// A random choice of `shuttle`.
 fn chance() -> bool {
     shuttle::rand::thread_rng().gen_bool(0.5)
 }
@@ -105,7 +110,7 @@ impl Model {
         Model::with(threads, &options().with_writes_in_flight_max(in_flight))
     }
 
-    /// Everything that the log may be told to do differently is left to `shuttle`.
+    /// `shuttle` chooses the disk's mode and the clock.
     fn with(threads: Threads, options: &Options) -> Arc<Model> {
         let mode = if chance() { Mode::Direct } else { Mode::Buffered };
         let disk = SimDisk::new(1, SimOptions { mode, ..SimOptions::default() });
@@ -123,7 +128,7 @@ impl Model {
         Arc::new(Model { disk, watched, wal, called, told, appended, order })
     }
 
-    /// Appends a record of `bytes`; `None` once the log has stopped.
+    /// Appends a record of `bytes`. Returns `None` once the log has stopped.
     fn append(&self, bytes: usize, class: Durability) -> Option<Ticket> {
         let mut batch = RecordBuilder::new();
         batch.push_part(&vec![7; bytes]);
@@ -137,12 +142,12 @@ impl Model {
         }
     }
 
-    /// OpKind was acknowledged is on the medium at that moment.
+    /// Asserts that an acknowledged record is durable at this moment.
     fn judge(&self, answer: &Answer) {
         if let Ok(lsn) = answer.result {
             assert_eq!(lsn, answer.lsn);
             let appended = self.appended.lock().clone();
-            // A callback may come before its `append` has returned to the model, which then has no length.
+            // One byte if the model does not know the length of the record.
             let bytes = appended.iter().find(|(at, _)| *at == lsn).map_or(1, |(_, bytes)| *bytes);
             self.watched.assert_durable(lsn, bytes);
         }
@@ -161,25 +166,25 @@ impl Model {
         self.told.lock().push(answer);
     }
 
-    /// Leaves a callback, which sends to `done` when it has run.
+    /// Registers a callback that sends to `done` when it has run.
     fn call(self: &Arc<Model>, ticket: Ticket, done: mpsc::Sender<()>) {
         let (model, lsn) = (Arc::clone(self), ticket.lsn());
         ticket.on_durable(move |result| {
-            // Nobody else's callback may run in between.
+            // No other callback may run in between.
             switch();
-            // Judged at the end: the log catches a panic in here.
+            // `finish` checks the answer, because the log catches a panic in a callback.
             model.called.lock().push(Answer { lsn, result });
             drop(model);
             let _ = done.send(());
         });
     }
 
-    /// Ends the log, then judges all answers: `tickets` of them, each one once.
+    /// Ends the log, then checks all answers: there are `tickets` of them, one for each ticket.
     fn finish(self: Arc<Model>, tickets: usize) {
         let model = Arc::into_inner(self).expect("no thread and no callback is left");
         let (called, mut all) = (model.called.into_inner(), model.told.into_inner());
         let durable = model.wal.durable();
-        // Fails on a log that stopped, which is for the model to know.
+        // This fails if the model has stopped the log.
         let _ = model.wal.close();
         let ok = |answers: &[Answer]| -> Vec<Lsn> {
             answers.iter().filter_map(|a| a.result.as_ref().ok().copied()).collect()
@@ -193,7 +198,7 @@ impl Model {
         lsns.dedup();
         assert_eq!(lsns.len(), tickets, "a ticket was answered twice");
         for answer in &all {
-            // The durable end says the same as the answers, whenever they came.
+            // The durable end agrees with each answer, whenever the answer came.
             let is_durable = answer.lsn < durable;
             assert_eq!(answer.result.is_ok(), is_durable, "{answer:?}, durable to {durable}");
         }
@@ -230,14 +235,15 @@ fn more_groups_in_flight_than_threads() {
         let model = Model::new(Threads::Stepped);
         threads(&model, 2, |model, _| {
             let tickets = [0; 3].map(|_| model.append(LARGE, Durability::Sync).expect("the log goes on"));
-            // The last first: it must not rely on anybody else waiting for the others.
+            // The last ticket comes first: waiting for it must not rely on other threads that wait for the
+            // others.
             tickets.iter().rev().for_each(|ticket| model.wait(ticket));
         });
         model.finish(6);
     });
 }
 
-/// A thread, a callback and a future wait; the flusher serves two of them, and may be asleep.
+/// A thread, a callback and a future wait. The flusher serves the callback and the future, and may be asleep.
 fn mixed(model: &Arc<Model>, i: usize) {
     let (done, dones) = mpsc::channel();
     for _ in 0..2 {
@@ -252,12 +258,12 @@ fn mixed(model: &Arc<Model>, i: usize) {
         }
     }
     drop(done);
-    // Ends when every callback has run or was dropped.
+    // The loop ends when every callback has run or was dropped.
     while dones.recv().is_ok() {}
 }
 
 impl Model {
-    /// The log has stopped; nothing to check beyond what `append` did.
+    /// Checks that the log has stopped.
     fn refused(&self) {
         let error = self.wal.flush().expect_err("a stopped log flushes nothing");
         assert!(matches!(error, Error::Latched { .. }), "{error}");
@@ -297,7 +303,7 @@ fn callbacks_stay_in_order_across_threads() {
         threads(&model, 3, |model, i| {
             let (done, dones) = mpsc::channel();
             for _ in 0..2 {
-                // Left in log order, as by a user who cares for the order.
+                // The callbacks are registered in log order, as by a user who needs that order.
                 let order = model.order.lock().expect("no panic");
                 let ticket = model.append(100 + LARGE * (i % 2), Durability::Sync).expect("the log goes on");
                 model.call(ticket, done.clone());
@@ -335,7 +341,7 @@ fn a_full_queue_makes_room() {
     explore(2000, || {
         let model = Model::with(Threads::Stepped, &options().with_segment_bytes(1 << 20));
         threads(&model, 3, |model, i| {
-            // Two of them are more than the queue takes, and nobody waits for a ticket meanwhile.
+            // Two records are more than the queue takes, and no thread waits for a ticket meanwhile.
             let class = if i == 0 { Durability::Lazy } else { Durability::Sync };
             let tickets = [0; 2].map(|_| model.append(40 << 10, class).expect("the log goes on"));
             model.wal.flush().expect("the log goes on");
@@ -359,7 +365,7 @@ fn segments_change_under_way() {
     });
 }
 
-/// Tickets that outlive the log: close races with those who wait for them.
+/// Tickets outlive the log: a close races with the threads that wait for them.
 #[test]
 fn close_answers_who_still_waits() {
     explore(1500, || {
@@ -369,7 +375,7 @@ fn close_answers_who_still_waits() {
         let (waited, awaited, called) = (append(), append(), append());
         let wal = Arc::into_inner(model).expect("nobody else").wal;
         let (done, dones) = mpsc::channel();
-        // Dropping is no closing: it flushes nothing.
+        // Dropping the log, unlike closing it, flushes nothing.
         let closed = chance();
         let waiting = thread::spawn(move || waited.wait());
         let awaiting = thread::spawn(move || shuttle::future::block_on(awaited));
@@ -395,7 +401,7 @@ fn close_answers_who_still_waits() {
     });
 }
 
-/// The last owner of the log may be a callback, on a thread that closing waits for.
+/// The last owner of the log may be a callback, which then ends the log on the delivery thread.
 #[test]
 fn a_callback_drops_the_log() {
     explore(1500, || {
@@ -409,16 +415,17 @@ fn a_callback_drops_the_log() {
     });
 }
 
-/// As many callbacks as are allowed: appends wait until some have run, and one that a callback makes does not.
+/// At the bound of callbacks, appends wait until some have run. An append that a callback makes does not
+/// wait.
 #[test]
 fn appends_wait_for_room_among_callbacks() {
     explore(1500, || {
-        // At most three are outstanding, so that a callback is never refused.
+        // At most three callbacks are outstanding, so no append in a callback is refused.
         let model = Model::with(Threads::Spawned, &options().with_callbacks_max(2));
         threads(&model, 3, |model, i| {
             let (done, dones) = mpsc::channel();
             for _ in 0..2 {
-                // Where the clock stands still, a lazy record is written only if a thread blocks for it.
+                // If the clock stands still, a lazy record is written only if a thread blocks for it.
                 let class = if i > 0 || chance() { Durability::Sync } else { Durability::Lazy };
                 let ticket = model.append(100, class).expect("the log goes on");
                 match i {
@@ -447,7 +454,8 @@ fn appends_wait_for_room_among_callbacks() {
     });
 }
 
-/// Callbacks, wakers and notices are left while the write completes, and while the log is closed or dropped.
+/// Callbacks, wakers and notices are registered while the write completes, and while the log is closed or
+/// dropped.
 #[test]
 fn registering_races_with_completion_and_with_the_end() {
     explore(2000, || {
@@ -485,7 +493,7 @@ fn registering_races_with_completion_and_with_the_end() {
     });
 }
 
-/// Readers of what is not durable yet, or is by now, while buffers go from group to group.
+/// Readers read records before and after they become durable, while groups use buffers again.
 #[test]
 fn readers_see_whole_records_while_buffers_are_used_again() {
     explore(1500, || {

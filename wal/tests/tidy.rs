@@ -1,22 +1,23 @@
-//! What a reviewer would otherwise have to look for: floors, sizes, forbidden words, promises without a test.
-//! Reads the sources of the whole workspace; needs nothing but std.
+//! Tests that the sources and documents of the workspace keep the project's rules: floors, sizes, forbidden
+//! words, a test for each promise, and links that lead somewhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lines that a source file may have, and lines from which on it is named in the test's output.
+/// Number of lines from which on a source file is too long.
 const LINES_MAX: usize = 600;
+/// Number of lines from which on the test's output names a source file.
 const LINES_WARN: usize = 400;
 
-/// Tests that count allocations, for which they have to be the allocator.
+/// Files that count allocations, and so have to implement an allocator.
 const COUNTING_ALLOCATORS: [&str; 3] =
     ["wal/tests/allocations.rs", "storage/tests/index_memory.rs", "benches/compare/src/engine/heap.rs"];
 
-/// Where a signal handler is installed, for which std has no interface.
+/// The file that installs a signal handler, for which std has no interface.
 const SIGNALS: &str = "wal/examples/soak.rs";
 
-/// Folders of library packages: they print nothing.
+/// Source folders of the libraries, which print nothing.
 const LIBRARIES: [&str; 4] = ["wal/disk/src", "wal/src", "storage/src", "snap/src"];
 
 fn root() -> PathBuf {
@@ -27,7 +28,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-/// All files of the repository with one of the extensions, by path from its root; build products left out.
+/// All files of the repository with one of the extensions, by path from its root, without build products.
 fn files(extensions: &[&str]) -> BTreeMap<String, String> {
     fn visit(folder: &Path, extensions: &[&str], found: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(folder).expect("a folder").map(|e| e.expect("an entry")) {
@@ -39,7 +40,7 @@ fn files(extensions: &[&str]) -> BTreeMap<String, String> {
                 }
             } else if kind.is_file() && extensions.iter().any(|e| name.ends_with(e)) {
                 let own = path.strip_prefix(root()).expect("inside").to_string_lossy().into_owned();
-                // What is not text is not ours to judge.
+                // Skips files that are not text.
                 if let Ok(text) = fs::read_to_string(&path) {
                     found.insert(own, text);
                 }
@@ -52,7 +53,7 @@ fn files(extensions: &[&str]) -> BTreeMap<String, String> {
     found
 }
 
-/// The code of a source file before its tests, comments left out.
+/// The code of a source file before its tests, without comments.
 fn code(text: &str) -> String {
     let ends = ["\n#[cfg(test)]\nmod tests", "\n#[cfg(test)]\n#[path"].map(|end| text.find(end));
     let end = ends.into_iter().flatten().min().unwrap_or(text.len());
@@ -67,7 +68,7 @@ fn word(text: &str) -> &str {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")
 }
 
-/// Modules of each package and their floors, as `ARCHITECTURE.md` has them.
+/// The modules of each package and their floors, from `ARCHITECTURE.md`.
 fn floors() -> BTreeMap<String, BTreeMap<String, usize>> {
     let text = read("ARCHITECTURE.md");
     let cells = |line: &str| -> Vec<String> {
@@ -88,8 +89,8 @@ fn floors() -> BTreeMap<String, BTreeMap<String, usize>> {
     floors
 }
 
-/// The modules of its own crate that a file names: `crate::x`, `crate::{x, y::z}`, and `super`s that leave
-/// the top-level module, which are reported as `super`.
+/// The modules of its own crate that a file names: `crate::x`, `crate::{x, y::z}`. Chains of `super` that
+/// leave the top-level module are reported as `super`.
 fn imports(code: &str, depth: usize) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for used in code.split("crate::").skip(1) {
@@ -175,7 +176,7 @@ fn files_are_small_and_say_what_they_are() {
 
 #[test]
 fn words_that_have_no_place() {
-    // Written so that this file does not contain them.
+    // The words are split so that this file does not contain them.
     let anywhere = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!("));
     let prints = ["println", "print", "eprintln", "eprint"].map(|name| format!("{name}!("));
     let ignore = ["#[", "ignore"].concat();
@@ -226,7 +227,7 @@ fn every_promise_stands_in_the_documents_the_code_and_a_test() {
     }
 }
 
-/// The files that the documents link to, and the tests that `docs/durability.md` names, exist.
+/// The files that the documents link to and the tests that they name exist.
 #[test]
 fn documents_name_what_exists() {
     let documents = files(&[".md"]);
@@ -240,7 +241,7 @@ fn documents_name_what_exists() {
                 wrong.push(format!("{path}: {link}"));
             }
         }
-        // Tests are written as `path::name`.
+        // Documents name tests as `path::name`.
         for quoted in text.split('`').skip(1).step_by(2) {
             let Some((file, test)) = quoted.split_once(".rs::") else { continue };
             let exists = sources
@@ -254,12 +255,12 @@ fn documents_name_what_exists() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// Documents that describe how things were, in the words of then.
+/// Whether a document describes the past, with the names of its time.
 fn is_history(path: &str) -> bool {
     ["docs/decisions/", "docs/results/", "CHANGELOG.md"].iter().any(|start| path.starts_with(start))
 }
 
-/// Pointers are written as `path/file.rs (function)`.
+/// Documents point to functions as `path/file.rs (function)`.
 #[test]
 fn pointers_name_functions_that_exist() {
     let (documents, sources) = (files(&[".md"]), files(&[".rs"]));
@@ -281,10 +282,10 @@ fn pointers_name_functions_that_exist() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// One concept has one name. These are names that concepts had before; `docs/glossary.md` has those of today.
+/// One concept has one name. These are retired names; `docs/glossary.md` has the current ones.
 #[test]
 fn retired_names_stay_away() {
-    // Written so that this file does not contain them.
+    // The words are split so that this file does not contain them.
     let retired: Vec<String> = [
         ["Pati", "ence"],
         ["Pat", "rol"],
@@ -321,7 +322,7 @@ fn retired_names_stay_away() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The examples of the README are the doc tests of the crates.
+/// The examples of the README are doc tests of the crates.
 #[test]
 fn the_readmes_examples_are_tested() {
     let readme = read("README.md");

@@ -49,7 +49,7 @@ fn full_log(bytes: usize) -> Arc<SimDisk> {
     let (mut batch, payload) = batch(bytes);
     for _ in 0..RECORDS {
         fill(&mut batch, &payload);
-        wal.append(&batch, Durability::Lazy).expect("append");
+        drop(wal.append(&batch, Durability::Lazy).expect("append"));
     }
     wal.close().expect("close");
     disk
@@ -69,7 +69,7 @@ fn encode((mut batch, payload): (RecordBuilder, Vec<u8>)) -> u32 {
 fn append((wal, mut batch, payload): (Wal, RecordBuilder, Vec<u8>)) -> Wal {
     for _ in 0..RECORDS {
         fill(&mut batch, black_box(&payload));
-        wal.append(&batch, Durability::Lazy).expect("append");
+        drop(wal.append(&batch, Durability::Lazy).expect("append"));
     }
     wal
 }

@@ -1,4 +1,5 @@
-//! The directory: what is kept, pinned, released, set aside, removed at open and left alone; reading and seeking.
+//! Tests which files a catalog keeps, pins, releases, sets aside, removes at open and leaves alone, and how
+//! readers read and seek.
 
 use crate::support;
 
@@ -8,7 +9,8 @@ use seawall_snap::{Catalog, Error, Found, SnapshotId};
 use std::io::{Read, Write};
 use support::*;
 
-/// With `keep` kept: what is on disk after each of `steps` snapshots, after a reopen, and with the newest damaged.
+/// Checks which files are on disk with 1, 2 and 4 snapshots kept: after each new snapshot, after a reopen,
+/// and with the newest one damaged.
 #[test]
 fn what_is_kept() {
     for (keep, table) in [
@@ -25,13 +27,15 @@ fn what_is_kept() {
                 if reopen {
                     drop(catalog);
                     catalog = open();
-                    // Nothing is verified after an open; the newest is when it is asked for.
+                    // After an open no snapshot counts as verified. The newest one is verified when it is
+                    // requested.
                     assert_eq!(catalog.release_floor(GROUP), None);
                     assert_eq!(served(&catalog), (n > 0).then_some(n as u64 * 10));
                 }
                 settle(&catalog, n as u64 * 10 + 10).unwrap();
                 if reopen && keep > 1 {
-                    // Only what has enough newer verified ones goes: here the ones before count again.
+                    // Retention removes only snapshots that have enough newer verified ones, so the older
+                    // ones are verified again here.
                     for snapshot in catalog.snapshots(GROUP) {
                         verify(&catalog, snapshot.index).unwrap();
                     }
@@ -44,7 +48,7 @@ fn what_is_kept() {
                 let floor = if keep == 1 { Some(expected[0]) } else { second };
                 assert_eq!(catalog.release_floor(GROUP).map(|id| id.index), floor);
             }
-            // The newest is damaged: an older one serves, if one is kept, and the damaged file stays.
+            // The newest is damaged. An older one serves, if one is kept, and the damaged file stays.
             drop(catalog);
             disk.corrupt(&file(50), 100, |bytes| bytes[0] ^= 1);
             let catalog = open();
@@ -57,7 +61,7 @@ fn what_is_kept() {
             let damaged = vec![file(50) + ".damaged"];
             let sound = table[4][..table[4].len() - 1].to_vec();
             assert_eq!(files(&disk), (sound, damaged.clone()));
-            // It goes when a sound one would, too.
+            // The damaged file is removed when a sound one would be.
             for (newer, index) in (1..).zip([60, 70, 80, 90, 100]) {
                 settle(&catalog, index).unwrap();
                 assert_eq!(files(&disk).1.len(), usize::from(newer < keep));
@@ -105,7 +109,7 @@ fn what_is_pinned_stays() {
     assert_eq!(catalog.retain(GROUP).unwrap(), [id(20)]);
     assert_eq!(files(&disk).0, [40, 50]);
     assert!(matches!(catalog.pin(id(10)), Err(Error::Unknown { .. })));
-    // One that is set aside while it is pinned, and written again, has pins of its own.
+    // A snapshot that is set aside while it is pinned, and then written again, has its own pins.
     let pin = catalog.pin(id(50)).unwrap();
     catalog.set_aside(id(50)).unwrap();
     settle(&catalog, 50).unwrap();
@@ -147,7 +151,8 @@ fn what_open_finds() {
     let expected = Found { removed: removed.clone(), unfinished, damaged, foreign: foreign.clone() };
     assert_eq!(found, expected);
     assert!(!disk.exists(&removed[0]));
-    // Older than a damaged one: the log is asked.
+    // The newest sound snapshot is older than a damaged one, so the catalog asks whether the log covers the
+    // gap.
     assert!(matches!(catalog.newest(GROUP, |_| false, &mut on), Err(Error::Gap { .. })));
     let locked = Catalog::open(disk.process(), &options()).unwrap_err();
     assert!(matches!(&locked, Error::Locked { holder, .. } if holder.starts_with("process ")), "{locked}");
@@ -178,7 +183,8 @@ fn what_open_refuses() {
     catalog.write(id(1), &vec![0; 16 << 20], b"").unwrap().abort();
 }
 
-/// Sizes around chunk limits, all ways of doing the work, a real directory and a simulated one.
+/// Sizes around chunk limits, with various numbers of helpers, with and without compression, in a real
+/// directory and a simulated one.
 #[test]
 fn content_returns() {
     for helpers in [0, 1, 2, 4] {
@@ -237,7 +243,7 @@ fn seeking_goes_to_a_chunk() {
             assert!(found == content[(from + 4096).min(LEN)..]);
         }
         assert!(matches!(reader.seek_chunk(4), Err(Error::NoChunk { chunk: 4, count: 4, .. })));
-        // Damage behind does not matter until it is read, and is named by its chunk.
+        // Damage in a later chunk does not matter until that chunk is read. The error names the chunk.
         let good = disk.read_file(&file(10));
         disk.corrupt(&file(10), good.len() - 100, |bytes| bytes[0] ^= 1);
         reader.seek_chunk(0).unwrap();
@@ -247,7 +253,7 @@ fn seeking_goes_to_a_chunk() {
         assert!(reader.chunk().is_err());
         reader.seek_chunk(2).unwrap();
         assert_eq!(reader.chunk().unwrap(), &content[8192..12288]);
-        // A seek that meets damage on its way leaves a reader that says so.
+        // After a seek that meets damage on its way, the reader reports that damage.
         let mut reader = catalog.reader(id(10)).unwrap();
         reader.read_exact(&mut [0; 10]).unwrap();
         let from = good.windows(4).position(|four| four == b"SWCH").unwrap();

@@ -1,5 +1,7 @@
-//! The inputs in `fuzz/corpus/snapshot_format/` and `fuzz/corpus/snapshot_catalog/`, run without a fuzzer (INV-9). What
-//! a fuzzer found becomes a file there.
+//! Tests that run the fuzz targets of snapshots, without a fuzzer, on the inputs in
+//! `fuzz/corpus/snapshot_format/` and `fuzz/corpus/snapshot_catalog/` and on mutations of them (INV-9).
+//!
+//! An input that a fuzzer finds becomes a file there.
 
 #[path = "../../../fuzz/replay.rs"]
 mod replay;
@@ -9,18 +11,19 @@ use seawall_snap::SnapshotId;
 use seawall_snap::format::{ChunkHeader, Header, Trailer, encode_opening};
 use seawall_snap::testing::fuzz;
 
-/// First bytes of an input: what follows, and whether its checksums are made right.
+/// First byte of an input: what follows.
 const OPENING: u8 = 0;
 const CHUNK: u8 = 1;
 const TRAILER: u8 = 2;
 const CONTENT: u8 = 3;
+/// Flag in the first byte: the target corrects the checksums.
 const REPAIR: u8 = 4;
 
 fn input(flags: u8, bit: u8, bytes: &[u8]) -> Vec<u8> {
     [&[flags, bit], bytes].concat()
 }
 
-/// `bytes` with the 32-bit word at `at` set.
+/// `bytes` with the 32-bit word at `at` set to `word`.
 fn with(bytes: &[u8], at: usize, word: u32) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
@@ -54,7 +57,8 @@ fn snapshot_format_corpus() {
 
 #[test]
 fn snapshot_catalog_corpus() {
-    // The log does not cover, then changes: what, which name, where, value.
+    // An input begins with 1 if the log does not cover the gap, else with 0. Each change then has a kind, a
+    // name, a place and a value.
     let seeds: [Seed; 8] = [
         ("empty", vec![]),
         ("sound", vec![0]),
@@ -68,7 +72,8 @@ fn snapshot_catalog_corpus() {
     replay("snapshot_catalog", &seeds, 2_000, fuzz::catalog);
 }
 
-/// What a fuzzer would begin with, for those without one; `SEAWALL_RUNS` for more.
+/// Runs the target on 2000 pseudorandom inputs, or as many as `SEAWALL_RUNS` says, for machines without a
+/// fuzzer.
 #[test]
 fn snapshot_catalog_at_random() {
     let runs = std::env::var("SEAWALL_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(2000usize);

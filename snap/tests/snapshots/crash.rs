@@ -1,5 +1,5 @@
-//! A crash at every operation of writing, publishing, retention, setting aside and receiving: afterwards the old or
-//! the new snapshot serves, complete, and the next open leaves nothing behind (INV-1, INV-3).
+//! Tests that after a crash at any operation of writing, publishing, retention, setting aside and receiving,
+//! the old or the new snapshot serves, complete, and the next open leaves no other files (INV-1, INV-3).
 
 use crate::support;
 
@@ -8,8 +8,8 @@ use seawall_snap::{Catalog, Error};
 use std::sync::Arc;
 use support::*;
 
-/// Runs `act` on a prepared disk, cut at each of its operations, with a few outcomes of each; `judge` gets the disk
-/// afterwards and whether `act` had ended.
+/// Runs `act` on a prepared disk and crashes at each of its operations, with eight outcomes of each. `judge`
+/// gets the disk afterwards and whether `act` had ended. Returns the number of operations.
 fn at_every_operation(
     prepare: impl Fn(&Arc<SimDisk>),
     act: impl Fn(&Catalog) -> Result<(), Error>,
@@ -36,13 +36,13 @@ fn at_every_operation(
                 Err(error) => panic!("operation {n}, seed {seed}: {error}"),
             };
             drop(catalog);
-            // A kill leaves everything in view, durable or not.
+            // A kill leaves everything visible, whether it is durable or not.
             if seed % 2 == 0 {
                 disk.crash()
             } else {
                 disk.kill()
             }
-            // What is listed must be durable: the same after a power cut.
+            // Every listed snapshot must be durable, so the list is the same after a power cut.
             let first = Catalog::open(disk.process(), &options()).expect("opens").0;
             let listed = first.snapshots(GROUP);
             drop(first);
@@ -66,7 +66,7 @@ fn of_writing_and_publishing() {
             assert!(served == Some(20) || (served == Some(10) && !ended), "{served:?} {ended}");
             let (published, others) = files(disk);
             assert!(published.starts_with(&[10]) && others.is_empty(), "{published:?} {others:?}");
-            // And work goes on.
+            // The catalog still works.
             if served == Some(10) {
                 write(&catalog, 20).unwrap();
             }
@@ -139,7 +139,8 @@ fn of_setting_aside() {
     at_every_operation(prepare, act, |disk, ended| {
         assert!(!ended || files(disk).0 == [10]);
         let catalog = open(disk);
-        // Whoever has set it aside, the log is asked before the older one serves.
+        // Whether `act` or this open has set the snapshot aside, the catalog asks about the log before the
+        // older one serves.
         let refused = catalog.newest(GROUP, |_| false, &mut on);
         assert!(
             matches!(refused, Err(Error::Gap { damaged, older, .. }) if damaged == id(20) && older == id(10))
@@ -169,13 +170,13 @@ fn of_receiving() {
         let found = served(&catalog);
         assert!(found == Some(20) || (found == Some(10) && !ended), "{found:?} {ended}");
         if found == Some(10) {
-            // The transfer goes on, and ends.
+            // The transfer resumes, and ends.
             act(&catalog).unwrap();
         }
         assert_eq!(served(&catalog), Some(20));
         let (published, others) = files(disk);
         assert_eq!(published, [10, 20]);
-        // A name of the transfer may have come back with the crash; retention takes it.
+        // The crash may have brought a name of the transfer back. Retention removes it.
         verify(&catalog, 20).unwrap();
         catalog.retain(GROUP).unwrap();
         assert!(others.len() <= 1 && files(disk).1.is_empty(), "{others:?}");
@@ -185,7 +186,7 @@ fn of_receiving() {
     assert!(operations > 8, "{operations}");
 }
 
-/// A crash while a transfer is taken up, and once more.
+/// A transfer is resumed after each of many crashes.
 #[test]
 fn of_receiving_again_and_again() {
     let sender = sim(0);

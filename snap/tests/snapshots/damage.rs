@@ -1,5 +1,5 @@
-//! Bytes that are not what was written: every bit, cut and foreign files, chunks in the wrong place, a device that
-//! cannot read, a full disk (INV-5, INV-8, INV-9, INV-10).
+//! Tests that a catalog finds every change to a snapshot file, and that a device that cannot read, a full
+//! disk and a cancelled write do no harm to other snapshots (INV-5, INV-8, INV-9, INV-10).
 
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use support::*;
 
-/// A disk with the sound snapshot 10 and one 20 that is smaller.
+/// A disk with the sound snapshots 10 and 20, of which 20 is smaller.
 fn disk_with_small() -> Arc<SimDisk> {
     let disk = sim(1);
     let catalog = open(&disk);
@@ -33,7 +33,7 @@ fn every_flipped_bit_is_found() {
     for helpers in [0, 2, 3] {
         let options = options().with_helpers(helpers);
         for bit in 0..good.len() * 8 {
-            // Threads are slow to start; a bit of each byte shows that they find the same.
+            // Threads are slow to start, so with helpers only one bit of each byte is flipped.
             if helpers > 0 && bit % 8 != bit / 8 % 8 {
                 continue;
             }
@@ -82,7 +82,7 @@ fn a_file_under_another_name_is_found() {
     assert!(matches!(error, Error::Damaged { place: FilePart::Opening, fault: Fault::Name, .. }), "{error}");
 }
 
-/// Frames of a file: offset and length of each.
+/// The offset and length of each chunk frame of a file.
 fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
     let header = Header::decode(bytes).unwrap();
     let (mut at, mut found) = (header.opening_bytes(), Vec::new());
@@ -100,7 +100,7 @@ fn swapped_and_foreign_chunks_are_found() {
     let catalog = open(&disk);
     write(&catalog, 10).unwrap();
     write(&catalog, 20).unwrap();
-    // The same content but for one byte in a plain chunk: its frames are as long.
+    // The same content except for one byte in an uncompressed chunk, so its frames have the same lengths.
     let mut twin = content(10, LEN);
     twin[5000] ^= 1;
     let mut writer = catalog.write(id(30), b"conf", &10u64.to_le_bytes()).unwrap();
@@ -111,10 +111,10 @@ fn swapped_and_foreign_chunks_are_found() {
     let places = frames(&good);
     assert_eq!((places.len(), frames(&twin)), (4, places.clone()));
 
-    // Chunks 1 and 3 change places; those between move.
+    // Chunks 1 and 3 are swapped, and the one between them moves.
     let cut = |n: usize| &good[places[n].0..places[n].0 + places[n].1];
     let swapped = [&good[..places[1].0], cut(3), cut(2), cut(1), &good[places[3].0 + places[3].1..]].concat();
-    // Chunk 1 of a snapshot that is another in this chunk alone: everything but the digest is right.
+    // Chunk 1 comes from a snapshot that differs in this chunk only: everything but the digest is right.
     let mut foreign = good.clone();
     let chunk = places[1].0..places[1].0 + places[1].1;
     foreign[chunk.clone()].copy_from_slice(&twin[chunk]);
@@ -136,7 +136,7 @@ fn swapped_and_foreign_chunks_are_found() {
     }
 }
 
-/// A reader that lets its helpers get ahead until they are full: then the one that reads does the checking.
+/// A slow reader lets its helpers run ahead until their queue is full. Then the reader checks chunks itself.
 #[test]
 fn damage_is_found_by_whoever_checks() {
     const CHUNKS: usize = 40;
@@ -190,12 +190,12 @@ fn what_the_device_cannot_read_is_damage_and_other_failures_are_not() {
     assert_eq!(served(&catalog), Some(10));
     disk.clear_faults();
     assert_eq!(files(&disk), (vec![10], vec![file(20) + ".damaged"]));
-    // Another one of the same snapshot, damaged again: both files stay.
+    // The same snapshot is written and damaged again. Both damaged files stay.
     write(&catalog, 20).unwrap();
     disk.corrupt(&file(20), 60, |bytes| bytes[0] ^= 1);
     assert_eq!(served(&catalog), Some(10));
     assert_eq!(files(&disk).1, [file(20) + ".damaged", file(20) + ".damaged.1"]);
-    // A newer one heals it: the log is not asked any more.
+    // With a newer snapshot the catalog does not ask about the log any more.
     write(&catalog, 30).unwrap();
     let newest = catalog.newest(GROUP, |_| false, &mut on).unwrap().unwrap();
     assert_eq!((newest.reader.id(), newest.set_aside.len()), (id(30), 0));
@@ -220,8 +220,8 @@ fn nothing_serves_where_all_are_damaged() {
     assert_eq!(files(&disk).1.len(), 2);
 }
 
-/// A disk on which nothing stays sound does not fill up with what was set aside, and what is left goes when it has been
-/// replaced.
+/// A disk on which every snapshot gets damaged does not fill up with files that were set aside. The last of
+/// these are removed when they have been replaced.
 #[test]
 fn damaged_files_do_not_pile_up() {
     let disk = sim(1);
@@ -232,7 +232,7 @@ fn damaged_files_do_not_pile_up() {
         assert!(verify(&catalog, index).is_err());
         catalog.set_aside(id(index)).unwrap();
     }
-    // Two are kept, and so are as many damaged ones and two more: the newest.
+    // Two snapshots are kept, and with them the newest damaged ones: as many, and two more.
     assert_eq!(files(&disk).1, [7, 8, 9, 10].map(|index| file(index) + ".damaged"));
     drop(catalog);
     let catalog = open(&disk);

@@ -1,4 +1,4 @@
-//! Snapshot files: written, read, damaged, sent, received.
+//! Tests of snapshot files: writing, reading, damage, sending and receiving.
 
 mod catalog;
 mod corpus;

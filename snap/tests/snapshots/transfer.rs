@@ -1,4 +1,5 @@
-//! Transfers: interrupted at every piece, restarted, damaged, and offered by hostile senders (INV-9).
+//! Tests that transfers resume after every interruption, and that damaged pieces and hostile senders are
+//! refused (INV-9).
 
 #![expect(clippy::cast_possible_truncation, reason = "small numbers")]
 
@@ -25,7 +26,7 @@ fn offer(source: &Catalog, index: u64) -> Offer {
     offer
 }
 
-/// The piece as it arrives.
+/// The piece after it was encoded and decoded, as it arrives.
 fn arrived(piece: &Piece) -> Piece {
     Piece::decode(&piece.encode()).unwrap()
 }
@@ -35,7 +36,7 @@ fn interrupted_at_every_piece_and_resumed() {
     let (from, source) = sender();
     let offer = offer(&source, 20);
     for stop in 0..=5 {
-        // Dropped and taken up in the same process, after a reopen, after a kill, after a power cut.
+        // The transfer resumes in the same process, after a reopen, after a kill, or after a power cut.
         for how in 0..4 {
             let disk = sim(how);
             let mut catalog = open(&disk);
@@ -103,7 +104,7 @@ fn wrong_pieces_are_refused_and_change_nothing() {
     assert!(matches!(catalog.receive(&offer), Err(Error::Exists { .. })));
 }
 
-/// A piece with its fields changed, and checksums that are right: offsets as `docs/format.md` has them.
+/// A piece with changed fields and right checksums. The offsets are those in `docs/format.md`.
 fn forged(piece: &Piece, change: impl FnOnce(&mut Vec<u8>)) -> Piece {
     let mut bytes = piece.encode();
     change(&mut bytes);
@@ -150,7 +151,8 @@ fn a_sender_that_lies_is_found_out() {
     }
     drop(receiver);
 
-    // A chunk of the other snapshot that stands in the same place with the same length: only the whole tells.
+    // A chunk of another snapshot at the same place with the same length: only the digest of the whole
+    // differs.
     let mut twin = content(20, LEN);
     twin[5000] ^= 1;
     let mut writer = source.write(id(30), b"conf", &20u64.to_le_bytes()).unwrap();
@@ -185,14 +187,15 @@ fn too_much_too_soon_and_twice() {
     let error = catalog.receive(&offer).unwrap_err();
     assert!(matches!(error, Error::Offer { fault: OfferFault::TooLarge { .. }, .. }), "{error}");
     drop(catalog);
-    // A log on the same disk has the rest.
+    // The spare bytes are for a log on the same disk.
     let spare = options().with_receive_spare_bytes(100_000);
     let (catalog, _) = Catalog::open(disk.process(), &spare).unwrap();
     for (capacity, enough) in [(99_999, false), (100_000 + offer.file_bytes() - 1, false), (1 << 20, true)] {
         disk.set_capacity(Some(capacity));
         assert_eq!(catalog.receive(&offer).is_ok(), enough, "{capacity}");
     }
-    // Of two groups' transfers the second finds what the first leaves, whatever that has written.
+    // A second group's transfer gets only the space that the first one has not claimed, however much the
+    // first one has written.
     disk.set_capacity(Some(100_000 + 2 * offer.file_bytes() - 1));
     let other = snapshot_of(GROUP + 1);
     let mut receiver = catalog.receive(&offer).unwrap();
@@ -210,7 +213,7 @@ fn too_much_too_soon_and_twice() {
     let error = catalog.receive(&offer).unwrap_err();
     assert!(matches!(error, Error::Offer { fault: OfferFault::NoSpace { .. }, .. }), "{error}");
     assert!(error.is_no_space() && files(&disk) == (vec![], vec![]));
-    // Space is there at first, and then another has it.
+    // The transfer begins with enough space, and then the disk gets full.
     disk.set_capacity(Some(1 << 20));
     let mut receiver = catalog.receive(&offer).unwrap();
     receiver.accept(&good[0]).unwrap();
@@ -250,7 +253,7 @@ fn snapshot_of(group: u64) -> Offer {
     *catalog.export(other).unwrap().offer()
 }
 
-/// As after each change of the leader, when each sends a snapshot of its own and is cut off.
+/// Senders take turns, as after each change of the leader: each sends its own snapshot and is cut off.
 #[test]
 fn senders_that_take_turns_come_to_an_end() {
     let (_, source) = sender();
@@ -270,7 +273,7 @@ fn senders_that_take_turns_come_to_an_end() {
         assert!(files(&disk).1.len() <= 2);
     }
     assert_eq!(received, [(4, 10), (4, 20)]);
-    // Of three the one received longest ago goes.
+    // Of three transfers the one that was received longest ago is removed.
     for index in [30, 40, 50] {
         write(&source, index).unwrap();
         let mut receiver = catalog.receive(&offer(&source, index)).unwrap();
@@ -304,7 +307,7 @@ fn what_was_received_is_checked_again_after_a_restart() {
             good.iter().take_while(|piece| piece.offset() as usize + piece.bytes().len() <= at).count();
         assert_eq!(receiver.next() as usize, sound, "{at}");
     }
-    // Longer than it can be: no publishing over something that nobody has sent.
+    // The file is longer than it can be. The catalog must not publish bytes that no sender has sent.
     disk.write_file(&name, &[&part[..], &vec![7; 100_000]].concat());
     let catalog = open(&disk);
     let mut receiver = catalog.receive(&offer).unwrap();
@@ -312,7 +315,7 @@ fn what_was_received_is_checked_again_after_a_restart() {
     receiver.accept(&good[4]).unwrap();
     assert!(receiver.finish().is_err());
     assert_eq!(files(&disk), (vec![], vec![]));
-    // And then it works.
+    // After that, the transfer succeeds.
     let mut receiver = catalog.receive(&offer).unwrap();
     good.iter().for_each(|piece| receiver.accept(piece).unwrap());
     receiver.finish().unwrap();

@@ -1,4 +1,5 @@
-//! What the tests of this crate share: small snapshots on a simulated disk, and what they must contain.
+//! Provides the tests of this crate with small snapshots on a simulated disk, and with checks of their
+//! content.
 
 #![allow(dead_code, reason = "every test uses a part of it")]
 
@@ -15,7 +16,7 @@ pub fn id(index: u64) -> SnapshotId {
     SnapshotId { group: GROUP, index, term: 3 }
 }
 
-/// Small chunks on one thread: the same calls give the same run.
+/// Options with small chunks and no helper threads: the same calls give the same run.
 pub fn options() -> Options {
     Options::default().with_helpers(0).with_chunk_bytes(4096).with_sync_bytes(64 << 10)
 }
@@ -61,7 +62,7 @@ pub fn verify(catalog: &Catalog, index: u64) -> Result<(), Error> {
     catalog.verify(id(index), &mut on)
 }
 
-/// Writes, verifies, and lets go of what that replaces.
+/// Writes and verifies a snapshot, and removes those that it replaces.
 pub fn settle(catalog: &Catalog, index: u64) -> Result<(), Error> {
     write(catalog, index)?;
     verify(catalog, index)?;
@@ -78,7 +79,7 @@ pub fn check(reader: &mut SnapshotReader) {
     assert!(found == content(index, LEN), "snapshot {index} is another");
 }
 
-/// The index of the snapshot that serves, complete; none if there is none.
+/// The index of the newest snapshot that serves, which is checked to be complete; `None` if there is none.
 #[track_caller]
 pub fn served(catalog: &Catalog) -> Option<u64> {
     let newest = catalog.newest(GROUP, |_| true, &mut on).expect("a snapshot or none")?;
@@ -91,12 +92,12 @@ pub fn open(disk: &Arc<SimDisk>) -> Catalog {
     Catalog::open(disk.process(), &options()).expect("a directory").0
 }
 
-/// Names of the published snapshot, by index.
+/// The file name of the published snapshot `index`.
 pub fn file(index: u64) -> String {
     format!("{GROUP:016x}-{index:016x}-{:016x}.snap", 3)
 }
 
-/// Indexes whose files are published, and all names that are none.
+/// The indexes of the published files, and the names of all other files except `LOCK`.
 pub fn files(disk: &SimDisk) -> (Vec<u64>, Vec<String>) {
     let names: Vec<String> = disk.names().into_iter().filter(|name| name != "LOCK").collect();
     let index = |name: &String| (1..200).find(|&index| file(index) == *name);
@@ -104,7 +105,7 @@ pub fn files(disk: &SimDisk) -> (Vec<u64>, Vec<String>) {
     (published, names.into_iter().filter(|name| index(name).is_none()).collect())
 }
 
-/// All pieces of a snapshot, from one on.
+/// All pieces of a snapshot, from piece `from` on.
 pub fn pieces(catalog: &Catalog, index: u64, from: u32) -> Vec<Piece> {
     let export = catalog.export(id(index)).expect("published");
     export.pieces(from).expect("sound").map(|piece| piece.expect("sound")).collect()

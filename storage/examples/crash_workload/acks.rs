@@ -5,8 +5,8 @@
 //! ACK <n> batch <thread> <k>        the thread's first k batches are durable
 //! ```
 //!
-//! A line is one unbuffered write to standard output, so its order with respect to the disk's operations is exact; `n`
-//! counts the lines. Nothing else is printed to standard output.
+//! A line is one unbuffered write to standard output, so its order with respect to the disk's operations is
+//! exact; `n` counts the lines. Nothing else is printed to standard output.
 
 use std::fs::File;
 use std::io::{self, Write};

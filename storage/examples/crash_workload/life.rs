@@ -82,8 +82,8 @@ fn write(
 /// Result of a batch.
 type Answer = Result<(), String>;
 
-/// Batches of a thread that are not known to be durable. Every second thread waits for its tickets, the others use
-/// callbacks; both ways must keep the promise.
+/// Batches of a thread that are not known to be durable. Every second thread waits for its tickets, the
+/// others use callbacks; both ways must keep the promise.
 struct Sent<'a> {
     acks: &'a Arc<Acks>,
     thread: u64,

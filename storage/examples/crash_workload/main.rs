@@ -1,4 +1,4 @@
-//! A workload for power cuts, and the verifier for the state that remains.
+//! Runs a workload for power cuts, and verifies the state that remains.
 //!
 //! ```text
 //! crash_workload run DIR [options]            creates an engine in DIR and writes; prints what is durable
@@ -6,17 +6,19 @@
 //! ```
 //!
 //! The options, which must be the same for both: `--seed N`, `--threads N`, `--groups N` (of each thread),
-//! `--strategy auto|direct|sync`, `--segment-bytes N`, `--ops N` (batches of each thread), `--reopens N`, `--window N`,
-//! `--payload-max N`, `--backend auto|posix|io-uring`, `--snapshots on|off`.
+//! `--strategy auto|direct|sync`, `--segment-bytes N`, `--ops N` (batches of each thread), `--reopens N`,
+//! `--window N`, `--payload-max N`, `--backend auto|posix|io-uring`, `--snapshots on|off`.
 //!
-//! Several threads write atomic batches over their groups: appends, overwritten suffixes, hard states, conf states,
-//! compactions, the starts of groups after snapshots, and removals. Segments are so small that rotation and release
-//! happen constantly. In between, the engine is closed or dropped and opened again. After its check the verifier does
-//! the same, and it also prints what is durable, so it can be interrupted and verified in turn.
+//! Several threads write atomic batches over their groups: appends, overwritten suffixes, hard states, conf
+//! states, compactions, the starts of groups after snapshots, and removals. Segments are so small that
+//! rotation and release happen constantly. In between, the engine is closed or dropped and opened again.
+//! After its check the verifier does the same, and it also prints what is durable, so it can be interrupted
+//! and verified in turn.
 //!
 //! With `--snapshots on` another workload runs: one group with snapshots next to its log (`snapshots.rs`).
 //!
-//! Exit status: 0 for success; 1 if a promise is broken, which standard error names; 2 if the program could not run.
+//! Exit status: 0 for success; 1 if a promise is broken, which standard error names; 2 if the program could
+//! not run.
 
 mod acks;
 mod check;

@@ -67,7 +67,8 @@ impl Plan {
         // Write groups are so small that several are queued, which sends them through the ring.
         options.log.group_bytes = if self.backend == Backend::IoUring { 4 << 10 } else { 16 << 10 };
         options.log.writes_in_flight_max = 8;
-        // In two of three seeds open leaves the rest of segments unread, and batches can be longer than that limit.
+        // With two of three seeds open leaves the rest of segments unread, and batches can be longer than
+        // that limit.
         options.log.in_flight_bytes_max = [2 << 20, 16 << 10, 32 << 10][(self.seed % 3) as usize];
         options.log.idle_ms = 4;
         options
@@ -98,8 +99,8 @@ impl Plan {
         Planned { acts, urgent: rng.chance(70) }
     }
 
-    /// Number of the nth group of a thread. The threads' groups alternate, so that batches of different threads concern
-    /// neighbouring groups.
+    /// Returns the number of the nth group of a thread. The threads' groups alternate, so that batches of
+    /// different threads concern neighbouring groups.
     pub fn group_id(&self, thread: u64, n: u64) -> u64 {
         1 + thread + n * self.threads
     }

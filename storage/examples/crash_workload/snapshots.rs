@@ -236,8 +236,8 @@ impl<'a> Node<'a> {
         written.map(drop).map_err(|error| format!("append: {error}"))
     }
 
-    /// Installs a snapshot from a peer with its own disk. Its index is after the end of the log, or among entries that
-    /// were never committed.
+    /// Installs a snapshot from a peer with its own disk. Its index is after the end of the log, or among
+    /// entries that were never committed.
     fn install(&mut self, last: u64) -> Result<(), String> {
         let failed = |what: &'static str| move |error: snap::Error| format!("{what}: {error}");
         let refused = |error: Error| format!("install: {error}");

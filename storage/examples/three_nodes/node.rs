@@ -23,8 +23,8 @@ use crate::transfer;
 const GROUP: u64 = 1;
 const TICK: Duration = Duration::from_millis(50);
 
-/// Network and state machine of one node. The state machine accepts number n only after n - 1, so that numbers which
-/// are proposed again after a change of leader count once.
+/// Network and state machine of one node. The state machine accepts number n only after n - 1, so that
+/// numbers which are proposed again after a change of leader count once.
 struct Node {
     at: usize,
     net: Arc<Net>,

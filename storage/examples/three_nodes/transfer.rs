@@ -8,8 +8,9 @@ use seawall::snapshots::snap::{Offer, Piece};
 
 use crate::net::{Event, Net, Outcome};
 
-/// Fetches the snapshot that `message` offers to node `at`, then passes the message to the node's pump again. On
-/// failure it tells the sender, which offers another snapshot then. Runs on its own thread, because it waits for disks.
+/// Fetches the snapshot that `message` offers to node `at`, then passes the message to the node's pump again.
+/// On failure it tells the sender, which offers another snapshot then. Runs on its own thread, because it
+/// waits for disks.
 pub(crate) fn fetch(net: &Net, at: usize, own: &Snapshots, offer: &Offer, message: Message) {
     let from = usize::try_from(message.from - 1).unwrap_or(0);
     match pieces(net, from, own, offer) {

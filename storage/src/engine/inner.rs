@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
 use parking_lot::{MappedRwLockReadGuard, Mutex, RwLock, RwLockReadGuard};
-use seawall_wal::{Bell, Wal};
+use seawall_wal::{Wal, notify::Bell};
 
 use crate::compression::Compressor;
 use crate::error::{Error, Result};

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize};
 
 use parking_lot::{Mutex, RwLock};
-use seawall_wal::{Bell, Env, OpenMode, Threads, Wal};
+use seawall_wal::{Env, OpenMode, Threads, Wal, notify::Bell};
 
 use crate::compression::Compressor;
 use crate::engine::handle::Engine;

@@ -33,7 +33,7 @@ pub struct Report {
 #[derive(Debug)]
 pub struct Stats {
     /// Statistics of the log.
-    pub log: seawall_wal::Stats,
+    pub log: seawall_wal::stats::Stats,
     /// Number of groups that exist.
     pub groups: usize,
     /// Number of live entries of all groups.

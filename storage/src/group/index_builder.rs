@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
-use seawall_wal::{Lsn, PartInfo, SegmentIndexBuilder};
+use seawall_wal::{Lsn, PartInfo, segments::SegmentIndexBuilder};
 use zerocopy::IntoBytes;
 
 use crate::format::{

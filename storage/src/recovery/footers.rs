@@ -28,11 +28,11 @@ const TOGETHER: usize = 16;
 const SMALLS_MAX: usize = 1000;
 
 /// A footer of the log; `None` if the segment has none.
-type Read = std::result::Result<Option<seawall_wal::Footer>, seawall_wal::Error>;
+type Read = std::result::Result<Option<seawall_wal::segments::Footer>, seawall_wal::Error>;
 
 /// The footers of segments in order. If threads are allowed, one reads footers ahead while others are replayed.
 pub(super) enum Footers<'a> {
-    Ahead { read: Receiver<Read>, used: Sender<seawall_wal::Footer> },
+    Ahead { read: Receiver<Read>, used: Sender<seawall_wal::segments::Footer> },
     AsWanted { log: &'a Prepared },
 }
 
@@ -72,7 +72,7 @@ impl<'a> Footers<'a> {
     }
 
     /// Returns the memory of a footer for reuse.
-    pub(super) fn done(&self, footer: seawall_wal::Footer) {
+    pub(super) fn done(&self, footer: seawall_wal::segments::Footer) {
         if let Footers::Ahead { used, .. } = self {
             let _ = used.send(footer); // nobody wants it behind the last one
         }

@@ -13,7 +13,7 @@ use std::thread;
 use bytes::Bytes;
 use footers::Footers;
 use seawall_wal::inspect::RecordRef;
-use seawall_wal::{Damage, Lsn, OpenMode, PartInfo, Prepared, Threads};
+use seawall_wal::{Lsn, OpenMode, PartInfo, Prepared, Threads, report::Damage};
 
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, decode, decode_conf_state};

@@ -5,7 +5,7 @@ use seawall::{
     ConfState, DamagedEntry, Engine, EntryRef, Error, HardState, Options, Report, WriteBatch, inspect,
 };
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::{Damage, Env, Lsn, OpenMode, Threads, Wal};
+use seawall_wal::{Env, Lsn, OpenMode, Threads, Wal, report::Damage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

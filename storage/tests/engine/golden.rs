@@ -163,7 +163,7 @@ fn a_build_without_zstd_names_what_it_cannot_read() {
     for index in 4..7 {
         let error = group.entries(index, index + 1, None).unwrap_err();
         let Error::Compressed { group: 1, index: i, source, .. } = error else { panic!("{error}") };
-        assert_eq!((i, source), (index, UnpackError::NoZstd));
+        assert_eq!((i, source), (index, DecompressError::NoZstd));
     }
     assert_eq!((group.last_index(), group.hard_state().commit), (7, 6));
 }

@@ -1,5 +1,4 @@
-//! Another thread writes the dump while entries are applied, so the dump cannot borrow the state that they
-//! change.
+//! A dump is written on another thread while entries are applied, so it cannot borrow the state they change.
 use seawall::snapshots::{SnapshotSource, Snapshots};
 
 fn misuse(snapshots: &Snapshots, state: &mut String) {

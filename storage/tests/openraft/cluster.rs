@@ -1,7 +1,7 @@
-//! Openraft 0.10 in the simulation of `openraft_simulation`.
+//! Tests openraft 0.10 in the simulation of `openraft_simulation`.
 //!
-//! `SEAWALL_SEED=n cargo test -p seawall --test openraft cluster::` repeats one run; `SEAWALL_RUNS=n` makes n runs from
-//! random seeds.
+//! `SEAWALL_SEED=n cargo test -p seawall --test openraft cluster::` repeats one run; `SEAWALL_RUNS=n` makes n
+//! runs from random seeds.
 
 use crate::openraft_machine;
 use crate::openraft_simulation;
@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 
 openraft::declare_raft_types!(Types: D = u64, R = u64, AsyncRuntime = Rt);
 
-/// Every task gets its random numbers from the seed.
+/// A runtime in which every task gets its random numbers from the seed.
 type Rt = DeterministicRng<TokioRuntime>;
 
 type Core = Raft<Types, Machine<Types>>;

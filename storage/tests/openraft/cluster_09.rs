@@ -1,7 +1,7 @@
-//! Openraft 0.9 in the simulation of `openraft_simulation`.
+//! Tests openraft 0.9 in the simulation of `openraft_simulation`.
 //!
-//! `SEAWALL_SEED=n cargo test -p seawall --test openraft cluster_09::` repeats one run; `SEAWALL_RUNS=n` makes n runs from
-//! random seeds.
+//! `SEAWALL_SEED=n cargo test -p seawall --test openraft cluster_09::` repeats one run; `SEAWALL_RUNS=n`
+//! makes n runs from random seeds.
 
 use crate::openraft_09_machine;
 use crate::openraft_simulation;
@@ -28,7 +28,8 @@ openraft_09::declare_raft_types!(Types: D = u64, R = u64);
 type Core = Raft<Types>;
 type Sent<T, E = openraft_09::error::Infallible> = Result<T, RPCError<u64, BasicNode, RaftError<u64, E>>>;
 
-/// Not "unreachable": the core would pause then, and how the pause ends is left to chance.
+/// Returns a network error. After "unreachable" the core would pause for a time that the seed does not
+/// determine.
 fn lost(_: Lost) -> NetworkError {
     NetworkError::new(&AnyError::error("lost"))
 }
@@ -83,7 +84,7 @@ impl Line for Line09 {
         let options = LogOptions::default().with_threads(0).with_read_bytes_max(300);
         let logs = LogStores::new(engine, options).map_err(|e| e.to_string())?;
         let store: LogStore<Types> = LogStore::open(&logs, 7).map_err(|e: Error| e.to_string())?;
-        // This line draws its timeout once, when it starts; so it is drawn here, from the seed.
+        // This version draws its election timeout once, when it starts, so the test draws it from the seed.
         let election_ms = ELECTION_MS.start + net.rng.below(ELECTION_MS.end - ELECTION_MS.start);
         let config = Config {
             heartbeat_interval: HEARTBEAT_MS,

@@ -1,4 +1,4 @@
-//! The adapters for openraft 0.10 and 0.9.
+//! Tests the adapters for openraft 0.10 and 0.9.
 
 mod cluster;
 mod cluster_09;

@@ -1,6 +1,8 @@
-//! Many openraft 0.10 groups on one engine in a real directory, with appends in flight, on a runtime with threads.
-//! Histories with power cuts, the order of callbacks and what fails are tested where both lines have them in common:
-//! `src/openraft_log`.
+//! Tests many openraft 0.10 groups on one engine in a real directory, with appends in flight, on a runtime
+//! with threads.
+//!
+//! The unit tests in `src/adapters/openraft` cover what both versions have in common: histories with power
+//! cuts, the order of callbacks, and failures.
 
 use openraft::entry::RaftEntry;
 use openraft::impls::leader_id_adv::LeaderId;
@@ -19,7 +21,7 @@ const ENTRIES: u64 = 100;
 type Entry = <Types as openraft::RaftTypeConfig>::Entry;
 
 fn entry(group: u64, index: u64) -> Entry {
-    // Two leaders in one term.
+    // Each term has two leaders.
     let leader = LeaderId { term: 1 + index / 50, node_id: index / 25 };
     Entry::new_normal(LogId::new(leader, index), format!("{group} {index}"))
 }
@@ -65,7 +67,7 @@ async fn many_groups_on_one_engine() {
         assert_eq!(state.last_purged_log_id, Some(entry(group, group).log_id()));
         assert_eq!(state.last_log_id, Some(entry(group, ENTRIES - 1).log_id()));
         assert_eq!(store.read_committed().await.unwrap(), Some(entry(group, 80).log_id()));
-        // Nothing of a reopened log is in memory, so these are read by a thread.
+        // A reopened log has nothing in memory, so a thread reads these entries.
         let expected: Vec<Entry> = (group + 1..ENTRIES).map(|index| entry(group, index)).collect();
         assert_eq!(reader.try_get_log_entries(..).await.unwrap(), expected);
         let some = reader.limited_get_log_entries(40, ENTRIES).await.unwrap();
@@ -74,7 +76,7 @@ async fn many_groups_on_one_engine() {
             reader.get_key_log_ids(entry(group, 30).log_id()..=entry(group, 99).log_id()).await.unwrap();
         assert_eq!(keys, [49, 74, 99].map(|index| entry(group, index).log_id()));
     }
-    // An application with other types is told, and nothing panics.
+    // An application with other types gets an error, and nothing panics.
     openraft::declare_raft_types!(Others: D = u64, R = u64, AsyncRuntime = openraft_rt_tokio::TokioRuntime);
     assert!(matches!(LogStore::<Others>::open(&logs, 3), Err(Error::Entry { group: 3, .. })));
     engine.close().unwrap();

@@ -1,6 +1,8 @@
-//! Openraft 0.9 on one engine in a real directory: a node that writes, is shut down, and starts again on what it
-//! left. Histories with power cuts, the order of callbacks and what fails are tested where both lines have them in
-//! common: `src/openraft_log`.
+//! Tests openraft 0.9 on one engine in a real directory: a node writes, is shut down, and continues where it
+//! stopped.
+//!
+//! The unit tests in `src/adapters/openraft` cover what both versions have in common: histories with power
+//! cuts, the order of callbacks, and failures.
 
 use crate::openraft_09_machine;
 

@@ -1,5 +1,8 @@
-//! The suite that openraft 0.10 has for stores, every case as a test of its own and on a fresh log in a real
-//! directory. What the suite does not ask (reopening, crashes, the order of callbacks) is in `openraft_store`.
+//! Runs the suite of openraft 0.10 for stores, each case as a test of its own on a new log in a real
+//! directory.
+//!
+//! The module `store` and the unit tests in `src/adapters/openraft` test what the suite does not: reopening,
+//! crashes, and the order of callbacks.
 
 use crate::openraft_machine;
 
@@ -30,7 +33,7 @@ impl StoreBuilder<TypeConfig, LogStore<TypeConfig>, Machine<TypeConfig>, (Engine
         let mut options = Options::default();
         options.log.segment_bytes = 1 << 20;
         let engine = Engine::create(dir.path(), &options).unwrap();
-        // Reads are cut to almost nothing, so that the cases see what that does.
+        // Reads are limited to 100 bytes, so that the cases get only part of a range at a time.
         let logs = LogStores::new(&engine, LogOptions::default().with_read_bytes_max(100)).unwrap();
         let store = LogStore::open(&logs, 7).unwrap();
         Ok(((engine, dir), store, Machine::new(Arc::default())))
@@ -49,7 +52,7 @@ macro_rules! cases {
             }
         )*
 
-        /// The names of all cases here, against those that the crate runs.
+        /// Names of all cases in this file. Their number must be that of the cases in the crate.
         const CASES: &[&str] = &[$(stringify!($case),)* "transfer_snapshot"];
     };
 }

@@ -1,5 +1,6 @@
-//! A state machine in memory for openraft 0.9, shared by the tests of that line: every number that was
-//! applied, in order, and a snapshot of them.
+//! Provides a state machine in memory for the tests of openraft 0.9.
+//!
+//! Its state is every number that was applied, in order; a snapshot is a copy of it.
 
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,12 +11,12 @@ use openraft_09::{
     SnapshotMeta, StorageError, StorageIOError, StoredMembership,
 };
 
-/// What is applied: log id and number of each entry; `None` for the core's own.
+/// Applied entries: log id and number of each; `None` for an entry of the core.
 pub type Applied = Vec<(LogId<u64>, Option<u64>)>;
 type Meta = SnapshotMeta<u64, BasicNode>;
 type Stored<T> = Result<T, StorageError<u64>>;
 
-/// The part of a type configuration that the machine rests on.
+/// The type configurations with which the machine works.
 pub trait Config:
     RaftTypeConfig<
         D = u64,
@@ -40,7 +41,7 @@ impl<C> Config for C where
 {
 }
 
-/// What a machine has applied, for its test to look at.
+/// The entries that a machine has applied, shared with its test.
 pub type Shared = Arc<Mutex<Applied>>;
 
 #[derive(Clone)]
@@ -57,7 +58,7 @@ struct State {
 }
 
 impl Machine {
-    /// An empty machine that applies to `applied`.
+    /// Creates an empty machine that adds what it applies to `applied`.
     pub fn new(applied: Shared) -> Machine {
         Machine { state: Arc::default(), applied }
     }

@@ -1,5 +1,6 @@
-//! A state machine in memory for openraft 0.10, shared by the tests of that line: every number that was
-//! applied, in order, and a snapshot of them.
+//! Provides a state machine in memory for the tests of openraft 0.10.
+//!
+//! Its state is every number that was applied, in order; a snapshot is a copy of it.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +11,11 @@ use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine, S
 use openraft::type_config::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 
-/// What is applied: term, index and number of each entry; `None` for the core's own.
+/// Applied entries: log id and number of each; `None` for an entry of the core.
 pub type Applied = Vec<(LogId, Option<u64>)>;
 type LogId = openraft::LogId<openraft::impls::leader_id_adv::LeaderId<u64, u64>>;
 
-/// The part of a type configuration that the machine rests on.
+/// The type configurations with which the machine works.
 pub trait Config:
     RaftTypeConfig<
         D = u64,
@@ -45,7 +46,7 @@ impl<C> Config for C where
 {
 }
 
-/// What a machine has applied, for its test to look at.
+/// The entries that a machine has applied, shared with its test.
 pub type Shared = Arc<Mutex<Applied>>;
 
 #[derive(Clone)]
@@ -61,7 +62,7 @@ struct State<C: Config> {
 }
 
 impl<C: Config> Machine<C> {
-    /// An empty machine that applies to `applied`.
+    /// Creates an empty machine that adds what it applies to `applied`.
     pub fn new(applied: Shared) -> Machine<C> {
         let state = State { last: None, members: StoredMembershipOf::<C>::default(), snapshot: None };
         Machine { state: Arc::new(Mutex::new(state)), applied }

@@ -1,8 +1,9 @@
-//! Three openraft nodes of either line on simulated disks, in simulated time, on one thread: messages are lost and
-//! late, flushes take their time, nodes lose their power at any operation of their disk and come back.
+//! Simulates three openraft nodes of either version on simulated disks, in simulated time, on one thread.
 //!
-//! Whatever happens: no index is applied with two different entries, on any node or by any incarnation of it; what
-//! was acknowledged is never gone; and once the faults stop, all agree. What differs between the lines is a [`Line`].
+//! Messages are lost and delayed, flushes take time, and nodes lose power at any operation of their disks and
+//! restart. A run fails if an index is applied with two different entries, by any node or incarnation of it;
+//! if an acknowledged number is lost; or if the nodes do not agree once the faults stop. A [`Line`] is what
+//! differs between the versions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -18,35 +19,35 @@ use tokio::time::{sleep, timeout};
 
 pub const NODES: usize = 3;
 
-/// What the core's clock ticks by, in milliseconds.
+/// Heartbeat interval of the core, in milliseconds.
 pub const HEARTBEAT_MS: u64 = 25;
 pub const ELECTION_MS: std::ops::Range<u64> = 80..160;
 
-/// Longer than anything takes that ends.
+/// A time limit that only a hang exceeds.
 const LONG: Duration = Duration::from_secs(60);
 
-/// What a node applied: log id and number of each entry; `None` for the core's own.
+/// The entries that a node applied: log id and number of each; `None` for an entry of the core.
 pub type Shared<L> = Arc<Mutex<Vec<(<L as Line>::LogId, Option<u64>)>>>;
 
-/// A line of openraft: its core, with its log on an engine and a state machine of numbers.
+/// A version of openraft: its core, with its log on an engine and a state machine of numbers.
 pub trait Line: Sized + 'static {
     type Core: Clone + Send + 'static;
     type LogId: Clone + Display + Send + 'static;
 
     fn index(id: &Self::LogId) -> u64;
-    /// Starts node `id`, whose state machine is empty and applies to `applied`.
+    /// Starts node `id`, whose state machine is empty and adds what it applies to `applied`.
     async fn start(
         id: u64,
         engine: &Engine,
         net: Net<Self::Core>,
         applied: Shared<Self>,
     ) -> Result<Self::Core, String>;
-    /// Makes all nodes the members; to be done once, on one of them.
+    /// Makes all nodes members. Must be called once, on one of them.
     async fn initialize(core: &Self::Core);
-    /// Proposes `number`; says whether it was acknowledged.
+    /// Proposes `number`, and returns whether it was acknowledged.
     fn write(core: Self::Core, number: u64) -> impl Future<Output = bool> + Send;
     async fn shutdown(core: Self::Core);
-    /// Runs a history in which everything random comes from `seed`.
+    /// Runs a history that draws all random numbers from `seed`.
     async fn scope<T>(seed: u64, history: impl Future<Output = T>) -> T;
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()>;
 }
@@ -69,7 +70,7 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The way to every node that is up.
+/// The network to every node that is up.
 #[derive(Clone)]
 pub struct Net<C> {
     pub rng: Rng,
@@ -78,16 +79,16 @@ pub struct Net<C> {
     target: usize,
 }
 
-/// A message that does not come.
+/// The error of a message that does not arrive.
 pub struct Lost;
 
 impl<C: Clone> Net<C> {
-    /// The way to node `target`.
+    /// Returns the network to node `target`.
     pub fn to(&self, target: u64) -> Net<C> {
         Net { target: usize::try_from(target).unwrap() - 1, ..self.clone() }
     }
 
-    /// A message, or an answer, takes some time, and may never come.
+    /// Delays a message or an answer, and may lose it.
     pub async fn travel(&self) -> Result<(), Lost> {
         sleep(Duration::from_millis(self.rng.below(12))).await;
         if *lock(&self.lossy) && self.rng.below(100) < 15 { Err(Lost) } else { Ok(()) }
@@ -109,7 +110,7 @@ struct Run<L: Line> {
     rng: Rng,
     net: Net<L::Core>,
     nodes: Vec<Node<L>>,
-    /// Log id and number of every index that was applied anywhere.
+    /// Log id and number of each index that any node applied.
     history: BTreeMap<u64, String>,
     acknowledged: Arc<Mutex<BTreeSet<u64>>>,
     proposed: u64,
@@ -138,7 +139,7 @@ impl<L: Line> Run<L> {
         }
     }
 
-    /// Opens or creates node `at`; a crash point may strike on the way.
+    /// Opens or creates node `at`. A crash point may interrupt this.
     async fn start(&mut self, at: usize) -> Result<(), String> {
         let (node, rng) = (&mut self.nodes[at], self.rng.clone());
         let mut options = Options::default();
@@ -155,9 +156,10 @@ impl<L: Line> Run<L> {
             false => Engine::create_in(env, &options),
         };
         let engine = engine.map_err(|e| e.to_string())?;
-        // The state machine is in memory: the core applies what it knows to be committed, from the start.
+        // The state machine is in memory, so the core applies again all entries that it knows to be
+        // committed.
         node.applied = Arc::default();
-        // A disk that writes when its time comes, whoever waits.
+        // Flushes the log at random times, whether a task waits for it or not.
         let flushed = engine.clone();
         let disk = L::spawn(async move {
             loop {
@@ -175,7 +177,7 @@ impl<L: Line> Run<L> {
         Ok(())
     }
 
-    /// The power goes.
+    /// Cuts the power of node `at`.
     async fn crash(&mut self, at: usize) {
         self.crashes += 1;
         self.look(at);
@@ -183,8 +185,9 @@ impl<L: Line> Run<L> {
         self.nodes[at].disk.crash();
         if let Some((engine, core, disk)) = self.nodes[at].alive.take() {
             disk.abort();
-            // The core may wait for a vote or an append, or begin another: the log finds that its disk is gone, and
-            // answers. Not by `flush`, whose housekeeping may fail before it comes to the log.
+            // The core may wait for a vote or an append, or begin another one. This write makes the log
+            // notice that its disk is gone, and answer. A `flush` may fail in its housekeeping before it
+            // reaches the log.
             let mut batch = WriteBatch::new();
             batch.put_meta(99, b"power", b"gone");
             let durable = engine.write(&mut batch).is_ok_and(|ticket| ticket.wait().is_ok());
@@ -194,7 +197,7 @@ impl<L: Line> Run<L> {
         }
     }
 
-    /// What node `at` applied is what others, and it itself before, applied.
+    /// Checks that node `at` applied the same entries as the other nodes, and as it did before.
     fn look(&mut self, at: usize) {
         for (id, number) in lock(&self.nodes[at].applied).iter() {
             let found = format!("{id} {number:?}");
@@ -236,15 +239,16 @@ impl<L: Line> Run<L> {
         }
     }
 
-    /// No more faults: the nodes must agree, and have everything that was ever applied or acknowledged.
+    /// Stops the faults, and checks that the nodes agree and have everything that was ever applied or
+    /// acknowledged.
     async fn settle(&mut self) {
         *lock(&self.net.lossy) = false;
         for at in 0..NODES {
-            // All of them, so that no crash point is armed any more.
+            // Crashes all of them, so that no crash point stays armed.
             self.crash(at).await;
             self.start(at).await.unwrap();
         }
-        // A number that is applied everywhere, and so everything before it.
+        // A node that has applied this number has applied everything before it.
         let last = u64::MAX - 1;
         let agree = async {
             loop {
@@ -271,13 +275,13 @@ impl<L: Line> Run<L> {
     }
 }
 
-/// What became of a history.
+/// Outcome of a history.
 #[derive(Default)]
 struct Outcome {
     entries: usize,
     acknowledged: usize,
     crashes: u64,
-    /// Everything that was applied.
+    /// Everything that was applied, as text.
     text: String,
 }
 
@@ -301,7 +305,7 @@ fn run<L: Line>(seed: u64) -> Outcome {
     }))
 }
 
-/// Ten histories, or those that the environment asks for: in all of them the nodes agree.
+/// Tests that the nodes agree in ten histories, or in those that the environment variables select.
 pub fn nodes_agree_whatever_crashes<L: Line>() {
     let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
     let (one, random) = (number("SEAWALL_SEED"), number("SEAWALL_RUNS"));
@@ -323,7 +327,7 @@ pub fn nodes_agree_whatever_crashes<L: Line>() {
     assert!(chosen || busy, "{entries} entries, {acknowledged} acknowledged, {crashes} crashes");
 }
 
-/// The same seed makes the same history.
+/// Tests that a seed always makes the same history.
 pub fn a_seed_is_one_history<L: Line>() {
     assert_eq!(run::<L>(77).text, run::<L>(77).text);
 }

@@ -1,6 +1,7 @@
-//! The example `crash_workload`: killed at a line of its output it leaves what its verifier accepts, and the
-//! verifier refuses what a power cut must not leave. Cutting the power takes more than a test can ask for;
-//! `docs/testing.md` says how.
+//! Tests that the verifier of the example `crash_workload` accepts what a kill leaves, and refuses what a
+//! power cut must not leave.
+//!
+//! `docs/testing.md` describes how to cut the power, which a test cannot do.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,7 +10,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// The built example; `cargo test` builds it beside the tests, `cargo test --test processes crash_workload::` does not.
+/// Returns the path of the built example. `cargo test` builds it, but
+/// `cargo test --test processes crash_workload::` does not.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let example = test.parent().and_then(Path::parent).unwrap().join("examples/crash_workload");
@@ -17,7 +19,7 @@ fn example() -> PathBuf {
     example
 }
 
-/// A folder with an engine, and the lines that were printed about it.
+/// A directory with an engine, and the lines that the example printed about it.
 struct Place {
     dir: TempDir,
     acks: String,
@@ -32,7 +34,8 @@ impl Place {
         self.dir.path().join("log")
     }
 
-    /// Runs the workload and kills it when it has printed `lines` lines; whatever else it printed counts.
+    /// Runs the workload and kills it when it has printed `lines` lines. Lines that it prints after that
+    /// count, too.
     fn run(&mut self, seed: u64, strategy: &str, lines: usize) {
         let mut command = Command::new(example());
         command.arg("run").arg(self.log()).args(["--strategy", strategy, "--seed", &seed.to_string()]);
@@ -49,7 +52,7 @@ impl Place {
         child.wait().unwrap();
     }
 
-    /// What the verifier says of `log` and the lines so far.
+    /// Runs the verifier on `log` with the lines so far.
     fn verify(&self, log: &Path, seed: u64, strategy: &str) -> Output {
         let acks = self.dir.path().join("acks");
         fs::write(&acks, &self.acks).unwrap();
@@ -86,13 +89,13 @@ fn what_kills_leave_is_accepted_again_and_again() {
         for strategy in ["sync", "auto"] {
             let mut place = Place::new();
             place.run(seed, strategy, lines);
-            // The verifier writes, too, and its lines count.
+            // The verifier writes as well, and its lines count.
             (0..3).for_each(|_| place.accepts(seed, strategy));
         }
     }
 }
 
-/// The workload with snapshots is verified by the same program, told so.
+/// Tests the workload with snapshots, which the same program runs and verifies.
 #[test]
 fn with_snapshots_too_what_kills_leave_is_accepted_and_what_is_missing_is_refused() {
     let options = |command: &mut Command, seed: u64| {
@@ -162,7 +165,7 @@ fn what_was_acknowledged_and_is_not_there_is_refused() {
 fn what_was_never_sent_is_refused() {
     let mut place = Place::new();
     place.run(9, "sync", 100_000);
-    // As if nothing had been said since the last open, which was many batches ago.
+    // Drops all acknowledgements since the last open, which was many batches ago.
     let open = place.acks.rfind(" open ").unwrap();
     let end = open + place.acks[open..].find('\n').unwrap() + 1;
     place.acks.truncate(end);

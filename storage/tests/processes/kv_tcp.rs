@@ -1,5 +1,7 @@
-//! The example `kv_tcp`: three processes over TCP. One is killed and falls behind the compacted logs of the others; it catches
-//! up by a snapshot, and every node answers reads with what was put through any other.
+//! Tests the example `kv_tcp` with three processes over TCP.
+//!
+//! One process is killed and falls behind the compacted logs of the others. It catches up by a snapshot, and
+//! every node answers reads with what was put through any other.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +11,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// The built example; `cargo test` builds it beside the tests, `cargo test --test processes kv_tcp::` does not.
+/// Returns the path of the built example. `cargo test` builds it, but `cargo test --test processes kv_tcp::`
+/// does not.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let example = test.parent().and_then(Path::parent).unwrap().join("examples/kv_tcp");
@@ -25,7 +28,7 @@ struct Cluster {
 
 impl Cluster {
     fn new() -> Cluster {
-        // Free ports, as far as one can know.
+        // These ports are free now. Another process may still take them.
         let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses = listeners.iter().map(|l| l.local_addr().unwrap().to_string()).collect();
         Cluster { dir: TempDir::new().unwrap(), addresses, nodes: vec![None, None, None] }
@@ -78,7 +81,7 @@ fn ask(client: &mut BufReader<TcpStream>, request: &str) -> String {
     answer.trim_end().to_owned()
 }
 
-/// Repeats the request until it is answered: there may be no leader for a while.
+/// Repeats the request until it is answered, because there may be no leader for a while.
 fn ask_until(client: &mut BufReader<TcpStream>, request: &str) -> String {
     loop {
         let answer = ask(client, request);

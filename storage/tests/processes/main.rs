@@ -1,4 +1,4 @@
-//! Programs that are started, killed and started again.
+//! Tests the examples as programs that are started, killed and started again.
 
 mod crash_workload;
 mod kv_tcp;

@@ -1,5 +1,5 @@
-//! The openraft example is killed with SIGKILL in mid-load, again and again on one directory. Each time it comes
-//! back with every number that it acknowledged before.
+//! Tests that the openraft example keeps every number that it acknowledged when SIGKILL ends it under load,
+//! again and again on one directory.
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall --test processes openraft_kill::` repeats the moments of one run.
 
@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 const KILLS: u64 = 10;
 
-/// The built example; `cargo test` builds it beside the tests, `cargo test --test processes openraft_kill::` does not.
+/// Returns the path of the built example. `cargo test` builds it, but
+/// `cargo test --test processes openraft_kill::` does not.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let example = test.parent().and_then(Path::parent).unwrap().join("examples/openraft_node");
@@ -29,7 +30,7 @@ fn example() -> PathBuf {
     example
 }
 
-/// Kills the child when the test ends, however it does.
+/// Kills the child when the test ends, also when it fails.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -39,8 +40,8 @@ impl Drop for Killed {
     }
 }
 
-/// Runs it until some `acks` acknowledgements have come, and a moment longer; how many numbers it said it had,
-/// and the last that it acknowledged.
+/// Runs the example until it has printed `acks` acknowledgements, waits for `moment`, and kills it. Returns
+/// how many numbers it had when it started, and the last one that it acknowledged.
 fn run_and_kill(dir: &Path, acks: u64, moment: Duration) -> (u64, u64) {
     let mut command = Command::new(example());
     command.arg(dir).arg("10000").stdout(Stdio::piped());
@@ -57,7 +58,7 @@ fn run_and_kill(dir: &Path, acks: u64, moment: Duration) -> (u64, u64) {
     }
     sleep(moment);
     child.0.kill().unwrap();
-    // What it wrote before it died counts, up to a line that was cut off.
+    // Lines that it wrote before it died count, except for the last one, which may be cut off.
     let mut rest = Vec::new();
     lines.map_while(Result::ok).for_each(|line| rest.push(line));
     rest.pop();

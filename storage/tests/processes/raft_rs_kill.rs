@@ -1,5 +1,8 @@
-//! The single-node example is killed with SIGKILL in mid-load, fifty times on one directory. After each
-//! kill the log is looked at, and the example itself checks that every acknowledged proposal is there.
+//! Tests that the raft-rs example keeps every acknowledged proposal when SIGKILL ends it under load, fifty
+//! times on one directory.
+//!
+//! After each kill the test inspects the log, and the example checks that every acknowledged proposal is
+//! there.
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall --test processes raft_rs_kill::` repeats the moments of one run.
 
@@ -15,7 +18,8 @@ use tempfile::TempDir;
 
 const KILLS: u64 = 50;
 
-/// The built example; `cargo test` builds it beside the tests, `cargo test --test processes raft_rs_kill::` does not.
+/// Returns the path of the built example. `cargo test` builds it, but
+/// `cargo test --test processes raft_rs_kill::` does not.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
@@ -60,7 +64,7 @@ impl Node {
         (self.rng >> 33) % n
     }
 
-    /// Starts the example, and kills it at some moment; mostly once it acknowledges.
+    /// Starts the example and kills it at a random moment, in most rounds after its first acknowledgement.
     fn run_and_kill(&mut self, round: u64) {
         let before = self.acked_bytes();
         let mut child = self.command("1000000000").spawn().unwrap();
@@ -82,7 +86,7 @@ impl Node {
     fn look(&self, round: u64) {
         let disk = match PosixDisk::open(&self.log(), None) {
             Ok(disk) => disk,
-            // Killed before it made the directory.
+            // The example was killed before it made the directory.
             Err(_) if self.acked_bytes() == 0 => return,
             Err(error) => panic!("round {round}: {error}"),
         };

@@ -1,11 +1,13 @@
-//! The example `three_nodes`: a node that was away catches up, by entries or by a snapshot, and all three agree.
+//! Tests that in the example `three_nodes` a node that was away catches up by entries or by a snapshot, and
+//! that all three nodes agree.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// The built example; `cargo test` builds it beside the tests, `cargo test --test processes three_nodes::` does not.
+/// Returns the path of the built example. `cargo test` builds it, but
+/// `cargo test --test processes three_nodes::` does not.
 fn example() -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let example = test.parent().and_then(Path::parent).unwrap().join("examples/three_nodes");

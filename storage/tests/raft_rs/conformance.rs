@@ -1,6 +1,8 @@
-//! What the core asks of its storage, row by row, through the adapter; every row is checked as written
-//! and after a reopen, on a real directory. The fixture is the one of the core's own tests: a snapshot at
-//! index 3 of term 3, entries 4/4 and 5/5.
+//! Tests the adapter's answers to the questions of the core, as written and after a reopen, in a real
+//! directory.
+//!
+//! The fixture is the one of the core's own tests: a snapshot at index 3 of term 3, and the entries 4/4 and
+//! 5/5 (index/term).
 
 use std::path::Path;
 
@@ -39,7 +41,8 @@ fn compact(index: u64) -> Step {
     })
 }
 
-/// Writes the fixture and then `steps` to a new engine, runs `check`, reopens, and runs it again.
+/// Writes the fixture and then `steps` to a new engine, runs `check`, reopens the engine, and runs `check`
+/// again.
 fn check_twice(steps: Vec<Step>, check: impl Fn(&GroupStorage)) {
     let dir = TempDir::new().unwrap();
     let mut options = Options::default();
@@ -72,7 +75,7 @@ fn get(store: &GroupStorage, low: u64, high: u64, limit: Option<u64>) -> raft::R
     Ok(got.iter().map(|e| e.index).collect())
 }
 
-/// `(index, term)` of the compaction point and of every entry.
+/// Returns `(index, term)` of the compaction point and of every entry.
 fn log(store: &GroupStorage) -> Vec<(u64, u64)> {
     let (first, last) = (store.first_index().unwrap(), store.last_index().unwrap());
     let mut log = vec![(first - 1, store.term(first - 1).unwrap())];
@@ -133,7 +136,7 @@ fn compaction() {
     for index in [2, 3] {
         let refused: Step = Box::new(move |store, batch| {
             batch.compact(GROUP, index);
-            // Written by the step itself, because it fails.
+            // The step writes the batch itself, because the write fails.
             assert!(matches!(write(store, batch), Err(seawall::Error::Compacted { point: 3, .. })));
             batch.clear();
         });
@@ -221,8 +224,8 @@ fn snapshots_are_asked_for_again_later() {
 
 const LATER: raft::Error = raft::Error::Store(StorageError::SnapshotTemporarilyUnavailable);
 
-/// The group's snapshots in a directory of their own, and where a state machine starts that has what is up to the
-/// fixture's start.
+/// Opens the group's snapshots in their own directory. Also returns the index from which a state machine
+/// continues that has applied everything up to the fixture's start.
 fn snapshots(store: &GroupStorage, dir: &Path) -> (Snapshots, u64) {
     let (catalog, _) = Catalog::open_dir(dir, &snap::Options::default()).unwrap();
     let options = SnapshotOptions::default();
@@ -239,7 +242,8 @@ fn members() -> Step {
     Box::new(move |store, batch| store.set_conf_state(batch, 3, &conf))
 }
 
-/// Never a snapshot below the index that is asked for, and never an index that none was taken at.
+/// Tests that the store never serves a snapshot below the requested index, nor at an index at which none was
+/// taken.
 #[test]
 fn a_snapshot_is_served_if_it_is_new_enough() {
     for (taken, request, served) in
@@ -274,7 +278,7 @@ fn a_snapshot_is_served_if_it_is_new_enough() {
     }
 }
 
-/// Another node's snapshot at `index`, term `index`, sent to this one.
+/// Takes a snapshot at `index` of term `index` on another node, and sends it to `to`.
 fn send(to: &Snapshots, index: u64) -> Result<SnapshotId, SnapshotsError> {
     let (log, dir) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let engine = Engine::create(log.path().join("log"), &Options::default()).unwrap();
@@ -310,7 +314,8 @@ fn an_installed_snapshot_is_the_start_of_the_log_and_an_older_one_is_out_of_date
     }
 }
 
-/// The entry there is another one, so it and all behind it were never committed.
+/// Tests a snapshot at an index where the log has another entry, so that this entry and those after it were
+/// never committed.
 #[test]
 fn a_snapshot_in_the_middle_of_another_suffix_discards_it() {
     let dir = TempDir::new().unwrap();

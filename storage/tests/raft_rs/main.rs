@@ -1,4 +1,4 @@
-//! The adapter for raft-rs.
+//! Tests the adapter for raft-rs.
 
 mod cluster;
 mod conformance;

@@ -1,5 +1,5 @@
-//! The engine and its adapter for raft-rs, held to the public conformance suite; and stores with a fault each, which
-//! the suite must find.
+//! Tests the engine and its adapter for raft-rs with the public conformance suite, and tests that the suite
+//! finds stores with a fault.
 
 use bytes::Bytes;
 use raft::{GetEntriesContext, Storage, StorageError};
@@ -37,7 +37,7 @@ struct OfEngine {
     fault: Fault,
 }
 
-/// What a store does wrong.
+/// The fault of a store.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Fault {
     None,
@@ -135,7 +135,7 @@ impl Store for OfEngine {
     }
 }
 
-/// The same through the adapter.
+/// The same group, used through the adapter.
 struct OfAdapter {
     inner: OfEngine,
     store: GroupStorage,
@@ -217,7 +217,7 @@ impl Store for OfAdapter {
 
     fn hard_state(&self) -> HardState {
         let state = self.store.initial_state().unwrap().hard_state;
-        // The core is told at least the compaction point.
+        // The adapter tells the core a commit index of at least the compaction point.
         let commit = self.inner.group.hard_state().commit;
         assert_eq!(state.commit, commit.max(self.inner.group.compaction_point().0));
         HardState { term: state.term, vote: state.vote, commit }

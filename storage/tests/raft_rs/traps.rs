@@ -1,6 +1,8 @@
-//! What may happen to a pump from outside its loop: a change of members that no record can hold, a full disk
-//! in the middle of applying one, a group that somebody else changes, a commit index behind the compaction.
-//! Nothing of it makes the core panic, and what is the caller's mistake stops nothing.
+//! Tests what may happen to a pump from outside of its loop: a change of members that no record can hold, a
+//! full disk while one is applied, a group that another caller changes, and a commit index below the
+//! compaction point.
+//!
+//! Nothing of it makes the core panic.
 
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ const GROUP: u64 = 1;
 struct Node {
     applied: Vec<u64>,
     members: Vec<u64>,
-    /// Fills the log when this index is applied.
+    /// Index at which the log is filled when it is applied, and the engine to fill.
     fill_at: Option<(u64, Engine)>,
 }
 
@@ -41,7 +43,7 @@ impl Host for Node {
     }
 }
 
-/// Writes until not even a commit index, which may use the last spare, finds room.
+/// Writes until there is no space even for a commit index, which may use the last spare.
 fn fill(engine: &Engine) {
     let mut batch = WriteBatch::new();
     for bytes in [10_000, 100, 0] {
@@ -75,7 +77,7 @@ fn start(voters: &[u64], threads: Threads) -> (Arc<SimDisk>, Engine) {
 }
 
 fn pump(engine: &Engine, node: Node) -> Pump<Node> {
-    // One entry per Ready is applied.
+    // Each Ready applies one entry.
     let config = Config { max_committed_size_per_ready: 1, max_size_per_msg: 1 << 20, ..Config::new(1) };
     Pump::new(engine, GROUP, &config, node, PumpOptions::default()).unwrap()
 }
@@ -108,7 +110,7 @@ fn a_change_of_members_that_no_record_can_hold_is_refused() {
     assert_eq!(pump.applied(), 2);
 }
 
-/// Entries 1 to 3 from leader 2, the second of which adds learner 4.
+/// Returns an append of entries 1 to 3 from leader 2, the second of which adds learner 4.
 fn append() -> Message {
     let mut append = Message::default();
     append.set_msg_type(MessageType::MsgAppend);
@@ -157,7 +159,8 @@ fn a_full_disk_in_the_middle_of_a_change_of_members_holds_the_pump_up_and_no_mor
     assert_eq!(pump.raft().prs().conf().learners().iter().collect::<Vec<_>>(), [&4]);
 }
 
-/// Nobody should, but a process of many groups must not die of it, nor a state machine miss an entry.
+/// Tests a caller that changes the group of a pump, which it should not. A process with many groups must not
+/// end because of it, and no state machine may miss an entry.
 #[test]
 fn a_group_that_is_changed_under_a_pump_stops_it_without_a_panic() {
     for how in ["removed", "cut", "compacted"] {

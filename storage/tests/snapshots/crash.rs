@@ -1,6 +1,8 @@
-//! A power cut or a kill at every operation of taking, releasing, retaining, receiving and installing snapshots, on a
-//! disk that has the log and the files: afterwards the old or the new snapshot is there, whole, and the log goes on
-//! behind it without a gap (INV-1, INV-3, INV-6). Then the newest is damaged, and the one before must do.
+//! Tests a power cut or a kill at every operation of taking, releasing, retaining, receiving and installing
+//! snapshots, on a disk that has the log and the files (INV-1, INV-3, INV-6).
+//!
+//! Afterwards the old or the new snapshot is there, complete, and the log continues after it without a gap.
+//! Then the tests damage the newest snapshot, and the one before it must serve.
 
 use crate::support;
 
@@ -11,8 +13,9 @@ use seawall::snapshots::snap::{Offer, Piece};
 use seawall_wal::disk::sim::SimDisk;
 use support::*;
 
-/// Runs `act` on a prepared disk, cut at each of its operations, with a few outcomes of each. `judge` gets the node that
-/// comes back, where it starts, and whether `act` had ended.
+/// Runs `act` on a prepared disk and interrupts it at each of its operations, with several outcomes of each.
+/// `judge` gets the disk, the node that was opened again, the index where it starts, and whether `act` had
+/// ended. Returns the number of operations.
 fn at_every_operation(
     setup: Setup,
     prepare: impl Fn(&Node),
@@ -32,7 +35,7 @@ fn at_every_operation(
             let disk = sim(n * OUTCOMES + seed);
             prepare(&setup.open(&disk).expect("opens"));
             let mut node = setup.open(&disk).expect("opens");
-            // Loaded: what it read is not kept for it any more.
+            // The state machine has loaded the snapshot, so its reader no longer keeps the file.
             node.start.reader = None;
             disk.crash_after(n);
             let ended = match act(&node) {
@@ -41,7 +44,7 @@ fn at_every_operation(
                 Err(error) => panic!("operation {n}, seed {seed}: {error}"),
             };
             drop(node);
-            // A kill leaves everything in view, durable or not.
+            // After a kill everything that was written is visible, durable or not.
             if seed % 2 == 0 {
                 disk.crash();
             } else {
@@ -56,7 +59,7 @@ fn at_every_operation(
                 );
             }
             drop(node);
-            // What it was shown is durable: the same after a power cut.
+            // Everything that open showed is durable, so a power cut changes nothing.
             disk.crash();
             let mut node = setup.open(&disk).unwrap_or_else(|e| panic!("operation {n}, seed {seed}: {e}"));
             assert_eq!(node.check(), applied, "operation {n}, seed {seed}");
@@ -66,7 +69,7 @@ fn at_every_operation(
     operations
 }
 
-/// Snapshots at 5 and 10 of a log of 20.
+/// Writes a log of 20 entries with snapshots at 5 and 10.
 fn prepare(node: &Node) {
     for index in [5, 10] {
         node.append(index, 1, index).unwrap();
@@ -75,13 +78,13 @@ fn prepare(node: &Node) {
     node.append(20, 1, 18).unwrap();
 }
 
-/// Damages the snapshot at `index`; the node must start from `before`.
+/// Damages the snapshot at `index`, and checks that the node starts from `before`.
 fn fall_back(setup: Setup, disk: &Arc<SimDisk>, (index, term): (u64, u64), before: u64) {
     disk.corrupt(&file(index, term), 3000, |bytes| bytes[0] ^= 1);
     let mut node = setup.open(disk).expect("the one before serves");
     assert_eq!(node.start.set_aside.iter().map(|aside| aside.id.index).collect::<Vec<_>>(), [index]);
     assert_eq!(node.check(), before);
-    // And the next one is taken, although the log names one that is gone.
+    // The next snapshot can be taken, although the log names one that is gone.
     node.append(30, 3, 30).unwrap();
     node.take(30).unwrap();
     drop(node);
@@ -98,7 +101,7 @@ fn of_taking_one() {
             assert!(applied == 15 || (applied == 10 && !ended), "{applied} {ended}");
             assert!(node.engine.group(GROUP).compaction_point().0 <= if applied == 15 { 10 } else { 5 });
             if applied == 10 {
-                // Left half done, it is done again.
+                // The snapshot was not completed, so it is taken again.
                 node.take(15).unwrap();
             }
             drop(node);
@@ -120,7 +123,7 @@ fn of_taking_several_and_keeping_one() {
         assert!([10, 13, 21].contains(&applied) && (!ended || applied == 21), "{applied}");
         if ended {
             assert_eq!(files(disk), [21]);
-            // One is kept for slow followers; the last compaction rides along with a later write.
+            // One entry is kept for slow followers. The last compaction becomes durable with a later write.
             let point = node.engine.group(GROUP).compaction_point().0;
             assert!(point == 12 || point == 20, "{point}");
         }
@@ -145,7 +148,7 @@ fn of_a_first_one() {
     );
 }
 
-/// A snapshot of another node, as it is sent.
+/// Returns the offer and the pieces of a snapshot of another node.
 fn sent(index: u64, term: u64) -> (Offer, Vec<Piece>) {
     let node = SETUP.open(&sim(0)).unwrap();
     node.append(index, term, index).unwrap();
@@ -157,7 +160,8 @@ fn sent(index: u64, term: u64) -> (Offer, Vec<Piece>) {
 
 #[test]
 fn of_receiving_and_installing() {
-    // Ahead of the log; in the middle of a suffix that is another; behind entries that stay.
+    // The snapshot is ahead of the log, in the middle of a suffix with other entries, or at an entry that the
+    // log has.
     for (index, term, keep) in [(40, 3, 2), (19, 3, 2), (19, 1, 2), (40, 3, 1)] {
         let setup = Setup { keep, ..SETUP };
         let (offer, pieces) = sent(index, term);
@@ -169,7 +173,7 @@ fn of_receiving_and_installing() {
             assert!(applied == index || (applied == 10 && !ended), "{applied} {ended}");
             let group = node.engine.group(GROUP);
             if applied == 10 {
-                // Not installed: the log is as it was, and it all works the second time.
+                // The snapshot is not installed: the log is unchanged, and the second try succeeds.
                 assert_eq!((group.last_index(), group.hard_state().commit), (20, 18));
                 act(&node).unwrap();
             }
@@ -178,7 +182,7 @@ fn of_receiving_and_installing() {
             assert!(files(disk).contains(&index));
             let back = node.snapshots.install(offer.id());
             assert!(matches!(back, Err(Error::OutOfDate { newest, .. }) if newest == index), "{back:?}");
-            // Work goes on: the next snapshots, and the log behind them.
+            // The next entries can be appended, and the next snapshots can be taken.
             node.append(index + 10, term, index + 10).unwrap();
             node.take(index + 5).unwrap();
             node.take(index + 10).unwrap();
@@ -188,7 +192,7 @@ fn of_receiving_and_installing() {
     }
 }
 
-/// Cut again and again, until it is through.
+/// Cuts the power again and again, until the last snapshot is taken.
 #[test]
 fn of_everything_again_and_again() {
     let (offer, pieces) = sent(40, 3);

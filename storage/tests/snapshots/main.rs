@@ -1,4 +1,4 @@
-//! Snapshots of groups.
+//! Tests snapshots of Raft groups.
 
 mod crash;
 mod retention;

@@ -1,5 +1,5 @@
-//! A group and its snapshots: what is on disk and in the log with one, two and four kept, after a reopen and with damage;
-//! what is refused; when one is due; full disks.
+//! Tests which snapshots and entries of a group are kept, with one, two and four snapshots, after a reopen
+//! and with damage; also what is refused, when a snapshot is due, and full disks.
 
 use crate::support;
 
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use support::*;
 
-/// Snapshots at 10, 20, .. 80 of a log of 85.
+/// Writes a log of 85 entries with snapshots at 10, 20, .. 80.
 fn eight(setup: Setup) -> Arc<SimDisk> {
     let disk = sim(1);
     let node = setup.open(&disk).unwrap();
@@ -44,7 +44,8 @@ fn as_many_as_wanted_are_kept_and_the_log_goes_back_to_the_second_newest() {
         assert_eq!(point(&node), compacted, "{keep} kept, {fall_back}");
         assert_eq!(node.check(), 80);
         assert_eq!(files(&disk), kept, "{keep} kept, after a reopen");
-        // The first one of a life: what is older was not verified in it, but for the one that was loaded.
+        // This is the first snapshot since the reopen. Of the older ones, only the one that was loaded has
+        // been verified since then.
         node.append(95, 1, 95).unwrap();
         let taken = node.take(95).unwrap();
         let left = files(&disk);
@@ -55,7 +56,7 @@ fn as_many_as_wanted_are_kept_and_the_log_goes_back_to_the_second_newest() {
 
 #[test]
 fn entries_for_slow_followers_stay_by_count_and_by_bytes() {
-    // Payloads of 300 bytes.
+    // Each payload has 300 bytes.
     for (entries, bytes, compacted) in
         [(4, u64::MAX, 76), (100, 1000, 77), (100, 299, 80), (0, u64::MAX, 80), (100, u64::MAX, 0)]
     {
@@ -89,7 +90,7 @@ fn a_damaged_one_is_passed_over_as_long_as_the_log_goes_back_far_enough() {
                 assert!(node.start.set_aside.iter().all(|aside| aside.place().is_some()));
             }
             (Err(Error::NoneLeft { group: GROUP, point: 70, newest: 80, damaged: 2 }), None) => {
-                // For good: nothing that was set aside comes back.
+                // The next open fails, too: no snapshot that was set aside comes back.
                 let again = setup.open(&disk).map(|node| node.start.applied);
                 assert!(matches!(again, Err(Error::NoneLeft { damaged: 0, .. })), "{again:?}");
             }
@@ -119,7 +120,7 @@ fn a_state_machine_that_has_more_than_the_snapshot_keeps_it() {
     }
 }
 
-/// A file that no marker names does not count, whatever its name says.
+/// Tests that a file that no marker names is not served, whatever its name says.
 #[test]
 fn what_the_log_does_not_name_is_not_served() {
     let disk = eight(SETUP);
@@ -132,7 +133,7 @@ fn what_the_log_does_not_name_is_not_served() {
         }
     }
     assert_eq!(SETUP.open(&disk).unwrap().check(), 80);
-    // In the place of one that is named, with another content: its digest says so.
+    // A file in place of a named one, with other content, fails the check of its digest.
     disk.remove_file(&file(80, 1));
     {
         let (catalog, _) =
@@ -144,7 +145,8 @@ fn what_the_log_does_not_name_is_not_served() {
     assert_eq!(SETUP.open(&disk).unwrap().check(), 70);
 }
 
-/// A group that is removed leaves its files; another of the same number must not take them for its own.
+/// Tests a group with the number of a removed one. The removed group leaves its files, which the new one must
+/// not take for its own.
 #[test]
 fn files_of_an_earlier_group_of_the_same_number_are_replaced() {
     let foreign = |node: &Node, index| {
@@ -176,7 +178,8 @@ fn files_of_an_earlier_group_of_the_same_number_are_replaced() {
     assert_eq!(SETUP.open(&disk).unwrap().check(), 40);
 }
 
-/// The state machine comes again through entries that the damaged one covered: none is due there.
+/// Tests a state machine that applies entries again that the damaged snapshot covered. No snapshot is due
+/// there.
 #[test]
 fn none_is_due_below_the_newest_marker() {
     let disk = eight(SETUP);
@@ -211,7 +214,7 @@ fn what_cannot_be_is_refused() {
     batch.conf_state(GROUP, &members);
     node.engine.write(&mut batch).unwrap().wait().unwrap();
     assert!(matches!(refused(84), Error::MembersAhead { members: 85, .. }));
-    // None of it was in the way of the next.
+    // None of the refused calls prevents the next snapshot.
     assert_eq!(node.take(85).unwrap().removed, [id(70, 1)]);
     let Node { engine, catalog, .. } = &node;
     let none = SnapshotOptions::default().with_entries(0);
@@ -250,7 +253,7 @@ fn one_is_due_by_entries_by_bytes_or_because_a_follower_waits() {
     assert!(due(9) && due(1));
     node.take(9).unwrap();
     assert!(!due(9) && !due(18) && due(19));
-    // Asked for what is there, and for what is not.
+    // A follower requests a snapshot that is there, and then one that is not.
     assert_eq!(node.snapshots.serve(9).map(|served| served.index()), Some(9));
     assert!(!due(12));
     assert!(node.snapshots.serve(11).is_none());
@@ -258,7 +261,7 @@ fn one_is_due_by_entries_by_bytes_or_because_a_follower_waits() {
     node.take(12).unwrap();
     assert!(!due(13));
     assert_eq!(node.snapshots.serve(11).map(|served| served.index()), Some(12));
-    // A failure is no reason to try for ever: whoever waits asks again.
+    // A failed snapshot is not tried again by itself. A follower that waits requests it again.
     assert!(node.snapshots.serve(13).is_none() && due(13));
     disk.fail(FaultRule::once(FaultOp::Create, 1, FaultError::Full));
     assert!(node.take(13).unwrap_err().is_no_space());
@@ -287,13 +290,13 @@ fn a_full_disk_leaves_the_old_one_and_the_next_try_works() {
     }
 }
 
-/// The snapshots are on another disk, which has room: then a full log is freed by taking one.
+/// Tests a full log whose snapshots are on another disk with space: taking a snapshot frees the log.
 #[test]
 fn a_full_log_is_freed_by_a_snapshot() {
     let (logs, files) = (SimDisk::new(1, SimOptions::default()), sim(2));
     let mut options = Options::default().with_slack_bytes(0);
     options.log.segment_bytes = 64 << 10;
-    // With threads: one of them makes segments of the files that become free.
+    // The engine has threads: one of them makes segments of the files that become free.
     let env = Env {
         disk: logs.process(),
         clock: Arc::new(SystemClock::new()),
@@ -369,7 +372,8 @@ fn one_is_taken_in_the_background_and_cancelled_when_nobody_wants_it() {
     assert_eq!(left, 2, "LOCK and one snapshot");
 }
 
-/// A thousand groups in one process: their snapshots wait for each other, and not each for a thread of its own.
+/// Tests a thousand groups in one process, whose snapshots wait for each other instead of taking a thread
+/// each.
 #[test]
 fn snapshots_of_a_thousand_groups_share_two_threads() {
     const GROUPS: u64 = 1000;
@@ -389,7 +393,7 @@ fn snapshots_of_a_thousand_groups_share_two_threads() {
     let open = |group| Snapshots::open(&engine, group, &catalog, options, 0).unwrap().0;
     let groups: Vec<Snapshots> = (1..=GROUPS).map(open).collect();
     assert!(groups[0].due(1));
-    // Each dump waits until the gate is opened; they say on which thread they are.
+    // Each dump records its thread and waits until the gate is opened.
     let gate = Arc::new((std::sync::Mutex::new(false), std::sync::Condvar::new()));
     let threads = Arc::new(std::sync::Mutex::new(std::collections::HashSet::new()));
     let (began, begun) = std::sync::mpsc::channel();
@@ -403,7 +407,7 @@ fn snapshots_of_a_thousand_groups_share_two_threads() {
         });
         group.start(1, b"", dump).unwrap();
     }
-    // Both threads are in a dump; those who would come next are not even asked for theirs.
+    // Both threads write a dump, and no other group is asked for one.
     (0..2).for_each(|_| begun.recv().unwrap());
     let snapshot_threads = || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();
@@ -415,7 +419,7 @@ fn snapshots_of_a_thousand_groups_share_two_threads() {
     assert!((2..10).contains(&snapshot_threads()), "{} threads", snapshot_threads());
     let late = open(GROUPS);
     assert!(!late.due(1));
-    // Nobody wants the last ones any more: dropping them waits for none of the others.
+    // Dropping the last groups cancels their snapshots, and waits for none of the others.
     let mut groups = groups;
     groups.truncate(900);
     *gate.0.lock().unwrap() = true;
@@ -426,7 +430,7 @@ fn snapshots_of_a_thousand_groups_share_two_threads() {
     }
     assert_eq!(threads.lock().unwrap().len(), 2);
     assert_eq!(catalog.snapshots(900).len() + catalog.snapshots(901).len(), 1);
-    // The threads find that nobody wants the others.
+    // Waits until the threads have skipped the cancelled snapshots.
     while !late.due(1) {
         std::thread::yield_now();
     }

@@ -1,5 +1,5 @@
-//! An engine and a catalog side by side on one simulated disk, a state machine whose state is a function of its
-//! index, and what must hold of the three after whatever happened.
+//! Provides an engine and a catalog on one simulated disk, a state machine whose state is a function of its
+//! index, and the check of all three.
 
 #![allow(dead_code, reason = "every test uses a part of it")]
 
@@ -15,7 +15,7 @@ use seawall_wal::{Env, Threads};
 
 pub const GROUP: u64 = 7;
 
-/// A directory in a simulated disk, which has none: names with a prefix.
+/// A directory of a simulated disk. The disk has no directories, so the names get a prefix.
 #[derive(Debug)]
 pub struct Folder {
     disk: Arc<SimDisk>,
@@ -70,7 +70,7 @@ impl Disk for Folder {
         self.disk.free_bytes()
     }
 
-    /// The disk knows one lock, which is the log's.
+    /// Locks the log. The disk has only one lock, so the snapshots have none.
     fn lock(&self, name: &str, holder: &str) -> io::Result<Result<Box<dyn DiskLock>, String>> {
         if self.prefix == LOG {
             return self.disk.lock(&self.name(name), holder);
@@ -94,7 +94,7 @@ pub fn sim(seed: u64) -> Arc<SimDisk> {
     SimDisk::new(seed, options)
 }
 
-/// Everything of one node that has a share of the disk.
+/// The parts of a node that use the disk.
 pub struct Node {
     pub engine: Engine,
     pub catalog: Catalog,
@@ -147,12 +147,12 @@ pub fn id(index: u64, term: u64) -> SnapshotId {
     SnapshotId { group: GROUP, index, term }
 }
 
-/// The name of a snapshot's file on the disk.
+/// Returns the name of a snapshot's file on the disk.
 pub fn file(index: u64, term: u64) -> String {
     format!("snap-{GROUP:016x}-{index:016x}-{term:016x}.snap")
 }
 
-/// Indexes of the published files, ascending.
+/// Returns the indexes of the published files, in ascending order.
 pub fn files(disk: &SimDisk) -> Vec<u64> {
     let index = |name: &String| {
         let name = name.strip_prefix("snap-")?.strip_suffix(".snap")?;
@@ -161,7 +161,7 @@ pub fn files(disk: &SimDisk) -> Vec<u64> {
     disk.names().iter().filter_map(index).collect()
 }
 
-/// The state behind entry `index`: two chunks, and then some.
+/// Returns the state after entry `index`, somewhat more than two chunks.
 pub fn state(index: u64) -> Vec<u8> {
     let mut state = index.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = b"all that was applied ".repeat(200);
@@ -183,7 +183,7 @@ pub fn read(mut reader: SnapshotReader) -> Vec<u8> {
 }
 
 impl Node {
-    /// Appends entries up to `last`, with a commit index, durably.
+    /// Appends entries up to `last`, with a commit index, and waits until they are durable.
     pub fn append(&self, last: u64, term: u64, commit: u64) -> Result<(), Error> {
         let group = self.engine.group(GROUP);
         let mut batch = WriteBatch::new();
@@ -205,7 +205,7 @@ impl Node {
         self.snapshots.take(index, b"", dump(index))
     }
 
-    /// Receives everything of a transfer, and installs it.
+    /// Receives all pieces of a transfer, and publishes the snapshot.
     pub fn receive(&self, offer: &Offer, pieces: &[Piece]) -> Result<(), Error> {
         if let Some(mut incoming) = self.snapshots.receive(offer)? {
             while let Some(piece) = pieces.get(incoming.next() as usize) {
@@ -216,8 +216,8 @@ impl Node {
         Ok(())
     }
 
-    /// What must always hold: the state machine starts with a whole snapshot, or empty, and the log has everything
-    /// from there on. Returns where it starts.
+    /// Checks that the state machine starts with a complete snapshot or empty, and that the log has
+    /// everything from there on. Returns the index where it starts.
     #[track_caller]
     pub fn check(&mut self) -> u64 {
         let applied = self.start.applied;
@@ -244,7 +244,7 @@ impl Node {
     }
 }
 
-/// Whether an error is only the power cut.
+/// Returns whether a power cut can have caused the error.
 pub fn is_crash(error: &Error) -> bool {
     let io = |source: &io::Error| SimDisk::is_crash(source);
     match error {

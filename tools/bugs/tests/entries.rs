@@ -1,4 +1,4 @@
-//! Checks the entries of this workspace: every bug can be planted, and the tests that must find it exist.
+//! Tests that every bug of this workspace can be planted, and that the test programs that must find it exist.
 
 use seawall_bugs::campaign::split;
 use seawall_bugs::entry::{self, Bug, PACKAGES};

@@ -5,7 +5,7 @@
 
 use super::load::Target;
 use anyhow::{Context, Result, ensure};
-use seawall_wal::{Durability, Lsn, Options, RecordBuilder, Stats, Ticket, Wal};
+use seawall_wal::{Durability, Lsn, Options, RecordBuilder, Ticket, Wal, stats::Stats};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

@@ -1,4 +1,4 @@
-//! Logs to look at, and the program that looks.
+//! Provides logs for the tests, and runs `walinspect` on them.
 
 use seawall::{Engine, EntryRef, HardState, SnapshotMarker, WriteBatch};
 use seawall_wal::{Durability, Lsn, Options, RecordBuilder, Wal};
@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::time::SystemTime;
 use tempfile::TempDir;
 
-/// Small segments, and no mark while the test looks.
+/// Returns options with small segments, and with no mark while a test runs.
 pub fn options() -> Options {
     Options::default().with_segment_bytes(64 << 10).with_idle_ms(60_000)
 }
@@ -56,7 +56,7 @@ impl Log {
             .collect()
     }
 
-    /// Runs the tool on this log, and checks that it left everything as it was.
+    /// Runs the tool on this log, and checks that it changed nothing.
     pub fn inspect(&self, command: &str, more: &[&str], code: i32) -> Output {
         let before = self.files();
         let args = [&[command, self.dir().to_str().unwrap()], more].concat();
@@ -74,7 +74,7 @@ impl Log {
         json
     }
 
-    /// All commands agree on the exit code.
+    /// Checks that all commands end with this exit code.
     pub fn exits(&self, code: i32) {
         for command in ["summary", "records", "verify", "report"] {
             self.inspect(command, &[], code);
@@ -121,7 +121,7 @@ pub fn append(wal: &Wal, fill: u8, bytes: usize) -> Lsn {
     ticket.lsn()
 }
 
-/// Appends entry `index` of term 3 to `group`, with a hard state of its own.
+/// Appends entry `index` of term 3 to `group`, together with a hard state.
 pub fn write(engine: &Engine, group: u64, index: u64, bytes: usize) {
     let payload = vec![0xa5; bytes];
     let mut batch = WriteBatch::new();
@@ -131,7 +131,7 @@ pub fn write(engine: &Engine, group: u64, index: u64, bytes: usize) {
     engine.write(&mut batch).unwrap().wait().unwrap();
 }
 
-/// An engine's log of two groups with 20 entries each, closed.
+/// Creates an engine's log of two groups with 20 entries each, and closes it.
 pub fn engine_log() -> Log {
     let log = Log::new();
     let engine = Engine::create(log.dir(), &engine_options()).unwrap();
@@ -143,7 +143,7 @@ pub fn engine_log() -> Log {
     log
 }
 
-/// The same with a snapshot marker and metadata of group 8.
+/// Creates the same log with a snapshot marker and metadata of group 8.
 pub fn engine_log_with_small_state() -> Log {
     let log = engine_log();
     let (engine, _) = Engine::open(log.dir(), &engine_options()).unwrap();
@@ -155,7 +155,7 @@ pub fn engine_log_with_small_state() -> Log {
     log
 }
 
-/// The record with the entry `index` of `group`.
+/// Returns the record with entry `index` of `group`.
 pub fn record_of(log: &Log, group: u64, index: u64) -> Value {
     let json = log.json("records", &["--group", &group.to_string()], 0);
     let has = |r: &&Value| r["ops"].as_array().unwrap().iter().any(|op| op["first"] == index);

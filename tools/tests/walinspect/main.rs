@@ -1,7 +1,7 @@
-//! `walinspect` as a program, on real logs: exit codes, what it names, its JSON, and that it changes nothing.
+//! Tests the program `walinspect` on real logs: its exit codes, what it names, its JSON, and that it changes
+//! nothing.
 //!
-//! Every call goes through [`Log::inspect`], which compares all files before and after: content, length and
-//! time of change.
+//! [`Log::inspect`] compares content, length and modification time of all files before and after a call.
 
 mod log;
 
@@ -125,7 +125,7 @@ fn records_are_shown_with_what_the_engine_put_in_them() {
     let from = small["lsn"].as_str().unwrap();
     assert!(text(&log.inspect("records", &["--from", from], 0).stdout).contains(line));
 
-    // From a position, as printed and without its leading zeros; limited; of one segment.
+    // Lists records from a position, with and without its leading zeros, up to a limit, and of one segment.
     let at = record["lsn"].as_str().unwrap();
     let first = |more: &[&str]| log.json("records", more, 0)["records"].as_array().unwrap().clone();
     assert_eq!(first(&["--from", at, "--limit", "1"]), std::slice::from_ref(&record));
@@ -152,7 +152,8 @@ fn a_killed_log_is_sound_or_torn() {
     log.exits(code);
 }
 
-/// A log whose last group was not known durable when the process died; and that group's range.
+/// Returns a log whose last write group was not known to be durable when the process died, and the range of
+/// that group.
 fn killed() -> (Log, Lsn, Lsn) {
     let log = Log::new();
     let wal = log.create();
@@ -188,7 +189,7 @@ fn a_torn_tail_is_what_the_next_open_drops() {
     append(&wal, 10, 100);
     wal.close().unwrap();
 
-    // What an earlier open dropped is void, and no longer a torn tail.
+    // Bytes that an earlier open dropped are void, and no longer a torn tail.
     log.exits(0);
     let after = log.json("verify", &[], 0);
     assert_eq!((ranges(&after["void"]), &after["dropped"]), (foretold, &Value::from(Vec::<Value>::new())));
@@ -246,7 +247,7 @@ fn a_flipped_bit_in_a_payload_names_its_entry() {
         shown.contains("00000001.wal at byte 0x") && shown.contains("group 7: entry 3 of term 3 is damaged"),
         "{shown}"
     );
-    // Else the segment is taken on its footer's word.
+    // Without this, open would accept the segment by its footer.
     let mut options = engine_options();
     options.log.verify_on_open = true;
     let refusal = Engine::open(log.dir(), &options).err().unwrap().to_string();
@@ -294,7 +295,7 @@ fn a_flipped_bit_in_a_header_names_what_is_missing_between() {
         assert_eq!(damage["missing"], serde_json::json!([{"group": 8, "first": 4, "last": 4}]), "{damage}");
         assert!(text(&log.inspect("verify", &[], 2).stdout).contains("group 8: entries 4..=4 are missing"));
     }
-    // What still checks is shown all the same.
+    // Records that pass their checks are listed all the same.
     let rest = log.json("records", &["--group", "8"], 2);
     assert_eq!(rest["records"].as_array().unwrap().len(), 19);
     assert_eq!(rest["records"][0]["state"], "unjudged");
@@ -374,7 +375,7 @@ fn other_files_are_shown_and_do_no_harm() {
     fs::write(log.dir().join("000000ff.new"), "half").unwrap();
     let summary = log.json("summary", &[], 0);
     assert_eq!(summary["foreign"][0], "notes.txt");
-    // Next to it there may be a spare that was on its way when the log was closed.
+    // There may also be a spare that was not finished when the log was closed.
     let unfinished = summary["unfinished"].as_array().unwrap();
     assert!(unfinished.contains(&"000000ff.new".into()), "{unfinished:?}");
 }

@@ -8,6 +8,7 @@ mod prepared;
 mod salvage;
 
 use crate::commit::{Appended, Blocked, Committer, Ticket};
+use crate::counters::Stats;
 use crate::env::Env;
 use crate::error::Error;
 use crate::format::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, PART_BYTES, RECORD_HEADER_BYTES};
@@ -20,7 +21,6 @@ use crate::segment::directory::write_closed;
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::segment::preallocator::{Preallocator, StepOutcome};
 use crate::segment::spare_pool::SparePool;
-use crate::stats::Stats;
 use crate::sync::{AtomicU32, Mutex};
 use crate::types::{Durability, Lsn, len32};
 use crate::wal::threads::LogThreads;

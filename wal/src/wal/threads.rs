@@ -75,7 +75,7 @@ impl LogThreads {
         self.threads.is_empty()
     }
 
-    /// Name of the backend that carries out writes, as [`Stats`](crate::Stats) shows it.
+    /// Name of the backend that carries out writes, as [`Stats`](crate::stats::Stats) shows it.
     pub(crate) fn backend(&self) -> &'static str {
         if self.driver == Driver::Ring { "io_uring" } else { "posix" }
     }

@@ -1,5 +1,6 @@
-//! Callbacks and futures may do with the log what any thread may do, and delay nobody but each other: on real
-//! directories with both backends, with a full queue, with as many callbacks as are allowed, on a log that stopped.
+//! Tests that callbacks and futures may use the log like any thread, and delay nothing but each other.
+//!
+//! Most tests run on real directories with both backends and strategies, some on a log that stopped.
 
 use crate::harness;
 
@@ -8,7 +9,10 @@ use harness::{Gate, Watchdog, ids, record, small, spawned, stepped};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, PosixDisk};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Backend, Bell, Durability, Error, Lsn, Notify, Options, Strategy, Ticket, Wal};
+use seawall_wal::{
+    Backend, Durability, Error, Lsn, Options, Strategy, Ticket, Wal,
+    notify::{Bell, Notify},
+};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -21,7 +25,8 @@ use std::time::Duration;
 
 const DELIVERS: &str = "seawall-deliver";
 
-/// Calls `f` with options for each backend and strategy that this machine has, on a fresh directory.
+/// Calls `f` with a fresh directory and with options for each backend and strategy that this machine
+/// supports.
 fn everywhere(options: &Options, f: impl Fn(&Path, &Options)) {
     for (backend, strategy) in [
         (Backend::Posix, Strategy::Auto),
@@ -43,7 +48,7 @@ fn append(wal: &Wal, class: Durability) -> Ticket {
 
 type Act = fn(&Arc<Wal>);
 
-/// Things that a callback may do with a log that goes on.
+/// Calls that a callback may make on a log that has not stopped.
 const ACTS: [Act; 9] = [
     |wal| drop(append(wal, Durability::Sync)),
     |wal| _ = append(wal, Durability::Sync).wait().unwrap(),
@@ -56,7 +61,7 @@ const ACTS: [Act; 9] = [
         assert!(wal.wait_past(lsn, Duration::MAX).unwrap() > lsn);
     },
     |wal| assert!(!ids(wal).is_empty()),
-    // More than a queue of 64 KiB takes, and nobody waits for them.
+    // More bytes than a queue of 64 KiB takes, and no thread waits for the records.
     |wal| (0..10).for_each(|id| drop(wal.append(&record(id, 20_000), Durability::Sync).unwrap())),
 ];
 
@@ -71,7 +76,7 @@ fn every_act(options: &Options) {
                 drop(inside);
                 done.send(result).unwrap();
             });
-            // Next to it: a thread that appends and waits, held up or not.
+            // At the same time, this thread appends and waits.
             append(&wal, Durability::Sync).wait().unwrap();
             answered.recv().unwrap().unwrap();
         }
@@ -121,7 +126,8 @@ fn a_callback_that_appends_finds_room_although_every_record_has_a_callback() {
     });
 }
 
-/// Closing or dropping the log in a callback frees the directory before it returns, and every ticket is answered.
+/// Closing or dropping the log in a callback unlocks the directory before the call returns, and every ticket
+/// is answered.
 #[test]
 fn a_callback_may_end_the_log() {
     let _watchdog = Watchdog::new("the end in a callback");
@@ -177,7 +183,7 @@ fn a_callback_that_never_returns_delays_only_callbacks() {
                 scope.spawn(|| (0..5).for_each(|_| _ = append(&wal, Durability::Sync).wait().unwrap()));
             }
         });
-        // Nor the log's end.
+        // The callback does not delay the end of the log either.
         wal.close().unwrap();
         let (wal, _) = Wal::open(dir, options).unwrap();
         assert_eq!(ids(&wal).len(), 64 * 5 + 2);
@@ -207,7 +213,7 @@ fn callbacks_and_wakers_run_on_a_thread_that_does_nothing_else() {
             append(&wal, Durability::Sync).on_durable(move |_| name.send(thread_name()).unwrap());
             let mut ticket = Box::pin(append(&wal, Durability::Sync));
             let polled = ticket.as_mut().poll(&mut Context::from_waker(&waker));
-            // This thread writes, and does not run what is due then.
+            // This thread writes, and does not run the callbacks and wakers that are due.
             append(&wal, Durability::Sync).wait().unwrap();
             drop(waker);
             let calls = if polled.is_pending() { 2 } else { 1 };
@@ -235,7 +241,7 @@ fn callbacks_of_many_threads_run_in_log_order() {
             }
         });
         wal.flush().unwrap();
-        // After all others.
+        // This callback runs after all others.
         let (done, last) = mpsc::channel();
         append(&wal, Durability::Sync).on_durable(move |_| done.send(()).unwrap());
         last.recv().unwrap();
@@ -285,12 +291,12 @@ fn at_the_bound_appends_wait_and_callbacks_get_an_error_at_twice_the_bound() {
         let answers: Vec<_> = answered.into_iter().collect();
         let refusals: Vec<_> = answers.iter().flat_map(|answer| answer.as_ref().err()).collect();
         assert!(matches!(refusals[..], [Error::CallbacksFull { count: 8, max: 4 }]), "{refusals:?}");
-        // Three before, four inside, all of them lazy.
+        // The answers are those of three lazy records from before and four from inside, and the refusal.
         assert_eq!(answers.len(), 8);
     });
 }
 
-/// What a callback may do with a log that has stopped; every call returns.
+/// On a log that has stopped, every call of a callback returns an error.
 #[test]
 fn on_a_log_that_stopped_a_callback_gets_errors() {
     let _watchdog = Watchdog::new("latched");
@@ -355,7 +361,8 @@ fn a_panic_whose_payload_panics_does_not_end_delivery() {
     }
 }
 
-/// An executor that polls inside of `wake`: a chain of appends, each made when the one before is durable.
+/// An executor that polls inside of `wake` runs a chain of appends. Each one is made when the one before is
+/// durable.
 #[test]
 fn a_task_may_be_polled_inside_of_its_waker() {
     struct Chain {
@@ -407,7 +414,7 @@ fn a_stepped_log_calls_where_a_write_completes_one_call_after_the_other() {
         block_on(append(&inside, Durability::Sync)).unwrap();
         order.lock().unwrap().push(2);
     });
-    // Two are allowed; the third append answers the others first.
+    // Two callbacks are allowed, so the third append runs the outstanding ones first.
     let order = Arc::clone(&called);
     append(&wal, Durability::Sync).on_durable(move |_| order.lock().unwrap().push(4));
     append(&wal, Durability::Sync).wait().unwrap();
@@ -419,7 +426,7 @@ fn notices_are_delivered_by_whoever_completes_the_write() {
     let _watchdog = Watchdog::new("notices");
     everywhere(&small(), |dir, options| {
         let wal = Wal::create(dir, options).unwrap();
-        // Nothing goes through the thread that calls.
+        // The delivery thread is blocked, and the notices do not need it.
         let (gate, bell) = (Arc::new(Gate::default()), Arc::new(Bell::new()));
         let hold = Arc::clone(&gate);
         append(&wal, Durability::Sync).on_durable(move |_| hold.pass());
@@ -445,7 +452,7 @@ fn notices_are_delivered_by_whoever_completes_the_write() {
             let mut count = [0; 8];
             rustix::io::read(&fd, &mut count).unwrap();
             assert_eq!((u64::from_ne_bytes(count), ticket.is_durable()), (1, true));
-            // At once if there is nothing to wait for.
+            // The notice is delivered at once if the record is durable.
             ticket.notify(Notify::EventFd(Arc::clone(&fd)));
             rustix::io::read(&fd, &mut count).unwrap();
         }
@@ -505,7 +512,7 @@ fn a_wait_with_a_timeout_ends() {
     let writer = std::thread::Builder::new().name("writes".into());
     let writer = writer.spawn(move || append(&writes, Durability::Sync).wait().unwrap()).unwrap();
     gate.wait_for_one();
-    // The disk is busy with the write of another thread, for ever as far as this one can see.
+    // The disk is busy with the write of another thread, which does not end before the gate is opened.
     let lsn = append(&wal, Durability::Sync).lsn();
     assert!(wal.wait_past(lsn, Duration::from_millis(1)).unwrap() <= lsn);
     gate.open();
@@ -521,7 +528,7 @@ fn a_lazy_record_is_written_in_time_although_others_keep_coming() {
     let first = append(&wal, Durability::Lazy);
     let count = Arc::clone(&called);
     append(&wal, Durability::Lazy).on_durable(move |_| *count.lock().unwrap() += 1);
-    // At each look as long as the log has to be idle has passed, and there was one more record.
+    // Each step simulates that `idle_ms` have passed, and one more record arrives before it.
     for _ in 0..3 {
         drop(append(&wal, Durability::Lazy));
         stepper.idle();

@@ -1,4 +1,4 @@
-//! From an append to the acknowledgement: groups, tickets, callbacks, threads.
+//! Tests of the way from an append to its acknowledgement: groups, tickets, callbacks and threads.
 
 mod callbacks;
 #[path = "../harness/mod.rs"]

@@ -1,5 +1,7 @@
-//! Attacks on the file pipeline: zeros against groups, spares of another size, a full disk, a released
-//! prefix. Each is the smallest history that once lost acknowledged records or got stuck.
+//! Tests that the preallocator never overwrites groups, and that the log works with spares of another size,
+//! on a full disk and after a release.
+//!
+//! Each test is the smallest history in which an earlier build lost acknowledged records or got stuck.
 
 use crate::harness;
 
@@ -8,8 +10,8 @@ use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, S
 use seawall_wal::disk::{Disk, Mode};
 use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{
-    Durability, Error, Lsn, Options, PartInfo, RecordBuilder, SegmentIndexBuilder, Threads, UnexplainedTail,
-    Wal,
+    Durability, Error, Lsn, Options, PartInfo, RecordBuilder, Threads, UnexplainedTail, Wal,
+    segments::SegmentIndexBuilder,
 };
 use std::sync::Arc;
 
@@ -19,12 +21,12 @@ fn buffered() -> SimOptions {
     SimOptions { mode: Mode::Buffered, ..SimOptions::default() }
 }
 
-/// Payload of a record without meta that fills `bytes` of a segment exactly.
+/// The payload size, in bytes, with which a [`record`] and its group fill `bytes` of a segment exactly.
 fn filling(bytes: u32) -> usize {
     bytes as usize - 64 - 24 - 8 - 8
 }
 
-/// A copy that leaves out blocks of zeros, as `cp --sparse=always`, `rsync -S` and `tar -S` make it.
+/// Makes a copy without blocks of zeros, as `cp --sparse=always`, `rsync -S` and `tar -S` do.
 fn copy_sparse(from: &std::path::Path, to: &std::path::Path) {
     use std::os::unix::fs::FileExt;
     std::fs::create_dir(to).unwrap();
@@ -125,7 +127,7 @@ fn a_record_of_the_largest_size_fits_and_one_more_byte_leaves_no_trace() {
     }
 }
 
-/// A disk whose zeros for the second MiB of segment 1 wait at the gate.
+/// A disk on which the zeros for the second MiB of segment 1 wait at the gate.
 fn gated(disk: &Arc<SimDisk>, gate: &Arc<Gate>) -> Arc<dyn Disk> {
     let gate = Arc::clone(gate);
     HookDisk::new(disk.process(), move |call| {
@@ -148,7 +150,7 @@ fn a_mark_keeps_out_of_blocks_that_are_being_zeroed() {
     let options = Options::default().with_segment_bytes(4 * MIB).with_idle_ms(5);
     let wal = Wal::create_in(env(gated(&disk, &gate), Threads::Spawned), &options).unwrap();
     gate.wait_for_one();
-    // Header, the mark of the open, and this end where the written blocks end.
+    // The header, the mark of the open and this record end where the zeroed blocks end.
     wal.append(&record(1, filling(MIB - 8192)), Durability::Sync).unwrap().wait().unwrap();
     assert_eq!(wal.durable(), Lsn::new(1, MIB));
     sleep_ms(100);
@@ -161,7 +163,7 @@ fn a_mark_keeps_out_of_blocks_that_are_being_zeroed() {
     assert_eq!(ids(&Wal::open_in(stepped(&disk), &options).unwrap().0), [1, 2, 3]);
 }
 
-/// Writes one byte for every footer byte that was promised.
+/// An index builder that writes one byte for every footer byte that was reserved.
 #[derive(Default)]
 struct Bytes(usize);
 
@@ -192,7 +194,7 @@ fn a_footer_keeps_out_of_blocks_that_are_being_zeroed() {
     wal.append(&footed(1, filling(MIB - 8192)), Durability::Sync).unwrap().wait().unwrap();
     std::thread::scope(|scope| {
         let next = scope.spawn(|| {
-            // Too large for what is left of segment 1.
+            // This record does not fit into the rest of segment 1.
             wal.append(&footed(2, 7 * (MIB as usize / 2)), Durability::Sync).unwrap().wait().unwrap();
             wal.append(&footed(3, 10), Durability::Sync).unwrap().wait().unwrap();
         });
@@ -236,7 +238,7 @@ fn a_mark_leaves_the_footer_its_room() {
 
 #[test]
 fn a_failed_sync_of_zeros_is_a_failed_sync() {
-    // Its error may be about a group in the same file, and is reported only once.
+    // The error of the sync may concern a group in the same file, and the kernel reports it only once.
     for seed in 0..20 {
         let disk = SimDisk::new(seed, buffered());
         let options = Options::default().with_segment_bytes(2 * MIB);
@@ -271,7 +273,7 @@ fn a_full_disk_does_not_keep_the_segment_in_use_from_being_filled() {
         let options = Options::default().with_segment_bytes(4 * MIB);
         let wal = Wal::create_in(stepped(&disk), &options).unwrap();
         wal.close().unwrap();
-        // The segments that exist are reserved in full; not a byte more is to be had.
+        // The existing segments are allocated in full, and the disk has no free byte.
         disk.set_capacity(Some(0));
         let (wal, _) = Wal::open_in(env(disk.process(), threads), &options).unwrap();
         let mut n = 0;
@@ -309,7 +311,7 @@ fn a_full_disk_does_not_keep_the_segment_in_use_from_being_filled() {
 
 #[test]
 fn where_written_blocks_are_not_reserved_a_full_disk_is_an_error_not_a_hang() {
-    // As on a file system that copies on write: zeros for an allocated block find the disk full.
+    // As on a copy-on-write file system, zeros for an allocated block find the disk full.
     let _watchdog = Watchdog::new("full for zeros");
     let disk = SimDisk::new(1, SimOptions::default());
     let options = Options::default().with_segment_bytes(4 * MIB);
@@ -350,7 +352,7 @@ fn where_written_blocks_are_not_reserved_a_full_disk_is_an_error_not_a_hang() {
     wal.close().unwrap();
 }
 
-/// Fills the log until the disk has no room for another segment.
+/// Fills the log until the disk has no room for another segment. Returns the number of records.
 fn fill_up(wal: &Wal, bytes: usize) -> u64 {
     let mut n = 0;
     loop {
@@ -428,7 +430,7 @@ fn an_empty_log_is_not_shortened_before_its_new_start_is_durable() {
         let disk = SimDisk::new(seed, SimOptions::default());
         drop(Wal::create_in(stepped(&disk), &options).unwrap());
         disk.kill();
-        // The padding of the first mark rots; no watermark says that it was whole.
+        // The padding of the first mark rots. No watermark says that the mark was durable.
         disk.corrupt("00000001.wal", 4096 + 100, |bytes| bytes[0] ^= 1);
         disk.crash_after(1 + seed % 30);
         let _ = Wal::open_in(stepped(&disk), &options);

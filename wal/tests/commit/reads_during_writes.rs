@@ -1,5 +1,5 @@
-//! Reading a log that is being written: readers see the durable records, all of them and no others, wherever
-//! rotation is at that moment (INV-1), and keep what they started on.
+//! Tests that readers of a log that is being written see all durable records and no others, at every moment
+//! of a rotation (INV-1), and that they can finish reading released segments.
 
 use crate::harness;
 
@@ -15,7 +15,7 @@ fn a_segment_that_was_left_is_read_up_to_what_is_durable() {
         let disk = SimDisk::new(1, SimOptions { mode, ..SimOptions::default() });
         let options = Options::default().with_segment_bytes(40 << 10);
         let wal = Wal::create_in(stepped(&disk), &options).unwrap();
-        // Nothing is written yet, and the log is two segments further.
+        // Nothing is written yet, but the appends have entered two more segments.
         let tickets: Vec<Ticket> =
             (0..25).map(|id| wal.append(&record(id, 3000), Durability::Sync).unwrap()).collect();
         assert!(wal.active_segment() > 2);
@@ -54,7 +54,7 @@ fn a_reader_keeps_what_is_released_meanwhile() {
         stepper.idle();
         stepper.prepare().unwrap();
     }
-    // Its file may have to be opened again, so it keeps its name.
+    // The reader may have to open the file again, so the file keeps its name.
     assert!(wal.first_segment() > 2 && disk.exists("00000001.wal"));
     let rest: Vec<u64> =
         reader.map(|record| u64::from_le_bytes(record.unwrap().meta().try_into().unwrap())).collect();

@@ -1,5 +1,5 @@
-//! A real directory under many threads: every ticket is answered, in order, and what was acknowledged is
-//! there after reopening (INV-1, INV-2, INV-7).
+//! Tests that, with many threads on a real directory, every ticket is answered, callbacks run in log order,
+//! and acknowledged records are there after reopening (INV-1, INV-2, INV-7).
 
 use crate::harness;
 
@@ -18,7 +18,7 @@ fn options(strategy: Strategy) -> Options {
         .with_strategy(strategy)
 }
 
-/// Waits until `done`, five seconds at most.
+/// Waits until `done` returns true, for five seconds at most.
 #[track_caller]
 fn eventually(done: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(5);
@@ -28,14 +28,14 @@ fn eventually(done: impl Fn() -> bool) {
     }
 }
 
-/// What the threads of one run share.
+/// The state that the threads of one run share.
 struct Shared {
     wal: Wal,
     stop: AtomicBool,
     next_id: AtomicU64,
-    /// Numbers whose ticket was answered with `Ok`.
+    /// Numbers of the records whose ticket was answered with `Ok`.
     acknowledged: Mutex<Vec<u64>>,
-    /// Positions in the order in which callbacks ran.
+    /// Positions of records, in the order in which their callbacks ran.
     called: Arc<Mutex<Vec<Lsn>>>,
     callbacks: AtomicU64,
     released: AtomicU64,
@@ -87,7 +87,7 @@ fn everything_at_once(strategy: Strategy) {
                 }
             });
         }
-        // One thread leaves all callbacks, so that the order of registration is that of the log.
+        // One thread registers all callbacks, so the order of registration is that of the log.
         scope.spawn(|| {
             while shared.running() {
                 let (id, ticket) =
@@ -103,7 +103,7 @@ fn everything_at_once(strategy: Strategy) {
                 std::thread::yield_now();
             }
         });
-        // Tickets that nobody waits for, and lazy ones.
+        // This thread polls its tickets, of sync and lazy records, and waits for none.
         scope.spawn(|| {
             while shared.running() {
                 let (id, ticket) =
@@ -222,7 +222,7 @@ fn a_lazy_record_rides_the_next_group_or_the_idle_flush() {
     let groups = wal.stats().groups;
     let lazy = wal.append(&record(4, 10), Durability::Lazy).unwrap();
     assert_eq!(lazy.wait().unwrap(), lazy.lsn());
-    // A mark ends the burst, and an idle log writes nothing more.
+    // A mark ends the burst, and the idle log writes nothing more.
     eventually(|| wal.stats().groups == groups + 2);
     sleep_ms(50);
     assert_eq!(wal.stats().groups, groups + 2);
@@ -261,7 +261,8 @@ fn closing_while_others_wait_answers_them() {
         drop(answers);
         eventually(|| Arc::strong_count(&wal) == 1);
         let wal = Arc::into_inner(wal).unwrap();
-        // A close makes everything durable; dropping the log fails what is not.
+        // Closing the log makes everything durable. Dropping it fails the tickets of records that are not
+        // durable.
         let closed = round % 2 == 0;
         if closed {
             wal.close().unwrap();
@@ -289,7 +290,7 @@ fn dropping_while_others_wait_hangs_nobody() {
         let (answers, results) = mpsc::channel();
         let mut threads = Vec::new();
         for n in 0..9 {
-            // Lazy, and nobody blocks: nothing but the end of the log answers them.
+            // The record is lazy and no thread blocks for it, so only the end of the log answers the ticket.
             let (ticket, answers) = (wal.append(&record(n, 100), Durability::Lazy).unwrap(), answers.clone());
             threads.push(std::thread::spawn(move || match n % 2 {
                 0 => answers.send(futures_lite::future::block_on(ticket)).unwrap(),

@@ -1,6 +1,8 @@
-//! The durable rate on disks whose flush takes 20 µs, 1 ms and 10 ms, on a simulated clock: one producer
-//! that keeps n appends in flight gets n appends per flush, with either strategy. Nothing here depends on
-//! the machine: time moves only when an operation completes.
+//! Tests that n appends in flight give nearly n durable appends per flush, with either strategy, on disks
+//! whose flush takes 20 µs, 1 ms and 10 ms.
+//!
+//! The clock is simulated and advances only when an operation completes, so the rates do not depend on the
+//! machine.
 
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Clock, Mode};
@@ -9,8 +11,9 @@ use seawall_wal::{Durability, Env, Options, RecordBuilder, Threads, Ticket, Wal}
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Appends per second of simulated time, by one producer with `in_flight` appends under way, or by as
-/// many threads that block: each of these issues what it can before the next one appends.
+/// Measures durable appends per second of simulated time: of one producer with `in_flight` appends in flight
+/// or, if `blocking` is set, of as many threads that block. Each of those issues what it can before the next
+/// one appends.
 fn rate(mode: Mode, flush_ns: u64, in_flight: usize, blocking: bool) -> f64 {
     let clock = Arc::new(SimClock::new());
     let env = Env {
@@ -26,7 +29,7 @@ fn rate(mode: Mode, flush_ns: u64, in_flight: usize, blocking: bool) -> f64 {
     let mut tickets: VecDeque<Ticket> = VecDeque::new();
     let mut running: Vec<(u64, StepIo)> = Vec::new();
     let (mut durable, mut start) = (0_u32, None);
-    // Some flushes for the log to learn what one takes, then those that count.
+    // During the first flushes the log learns how long one takes. Only the later ones count.
     let (learning, counted) = (20 * flush_ns, 60 * flush_ns);
     while clock.now_ns() < learning + counted {
         if start.is_none() && clock.now_ns() >= learning {

@@ -1,4 +1,7 @@
-//! Attacks on the threads of the log: stopping, latching, answering, and who may hold the directory.
+//! Tests that a log that is dropped, fails or panics answers every caller, and keeps its directory locked for
+//! as long as it may write there.
+//!
+//! Two tests check that readers see all durable records while the log rotates.
 
 use crate::harness;
 
@@ -6,7 +9,7 @@ use harness::{Gate, Watchdog, env, ids, record, sleep_ms, small, spawned, steppe
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, SegmentIndexBuilder, Threads, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, Threads, Wal, segments::SegmentIndexBuilder};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -33,7 +36,7 @@ fn the_directory_stays_locked_while_the_pipeline_works() {
     gate.wait_for_one();
     let closing = std::thread::spawn(move || drop(wal));
     sleep_ms(100);
-    // Its zeros may still land, so nobody else may append there.
+    // The preallocator may still write zeros, so no other process may append to the directory.
     let refused = Wal::open_in(stepped(&disk), &options);
     gate.open();
     closing.join().unwrap();
@@ -100,7 +103,7 @@ fn the_last_owner_may_be_a_callback() {
     }
 }
 
-/// The log's last handle goes while a thread that waits for a ticket writes.
+/// The last handle of the log is dropped while a thread that waits for a ticket writes.
 #[test]
 fn dropping_the_log_waits_for_writes_under_way() {
     let _watchdog = Watchdog::new("drop during a write");
@@ -174,7 +177,7 @@ fn readers_see_everything_durable_while_others_rotate() {
     });
 }
 
-/// A task whose last trace is a waker that the log holds, and which owns a ticket that was polled.
+/// A task that owns a polled ticket, and that only a waker in the log keeps alive.
 #[expect(dead_code, reason = "it only owns the ticket")]
 struct Task(Mutex<Option<Pin<Box<seawall_wal::Ticket>>>>);
 
@@ -194,7 +197,8 @@ fn a_waker_may_own_a_ticket() {
     let waker = Waker::from(Arc::new(Task(Mutex::new(Some(inner)))));
     assert!(outer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     drop(waker);
-    // Forgets the waker, which drops the inner ticket, which has a waker to forget.
+    // Dropping the outer ticket drops its waker. The waker drops the inner ticket, which has a waker to drop
+    // as well.
     drop(outer);
     wal.close().unwrap();
 }

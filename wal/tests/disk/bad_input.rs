@@ -1,5 +1,5 @@
-//! What users and other programs get wrong: each is an error that names what and where, and changes
-//! nothing (INV-9).
+//! Tests that each mistake of users and other programs is an error that names what is wrong and where, and
+//! changes nothing (INV-9).
 
 use crate::harness;
 
@@ -14,7 +14,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Everything under `dir`: kind and permissions, and the bytes of regular files.
+/// Everything in `dir`: kind and permissions, and the bytes of regular files.
 fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -43,7 +43,8 @@ fn segment_names(dir: &Path) -> Vec<String> {
     names.filter(|n| n.ends_with(".wal")).collect()
 }
 
-/// Open and create both refuse with an error that `is_right`, mention `name`, and change nothing.
+/// Asserts that open fails with an error that `is_right` accepts and that mentions `name`, that create fails
+/// too, and that neither changes anything.
 #[track_caller]
 fn refused(dir: &Path, name: &str, is_right: impl Fn(&Error) -> bool) {
     let before = snapshot(dir);
@@ -80,7 +81,7 @@ fn an_empty_directory_is_no_log_and_stays_empty() {
     Wal::create(place.path(), &small()).unwrap();
 }
 
-/// A tmpfs of its own, read-only once a log is in it.
+/// A mounted tmpfs, which is unmounted when this is dropped.
 struct ReadOnly(tempfile::TempDir);
 
 impl Drop for ReadOnly {
@@ -121,7 +122,7 @@ fn locked_by_another_process_which_is_named() {
         let (wal, _) = Wal::open(dir, &small()).unwrap();
         settle(&wal);
         println!("\nheld");
-        // Until the parent lets go.
+        // Holds the log until the parent ends this process.
         let _ = std::io::stdin().read(&mut [0]);
         return;
     }
@@ -177,7 +178,7 @@ fn a_log_whose_lock_file_was_removed_stays_locked() {
     assert_eq!(ids(&Wal::open(&dir, &small()).unwrap().0).len(), 13);
 }
 
-/// A user who may pass the directory above the log's, and neither read nor sync it.
+/// The user may pass through the directory above the log's, but neither read nor sync it.
 #[test]
 fn the_directory_above_need_not_be_readable() {
     const DIR: &str = "SEAWALL_TEST_ABOVE";
@@ -192,7 +193,7 @@ fn the_directory_above_need_not_be_readable() {
     if let Some(dir) = std::env::var_os(DIR) {
         assert!(fs::read_dir(Path::new(&dir).parent().unwrap()).is_err(), "it can be read");
         create_and_open(Path::new(&dir));
-        // It may be written to, so that the log's own directory can be made there.
+        // The directory above may be written to, so that the log's own directory can be made there.
         return create_and_open(&Path::new(&dir).with_file_name("made"));
     }
     let place = tempfile::tempdir().unwrap();
@@ -200,7 +201,7 @@ fn the_directory_above_need_not_be_readable() {
     fs::create_dir_all(&dir).unwrap();
     let set = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     set(&dir, 0o700);
-    // Who may read everything becomes somebody else, in a process of its own.
+    // Root may read everything, so as root the test runs again in a process of another user.
     if fs::metadata(&dir).unwrap().uid() == 0 {
         const NOBODY: u32 = 65534;
         std::os::unix::fs::chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
@@ -227,7 +228,7 @@ fn the_directory_above_need_not_be_readable() {
     }
 }
 
-/// Changes bytes of a structure of 64 bytes at the start of a file and makes its checksum right again.
+/// Changes bytes of a structure of 64 bytes at the start of a file, and corrects its checksum.
 fn patch(path: &Path, at: u64, bytes: &[u8]) {
     let file = fs::File::options().read(true).write(true).open(path).unwrap();
     file.write_all_at(bytes, at).unwrap();
@@ -298,7 +299,7 @@ fn parts_of_a_log() {
     assert!(
         matches!(Wal::open(&dir, &small()), Err(Error::NotALog { found, .. }) if found.contains("not finished"))
     );
-    // Records were appended, so creating does not take it for its own unfinished work.
+    // The log has records, so create does not take it for an unfinished creation of its own.
     assert!(matches!(Wal::create(&dir, &small()), Err(Error::AlreadyALog { .. })));
     assert!(before == snapshot(&dir));
 }
@@ -414,7 +415,8 @@ fn options_out_of_range() {
     assert!(!new.exists() && before == snapshot(&dir));
 }
 
-/// Waits until the log prepares nothing any more, so that no name changes while somebody looks.
+/// Waits until the preallocator has nothing to do, so that no name changes between two looks at the
+/// directory.
 fn settle(wal: &Wal) {
     let mut seen = 0;
     loop {

@@ -1,5 +1,6 @@
-//! File descriptors: sealed segments share as many as the option says, a file that is opened again is the one that was
-//! closed, and a process that has no descriptor left holds the log up without stopping it (INV-5, INV-8).
+//! Tests that sealed segments share a bounded number of file descriptors, that a file is read after it is
+//! opened again only if it is the one that was closed, and that a shortage of descriptors holds the log up
+//! without stopping it (INV-5, INV-8).
 
 use crate::harness;
 
@@ -15,13 +16,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Payload of most records here: a few of them fill a segment.
+/// Payload of most records here, in bytes. A few such records fill a segment.
 const BYTES: usize = 3000;
 
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
-/// As few descriptors as there may be.
+/// Options with the smallest number of descriptors.
 fn few() -> Options {
     small().with_segment_bytes(40 << 10).with_descriptors_max(8)
 }
@@ -32,7 +33,7 @@ fn append(wal: &Wal, id: u64) -> Lsn {
     ticket.lsn()
 }
 
-/// Appends records with these numbers; says where the payload of each is.
+/// Appends records with these numbers. Returns where the payload of each is.
 fn append_all(wal: &Wal, ids: std::ops::Range<u64>) -> BTreeMap<u64, Lsn> {
     let lsns: BTreeMap<u64, Lsn> = ids.map(|id| (id, append(wal, id))).collect();
     let part = |record: seawall_wal::Record| {
@@ -48,7 +49,7 @@ fn read(wal: &Wal, at: Lsn) -> Result<Vec<u8>, Error> {
     wal.read_at(at, &mut bytes).map(|()| bytes)
 }
 
-/// Lets the preallocator do all that there is to do.
+/// Runs the preallocator until it has nothing to do.
 fn prepare(wal: &Wal) {
     let mut stepper = Stepper::new(wal);
     for _ in 0..3 {
@@ -57,7 +58,7 @@ fn prepare(wal: &Wal) {
     }
 }
 
-/// Descriptors of this process for segments in `dir`.
+/// The number of descriptors that this process has for segments in `dir`.
 fn open_in(dir: &Path) -> usize {
     let dir = dir.canonicalize().unwrap();
     let links =
@@ -77,7 +78,8 @@ fn sealed_segments_share_the_descriptors_that_the_option_says() {
             assert_eq!(mode, Mode::Direct, "a file system without direct I/O");
             continue;
         };
-        // 8 for sealed segments; two each for the segment in use, three spares, one being zeroed, three released ones.
+        // 8 for sealed segments, and two each for the segment in use, three spares, one that is being zeroed,
+        // and three that were released.
         let most = 8 + 2 * (1 + 3 + 1 + 3);
         let mut at = BTreeMap::new();
         for id in (0..400).step_by(20) {
@@ -94,7 +96,7 @@ fn sealed_segments_share_the_descriptors_that_the_option_says() {
             assert_eq!(ids(wal), (0..400).collect::<Vec<_>>());
         };
         check(&wal);
-        // A segment that is read again and again is opened once.
+        // A segment that is read again and again is opened only once.
         let before = wal.stats().reopened;
         for _ in 0..50 {
             read(&wal, at[&0]).unwrap();
@@ -110,17 +112,17 @@ fn sealed_segments_share_the_descriptors_that_the_option_says() {
     }
 }
 
-/// Segments that wait for the disk are open, so there are only so many of them.
+/// Segments that wait for the disk are open, so their number is bounded.
 #[test]
 fn segments_that_wait_for_the_disk_are_bounded_too() {
     let _watchdog = Watchdog::new("segments that wait for the disk");
     let disk = SimDisk::new(3, SimOptions { mode: Mode::Buffered, ..SimOptions::default() });
     let wal = Wal::create_in(env(disk.process(), Threads::Stepped), &few()).unwrap();
     for id in 0..400 {
-        // Nobody waits: a log with a longer queue than that would be 30 segments ahead.
+        // No thread waits for the records. Without the bound the log would be 30 segments ahead.
         drop(wal.append(&record(id, BYTES), Durability::Sync).unwrap());
         let ahead = wal.active_segment() - wal.durable().segment();
-        // Two segments, the spares, and one for the groups that became durable and were not looked at.
+        // Two full segments, three spares, and one for groups whose completion the log has not processed yet.
         assert!(ahead <= 2 + 3 + 1, "record {id}: {ahead} segments ahead");
     }
     wal.flush().unwrap();
@@ -139,7 +141,7 @@ fn a_file_that_took_the_name_of_a_segment_is_not_read() {
     assert_eq!(at[&0].segment(), 1);
     others();
 
-    // A copy with other content, whose header is right.
+    // The name leads to another file, with the right header and other content.
     let mut other = sound.clone();
     other[4096..].fill(7);
     fs::write(dir.path().join("other"), &other).unwrap();
@@ -152,7 +154,7 @@ fn a_file_that_took_the_name_of_a_segment_is_not_read() {
     );
     assert!(wal.records(Lsn::ZERO).next().unwrap().is_err());
 
-    // The same file, which says that it is another segment.
+    // The name leads to the same file, with the header of another segment.
     fs::rename(dir.path().join("kept"), &name).unwrap();
     assert_eq!(read(&wal, at[&0]).unwrap(), vec![fill(0); BYTES]);
     others();
@@ -163,15 +165,15 @@ fn a_file_that_took_the_name_of_a_segment_is_not_read() {
         "{error}"
     );
 
-    // None at all. Nothing of this stops the log.
+    // The name leads to no file. None of these errors stops the log.
     fs::remove_file(&name).unwrap();
     assert!(matches!(read(&wal, at[&0]).unwrap_err(), Error::Io { .. }));
     append(&wal, 200);
     fs::write(&name, &sound).unwrap();
 }
 
-/// Released files keep their names while somebody reads them, also those that were closed meanwhile, and are removed
-/// afterwards: none is used again.
+/// Released files keep their names while they have readers, even if the log has closed them, and are removed
+/// afterwards. None is recycled.
 #[test]
 fn released_segments_that_are_read_are_opened_again_and_removed_at_last() {
     let dir = tempfile::tempdir().unwrap();
@@ -199,7 +201,8 @@ fn released_segments_that_are_read_are_opened_again_and_removed_at_last() {
     prepare(&wal);
     assert!((1..released).all(|segment| !name(segment).exists()), "nobody reads them any more");
     assert_eq!(ids(&wal).last(), Some(&399));
-    // One that is held when the log ends loses its name then: the next process may use what has one.
+    // A released file with a reader loses its name when the log ends, because the next process may use every
+    // file that has one.
     let held = wal.records(Lsn::ZERO);
     let (from, to) = (wal.first_segment(), wal.active_segment());
     wal.release(to).unwrap();
@@ -211,7 +214,7 @@ fn released_segments_that_are_read_are_opened_again_and_removed_at_last() {
     drop(held);
 }
 
-/// Calls of `open` that fail: from one on, as long as it is switched on.
+/// A shortage of descriptors. While it is on, all calls of `open` from the `from`-th one on fail.
 #[derive(Default)]
 struct Shortage {
     opens: AtomicU64,
@@ -239,7 +242,7 @@ impl Shortage {
         self.on.store(true, Ordering::Relaxed);
     }
 
-    /// Once a call was refused for it there are descriptors again, and the same call works.
+    /// Makes `call`. If it fails for the shortage, ends the shortage and asserts that the same call succeeds.
     fn ended_by<T>(&self, what: &str, mut call: impl FnMut() -> Result<T, Error>) -> T {
         call().unwrap_or_else(|error| {
             self.end(what, &error);
@@ -254,8 +257,8 @@ impl Shortage {
     }
 }
 
-/// Writes, reads, releases, with a shortage of descriptors that begins with the `from`-th call of open; says whether
-/// there were as many.
+/// Writes, reads and releases, with a shortage of descriptors that begins with the `from`-th call of open.
+/// Returns whether there were that many calls.
 fn a_life_with_a_shortage(from: u64) -> bool {
     let what = &format!("from call {from} on");
     let disk = SimDisk::new(from, SimOptions::default());
@@ -269,7 +272,7 @@ fn a_life_with_a_shortage(from: u64) -> bool {
         let ticket = append().unwrap_or_else(|error| {
             assert!(matches!(error, Error::NoDescriptors { .. }), "{what}: {error}");
             shortage.on.store(false, Ordering::Relaxed);
-            // A thread of the log would try again before long. The error may be an older one's.
+            // The preallocator's thread would soon try again. The error may stem from an earlier attempt.
             let stepper = Stepper::new(&wal);
             while stepper.prepare().unwrap() {}
             append().unwrap_or_else(|error| panic!("{what}: {error}, although there are some"))
@@ -280,7 +283,7 @@ fn a_life_with_a_shortage(from: u64) -> bool {
             let stepper = Stepper::new(&wal);
             while stepper.prepare().unwrap() {}
         }
-        // The last byte of a record some segments back, which was closed.
+        // Reads a byte near the end of a record some segments back, whose file was closed.
         if let Some((old, lsn)) = at.iter().rev().nth(60) {
             let mut byte = [0];
             let last = Lsn::from_u64(lsn.as_u64() + BYTES as u64);
@@ -314,7 +317,7 @@ fn a_shortage_from_any_call_of_open_on_is_back_pressure() {
     assert!(from > 80, "only {from} calls");
 }
 
-/// Other files that come and go get the numbers of descriptors that the log has closed.
+/// Files that are opened and closed meanwhile get the numbers of descriptors that the log has closed.
 #[test]
 fn files_that_get_the_numbers_of_closed_descriptors_are_left_alone() {
     let _watchdog = Watchdog::new("decoys");

@@ -1,5 +1,6 @@
-//! A disk that fills up 20 times, on the simulated one: appends end in `NoSpace` and leave no trace, nothing
-//! acknowledged is lost, opening works while it is full, and work goes on once there is space (INV-8).
+//! Tests that, on a simulated disk that fills up 20 times, appends fail with `NoSpace` and leave no trace,
+//! nothing acknowledged is lost, the log opens while the disk is full, and appends succeed once there is
+//! space (INV-8).
 //!
 //! `benches/full-disk.sh` does the same on real file systems, with threads; it needs root.
 
@@ -32,7 +33,7 @@ fn append(wal: &Wal, number: usize) -> Result<Lsn, Error> {
     wal.append(&batch, Durability::Sync)?.wait()
 }
 
-/// What was acknowledged and not released is all there, and there is nothing else after it.
+/// Asserts that the log holds exactly the records of `acknowledged`, from the first one on.
 fn verify(wal: &Wal, acknowledged: &[(Lsn, usize)]) {
     let found: Vec<(Lsn, usize)> = wal
         .records(acknowledged[0].0)
@@ -64,7 +65,7 @@ fn fill_and_free(mode: Mode) {
         assert!(matches!(error, Error::NoSpace { .. }), "cycle {cycle}: {error}");
         assert!(acknowledged.len() > before + 50, "cycle {cycle}: hardly any room");
         verify(&wal, &acknowledged);
-        // While it is full: a crash, an end without closing, an orderly one.
+        // While the disk is full, the log ends in a crash, without closing, or orderly.
         if cycle % 4 > 0 {
             match cycle % 4 {
                 1 => disk.crash(),
@@ -79,7 +80,7 @@ fn fill_and_free(mode: Mode) {
             wal = opened;
             verify(&wal, &acknowledged);
         }
-        // Space comes from elsewhere, and is taken back later; or the log releases what it does not need.
+        // Either the disk grows, and shrinks again later, or the log releases what it does not need.
         if cycle % 5 == 3 {
             disk.set_capacity(Some(2 * CAPACITY));
         } else {
@@ -89,7 +90,7 @@ fn fill_and_free(mode: Mode) {
             acknowledged.retain(|(lsn, _)| lsn.segment() >= below);
         }
         let mut stepper = Stepper::new(&wal);
-        // The first look finds the log busy, the second one idle: the mark carries the release.
+        // The first look finds the log busy and the second one finds it idle. The mark carries the release.
         (0..2).for_each(|_| stepper.idle());
         while stepper.prepare().unwrap() {}
         let lsn = append(&wal, next).unwrap_or_else(|e| panic!("cycle {cycle}: there is space: {e}"));
@@ -113,7 +114,8 @@ fn a_buffered_disk_fills_up_twenty_times() {
     fill_and_free(Mode::Buffered);
 }
 
-/// Opening writes a mark, and that takes a block where the old one is kept until the new one is there.
+/// Open writes a mark. On a copy-on-write file system the mark takes a free block, because the old block is
+/// kept until the new one is written.
 #[test]
 fn a_log_whose_blocks_take_room_when_they_are_written_again() {
     for mode in [Mode::Direct, Mode::Buffered] {
@@ -129,7 +131,7 @@ fn a_log_whose_blocks_take_room_when_they_are_written_again() {
         }
         let used = free - disk.free_bytes().unwrap();
         disk.set_capacity(Some(used));
-        // The write of a group fails, so the log stops; nothing that was acknowledged is lost by it.
+        // The write of a group fails, so the log stops. No acknowledged record is lost.
         let error = append(&wal, next).unwrap_err();
         assert!(matches!(&error, Error::Latched { .. }), "{mode:?}: {error}");
         drop(wal);
@@ -138,7 +140,7 @@ fn a_log_whose_blocks_take_room_when_they_are_written_again() {
             let error = Wal::open_in(env(&disk), &options()).unwrap_err();
             assert!(matches!(&error, Error::NoSpace { .. }), "{mode:?}: {error}");
         }
-        // With room for a few blocks it opens, and gives back what need not be kept: released files go, because their
+        // With room for a few blocks the log opens and frees space: it removes released files, because their
         // zeros find no room.
         disk.set_capacity(Some(used + (32 << 10)));
         let (wal, _) = Wal::open_in(env(&disk), &options()).unwrap();

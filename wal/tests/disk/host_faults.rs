@@ -1,5 +1,6 @@
-//! Faults of the machine that are not the disk's: clocks that jump, callbacks and threads that panic, lengths
-//! of bytes that nobody has, and a process killed with the ring in its hands (INV-7, INV-9).
+//! Tests that the log survives faults of the machine other than the disk's: clocks that jump, callbacks and
+//! threads that panic, and a process that is killed with operations in the ring (INV-7, INV-9).
+//!
 //! `docs/faults.md` has a table of all such faults and the tests of each.
 
 use crate::harness;
@@ -13,8 +14,8 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
-/// A clock that no two looks agree on: the time of day goes anywhere, the other one by hours, and back too if
-/// it is a broken one.
+/// A clock that jumps each time it is read: the time of day to any value, the monotonic time by hours, and
+/// back if `back` is set.
 #[derive(Debug)]
 struct Jumping {
     looks: AtomicU64,
@@ -91,7 +92,7 @@ fn a_callback_that_panics_harms_nobody_else() {
     }
     drop(calls);
     wal.flush().unwrap();
-    // Waits for no callback.
+    // Close does not wait for callbacks.
     wal.close().unwrap();
     let expected = (0..90).filter(|id| id % 3 != 0).map(|id| (id, true));
     let called: Vec<_> = called.into_iter().collect();
@@ -136,8 +137,8 @@ fn a_panic_of_the_thread_that_writes_answers_everyone() {
     );
 }
 
-/// The kernel may hold the directory of a killed process a moment longer than the process, while the ring's
-/// operations end.
+/// The kernel may keep the directory of a killed process locked for a moment longer, until the operations in
+/// the ring have ended.
 #[test]
 fn a_process_killed_with_operations_in_the_ring_gives_its_directory_back() {
     const HOLD: &str = "SEAWALL_TEST_KILLED";

@@ -1,5 +1,6 @@
-//! Attacks by what lies on the disk, and by how the system answers: crafted headers whose checksums are
-//! right, names at the end of the number space, short reads, odd block sizes, a directory that moves.
+//! Tests that hostile files and unusual answers of the system neither make the log panic nor make it lose
+//! records: headers with right checksums and false contents, names at the end of the number space, short
+//! reads, odd block sizes, and a directory that moves.
 
 use crate::harness;
 
@@ -11,7 +12,7 @@ use seawall_wal::{Durability, Error, Lsn, Options, UnexplainedTail, Wal};
 use std::io;
 use std::sync::Arc;
 
-/// A file of which one call never reads more than a page.
+/// A file of which one call reads at most a page.
 #[derive(Debug)]
 struct Slow(Vec<u8>);
 
@@ -58,7 +59,7 @@ fn a_read_larger_than_the_kernel_does_at_once_goes_on() {
     assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
 }
 
-/// A log of a few records in two or three segments, closed; its identity.
+/// A closed log of a few records in two or three segments, and its identity.
 fn closed_log(seed: u64) -> (Arc<SimDisk>, Identity) {
     let disk = SimDisk::new(seed, SimOptions::default());
     let wal = Wal::create_in(stepped(&disk), &small()).unwrap();
@@ -70,7 +71,7 @@ fn closed_log(seed: u64) -> (Arc<SimDisk>, Identity) {
     (disk, identity)
 }
 
-/// Opens with either policy; a log that opens must keep what is then appended.
+/// Opens the log with either policy. A log that opens must keep the record that is then appended.
 fn opens_or_refuses(disk: &Arc<SimDisk>, what: &str) {
     for suspect in [UnexplainedTail::Refuse, UnexplainedTail::Drop] {
         let disk = disk.fork(3);
@@ -216,14 +217,15 @@ fn a_log_is_not_opened_on_a_disk_of_larger_blocks() {
             wal.append(&record(1, 9000), Durability::Sync).unwrap().wait().unwrap();
             wal.close().unwrap();
         }
-        // What a block of the log may not share with its neighbour would be written with it.
+        // A block of the disk holds several blocks of the log, so writing one would write its neighbours,
+        // too.
         let disk = moved(&small, 16 << 10);
         let before: Vec<_> = disk.names().iter().map(|name| disk.read_file(name)).collect();
         let error = Wal::open_in(stepped(&disk), &options).unwrap_err();
         assert!(matches!(&error, Error::BlockSize { log: 4096, disk: 16384, .. }), "{mode:?}: {error}");
         let after: Vec<_> = disk.names().iter().map(|name| disk.read_file(name)).collect();
         assert!(before == after, "{mode:?}: changed on refusal");
-        // The other way round nothing is shared.
+        // On a disk with smaller blocks, the log's blocks share none.
         let disk = moved(&large, 4096);
         let (wal, _) = Wal::open_in(stepped(&disk), &options).unwrap();
         wal.append(&record(2, 9000), Durability::Sync).unwrap().wait().unwrap();
@@ -242,7 +244,7 @@ fn no_file_of_a_real_directory_refuses_to_wait() {
                 assert_eq!(mode, Mode::Direct, "{access:?}");
                 continue;
             };
-            // Under io_uring such a file answers EAGAIN wherever it would have to wait.
+            // Under io_uring an operation on such a file fails with EAGAIN wherever it would have to wait.
             let flags = rustix::fs::fcntl_getfl(file.descriptor().unwrap()).unwrap();
             assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK), "{mode:?} {access:?}: {flags:?}");
         }

@@ -1,4 +1,4 @@
-//! Segment files, descriptors, full and failing disks, bad input.
+//! Tests of segment files, descriptors, full and failing disks, and bad input.
 
 mod bad_input;
 mod descriptors;

@@ -1,12 +1,12 @@
-//! Segments as memory, on a real directory: when there is a map, that it holds what reading says, and that its file is
-//! not used again while somebody may read it.
+//! Tests on a real directory that segments that are read often are mapped, that a map holds the same bytes as
+//! a read, and that the file of a map is not recycled while the map exists.
 
 use crate::harness;
 
 use harness::{env, record};
 use seawall_wal::disk::{Mode, PosixDisk};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Durability, Lsn, Mapped, Options, Threads, Wal};
+use seawall_wal::{Durability, Lsn, Options, Threads, Wal, segments::Mapped};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn fill(wal: &Wal, ids: std::ops::Range<u64>) {
     }
 }
 
-/// All of `segment` as `read_at` gives it.
+/// All bytes of `segment`, as `read_at` returns them.
 fn read(wal: &Wal, segment: u32) -> Vec<u8> {
     let mut bytes = vec![0; SEGMENT_BYTES as usize];
     wal.read_at(Lsn::new(segment, 0), &mut bytes).unwrap();
@@ -58,17 +58,18 @@ fn a_segment_that_is_read_often_can_be_had_as_memory() {
 fn a_segment_to_which_zeros_may_be_written_is_no_memory() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(PosixDisk::open(dir.path(), Some(Mode::Buffered)).unwrap());
-    // More than one piece of zeros, of which the first is written when the file is made.
+    // The file takes more than one piece of zeros. The first is written when the file is made.
     let options = Options::default().with_segment_bytes(4 << 20);
     let wal = Wal::create_in(env(disk, Threads::Stepped), &options).unwrap();
     wal.append(&record(0, 600_000), Durability::Sync).unwrap().wait().unwrap();
-    // Too large for what is left, so the log leaves the first segment before the preallocator has filled it.
+    // This record does not fit into the rest of the first segment, so the log leaves it before the
+    // preallocator has zeroed it.
     wal.append(&record(1, 3_800_000), Durability::Sync).unwrap().wait().unwrap();
     assert_eq!(wal.active_segment(), 2);
     let mut bytes = vec![0; 4 << 20];
     wal.read_at(Lsn::new(1, 0), &mut bytes).unwrap();
     assert!(wal.mapped(1).is_none(), "the preallocator may still write zeros to it");
-    // Opened again, it is written to no more.
+    // After the log is opened again, nothing more is written to the segment.
     wal.close().unwrap();
     let disk = Arc::new(PosixDisk::open(dir.path(), Some(Mode::Buffered)).unwrap());
     let (wal, _) = Wal::open_in(env(disk, Threads::Stepped), &options).unwrap();
@@ -104,7 +105,7 @@ fn a_file_that_cannot_be_read_whole_gets_no_map() {
     let wal = create(dir.path());
     fill(&wal, 0..60);
     read(&wal, 1);
-    // Shorter than it says: reading on would be SIGBUS under a map.
+    // The file is shorter than its header says, so reading a map to its end would raise SIGBUS.
     let file = fs::OpenOptions::new().write(true).open(dir.path().join("00000001.wal")).unwrap();
     file.set_len(u64::from(SEGMENT_BYTES) / 2).unwrap();
     assert!(wal.mapped(1).is_none());

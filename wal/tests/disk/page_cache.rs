@@ -1,5 +1,6 @@
-//! Pages that were cached before a file was opened are not believed: on the real file system, by what the kernel
-//! says it fetched from the device.
+//! Tests on the real file system that the log does not trust pages that were cached before it opened a file.
+//!
+//! The tests use the kernel's count of the bytes that it fetched from the device.
 
 use crate::harness;
 
@@ -12,13 +13,14 @@ use std::sync::Arc;
 const NAME: &str = "file";
 const BYTES: usize = 1 << 20;
 
-/// Bytes that this thread's reads fetched from devices so far; `None` if the kernel does not count.
+/// Bytes that this thread's reads have fetched from devices so far; `None` if the kernel does not count.
 fn fetched() -> Option<u64> {
     let counts = std::fs::read_to_string("/proc/thread-self/io").ok()?;
     counts.lines().find_map(|line| line.strip_prefix("read_bytes: ")?.parse().ok())
 }
 
-/// What reading `buf` from the start of the file fetches.
+/// Bytes that reading the file fetches from the device. With `distrust` the cached pages are distrusted
+/// first.
 fn fetches(disk: &PosixDisk, distrust: bool) -> Option<u64> {
     let file = disk.open(NAME, Access::Write).expect("open");
     if distrust {
@@ -46,8 +48,8 @@ fn what_was_cached_before_is_fetched_again_once_it_is_read() {
     assert!(!device || again >= BYTES as u64, "only {again} of {BYTES} bytes were fetched again");
 }
 
-/// The doubt is the segment's, not its descriptor's: open closes the files that it has read, and they are closed again
-/// when others are read.
+/// The log distrusts the cached pages of a segment whichever descriptor reads them. Open closes the files
+/// that it has read, and reads of other segments close them again.
 #[test]
 fn the_doubt_outlives_the_descriptor() {
     const SEGMENT_BYTES: u32 = 256 << 10;
@@ -61,7 +63,7 @@ fn the_doubt_outlives_the_descriptor() {
     wal.close().expect("close");
     let names = || (1..12).map(|n| dir.path().join(format!("{n:08x}.wal")));
     names().for_each(|name| std::fs::File::open(name).and_then(|file| file.sync_all()).expect("sync"));
-    // A process that was killed may have left such pages, which the device never got.
+    // A killed process may have left such pages in the cache without the device ever getting them.
     names().for_each(|name| drop(std::fs::read(name).expect("read")));
 
     let (wal, _) = Wal::open_in(env(disk(), Threads::Stepped), &options).expect("open");
@@ -72,7 +74,7 @@ fn the_doubt_outlives_the_descriptor() {
         wal.read_at(Lsn::new(segment, 4096), &mut buf).expect("read");
         Some(fetched()? - before)
     };
-    // More segments than may be open: each of them was closed when its turn comes again.
+    // There are more segments than may be open, so each is closed again before its next read.
     for round in 0..3 {
         for segment in 1..11 {
             let Some(bytes) = read(segment) else { return };

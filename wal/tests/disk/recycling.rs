@@ -1,4 +1,4 @@
-//! Which released files may be used again, on a real directory: none that somebody else can see change.
+//! Tests on a real directory that the log does not recycle a file that has another name.
 
 use crate::harness;
 
@@ -9,7 +9,7 @@ use seawall_wal::{Durability, Options, Threads, Wal};
 use std::fs;
 use std::sync::Arc;
 
-/// A hard link is a copy that costs nothing, as long as the file is not used again.
+/// A hard link is a free copy of a segment as long as the log does not recycle the file.
 #[test]
 fn a_file_with_another_name_is_not_used_again() {
     let dir = tempfile::tempdir().unwrap();

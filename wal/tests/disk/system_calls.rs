@@ -1,8 +1,8 @@
-//! What a durable append costs the kernel: one that nobody else is there to share with is one write on the
-//! disk, made by its own thread, which does not sleep but in that write.
+//! Tests that a lone durable append is one write to the disk, made by the thread that appends, which sleeps
+//! only in that write.
 //!
-//! The calls on the disk are counted at the seam, for the whole log. The kernel counts the rest where it does: the
-//! read and write calls of the thread, and how often it gave up the processor to wait.
+//! A hook counts the calls of the whole log on the disk. Where the kernel counts them, the tests also check
+//! the read and write calls of the thread, and how often it slept.
 
 use seawall_wal::disk::sim::{HookDisk, SimDisk, SimOptions};
 use seawall_wal::disk::{Disk, Mode, PosixDisk, SystemClock, SystemRandom};
@@ -11,10 +11,10 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Appends counted: all of them fit into the first segment.
+/// Number of appends that are counted. All of them fit into the first segment.
 const APPENDS: u64 = 500;
 
-/// Calls on files and on the directory.
+/// Counts of calls on files and on the directory.
 #[derive(Debug, Default)]
 struct Calls {
     durable_writes: AtomicU64,
@@ -22,20 +22,20 @@ struct Calls {
 }
 
 impl Calls {
-    /// So far: durable writes, and everything else.
+    /// The numbers of durable writes and of all other calls so far.
     fn counts(&self) -> (u64, u64) {
         (self.durable_writes.load(Ordering::SeqCst), self.others.load(Ordering::SeqCst))
     }
 }
 
-/// The calling thread's read and write calls so far, as the kernel counts them; `None` where it does not say.
+/// The calling thread's read and write calls so far; `None` if the kernel does not count them.
 fn kernel_counts() -> Option<(u64, u64)> {
     let text = fs::read_to_string("/proc/thread-self/io").ok()?;
     let value = |key: &str| text.lines().find_map(|l| l.strip_prefix(key)?.trim().parse().ok());
     Some((value("syscr:")?, value("syscw:")?))
 }
 
-/// How often the calling thread has gone to sleep so far; `None` where the kernel does not say.
+/// How often the calling thread has gone to sleep so far; `None` if the kernel does not count that.
 fn sleeps() -> Option<u64> {
     let text = fs::read_to_string("/proc/thread-self/status").ok()?;
     text.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:")?.trim().parse().ok())
@@ -50,7 +50,8 @@ fn env(disk: Arc<dyn Disk>) -> Env {
     }
 }
 
-/// No mark in between, however slow the machine: it would be the log's, but not the append's.
+/// Options with which the log writes no mark between the appends, however slow the machine is. A mark would
+/// be a write of the log, but not of an append.
 fn options() -> Options {
     Options::default().with_segment_bytes(8 << 20).with_idle_ms(60_000)
 }
@@ -61,7 +62,7 @@ fn append(wal: &Wal) -> Lsn {
     wal.append(&batch, Durability::Sync).unwrap().wait().unwrap()
 }
 
-/// On a disk that never waits, so that each sleep is the log's own.
+/// The disk never waits, so each sleep is the log's own.
 #[test]
 fn a_lone_durable_append_does_not_sleep() {
     let Some(_) = sleeps() else {
@@ -75,7 +76,8 @@ fn a_lone_durable_append_does_not_sleep() {
     (0..APPENDS).for_each(|_| _ = append(&wal));
     let slept = before.zip(sleeps()).map_or(0, |(before, after)| after - before);
     println!("{APPENDS} appends: slept {slept} times");
-    // The flusher looks once a millisecond, and the preallocator makes spares at first: then a lock may be taken.
+    // The flusher looks once a millisecond, and the preallocator makes spares at first. Then a lock may be
+    // taken.
     assert!(slept <= APPENDS / 5, "slept {slept} times for {APPENDS} appends");
     wal.close().unwrap();
 }
@@ -99,7 +101,7 @@ fn a_lone_durable_append_is_one_write() {
         return;
     };
     let append = || append(&wal);
-    // The preallocator prepares its spares meanwhile; then nothing happens but the appends.
+    // Appends until the preallocator has prepared its spares. After that, only appends call the disk.
     let (mut writes, mut others) = (0, u64::MAX);
     while others != calls.counts().1 {
         (writes, others) = calls.counts();
@@ -116,7 +118,7 @@ fn a_lone_durable_append_is_one_write() {
     if let (Some((reads_before, writes_before)), Some((reads, writes))) = (before, after) {
         let (reads, writes) = (reads - reads_before, writes - writes_before);
         println!("by this thread: {reads} read and {writes} write calls");
-        // Looking is a few reads. Writes are fewer if the machine kept this thread from running for so long
+        // Reading the counts takes a few reads. There are fewer writes if this thread did not run for so long
         // that the flusher wrote in its place.
         assert!(reads <= 8 && writes <= APPENDS, "{reads} read and {writes} write calls");
     }

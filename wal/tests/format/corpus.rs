@@ -1,5 +1,7 @@
-//! The inputs in `fuzz/corpus/` of the log's targets, run without a fuzzer (INV-5, INV-6, INV-9, INV-10).
-//! What a fuzzer found becomes a file there. The seeds below show it the way to each kind of input.
+//! Tests that run the log's fuzz targets, without a fuzzer, on the inputs in `fuzz/corpus/` and on mutations
+//! of them (INV-5, INV-6, INV-9, INV-10).
+//!
+//! An input that a fuzzer finds becomes a file there. The seeds below lead a fuzzer to each kind of input.
 
 #[path = "../../../fuzz/replay.rs"]
 mod replay;
@@ -10,9 +12,11 @@ use seawall_wal::inspect::Closed;
 use seawall_wal::testing::fuzz;
 use seawall_wal::{Durability, Lsn, RecordBuilder};
 
-/// Flags in the first byte of the formats' inputs: checksums are made right; of parts, too; built from choices.
+/// Flag in the first byte of an input for a format: the target corrects the checksums.
 const REPAIR: u8 = 1;
+/// Flag: the target also corrects the checksums of parts.
 const REPAIR_PARTS: u8 = 2;
+/// Flag: the target builds the structure from choices in the input.
 const BUILT: u8 = 4;
 
 /// A flags byte, the number of a bit, and `body`.
@@ -29,13 +33,14 @@ fn record(meta: &[u8], parts: &[usize]) -> Vec<u8> {
     bytes
 }
 
-/// `bytes` with the 32-bit word at `at` set.
+/// `bytes` with the 32-bit word at `at` set to `word`.
 fn with(mut bytes: Vec<u8>, at: usize, word: u32) -> Vec<u8> {
     bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
     bytes
 }
 
-/// A group header with this count and length in bytes of records; magic and sums are left to the target.
+/// A group header with a record count and a length of its records. The target sets the magic and the
+/// checksums.
 fn group_header(count: u32, body_bytes: u32) -> Vec<u8> {
     with(with(vec![0; 64], 44, count), 56, body_bytes)
 }
@@ -119,11 +124,12 @@ fn segment_corpus() {
     replay("segment", &seeds, 4000, fuzz::segment);
 }
 
-/// One change per file and log: see `fuzz::recovery` for the meaning of the bytes.
+/// The bytes of an input choose a log, a policy, and changes to its files.
 #[test]
 fn recovery_corpus() {
     let at = |offset: u16| offset.to_le_bytes();
-    // Log, policy, file (0 is the identity), change, its place, and how much.
+    // An input has the log, the policy, the file (0 is the identity), the kind of change, its offset, and its
+    // details.
     let change = |log: u8, file: u8, kind: u8, offset: u16, rest: &[u8]| {
         [&[log, 99, file, kind], &at(offset)[..], rest].concat()
     };

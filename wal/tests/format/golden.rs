@@ -1,14 +1,14 @@
-//! A log of format version 1 as it was once written, kept in the tree: every later build must read it.
-//! And what a log writes depends on nothing but what it is given: disk, clock, random numbers, calls.
+//! Tests that this build reads the golden log, which an earlier build wrote in format version 1, and that the
+//! bytes of a log depend only on its disk, clock, random numbers and calls.
 //!
-//! `SEAWALL_GOLDEN=write cargo test -p seawall-wal --test format golden::` writes `fixtures/v1` anew, which is
-//! right only together with a new format version.
+//! `SEAWALL_GOLDEN=write cargo test -p seawall-wal --test format golden::` writes `fixtures/v1` anew, which
+//! is right only together with a new format version.
 
 use seawall_wal::disk::sim::{SimClock, SimRandom};
 use seawall_wal::disk::{Mode, PosixDisk};
 use seawall_wal::inspect::{DropReason, GroupKind, inspect};
 use seawall_wal::{
-    Durability, Env, Lsn, Options, PartInfo, RecordBuilder, SegmentIndexBuilder, Threads, Wal,
+    Durability, Env, Lsn, Options, PartInfo, RecordBuilder, Threads, Wal, segments::SegmentIndexBuilder,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 const BLOCK: u32 = 4096;
 
-/// A footer that lists the positions of its segment's records.
+/// An index builder whose index is the positions of the segment's records.
 #[derive(Default)]
 struct Positions(Vec<u8>);
 
@@ -49,12 +49,13 @@ fn options() -> Options {
     Options::default().with_segment_bytes(8 * BLOCK)
 }
 
-/// What record `n` of the golden log holds: meta, and two parts.
+/// The meta and the two parts of record `n` of the golden log.
 fn content(n: u8) -> (Vec<u8>, [Vec<u8>; 2]) {
     (vec![n; 5], [vec![n ^ 0xFF; usize::from(n) * 97], vec![n; 3]])
 }
 
-/// Writes the golden log: 30 records in groups of one, over several segments with footers.
+/// Writes the golden log: 30 records over several segments with footers. A lazy record shares a group with
+/// the record after it.
 fn write(dir: &Path) {
     let wal = Wal::create_in(env(dir), &options()).unwrap();
     wal.set_index_builder(Box::<Positions>::default()).unwrap();

@@ -1,4 +1,4 @@
-//! The bytes on disk.
+//! Tests of the bytes on disk.
 
 mod corpus;
 mod document;

@@ -1,4 +1,4 @@
-//! What the tests of this folder share: environments, records with known content, a gate for threads, and a
+//! Provides the tests of this folder with environments, records of known content, a gate for threads, and a
 //! watchdog.
 
 #![allow(dead_code, reason = "every test file uses its own part of it")]
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Ends the test process if a test runs for a minute: a hang is a failure, not a wait.
+/// Aborts the test process if a test runs for a minute, so that a hang is a failure.
 pub struct Watchdog(Arc<AtomicBool>);
 
 impl Watchdog {
@@ -38,7 +38,7 @@ impl Drop for Watchdog {
     }
 }
 
-/// A log on `disk` with real time.
+/// An environment with `disk`, the system's clock, and random numbers from a fixed seed.
 pub fn env(disk: Arc<dyn Disk>, threads: Threads) -> Env {
     Env {
         disk,
@@ -56,7 +56,7 @@ pub fn spawned(disk: &Arc<SimDisk>) -> Env {
     env(disk.process(), Threads::Spawned)
 }
 
-/// `env`, and how often its disk was told to change a byte or a name.
+/// `env` with a disk that counts the changes of bytes and names, and that count.
 pub fn counting_changes(env: Env) -> (Env, Arc<AtomicU64>) {
     let changes = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&changes);
@@ -69,12 +69,12 @@ pub fn counting_changes(env: Env) -> (Env, Arc<AtomicU64>) {
     (Env { disk, ..env }, changes)
 }
 
-/// Small segments, so that a few records fill several.
+/// Options with small segments, so that a few records fill several.
 pub fn small() -> Options {
     Options::default().with_segment_bytes(64 << 10).with_idle_ms(5)
 }
 
-/// A record that says which it is; `bytes` of payload, none of them zero.
+/// A record with the number `id` as its `meta`, and `bytes` of payload, none of them zero.
 pub fn record(id: u64, bytes: usize) -> RecordBuilder {
     let mut batch = RecordBuilder::new();
     batch.meta().extend(id.to_le_bytes());
@@ -86,7 +86,7 @@ pub fn fill(id: u64) -> u8 {
     u8::try_from(id % 255).unwrap() + 1
 }
 
-/// The numbers of all records that can be read, their content checked.
+/// Reads all records, checks their content, and returns their numbers.
 pub fn ids(wal: &Wal) -> Vec<u64> {
     try_ids(wal).unwrap()
 }
@@ -102,7 +102,7 @@ pub fn try_ids(wal: &Wal) -> Result<Vec<u64>, Error> {
         .collect()
 }
 
-/// A gate in the way of some operation: closed until opened.
+/// A gate that blocks the threads that come to it until it is opened.
 #[derive(Default)]
 pub struct Gate {
     state: Mutex<(bool, u32)>,
@@ -125,7 +125,7 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until somebody stands at the gate.
+    /// Waits until a thread has come to the gate.
     pub fn wait_for_one(&self) {
         let mut state = self.state.lock().unwrap();
         while state.1 == 0 {

@@ -1,11 +1,15 @@
-//! How far after the durable prefix groups are written, and what open may leave unread because of it
-//! (`docs/decisions/0017-how-far-open-reads.md`): the cases that the random model comes to late or never.
+//! Tests how far ahead of the durable end groups are written, and what open leaves unread because of that
+//! bound (`docs/decisions/0017-how-far-open-reads.md`).
+//!
+//! These are cases that the random model reaches late or never.
 
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
 use seawall_wal::inspect::{GroupKind, inspect};
 use seawall_wal::testing::fuzz::quick::{Places, agree};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Durability, Env, Error, Lsn, Options, RecordBuilder, SegmentIndexBuilder, Threads, Wal};
+use seawall_wal::{
+    Durability, Env, Error, Lsn, Options, RecordBuilder, Threads, Wal, segments::SegmentIndexBuilder,
+};
 use std::sync::Arc;
 
 const BLOCK: usize = 4096;
@@ -29,7 +33,7 @@ fn options(blocks: u32, reach: u32) -> Options {
         .with_group_bytes(4096)
 }
 
-/// A new log whose first segments are written.
+/// A new log whose first spares are prepared.
 fn created(options: &Options, sealer: Option<Box<dyn SegmentIndexBuilder>>) -> (Arc<SimDisk>, Wal) {
     let disk = SimDisk::new(1, SimOptions::default());
     let wal = Wal::create_in(env(&disk, 7), options).unwrap();
@@ -52,8 +56,8 @@ fn block_of(lsn: Lsn) -> usize {
     lsn.offset() as usize / BLOCK
 }
 
-/// An announcement is written together with other groups, so its watermark does not cover them: open continues after it
-/// with a mark that does, as after any other group, before it shows them.
+/// An announcement is written in parallel with other groups, which its watermark does not cover. So open
+/// writes a mark after it, as after any group but a mark, before it shows those groups.
 #[test]
 fn what_open_shows_after_an_announcement_is_covered() {
     let options = options(64, 4);
@@ -77,13 +81,13 @@ fn what_open_shows_after_an_announcement_is_covered() {
     wal.close().unwrap();
     let found = inspect(&*disk.process()).unwrap();
     assert_eq!(found.segments[0].heads.last().map(|head| head.kind), Some(GroupKind::Mark));
-    // Rotten to zeros: what a torn write might have left, were there no mark.
+    // The group rots to zeros. Without the mark they could be the rest of a torn write.
     disk.corrupt(FIRST, block_of(other.lsn()) * BLOCK, |bytes| bytes[..BLOCK].fill(0));
     assert!(matches!(Wal::open_in(env(&disk, 9), &options), Err(Error::Corrupt { .. })));
 }
 
-/// A footer may be longer than the reach, too. Of one that was torn the last block alone may be there: open knows that
-/// there is more to look at.
+/// A footer may be longer than the reach, too. A crash may leave only its last block, and open still reads
+/// far enough to find it.
 #[test]
 fn of_a_torn_footer_nothing_is_overlooked() {
     let options = options(32, 1);
@@ -118,8 +122,8 @@ fn of_a_torn_footer_nothing_is_overlooked() {
     }
 }
 
-/// Records of all lengths up to the largest, with all shares of a footer, fit and never wait for ever, whatever the
-/// reach is and was when the spares were made.
+/// Records close to the largest length, with various shares of a footer, fit and never wait for ever,
+/// whatever the reach is, and was when the spares were made.
 #[test]
 fn the_largest_record_fits_whatever_the_reach() {
     let less = [0, 1, 8, 63, 100, 4095, 4096, 5000];

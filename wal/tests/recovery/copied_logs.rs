@@ -1,5 +1,4 @@
-//! Two logs that one became, because it was copied and both copies went on: what one wrote where the other
-//! has not been yet is no record of the other (INV-6).
+//! Tests that a log does not take groups for its own that a copy of it wrote after the copy was made (INV-6).
 
 use crate::harness;
 
@@ -13,7 +12,7 @@ fn options(suspect: UnexplainedTail) -> Options {
     Options::default().with_segment_bytes(40 << 10).with_unexplained_tail(suspect)
 }
 
-/// Opens the log with random numbers of its own and appends records `ids`.
+/// Opens the log with its own random numbers and appends records `ids`.
 fn goes_on(disk: &Arc<SimDisk>, random: u64, ids: std::ops::Range<u64>) {
     let env = Env { random: Arc::new(SimRandom::new(random)), ..stepped(disk) };
     let (wal, _) = Wal::open_in(env, &options(UnexplainedTail::Refuse)).unwrap();
@@ -32,7 +31,7 @@ fn groups_of_a_copy_that_went_on_are_not_read() {
     let (one, other) = (disk.fork(1), disk.fork(2));
     goes_on(&one, 1, 100..140);
     goes_on(&other, 2, 200..230);
-    // In a segment that both have made since, `one` is where `other` has not been yet.
+    // Both logs have made this segment since the copy. `one` has a group where `other` has not written yet.
     let end = inspect(&*other).unwrap().verdict.unwrap().end;
     let name = format!("{:08x}.wal", end.segment());
     let (from, to) = (end.offset() as usize, end.offset() as usize + 4096);

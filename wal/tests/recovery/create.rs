@@ -1,5 +1,5 @@
-//! Creation that is cut off by a crash, and tried again, and cut off again: the directory is never left in
-//! a state that neither `create` nor `open` takes.
+//! Tests that a creation that crashes, and crashes again when it is repeated, never leaves a directory that
+//! neither `create` nor `open` accepts.
 
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Env, Error, Options, Threads, Wal};

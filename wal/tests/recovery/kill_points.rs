@@ -1,6 +1,10 @@
-//! A process killed at every operation of a creation and of a run, then a life that trusts what it finds,
-//! then a power cut: what the second life acknowledged or showed is there, however little of what the first
-//! one did was durable (INV-1, INV-3). And a power cut at every operation of the run.
+//! Tests that a kill or a power cut at any operation loses nothing that was acknowledged or shown (INV-1,
+//! INV-3).
+//!
+//! A process is killed at every operation of a creation and of a run. A second process opens what it left,
+//! and then the power is cut. What the second process acknowledged or showed must be there, however little of
+//! what the first one wrote was durable. Other tests cut the power at every operation of a run and of an
+//! open.
 
 use crate::harness;
 
@@ -19,7 +23,7 @@ fn disk(seed: u64, mode: Mode) -> Arc<SimDisk> {
     SimDisk::new(seed, SimOptions { mode, ..SimOptions::default() })
 }
 
-/// Opens the log or, if there is none yet, makes it.
+/// Opens the log or, if there is none yet, creates it.
 fn open_or_create(disk: &Arc<SimDisk>) -> Wal {
     match Wal::open_in(stepped(disk), &options()) {
         Ok((wal, _)) => wal,
@@ -28,7 +32,7 @@ fn open_or_create(disk: &Arc<SimDisk>) -> Wal {
     }
 }
 
-/// After a power cut now, `expected` is there.
+/// Asserts that exactly the records `expected` are there after a power cut now.
 fn survives(disk: &Arc<SimDisk>, expected: &[u64], what: &str) {
     for seed in 0..6 {
         let disk = disk.fork(seed);
@@ -60,7 +64,7 @@ fn a_creation_killed_at_every_operation() {
     }
 }
 
-/// Appends, enters segments, lets go of old ones and uses their files again, until the process is dead.
+/// Appends, rotates, releases old segments and recycles their files, until the process is dead.
 fn run(wal: &Wal, acknowledged: &mut Vec<u64>) -> Result<(), Error> {
     let mut stepper = Stepper::new(wal);
     for id in 0..100 {
@@ -75,10 +79,11 @@ fn run(wal: &Wal, acknowledged: &mut Vec<u64>) -> Result<(), Error> {
         acknowledged.push(id);
         stepper.prepare()?;
         if id % 16 == 15 {
-            // With all spares made, released files are kept, and zeroed while nothing else is to be done.
+            // Once all spares are made, the preallocator keeps released files, and zeroes them while it has
+            // nothing else to do.
             while stepper.prepare()? {}
             wal.release(wal.active_segment() - 1)?;
-            // Quiet from the first look on; the second one finds that it has been quiet for long.
+            // The log counts as quiet from the first look on, and as idle at the second.
             stepper.idle();
             stepper.idle();
             for _ in 0..8 {
@@ -106,7 +111,7 @@ fn a_run_killed_at_every_operation() {
             let last = acknowledged.last();
             assert!(last.is_none_or(|last| shown.contains(last)), "{what}: {last:?} is not in {shown:?}");
             survives(&disk, &shown, &what);
-            // Enough to enter a segment that the first life made.
+            // These records are enough to enter a segment that the first process made.
             for id in 100..112 {
                 wal.append(&record(id, 3000), Durability::Sync).unwrap().wait().unwrap();
                 shown.push(id);
@@ -152,7 +157,8 @@ fn a_run_cut_at_every_operation() {
     }
 }
 
-/// A power cut at every operation of the half of an open that writes: the log is the same to the next open.
+/// Cuts the power at every operation of `Prepared::start`, which does all the writing of an open. The next
+/// open finds the same log.
 #[test]
 fn a_start_cut_at_every_operation() {
     for mode in [Mode::Direct, Mode::Buffered] {
@@ -182,8 +188,8 @@ fn a_start_cut_at_every_operation() {
     }
 }
 
-/// All groups of the only live segment are overwritten, and the user accepts that they are dropped. A power cut at every
-/// operation of the open that starts the log over: the next open starts it over as well.
+/// All groups of the only live segment are overwritten, and the user accepts that they are dropped. The power
+/// is cut at every operation of the open that starts the log over. The next open starts it over as well.
 #[test]
 fn a_new_start_cut_at_every_operation() {
     let options = options().with_unexplained_tail(UnexplainedTail::Drop);

@@ -1,4 +1,4 @@
-//! What open makes of a log after crashes and damage.
+//! Tests of open after crashes and damage.
 
 mod bounded_open;
 mod copied_logs;

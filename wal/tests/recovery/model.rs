@@ -1,8 +1,10 @@
-//! Random operations on the simulated disk against a small reference model: `seawall_wal::testing::fuzz::model`,
-//! which says what it checks (INV-1, INV-2, INV-3, INV-6, INV-7), run from seeds.
+//! Tests random operations on the simulated disk against a small reference model (INV-1, INV-2, INV-3, INV-6,
+//! INV-7).
 //!
-//! `SEAWALL_SEED=n cargo test -p seawall-wal --test recovery model::` repeats one run;
-//! `SEAWALL_RUNS=n` makes n runs from random seeds, which are printed on failure.
+//! `seawall_wal::testing::fuzz::model` says what is checked.
+//!
+//! `SEAWALL_SEED=n cargo test -p seawall-wal --test recovery model::` repeats one run; `SEAWALL_RUNS=n` makes
+//! n runs from random seeds, which are printed on failure.
 
 use seawall_wal::disk::{Random, SystemRandom};
 use seawall_wal::testing::fuzz::Choices;

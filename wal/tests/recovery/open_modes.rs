@@ -1,12 +1,14 @@
-//! The table of `docs/durability.md`, row by row: what each mode of open makes of each kind of damage, on the
-//! simulated disk and in a real directory. Whatever refuses or only reads leaves every byte and name as it was
-//! (INV-5, INV-10).
+//! Tests the table of open modes in `docs/durability.md`, row by row, on the simulated disk and in a real
+//! directory.
+//!
+//! An open that refuses the log, or that only reads it, must leave every byte and name as it was (INV-5,
+//! INV-10).
 
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions};
 use seawall_wal::inspect::{Closed, GroupHead, GroupKind, inspect};
 use seawall_wal::{
-    ClosedFault, Durability, Env, Error, Lsn, OpenMode, Options, RecoveryReport, UnexplainedTail, Wal,
-    Witness,
+    Durability, Env, Error, Lsn, OpenMode, Options, RecoveryReport, UnexplainedTail, Wal,
+    report::{ClosedFault, Witness},
 };
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +22,7 @@ use harness::{fill, record, stepped};
 const BLOCK: usize = 4096;
 const RECORDS: u64 = 40;
 
-/// Where a log is, and how it is got at.
+/// A place for a log's files, and access to them.
 trait Medium {
     fn open(&self, options: &Options) -> Result<(Wal, RecoveryReport), Error>;
     fn files(&self) -> BTreeMap<String, Vec<u8>>;
@@ -67,7 +69,7 @@ fn name(segment: u32) -> String {
     format!("{segment:08x}.wal")
 }
 
-/// 40 records in groups of their own over three segments, closed.
+/// Writes 40 records over three segments, each in its own group, and closes the log.
 fn fill_log(wal: Wal) {
     for id in 0..RECORDS {
         wal.append(&record(id, 3900), Durability::Sync).unwrap().wait().unwrap();
@@ -75,7 +77,7 @@ fn fill_log(wal: Wal) {
     wal.close().unwrap();
 }
 
-/// What a row says becomes of a log.
+/// The outcome of an open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     Refused,
@@ -86,17 +88,17 @@ enum Outcome {
 
 use Outcome::{Dropped, Fenced, ReadOnly, Refused};
 
-/// Damage, what is done, and the outcomes: strict, degraded and salvage; then degraded and salvage if suspect
-/// bytes are dropped.
+/// A row: the damage, a function that does it, and the outcomes. First those of strict, degraded and salvage
+/// mode, then those of degraded and salvage mode if suspect bytes are dropped.
 type Row = (&'static str, fn(&dyn Medium, &Places), [Outcome; 5]);
 
-/// Where things are in the log.
+/// Positions in the undamaged log.
 struct Places {
     /// Groups with records, in order.
     groups: Vec<(u32, GroupHead)>,
-    /// Segments of the log.
+    /// The numbers of the log's segments.
     live: Vec<u32>,
-    /// The mark that ends it.
+    /// Segment and offset of the mark that ends the log.
     mark: (u32, u32),
 }
 
@@ -111,7 +113,7 @@ impl Places {
         Places { groups, live, mark: (last.0, last.1.offset) }
     }
 
-    /// The first and the last group of the segment in the middle.
+    /// Indexes of the first and the last group of the segment in the middle.
     fn border(&self) -> (usize, usize) {
         let inside = |(n, _): &(u32, GroupHead)| *n == self.live[1];
         (self.groups.iter().position(inside).unwrap(), self.groups.iter().rposition(inside).unwrap())
@@ -181,7 +183,7 @@ const ROWS: [Row; 15] = [
         |m, p| m.remove(&name(p.live[2])),
         [Refused, Refused, ReadOnly, Refused, ReadOnly],
     ),
-    // The file of the close says that the last mark was durable, and nothing else does.
+    // Only the file `CLOSED` says that the last mark was durable.
     (
         "the last mark",
         |m, p| change(m, p.mark.0, |b| b[p.mark.1 as usize + 20] ^= 1),
@@ -214,7 +216,7 @@ const ROWS: [Row; 15] = [
     ),
 ];
 
-/// Holds `medium`, damaged, to a row.
+/// Asserts that each mode opens the damaged `medium` with the outcome that its row expects.
 fn check(what: &str, medium: &dyn Medium, places: &Places, expected: [Outcome; 5]) {
     let modes = [
         (OpenMode::Strict, UnexplainedTail::Refuse),
@@ -274,7 +276,8 @@ fn without_lock(mut files: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8
     files
 }
 
-/// Every record is read as it was, in its place, or that place is named, by the iterator and by the report.
+/// Asserts that every record is read as it was, in its place, or that the iterator and the report both name
+/// that place.
 fn holds(what: &str, wal: &Wal, report: &RecoveryReport, places: &Places, appended: &[(u64, Lsn)]) {
     let written = (0..).zip(&places.groups).map(|(id, (n, h))| (id, Lsn::new(*n, h.offset + 64)));
     let mut written: BTreeMap<Lsn, u64> =
@@ -333,7 +336,7 @@ fn every_row_in_a_real_directory() {
     }
 }
 
-/// A log is created to be written, whatever the mode says.
+/// A new log can be written to, whatever the mode says.
 #[test]
 fn the_mode_does_not_matter_to_a_new_log() {
     for mode in [OpenMode::Degraded, OpenMode::Salvage] {
@@ -345,7 +348,8 @@ fn the_mode_does_not_matter_to_a_new_log() {
     }
 }
 
-/// Salvage keeps writers out and is kept out by one; without a `LOCK` file it goes without, and makes none.
+/// A log in salvage mode keeps writers out, and a writer keeps salvage mode out. Without a `LOCK` file
+/// salvage mode locks the directory itself, and makes no such file.
 #[test]
 fn salvage_and_the_lock() {
     let parent = tempfile::tempdir().unwrap();
@@ -373,7 +377,8 @@ fn salvage_and_the_lock() {
     drop(Wal::open(&dir, &strict).unwrap());
 }
 
-/// Between its two halves an open holds the lock and has changed nothing, a spare that was not finished included.
+/// A prepared log is locked, and nothing in the directory has changed: even an unfinished spare is still
+/// there.
 #[test]
 fn a_prepared_log_is_locked_and_as_it_was() {
     let parent = tempfile::tempdir().unwrap();
@@ -396,8 +401,8 @@ fn a_prepared_log_is_locked_and_as_it_was() {
     assert!(!dir.join("000000ff.new").exists());
 }
 
-/// The end that a clean close wrote down is one more watermark: zeros over any blocks of the last segment, the last groups with
-/// their mark included, are refused or harm nothing. Without that file some of them open as a shorter log.
+/// The end in `CLOSED` counts as a watermark: zeros over any blocks of the last segment, including the last
+/// groups and their mark, are refused or lose nothing. Without that file some of these logs open shorter.
 #[test]
 fn zeros_over_the_end_of_a_closed_log_are_refused() {
     let disk = SimDisk::new(5, SimOptions::default());
@@ -436,8 +441,8 @@ fn zeros_over_the_end_of_a_closed_log_are_refused() {
     assert!(shorter > 0, "the file is of no use");
 }
 
-/// A file of a clean close that is damaged, another log's, or old refuses nothing; it is reported, and the next close
-/// replaces it.
+/// A `CLOSED` file that is damaged, old or of another log does not prevent an open. Open reports the file,
+/// and the next close replaces it.
 #[test]
 fn a_damaged_or_old_witness_refuses_nothing() {
     let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
@@ -481,7 +486,7 @@ fn a_damaged_or_old_witness_refuses_nothing() {
     }
 }
 
-/// A close that cannot write the file has closed the log, and what an earlier close wrote stays.
+/// A close that cannot write `CLOSED` still closes the log, and the file of an earlier close stays.
 #[test]
 fn a_close_without_room_for_the_witness_succeeds() {
     let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);
@@ -508,8 +513,8 @@ fn a_close_without_room_for_the_witness_succeeds() {
     }
 }
 
-/// A power cut at every operation of a close, which has a record to write first: nothing that was acknowledged is lost, and
-/// nothing is refused.
+/// Cuts the power at every operation of a close that has a record to write first. Nothing acknowledged is
+/// lost, and no open is refused.
 #[test]
 fn a_close_cut_at_every_operation() {
     let strict = options(OpenMode::Strict, UnexplainedTail::Refuse);

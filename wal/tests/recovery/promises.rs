@@ -1,5 +1,7 @@
-//! One test per promise that the random model does not reach: INV-4, INV-5, INV-7, INV-8, INV-9, INV-10.
-//! All on the simulated disk, on one thread, without chance except where a seed is named.
+//! Tests small scenarios of the promises that the random model does not reach: INV-4, INV-5, INV-7, INV-8,
+//! INV-9 and INV-10.
+//!
+//! All tests use the simulated disk and one thread, and leave nothing to chance except where a seed is named.
 
 use seawall_wal::disk::sim::{
     FaultError, FaultOp, FaultRule, HookDisk, SimClock, SimDisk, SimOptions, SimRandom,
@@ -37,7 +39,7 @@ fn payloads(wal: &Wal) -> Vec<Vec<u8>> {
     records.map(|r| r.parts().flat_map(|(_, bytes)| bytes.to_vec()).collect()).collect()
 }
 
-/// A closed log of `count` records, each durable before the next was appended.
+/// A closed log of `count` records, each durable before the next is appended.
 fn closed(count: u8) -> Arc<SimDisk> {
     let disk = sim();
     let wal = Wal::create_in(env(disk.process()), &options()).unwrap();
@@ -53,11 +55,12 @@ fn contents(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     names.map(|name| (name.clone(), disk.read_file(&name))).collect()
 }
 
-/// A disk that notes in `groups` blocks to which a group was written and panics if one is written again.
+/// A disk that notes in `groups` the blocks to which a group was written, and panics if one of them is
+/// written again.
 fn watched(disk: &SimDisk, groups: &Arc<Mutex<BTreeSet<(String, u64)>>>) -> Arc<dyn Disk> {
     let groups = Arc::clone(groups);
     HookDisk::new(disk.process(), move |call| {
-        // Segments are written under both of their names.
+        // A segment is written under two names, before and after it is renamed.
         let name = call.name.trim_end_matches(".new").trim_end_matches(".wal");
         let mut groups = groups.lock().unwrap();
         for at in (call.offset..call.offset + call.bytes.len() as u64).step_by(BLOCK) {
@@ -83,7 +86,7 @@ fn inv_4_no_block_of_a_group_is_written_again() {
         };
         assert_eq!(payloads(&wal), written);
         for n in 0..9u8 {
-            // Zeros too: blocks of a group may look like blocks that were never written.
+            // Some payloads are zeros, so that blocks of a group look like blocks that were never written.
             let payload = vec![if n % 3 == 0 { 0 } else { life }; 1 + usize::from(n) * 1500];
             append(&wal, &payload).unwrap().wait().unwrap();
             written.push(payload);
@@ -170,7 +173,7 @@ fn inv_7_the_first_failure_answers_everybody_and_is_the_last() {
             assert!(!ticket.is_durable());
         }
         assert!(matches!(answer.lock().unwrap().take(), Some(Err(Error::Latched { .. }))));
-        // The device would take the next write; the log does not try.
+        // The device would accept the next write, but the log does not try.
         let operations = disk.operations();
         assert!(matches!(append(&wal, b"d"), Err(Error::Latched { .. })));
         assert!(matches!(wal.flush(), Err(Error::Latched { .. })));
@@ -199,7 +202,7 @@ fn inv_8_a_full_disk_is_an_error_and_work_goes_on_when_there_is_space() {
     assert!(matches!(error, Error::NoSpace { .. }), "{error}");
     assert!(matches!(append(&wal, &[5; 3000]), Err(Error::NoSpace { .. })), "still");
     disk.set_capacity(None);
-    // What the preallocator's thread does ten times a second.
+    // The preallocator's thread does this ten times a second.
     while Stepper::new(&wal).prepare().unwrap() {}
     append(&wal, b"there is space").unwrap().wait().unwrap();
     assert_eq!(payloads(&wal).len(), written + 1);
@@ -224,7 +227,7 @@ fn inv_9_no_bytes_panic_or_hang() {
                 0 => disk.truncate(name, below(len * 2 + 1)),
                 1 => disk.remove_file(name),
                 _ if len == 0 => {}
-                // Mostly where there is something: the first half of a file.
+                // Changes bytes in the first half of the file, most of which is in use.
                 _ => disk.corrupt(name, below(len.div_ceil(2)), |bytes| {
                     let count = bytes.len().min(1 + below(9));
                     bytes[..count].iter_mut().for_each(|b| *b = random.next_u64().to_le_bytes()[0]);
@@ -260,8 +263,6 @@ fn inv_10_looking_changes_nothing() {
     assert_eq!(disk.operations(), operations, "reading is no writing");
 }
 
-// ---- durability classes ----------------------------------------------------------------------------
-
 #[test]
 fn who_blocks_for_a_lazy_record_has_it_written_at_once() {
     let disk = sim();
@@ -270,7 +271,7 @@ fn who_blocks_for_a_lazy_record_has_it_written_at_once() {
     batch.push_part(b"commit index");
     let ticket = wal.append(&batch, Durability::Lazy).unwrap();
     assert!(!ticket.is_durable(), "a lazy record forces no group");
-    // Nobody steps the log here: a wait that left the group to others would never end.
+    // No thread steps the log here, so a wait that left the group to others would never end.
     let lsn = ticket.wait().unwrap();
     assert!(wal.durable() > lsn);
 }

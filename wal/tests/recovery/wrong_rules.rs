@@ -1,6 +1,7 @@
-//! Rules of recovery that sound right and are wrong, each as the smallest log that tells it from the right
-//! one: facts as a scan would state them, and what must be concluded (INV-5, INV-6). `wal/bugs` has the
-//! table of these wordings, with the bug that each one is in the code.
+//! Tests that recovery does not follow rules that sound right and are wrong (INV-5, INV-6).
+//!
+//! Each test has the smallest log for which a wrong rule and the right one differ: the facts that a scan
+//! would find, and the verdict that must follow. `wal/bugs` has the wrong rules as planted bugs.
 
 use seawall_wal::inspect::{
     DamageKind, DropReason, GroupFault, GroupHead, GroupKind, HeaderFault, PriorContents, ScanExtent,
@@ -10,7 +11,7 @@ use seawall_wal::{Lsn, UnexplainedTail};
 
 const BLOCK: u32 = 4096;
 
-/// The place of a block.
+/// The position of a block.
 fn at(segment: u32, block: u32) -> Lsn {
     Lsn::new(segment, block * BLOCK)
 }
@@ -32,12 +33,12 @@ fn group(block: u32, watermark: Lsn, previous_end: Lsn) -> GroupHead {
     }
 }
 
-/// The same, and some of it did not reach the disk, or rotted: the two look alike.
+/// The same group if some of it did not reach the disk, or rotted. The two look alike.
 fn broken(head: GroupHead) -> GroupHead {
     GroupHead { fault: Some(GroupFault::Count), zero_sector: true, ..head }
 }
 
-/// A file that was used before: no bytes in it are suspect.
+/// A segment in a recycled file, in which no bytes are suspect.
 fn segment(sequence: u32, heads: &[GroupHead]) -> SegmentScan {
     let header = SegmentHeader {
         uuid: [1; 16],
@@ -66,7 +67,7 @@ fn sound(segments: &[SegmentScan]) -> Verdict {
     decide(segments, BLOCK, UnexplainedTail::Refuse).unwrap_or_else(|damage| panic!("refused: {damage:?}"))
 }
 
-/// Where the first damage is.
+/// Asserts that the log is refused, and returns where the first damage is.
 #[track_caller]
 fn refused(segments: &[SegmentScan]) -> Lsn {
     match decide(segments, BLOCK, UnexplainedTail::Refuse) {
@@ -83,7 +84,7 @@ fn the_watermark_of_a_later_group_counts_though_it_is_not_of_the_prefix() {
         group(3, at(1, 3), Lsn::ZERO),
     ];
     assert_eq!(refused(&[segment(1, &heads), segment(2, &[])]), at(1, 2));
-    // Also of one that is broken itself: its header is whole.
+    // The watermark of a broken group counts too, because its header is whole.
     let heads = [heads[0], heads[1], broken(heads[2])];
     assert_eq!(refused(&[segment(1, &heads), segment(2, &[])]), at(1, 2));
 }
@@ -117,7 +118,7 @@ fn a_segment_is_touched_by_a_torn_group_too() {
 
 #[test]
 fn a_log_goes_on_above_all_that_was_touched_and_links_to_what_was_kept() {
-    // The group in 2 is lost; the one in 3, which was in flight together with it, is there.
+    // The group in segment 2 is lost. The one in segment 3, which was in flight at the same time, is there.
     let lost = [group(1, at(1, 2), at(2, 2))];
     let log =
         [segment(1, &[group(1, Lsn::ZERO, Lsn::ZERO)]), segment(2, &[]), segment(3, &lost), segment(4, &[])];
@@ -130,7 +131,7 @@ fn a_log_does_not_continue_after_a_mark_that_a_dropped_group_follows() {
     let mark = GroupHead { kind: GroupKind::Mark, record_count: 0, ..group(1, Lsn::ZERO, Lsn::ZERO) };
     let verdict = sound(&[segment(1, &[mark, group(3, at(1, 2), Lsn::ZERO)]), segment(2, &[])]);
     assert_eq!((verdict.end, verdict.next.at), (at(1, 2), at(2, 1)));
-    // Without one it does.
+    // Without a dropped group the log continues after the mark.
     assert_eq!(sound(&[segment(1, &[mark]), segment(2, &[])]).next.at, at(1, 2));
 }
 
@@ -160,10 +161,10 @@ fn a_header_that_does_not_check_is_neither_unused_nor_absent() {
 
 #[test]
 fn groups_say_what_is_live_before_any_header_does() {
-    // Segments 1 and 2 were released by this group, and are gone.
+    // This group released segments 1 and 2, which are gone.
     let releases = GroupHead { first_live: 3, ..group(1, at(2, 5), at(2, 5)) };
     assert_eq!(sound(&[segment(3, &[releases]), segment(4, &[])]).first_live, 3);
-    // Not released, and gone.
+    // No group released the segments that are gone.
     let group = group(1, at(2, 5), at(2, 5));
     assert_eq!(refused(&[segment(3, &[group]), segment(4, &[])]).segment(), 2);
 }

@@ -1,5 +1,5 @@
-//! A simulated disk that remembers which bytes are durable, and lets other threads run in the middle of
-//! every call that writes. Stands below the log in the models, and judges what the log acknowledges.
+//! A disk for the models that remembers which bytes are durable, checks that the log acknowledges no others,
+//! and lets other threads run during writes and syncs.
 
 use parking_lot::Mutex;
 use seawall_wal::disk::sim::SimDisk;
@@ -14,9 +14,9 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 struct Ranges {
     durable: Vec<(u64, u64)>,
-    /// Written, and covered by the next sync.
+    /// Written; the next sync covers them.
     written: Vec<(u64, u64)>,
-    /// End of what was issued.
+    /// The end of the last write that was issued.
     issued_to: u64,
 }
 
@@ -38,7 +38,8 @@ impl Ranges {
 #[derive(Debug)]
 pub struct Watched {
     disk: Arc<SimDisk>,
-    /// By segment. A lock of the real kind: no model thread switches while it is held.
+    /// The ranges of each segment. The lock is not one of shuttle's, so no model thread switches while it is
+    /// held.
     ranges: Arc<Mutex<BTreeMap<u32, Ranges>>>,
 }
 
@@ -47,7 +48,8 @@ impl Watched {
         Watched { disk, ranges: Arc::default() }
     }
 
-    /// The record of `bytes` at `lsn`, and all that was issued before it, is on the medium (INV-1, INV-2).
+    /// Asserts that the record of `bytes` at `lsn`, and everything that was issued before it, is durable
+    /// (INV-1, INV-2).
     pub fn assert_durable(&self, lsn: Lsn, bytes: usize) {
         let ranges = self.ranges.lock();
         let block = u64::from(self.disk.block_size());
@@ -156,7 +158,7 @@ impl DiskFile for WatchedFile {
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
-        // Headers and zeros are the preallocator's: they are no part of the log.
+        // The preallocator writes headers and zeros, which are not part of the log.
         let counts = offset > 0 && buf.iter().any(|&b| b != 0);
         let issued_to = offset + buf.len() as u64;
         if counts {
@@ -173,7 +175,7 @@ impl DiskFile for WatchedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        // Only what was written before the call counts.
+        // The sync covers only writes that ended before the call.
         let mut covered = Vec::new();
         self.note(|r| covered = std::mem::take(&mut r.written));
         switch();
@@ -188,7 +190,7 @@ impl DiskFile for WatchedFile {
     }
 }
 
-/// The answers to one record's ticket; to be judged when all threads have ended.
+/// The answer to one record's ticket.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub lsn: Lsn,

@@ -36,7 +36,7 @@ impl Seawall {
         let mut producer = self.log.producer(0);
         let begin = Instant::now();
         for _ in 0..appends {
-            self.log.append_as(&mut producer, payload, Durability::Lazy)?;
+            drop(self.log.append_as(&mut producer, payload, Durability::Lazy)?);
         }
         self.log.flush()?;
         Ok(Seen::of_lazy(appends, begin))

@@ -1,4 +1,5 @@
-//! What each node runs: a state machine that is checked as it goes, and the random numbers that drive all of it.
+//! Provides the state machine of each node, which checks the calls that it gets, and the random numbers of a
+//! run.
 
 use std::io::Read;
 
@@ -31,7 +32,7 @@ impl Rng {
     }
 }
 
-/// A state machine's state: the index up to which it is, and what all entries up to there make.
+/// The state of a state machine: its index, and a hash of all entries up to there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct State {
     pub index: u64,
@@ -47,7 +48,7 @@ impl State {
         }
     }
 
-    /// The snapshot's content: chunks enough that a transfer has several pieces.
+    /// Returns the content of a snapshot, which has enough chunks that a transfer has several pieces.
     pub fn bytes(self) -> Vec<u8> {
         let mut bytes = [self.index.to_le_bytes(), self.hash.to_le_bytes()].concat();
         (0..1200u64).for_each(|n| bytes.extend(self.hash.wrapping_mul(2 * n + 1).to_le_bytes()));
@@ -69,13 +70,14 @@ pub struct Machine {
     pub sent: Vec<Message>,
     pub applied: Vec<Entry>,
     pub state: State,
-    /// States that came out of snapshots of others, and what is to be fetched.
+    /// States restored from snapshots of other nodes, and offers of snapshots to be fetched.
     pub restored: Vec<State>,
     pub offered: Vec<(Offer, Message)>,
     pub taken: u64,
-    /// Snapshots that the core refused, with their senders.
+    /// Senders of snapshots that the core refused.
     pub refused: Vec<u64>,
-    /// What it said of changes of the members, and those that were made.
+    /// The changes of the members that were judged, with the verdict, and those that were made, with the
+    /// members after it.
     pub verdicts: Vec<(u64, bool)>,
     pub members: Vec<(u64, ConfState)>,
     /// Whether it allows every change.
@@ -113,7 +115,7 @@ impl Host for Machine {
         self.refused.push(from);
     }
 
-    /// One of four is refused, by the state behind the entry before.
+    /// Refuses one change of four, depending on the state before its entry.
     fn allow_change(&mut self, index: u64, _: &ConfChangeV2) -> bool {
         assert_eq!(index, self.state.index + 1, "what comes before it is applied");
         let allowed = self.lenient || !self.state.hash.is_multiple_of(4);

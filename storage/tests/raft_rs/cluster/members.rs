@@ -1,4 +1,4 @@
-//! Changes of the members: proposed at random, and one by one in groups without faults.
+//! Tests changes of the members: random ones, and one by one in groups without faults.
 
 use raft::StateRole;
 use raft::eraftpb::{self, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
@@ -23,7 +23,7 @@ fn is_member(members: &eraftpb::ConfState, id: u64) -> bool {
 }
 
 impl Run {
-    /// Somebody proposes a change: members are added, promoted, demoted, removed, in one step or several.
+    /// Proposes a random change that adds, promotes, demotes or removes members, in one step or several.
     pub fn change_members(&mut self, at: usize) {
         let mut steps = Vec::new();
         for _ in 0..[1, 1, 1, 2, 3][self.rng.pick(5)] {
@@ -36,21 +36,21 @@ impl Run {
             change.set_transition(transitions[self.rng.pick(2)]);
         }
         if self.newest().1.voters_outgoing.len() > self.rng.pick(6) {
-            // Out of the joint configuration.
+            // This change leaves the joint configuration.
             change = ConfChangeV2::default();
         }
         let at = self.leader().unwrap_or(at);
         self.with(at, |_, pump| pump.propose_conf_change(vec![], change));
     }
 
-    /// Some node that leads, perhaps of a term that is over.
+    /// Returns a node that leads, perhaps of a term that is over.
     pub fn leader(&self) -> Option<usize> {
         let leads = |alive: &Alive| alive.pump.raft().state == StateRole::Leader;
         self.nodes.iter().position(|node| node.alive.as_ref().is_some_and(leads))
     }
 
-    /// The members behind the last change that anybody knows to be committed, and its index. A log may have them before
-    /// the state machine has the entry.
+    /// Returns the index of the last change that any node knows to be committed, and the members after it. A
+    /// log may have them before the state machine has the entry.
     fn newest(&self) -> (u64, eraftpb::ConfState) {
         let founders = eraftpb::ConfState { voters: self.setup.members().voters, ..Default::default() };
         let applied = self.members.last_key_value().map(|(index, conf)| (*index, conf.clone()));
@@ -64,8 +64,8 @@ impl Run {
             .unwrap_or((0, founders))
     }
 
-    /// An operator's work: nodes are started, and those that are no members are stopped when all members know it. Returns
-    /// the members.
+    /// Acts as an operator: starts nodes, and stops those that are not members once all members know it.
+    /// Returns the members.
     pub fn only_members_run(&mut self) -> eraftpb::ConfState {
         let (changed, members) = self.newest();
         let known = self.nodes.iter().flat_map(|node| &node.alive).filter(|alive| {
@@ -84,7 +84,7 @@ impl Run {
         members
     }
 
-    /// Has whoever leads propose something, or leave the joint configuration.
+    /// Makes a leader propose data or leave the joint configuration.
     pub fn ask_a_leader(&mut self, leave: bool) {
         let Some(at) = self.leader() else { return };
         let data = self.data();
@@ -94,7 +94,7 @@ impl Run {
         });
     }
 
-    /// How far each member is.
+    /// Returns the last applied index of each member that runs.
     pub fn applied(&self, members: &eraftpb::ConfState) -> Vec<u64> {
         let running = self.nodes.iter().flat_map(|node| &node.alive);
         let member = |id: &u64| {
@@ -106,7 +106,7 @@ impl Run {
         running.map(|alive| alive.pump.applied()).collect()
     }
 
-    /// Waits until all that run have applied `more` new entries; not so long that an offer is repeated.
+    /// Waits until all members that run have applied `more` new entries, but not until an offer is repeated.
     fn go_on(&mut self, more: u64) {
         self.go_on_within(90, more);
     }
@@ -131,7 +131,7 @@ impl Run {
         }
     }
 
-    /// Who leads, how far everybody is, and what leaders believe of it.
+    /// Describes the role and the log of each node, and what leaders know of their peers.
     pub fn standing(&self) -> String {
         let mut text = format!("\nmembers by index: {:?}", self.members);
         for Alive { pump, .. } in self.nodes.iter().flat_map(|node| &node.alive) {
@@ -176,12 +176,13 @@ impl Run {
     }
 }
 
-/// Three nodes that have applied 40 entries; a snapshot after each `every`.
+/// Creates a group of three nodes, with room for a fourth, that have applied 40 entries and take a snapshot
+/// every `every` entries.
 fn three(seed: u64, every: u64) -> Run {
     group(seed, every, 3, 4)
 }
 
-/// A group of `founders` that have applied 40 entries, with room for `nodes`.
+/// Creates a group of `founders` that have applied 40 entries, with room for `nodes`.
 fn group(seed: u64, every: u64, founders: usize, nodes: usize) -> Run {
     let setup = Setup {
         founders,
@@ -200,7 +201,7 @@ fn group(seed: u64, every: u64, founders: usize, nodes: usize) -> Run {
     run
 }
 
-/// The newest snapshot is from before it was a member, or there is none.
+/// Tests nodes that join while the newest snapshot is from before they were members, or while there is none.
 #[test]
 fn a_node_that_joins_catches_up() {
     for seed in 0..8 {
@@ -209,7 +210,7 @@ fn a_node_that_joins_catches_up() {
         {
             let mut run = three(seed, every);
             assert_eq!(run.compacted(), compacted);
-            // It may run before it is added, and may be added before it runs.
+            // The node may run before it is added, or be added before it runs.
             if seed % 4 > 1 {
                 run.start(3).unwrap();
                 run.round();
@@ -220,7 +221,7 @@ fn a_node_that_joins_catches_up() {
             let state = run.alive(1).pump.host().state;
             assert!(run.alive(4).pump.applied() >= 60 && state.index >= 60);
             run.propose_change(&[(AddNode, 4)]);
-            // Another one can go.
+            // Another member can then be removed.
             run.propose_change(&[(RemoveNode, 1 + seed % 3)]);
             run.only_members_run();
             run.go_on(10);
@@ -228,8 +229,8 @@ fn a_node_that_joins_catches_up() {
     }
 }
 
-/// Before it has the members it cannot be elected, whatever it is told and however long it waits; and if an offer is lost
-/// and nobody notices, it is repeated.
+/// Tests that a node that does not have the members cannot be elected, however long it waits, and that the
+/// leader repeats an offer that was lost unnoticed.
 #[test]
 fn a_node_that_joins_elects_nobody() {
     for seed in 0..4 {
@@ -249,21 +250,21 @@ fn a_node_that_joins_elects_nobody() {
     }
 }
 
-/// A leader loses its vote by a change that the other voter has, and does not know to be committed. The other voter needs the
-/// leader's vote, so the leader's log must not go on after the change.
+/// Tests a change that takes the leader's vote. The other voter has the change and does not know that it is
+/// committed, so it needs the leader's vote, and the leader's log must not grow after the change.
 #[test]
 fn a_leader_that_loses_its_vote_leaves_one_who_can_be_elected() {
     for (seed, kind) in (0..8).zip([RemoveNode, AddLearnerNode].into_iter().cycle()) {
         let mut run = group(seed, 1 << 40, 2, 2);
         let leader = run.leader().expect("somebody leads");
         let (id, other) = (leader as u64 + 1, 1 - leader);
-        // Nothing is in flight.
+        // After these rounds nothing is in flight.
         (0..100).for_each(|_| run.round());
         run.network.clear();
         run.with(leader, |_, pump| pump.propose_conf_change(vec![], change(&[(kind, id)])));
         run.with(leader, |engine, _| engine.flush().map_err(Error::from));
         let mut network = std::mem::take(&mut run.network);
-        // These are lost on their way, if they are sent at all.
+        // These proposals are lost on their way, if they are sent at all.
         for _ in 0..3 {
             let data = run.data();
             run.with(leader, |_, pump| pump.propose(vec![], data));
@@ -282,7 +283,7 @@ fn a_leader_that_loses_its_vote_leaves_one_who_can_be_elected() {
         }
         let last = |id| run.alive(id).pump.raft().raft_log.last_index();
         assert_eq!(last(leader + 1), last(other + 1), "{}", run.standing());
-        // The other one does not hear that the change is committed.
+        // The other voter is not told that the change is committed.
         run.network.clear();
         for round in 0.. {
             run.round();
@@ -294,7 +295,7 @@ fn a_leader_that_loses_its_vote_leaves_one_who_can_be_elected() {
     }
 }
 
-/// It has its old log, and members that are no more.
+/// Tests a node that has its old log, with members that are out of date.
 #[test]
 fn a_member_that_was_removed_is_added_again() {
     for seed in 0..4 {

@@ -1,14 +1,16 @@
-//! Nodes on simulated disks under a seeded scheduler: messages are lost, doubled and reordered, flushes come late, nodes
-//! crash at any operation of their disks and come back. In most runs they take snapshots, compact their logs, and catch up
-//! by those of others; snapshots are cut off and damaged on their way, set aside, and offered to nodes that they do not
-//! have. In most, members are added, promoted, demoted and removed, some added again, some with their first start; state
-//! machines refuse one change of four. In most, too, what memory does not have is read beside the core, and given to it
-//! whenever the scheduler likes.
+//! Tests that simulated raft-rs nodes agree under a seeded scheduler, whatever crashes.
 //!
-//! Whatever happens: no index is applied with two different entries, on any node or by any incarnation of it; no term has
-//! two leaders; all nodes say the same of a change of the members, and have the same members behind it; a state that comes
-//! out of a snapshot is the one that all entries up to there make; what was applied is never gone; the core never panics;
-//! and once the faults stop, all that are members agree.
+//! Messages are lost, duplicated and reordered, flushes are late, and nodes crash at any operation of their
+//! disks and restart. In most runs nodes take snapshots, compact their logs, and catch up by snapshots of
+//! other nodes; snapshots are cut off and damaged on their way, set aside, and offered to nodes that are not
+//! members in them. In most runs members are added, promoted, demoted and removed, some of them again, some
+//! with an empty log, and state machines refuse one change of four. In most runs entries that are not in
+//! memory are read outside of the pump's calls, and the core gets them at a time that the scheduler chooses.
+//!
+//! A run fails if an index is applied with two different entries, by any node or incarnation of it; if a term
+//! has two leaders; if nodes judge a change of the members differently, or have different members after it;
+//! if the state in a snapshot is not the one that all entries up to there make; if an applied entry is lost;
+//! if the core panics; or if the members do not agree once the faults stop.
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall --test raft_rs cluster::nodes_agree` repeats one run;
 //! `SEAWALL_RUNS=n` makes n runs from random seeds.

@@ -1,4 +1,4 @@
-//! The nodes, their disks and the network between them, and what may happen to them.
+//! Simulates the nodes, their disks, the network between them, and all faults.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ use seawall_wal::{Env, Threads};
 use crate::cluster::machine::{Machine, Rng, State};
 
 pub const GROUP: u64 = 1;
-/// A group beside it on each node's log.
+/// Another group in each node's log.
 const OTHER: u64 = 2;
 
 pub struct Node {
     disk: Arc<SimDisk>,
-    /// Where its snapshots are; they lose their power together.
+    /// The disk with its snapshots. Both disks lose power together.
     files: Arc<SimDisk>,
-    /// What its state machine has on a disk of its own, at times behind.
+    /// The state that its state machine has on its own disk, sometimes an older one.
     remembered: State,
     pub alive: Option<Alive>,
 }
@@ -41,19 +41,19 @@ impl Node {
     }
 }
 
-/// What a run is like.
+/// Settings of a run.
 #[derive(Clone, Copy)]
 pub struct Setup {
-    /// Nodes that the group starts with, and all that there are.
+    /// Number of nodes that the group starts with, and of all nodes.
     pub founders: usize,
     pub nodes: usize,
-    /// Whether snapshots are taken, and after how many entries if not at random.
+    /// Whether snapshots are taken, and after how many entries, if not at random.
     pub snapshots: bool,
     pub every: Option<u64>,
-    /// Whether entries that memory does not have are read beside the core.
+    /// Whether entries that are not in memory are read outside of the pump's calls.
     pub fetch_beside: bool,
     pub check_quorum: bool,
-    /// Whether nodes crash seldom, so that more happens in between.
+    /// Whether nodes crash seldom, so that more happens between crashes.
     pub calm: bool,
     /// Whether transfers of snapshots fail.
     pub faults: bool,
@@ -77,7 +77,7 @@ impl Setup {
         }
     }
 
-    /// Founding members: the first nodes.
+    /// Returns the founding members: the first nodes.
     pub fn members(&self) -> ConfState {
         ConfState { voters: (1..=self.founders as u64).collect(), ..ConfState::default() }
     }
@@ -88,13 +88,13 @@ pub struct Run {
     pub setup: Setup,
     pub nodes: Vec<Node>,
     pub network: Vec<Message>,
-    /// Offers of snapshots are lost, and nobody hears of it.
+    /// Whether offers of snapshots are lost unnoticed.
     pub no_snapshots: bool,
-    /// Term and data of every index that was applied anywhere.
+    /// Term and data of each index that any node applied.
     pub history: BTreeMap<u64, (u64, Vec<u8>)>,
-    /// The state behind each of them.
+    /// Hash of the state after each of them.
     states: BTreeMap<u64, u64>,
-    /// The leader of each term, and the members behind each entry that changed them.
+    /// The leader of each term, and the members after each entry that changed them.
     leaders: BTreeMap<u64, u64>,
     pub members: BTreeMap<u64, eraftpb::ConfState>,
     verdicts: BTreeMap<u64, bool>,
@@ -135,11 +135,11 @@ impl Run {
         *self.counts.entry(what).or_default() += many as u64;
     }
 
-    /// Opens or creates node `at`; a crash point may strike on the way.
+    /// Opens or creates node `at`. A crash point may interrupt this.
     pub fn start(&mut self, at: usize) -> Result<(), Error> {
         let mut options = Options::default();
         options.log.segment_bytes = 4096 * 24;
-        // Small enough, at times, that peers need what memory no longer has.
+        // Sometimes the cache is so small that peers need entries that are no longer in memory.
         options.cache_bytes = [0, 2000, 64 << 10][self.rng.pick(3)];
         options.log.group_bytes = 4096 * u32::try_from(1 + self.rng.below(4)).unwrap();
         let node = &mut self.nodes[at];
@@ -156,7 +156,8 @@ impl Run {
         };
         let store = GroupStorage::new(&engine, GROUP);
         if store.group().conf_state().is_none() {
-            // One that is added later may know the founding members; the log has every change since.
+            // A node that is added later may know the founding members, because the log has every change
+            // since then.
             let knows = at < self.setup.founders
                 || !self.setup.snapshots
                 || (self.setup.faults && self.rng.chance(20));
@@ -182,7 +183,7 @@ impl Run {
         };
         let known = self.states.get(&state.index).copied();
         assert!(state.index == 0 || known == Some(state.hash), "node {}: {state:?} was never", at + 1);
-        // The core draws its timeouts by itself, so it gets one to draw: a seed is one history.
+        // The core draws its timeout at random. With one value to draw from, a seed determines the history.
         let timeout = 10 + self.rng.pick(4) * self.setup.nodes + at;
         let config = Config {
             applied: state.index,
@@ -216,12 +217,13 @@ impl Run {
         self.nodes[at].files.crash();
     }
 
-    /// Does `what` with node `at`, if it is up; a node whose disk lost power, or failed with it, goes down.
+    /// Calls `what` with node `at` if it is up, polls its pump, and checks the outcome. A node whose disk
+    /// lost power goes down.
     pub fn with(&mut self, at: usize, what: impl FnOnce(&Engine, &mut Pump<Machine>) -> Result<(), Error>) {
         let Node { alive, remembered, .. } = &mut self.nodes[at];
         let Some(Alive { engine, pump, .. }) = alive else { return };
         let mut state = pump.host().state;
-        // Refusals are the caller's.
+        // A refusal concerns only the caller, so the pump is polled as after a success.
         let result = match what(engine, pump) {
             Err(Error::Core(_)) | Ok(()) => pump.poll().map(|_| ()),
             result => result,
@@ -273,7 +275,8 @@ impl Run {
         }
     }
 
-    /// Sends the pieces of a snapshot from one node to another, or some of them; then the message again.
+    /// Transfers a snapshot from one node to another, or a part of it. After a whole transfer, sends the
+    /// message again.
     fn fetch(&mut self, at: usize, offer: &Offer, message: Message) {
         let from = usize::try_from(message.from - 1).unwrap();
         let handle = |node: &Node| node.alive.as_ref().and_then(|alive| alive.snapshots.clone());
@@ -288,7 +291,7 @@ impl Run {
             for (n, piece) in (0..).zip(export.pieces(incoming.next()).ok()?) {
                 let mut piece = piece.ok()?;
                 if breaks == Some(n) {
-                    // It breaks off, or what arrives is damaged.
+                    // The piece arrives damaged, and the transfer breaks off.
                     let mut bytes = piece.encode();
                     *bytes.last_mut().unwrap() ^= 1;
                     piece = Piece::decode(&bytes).ok()?;
@@ -338,20 +341,20 @@ impl Run {
         }
     }
 
-    /// What is proposed next, which nothing else is. At times it is larger than a group of records, which then is
-    /// written apart from what comes before it.
+    /// Returns the data of the next proposal, which differs from all others. Sometimes it is larger than a
+    /// write group, and then it is written apart from the records before it.
     pub fn data(&mut self) -> Vec<u8> {
         let bytes = if self.rng.chance(10) { 5000 } else { self.rng.pick(600) };
         self.proposed += 1;
         [&vec![0; bytes][..], &self.proposed.to_le_bytes()].concat()
     }
 
-    /// What is to be read for others is.
+    /// Makes node `at` read the entries that other nodes need.
     pub fn read(&mut self, at: usize) {
         let mut read = 0;
         self.with(at, |_, pump| {
             let before = pump.host().sent.len();
-            // Whoever waits reads; with no time to wait it does nothing else.
+            // `wait` makes the pending reads; without time to wait it does nothing else.
             _ = pump.wait(Duration::ZERO)?;
             read = pump.host().sent[before..].iter().filter(|message| !message.entries.is_empty()).count();
             Ok(())
@@ -359,7 +362,8 @@ impl Run {
         self.count("reads", read);
     }
 
-    /// Messages come while the log writes something: what they bring is in flight when that is durable.
+    /// Delivers messages while the log writes a record, so that their entries are in flight when the record
+    /// is durable.
     fn behind_a_write(&mut self, at: usize) {
         let here = |message: &Message| message.to == at as u64 + 1;
         let count = 1 + self.rng.pick(3);
@@ -387,7 +391,7 @@ impl Run {
             ticket.wait().map_err(seawall::Error::from)?;
             Ok(())
         });
-        // What is in flight is lost with the power, and must not have been acknowledged.
+        // The power cut loses what is in flight, none of which may have been acknowledged.
         if self.rng.chance(20) {
             self.crash(at);
         }
@@ -397,7 +401,7 @@ impl Run {
         if self.network.is_empty() {
             return;
         }
-        // Mostly the oldest, at times any: reordered, lost, doubled.
+        // Takes mostly the oldest message, sometimes any other, and may lose or duplicate it.
         let which = if self.rng.chance(80) { 0 } else { self.rng.pick(self.network.len()) };
         let message = self.network.remove(which);
         if self.rng.chance(5) {
@@ -408,7 +412,7 @@ impl Run {
             self.network.push(message.clone());
         }
         if message.get_msg_type() == MessageType::MsgSnapshot && self.rng.chance(10) {
-            // As a leader might that does not ask whom a snapshot has.
+            // Acts like a leader that does not check whether the receiver is a member in the snapshot.
             let to = 1 + self.rng.below(self.setup.nodes as u64);
             if to != message.from {
                 self.pass_on(Message { to, ..message.clone() });
@@ -428,7 +432,7 @@ impl Run {
         self.with(to, |_, pump| pump.step(message));
     }
 
-    /// A transport says of snapshots that they did not arrive.
+    /// Reports a lost snapshot to its sender, as a transport does.
     fn lost(&mut self, message: &Message) {
         if message.get_msg_type() == MessageType::MsgSnapshot {
             self.snapshot_failed(message.from, message.to);
@@ -440,7 +444,8 @@ impl Run {
         self.with(at, |_, pump| pump.report_snapshot(peer, SnapshotStatus::Failure));
     }
 
-    /// A snapshot turns out damaged when it is read, and is set aside; if the log goes back to another one.
+    /// Sets the served snapshot aside, as after a read that finds it damaged, if the log goes back to another
+    /// snapshot.
     fn set_aside(&mut self, at: usize) {
         let Some(Alive { engine, snapshots: Some(snapshots), .. }) = &self.nodes[at].alive else { return };
         let point = engine.group(GROUP).compaction_point().0;
@@ -453,7 +458,7 @@ impl Run {
         }
     }
 
-    /// What was sent until now arrives; then everybody writes, and a tick passes.
+    /// Ticks, reads and flushes on every node, then delivers all messages.
     pub fn round(&mut self) {
         for at in 0..self.setup.nodes {
             self.with(at, |_, pump| pump.tick().map(drop));
@@ -465,8 +470,8 @@ impl Run {
         }
     }
 
-    /// No more faults: all that are members must agree, and have everything that was ever applied. In half of the runs
-    /// nobody starts again, so that what a leader believes of its peers stays what it is.
+    /// Stops the faults, and checks that all members agree and have everything that was ever applied. In half
+    /// of the runs no node is restarted, so that leaders keep what they know of their peers.
     pub fn settle(&mut self) {
         let again = self.rng.chance(50);
         self.setup.faults = false;
@@ -481,8 +486,9 @@ impl Run {
         let last = self.history.keys().next_back().copied().unwrap_or(0);
         for round in 0.. {
             let members = self.only_members_run();
-            // Timeouts that are the same each time may keep those from being elected who can be. A leader is left alone: it
-            // may need many rounds to find where the logs part.
+            // Since the timeouts are fixed, nodes that can be elected may never be. So a random node
+            // campaigns, but not while there is a leader, which may need many rounds to find where the logs
+            // part.
             if self.leader().is_none() && self.rng.chance(3) {
                 let at = self.rng.pick(self.setup.nodes);
                 self.with(at, |_, pump| pump.campaign());
@@ -502,14 +508,14 @@ impl Run {
     }
 }
 
-/// The members without the order in which the core names them.
+/// Sorts the lists of members, whose order the core does not fix.
 fn sort(conf: &mut eraftpb::ConfState) {
     for list in [&mut conf.voters, &mut conf.learners, &mut conf.voters_outgoing, &mut conf.learners_next] {
         list.sort_unstable();
     }
 }
 
-/// The snapshots of a node, every few entries.
+/// Opens the snapshots of a node, which takes one every few entries.
 fn open(
     engine: &Engine,
     files: &Arc<SimDisk>,

@@ -1,4 +1,5 @@
-//! A disk with a gate in the way of reads; the thread that made it must not come there while it is closed.
+//! Provides a disk with a gate for reads. While the gate is closed, reads wait, and the thread that made it
+//! must not read.
 
 use std::io;
 use std::sync::Arc;
@@ -7,10 +8,10 @@ use std::thread::ThreadId;
 use parking_lot::{Condvar, Mutex};
 use seawall_wal::disk::sim::{Call, CallOp, HookDisk, SimDisk};
 
-/// Open at first.
+/// A gate for reads, open at first.
 pub struct Gate {
     owner: ThreadId,
-    /// Whether it is closed, and how many came since it was closed or made.
+    /// Whether the gate is closed, and the number of reads since it was closed or made.
     state: Mutex<(bool, u32)>,
     changed: Condvar,
 }
@@ -30,13 +31,13 @@ impl Gate {
         self.changed.notify_all();
     }
 
-    /// Waits until somebody stands there.
+    /// Waits until a read has reached the gate.
     pub fn wait_for_one(&self) {
         let mut state = self.state.lock();
         self.changed.wait_while(&mut state, |(_, came)| *came == 0);
     }
 
-    /// Reads since it was closed or made.
+    /// Returns the number of reads since the gate was closed or made.
     pub fn reads(&self) -> u32 {
         self.state.lock().1
     }
@@ -53,7 +54,7 @@ impl Gate {
     }
 }
 
-/// `disk` behind a gate.
+/// Returns `disk` with a gate for its reads.
 pub fn gated(disk: &SimDisk) -> (Arc<Gate>, Arc<HookDisk>) {
     let gate = Gate::new();
     let way = Arc::clone(&gate);

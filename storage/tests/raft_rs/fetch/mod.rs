@@ -1,5 +1,5 @@
-//! Entries that a leader reads for a peer that is behind: beside its own thread, given to the core when they are here,
-//! and only if they are still what the core asks for.
+//! Tests that a leader reads the entries for a lagging peer outside of its own thread, and gives them to the
+//! core only if the core still needs them.
 
 mod gate;
 
@@ -16,7 +16,8 @@ use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, 
 use seawall_wal::{Env, Threads};
 
 const GROUP: u64 = 1;
-/// Entries of term 1 in the log, and how long their data is: several segments.
+/// Number of entries of term 1 in the log, and the size of their data in bytes; together they take several
+/// segments.
 const LAST: u64 = 120;
 const BYTES: usize = 5000;
 
@@ -38,7 +39,7 @@ impl Host for Node {
 }
 
 impl Node {
-    /// Index and term of the entries sent to node 2 since the last call.
+    /// Returns index and term of the entries sent to node 2 since the last call.
     fn taken(&mut self) -> Vec<(u64, u64)> {
         let to = |message: &Message| message.to == 2 && message.get_msg_type() == MessageType::MsgAppend;
         let sent = std::mem::take(&mut self.sent);
@@ -58,18 +59,19 @@ fn env(disk: Arc<dyn Disk>, threads: Threads) -> Env {
 }
 
 fn config(id: u64, applied: u64) -> Config {
-    // 20 entries in a message.
+    // A message has room for 20 entries.
     Config { applied, max_size_per_msg: 100 << 10, max_inflight_msgs: 2, ..Config::new(id) }
 }
 
-/// A log with all entries, `commit` of them committed; nothing of it is in memory.
+/// Creates a log with all entries, of which `commit` are committed, and closes it, so that memory has none of
+/// them.
 fn filled(commit: u64) -> Arc<SimDisk> {
     let disk = SimDisk::new(1, SimOptions::default());
     let engine = Engine::create_in(env(disk.process(), Threads::Stepped), &options()).unwrap();
     let conf = ConfState { voters: vec![1, 2, 3], ..ConfState::default() };
     GroupStorage::new(&engine, GROUP).bootstrap(&conf).unwrap();
     let mut batch = WriteBatch::new();
-    // Neither flags nor context, then the data.
+    // Two bytes for no flags and no context, then the data.
     let payload = vec![0; BYTES];
     for index in 1..=LAST {
         batch.append(GROUP, &[EntryRef { index, term: 1, payload: &payload }]);
@@ -95,7 +97,7 @@ fn message(kind: MessageType, from: u64, term: u64) -> Message {
     message
 }
 
-/// Makes everything in flight durable and known.
+/// Waits until everything in flight is durable and the core knows it.
 fn settle(engine: &Engine, pump: &mut Pump<Node>) {
     while pump.poll().unwrap().is_worked() || pump.in_flight() > 0 {
         engine.flush().unwrap();
@@ -103,7 +105,7 @@ fn settle(engine: &Engine, pump: &mut Pump<Node>) {
     }
 }
 
-/// Makes node 1 the leader of its next term, by the vote of node 3.
+/// Makes node 1 the leader of its next term, with the vote of node 3.
 fn lead(engine: &Engine, pump: &mut Pump<Node>) {
     pump.campaign().unwrap();
     _ = pump.poll().unwrap();
@@ -116,7 +118,7 @@ fn lead(engine: &Engine, pump: &mut Pump<Node>) {
     pump.host_mut().sent.clear();
 }
 
-/// Node 2 says that it lacks what is behind `has`.
+/// Reports to the pump that node 2 lacks the entries after `has`.
 fn lacks(pump: &mut Pump<Node>, has: u64) {
     let next = pump.raft().prs().get(2).unwrap().next_idx;
     let mut reject = message(MessageType::MsgAppendResponse, 2, pump.raft().term);
@@ -172,7 +174,7 @@ fn a_disk_that_does_not_answer_holds_up_nobody_else() {
     gate.close();
     lacks(&mut pump, 10);
     gate.wait_for_one();
-    // The read is on its way and does not come back. Node 3 is served, entries are committed and applied.
+    // The read waits at the gate. Meanwhile node 3 gets entries, and entries are committed and applied.
     for _ in 0..3 {
         pump.propose(vec![], b"goes on".to_vec()).unwrap();
         _ = pump.tick().unwrap();
@@ -189,7 +191,7 @@ fn a_disk_that_does_not_answer_holds_up_nobody_else() {
     gate.open();
     let mut taken = Vec::new();
     while taken.is_empty() {
-        // Woken when the read has ended.
+        // The end of the read wakes the pump.
         _ = pump.wait(Duration::from_secs(60)).unwrap();
         taken = pump.host_mut().taken();
     }
@@ -209,7 +211,7 @@ fn without_the_option_the_caller_reads() {
     assert_eq!(pump.host_mut().taken().len(), 20);
 }
 
-/// Node 3, which leads now, cuts the log behind entry 10.
+/// Lets node 3, which leads now, overwrite the log after entry 10.
 fn overwritten(engine: &Engine, pump: &mut Pump<Node>) {
     let mut append = message(MessageType::MsgAppend, 3, 5);
     (append.index, append.log_term) = (10, 1);
@@ -239,7 +241,8 @@ fn what_was_read_for_a_leader_that_stepped_down_goes_nowhere() {
     assert!(pump.host().sent.iter().all(|message| message.get_msg_type() != MessageType::MsgAppend));
 }
 
-/// It leads again, asks for the same entries, and the old read still has those that were overwritten meanwhile.
+/// Tests a node that leads again and requests the same entries, while the old read still has those that were
+/// overwritten.
 #[test]
 fn entries_that_were_overwritten_while_they_were_read_are_left_out() {
     let (gate, disk) = gated(&filled(10));
@@ -270,7 +273,7 @@ fn entries_that_were_compacted_while_they_were_to_be_read_are_refused() {
     pump.compact(50).unwrap();
     assert!(pump.wait(Duration::ZERO).unwrap().is_worked(), "the read ends");
     assert_eq!(pump.host_mut().taken(), []);
-    // The pump goes on: what is there is sent to a peer that needs no more.
+    // The pump continues: a peer that needs only the entries that are left gets them.
     let mut has = message(MessageType::MsgAppendResponse, 2, 2);
     has.index = 60;
     pump.step(has).unwrap();
@@ -294,7 +297,7 @@ fn a_peer_has_one_read_under_way_however_often_it_asks() {
         (gate.reads() - before, pump, engine)
     };
     let (once, ..) = reads(&[100]);
-    // Each time it says that it has less; what it lacks beyond the first read is read behind it.
+    // The peer reports less each time. The entries that the first read does not cover are read after it.
     let (often, mut pump, _engine) = reads(&[100, 90, 80, 70, 60, 50, 40, 30, 20]);
     assert!(once > 0);
     assert_eq!(often, once);
@@ -335,7 +338,7 @@ fn a_read_that_fails_for_nobody_stops_nothing() {
 
 #[test]
 fn a_pump_or_an_engine_that_goes_leaves_no_read_behind() {
-    // A read that nobody wants any more is not made.
+    // A read that is no longer needed is not made.
     let disk = filled(LAST);
     let (gate, behind) = gated(&disk);
     let (engine, mut pump) = open(behind, Threads::Stepped, LAST);
@@ -346,19 +349,19 @@ fn a_pump_or_an_engine_that_goes_leaves_no_read_behind() {
     let (before, mut pump) = (gate.reads(), other.unwrap());
     _ = pump.wait(Duration::ZERO).unwrap();
     assert_eq!(gate.reads(), before);
-    // One that lies there keeps no engine.
+    // A pending read does not keep the engine open.
     lead(&engine, &mut pump);
     lacks(&mut pump, 10);
     drop((pump, engine));
     let (engine, mut pump) = open(disk.process(), Threads::Stepped, LAST);
-    // An engine that was closed has none.
+    // A closed engine makes no reads.
     lead(&engine, &mut pump);
     lacks(&mut pump, 10);
     engine.close().unwrap();
     let closed = pump.wait(Duration::ZERO);
     assert!(matches!(closed, Err(Error::Engine(seawall::Error::Closed))), "{closed:?}");
     drop((pump, engine));
-    // With a thread, closing waits for the read that is under way.
+    // With a thread, closing waits for the read under way.
     let (gate, behind) = gated(&disk);
     let (engine, mut pump) = open(behind, Threads::Spawned, LAST);
     lead(&engine, &mut pump);

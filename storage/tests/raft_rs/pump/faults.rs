@@ -1,4 +1,5 @@
-//! A disk that fails or is full, entries that cannot be read, a state machine that fails, mistakes of callers.
+//! Tests the pump with a disk that fails or is full, entries that cannot be read, a state machine that fails,
+//! and mistakes of callers.
 
 use std::io;
 use std::sync::Arc;
@@ -50,7 +51,7 @@ fn nothing_leaves_after_the_log_failed() {
 
 #[test]
 fn a_full_disk_holds_the_pump_up_and_no_more() {
-    // With threads: one of them tries again when there is space.
+    // The engine has threads: one of them tries again when there is space.
     let disk = SimDisk::new(1, SimOptions::default());
     let env = Env { threads: Threads::Spawned, ..env(&disk) };
     let engine = Engine::create_in(env, &options()).unwrap();
@@ -68,7 +69,7 @@ fn a_full_disk_holds_the_pump_up_and_no_more() {
         assert!(next < 100, "the disk is full");
     };
     assert!(full.is_no_space(), "{full}");
-    // The calls of a loop that ends with an error do not end it.
+    // These calls return no error, so they do not end a loop that ends with an error.
     for wait in [0, 1000] {
         assert!(pump.wait(std::time::Duration::from_millis(wait)).unwrap().is_stalled());
         assert!(pump.poll().unwrap().is_stalled());
@@ -76,7 +77,7 @@ fn a_full_disk_holds_the_pump_up_and_no_more() {
         pump.report_unreachable(2).unwrap();
         pump.report_snapshot(2, SnapshotStatus::Failure).unwrap();
     }
-    // What concerns the caller alone is refused, and stops nothing.
+    // A request that concerns only the caller is refused, and stops nothing.
     assert!(pump.propose(vec![], vec![]).is_err_and(|error| error.is_no_space()));
     assert!(pump.step(appends(1, 1, 1, 1, 1)).is_err_and(|error| error.is_no_space()));
     assert!(pump.stopped().is_none());
@@ -96,8 +97,8 @@ fn a_full_disk_holds_the_pump_up_and_no_more() {
     assert_eq!(pump.host_mut().take().last(), Some(&(ACK, next)));
 }
 
-/// A node fills the disk that it shares with a group that hardly writes; once its log is compacted, it goes on by itself:
-/// its pump refuses ticks meanwhile, so that it writes nothing that could help.
+/// Tests a node that fills the disk that it shares with a group that hardly writes. Its pump refuses ticks
+/// meanwhile, so it writes nothing that could free space. Once its log is compacted, it continues by itself.
 #[test]
 fn a_full_disk_with_a_slow_group_lets_the_pump_go_on_once_its_log_is_compacted() {
     for bytes in [3000, 11_000, 18_000, 21_000] {
@@ -123,7 +124,7 @@ fn a_full_disk_with_a_slow_group_lets_the_pump_go_on_once_its_log_is_compacted()
             }
             pump.compact(pump.applied()).expect("a full disk does not keep it from being freed");
             let end = Instant::now() + Duration::from_secs(60);
-            // It tries again and again, as its owner's loop does; the engine has to do the rest.
+            // The test polls again and again, as an owner's loop does. The engine must free the space.
             while pump.poll().unwrap().is_stalled() {
                 assert!(Instant::now() < end, "{bytes} B, round {round}: {:?}", engine.stats().unwrap());
                 std::thread::yield_now();
@@ -133,7 +134,8 @@ fn a_full_disk_with_a_slow_group_lets_the_pump_go_on_once_its_log_is_compacted()
     }
 }
 
-/// Else it would still answer reads that rest on a lease when the disk has space again and others have elected a leader.
+/// Tests that the leader steps down. Otherwise it would still answer reads by its lease when the disk has
+/// space again and the others have elected another leader.
 #[test]
 fn a_leader_steps_down_after_its_disk_was_full_for_long() {
     let disk = SimDisk::new(1, SimOptions::default());
@@ -205,7 +207,7 @@ fn an_entry_that_cannot_be_read_stops_the_pump_without_a_panic() {
     assert_eq!(by_campaign.host_mut().take(), []);
 }
 
-/// Files of sealed segments that cannot be opened for want of a descriptor: what the core asks for comes later.
+/// Tests a pump whose log has no descriptor left to open sealed segments: the core gets the entries later.
 #[test]
 fn a_pump_without_descriptors_goes_on_when_there_are_some() {
     const EMFILE: i32 = 24;
@@ -231,7 +233,7 @@ fn a_pump_without_descriptors_goes_on_when_there_are_some() {
     let last = first.applied();
     drop(first);
 
-    // A state machine that starts anew needs all of them.
+    // A state machine that starts from the beginning needs all of them.
     let mut pump = pump_of(&engine);
     let store = GroupStorage::new(&engine, GROUP);
     let ask = |waits| store.entries(1, last + 1, None, GetEntriesContext::empty(waits));
@@ -264,7 +266,8 @@ fn a_state_machine_that_fails_stops_the_pump() {
     assert_eq!(pump.applied(), 0);
 }
 
-/// A leader knows what this node has acknowledged: a commit index beyond the end of its log means that the log lost it.
+/// Tests a leader's commit index beyond the end of the log. A leader knows what this node has acknowledged,
+/// so the log lost entries.
 #[test]
 fn a_leader_that_knows_more_than_the_log_has_stops_its_group_and_no_other() {
     let (_disk, engine, mut pump) = start(&[1, 2, 3]);
@@ -276,7 +279,7 @@ fn a_leader_that_knows_more_than_the_log_has_stops_its_group_and_no_other() {
         heartbeat.commit = commit;
         heartbeat
     };
-    // One of a leader of old, which the core does not heed, and one that goes up to the end.
+    // The core ignores a heartbeat of an earlier leader, and accepts a commit index up to the end of the log.
     pump.step(appends(2, 1, 4, 4, 10)).unwrap();
     settle(&engine, &mut pump);
     pump.step(heartbeat(1, 9)).unwrap();
@@ -284,7 +287,7 @@ fn a_leader_that_knows_more_than_the_log_has_stops_its_group_and_no_other() {
     settle(&engine, &mut pump);
     assert_eq!(pump.applied(), 4);
     pump.host_mut().take();
-    // Without a term the core would take it for its own.
+    // Without a term, the core would take the heartbeat for a message of this node.
     assert!(matches!(pump.step(heartbeat(0, 9)), Err(Error::Core(_))));
     let lost = |error: Option<Error>| {
         let Some(Error::LostEntries { group, from, commit, last_index }) = error else { return false };
@@ -292,13 +295,13 @@ fn a_leader_that_knows_more_than_the_log_has_stops_its_group_and_no_other() {
     };
     assert!(lost(pump.step(heartbeat(2, 5)).err()));
     assert!(lost(pump.poll().err()) && lost(pump.tick().err()) && lost(pump.stopped().cloned()));
-    // A node that lacks what it acknowledged does not vote.
+    // A node that lacks entries that it acknowledged does not vote.
     let mut vote = message(MessageType::MsgRequestVote, 3, 3);
     (vote.index, vote.log_term) = (4, 2);
     assert!(lost(pump.step(vote).err()));
     assert_eq!(pump.host_mut().take(), []);
     assert_eq!(engine.group(GROUP).hard_state().term, 2);
-    // The engine and its other groups run on.
+    // The engine and its other groups continue.
     GroupStorage::new(&engine, 2).bootstrap(&ConfState { voters: vec![1], ..ConfState::default() }).unwrap();
     let config = raft::Config { max_size_per_msg: 1 << 20, ..raft::Config::new(1) };
     let mut other = Pump::new(&engine, 2, &config, Node::default(), PumpOptions::default()).unwrap();
@@ -329,7 +332,7 @@ fn appends_that_no_core_sends_are_dropped() {
         }
     }
     assert_eq!((pump.stats().appends_refused, pump.host().refused.len()), (5, 5));
-    // Others that make the core panic.
+    // The pump also refuses other messages that would make the core panic.
     for kind in [MessageType::MsgPropose, MessageType::MsgReadIndex] {
         assert!(matches!(pump.step(message(kind, 2, 0)), Err(Error::Core(_))));
     }
@@ -341,7 +344,7 @@ fn appends_that_no_core_sends_are_dropped() {
     assert_eq!(engine.group(GROUP).last_index(), 4);
 }
 
-/// Logs with segments of different sizes hold entries of different sizes.
+/// Tests entries of a peer whose segments are larger. Such a log can hold larger entries.
 #[test]
 fn an_entry_of_a_peer_that_no_record_can_hold_is_refused_and_stops_nothing() {
     let (_disk, engine, mut pump) = start(&[1, 2, 3]);
@@ -359,7 +362,7 @@ fn an_entry_of_a_peer_that_no_record_can_hold_is_refused_and_stops_nothing() {
         );
         assert_eq!(pump.stats().appends_refused, n);
         assert_eq!(pump.host().refused.last(), Some(&(2, refused.to_string())));
-        // It runs on: ticks, answers, votes.
+        // The pump continues: it ticks and answers.
         _ = pump.tick().unwrap();
         pump.step(message(MessageType::MsgHeartbeat, 2, 1)).unwrap();
         settle(&engine, &mut pump);
@@ -380,7 +383,7 @@ fn a_group_agrees_on_the_size_of_entries() {
         let options = PumpOptions::default().with_entry_bytes_max(Some(bytes));
         Pump::new(&engine, GROUP, &config, Node::default(), options)
     };
-    // A node that could not store what the others propose says so at its start.
+    // A node that could not store the proposals of the others fails when it starts.
     let refused = open(max + 1).map(drop);
     assert!(
         matches!(refused, Err(Error::EntryLimit { value, max: holds }) if (value, holds) == (max + 1, max)),

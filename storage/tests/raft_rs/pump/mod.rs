@@ -1,5 +1,5 @@
-//! The pump's order, on a simulated disk that does nothing until it is told to: what leaves when, what
-//! the core hears when, and what happens when the disk fails or is full.
+//! Tests the pump on a simulated disk that writes only when it is told to: when messages leave, when the core
+//! learns what is durable, and what happens when the disk fails or is full.
 
 mod faults;
 mod node;

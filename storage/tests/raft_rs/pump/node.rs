@@ -1,4 +1,5 @@
-//! Node 1 of a group, on a simulated disk that does nothing until it is told to; and what a peer sends it.
+//! Provides node 1 of a group, on a simulated disk that writes only when it is told to, and the messages of a
+//! peer.
 
 use std::sync::Arc;
 
@@ -15,10 +16,10 @@ pub const GROUP: u64 = 1;
 pub struct Node {
     pub sent: Vec<Message>,
     pub applied: Vec<Entry>,
-    /// Bytes of data that each call brought.
+    /// Bytes of data in each call of `apply`.
     pub bytes: Vec<usize>,
     pub members: Vec<u64>,
-    /// Appends that were refused, by sender.
+    /// Sender and error of each append that was refused.
     pub refused: Vec<(u64, String)>,
     pub reads: Vec<raft::ReadState>,
     pub fail: bool,
@@ -59,7 +60,7 @@ impl Host for Node {
 }
 
 impl Node {
-    /// Kind and index of the messages sent since the last call.
+    /// Returns kind and index of the messages sent since the last call.
     pub fn take(&mut self) -> Vec<(MessageType, u64)> {
         self.sent.drain(..).map(|m| (m.get_msg_type(), m.index)).collect()
     }
@@ -68,7 +69,7 @@ impl Node {
 pub fn options() -> Options {
     let mut options = Options::default().with_compression(None);
     options.log.segment_bytes = 256 << 10;
-    // Records above this size have a group, and so a write, of their own.
+    // A larger record gets a write group of its own, and so its own write.
     options.log.group_bytes = 4096;
     options
 }
@@ -78,7 +79,7 @@ pub fn env(disk: &Arc<SimDisk>) -> Env {
     Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
 }
 
-/// Node 1 of `voters`, on a disk that writes when the engine is flushed.
+/// Creates node 1 of `voters` on a disk that writes when the engine is flushed.
 pub fn start(voters: &[u64]) -> (Arc<SimDisk>, Engine, Pump<Node>) {
     let disk = SimDisk::new(1, SimOptions::default());
     let engine = Engine::create_in(env(&disk), &options()).unwrap();
@@ -106,7 +107,8 @@ pub fn message(kind: MessageType, from: u64, term: u64) -> Message {
     message
 }
 
-/// An append of entries `first..=last` in `term`, of `bytes` each, behind an entry of term `before`.
+/// Returns an append of entries `first..=last` of `term` with `bytes` of data each, after an entry of term
+/// `before`.
 pub fn appends(term: u64, before: u64, first: u64, last: u64, bytes: usize) -> Message {
     let mut append = message(MessageType::MsgAppend, 2, term);
     (append.index, append.log_term) = (first - 1, before);
@@ -118,7 +120,7 @@ pub fn appends(term: u64, before: u64, first: u64, last: u64, bytes: usize) -> M
     append
 }
 
-/// A write of another group: whoever waits for it makes everything before it durable, and nothing else.
+/// Writes an entry of another group. Waiting for it makes everything before it durable, and nothing else.
 pub fn barrier(engine: &Engine) -> Ticket {
     let mut batch = WriteBatch::new();
     let index = engine.group(9).last_index() + 1;

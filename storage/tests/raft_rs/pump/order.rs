@@ -1,4 +1,4 @@
-//! What leaves when, and what the core hears when.
+//! Tests when messages leave the pump, and when the core learns what is durable.
 
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -42,13 +42,13 @@ fn a_vote_that_arrives_while_entries_are_in_flight_does_no_harm() {
     pump.campaign().unwrap();
     _ = pump.poll().unwrap();
     assert_eq!(pump.host_mut().take(), [], "neither acknowledgement nor vote request");
-    // An answer to a request that has not left: the core would panic.
+    // This answers a request that has not left, which would make the core panic.
     let vote = message(MessageType::MsgRequestVoteResponse, 2, 2);
     pump.step(vote.clone()).unwrap();
     _ = pump.poll().unwrap();
     assert_eq!(pump.raft().state, StateRole::Candidate);
     engine.flush().unwrap();
-    // The last Ready is not taken yet, and this vote counts: `step` tells the core first what is durable.
+    // The last Ready is not handled yet, but this vote counts: `step` first tells the core what is durable.
     pump.step(vote.clone()).unwrap();
     assert_eq!(pump.raft().state, StateRole::Leader);
     _ = pump.poll().unwrap();
@@ -81,7 +81,7 @@ fn kept_messages_leave_in_order_as_the_readys_become_durable() {
     for index in 1..=4 {
         pump.step(appends(1, 1.min(index - 1), index, index, 5000)).unwrap();
         _ = pump.poll().unwrap();
-        // A heartbeat's answer rests on nothing of its own, and still does not overtake.
+        // The answer to a heartbeat depends on no write of its own, but must not overtake earlier messages.
         pump.step(message(MessageType::MsgHeartbeat, 2, 1)).unwrap();
         _ = pump.poll().unwrap();
         barriers.push(barrier(&engine));
@@ -112,7 +112,7 @@ fn a_commit_index_alone_waits_for_no_flush() {
     assert_eq!(pump.host_mut().take(), [(MessageType::MsgHeartbeatResponse, 0)]);
     assert_eq!(pump.applied(), 1);
     assert_eq!(pump.in_flight(), 0);
-    // Applying read an entry; nothing was written.
+    // Applying reads an entry; nothing is written.
     assert!(disk.operations() - operations <= 2);
     assert_eq!(engine.group(GROUP).hard_state().commit, 1);
     engine.close().unwrap();
@@ -161,8 +161,9 @@ fn readys_in_flight_are_bounded() {
     assert_eq!(pump.host_mut().take().last(), Some(&(ACK, 5)));
 }
 
-/// The core leaves joint members by an entry of its own as soon as it hears that they are applied; that entry must
-/// not get among those of a Ready that it has not been given back.
+/// Tests the order of applying a change and giving its Ready back. The core appends an entry that leaves the
+/// joint configuration as soon as it learns that the change is applied. That entry must not get among those
+/// of a Ready that it has not been given back.
 #[test]
 fn a_ready_is_given_back_before_its_changes_of_members_are_applied() {
     let (_disk, engine, mut pump) = start(&[1]);
@@ -184,11 +185,12 @@ fn a_ready_is_given_back_before_its_changes_of_members_are_applied() {
     assert_eq!((pump.applied(), &pump.host().members[..]), (4, &[2, 4][..]));
 }
 
-/// A pump hears of its writes from the thread that completes them, so a callback that blocks does not hold it up.
+/// Tests that the thread that completes a write wakes the pump, so that a callback that blocks does not delay
+/// it.
 #[test]
 fn a_pump_is_woken_although_a_callback_blocks() {
     let dir = tempfile::TempDir::new().unwrap();
-    // A pipe takes the eight bytes as an eventfd does.
+    // A pipe accepts the eight bytes as an eventfd does.
     let (mut reader, writer) = std::io::pipe().unwrap();
     let fd = Arc::new(writer.into());
     let wakes = [None, Some(Wake::Thread(std::thread::current())), Some(Wake::EventFd(fd))];
@@ -218,7 +220,7 @@ fn a_pump_is_woken_although_a_callback_blocks() {
     }
 }
 
-/// Entries 1 to 5 of leader 2, of which `changes` add a learner each.
+/// Returns an append of entries 1 to 5 from leader 2, of which those in `changes` add a learner each.
 fn with_changes(changes: &[u64]) -> Message {
     let mut append = appends(1, 0, 1, 5, 10);
     for &at in changes {
@@ -244,14 +246,15 @@ fn a_poll_does_not_wait_until_a_change_of_the_members_is_durable() {
     let mut heartbeat = message(MessageType::MsgHeartbeat, 2, 1);
     heartbeat.commit = 5;
     pump.step(heartbeat).unwrap();
-    // Each change is a write that is waited for, and what is behind it waits with it; the pump does not.
+    // Each change must be durable before it and the entries after it are applied, but the pump does not wait
+    // for it.
     for (applied, members, in_flight) in [(1, &[][..], 1), (3, &[2][..], 1), (5, &[2, 4][..], 0)] {
         assert!(pump.poll().unwrap().is_worked());
         assert_eq!(
             (pump.applied(), &pump.host().members[..], pump.in_flight()),
             (applied, members, in_flight)
         );
-        // Nothing is to be done meanwhile, and what comes is stepped.
+        // Meanwhile there is nothing to do, and the pump steps incoming messages.
         assert!(in_flight == 0 || pump.poll().unwrap().is_idle());
         assert!(pump.wait(std::time::Duration::ZERO).unwrap().is_idle());
         pump.step(message(MessageType::MsgHeartbeat, 2, 1)).unwrap();

@@ -1,4 +1,4 @@
-//! What a node finds when it comes back, after a clean close and after a power cut.
+//! Tests what a node finds when it restarts, after a clean close and after a power cut.
 
 use raft::Config;
 use raft::eraftpb::{ConfChangeSingle, ConfChangeType, ConfChangeV2, Message, MessageType};
@@ -37,7 +37,8 @@ fn joint(kind: ConfChangeType, id: u64) -> ConfChangeV2 {
     change
 }
 
-/// The members stay as they are, and the core does not take the change for pending: the next one is made.
+/// Tests that a refused change leaves the members as they are, and that the core does not consider it
+/// pending, so that it accepts the next change.
 #[test]
 fn a_change_that_the_state_machine_refuses_is_not_made() {
     let (disk, engine, mut pump) = start(&[1]);
@@ -52,7 +53,7 @@ fn a_change_that_the_state_machine_refuses_is_not_made() {
     assert!(pump.raft().prs().conf().learners().is_empty());
     drop((pump, engine));
     disk.crash();
-    // It is asked again if the entry is applied again.
+    // The state machine is asked again when the entry is applied again.
     let (engine, pump) = reopen(&disk, 0);
     let mut pump = pump.unwrap();
     pump.host_mut().refuse_changes = true;
@@ -64,7 +65,8 @@ fn a_change_that_the_state_machine_refuses_is_not_made() {
     pump.propose_conf_change(vec![], joint(ConfChangeType::AddLearnerNode, 3)).unwrap();
     settle(&engine, &mut pump);
     assert_eq!(pump.host().members, [4]);
-    // A joint configuration is left without asking: that was decided before.
+    // Leaving a joint configuration needs no permission, because the state machine has allowed the change
+    // before.
     pump.host_mut().refuse_changes = true;
     pump.propose_conf_change(vec![], ConfChangeV2::default()).unwrap();
     settle(&engine, &mut pump);
@@ -82,7 +84,7 @@ fn members_survive_a_restart_whatever_the_state_machine_remembers() {
     pump.propose_conf_change(vec![], ConfChangeV2::default()).unwrap();
     settle(&engine, &mut pump);
     assert_eq!(pump.host().members, [2, 3]);
-    // Not allowed: the group would have no voter.
+    // The core does not allow this change, because the group would have no voter.
     pump.propose_conf_change(vec![], joint(ConfChangeType::RemoveNode, 1)).unwrap();
     settle(&engine, &mut pump);
     assert_eq!(pump.host().members, [2, 3]);
@@ -167,8 +169,8 @@ fn a_ready_larger_than_a_record_becomes_several() {
     assert_eq!(pump.unwrap().raft().term, 3);
 }
 
-/// Cuts the power at every operation of writing what `message` brings. The index acknowledged, or the vote given, must
-/// be in the log then.
+/// Cuts the power at every operation of writing the effects of `message`. The acknowledged entries, or the
+/// vote, must then be in the log.
 fn cut_at_every_operation(message: &Message, kept: impl Fn(&Engine, (MessageType, u64)) -> bool) {
     let mut answered = 0;
     for operations in 1.. {
@@ -195,7 +197,7 @@ fn cut_at_every_operation(message: &Message, kept: impl Fn(&Engine, (MessageType
 
 #[test]
 fn what_was_acknowledged_is_there_wherever_the_power_is_cut() {
-    // Both are larger than a record, so several are written for one Ready.
+    // Both appends are larger than a record, so one Ready is written as several records.
     for bytes in [30_000, 100_000] {
         cut_at_every_operation(&appends(3, 0, 1, 12, bytes), |engine, (kind, index)| {
             kind == ACK && engine.group(GROUP).last_index() >= index
@@ -233,7 +235,8 @@ fn members_are_durable_when_the_state_machine_hears_of_them() {
     assert_eq!(engine.group(GROUP).conf_state().unwrap().index, 2);
 }
 
-/// The core's default has no limit, and it reads what it gives out into memory: the whole log of a node that starts.
+/// Tests that a node that starts does not read its whole log into memory, although the core's default has no
+/// limit.
 #[test]
 fn a_start_does_not_read_the_whole_log_at_once() {
     const ENTRIES: u64 = 400;
@@ -253,7 +256,7 @@ fn a_start_does_not_read_the_whole_log_at_once() {
         assert_eq!(config.max_committed_size_per_ready, raft::NO_LIMIT);
         let mut pump = Pump::new(&engine, GROUP, &config, Node::default(), PumpOptions::default()).unwrap();
         if campaigns {
-            // An election reads what is not applied without any limit: it comes after that.
+            // An election reads all unapplied entries without a limit, so the pump applies them first.
             pump.campaign().unwrap();
         } else {
             _ = pump.poll().unwrap();
@@ -262,7 +265,7 @@ fn a_start_does_not_read_the_whole_log_at_once() {
         let largest = pump.host().bytes.iter().max().copied().unwrap();
         assert!(largest <= 8 << 20 && largest > 4 << 20, "{largest} of {all} bytes in one Ready");
     }
-    // A limit that was chosen counts.
+    // A limit that the caller sets applies.
     let config = Config { max_committed_size_per_ready: 100_000, ..Config::new(1) };
     let mut pump = Pump::new(&engine, GROUP, &config, Node::default(), PumpOptions::default()).unwrap();
     _ = pump.poll().unwrap();
@@ -283,7 +286,7 @@ fn a_node_does_not_start_on_the_log_of_another() {
         let Err(Error::Engine(seawall::Error::OtherOwner { stored, given })) = result else { return None };
         Some(((stored.cluster, stored.node), (given.cluster, given.node)))
     };
-    // The log does not say whose it is, so nobody notices.
+    // The log has no owner, so the pump notices nothing.
     open(2, None).unwrap();
     open(1, owner(7, 1)).unwrap();
     assert_eq!(engine.owner().unwrap(), owner(7, 1));
@@ -291,6 +294,6 @@ fn a_node_does_not_start_on_the_log_of_another() {
     assert_eq!(other(open(2, None)), Some(((7, 1), (7, 2))));
     assert_eq!(other(open(2, owner(7, 2))), Some(((7, 1), (7, 2))));
     assert_eq!(other(open(1, owner(8, 1))), Some(((7, 1), (8, 1))));
-    // Where cores have ids of their own, the owner is what counts.
+    // If the options name an owner, it counts, and not the id of the core.
     open(2, owner(7, 1)).unwrap();
 }

@@ -1,4 +1,5 @@
-//! A pump that is told to stop: another member leads, nothing is in flight, and the time is bounded.
+//! Tests a pump that is told to stop: another member takes over, nothing stays in flight, and the time is
+//! bounded.
 
 use raft::eraftpb::Message;
 use raft::{Config, StateRole};
@@ -35,7 +36,8 @@ impl Cluster {
         self.0.iter().filter(leads).max_by_key(|(_, pump)| pump.raft().term).map(|(_, pump)| pump.raft().id)
     }
 
-    /// Makes everything durable and delivers what is sent until nothing is, but for the nodes in `silent`.
+    /// Flushes all nodes and delivers their messages until there are none. The nodes in `silent` send and get
+    /// no messages.
     fn carry(&mut self, silent: &[u64]) {
         loop {
             let mut sent: Vec<Message> = Vec::new();
@@ -74,14 +76,14 @@ fn a_leader_that_stops_hands_the_leadership_over_first() {
     assert_ne!(leader, 1);
     let ended = end(cluster.0[0].1.poll().unwrap()).expect("nothing is left to be done");
     assert!(!ended.leads && ended.drained, "{ended:?}");
-    // No tick had to pass, so nobody waited for an election; and nothing is lost.
+    // No tick passed, so no node waited for an election, and nothing is lost.
     assert_eq!(cluster.0[0].1.stats().ticks, 0);
     cluster.carry(&[1]);
     for at in [1, 2] {
         let data: Vec<_> = cluster.0[at].1.host().applied.iter().filter(|e| !e.data.is_empty()).collect();
         assert_eq!(data.len(), 3);
     }
-    // It does not come back as the leader.
+    // The stopped node cannot become the leader again.
     assert!(cluster.0[0].1.campaign().is_err());
     assert!(end(cluster.0[0].1.poll().unwrap()).is_some());
 }
@@ -93,7 +95,7 @@ fn one_that_does_not_take_over_is_not_waited_for() {
         _ = cluster.0[0].1.stop(1000).unwrap();
         cluster.0[0].1.raft().lead_transferee.unwrap()
     };
-    // The first to be asked does not hear of it.
+    // The first node that is asked to take over does not get the message.
     for _ in 0..100 {
         cluster.carry(&[first]);
         if let Some(end) = end(cluster.0[0].1.poll().unwrap()) {
@@ -119,7 +121,7 @@ fn without_peers_or_disk_the_time_is_over_all_the_same() {
     cluster.carry(&[2, 3]);
     let ended = end(cluster.0[0].1.poll().unwrap()).unwrap();
     assert!(ended.leads && ended.drained, "{ended:?}");
-    // A full disk.
+    // The disk of this node is full.
     let disk = SimDisk::new(1, SimOptions::default());
     let engine =
         Engine::create_in(seawall_wal::Env { threads: Threads::Spawned, ..env(&disk) }, &options()).unwrap();
@@ -146,7 +148,7 @@ fn a_follower_and_an_only_voter_stop_when_nothing_is_in_flight() {
     let (_disk, engine, mut pump) = start(&[1, 2, 3]);
     pump.step(appends(1, 0, 1, 3, 5000)).unwrap();
     assert!(end(pump.stop(10).unwrap()).is_none(), "the entries are not durable");
-    // One that was asked to lead while it stops does not.
+    // A node that is asked to lead while it stops does not campaign.
     pump.step(message(raft::eraftpb::MessageType::MsgTimeoutNow, 2, 1)).unwrap();
     engine.flush().unwrap();
     let ended = end(pump.poll().unwrap()).unwrap();

@@ -1,4 +1,5 @@
-//! Snapshots and the members of the group: to whom one is offered, who takes one, and what the core's clock does meanwhile.
+//! Tests snapshots and the members of the group: which nodes are offered one, which nodes accept one, and how
+//! the core's clock runs meanwhile.
 
 use raft::eraftpb::{self, Message, MessageType};
 use seawall::raft_rs::{Error, GroupStorage};
@@ -6,7 +7,8 @@ use seawall::raft_rs::{Error, GroupStorage};
 use crate::snapshots::{ACK, GROUP, Node, appends, lazy, message, snapshot};
 use crate::support::{SETUP, id, sim};
 
-/// The follower's lease for its leader ends while the disk takes its time; it campaigns only afterwards.
+/// Tests that a follower campaigns only after its disk has written the snapshot, although its lease for the
+/// leader ends before.
 #[test]
 fn the_clock_goes_on_while_a_snapshot_is_installed() {
     let (leaders, pieces) = snapshot(40, 3);
@@ -35,7 +37,8 @@ fn the_clock_goes_on_while_a_snapshot_is_installed() {
     assert_ne!(node.pump.raft().state, raft::StateRole::Follower);
 }
 
-/// The core would drop it without a word, and the leader wait.
+/// Tests a snapshot without this node among its members. The core would drop it silently, and the leader
+/// would wait.
 #[test]
 fn a_snapshot_without_this_node_is_not_fetched_and_the_host_is_told() {
     let mut node = Node::new(lazy());
@@ -47,7 +50,7 @@ fn a_snapshot_without_this_node_is_not_fetched_and_the_host_is_told() {
     node.flush();
     assert_eq!(std::mem::take(&mut node.pump.host_mut().refused), [(2, id(40, 3))]);
     assert!(node.pump.host().offered.is_empty() && node.pump.host().restored.is_empty());
-    // What nobody waits for any more, or is here, is not told.
+    // The host is not told of a snapshot of an earlier term, nor of one whose entries are here.
     assert!(matches!(node.pump.step(old), Err(Error::SnapshotMessage { .. })));
     node.pump.step(appends(3, 3, 2, 50, 50)).unwrap();
     node.flush();
@@ -55,8 +58,9 @@ fn a_snapshot_without_this_node_is_not_fetched_and_the_host_is_told() {
     assert!(node.pump.host().refused.is_empty());
 }
 
-/// A peer that joined later would drop what was taken before, and one that has missed a change must not go on with the
-/// members from before it.
+/// Tests which snapshots are served after a change. A peer that joined later would drop a snapshot from
+/// before the change, and a peer that has missed the change must not continue with the members from before
+/// it.
 #[test]
 fn no_snapshot_from_before_the_newest_change_of_the_members_is_served() {
     let node = SETUP.open(&sim(0)).unwrap();

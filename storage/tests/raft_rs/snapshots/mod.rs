@@ -1,5 +1,5 @@
-//! Snapshots through the pump, on simulated disks that do nothing until they are told to: what is passed to the core,
-//! what leaves when, what the state machine gets when, and what a crash or a full disk in the middle leaves.
+//! Tests how the pump receives, installs, serves and takes snapshots, on simulated disks that write only when
+//! they are told to, also when a crash or a full disk interrupts it.
 
 mod members;
 use crate::support;
@@ -64,13 +64,13 @@ impl Host for Machine {
 }
 
 impl Machine {
-    /// Kind and index of the messages sent since the last call.
+    /// Returns kind and index of the messages sent since the last call.
     fn take(&mut self) -> Vec<(MessageType, u64)> {
         self.sent.drain(..).map(|m| (m.get_msg_type(), m.index)).collect()
     }
 }
 
-/// Node 1 of three; its log is on one disk, its snapshots on another.
+/// Node 1 of three. Its log is on one disk, its snapshots are on another.
 struct Node {
     disks: [Arc<SimDisk>; 2],
     engine: Engine,
@@ -117,7 +117,7 @@ impl Node {
         Node { disks, engine, snapshots, pump }
     }
 
-    /// The power goes, and the node comes back.
+    /// Cuts the power and opens the node again.
     fn crash(self) -> Node {
         let Node { disks, engine, snapshots, pump } = self;
         drop((pump, snapshots, engine));
@@ -136,7 +136,7 @@ impl Node {
         self.poll()
     }
 
-    /// What a transport does behind `snapshot_offered`.
+    /// Does what a transport does after `snapshot_offered`, and returns the message to step again.
     fn fetch(&mut self, pieces: &[Piece]) -> Message {
         let (offer, message) = self.pump.host_mut().offered.pop().expect("offered");
         let mut incoming = self.snapshots.receive(&offer).unwrap().expect("not here");
@@ -146,12 +146,12 @@ impl Node {
     }
 }
 
-/// No snapshot is due by itself.
+/// Returns options with which no snapshot is due by entries or bytes.
 fn lazy() -> SnapshotOptions {
     SETUP.snapshots().with_entries(u64::MAX).with_bytes(u64::MAX)
 }
 
-/// A leader's message with its snapshot at `index`, and the pieces of that.
+/// Returns a leader's message with its snapshot at `index`, and the pieces of the snapshot.
 fn snapshot(index: u64, term: u64) -> (Message, Vec<Piece>) {
     let node = SETUP.open(&sim(0)).unwrap();
     node.append(index, term, index).unwrap();
@@ -171,7 +171,8 @@ fn message(kind: MessageType, term: u64) -> Message {
     message
 }
 
-/// An append of entries `first..=last` in `term` behind an entry of term `before`, with a commit index.
+/// Returns an append of entries `first..=last` of `term` after an entry of term `before`, with a commit
+/// index.
 fn appends(term: u64, before: u64, first: u64, last: u64, commit: u64) -> Message {
     let mut append = message(MessageType::MsgAppend, term);
     (append.index, append.log_term, append.commit) = (first - 1, before, commit);
@@ -193,7 +194,7 @@ fn a_snapshot_is_fetched_first_then_installed_then_restored_then_acknowledged() 
     let again = node.fetch(&pieces);
     node.pump.step(again).unwrap();
     node.poll();
-    // In the log, and to be read from it; but neither acknowledged nor the state machine's.
+    // The log has the snapshot and reads show it, but it is neither acknowledged nor restored.
     assert_eq!(node.engine.group(GROUP).compaction_point(), (40, 3));
     assert_eq!((node.pump.in_flight(), &node.pump.host().restored[..]), (1, &[][..]));
     assert_eq!(node.pump.host_mut().take(), []);
@@ -201,7 +202,7 @@ fn a_snapshot_is_fetched_first_then_installed_then_restored_then_acknowledged() 
     node.flush();
     assert_eq!((node.pump.applied(), &node.pump.host().restored[..]), (40, &[40][..]));
     assert_eq!(node.pump.host_mut().take(), [(ACK, 40)]);
-    // And goes on behind it.
+    // The log continues after the snapshot.
     node.pump.step(appends(3, 3, 41, 45, 45)).unwrap();
     node.flush();
     assert_eq!(node.flush().applied, [1, 2, 41, 42, 43, 44, 45]);
@@ -247,15 +248,15 @@ fn a_record_that_is_too_small_for_all_of_it_has_the_snapshot_in_the_first() {
     assert_eq!(node.engine.group(GROUP).last_index(), 60);
 }
 
-/// The snapshot is in the log, and the entries behind it are not: the second try must not begin with the snapshot, which
-/// is out of date then.
+/// Tests a log that has space for the snapshot but not for the entries after it. The second try must not
+/// begin with the snapshot, which is out of date by then.
 #[test]
 fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
-    /// So many that they do not fit into the segments that are ready.
+    /// Last index: the entries do not fit into the segments that are ready.
     const LAST: u64 = 440;
     let (leaders, pieces) = snapshot(40, 3);
     let disks = [SimDisk::new(1, SimOptions::default()), sim(2)];
-    // With threads: one of them tries again when there is space.
+    // The engine has threads: one of them tries again when there is space.
     let mut node = Node::open(disks, lazy(), Threads::Spawned);
     node.pump.step(leaders).unwrap();
     let again = node.fetch(&pieces);
@@ -263,7 +264,7 @@ fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
     let mut large = appends(3, 3, 41, LAST, LAST);
     large.mut_entries().iter_mut().for_each(|entry| entry.data = vec![7; 8000].into());
     node.pump.step(large).unwrap();
-    // The first record finds a segment that is ready.
+    // Waits for spares, so that the first record finds a segment that is ready.
     let ready = |node: &Node| node.engine.stats().unwrap().log.spares_zeroed;
     while ready(&node) < 2 {
         std::thread::yield_now();
@@ -289,7 +290,7 @@ fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
     assert_eq!(node.engine.group(GROUP).last_index(), LAST);
 }
 
-/// A snapshot has the members already that entries before it made: the core is not told of those again.
+/// Tests that the core is not told again of changes of the members that a snapshot already contains.
 #[test]
 fn a_snapshot_takes_the_place_of_changes_of_the_members_that_wait() {
     let (leaders, pieces) = snapshot(40, 3);
@@ -307,7 +308,7 @@ fn a_snapshot_takes_the_place_of_changes_of_the_members_that_wait() {
     let mut heartbeat = message(MessageType::MsgHeartbeat, 2);
     heartbeat.commit = 5;
     node.pump.step(heartbeat).unwrap();
-    // The first change is on its way to the disk, and the second waits for it.
+    // The first change is in flight, and the second waits for it.
     assert_eq!((node.poll().applied.clone(), node.pump.in_flight()), (vec![1], 1));
     node.pump.step(leaders).unwrap();
     let again = node.fetch(&pieces);
@@ -350,7 +351,7 @@ fn a_crash_before_it_is_durable_leaves_what_was() {
     node.poll();
     let mut node = node.crash();
     assert_eq!((node.pump.applied(), node.engine.group(GROUP).last_index()), (0, 5));
-    // It was received, so this time nothing has to be fetched.
+    // The snapshot was received before the crash, so nothing has to be fetched.
     let offer = Offer::decode(&again.get_snapshot().data).unwrap();
     assert!(node.snapshots.receive(&offer).unwrap().is_none());
     node.pump.step(again).unwrap();
@@ -364,7 +365,7 @@ fn what_is_not_needed_is_not_fetched() {
     node.flush();
     node.flush();
     node.pump.host_mut().take();
-    // Committed already; in the log, so that only the commit index moves; of an old term.
+    // The first is committed already. The second is in the log, so that only the commit index moves.
     for (index, term, acknowledged) in [(4, 2, Some(5)), (8, 2, Some(8))] {
         let (mut leaders, _) = snapshot(index, term);
         leaders.term = 2;
@@ -429,7 +430,7 @@ fn a_message_that_is_not_sound_is_refused_before_the_core_sees_it() {
             bad.data = bytes.into();
         });
     }
-    // Members that could be, and are not those in the snapshot: found when it is here.
+    // These members are valid, but not those in the snapshot. The pump finds out when the snapshot is here.
     node.pump.step(good.clone()).unwrap();
     let again = node.fetch(&pieces);
     let mut other = good;
@@ -444,7 +445,7 @@ fn a_message_that_is_not_sound_is_refused_before_the_core_sees_it() {
 fn a_full_log_holds_an_installation_up_and_no_more() {
     let (leaders, pieces) = snapshot(400, 3);
     let disks = [SimDisk::new(1, SimOptions::default()), sim(2)];
-    // With threads: one of them tries again when there is space.
+    // The engine has threads: one of them tries again when there is space.
     let mut node = Node::open(disks, lazy(), Threads::Spawned);
     node.disks[0].set_capacity(Some(0));
     let mut next = 1;
@@ -458,7 +459,7 @@ fn a_full_log_holds_an_installation_up_and_no_more() {
         next += 1;
     };
     assert!(full.is_no_space(), "{full}");
-    // The Ready that waits comes first; then the snapshot's.
+    // The pump writes the Ready that waits, then the Ready of the snapshot.
     node.disks[0].set_capacity(None);
     while node.pump.poll().unwrap().is_stalled() {
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -520,7 +521,7 @@ fn the_pump_takes_one_when_it_is_due_and_compacts_behind_it() {
 #[test]
 fn bytes_that_were_applied_count() {
     let mut node = Node::new(lazy().with_bytes(500));
-    // 50 bytes each.
+    // Each entry has 50 bytes.
     node.pump.step(appends(1, 0, 1, 9, 9)).unwrap();
     node.flush();
     assert!(node.flush().outcomes.is_empty());
@@ -529,7 +530,7 @@ fn bytes_that_were_applied_count() {
     assert_eq!(node.flush().outcomes.len(), 1);
 }
 
-/// The members that the log has may be those of an entry that the state machine does not have again yet.
+/// Tests a log with members of an entry that the state machine has not applied again yet.
 #[test]
 fn none_is_taken_before_the_members_are_those_of_the_state() {
     let mut node = Node::new(lazy().with_entries(2));
@@ -545,7 +546,7 @@ fn none_is_taken_before_the_members_are_those_of_the_state() {
     node.flush();
     assert_eq!(node.pump.applied(), 6);
     node.engine.flush().unwrap();
-    // Again from the start, one entry at a time.
+    // The state machine starts again from the beginning.
     let Node { disks, engine, snapshots, pump } = node;
     drop((pump, snapshots, engine));
     let node = Node::open(disks, lazy().with_entries(2), Threads::Stepped);

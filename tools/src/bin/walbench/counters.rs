@@ -3,7 +3,7 @@
 //! Padding and amplification use the log's own definitions, applied to the differences. Marks and footers are counted
 //! as groups. Background work (new segments, zeros) is counted in the row during which it happens.
 
-use seawall_wal::Stats;
+use seawall_wal::stats::Stats;
 use serde::Serialize;
 use std::ops::AddAssign;
 

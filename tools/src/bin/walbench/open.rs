@@ -14,7 +14,7 @@ use clap::Args;
 use seawall::{Engine, EntryRef, Options, WriteBatch};
 use seawall_wal::disk::{Access, AlignedBuf, Disk, DiskFile, PosixDisk, read_exact_medium};
 use seawall_wal::inspect::{GroupHeader, SegmentHeader, inspect};
-use seawall_wal::{Lsn, Timings};
+use seawall_wal::{Lsn, report::Timings};
 use serde::Serialize;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};

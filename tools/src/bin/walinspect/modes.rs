@@ -10,7 +10,7 @@ use crate::look::Look;
 use crate::report::{Common, section, write_json};
 use seawall_tools::open_report;
 use seawall_wal::inspect::{Verdict, decide_closed};
-use seawall_wal::{OpenMode, RecoveryReport, Timings, UnexplainedTail};
+use seawall_wal::{OpenMode, RecoveryReport, UnexplainedTail, report::Timings};
 use serde::Serialize;
 use serde_json::Value;
 use std::io::{self, Write};

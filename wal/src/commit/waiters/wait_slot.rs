@@ -33,7 +33,7 @@ impl WaitSlot {
     }
 }
 
-/// A counter that threads wait on, for [`Notify::Bell`](crate::Notify::Bell).
+/// A counter that threads wait on, for [`Notify::Bell`](crate::notify::Notify::Bell).
 ///
 /// Read [`Bell::rung`], check for the event, and if it has not happened, call [`Bell::wait`] with that value: a ring in
 /// between is not missed. One bell may serve any number of tickets, and other threads may ring it as well.

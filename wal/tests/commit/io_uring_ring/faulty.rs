@@ -1,5 +1,5 @@
-//! A real directory with the kernel's ring, whose operations on segments can be made to fail, to end short,
-//! or to end in another order.
+//! A disk over a real directory and the kernel's io_uring whose operations on segments can fail, end short,
+//! or complete in another order.
 
 use seawall_wal::disk::{
     Access, AlignedBuf, Completion, Disk, DiskFile, DiskLock, Mode, NameKind, PosixDisk, Ring, RingOp,
@@ -13,32 +13,33 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// What happens to the operation that is met.
+/// The fault of an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
     Io,
     NoSpace,
-    /// A write ends after its first block; a sync as usual.
+    /// A write ends after its first block. A sync is not affected.
     Short,
-    /// A signal interrupted it: to be tried again. A sync as usual.
+    /// A signal interrupts a write, which must be tried again. A sync is not affected.
     Interrupted,
-    /// The kernel could not take it without waiting (EAGAIN), nor any later write in the ring. A sync as usual.
+    /// The kernel cannot accept a write without waiting (EAGAIN), nor any later write in the ring. A sync is
+    /// not affected.
     Again,
 }
 
-/// What is to happen, and what was seen.
+/// The faults to inject, and what happened so far.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// The operation, counted from 1, that meets the fault; 0 for none.
+    /// The operation that meets the fault, counted from 1; 0 for none.
     pub at: AtomicU64,
     pub fault: Option<Fault>,
-    /// Ends that come together come in reverse.
+    /// Whether completions that arrive together are reported in reverse order.
     pub reverse: bool,
-    /// The ring is refused with this error.
+    /// The error with which the kernel refuses a ring.
     pub refused: Option<io::ErrorKind>,
-    /// The kernel refuses to wait in the ring, from the time that this is set.
+    /// Once this is set, every wait in the ring fails.
     pub deaf: AtomicBool,
-    /// Every write of more than a block ends after its first block.
+    /// Whether every write of more than a block ends after its first block.
     pub all_short: bool,
     pub trace: Mutex<Vec<Reached>>,
     pub seen: AtomicU64,
@@ -46,14 +47,14 @@ pub struct Plan {
     pub most_in_flight: AtomicUsize,
 }
 
-/// What happened, in order.
+/// An event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reached {
     /// A write ended.
     Write { offset: u64, asked: usize, written: usize },
     /// A sync began.
     Sync,
-    /// Somebody was told that the record at this offset is durable.
+    /// A callback was told that the record at this offset is durable.
     Durable { offset: u64 },
 }
 
@@ -72,7 +73,7 @@ impl Plan {
         self.fault.filter(|_| n == at || lasts && n > at)
     }
 
-    /// Counts operations from here on.
+    /// Starts to count operations. Operation `at` meets the fault.
     pub fn arm(&self, at: u64) {
         self.seen.store(0, Ordering::SeqCst);
         self.at.store(at, Ordering::SeqCst);
@@ -138,7 +139,7 @@ struct FaultyFile {
 }
 
 impl FaultyFile {
-    /// Spares are prepared by a thread of their own, whose operations do not count.
+    /// The fault of the next operation. Operations of the preallocator's thread do not count.
     fn meets(&self, len: usize) -> Option<Fault> {
         if self.is_spare() { None } else { self.plan.next(len) }
     }
@@ -179,7 +180,7 @@ impl DiskFile for FaultyFile {
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
         let written = match self.meets(buf.len()) {
             Some(Fault::Short) => self.inner.write_at(&buf[..4096], offset, durable)?,
-            // A call that may wait does.
+            // A blocking call waits instead.
             Some(Fault::Again) => self.inner.write_at(buf, offset, durable)?,
             Some(fault) => return Err(error(fault)),
             None => self.inner.write_at(buf, offset, durable)?,
@@ -210,10 +211,10 @@ impl DiskFile for FaultyFile {
 struct FaultyRing {
     inner: Box<dyn Ring>,
     plan: Arc<Plan>,
-    /// Ends of operations that the kernel never saw.
+    /// Completions of operations that were not passed to the kernel.
     held: Vec<Completion>,
     in_flight: usize,
-    /// Offset and length of writes, by token.
+    /// Offset and length of each write in flight, by token; `None` for a sync.
     under_way: BTreeMap<usize, Option<(u64, usize)>>,
 }
 

@@ -1,6 +1,8 @@
-//! The kernel's ring under the log: what is forced, what falls back, and that a fault in it costs nobody an
-//! acknowledged record. On a real directory with real threads; where the kernel has no `io_uring`, only the
-//! tests of the fall-back mean something.
+//! Tests that the log uses io_uring where it can, falls back where it cannot, and loses no acknowledged
+//! record to a fault in the ring.
+//!
+//! The tests run on a real directory with real threads. Where the kernel has no io_uring, they cover only the
+//! fall-back.
 
 use crate::harness;
 
@@ -16,7 +18,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
 
-/// Groups of one record each, so that a producer soon has several waiting: those go through the ring.
+/// Options with groups of one record each, so that a producer soon has several closed groups. The log writes
+/// those through the ring.
 fn options(backend: Backend) -> Options {
     Options::default()
         .with_segment_bytes(256 << 10)
@@ -29,7 +32,7 @@ fn kernel_has_rings(dir: &Path) -> bool {
     PosixDisk::open(dir, None).unwrap().ring(1).is_ok()
 }
 
-/// The modes that the file system of `dir` has.
+/// The modes that the file system of `dir` supports.
 fn modes(dir: &Path) -> Vec<Mode> {
     let natural = PosixDisk::open(dir, None).unwrap().mode();
     if natural == Mode::Direct { vec![Mode::Direct, Mode::Buffered] } else { vec![Mode::Buffered] }
@@ -39,8 +42,8 @@ fn create(dir: &Path, mode: Mode, backend: Backend, plan: &Arc<Plan>) -> Result<
     Wal::create_in(env(FaultyDisk::open(dir, mode, plan), Threads::Spawned), &options(backend))
 }
 
-/// Leaves `count` appends without waiting, then waits for all; returns the numbers acknowledged, after
-/// checking that everyone was answered once, callbacks in log order.
+/// Makes `count` appends without waiting, then waits for all of them. Checks that each was answered once and
+/// that callbacks ran in log order. Returns the numbers of the acknowledged records.
 fn load(wal: &Wal, count: u64) -> BTreeSet<u64> {
     let (answers, answered) = mpsc::channel();
     let called = Arc::new(Mutex::new(Vec::new()));
@@ -84,7 +87,7 @@ fn the_ring_is_used_where_the_kernel_has_it_and_refused_by_name_where_it_has_not
     assert_eq!(backend("c", Backend::Auto, refused()).unwrap(), "posix");
     let error = backend("d", Backend::IoUring, refused()).unwrap_err();
     assert!(matches!(&error, Error::Io { .. }) && error.to_string().contains("io_uring"), "{error}");
-    // The directory is free again, and what was made there opens with what there is.
+    // The directory is unlocked again, and the log in it opens with another backend.
     let (wal, _) = Wal::open(place.path().join("d"), &options(Backend::Auto)).unwrap();
     assert!(wal.append(&record(1, 10), Durability::Sync).unwrap().wait().is_ok());
 }
@@ -109,14 +112,15 @@ fn several_groups_are_in_flight_and_acknowledged_in_order_however_they_end() {
     }
 }
 
-/// No group is written at once; a sync may begin while another group is written in part, and does not cover it.
+/// No group is written in one operation. A sync that begins while a group is partly written does not cover
+/// that group.
 #[test]
 fn a_record_is_durable_when_a_sync_began_after_the_rest_of_its_group_was_written() {
     let _watchdog = Watchdog::new("short writes");
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let plan = Arc::new(Plan { all_short: true, ..Plan::default() });
     let disk = FaultyDisk::open(place.path(), Mode::Buffered, &plan);
-    // One segment, so that an offset names a group.
+    // The log has one segment, so an offset identifies a group.
     let options = options(Backend::Auto).with_segment_bytes(4 << 20).with_group_bytes(16384);
     let wal = Wal::create_in(env(disk, Threads::Spawned), &options).unwrap();
     plan.trace.lock().unwrap().clear();
@@ -129,7 +133,8 @@ fn a_record_is_durable_when_a_sync_began_after_the_rest_of_its_group_was_written
         });
     }
     wal.close().unwrap();
-    // Where each group starts, and what of it is written; where those end that a sync covers.
+    // By the start of a group: in `written` the end of its written bytes, and whether it is whole; in
+    // `covered` the end of a group that a sync covers.
     let (mut written, mut covered) = (BTreeMap::new(), BTreeMap::new());
     let (mut short, mut durable) = (0, 0);
     for reached in plan.trace.lock().unwrap().iter() {
@@ -159,7 +164,8 @@ fn a_record_is_durable_when_a_sync_began_after_the_rest_of_its_group_was_written
     assert_eq!(ids(&Wal::open(place.path(), &options).unwrap().0).len(), 300);
 }
 
-/// Every operation of a load meets a fault in turn. With `SEAWALL_RUNS` each meets every kind.
+/// Each of the first 200 operations of a load meets a fault in turn. With `SEAWALL_RUNS` each meets every
+/// kind of fault.
 #[test]
 fn a_fault_at_any_operation_answers_everyone_and_loses_nothing_acknowledged() {
     let kinds = [Fault::Io, Fault::Short, Fault::NoSpace, Fault::Interrupted, Fault::Again];
@@ -178,7 +184,7 @@ fn a_fault_at_any_operation_answers_everyone_and_loses_nothing_acknowledged() {
     assert!(through_ring > 0 || !kernel_has_rings(place.path()), "no operation went through the ring");
 }
 
-/// One load in which operation `at` meets `fault`; how many operations went through the ring.
+/// Runs a load in which operation `at` meets `fault`. Returns how many operations went through the ring.
 fn meet(mode: Mode, at: u64, fault: Fault) -> u64 {
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let plan = Arc::new(Plan { fault: Some(fault), ..Plan::default() });
@@ -213,7 +219,7 @@ fn a_directory_in_which_the_kernel_may_still_write_stays_locked() {
     let wal = create(place.path(), Mode::Buffered, Backend::IoUring, &plan).unwrap();
     assert_eq!(load(&wal, 20).len(), 20);
     plan.deaf.store(true, Ordering::SeqCst);
-    // Until something is in the ring and waited for there.
+    // Appends until the log waits for an operation in the ring, which fails.
     let end = std::time::Instant::now() + std::time::Duration::from_secs(50);
     while wal.append(&record(0, 1), Durability::Sync).is_ok() {
         assert!(std::time::Instant::now() < end, "the ring is never waited in");
@@ -245,7 +251,7 @@ fn a_hint_chooses_the_strategy_where_nobody_else_does() {
     }
     disk.store_hint(Mode::Direct).unwrap();
     assert_eq!(strategy(Strategy::Auto).unwrap(), natural);
-    // A hint that nobody understands is none.
+    // The log ignores a hint that it does not understand.
     std::fs::write(dir.join("HINT"), b"sync, perhaps").unwrap();
     assert_eq!(strategy(Strategy::Auto).unwrap(), natural);
 }

@@ -1,6 +1,7 @@
-//! A fault at every operation of a history, in both modes, stepped and with threads: everyone is answered
-//! exactly once, nothing is acknowledged that a crash can take back, and a full disk is not a failure
-//! (INV-1, INV-7, INV-8).
+//! Tests that after a fault at any operation of a history everyone is answered exactly once and no crash
+//! loses an acknowledged record, and that a full disk does not stop the log (INV-1, INV-7, INV-8).
+//!
+//! The histories run in both modes, stepped and with threads.
 
 use crate::harness;
 mod released;
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-/// Records of one history, which takes some 200 operations on the disk.
+/// Records of one history, which makes some 200 operations on the disk.
 const RECORDS: u64 = 150;
 
 const OPS: [FaultOp; 8] = [
@@ -37,10 +38,10 @@ fn disk(seed: u64, mode: Mode, short_writes: bool) -> Arc<SimDisk> {
     SimDisk::new(seed, SimOptions { mode, short_writes, ..SimOptions::default() })
 }
 
-/// What one record was answered, every time that it was.
+/// All answers for one record.
 type Given = Vec<Result<Lsn, Error>>;
 
-/// What became of the records of one history.
+/// The answers for the records of one history.
 #[derive(Clone, Default)]
 struct Answers {
     given: Arc<Mutex<BTreeMap<u64, Given>>>,
@@ -59,7 +60,7 @@ impl Answers {
         Ok(())
     }
 
-    /// Numbers of the records that were acknowledged: a prefix of those that were appended.
+    /// Numbers of the acknowledged records. Asserts that they are a prefix of those that were appended.
     fn acknowledged(&self, what: &str) -> Vec<u64> {
         let given = self.given.lock().unwrap();
         assert!(given.values().all(|g| g.len() <= 1), "{what}: answered twice");
@@ -68,7 +69,8 @@ impl Answers {
         given.iter().filter(|(_, g)| matches!(g.first(), Some(Ok(_)))).map(|(&id, _)| id).collect()
     }
 
-    /// Closing waits for no callback; under threads one may still be on its way. One that never comes is a hang.
+    /// Waits until every record is answered, and for ever if an answer is missing. Closing does not wait for
+    /// callbacks, so with threads some may still be outstanding.
     fn wait_for_all(&self) {
         let given = self.given.lock().unwrap();
         let waits = |given: &mut BTreeMap<u64, Given>| given.values().any(Vec::is_empty);
@@ -80,7 +82,8 @@ impl Answers {
     }
 }
 
-/// After any crash that may follow, everything acknowledged from `live_from` on is there.
+/// Asserts that after a crash, with any of a few seeds, every acknowledged record from `live_from` on is
+/// there.
 fn check_crashes(disk: &SimDisk, acknowledged: &[u64], live_from: u64, what: &str) {
     for seed in 0..3 {
         let disk = disk.fork(seed);
@@ -94,23 +97,23 @@ fn check_crashes(disk: &SimDisk, acknowledged: &[u64], live_from: u64, what: &st
     }
 }
 
-/// What a history ended with.
+/// The end of a history.
 struct End {
     answers: Answers,
-    /// Why it was cut short.
+    /// The error that ended the history early.
     error: Option<Error>,
     /// The first record that was not released.
     live_from: u64,
-    /// Whether the preallocator said that it failed.
+    /// Whether a step of the preallocator failed.
     pipeline_failed: bool,
 }
 
-/// A fixed history of some 200 operations on the disk; a failure of the log ends it.
+/// Runs a fixed history of some 200 operations on the disk. A failure of the log ends it.
 fn history(wal: &Wal) -> End {
     history_of(wal, RECORDS)
 }
 
-/// As [`history`], with the first `records` records.
+/// Like [`history`], with the first `records` records.
 fn history_of(wal: &Wal, records: u64) -> End {
     let mut end = End { answers: Answers::default(), error: None, live_from: 0, pipeline_failed: false };
     let mut stepper = Stepper::new(wal);
@@ -123,7 +126,7 @@ fn history_of(wal: &Wal, records: u64) -> End {
         loop {
             match end.answers.append(wal, id, bytes, class) {
                 Ok(()) => break,
-                // A full disk that has space again, or a process that has descriptors again.
+                // The fault does not last, so the next try finds space or a descriptor.
                 Err(error) if error.is_back_pressure() && tries < 20 => tries += 1,
                 Err(error) => {
                     end.error = Some(error);
@@ -204,7 +207,7 @@ fn eio_at_every_operation_of_a_stepped_history() {
                 assert!(wal.close().is_err());
                 assert_eq!(end.answers.acknowledged(&what), acknowledged);
                 check_crashes(&disk, &acknowledged, end.live_from, &what);
-                // Reopened without a power cut, it shows only what the device has.
+                // A log that is reopened without a power cut shows only records that the device has.
                 disk.clear_faults();
                 disk.kill();
                 let (wal, _) = Wal::open_in(stepped(&disk), &options()).unwrap();
@@ -231,7 +234,8 @@ fn enospc_at_every_operation_of_a_stepped_history() {
                 assert!(!end.pipeline_failed, "{what}: the preallocator stopped the log: {:?}", end.error);
                 let acknowledged = end.answers.acknowledged(&what);
                 match end.error {
-                    // A group that found no room in blocks that were written: the log cannot go on.
+                    // A group found no room in blocks that had been written before, so the log cannot
+                    // continue.
                     Some(error) => {
                         assert!(
                             is_latched(&error) && matches!(op, FaultOp::Write | FaultOp::Sync),
@@ -248,7 +252,8 @@ fn enospc_at_every_operation_of_a_stepped_history() {
     }
 }
 
-/// Four threads append and wait, with callbacks, until the log fails.
+/// Four threads append and wait, and register callbacks, until the log fails or their records are used up.
+/// Returns the numbers of the records for which a wait succeeded.
 fn threaded_history(wal: &Wal, answers: &Answers) -> Vec<u64> {
     let waited = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -332,7 +337,7 @@ fn a_full_disk_holds_appends_up_and_lets_them_go_on() {
                     sleep_ms(1);
                     if threads == Threads::Stepped {
                         let mut stepper = Stepper::new(&wal);
-                        // It is quiet from the first look on.
+                        // The log counts as quiet from the first look on, and as idle at the second.
                         stepper.idle();
                         stepper.idle();
                         stepper.prepare().unwrap();
@@ -344,7 +349,7 @@ fn a_full_disk_holds_appends_up_and_lets_them_go_on() {
                 next += 1;
             }
             assert!((8..40).contains(&next), "{next}");
-            // What is refused leaves no trace, and what there was is still there.
+            // A refused record leaves no trace, and the earlier records are still there.
             assert_eq!(ids(&wal), (0..next).collect::<Vec<_>>());
             disk.set_capacity(Some(600 << 10));
             (next..next + 8).for_each(patiently);

@@ -1,5 +1,6 @@
-//! Released files whose zeros fail: such a file holds nothing that anybody needs, so it is removed, and never taken
-//! for one of zeros. Segments have several pieces of zeros, which are written one by one and synced once.
+//! Tests that a released file whose zeroing fails is removed, and is never taken for a file of zeros.
+//!
+//! The segments take several pieces of zeros, which are written one by one and synced once.
 
 use super::harness::{ids, record, stepped};
 use seawall_wal::disk::Mode;
@@ -8,10 +9,10 @@ use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Durability, Options, Wal};
 use std::sync::Arc;
 
-/// Steps that the preallocator never needs: it makes no progress.
+/// More steps than the preallocator ever needs. If it takes this many, it makes no progress.
 const STEPS_MAX: usize = 1000;
 
-/// A header, and then zeros in three pieces of at most 1 MiB.
+/// Options for segments with a header and three pieces of zeros of at most 1 MiB.
 fn options() -> Options {
     Options::default().with_segment_bytes((5 << 20) / 2)
 }
@@ -21,11 +22,11 @@ fn append(wal: &Wal, id: u64) {
     while Stepper::new(wal).prepare().unwrap() {}
 }
 
-/// Lets the preallocator zero released files until it finds nothing more to do; says how many steps that took.
+/// Lets the preallocator zero released files until it has nothing to do. Returns the number of steps.
 fn zero_what_is_released(wal: &Wal) -> usize {
     let stepper = Stepper::new(wal);
     let (mut steps, mut idle) = (0, 0);
-    // The first look finds the log busy; only then it is a lull.
+    // The first look finds the log busy. Zeroing begins if the log is still quiet at the next one.
     while idle < 3 && steps < STEPS_MAX {
         match stepper.prepare().unwrap() {
             true => (steps, idle) = (steps + 1, 0),
@@ -35,8 +36,8 @@ fn zero_what_is_released(wal: &Wal) -> usize {
     steps
 }
 
-/// A log whose first segments are released and wait for zeros; the number of its next record, and the name of the
-/// file that is zeroed first.
+/// A log whose first segments are released and not zeroed yet, the number of its next record, and the name of
+/// the file that is zeroed first.
 fn released(disk: &Arc<SimDisk>) -> (Wal, u64, String) {
     let wal = Wal::create_in(stepped(disk), &options()).unwrap();
     let mut next = 0;
@@ -56,7 +57,7 @@ fn released(disk: &Arc<SimDisk>) -> (Wal, u64, String) {
 fn a_released_file_whose_zeros_failed_is_never_taken_for_zeros() {
     for mode in [Mode::Direct, Mode::Buffered] {
         for (op, nth, error) in [
-            // The header's zeros, and those of everything after it.
+            // The first sync is that of the header's zeros, the second that of all other zeros.
             (FaultOp::Sync, 2, FaultError::Full),
             (FaultOp::Sync, 2, FaultError::Quota),
             (FaultOp::Sync, 2, FaultError::Io),
@@ -73,7 +74,7 @@ fn a_released_file_whose_zeros_failed_is_never_taken_for_zeros() {
                 let steps = zero_what_is_released(&wal);
                 disk.clear_faults();
                 assert!(steps < STEPS_MAX, "{what}: goes on without progress");
-                // On through the files that are used again, up to some place in one of them.
+                // Appends through the recycled files, up to some place in one of them.
                 let end = next + 14 + seed % 6;
                 while next < end {
                     append(&wal, next);
@@ -96,7 +97,7 @@ fn zeroing_on_a_full_disk_is_no_busy_loop() {
     for error in [FaultError::Full, FaultError::Quota] {
         let disk = SimDisk::new(1, SimOptions { mode: Mode::Buffered, ..SimOptions::default() });
         let (wal, next, first) = released(&disk);
-        // The blocks of all released files need room to be written again, and there is none.
+        // Rewriting the blocks of released files needs room, and there is none.
         let number = u32::from_str_radix(&first[..8], 16).unwrap();
         let names: Vec<String> = (number..wal.active_segment()).map(|n| format!("{n:08x}.wal")).collect();
         names.iter().for_each(|name| disk.fail(FaultRule::forever(FaultOp::Write, 2, error).on(name)));
@@ -105,13 +106,13 @@ fn zeroing_on_a_full_disk_is_no_busy_loop() {
         assert!(disk.operations() - before < 40, "{error:?}: {}", disk.operations() - before);
         let stats = wal.stats();
         assert!(stats.released_given_up > 0 && stats.no_room > 0, "{stats:?}");
-        // And the log is none the worse for it.
+        // The log still works.
         append(&wal, next);
         assert!(ids(&wal).contains(&next));
     }
 }
 
-/// A history in which files are prepared, filled, released, zeroed and used again, piece by piece.
+/// Runs a history in which files of several pieces are prepared, filled, released, zeroed and recycled.
 #[test]
 fn a_fault_at_any_operation_on_files_of_several_pieces() {
     let mut met = 0;

@@ -1,5 +1,5 @@
-//! What a log does about each error of each call: one table, held to on the simulated disk, around a real directory,
-//! and while a log is opened.
+//! Tests that the log reacts to each error of each call as the table in `due` says: on the simulated disk,
+//! around a real directory, and during an open.
 
 use super::harness::{env, ids, stepped};
 use super::{Answers, End, RECORDS, check_crashes, disk, history, history_of, is_latched, options};
@@ -10,15 +10,15 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What becomes of the log.
+/// The reaction of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Due {
-    /// Everything is acknowledged in the end: the call is made again, or done without, or appends are held up until
-    /// there is room.
+    /// Everything is acknowledged in the end: the log makes the call again, does without it, or holds appends
+    /// up until there is room.
     GoesOn,
-    /// It stops, everybody is answered, and it can be opened again (INV-7).
+    /// The log stops, answers everyone, and can be opened again (INV-7).
     Latches,
-    /// It stops if the call was for a group, and goes on if it was for a file that holds none.
+    /// The log stops if the call was for a group. It continues if the call was for a file without groups.
     LatchesForGroups,
 }
 
@@ -43,17 +43,17 @@ const OPS: [FaultOp; 8] = [
     FaultOp::DirSync,
 ];
 
-/// The table.
+/// The table: the reaction that is due to an error of a call.
 fn due(error: FaultError, op: FaultOp) -> Due {
     match (error, op) {
-        // A released file that cannot be opened is removed instead of being used again.
+        // A released file that cannot be opened is removed instead of recycled.
         (_, FaultOp::Open) => Due::GoesOn,
-        // No room (INV-8).
+        // The disk has no room (INV-8).
         (FaultError::Full | FaultError::Quota, FaultOp::Write | FaultOp::Sync) => Due::LatchesForGroups,
         (FaultError::Full | FaultError::Quota, _) => Due::GoesOn,
-        // No descriptor for a spare: appends are held up until there is one.
+        // There is no descriptor for a spare, so the log holds appends up until there is one.
         (FaultError::ProcessFiles | FaultError::SystemFiles, FaultOp::Create) => Due::GoesOn,
-        // A write that a signal interrupted has written nothing, or says how much.
+        // A write that a signal interrupts has written nothing, or reports how much, and is continued.
         (FaultError::Interrupted, FaultOp::Write) => Due::GoesOn,
         _ => Due::Latches,
     }
@@ -106,7 +106,7 @@ fn every_error_of_every_call_on_the_simulated_disk() {
     assert!(met > 500, "{met}");
 }
 
-/// The kernel's number of an error.
+/// The error as the kernel reports it, with its number.
 fn raw(error: FaultError) -> io::Error {
     io::Error::from_raw_os_error(io::Error::from(error).raw_os_error().unwrap())
 }
@@ -127,7 +127,8 @@ fn call_op(op: FaultOp) -> CallOp {
 #[test]
 fn every_error_of_every_call_around_a_real_directory() {
     const SOME: u64 = 50;
-    // In memory where that is possible: the calls are real, and waiting for a device would show nothing more.
+    // The directory is in memory where possible: the calls are real, and waiting for a device would show
+    // nothing more.
     let root = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     let mut met = 0;
     for op in OPS {
@@ -140,7 +141,7 @@ fn every_error_of_every_call_around_a_real_directory() {
                 let seen = Arc::new(AtomicU64::new(u64::MAX));
                 let counted = Arc::clone(&seen);
                 let faulty = HookDisk::new(real(), move |call| {
-                    // Spares are made under one name, and have another one later.
+                    // A spare is created with a name that ends in `.new`, and renamed later.
                     let is_new = call.name.ends_with(".new");
                     let is_op = call.op == call_op(op)
                         && match op {

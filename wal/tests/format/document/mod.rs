@@ -1,11 +1,11 @@
-//! `docs/format.md` and the code say the same about every byte of the log.
+//! Tests that `docs/format.md` and the code agree on every byte of the log.
 
 mod tables;
 
 use seawall_wal::inspect::layout;
 use tables::{Field, check_constants, check_structures};
 
-/// The section of the document that this package answers for.
+/// The section of the document that describes the formats of this package.
 const SECTION: &str = "The log";
 
 #[test]

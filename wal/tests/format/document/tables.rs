@@ -1,7 +1,8 @@
-//! Reads the tables of `docs/format.md`, so that tests of every package can hold their code to them.
+//! Reads the tables of `docs/format.md`, so that tests of every package can compare them with the code.
 //!
-//! A section is a `## ` heading, a table belongs to the last `### ` heading above it. Byte tables have the
-//! columns `offset | bytes | field | meaning`, constants `name | value | meaning`; other tables are prose.
+//! A section starts with a `## ` heading. A table belongs to the last `### ` heading above it. Byte tables
+//! have the columns `offset | bytes | field | meaning`, tables of constants `name | value | meaning`. Other
+//! tables are not compared.
 
 use std::path::Path;
 
@@ -68,7 +69,8 @@ fn tables(section: &str) -> Vec<Table> {
     found
 }
 
-/// The byte tables of `section` are those of `structures`, each once, with the same fields in the same order.
+/// Asserts that the byte tables of `section` are those of `structures`: each once, with the same fields in
+/// the same order.
 pub fn check_structures(section: &str, structures: &[(&str, Vec<Field>)]) {
     let tables = tables(section);
     let byte_tables: Vec<&Table> =
@@ -96,7 +98,7 @@ pub fn check_structures(section: &str, structures: &[(&str, Vec<Field>)]) {
     }
 }
 
-/// The constants of `section` are these, by name and value, in this order.
+/// Asserts that the tables of constants in `section` list `constants` by name and value, in this order.
 pub fn check_constants(section: &str, constants: &[(&str, String)]) {
     let tables = tables(section);
     let documented: Vec<(String, String)> = tables

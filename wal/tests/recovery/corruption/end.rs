@@ -1,4 +1,4 @@
-//! Rows 6, 10, 11, 13 and 16: the end of the log, torn, rotten, or with something after it.
+//! Rows 6, 10, 11, 13 and 16 of the matrix: the end of the log is torn or rotten, or other bytes follow it.
 
 use super::log::{BLOCK, Due, Log, Logs, flip, name};
 use super::media::Place;
@@ -12,7 +12,8 @@ use seawall_wal::{Backend, Durability, Error, Lsn, Options, UnexplainedTail, Wal
 pub fn row_6_the_last_group_is_half_written(logs: &Logs, table: &mut Table) {
     let (open, closed) = (logs.killed(), logs.closed());
     for tail in 1..8 {
-        // Never known durable: nothing was issued after it. What was there before is zeros, or old bytes.
+        // Nothing was issued after the group, so it was never known to be durable. Its place held zeros
+        // before, or old bytes.
         let damage = move |log: &Log| {
             let old = if log.kind.stale { 0xEE } else { 0 };
             log.damage(199, |b| b[BLOCK - tail * 512..].fill(old));
@@ -23,14 +24,14 @@ pub fn row_6_the_last_group_is_half_written(logs: &Logs, table: &mut Table) {
         let row = (6, "the last group half there, below a mark");
         closed.case(table, row, &what, &damage, Due::Refusal(closed.lsn(199)));
     }
-    // Its header sector did not make it.
+    // The sector with the group's header was not written.
     let damage = |log: &Log| log.damage(199, |b| b[..512].fill(0));
     open.case(table, (6, "the last group without its head"), "", &damage, Due::Kept(199, &[]));
 }
 
 pub fn row_10_bytes_of_another_incarnation(logs: &Logs, table: &mut Table) {
     let log = logs.closed();
-    // A group of the same log, position and content in a file with another salt.
+    // A group of the same log, for this position, encoded with another file's salt.
     let found = log.look().unwrap();
     let end = found.verdict.as_ref().unwrap().end;
     let facts = found.segments.iter().find(|s| s.sequence == end.segment()).unwrap();
@@ -71,7 +72,7 @@ pub fn row_10_bytes_of_another_incarnation(logs: &Logs, table: &mut Table) {
     log.keeps("dropped before", 200, &[]);
 }
 
-/// Open refuses the group at `at` as suspect, and so does whoever looks.
+/// Asserts that open refuses the group at `at` as suspect, and that inspection names the same damage.
 #[track_caller]
 fn suspect(log: &Log, at: Lsn) {
     let Err(Error::Corrupt { damage, .. }) = log.open_with(UnexplainedTail::Refuse) else { panic!("opened") };
@@ -80,7 +81,7 @@ fn suspect(log: &Log, at: Lsn) {
     log.disk.crash();
 }
 
-/// Two groups in flight at a crash, the first of them torn.
+/// A log with two groups in flight at a crash, of which the first is torn.
 fn torn_before_whole(logs: &Logs) -> Log {
     let options = logs.kind.options();
     logs.killed_after(|_, disk| {
@@ -112,7 +113,7 @@ pub fn row_11_a_torn_group_before_a_whole_one(logs: &Logs, table: &mut Table) {
         logs.kind,
         Found { open: "dropped, reported", read: "-", verify: "sound", ..Found::NOT_ASKED },
     );
-    // The whole one stood where the log would have come to: it was not read again by any later open.
+    // The whole group is at a place that the log would have reached. No later open has read it.
     table.note(
         10,
         "a dropped group, whole, at its place",
@@ -123,7 +124,8 @@ pub fn row_11_a_torn_group_before_a_whole_one(logs: &Logs, table: &mut Table) {
 
 pub fn row_13_a_crash_during_recovery(logs: &Logs, table: &mut Table) {
     let log = torn_before_whole(logs);
-    // Each cut is followed by cuts at the two changes after it: on a directory every third is the first.
+    // Each round cuts at three changes, one after the other. On a directory, rounds begin only at every third
+    // change.
     let step = if logs.kind.place == Place::Simulated { 1 } else { 3 };
     for cut in (1..60).step_by(step) {
         let copy = log.copy();
@@ -152,11 +154,13 @@ pub fn row_16_rot_of_what_was_acknowledged_last(logs: &Logs, table: &mut Table) 
     closed.case(table, (16, "the last group rots, below a mark"), "", &rot, Due::Refusal(closed.lsn(199)));
     let row = (16, "the last group rots, nothing after it");
     if logs.kind.stale {
-        // Any bytes may be what a torn write left there: this is what one node cannot decide.
+        // A torn write may leave any bytes in a recycled file, so one node cannot decide whether the group
+        // was durable.
         open.case(table, row, "", &rot, Due::Kept(199, &[DropReason::Torn]));
         return;
     }
-    // The padding ends in a part of a sector, so no sector of the group is zero: not a torn write.
+    // The padding is shorter than a sector, so no sector of the group is zero, and the damage cannot be a
+    // torn write.
     rot(&open);
     suspect(&open, open.lsn(199));
     table.note(
@@ -171,13 +175,13 @@ pub fn row_16_rot_of_what_was_acknowledged_last(logs: &Logs, table: &mut Table) 
     drop(wal);
     open.disk.crash();
     open.keeps("dropped before", 199, &[DropReason::Void]);
-    // With a sector of zeros it could be.
+    // With a sector of zeros it could be a torn write.
     let zeros = |log: &Log| log.damage(199, |b| b[1024..1536].fill(0));
     let row = (16, "the same with a sector of zeros");
     logs.killed().case(table, row, "", &zeros, Due::Kept(199, &[DropReason::Torn]));
 }
 
-/// Nothing else in its segment says that there was a group.
+/// Nothing else in the segment shows that there was a group.
 #[test]
 fn the_only_group_of_a_segment_rots() {
     let disk = SimDisk::new(5, SimOptions::default());

@@ -1,4 +1,4 @@
-//! Rows 6 to 9, 15, 18 and 19: whole files, and their headers.
+//! Rows 6 to 9, 15, 18 and 19 of the matrix: damage to whole files and to their headers.
 
 use super::log::{BLOCK, Due, Log, Logs, name};
 use super::media::Place;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 const BLOCK_BYTES: u32 = 4096;
 
-/// Lengths to which a segment is cut: a crash cannot shorten a preallocated file.
+/// Cuts a segment to various lengths, which a crash cannot do to a preallocated file.
 pub fn rows_6_and_7_a_file_is_cut_short_or_gone(logs: &Logs, table: &mut Table) {
     for close in [true, false] {
         let log = if close { logs.closed() } else { logs.killed() };
@@ -42,7 +42,8 @@ pub fn row_8_a_segment_is_missing(logs: &Logs, table: &mut Table) {
         log.case(table, (8, what), "missing", &|log| log.disk.remove_file(&file), due);
         log.case(table, (8, what), "cut", &|log| log.disk.truncate(&file, 8192), due);
     }
-    // Spares hold nothing. A gap between files shows; that the last one is gone does not, and is no loss.
+    // Spares hold no records. A missing spare is noticed if it leaves a gap between files. The last one
+    // leaves none, and its loss does no harm.
     let top = log.headers.last().unwrap().0;
     for spare in log.tail() + 1..=top {
         let gone = |log: &Log| log.disk.remove_file(&name(spare));
@@ -74,7 +75,7 @@ pub fn row_9_copies_of_segments(logs: &Logs, table: &mut Table) {
         let twice = |log: &Log| log.disk.write_file(&name(at), &bytes);
         log.case(table, (9, "a segment under another's number"), &format!("{source} as {at}"), &twice, due);
     }
-    // Of another log: its identity differs.
+    // A segment of another log, which has another identity.
     let another = SimDisk::new(1, SimOptions::default());
     let mut env = stepped(&another);
     env.random = Arc::new(SimRandom::new(77));
@@ -87,7 +88,7 @@ pub fn row_9_copies_of_segments(logs: &Logs, table: &mut Table) {
 pub fn row_15_the_header_of_a_segment(logs: &Logs, table: &mut Table) {
     let log = logs.closed();
     for (n, &(segment, header)) in log.headers.iter().enumerate() {
-        // On a directory the first live segment, the last one, and the last spare.
+        // On a directory, only the first live segment, the last one, and the last spare are damaged.
         let some = n == 0 || segment == log.tail() || n + 1 == log.headers.len();
         if logs.kind.place != Place::Simulated && !some {
             continue;
@@ -120,7 +121,7 @@ pub fn row_15_the_header_of_a_segment(logs: &Logs, table: &mut Table) {
         };
         log.case(table, (15, "an unknown version"), "", &version(2), due);
         log.case(table, (15, "the other byte order"), "", &version(1 << 24), due);
-        // A sound header that says something else.
+        // A header with a right checksum and a false field.
         for other in [
             SegmentHeader { sequence: segment + 1, ..header },
             SegmentHeader { uuid: [1; 16], ..header },
@@ -132,7 +133,7 @@ pub fn row_15_the_header_of_a_segment(logs: &Logs, table: &mut Table) {
             let what = format!("{other:?}");
             log.case(table, (15, "a sound header of another file"), &what, &damage, due);
         }
-        // Of the last one it would be what a file that was never used has.
+        // For the last live segment this would be the header of a file that was never used.
         if segment < log.tail() {
             let salt = SegmentHeader { salt: header.salt ^ 1, ..header };
             let damage = |log: &Log| log.disk.corrupt(file, 0, |b| salt.encode(&mut b[..BLOCK]));
@@ -141,7 +142,7 @@ pub fn row_15_the_header_of_a_segment(logs: &Logs, table: &mut Table) {
     }
 }
 
-/// The file of a clean close refuses nothing by itself; it says where the log ended.
+/// Damage to `CLOSED` alone does not make open refuse the log. The file says where the log ended.
 pub fn row_19_the_file_of_a_clean_close(logs: &Logs, table: &mut Table) {
     let log = logs.closed();
     let whole = Due::Kept(200, &[]);
@@ -160,7 +161,7 @@ pub fn row_19_the_file_of_a_clean_close(logs: &Logs, table: &mut Table) {
     let put = |file: Closed| move |log: &Log| log.disk.write_file("CLOSED", &file.encode());
     let foreign = put(Closed { uuid: [1; 16], end: Lsn::new(u32::MAX, u32::MAX) });
     log.case(table, (19, "CLOSED of another log"), "", &foreign, whole);
-    // As the close before left it; the log that was killed has such a one in every row.
+    // The file as the previous close left it. The log that was killed has such a file in every row.
     let stale = Closed::decode(&logs.killed().disk.read_file("CLOSED")).unwrap();
     assert!(stale.end < closed.end);
     log.case(table, (19, "CLOSED of the close before"), "", &put(stale), whole);
@@ -173,7 +174,7 @@ pub fn row_19_the_file_of_a_clean_close(logs: &Logs, table: &mut Table) {
         let newer = put(Closed { end: beyond, ..closed });
         log.case(table, (19, "CLOSED beyond the log"), what, &newer, Due::Refusal(at));
     }
-    // What it is for: without it nothing shows that there was more.
+    // The purpose of the file: without it nothing shows that the log was longer.
     let zeros = |log: &Log| {
         let (last, to) = (log.lsn(199), end.offset() as usize);
         let file = name(last.segment());
@@ -199,12 +200,13 @@ pub fn row_18_no_log_is_taken_for_an_empty_one(logs: &Logs, table: &mut Table) {
     let all: Vec<String> = log.disk.files().into_keys().filter(|name| name.ends_with(".wal")).collect();
     let none = |log: &Log| all.iter().for_each(|name| log.disk.remove_file(name));
     log.case(table, (18, "all segments deleted"), "", &none, Due::AnyRefusal);
-    // Every group of every segment lost: the segments are as they were prepared.
+    // Every group of every segment is lost: the segments are as they were prepared.
     let zeros = |log: &Log| all.iter().for_each(|name| log.disk.corrupt(name, BLOCK, |bytes| bytes.fill(0)));
     log.case(table, (18, "all groups lost"), "", &zeros, Due::AnyRefusal);
 }
 
-/// A header is a block, however large a block is, and a group is named whole.
+/// The damaged range is the whole block for a header, however large a block is, and the whole group for a
+/// group.
 #[test]
 fn ranges_cover_all_of_what_is_damaged() {
     let disk = SimDisk::new(5, SimOptions { block_size: 8192, ..SimOptions::default() });

@@ -1,4 +1,4 @@
-//! Rows 1 to 5, 12, 14 and 17: what is wrong inside of acknowledged groups.
+//! Rows 1 to 5, 12, 14 and 17 of the matrix: damage inside of acknowledged groups.
 
 use super::log::{BLOCK, Due, Kind, Log, Logs, RECORDS, flip, name};
 use super::media::{Media, Place};
@@ -7,12 +7,13 @@ use crate::harness::{fill, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::inspect::{GroupKind, inspect};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, SegmentIndexBuilder, Wal};
+use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, Wal, segments::SegmentIndexBuilder};
 
 type Damage = Box<dyn Fn(&mut [u8])>;
 
-/// Row, damage, the case, and what is done to the group: header at 0, record header at 64, meta of 8 bytes at
-/// 88, part table at 96, payload from 104, padding after 4004.
+/// The row, the damage, the case, and a function that damages the group. A group has its header at 0, the
+/// record header at 64, the meta of 8 bytes at 88, the part table at 96, the payload from 104, and padding
+/// from 4004.
 type Case = (u8, &'static str, String, Damage);
 
 fn cases() -> Vec<Case> {
@@ -76,7 +77,8 @@ pub fn rows_1_to_5_and_17_damage_inside_of_a_group(logs: &Logs, table: &mut Tabl
     for (row, damage, what, f) in cases() {
         log.case(table, (row, damage), &what, &|log| log.damage(100, &f), Due::Refusal(log.lsn(100)));
     }
-    // The reader's side alone: the error names the place, and nothing is read after it.
+    // The damage happens after open: the reader's error names the place, and the reader returns nothing after
+    // it.
     for bit in [5 * 8, 70 * 8, 90 * 8, 98 * 8, 2000 * 8, 4090 * 8] {
         let copy = log.copy();
         let (wal, _) = copy.open_with(seawall_wal::UnexplainedTail::Refuse).unwrap();
@@ -96,13 +98,13 @@ pub fn rows_1_to_5_and_17_damage_inside_of_a_group(logs: &Logs, table: &mut Tabl
 
 pub fn row_12_a_torn_group_below_a_watermark(logs: &Logs, table: &mut Table) {
     let log = logs.killed();
-    // Group 199 says that 198 was durable.
+    // The watermark of group 199 says that group 198 was durable.
     for n in [0, 100, 198] {
         let torn = move |log: &Log| log.damage(n, |b| b[5 * 512..].fill(0));
         let row = (12, "torn below a later group's watermark");
         log.case(table, row, &format!("group {n}"), &torn, Due::Refusal(log.lsn(n)));
     }
-    // Nothing but the header of the last group, whose body is torn, says that the one before was durable.
+    // Only the header of the last group, whose body is torn, says that the group before it was durable.
     let both = |log: &Log| {
         log.damage(199, |b| b[1024..2048].fill(0));
         log.damage(198, |b| flip(b, 8 * 600));
@@ -111,7 +113,7 @@ pub fn row_12_a_torn_group_below_a_watermark(logs: &Logs, table: &mut Table) {
     log.case(table, row, "", &both, Due::Refusal(log.lsn(198)));
 }
 
-/// What says that a group was durable stands beyond a gap, in a segment whose first group is lost.
+/// The watermark that shows that a group was durable is beyond a gap, in a segment whose first group is lost.
 pub fn row_12_rot_below_a_watermark_beyond_a_gap(logs: &Logs, table: &mut Table) {
     let mut rots = Lsn::ZERO;
     let log = logs.killed_after(|log, disk| {
@@ -124,7 +126,7 @@ pub fn row_12_rot_below_a_watermark_beyond_a_gap(logs: &Logs, table: &mut Table)
             id += 1;
             first = append(id);
         }
-        // One more, without which nobody would issue the second.
+        // A further record, without which the log would not issue the second one.
         let [second, more] = [1, 2].map(|n| append(id + n));
         let stepper = Stepper::new(&wal);
         let ios: Vec<_> = std::iter::from_fn(|| stepper.issue()).collect();
@@ -133,7 +135,7 @@ pub fn row_12_rot_below_a_watermark_beyond_a_gap(logs: &Logs, table: &mut Table)
         let file = name(second.lsn().segment());
         drop((first, second, more, ios, wal));
         disk.kill();
-        // What is in the page cache has reached the device, all but the first.
+        // Everything in the page cache has reached the device, except the first group.
         let mut bytes = disk.read_file(&file);
         assert!(bytes[at[1]..at[1] + BLOCK].iter().any(|&b| b != 0), "the second is not there");
         bytes[at[0]..at[0] + BLOCK].fill(if log.kind.stale { 0xEE } else { 0 });
@@ -162,7 +164,7 @@ pub fn row_14_blocks_at_the_wrong_place(logs: &Logs, table: &mut Table) {
     case("a write that never happened", 100, &|log| log.damage(100, |bytes| bytes.fill(0)));
 }
 
-/// An index as long as its records ask for.
+/// An index builder whose index has as many bytes as the records reserve.
 struct Index(usize);
 
 impl SegmentIndexBuilder for Index {
@@ -174,7 +176,7 @@ impl SegmentIndexBuilder for Index {
     }
 }
 
-/// Forty acknowledged records in segments that footers seal, and how they were opened; closed.
+/// A closed log of forty acknowledged records, in segments that footers seal, and its options.
 fn sealed_by_footers(logs: &Logs) -> (Media, Options) {
     let disk = SimDisk::new(5, SimOptions::default());
     let options = logs.kind.options().with_segment_bytes(64 << 10).with_idle_ms(60_000);
@@ -190,7 +192,8 @@ fn sealed_by_footers(logs: &Logs) -> (Media, Options) {
     (Media::placed(&disk, logs.kind.place, &logs.root), options)
 }
 
-/// Where open does not read, the error comes at read and at verify; told to verify, open refuses.
+/// Open does not read a segment that its footer proves, so a reader and inspection name the damage. With
+/// `verify_on_open`, open refuses the log.
 pub fn row_17_a_segment_under_its_footer(logs: &Logs, table: &mut Table) {
     let kind = Kind { stale: false, ..logs.kind };
     let (disk, options) = sealed_by_footers(logs);
@@ -199,7 +202,8 @@ pub fn row_17_a_segment_under_its_footer(logs: &Logs, table: &mut Table) {
     let inner = found.segments[1].heads[1..].iter().filter(|h| h.kind == GroupKind::Data);
     let bytes = [3, 30, 70, 90, 98, 104, 2000, 4090];
     let all = inner.flat_map(|h| bytes.map(|byte| (Lsn::new(2, h.offset), byte)));
-    // On a directory every fifth is enough: of each group some, and of each byte.
+    // On a directory every fifth case is enough: together they cover some bytes of each group, and each of
+    // the bytes in some group.
     let step = if kind.place == Place::Simulated { 1 } else { 5 };
     for (place, byte) in all.step_by(step) {
         let copy = disk.copy();
@@ -236,7 +240,7 @@ pub fn row_17_a_footer(logs: &Logs, table: &mut Table) {
     let is_footer = |kind| kind == GroupKind::Footer;
     let footer = found.segments[1].heads.iter().find(|h| is_footer(h.kind)).expect("a footer");
     let at = Lsn::new(2, footer.offset);
-    // The log is open; its index rots.
+    // The index rots while the log is open.
     let (wal, _) = Wal::open_in(disk.env(), &options).unwrap();
     for byte in [3, 30, 70, 100, 1000, BLOCK - 16, BLOCK - 1] {
         let flip = |disk: &Media| disk.corrupt(&name(2), footer.offset as usize + byte, |b| b[0] ^= 4);
@@ -257,7 +261,7 @@ pub fn row_17_a_footer(logs: &Logs, table: &mut Table) {
         flip(&disk);
         let copy = disk.copy();
         flip(&copy);
-        // Open reads no more of a footer than its header and its tail.
+        // Open reads only the header and the tail of a footer.
         let open = match Wal::open_in(copy.env(), &options) {
             Ok((wal, _)) => {
                 assert!((64..BLOCK - 16).contains(&byte));

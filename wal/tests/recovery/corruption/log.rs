@@ -1,4 +1,4 @@
-//! A log of 200 acknowledged records of each kind, and what every damaged copy of it is held to.
+//! Makes a log of 200 acknowledged records of each kind, and checks every damaged copy of it.
 
 use super::media::{Media, Place};
 use super::table::{Found, Table};
@@ -21,19 +21,20 @@ pub fn name(segment: u32) -> String {
     format!("{segment:08x}.wal")
 }
 
-/// Where the damage is, what the blocks held before, and what the log lies on.
+/// The kind of a log: where the damage is, what the blocks held before, and where the files are.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Kind {
-    /// In a segment that the log has left, rather than in the one in use.
+    /// Whether the damage is in a segment that the log has left, rather than in the one in use.
     pub sealed: bool,
-    /// The files were used before and hold what they held then.
+    /// Whether the files are recycled and hold old bytes.
     pub stale: bool,
     pub place: Place,
 }
 
 impl Kind {
-    /// All four on the simulated disk; on a directory two, so that direct and sync of one backend together have
-    /// all: there an open waits for the device.
+    /// The kinds to test at `place`. On the simulated disk these are all four. On a directory, where an open
+    /// waits for the device, they are two, so that the direct and the sync strategy of one backend together
+    /// have all four.
     pub fn of(place: Place) -> Vec<Kind> {
         let all = [(false, false), (true, true), (false, true), (true, false)];
         let some = match place {
@@ -44,7 +45,8 @@ impl Kind {
         some.iter().map(|&(sealed, stale)| Kind { sealed, stale, place }).collect()
     }
 
-    /// A segment that holds everything, or a third of it. No mark but those of an open and a close.
+    /// Options for a segment that holds everything, or a third of it. The log writes no marks except those of
+    /// an open and a close.
     pub fn options(self) -> Options {
         let (segment_bytes, spares) = if self.sealed { (256 << 10, 6) } else { (900 << 10, 3) };
         let (idle_ms, backend) = (60_000, self.place.backend());
@@ -64,10 +66,10 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The logs of one kind, made once.
+/// The logs of one kind, which are made once and copied for each case.
 pub struct Logs {
     pub kind: Kind,
-    /// Where directories are made.
+    /// The directory in which copies are made.
     pub root: PathBuf,
     closed: Log,
     killed: Log,
@@ -79,17 +81,18 @@ impl Logs {
         Logs { kind, root: root.to_owned(), closed, killed }
     }
 
-    /// Closed cleanly, so that a mark covers everything.
+    /// A copy of the log that was closed cleanly, so that a mark covers everything.
     pub fn closed(&self) -> Log {
         self.closed.copy()
     }
 
-    /// Killed, so that nothing covers the last record.
+    /// A copy of the log that was killed, so that nothing covers the last record.
     pub fn killed(&self) -> Log {
         self.killed.copy()
     }
 
-    /// The same on the simulated disk, where one can stop in the middle, and what it left at the place.
+    /// A killed log on the simulated disk, where it can be stopped in the middle of an operation, after
+    /// `then` has run on it. Its files are then copied to the place of this kind.
     pub fn killed_after(&self, then: impl FnOnce(&Log, &Arc<SimDisk>)) -> Log {
         let kind = Kind { place: Place::Simulated, ..self.kind };
         let log = Log::make(kind, false, &self.root);
@@ -101,33 +104,34 @@ impl Logs {
     }
 }
 
-/// 200 acknowledged records, and more in some rows.
+/// A log of 200 acknowledged records, or more in some rows.
 pub struct Log {
     pub kind: Kind,
     pub disk: Media,
-    /// Where they lie, in order, each in a group of its own.
+    /// The groups of the records, in order, with their segments. Each record has its own group.
     pub groups: Vec<(u32, GroupHead)>,
-    /// The segments that hold them.
+    /// The segments that hold the records.
     pub live: Vec<u32>,
-    /// All segments that are live or to come, with their headers.
+    /// All live segments and spares, with their headers.
     pub headers: Vec<(u32, SegmentHeader)>,
 }
 
-/// What is due.
+/// The outcome that a case must have.
 #[derive(Clone, Copy, Debug)]
 pub enum Due<'a> {
-    /// Every open, under either policy, refuses with a damage that covers the place; nothing changes.
+    /// Every open, under either policy, refuses the log, names damage that covers this place, and changes
+    /// nothing.
     Refusal(Lsn),
-    /// The same, whatever the place that it names.
+    /// The same, with damage at any place.
     AnyRefusal,
-    /// Every open, with the default policy, shows exactly the first so many records and takes more; the first
-    /// one reports that it dropped something for these reasons.
+    /// Every open, with the default policy, shows exactly this number of records and accepts more. The first
+    /// open reports that it dropped groups for these reasons.
     Kept(u64, &'a [DropReason]),
 }
 
 impl Log {
-    /// All but the last few records are written on the simulated disk, which can use files up; those last ones
-    /// by the backend under test, most of them at a time.
+    /// Makes the log. All but the last eight records are written on the simulated disk, which can recycle
+    /// files quickly. The backend under test writes the last eight, most of them together.
     fn make(kind: Kind, close: bool, root: &Path) -> Log {
         let disk = SimDisk::new(5, SimOptions::default());
         let wal = Wal::create_in(stepped(&disk), &kind.options()).unwrap();
@@ -160,7 +164,7 @@ impl Log {
         Log::of(kind, media.keep())
     }
 
-    /// The log in `disk`, which is sound.
+    /// Describes the sound log in `disk`.
     fn of(kind: Kind, disk: Media) -> Log {
         let found = inspect(&*disk.disk()).unwrap();
         let groups = kept_groups(&found);
@@ -208,7 +212,8 @@ impl Log {
         Wal::open_in(self.disk.env(), &self.kind.options().with_unexplained_tail(suspect))
     }
 
-    /// One case: `damage` to a copy, which is looked at, opened and read, and to one that is open.
+    /// Runs one case: damages a copy and inspects, opens and reads it, and damages another copy while it is
+    /// open.
     #[track_caller]
     pub fn case(&self, table: &mut Table, row: (u8, &str), what: &str, damage: &dyn Fn(&Log), due: Due<'_>) {
         if !table.runs(row, self.kind) {
@@ -241,7 +246,7 @@ impl Log {
                 copy.keeps(what, keep, dropped);
                 match (dropped.is_empty(), keep < RECORDS) {
                     (false, _) => "dropped, reported",
-                    // No group was seen, so none is named: only the end of the log says it.
+                    // Open has seen no group, so it names none. Only the end of the log shows the loss.
                     (true, true) => "dropped, end reported",
                     (true, false) => "as before",
                 }
@@ -253,7 +258,8 @@ impl Log {
         table.note(row.0, row.1, self.kind, Found { open, read, verify, degraded, salvage });
     }
 
-    /// What a reader of a log says that is open when the damage happens; never wrong records.
+    /// Reads a log that is open when the damage happens. Returns what the reader says, and fails if it shows
+    /// a wrong record.
     #[track_caller]
     pub fn read_after(&self, what: &str, damage: &dyn Fn(&Log)) -> &'static str {
         let copy = self.copy();
@@ -294,7 +300,7 @@ impl Log {
         assert!(before == self.disk.files(), "{what}: a refused open changed something");
     }
 
-    /// As [`Due::Kept`].
+    /// Checks [`Due::Kept`].
     #[track_caller]
     pub fn keeps(&self, what: &str, keep: u64, dropped: &[DropReason]) {
         let mut expected: Vec<u64> = (0..keep).collect();
@@ -321,8 +327,8 @@ fn kept_groups(found: &Inspection) -> Vec<(u32, GroupHead)> {
     heads.filter(|head| kept(head) && head.1.kind == GroupKind::Data).collect()
 }
 
-/// Goes on, releasing everything, until a record is the first of a file that was used before, as the ones to
-/// come are: that record is the first of the log.
+/// Appends and releases everything, until a record is the first one in a recycled file and all spares are
+/// recycled files. That record is the first of the log.
 fn use_up(wal: &Wal, disk: &SimDisk, mut append: impl FnMut() -> u32) {
     let mut segment = append();
     for _ in 0..10_000 {

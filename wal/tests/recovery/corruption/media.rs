@@ -1,4 +1,5 @@
-//! What a log lies on: the simulated disk, or a real directory opened with one of the backends.
+//! The media of the matrix: the simulated disk, and real directories that are opened with one of the
+//! backends.
 
 use crate::harness::{env, stepped};
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk};
@@ -15,10 +16,10 @@ use std::sync::{Arc, Mutex};
 
 use super::log::BLOCK;
 
-/// All files of a log but the lock, which every open writes.
+/// All files of a log except the lock, which every open writes.
 pub type Files = BTreeMap<String, Vec<u8>>;
 
-/// Where a log lies, and who reads and writes it.
+/// The place of a log's files, and the backend and strategy that access them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Place {
     Simulated,
@@ -29,7 +30,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// Those that this machine has; says which it has not.
+    /// The places that this machine supports. Prints those that it does not.
     pub fn here(dir: &Path) -> Vec<Place> {
         let disk = PosixDisk::open(dir, Some(Mode::Direct)).unwrap();
         let direct = disk.open("direct", Access::Create).is_ok();
@@ -77,14 +78,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// A log's files, of which there may be copies.
+/// The files of a log, which can be copied.
 pub enum Media {
     Simulated(Arc<SimDisk>),
     Real(Copied),
 }
 
-/// Directories with the same files. Making one anew for each case would write a hundred gigabytes, so one that
-/// is given back is put right and used again.
+/// The files of a log, and directories for copies of them. Making a new directory for each case would write a
+/// hundred gigabytes, so a directory that is no longer used is restored and used again.
 pub struct Original {
     place: Place,
     root: PathBuf,
@@ -92,7 +93,7 @@ pub struct Original {
     free: Mutex<Vec<PathBuf>>,
 }
 
-/// One of these directories, in use.
+/// A directory of an [`Original`] that is in use.
 pub struct Copied {
     of: Arc<Original>,
     dir: PathBuf,
@@ -104,7 +105,7 @@ impl Drop for Copied {
     }
 }
 
-/// A new name in `root`.
+/// Makes a new directory in `root`.
 fn fresh(root: &Path) -> PathBuf {
     static MADE: AtomicU64 = AtomicU64::new(0);
     let dir = root.join(MADE.fetch_add(1, Ordering::Relaxed).to_string());
@@ -120,7 +121,7 @@ fn read_dir(dir: &Path) -> Files {
         .collect()
 }
 
-/// Makes the file at `path`, which holds `old`, hold `new`; writes no block that is the same.
+/// Writes `new` to the file at `path`, which holds `old`. Writes only blocks that differ.
 fn store(path: &Path, old: &[u8], new: &[u8]) {
     let file = File::options().write(true).open(path).unwrap();
     if old.len() != new.len() {
@@ -135,7 +136,7 @@ fn store(path: &Path, old: &[u8], new: &[u8]) {
 }
 
 impl Media {
-    /// The files of a simulated disk, at `place`; directories are made in `root`.
+    /// The files of a simulated disk, placed at `place`. Directories are made in `root`.
     pub fn placed(disk: &Arc<SimDisk>, place: Place, root: &Path) -> Media {
         if place == Place::Simulated {
             return Media::Simulated(Arc::clone(disk));
@@ -149,7 +150,7 @@ impl Media {
         Media::Real(Copied::new(&Arc::new(of)))
     }
 
-    /// A copy of what is there now.
+    /// A copy: of the simulated disk as it is now, or of the files with which this directory began.
     pub fn copy(&self) -> Media {
         match self {
             Media::Simulated(disk) => Media::Simulated(disk.fork(9)),
@@ -157,7 +158,7 @@ impl Media {
         }
     }
 
-    /// What is there now is what copies are made of.
+    /// Makes the files as they are now those that copies begin with.
     pub fn keep(self) -> Media {
         match &self {
             Media::Simulated(_) => self,
@@ -165,7 +166,7 @@ impl Media {
         }
     }
 
-    /// For whoever looks.
+    /// The disk, for inspection.
     pub fn disk(&self) -> Arc<dyn Disk> {
         match self {
             Media::Simulated(disk) => disk.process(),
@@ -173,7 +174,7 @@ impl Media {
         }
     }
 
-    /// For a log.
+    /// The environment, for a log.
     pub fn env(&self) -> Env {
         match self {
             Media::Simulated(disk) => stepped(disk),
@@ -181,14 +182,15 @@ impl Media {
         }
     }
 
-    /// Ends the process, and the machine with it where that can be done.
+    /// Ends the process. On the simulated disk, also cuts the power.
     pub fn crash(&self) {
         if let Media::Simulated(disk) = self {
             disk.crash();
         }
     }
 
-    /// Opens the log and dies at the `n`-th change that it makes; whether it came that far.
+    /// Opens the log and dies at the `n`-th change that it makes. Returns the result, and whether the open
+    /// made that many changes.
     pub fn open_and_die(&self, n: u64, options: &Options) -> (Result<(Wal, RecoveryReport), Error>, bool) {
         let (opened, reached) = match self {
             Media::Simulated(disk) => {
@@ -209,7 +211,7 @@ impl Media {
                         false => Ok(()),
                     }
                 });
-                // Stepped: a log that lives on has no thread that dies a moment later.
+                // The log is stepped, so if it survives no thread of it dies a moment later.
                 let opened = Wal::open_in(env(dies, Threads::Stepped), options);
                 (opened, count.load(Ordering::SeqCst) >= n)
             }
@@ -218,7 +220,7 @@ impl Media {
         (opened, reached)
     }
 
-    /// Changes that were made, where they are counted.
+    /// The number of changes that were made; `None` where they are not counted.
     pub fn operations(&self) -> Option<u64> {
         match self {
             Media::Simulated(disk) => Some(disk.operations()),
@@ -247,7 +249,7 @@ impl Media {
         match self {
             Media::Simulated(disk) => disk.write_file(name, bytes),
             Media::Real(copied) => {
-                // Another file under the name: who has the old one open keeps it.
+                // This makes another file with the same name. A process that has the old file open keeps it.
                 let _ = fs::remove_file(copied.dir.join(name));
                 fs::write(copied.dir.join(name), bytes).unwrap();
             }
@@ -271,7 +273,7 @@ impl Media {
         }
     }
 
-    /// Changes the bytes of a file from `at` on, behind every process's back.
+    /// Changes the bytes of a file from `at` on directly, not through a log.
     pub fn corrupt(&self, name: &str, at: usize, f: impl FnOnce(&mut [u8])) {
         match self {
             Media::Simulated(disk) => disk.corrupt(name, at, f),

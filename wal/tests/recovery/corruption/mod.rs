@@ -1,12 +1,15 @@
-//! The corruption matrix: 200 acknowledged records, one group each, damage at record 100 unless the row says
-//! otherwise; in a tail segment and in a sealed one, in files prepared with zeros and in files that hold stale
-//! bytes. Open refuses with an error that names the place and changes nothing, or drops what was never known
-//! durable and says so (INV-5, INV-6). A reader of a log that was open already shows the records as they were,
-//! or an error. What open refuses is opened in the other modes: degraded mode fences what strict mode names, or
-//! refuses too; salvage reads what is left and changes nothing (INV-10).
+//! Tests the corruption matrix: open refuses a damaged log with an error that names the place, and changes
+//! nothing, or drops bytes that were never known to be durable, and reports them (INV-5, INV-6).
 //!
-//! In a directory on a device, where each open waits for it, one of 16 cases of the same damage is run, and all with
-//! `SEAWALL_RUNS`; in a directory in memory (`/dev/shm`), which is used where it is to be had, all are.
+//! A log has 200 acknowledged records, one group each. The damage is at record 100 unless the row says
+//! otherwise, in a tail segment and in a sealed one, in files prepared with zeros and in files that hold
+//! stale bytes. A reader of a log that was open already shows the records as they were, or an error. A log
+//! that open refuses is opened in the other modes: degraded mode quarantines what strict mode names, or
+//! refuses too; salvage mode reads what is left and changes nothing (INV-10).
+//!
+//! The directories are in memory (`/dev/shm`) if possible, and then all cases run. In a directory on a
+//! device, where each open waits for the device, one of 16 cases of the same damage runs, or all with
+//! `SEAWALL_RUNS`.
 //!
 //! `cargo test -p seawall-wal --test recovery corruption:: -- --nocapture` prints the table.
 
@@ -22,7 +25,7 @@ use log::{Kind, Logs};
 use media::Place;
 use table::Table;
 
-/// One row of the matrix, or several, on logs of one kind.
+/// Runs one or more rows of the matrix on logs of one kind.
 type Row = fn(&Logs, &mut Table);
 
 const ROWS: [Row; 15] = [
@@ -43,7 +46,7 @@ const ROWS: [Row; 15] = [
     files::row_19_the_file_of_a_clean_close,
 ];
 
-/// Every row on logs of one kind; those of the footers have a log of their own.
+/// Runs every row on logs of one kind. The rows about footers use a log of their own.
 fn run(kind: Kind, root: &std::path::Path, one_of: u32) -> Table {
     let (mut table, logs) = (Table::new(one_of), Logs::new(kind, root));
     ROWS.iter().for_each(|row| row(&logs, &mut table));
@@ -59,7 +62,8 @@ fn the_matrix() {
     let in_memory = tempfile::tempdir_in("/dev/shm").ok();
     let all = in_memory.is_some() || std::env::var_os("SEAWALL_RUNS").is_some();
     let one_of = if all { 1 } else { 16 };
-    // Else where the target is built: a system's temporary directory may have no direct writes.
+    // Without a directory in memory, the build directory: the system's temporary directory may not support
+    // direct writes.
     let root = in_memory.unwrap_or_else(|| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
     let places = Place::here(root.path());
     let mut table = Table::default();
@@ -81,7 +85,8 @@ fn the_matrix() {
     parts.into_iter().for_each(|part| table.add(part));
     println!("{table}");
     for kind in places.iter().flat_map(|place| Kind::of(*place)) {
-        // Some rows have a case for each operation of an open, of which a directory has others.
+        // Some rows have a case for each operation of an open, and in a directory an open has other
+        // operations.
         let ((run, all), (due, _)) =
             (table.cases(kind), table.cases(Kind { place: Place::Simulated, ..kind }));
         println!("{kind}, {}: {run} of {all} cases", kind.place);

@@ -1,23 +1,24 @@
-//! The same damage in the other modes: what degraded mode fences and salvage reads, held to the records that
-//! were written.
+//! Checks damaged logs in the other modes: compares what degraded mode quarantines, and what it and salvage
+//! mode read, with the records that were written.
 
 use super::log::Log;
 use crate::harness::{counting_changes, fill, record};
-use seawall_wal::{Damage, Durability, Error, Lsn, OpenMode, UnexplainedTail, Wal};
+use seawall_wal::{Durability, Error, Lsn, OpenMode, UnexplainedTail, Wal, report::Damage};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
 /// Bytes of a group before its first record.
 const HEADER: u64 = 64;
 
-/// The number of a record and where it was, or the place that an error names.
+/// The number and position of a record, or the damaged range that an error names.
 #[derive(Clone, PartialEq, Debug)]
 enum Item {
     Record(u64, Lsn),
     Place(Damage),
 }
 
-/// Everything that a reader of `wal` meets; a record is what was written under its number, or it is none.
+/// Everything that a reader of `wal` returns. Fails if the content of a record is not what was written under
+/// its number.
 #[track_caller]
 fn items(what: &str, wal: &Wal) -> Vec<Item> {
     let item = |record: Result<seawall_wal::Record, Error>| match record {
@@ -32,7 +33,8 @@ fn items(what: &str, wal: &Wal) -> Vec<Item> {
     wal.records(Lsn::ZERO).map(item).collect()
 }
 
-/// Each group of `log` is served unchanged in its place, or it is `listed`; nothing else is served.
+/// Asserts that each group of `log` is served unchanged in its place or is `listed`, and that nothing else is
+/// served.
 #[track_caller]
 fn complete(what: &str, items: &[Item], log: &Log, listed: &dyn Fn(Lsn) -> bool) {
     let record = |item: &Item| match item {
@@ -47,7 +49,7 @@ fn complete(what: &str, items: &[Item], log: &Log, listed: &dyn Fn(Lsn) -> bool)
         let at = Lsn::from_u64(group.as_u64() + HEADER);
         assert!(served.remove(&(at, id)) || listed(group), "{what}: {id} is neither there nor listed");
     }
-    // If all groups that say so are lost, what was released before looks live.
+    // If all groups that record the release are lost, released segments look live.
     served.retain(|(lsn, _)| lsn.segment() >= log.live[0]);
     assert!(served.is_empty(), "{what}: never written there: {served:?}");
 }
@@ -61,7 +63,7 @@ impl Log {
         Wal::open_in(self.disk.env(), &self.kind.options().with_mode(mode).with_unexplained_tail(suspect))
     }
 
-    /// Whatever the first half of an open concludes, it changes no byte and no name.
+    /// Asserts that `Wal::prepare` changes no byte and no name, whatever it concludes.
     #[track_caller]
     pub fn prepares(&self, what: &str) {
         let before = self.disk.files();
@@ -78,7 +80,8 @@ impl Log {
         assert!(before == self.disk.files(), "{what}: files differ");
     }
 
-    /// Opens a damaged log, which strict mode refuses, in the other modes. Returns what they say.
+    /// Opens a damaged log, which strict mode refuses, in the other modes. Returns the outcomes of degraded
+    /// and of salvage mode.
     #[track_caller]
     pub fn other_modes(&self, what: &str) -> (&'static str, &'static str) {
         let before = self.disk.files();
@@ -120,8 +123,8 @@ impl Log {
         "read-only"
     }
 
-    /// Twice, with a record appended each time and a crash after it: both are there, and the damage is what it
-    /// was, for strict mode too.
+    /// Opens the log in degraded mode three times, each time with an append and then a crash. The records
+    /// that were appended before are there, and the damage stays the same, for strict mode too.
     #[track_caller]
     fn degraded(&self, what: &str) -> &'static str {
         let strict = |log: &Log| log.look().map(|found| found.verdict.unwrap_err());

@@ -1,37 +1,38 @@
-//! What was found of each kind of damage, and when, as a table.
+//! A table of the damage: what open, a reader and inspection found of each kind.
 
 use super::log::Kind;
 use super::media::Place;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// What three ways to look at a damaged log say.
+/// The results of each way to look at a damaged log.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Found {
-    /// An open.
+    /// An open in strict mode.
     pub open: &'static str,
     /// A reader of a log that was open before.
     pub read: &'static str,
-    /// Whoever looks without opening.
+    /// Inspection, without an open.
     pub verify: &'static str,
-    /// An open in degraded mode, and one in salvage mode, where strict mode refuses.
+    /// An open in degraded mode, where strict mode refuses.
     pub degraded: &'static str,
+    /// An open in salvage mode, where strict mode refuses.
     pub salvage: &'static str,
 }
 
 impl Found {
-    /// Of which the other modes were not asked.
+    /// A value for cases in which not all fields are determined.
     pub const NOT_ASKED: Found = Found { open: "-", read: "-", verify: "-", degraded: "-", salvage: "-" };
 }
 
-/// Outcomes by row and damage: how many cases, and in which logs.
+/// The outcomes by row and damage: the number of cases, and the kinds of log.
 #[derive(Default)]
 pub struct Table {
     found: BTreeMap<Key, (u32, BTreeSet<Kind>)>,
     turns: BTreeMap<(u8, String, Kind), u32>,
-    /// In a directory one of so many cases of the same damage is run: the first, and so on.
+    /// In a directory, one of this many cases of the same damage runs, beginning with the first.
     one_of: u32,
-    /// Cases that were run, and cases that there are.
+    /// The numbers of cases that were run and of all cases, by kind.
     cases: BTreeMap<Kind, (u32, u32)>,
 }
 
@@ -48,7 +49,7 @@ impl Table {
         Table { one_of, ..Table::default() }
     }
 
-    /// Whether the next case of this damage is to be run. On the simulated disk every one is.
+    /// Whether to run the next case of this damage. On the simulated disk every case runs.
     pub fn runs(&mut self, (row, what): (u8, &str), kind: Kind) -> bool {
         let turn = self.turns.entry((row, what.to_owned(), kind)).or_default();
         *turn += 1;
@@ -58,7 +59,7 @@ impl Table {
         runs
     }
 
-    /// Cases run and cases there are of one kind.
+    /// The numbers of cases that were run and of all cases of one kind.
     pub fn cases(&self, kind: Kind) -> (u32, u32) {
         self.cases.get(&kind).copied().unwrap_or_default()
     }
@@ -77,7 +78,7 @@ impl Table {
         self.found.keys().filter(|key| key.3 == place).map(|(row, ..)| *row).collect()
     }
 
-    /// Damages of which `place` says something that the simulated disk does not.
+    /// Outcomes at `place` that do not occur on the simulated disk.
     pub fn others(&self, place: Place) -> Vec<&Key> {
         let known = |(row, what, found, _): &Key| {
             self.found.contains_key(&(*row, what.clone(), *found, Place::Simulated))

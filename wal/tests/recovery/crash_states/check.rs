@@ -1,4 +1,4 @@
-//! What every crash state, and every such state with a rotten block, is held to.
+//! Goes through crash states and checks each of them, also with a rotten block.
 
 use super::modes;
 use super::trace::{BLOCK, Ghost, Group, IN_FLIGHT, Image, Node, Pending, Start, Step, Trace, kept, open};
@@ -13,56 +13,60 @@ use std::sync::Arc;
 
 const SECTOR: usize = 512;
 
-/// One in so many states with a rotten block is opened in the other modes, besides being judged.
+/// One in this many states with a rotten block is also opened in the other modes.
 const REALLY: u64 = 11;
 
-/// Of each group its length and how many were durable when it was issued; and which writes are done.
+/// For each group, its length and how many groups were durable when it was issued; and for each write,
+/// whether it is done.
 type Essence = (Vec<(usize, usize)>, Vec<bool>);
 
-/// Which torn writes are tried.
+/// The torn writes to try.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Patterns {
-    /// The first sector is there or not; of the others none, the first half, the second half, all.
+    /// The first sector is written or not. Of the others, none, the first half, the second half or all are
+    /// written.
     Told,
     /// All subsets of the sectors that a write changes.
     Sectors,
 }
 
-/// Counts.
+/// Counts of a run.
 #[derive(Default, Debug)]
 pub struct Tally {
     pub traces: u64,
-    /// Crash states, judged one by one.
+    /// Crash states that were judged.
     pub states: u64,
-    /// Those that the scan tells apart, with what is known of the log.
+    /// Crash states that differ in what the scan finds or in what is known of the log.
     pub distinct: u64,
     pub real_opens: u64,
-    /// States that an open cut inside left behind.
+    /// States that an open left when it was cut.
     pub cut_opens: u64,
     /// States with a rotten block.
     pub rotten: u64,
-    /// What became of those.
+    /// The outcomes for those states.
     pub rot: BTreeMap<&'static str, u64>,
-    /// Segments that were taken on their footer's word, in all states.
+    /// Segments that open accepted by their footer, in all states.
     pub by_footer: u64,
     /// Rotten states that open because the rot lies in such a segment.
     pub opened_over_rot: u64,
-    /// Most groups that one rotten block took along: those issued before it was durable.
+    /// The largest number of acknowledged groups that were lost to one rotten block: those issued before that
+    /// block was durable.
     pub lost_max: usize,
 }
 
-/// Goes through traces and their crash states, each that differs once.
+/// Goes through traces and their crash states, and judges each distinct state once.
 pub struct Explorer {
     pub patterns: Patterns,
     pub rot: bool,
-    /// Segments get footers, and an open that trusts them is compared with one that reads everything.
+    /// Whether segments get footers, and an open that trusts them is compared with one that reads everything.
     pub sealed: bool,
-    /// Bounds what is in flight, in blocks, and compares an open that reads no more of spares than that takes.
+    /// Bounds what is in flight, in blocks. An open that reads no more of spares than this bound requires is
+    /// compared with one that reads everything.
     pub reach: Option<u32>,
     seen: HashSet<u64>,
     scanner: Arc<SimDisk>,
     tally: Tally,
-    /// Groups of the whole run.
+    /// The number of groups of the whole run.
     groups: usize,
 }
 
@@ -86,13 +90,14 @@ impl Explorer {
         self.tally
     }
 
-    /// All traces of up to `groups` groups that crash `crashes` times.
+    /// Goes through all traces of up to `groups` groups that crash `crashes` times.
     pub fn explore(&mut self, groups: usize, crashes: u32) {
         self.groups = groups;
         self.traces(None, crashes);
     }
 
-    /// All traces from `start`: what matters of one is what each group knew when it was issued.
+    /// Goes through all traces from `start`. Traces in which each group knew the same when it was issued
+    /// count as one.
     fn traces(&mut self, start: Option<Rc<Start>>, crashes: u32) {
         let mut known: HashSet<Essence> = HashSet::new();
         let mut next = vec![Trace { start, steps: Vec::new(), sealed: self.sealed, reach: self.reach }];
@@ -121,7 +126,7 @@ impl Explorer {
         }
     }
 
-    /// Cuts `trace` at its end and judges everything that may be left.
+    /// Cuts `trace` at its end and judges every state that may be left.
     pub fn node(&mut self, trace: &Trace, crashes: u32) -> Node {
         let node = trace.run();
         self.tally.traces += 1;
@@ -149,7 +154,7 @@ impl Explorer {
             }
             let facts: Vec<SegmentScan> = facts.into_values().collect();
             self.state(&node, &masks, &facts, trace, crashes);
-            // The next combination.
+            // Continues with the next combination.
             let Some(i) = (0..at.len()).find(|&i| at[i] + 1 < choices[i].len()) else { break };
             at[i] += 1;
             at[..i].fill(0);
@@ -157,7 +162,7 @@ impl Explorer {
         node
     }
 
-    /// One crash state.
+    /// Judges one crash state.
     fn state(&mut self, node: &Node, masks: &[u32], facts: &[SegmentScan], trace: &Trace, crashes: u32) {
         self.tally.states += 1;
         let ghost = &node.ghost;
@@ -181,8 +186,8 @@ impl Explorer {
         }
     }
 
-    /// Opens `image`, and dies at each operation of it; of that one and of what was not synced all is left, or
-    /// what the disk draws.
+    /// Opens `image`, and dies at each operation of the open. Of that operation and of what was not synced,
+    /// all is left, or what the disk draws.
     fn cut_opens(&mut self, image: &Image, ghost: &Ghost, end: Lsn, keeps: &[Group]) {
         for cut in 1.. {
             for seed in 0..3 {
@@ -240,7 +245,7 @@ impl Explorer {
                             served_but_for(&disk, ghost, &kept(&before, sound), at);
                         }
                     }
-                    // Every so many for real, which is slow.
+                    // Opens only some of these states for real, because that is slow.
                     let really = self.tally.rotten.is_multiple_of(REALLY);
                     let image = || {
                         let mut image = image.clone();
@@ -264,7 +269,7 @@ impl Explorer {
         }
     }
 
-    /// The sectors that may be there of a write, as bits.
+    /// The sets of sectors of a write that a crash may leave, as bit masks.
     fn patterns_of(&self, pending: &Pending) -> Vec<u32> {
         let sectors = pending.bytes.chunks(SECTOR).map(|s| s.iter().any(|&b| b != 0));
         let changed = sectors.enumerate().fold(0, |mask, (i, changed)| mask | u32::from(changed) << i);
@@ -281,7 +286,7 @@ impl Explorer {
         all
     }
 
-    /// What a scan says of segment `n` if it holds `bytes`.
+    /// Scans segment `n` as if it held `bytes`.
     fn scan(&self, image: &Image, n: u32, bytes: &[u8]) -> SegmentScan {
         let name = format!("{n:08x}.wal");
         self.scanner.write_file("IDENTITY", &image.identity);
@@ -293,7 +298,8 @@ impl Explorer {
 }
 
 impl Trace {
-    /// Traces from the same start that agree in this leave the same bytes; a mark is a group of length 0.
+    /// A key for traces: those from the same start with the same key leave the same bytes. A mark is a group
+    /// of length 0.
     fn essence(&self) -> Essence {
         let (mut groups, mut done): (Vec<(usize, usize)>, Vec<bool>) = (Vec::new(), Vec::new());
         for step in &self.steps {
@@ -329,7 +335,7 @@ fn torn(node: &Node, n: u32, masks: &[u32]) -> Vec<u8> {
     bytes
 }
 
-/// What the scan tells apart, the reasons of faults left out, with what is known of the log.
+/// A hash of what the scan finds, without the reasons of faults, and of what is known of the log.
 fn key(facts: &[SegmentScan], ghost: &Ghost, crashes: u32) -> u64 {
     let mut hasher = DefaultHasher::new();
     for f in facts {
@@ -343,7 +349,7 @@ fn key(facts: &[SegmentScan], ghost: &Ghost, crashes: u32) -> u64 {
     hasher.finish()
 }
 
-/// The promises of a state in which nothing rotted.
+/// Checks the promises for a state in which nothing rotted.
 fn judge(facts: &[SegmentScan], ghost: &Ghost, what: impl Fn() -> String) -> Verdict {
     let block = u32::try_from(BLOCK).unwrap();
     let verdict = decide(facts, block, UnexplainedTail::Refuse)
@@ -361,7 +367,8 @@ fn judge(facts: &[SegmentScan], ghost: &Ghost, what: impl Fn() -> String) -> Ver
     verdict
 }
 
-/// An open shows what was `kept` up to the group in which the block `at` rotted, and says so.
+/// Asserts that an open shows what was `kept` up to the group in which the block at `at` rotted, and that the
+/// reader names that damage.
 fn served_but_for(disk: &Arc<SimDisk>, ghost: &Ghost, kept: &[Group], at: Lsn) {
     let (wal, _) = open(disk, ghost).expect("the ends of the segment are as they were");
     let mut expected = kept.iter().flat_map(|group| vec![group.lsn; group.records as usize]);
@@ -383,7 +390,8 @@ fn served_but_for(disk: &Arc<SimDisk>, ghost: &Ghost, kept: &[Group], at: Lsn) {
     assert!(records.next().is_none());
 }
 
-/// One block at `at` rotted: refused; or nothing is lost; or only what nothing says was durable.
+/// Checks a state in which the block at `at` rotted: the log is refused, or nothing is lost, or only groups
+/// are lost that nothing shows to have been durable.
 fn judge_rotten(
     facts: &[SegmentScan],
     ghost: &Ghost,
@@ -402,11 +410,11 @@ fn judge_rotten(
         assert!(kept.len() >= ghost.shown, "shown by an open and gone: {}", what());
         let lost = ghost.acked.saturating_sub(kept.len());
         if lost > 0 {
-            // The rotten group is the first one lost, and no head that is left says that it was durable.
+            // The rotten group is the first one lost, and no head that is left shows that it was durable.
             let (first, heads) = (ghost.log[kept.len()].lsn, facts.iter().flat_map(|f| &f.heads));
-            // It may be the footer before that one, or the mark before a long one.
+            // The rotten group may also be the footer before that one, or the announcement before a long one.
             let footer = (sealed || zeros) && at < first && kept.last().is_some_and(|last| last.lsn < at);
-            // All sectors of the others hold something, so no crash explains a flipped bit.
+            // Every sector of the other groups holds something, so no crash explains a flipped bit.
             let torn = policy == UnexplainedTail::Drop || footer || zeros || !how.starts_with("a bit");
             assert!(torn, "not suspect: {}", what());
             let known = heads.map(|h| h.watermark).all(|known| known <= if footer { at } else { first });

@@ -1,14 +1,16 @@
-//! Every crash state of short traces, written by the log and judged by its recovery (INV-1, INV-5, INV-6).
+//! Tests recovery on every crash state of short traces of the log (INV-1, INV-5, INV-6).
 //!
-//! All traces of a few groups of one or two blocks, with every order of completion, up to three in flight, in
-//! segments of six blocks, the smallest; idle marks wherever the log would write one. Each trace is cut at
-//! each of its points, each write in flight is lost, whole, or torn in all ways that recovery can tell apart,
-//! and every state that differs is opened, also cut inside of open, used again, and cut again. In each state:
-//! what was acknowledged is kept, nothing that was dropped appears, no open is refused. Then one block rots:
-//! refused, or what is lost lies in the window that one node cannot decide (`docs/durability.md`).
+//! The traces are all those of a few groups of one or two blocks, with every order of completion, up to three
+//! groups in flight, in segments of six blocks, the smallest, and with idle marks wherever the log would
+//! write one. Each trace is cut at each of its points. Each write in flight is lost, whole, or torn in all
+//! ways that recovery can distinguish. Every distinct state is opened, also with a cut inside of the open,
+//! used again, and cut again. In each state, what was acknowledged is kept, nothing that was dropped appears,
+//! and no open is refused. Then one block rots: the log is refused, or the loss lies in the window that one
+//! node cannot decide (`docs/durability.md`).
 //!
-//! `SEAWALL_RUNS=4 cargo test --release -p seawall-wal --test recovery crash_states:: -- --nocapture` tries up to four
-//! groups instead of two, which takes minutes; five take an hour. Nothing is random. The numbers are printed.
+//! `SEAWALL_RUNS=4 cargo test --release -p seawall-wal --test recovery crash_states:: -- --nocapture` tries
+//! up to four groups instead of two, which takes minutes; five take an hour. Nothing is random. The numbers
+//! are printed.
 
 mod check;
 mod modes;
@@ -17,7 +19,7 @@ mod trace;
 use check::{Explorer, Patterns};
 use trace::{Step, Trace};
 
-/// Data groups of a run over both lives of the log.
+/// The number of data groups of a run, over both lives of the log.
 fn groups(otherwise: usize) -> usize {
     std::env::var("SEAWALL_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
@@ -30,7 +32,7 @@ fn two_lives_with_all_orders_of_completion() {
     assert!(tally.states > 500 && tally.cut_opens > 100 && tally.rotten > 1000);
 }
 
-/// Three groups in one life, without rot and without a second life: the widest torn ends.
+/// Three groups in one life, without rot and without a second life. These have the longest torn ends.
 #[test]
 fn one_life_with_three_in_flight() {
     let mut explorer = Explorer::new(Patterns::Told);
@@ -39,8 +41,8 @@ fn one_life_with_three_in_flight() {
     assert!(explorer.finish().states > 5_000);
 }
 
-/// Segments with footers: an open that leaves sealed ones unread says what a scan of everything says, and what
-/// rotted in one of them is found by its reader.
+/// With footers, an open that leaves sealed segments unread concludes the same as a scan of everything, and a
+/// reader finds what rotted in one of them.
 #[test]
 fn sealed_segments_are_taken_on_their_footers_word() {
     let mut explorer = Explorer::new(Patterns::Told);
@@ -50,8 +52,8 @@ fn sealed_segments_are_taken_on_their_footers_word() {
     assert!(tally.by_footer > 100 && tally.opened_over_rot > 100);
 }
 
-/// Bounded writes ahead of what is durable: an open that reads the start of each spare says what a scan of
-/// everything says, also when a block rots; records are zeros, as the spares are.
+/// With bounded writes in flight, an open that reads only the start of each spare concludes the same as a
+/// scan of everything, also when a block rots. Records are zeros, as the spares are.
 #[test]
 fn open_reads_as_far_as_groups_can_be() {
     for reach in [1, 2] {
@@ -63,7 +65,7 @@ fn open_reads_as_far_as_groups_can_be() {
     }
 }
 
-/// Nothing told apart beforehand: all subsets of the sectors of up to 16.
+/// Tries all subsets of up to 16 sectors, without assuming what recovery can distinguish.
 #[test]
 fn every_subset_of_sectors() {
     use Step::{Complete, Issue};

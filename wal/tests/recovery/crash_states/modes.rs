@@ -1,12 +1,12 @@
-//! The other modes, in every crash state with one rotten block: what they serve is what was written at that
-//! place, nothing invented, and nothing acknowledged is lost without being listed.
+//! Checks the other modes in every crash state with one rotten block: they serve only what was written at
+//! that place, and list every acknowledged group that is lost.
 
 use super::trace::{BLOCK, Ghost, Group, Image, env, options};
 use seawall_wal::inspect::{DropReason, GroupKind, SegmentScan, Verdict, decide, decide_as};
-use seawall_wal::{Damage, Durability, Error, Lsn, OpenMode, RecordBuilder, UnexplainedTail, Wal};
+use seawall_wal::{Durability, Error, Lsn, OpenMode, RecordBuilder, UnexplainedTail, Wal, report::Damage};
 use std::collections::BTreeSet;
 
-/// The groups with records that readers are shown.
+/// The groups with records that readers see.
 fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
     let fenced = |lsn: Lsn| verdict.damaged.iter().any(|d| d.from <= lsn && lsn < d.to);
     let mut served = Vec::new();
@@ -22,15 +22,17 @@ fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
     served
 }
 
-/// Holds what `mode` makes of a log that strict mode refuses to what was written; the verdict, if it opens.
+/// Checks the verdict of `mode` on a log that strict mode refuses against what was written. Returns the
+/// verdict if the log opens.
 fn judge(mode: OpenMode, facts: &[SegmentScan], ghost: &Ghost, how: &str) -> Option<Verdict> {
     let block = u32::try_from(BLOCK).unwrap();
     let verdict = decide_as(mode, facts, block, UnexplainedTail::Refuse).ok()?;
     let what = || format!("{how}, {mode:?}: {verdict:?} of {ghost:?}");
     let served = served(facts, &verdict);
     assert!(served.is_sorted(), "{}", what());
-    // Which groups a recovery dropped is said by the first group of the next segment in use. Where that one's header, or
-    // the segment's, is lost salvage, and nothing else, shows them, as it says: they were written there.
+    // The first group of the next segment in use says which groups a recovery dropped. If the header of that
+    // group or of that segment is lost, salvage mode, and no other mode, shows the dropped groups. They were
+    // written there.
     let told = |group: &Group| {
         let link = |d: &Damage| d.from.segment() > group.lsn.segment() && d.from.offset() <= block;
         mode != OpenMode::Salvage || !verdict.damaged.iter().any(link)
@@ -58,7 +60,8 @@ fn judge(mode: OpenMode, facts: &[SegmentScan], ghost: &Ghost, how: &str) -> Opt
     Some(verdict)
 }
 
-/// One block rotted: what became of it in degraded mode, unless strict mode opens the log as ever.
+/// Checks the other modes on a log in which one block rotted. Returns the outcome of degraded mode, or `None`
+/// if strict mode opens the log.
 pub fn rotten(
     image: &Image,
     facts: &[SegmentScan],
@@ -91,12 +94,12 @@ pub fn rotten(
     Some(if degraded.is_some() { "degraded: fenced" } else { "degraded: refused" })
 }
 
-/// Positions of the groups whose records are read, and the places that are named.
+/// The positions of the groups whose records are read, and the damaged ranges that errors name.
 fn read(wal: &Wal) -> (BTreeSet<Lsn>, Vec<Damage>) {
     let (mut groups, mut places) = (BTreeSet::new(), Vec::new());
     for record in wal.records(Lsn::ZERO) {
         match record {
-            // The first record of a group says where that begins.
+            // The first record of a group, which has a part, shows where the group begins.
             Ok(record) if record.part_count() == 1 => {
                 assert!(
                     record
@@ -145,7 +148,7 @@ fn open_degraded(image: &Image, verdict: &Verdict, served: &[Group]) {
         };
         assert!(matches!(strict(true), Err(Error::Corrupt { .. })), "strict mode opens");
         match strict(false) {
-            // It does not read all: what it read is whole.
+            // Such an open does not read everything, and what it read is whole.
             Ok((_, report)) => {
                 let unread = |d: &Damage| report.by_footer.contains(&d.from.segment());
                 assert!(verdict.damaged.iter().all(unread), "strict mode opens");

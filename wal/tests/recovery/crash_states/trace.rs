@@ -1,12 +1,12 @@
-//! Runs of the real log, step by step, from an empty disk or from what a crash left.
+//! Runs the real log, step by step, from an empty disk or from the state that a crash left.
 
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
 use seawall_wal::inspect::{GroupKind, SegmentScan, Verdict};
 use seawall_wal::testing::fuzz::quick::Places;
 use seawall_wal::testing::stepper::{StepIo, Stepper};
 use seawall_wal::{
-    Durability, Env, Error, Lsn, Options, PartInfo, RecordBuilder, RecoveryReport, SegmentIndexBuilder,
-    Threads, Wal,
+    Durability, Env, Error, Lsn, Options, PartInfo, RecordBuilder, RecoveryReport, Threads, Wal,
+    segments::SegmentIndexBuilder,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,41 +15,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 pub const BLOCK: usize = 4096;
 
-/// Writes in flight at most.
+/// The largest number of writes in flight.
 pub const IN_FLIGHT: usize = 3;
 
-/// One step of the log's user and its disk.
+/// One step of the log's user or of its disk.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Step {
-    /// Appends and issues a group of so many blocks.
+    /// Appends and issues a group of this many blocks.
     Issue(usize),
-    /// The `n`-th of the writes in flight is durable.
+    /// The `n`-th of the writes in flight becomes durable.
     Complete(usize),
     /// The log is idle: it writes a mark.
     Mark,
 }
 
-/// A group with records: where it is, and its number of records, which no other group of the place has.
+/// A group with records: its position, and its number of records, which no other group at this position has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct Group {
     pub lsn: Lsn,
     pub records: u32,
 }
 
-/// What is known of the log apart from the disk.
+/// Knowledge about the log that is not on its disk.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Ghost {
     /// All groups that may be in the log, in order.
     pub log: Vec<Group>,
-    /// The first so many were acknowledged.
+    /// How many of them, from the first on, were acknowledged.
     pub acked: usize,
-    /// The first so many were shown by an open that returned.
+    /// How many of them, from the first on, were shown by an open that returned.
     pub shown: usize,
-    /// Data groups ever issued.
+    /// The number of data groups that were ever issued.
     pub issued: usize,
 }
 
-/// The files of a log without a process.
+/// The files of a log that no process has open.
 #[derive(Clone, Debug, Default)]
 pub struct Image {
     pub identity: Rc<Vec<u8>>,
@@ -72,17 +72,18 @@ impl Image {
     }
 }
 
-/// What a trace is run on, and its steps.
+/// The start of a run, and its steps.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// A log that crashed; a new one if there is none.
+    /// A log that crashed; `None` for a new log.
     pub start: Option<Rc<Start>>,
     pub steps: Vec<Step>,
-    /// Segments get footers. A footer is on the disk as soon as it is written, whatever is before it: the
-    /// order of completion that tempts most.
+    /// Whether segments get footers. A footer is on the disk as soon as it is written, whatever is in flight
+    /// before it: this order of completion is the most likely to mislead recovery.
     pub sealed: bool,
-    /// Blocks that may be in flight when another group is written; records are zeros then, so that nothing but
-    /// their headers tells a segment that was entered from one that was not. Only in a log's first life.
+    /// The number of blocks that may be in flight when another group is written, in a log's first life.
+    /// Records are then zeros, so that only their headers distinguish a segment that was entered from one
+    /// that was not.
     pub reach: Option<u32>,
 }
 
@@ -101,17 +102,17 @@ pub struct Pending {
     pub bytes: Vec<u8>,
 }
 
-/// The moment at which a trace is cut.
+/// The state at the moment at which a trace is cut.
 pub struct Node {
-    /// Everything that is durable.
+    /// The files, with everything that is durable.
     pub image: Image,
     pub ghost: Ghost,
     pub pending: Vec<Pending>,
-    /// Blocks of the groups that are not part of the durable prefix.
+    /// The number of blocks of the groups that are not part of the durable prefix.
     pub ahead: usize,
     /// Whether the log ends in a mark.
     pub marked: bool,
-    /// Whether the log has seen how slow the disk is: before that it writes one group at a time.
+    /// Whether the log has seen how slow the disk is. Before that, it writes one group at a time.
     pub side_by_side: bool,
 }
 
@@ -132,11 +133,11 @@ pub fn options() -> Options {
 }
 
 pub fn open(disk: &SimDisk, ghost: &Ghost) -> Result<(Wal, RecoveryReport), Error> {
-    // The salts of two lives differ.
+    // Each life has its own seed, so the salts of two lives differ.
     Wal::open_in(env(disk, 1000 + ghost.issued as u64), &options())
 }
 
-/// An index builder that says how many footers it made.
+/// An index builder that counts the footers that it made.
 struct Counting(Places, Arc<AtomicU64>);
 
 impl SegmentIndexBuilder for Counting {
@@ -150,7 +151,8 @@ impl SegmentIndexBuilder for Counting {
     }
 }
 
-/// Appends and issues group `records`, which fills its blocks with `byte` but for some bytes of the last sector.
+/// Appends and issues a group of `records` records. It fills its blocks with `byte`, except for some bytes of
+/// the last sector.
 fn issue(
     wal: &Wal,
     stepper: &Stepper<'_>,
@@ -180,13 +182,13 @@ fn issue(
 }
 
 impl Trace {
-    /// Runs it.
+    /// Runs the trace. Returns the state at its end.
     pub fn run(&self) -> Node {
         let (disk, wal, mut ghost, mut side_by_side) = match self.start.as_deref() {
             None => {
                 let disk = SimDisk::new(0, SimOptions::default());
                 let near = |blocks: u32| {
-                    // The segments have room for groups further ahead of a long one than that.
+                    // The segments have room for groups that are further ahead of a long one than this bound.
                     options().with_in_flight_bytes_max(blocks * 4096).with_segment_bytes(8 * 4096)
                 };
                 let options = self.reach.map_or_else(options, near);
@@ -197,7 +199,7 @@ impl Trace {
                 let disk = image.disk(0);
                 let (wal, report) = open(&disk, ghost).unwrap();
                 let mut ghost = ghost.clone();
-                // What was checked before is what it keeps.
+                // The log keeps the groups before the reported end, as the check of this state has confirmed.
                 let live = |g: &Group| g.lsn < report.end;
                 ghost.log.truncate(ghost.log.iter().take_while(|g| live(g)).count());
                 (ghost.acked, ghost.shown) = (ghost.log.len(), ghost.log.len());
@@ -217,7 +219,7 @@ impl Trace {
                 Step::Issue(blocks) => {
                     ghost.issued += 1;
                     let issued = u32::try_from(ghost.issued).unwrap();
-                    // A long group has one record.
+                    // With a bound, each group has one record, because a long group has only one.
                     let (records, byte) = self.reach.map_or((issued, 0xA5), |_| (1, 0));
                     let (group, io) = issue(&wal, &stepper, (records, blocks, byte), footers);
                     ghost.log.push(group);
@@ -251,7 +253,7 @@ impl Trace {
     }
 }
 
-/// The kept groups with records, in order.
+/// The groups with records that `verdict` keeps, in order.
 pub fn kept(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
     let mut kept = Vec::new();
     for part in &verdict.kept {

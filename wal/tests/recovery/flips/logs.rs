@@ -1,11 +1,15 @@
-//! The logs whose bits are flipped, and what every byte of them is for: from how they were made, not from
-//! what recovery thinks of a damaged one.
+//! Makes the logs whose bits are flipped, and says what each of their bytes is for.
+//!
+//! The purpose of a byte follows from how the log was made, not from what recovery concludes about a damaged
+//! log.
 
 use crate::harness::{ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::inspect::{GroupHead, GroupKind, PriorContents, SegmentScan, Verdict, decide, inspect};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, SegmentIndexBuilder, UnexplainedTail, Wal};
+use seawall_wal::{
+    Durability, Error, Lsn, Options, PartInfo, UnexplainedTail, Wal, segments::SegmentIndexBuilder,
+};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -15,26 +19,27 @@ pub fn name(segment: u32) -> String {
     format!("{segment:08x}.wal")
 }
 
-/// All files but the lock, which every open writes.
+/// All files except the lock, which every open writes.
 pub fn contents(disk: &SimDisk) -> BTreeMap<String, Vec<u8>> {
     let names = disk.names().into_iter().filter(|name| name != "LOCK");
     names.map(|name| (name.clone(), disk.read_file(&name))).collect()
 }
 
-/// What a byte is for.
+/// The purpose of a byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Place {
-    /// Block 0 of a segment that is live or to come.
+    /// Block 0 of a live segment or a spare.
     Header,
     /// A group below the largest watermark.
     Known,
-    /// The mark that ends the log: only the file of the close says that it was durable.
+    /// The mark that ends the log. Only `CLOSED` says that it was durable.
     Last,
-    /// The same in a file that is used again: a torn write there may have left any bytes.
+    /// The same in a recycled file, in which a torn write may have left any bytes.
     LastStale,
-    /// The first sector after the end, or of the next segment's groups, in a file prepared with zeros.
+    /// The first sector after the end of the log, or of the groups of the next segment, in a file prepared
+    /// with zeros.
     After,
-    /// Nothing that is kept: why.
+    /// Not a part of what is kept, with the reason.
     Unused(&'static str),
 }
 
@@ -51,13 +56,14 @@ pub struct Log {
     pub disk: Arc<SimDisk>,
     pub options: Options,
     pub facts: Vec<SegmentScan>,
-    /// What is decided without the file of the close, and the end that it names.
+    /// The verdict without `CLOSED`.
     pub verdict: Verdict,
+    /// The end that `CLOSED` names.
     pub closed: Lsn,
     pub ids: Vec<u64>,
 }
 
-/// Indexes a segment as long as its records ask for.
+/// An index builder whose index has as many bytes as the records reserve.
 struct Index(usize);
 
 impl SegmentIndexBuilder for Index {
@@ -75,7 +81,7 @@ impl Log {
         Log::make("three segments of 64 KiB", 64 << 10, |wal| fill(wal, 0, 3, 0))
     }
 
-    /// The same with footers, in smaller segments.
+    /// The same with footers, in segments of 32 KiB.
     pub fn with_footers() -> Log {
         Log::make("three segments with footers", 32 << 10, |wal| {
             wal.set_index_builder(Box::new(Index(0))).unwrap();
@@ -83,7 +89,7 @@ impl Log {
         })
     }
 
-    /// The first files are released and used again, so that spares hold old groups.
+    /// The first files are released and recycled, so that spares hold old groups.
     pub fn released() -> Log {
         Log::make("released files used again", 24 << 10, |wal| {
             let next = fill(wal, 0, 3, 0);
@@ -95,7 +101,7 @@ impl Log {
         })
     }
 
-    /// A crash left a torn group and a whole one after it; the log continued in another segment.
+    /// A crash left a torn group and a whole one after it. The log continued in another segment.
     pub fn after_a_crash() -> Log {
         let options = Options::default().with_segment_bytes(40 << 10).with_group_bytes(4096);
         let disk = SimDisk::new(3, SimOptions::default());
@@ -138,13 +144,14 @@ impl Log {
         log
     }
 
-    /// An open that reads everything, or one that takes sealed segments on their footer's word.
+    /// Opens the log. With `verify_on_open` the open reads everything, otherwise it accepts sealed segments
+    /// by their footers.
     pub fn open_on(&self, disk: &Arc<SimDisk>, verify_on_open: bool) -> Result<Wal, Error> {
         let options = self.options.clone().with_verify_on_open(verify_on_open);
         Wal::open_in(stepped(disk), &options).map(|(wal, _)| wal)
     }
 
-    /// A disk with one of the segments and the identity.
+    /// A disk with the identity and only this segment.
     pub fn alone(&self, segment: u32) -> Arc<SimDisk> {
         let disk = SimDisk::new(0, SimOptions::default());
         for file in ["IDENTITY".to_owned(), name(segment)] {
@@ -170,7 +177,7 @@ impl Log {
         sound.eq(Log::kept_heads(facts, verdict).filter(records))
     }
 
-    /// What byte `at` of a segment is for.
+    /// The purpose of byte `at` of a segment.
     pub fn place(&self, segment: &SegmentScan, at: u32) -> Place {
         let n = segment.sequence;
         let header = segment.header.unwrap();
@@ -196,7 +203,7 @@ impl Log {
         if n == end.segment() && zeros && (end.offset()..end.offset() + 512).contains(&at) {
             return Place::After;
         }
-        // Where the next group would be, had it not fit.
+        // The next group would be here, had it not fit into the segment in use.
         if n == end.segment() + 1 && zeros && at < BLOCK + 512 {
             return Place::After;
         }
@@ -209,7 +216,8 @@ impl Log {
     }
 }
 
-/// Appends records, each group durable before the next, until the log has `blocks` of `segment` after it.
+/// Appends records, each group durable before the next, until a record lies at least two blocks into
+/// `segment`. Returns the number of the next record.
 fn fill(wal: &Wal, mut id: u64, segment: u32, footer_bytes: u32) -> u64 {
     loop {
         let mut last = Lsn::ZERO;

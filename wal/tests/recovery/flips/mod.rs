@@ -1,9 +1,9 @@
-//! Every flipped bit of small logs (INV-5, INV-9): what was acknowledged is missed by name and range; a bit
-//! in bytes that mean nothing changes nothing that is kept. No panic, no silent change.
+//! Tests every flipped bit of small logs: open refuses a flip in acknowledged bytes, by name and range, and a
+//! flip in bytes that mean nothing changes nothing that is kept (INV-5, INV-9).
 //!
 //! By default one bit of every byte is flipped, chosen by a seed that is printed;
-//! `SEAWALL_RUNS=8 cargo test --release -p seawall-wal --test recovery flips:: -- --nocapture` flips all eight.
-//! `SEAWALL_SEED=n` chooses others.
+//! `SEAWALL_RUNS=8 cargo test --release -p seawall-wal --test recovery flips:: -- --nocapture` flips all
+//! eight. `SEAWALL_SEED=n` chooses other bits.
 
 mod logs;
 
@@ -17,10 +17,10 @@ use seawall_wal::inspect::{Damage, DamageKind, SegmentScan, decide, decide_close
 use seawall_wal::{Error, Lsn, OpenMode, UnexplainedTail};
 use std::collections::BTreeMap;
 
-/// One flip in so many is also tried with the real `open`.
+/// One flip in this many is also tried with the real `open`.
 const OPENED: u64 = 1999;
 
-/// What became of the flips of one log, by place.
+/// The outcomes of the flips in one log.
 #[derive(Default)]
 struct Tally {
     bits: BTreeMap<&'static str, u64>,
@@ -38,7 +38,7 @@ fn flip_all(log: &Log) -> Tally {
     let random = SimRandom::new(seed);
     let mut tally = Tally::default();
     for (n, sound) in log.facts.iter().enumerate() {
-        // What a flip changes is what is found in its own file, so only that one is scanned again.
+        // A flip changes only what the scan finds in its own file, so only that file is scanned again.
         let alone = log.alone(sound.sequence);
         let name = logs::name(sound.sequence);
         let mut facts = log.facts.clone();
@@ -53,7 +53,7 @@ fn flip_all(log: &Log) -> Tally {
                 let lsn = Lsn::new(sound.sequence, at);
                 let what = log.judge(&facts, place, lsn);
                 *tally.bits.entry(what).or_default() += 1;
-                // More of those that open must accept: there the content is compared.
+                // More of the flips that open must accept are tried, because there the content is compared.
                 let rare = if place.refused() { OPENED } else { OPENED / 4 };
                 if random.next_u64().is_multiple_of(rare) {
                     log.open(place, lsn, bit);
@@ -70,8 +70,8 @@ fn flip_all(log: &Log) -> Tally {
 }
 
 impl Log {
-    /// Holds what is decided about `facts`, in which a bit at `lsn` was flipped, to what must be: with what the
-    /// file of the close says, and without it.
+    /// Checks the verdicts on `facts`, in which a bit at `lsn` was flipped, with and without the end that
+    /// `CLOSED` names.
     #[track_caller]
     fn judge(&self, facts: &[SegmentScan], place: Place, lsn: Lsn) -> &'static str {
         let decided = |policy| decide(facts, BLOCK, policy);
@@ -99,7 +99,7 @@ impl Log {
             (Place::Last | Place::After, Err(damage)) => {
                 assert!(covers(&damage), "{lsn}: {damage:?}");
                 assert!(matches!(damage[..], [Damage { what: DamageKind::Suspect, .. }]), "{damage:?}");
-                // Told to drop what is suspect, it drops a mark or nothing, and says so.
+                // With `UnexplainedTail::Drop` it drops no record, and reports what it drops.
                 let lenient = decided(UnexplainedTail::Drop).expect("nothing that was acknowledged");
                 assert!(self.same_records(facts, &lenient) && !lenient.dropped.is_empty(), "{lsn}");
                 if place == Place::Last {
@@ -123,8 +123,8 @@ impl Log {
         }
     }
 
-    /// The same with the real open, on a copy; a refusal changes nothing, and a second open agrees. What an open
-    /// leaves unread, a reader names.
+    /// Checks the same with the real open, on a copy. A refusal changes nothing, and a second open agrees. A
+    /// reader names what an open left unread.
     #[track_caller]
     fn open(&self, place: Place, lsn: Lsn, bit: u64) {
         let disk = self.disk.fork(1);

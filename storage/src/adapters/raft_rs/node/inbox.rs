@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use protobuf::Message as _;
 use raft::SnapshotStatus;
 use raft::eraftpb::{Message, MessageType};
-use seawall_wal::Bell;
+use seawall_wal::notify::Bell;
 
 use crate::adapters::raft_rs::error::Result;
 use crate::adapters::raft_rs::host::Host;

@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use seawall_wal::{Bell, Notify, Ticket};
+use seawall_wal::{
+    Ticket,
+    notify::{Bell, Notify},
+};
 
 /// How a pump tells its owner that [`Pump::poll`](crate::adapters::raft_rs::Pump::poll) has work.
 #[derive(Clone)]
