@@ -125,7 +125,7 @@ impl<T> JobReceiver<T> {
 
 impl Workers {
     pub(crate) fn start(&mut self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        self.0.push(Builder::new().name("seawall-snap".into()).spawn(run)?);
+        self.0.push(Builder::new().name("seawall-chunks".into()).spawn(run)?);
         Ok(())
     }
 

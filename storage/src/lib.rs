@@ -103,7 +103,7 @@ pub use types::{
 };
 pub use write::WriteBatch;
 
-/// What the statistics of an engine consist of; see [`Engine::stats`].
+/// Statistics of an engine; see [`Engine::stats`].
 pub mod stats {
     pub use crate::compression::CompressionStats;
     pub use crate::engine::{BlockedBy, Blocker, Stats};

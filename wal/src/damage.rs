@@ -11,11 +11,11 @@ pub struct Damage {
     pub from: Lsn,
     /// Upper bound of the end of the damage, exclusive.
     pub to: Lsn,
-    /// What is wrong.
+    /// The kind of damage.
     pub what: DamageKind,
 }
 
-/// What is wrong with a damaged range.
+/// The kind of damage in a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DamageKind {
     /// Acknowledged bytes (the watermark is beyond them) hold no group header.

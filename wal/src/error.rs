@@ -68,7 +68,7 @@ pub enum Error {
     NotALog {
         /// The directory.
         path: String,
-        /// What is there instead.
+        /// The contents found instead.
         found: &'static str,
     },
     /// `create` was called on a directory that holds a log, or what is left of one.
@@ -84,7 +84,7 @@ pub enum Error {
     Locked {
         /// The directory.
         path: String,
-        /// What the process that holds the lock wrote into the lock file.
+        /// Text that the process that holds the lock wrote into the lock file.
         holder: String,
     },
     /// A file of the log has another version of the format.
@@ -156,7 +156,7 @@ pub enum Error {
     Identity {
         /// The directory.
         path: String,
-        /// What is wrong.
+        /// The fault.
         fault: IdentityFault,
     },
     /// Acknowledged bytes are damaged or missing. Open changed nothing.

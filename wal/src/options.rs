@@ -47,7 +47,7 @@ pub enum Backend {
     IoUring,
 }
 
-/// What open does with bytes at the end of the log that a crash cannot have left on a sound medium.
+/// How open treats bytes at the end of the log that a crash cannot have left on a sound medium.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -59,7 +59,7 @@ pub enum UnexplainedTail {
     Drop,
 }
 
-/// What open does if acknowledged bytes of the log are damaged or missing. A log without damage opens the same way in
+/// How open proceeds if acknowledged bytes of the log are damaged or missing. A log without damage opens the same way in
 /// every mode. `docs/durability.md` has the table of modes and kinds of damage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
@@ -127,13 +127,13 @@ pub struct Options {
     /// Milliseconds after which a lazy record is written if no other write has included it; also how long appends must
     /// pause until the log writes a mark. 1 to 60,000. Default 50.
     pub idle_ms: u32,
-    /// What to do with bytes at the end of the log that no crash can have left. Default [`UnexplainedTail::Refuse`].
+    /// How to treat bytes at the end of the log that no crash can have left. Default [`UnexplainedTail::Refuse`].
     pub unexplained_tail: UnexplainedTail,
     /// Whether a strict open reads and checks every block of every segment; the other modes always do. If not, open reads
     /// only the ends of a segment that has a valid footer and that a watermark proves durable; damage inside such a segment
     /// is found when it is read. Default `false`.
     pub verify_on_open: bool,
-    /// What to do with damage. Default [`OpenMode::Strict`]; ignored when a log is created.
+    /// How to treat damage. Default [`OpenMode::Strict`]; ignored when a log is created.
     pub mode: OpenMode,
 }
 

@@ -68,7 +68,7 @@ pub enum Durability {
     Lazy,
 }
 
-/// What the blocks of a segment held before its first group.
+/// Contents of the blocks of a segment before its first group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PriorContents {
     /// Zeros: a sector that is neither zero nor valid cannot come from a torn write.
@@ -77,7 +77,7 @@ pub enum PriorContents {
     Stale,
 }
 
-/// What a group is for.
+/// The purpose of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum GroupKind {
     /// Records of callers.

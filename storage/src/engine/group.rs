@@ -10,7 +10,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use seawall_wal::Lsn;
 
-use crate::engine::reader::PinnedReader;
 use crate::engine::user_handle::{InsideCall, UserHandle};
 use crate::error::{Error, Result};
 use crate::group::GroupState;
@@ -151,19 +150,6 @@ impl Group {
         let wanted = ReadRequest { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
         let maps = core.map_sealed.then(|| Maps::new(&wal));
         read::entries(&wal, &core.groups, &core.usage, (&core.cache, &core.compressor), maps, wanted, more)
-    }
-
-    /// Makes a reader of the entries from `low` up to, but not including, `high`, as they are now, even if they are
-    /// compacted, overwritten or removed later. Waits until the entries are durable.
-    ///
-    /// The reader keeps the files of the segments that hold these entries from being recycled, each until it has read
-    /// past it. It does not keep the log from releasing segments and does not affect other groups.
-    /// [`Stats::readers`](crate::stats::Stats::readers) lists the readers.
-    ///
-    /// # Errors
-    /// As [`Group::entries`].
-    pub fn pin(&self, low: u64, high: u64) -> Result<PinnedReader> {
-        PinnedReader::new(Arc::clone(&self.core), self.id, low, high)
     }
 
     /// As [`Group::entries`], without I/O: `None` unless all payloads of the result are in memory.

@@ -29,7 +29,7 @@ pub(super) struct EngineInner {
     pub(super) wal: RwLock<Option<Wal>>,
     /// The groups in memory.
     pub(super) groups: Groups,
-    /// What each segment still holds.
+    /// Live contents of each segment.
     pub(super) usage: SegmentUsage,
     /// The newest payloads.
     pub(super) cache: EntryCache,

@@ -4,13 +4,12 @@
 //! record is written, it becomes durable, its ticket completes. All methods may be called from any thread. After the
 //! log's first failed write or sync, every call that writes fails (INV-7).
 
-mod entries;
 mod group;
 mod handle;
 mod inner;
 mod open;
 mod owner_check;
-mod reader;
+mod readers;
 #[cfg(feature = "snapshots")]
 mod spawn;
 mod stats;
@@ -18,8 +17,7 @@ mod upkeep;
 mod user_handle;
 mod write;
 
-pub use entries::{Cursor, Entries};
 pub use group::Group;
 pub use handle::Engine;
-pub use reader::PinnedReader;
+pub use readers::{Cursor, Entries, PinnedReader};
 pub use stats::{BlockedBy, Blocker, Report, Stats};

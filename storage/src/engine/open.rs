@@ -144,7 +144,7 @@ impl Engine {
             throttle: Mutex::new(Throttle::new()),
             owner_lock: Mutex::new(()),
             #[cfg(feature = "raft-rs")]
-            task_pool: TaskPool::new("seawall-errands", usize::from(threads == Threads::Spawned)),
+            task_pool: TaskPool::new("seawall-reads", usize::from(threads == Threads::Spawned)),
             #[cfg(feature = "snapshots")]
             snapshots: TaskPool::new("seawall-snap", options.snapshot_threads),
             #[cfg(any(feature = "openraft", feature = "openraft-09"))]

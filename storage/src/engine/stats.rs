@@ -40,7 +40,7 @@ pub struct Stats {
     pub entries: u64,
     /// Lowest segment that is kept, and the segment that is being written.
     pub segments: (u32, u32),
-    /// What keeps the oldest segment from being released; `None` if no segment but the one being written has to be
+    /// The obstacle that keeps the oldest segment from being released; `None` if no segment but the one being written has to be
     /// kept.
     pub blocker: Option<Blocker>,
     /// Pinned readers, in the order in which they were made.
@@ -50,7 +50,7 @@ pub struct Stats {
     /// Entries that were copied out of old segments.
     pub rewrite: RewriteStats,
     /// Small state that was written again so that old segments could be released.
-    pub restate: ReemitStats,
+    pub reemit: ReemitStats,
     /// Results of compression.
     pub compression: CompressionStats,
 }
@@ -69,11 +69,11 @@ pub struct Blocker {
     /// Number of pieces of small state in that segment that are the latest of their group: hard states, conf states,
     /// compaction points, snapshot markers, metadata values.
     pub states: u64,
-    /// What keeps the segment.
+    /// The reason why the segment is kept.
     pub by: BlockedBy,
 }
 
-/// What keeps a segment. If there are several reasons, the one that lasts longest: entries, then small state, then a
+/// The reason why a segment is kept. If there are several reasons, the one that lasts longest: entries, then small state, then a
 /// call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -110,7 +110,7 @@ impl Engine {
             segments: (wal.first_segment(), wal.active_segment()),
             cache: core.cache.stats(),
             rewrite: core.rewrite.stats(&core.groups),
-            restate: core.release.stats(),
+            reemit: core.release.stats(),
             compression: core.compressor.stats(),
             blocker: core.blocker(&wal),
             readers: core.readers.stats(&wal),

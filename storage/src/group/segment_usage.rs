@@ -18,7 +18,7 @@ const ENTRY_BYTES: i64 = 64;
 #[derive(Debug, Default)]
 pub(crate) struct UsageDelta(Vec<(u32, UsageCount)>);
 
-/// What one segment holds.
+/// Live contents of one segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct UsageCount {
     /// Number of live entries.
@@ -206,7 +206,7 @@ impl SegmentUsage {
         self.0.lock().counts.first_key_value().map(|(segment, count)| (*segment, *count))
     }
 
-    /// What each segment holds, ascending; without segments that hold nothing.
+    /// Live contents of each segment, ascending; without segments that hold nothing.
     #[cfg(feature = "fuzz")]
     pub(crate) fn counts(&self) -> Vec<(u32, UsageCount)> {
         self.0.lock().counts.iter().map(|(segment, count)| (*segment, *count)).collect()

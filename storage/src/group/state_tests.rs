@@ -220,12 +220,12 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
         let mut floor = 1;
         for step in 0..80 {
             segment += u32::from(random.below(3) == 0);
-            let (restated, repeats) = match pins.only_state(|| segment) {
+            let (reemitted, repeats) = match pins.only_state(|| segment) {
                 Some(oldest) if random.below(2) == 0 => (state.state_up_to(oldest).collect(), true),
                 None if random.below(3) == 0 => (copies(&mut random, &state, &pins, segment), true),
                 _ => (vec![operation(&mut random, &model, 4)], false),
             };
-            for op in restated {
+            for op in reemitted {
                 let locations = places(&op, segment, &mut next);
                 let value = if repeats { again(&op, &model, &mut next) } else { small(&op, &mut next) };
                 let mut uses = UsageDelta::default();

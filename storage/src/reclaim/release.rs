@@ -79,7 +79,7 @@ pub(crate) fn advance(
         }
         let rest = progress.groups.len().saturating_sub(groups_max);
         let chosen = progress.groups.split_off(rest);
-        let (later, bytes) = restate(wal, groups, pins, sweep, segment, chosen)?;
+        let (later, bytes) = reemit(wal, groups, pins, sweep, segment, chosen)?;
         progress.groups.extend(later);
         repeated = Some(bytes);
     }
@@ -108,7 +108,7 @@ fn release(wal: &Wal, floor: u32, progress: &mut Progress) -> Result<()> {
 /// Writes the small state of `chosen` again that was last written in segments up to `segment`. Returns the groups
 /// that were busy or did not fit into one record, and the bytes of the record. A busy group is likely to write its
 /// state itself.
-fn restate(
+fn reemit(
     wal: &Wal,
     groups: &Groups,
     pins: &SegmentUsage,

@@ -90,7 +90,7 @@ fn every_place(log: &Prepared, error: Error) -> Error {
     seawall_wal::Error::Corrupt { path, damage: all }.into()
 }
 
-/// What damaged ranges have lost in addition to payloads of entries, in log order.
+/// Losses in damaged ranges in addition to payloads of entries, in log order.
 fn lost(log: &Prepared) -> Result<Vec<Error>> {
     let (mut lost, mut ops) = (Vec::new(), Vec::new());
     for damage in log.damaged() {

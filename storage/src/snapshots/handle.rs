@@ -75,7 +75,7 @@ pub struct Taken {
 /// The snapshot that is sent to followers: the newest verified one that the log names.
 #[derive(Clone, Debug)]
 pub struct Served {
-    /// What a receiver needs before the first piece, including the id of the snapshot.
+    /// The description that a receiver needs before the first piece, including the id of the snapshot.
     pub offer: Offer,
     /// The members at the snapshot, if the group had any.
     pub members: Option<Arc<ConfState>>,

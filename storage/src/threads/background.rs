@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// What the thread does after a step.
+/// The thread's next action after a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum BackgroundStep {
     /// Sleeps until it is woken.
@@ -52,7 +52,7 @@ impl BackgroundThread {
                 {}
             }
         };
-        let thread = thread::Builder::new().name("seawall-keeper".into()).spawn(run)?;
+        let thread = thread::Builder::new().name("seawall-reclaim".into()).spawn(run)?;
         Ok(BackgroundThread { shared, thread: Mutex::new(Some(thread)) })
     }
 

@@ -41,7 +41,7 @@ impl TaskPool {
     }
 
     /// Runs a task on the pool; does not wait for it.
-    pub(crate) fn submit(&self, errand: Task) {
+    pub(crate) fn submit(&self, task: Task) {
         let mut state = self.shared.state.lock();
         if state.idle <= state.list.len() && state.threads < self.threads_max {
             let shared = Arc::clone(&self.shared);
@@ -50,9 +50,9 @@ impl TaskPool {
         }
         if state.threads == 0 && self.threads_max > 0 {
             drop(state);
-            return errand();
+            return task();
         }
-        state.list.push_back(errand);
+        state.list.push_back(task);
         drop(state);
         self.shared.changed.notify_one();
     }

@@ -61,13 +61,13 @@ fn the_small_state_of_ten_thousand_groups_is_repeated_in_bounded_pieces() {
     let engine = Engine::create_in(stepped(&disk), &options).unwrap();
     many_groups(&engine);
     let until = engine.stats().unwrap().segments.1;
-    let mut before = engine.stats().unwrap().restate;
+    let mut before = engine.stats().unwrap().reemit;
     for n in 0.. {
         append(&engine, 20_000);
         let stats = engine.stats().unwrap();
-        assert!(stats.restate.pieces - before.pieces <= 2, "a piece behind each of two writes");
-        assert!(stats.restate.states - before.states <= 2 * 64, "{:?}", stats.restate);
-        before = stats.restate;
+        assert!(stats.reemit.pieces - before.pieces <= 2, "a piece behind each of two writes");
+        assert!(stats.reemit.states - before.states <= 2 * 64, "{:?}", stats.reemit);
+        before = stats.reemit;
         if stats.segments.0 > until {
             break;
         }
@@ -95,8 +95,8 @@ fn large_metadata_is_repeated_in_bounded_pieces_too() {
     while engine.stats().unwrap().segments.0 <= until {
         append(&engine, 50_000);
     }
-    let restate = engine.stats().unwrap().restate;
-    assert!(restate.states >= 450 && restate.piece_bytes_max <= PIECE_BYTES_MAX + 4000, "{restate:?}");
+    let reemit = engine.stats().unwrap().reemit;
+    assert!(reemit.states >= 450 && reemit.piece_bytes_max <= PIECE_BYTES_MAX + 4000, "{reemit:?}");
     assert!((0..30).all(|group| engine.group(group).metas().len() == 15));
 }
 
@@ -114,11 +114,11 @@ fn a_thread_of_the_engine_repeats_small_state_and_no_caller_has_to() {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let stats = engine.stats().unwrap();
-        assert!(stats.restate.piece_bytes_max <= PIECE_BYTES_MAX, "{:?}", stats.restate);
-        if stats.restate.states >= GROUPS {
+        assert!(stats.reemit.piece_bytes_max <= PIECE_BYTES_MAX, "{:?}", stats.reemit);
+        if stats.reemit.states >= GROUPS {
             break;
         }
-        assert!(Instant::now() < end, "{:?}", stats.restate);
+        assert!(Instant::now() < end, "{:?}", stats.reemit);
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_all_there(&engine);
@@ -320,7 +320,7 @@ impl Gate {
     fn env(self: &Arc<Gate>, disk: &SimDisk) -> Env {
         let gate = Arc::clone(self);
         let disk = HookDisk::new(disk.process(), move |call| {
-            if call.op == CallOp::Read && std::thread::current().name() == Some("seawall-keeper") {
+            if call.op == CallOp::Read && std::thread::current().name() == Some("seawall-reclaim") {
                 gate.pass();
             }
             Ok(())

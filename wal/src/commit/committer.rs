@@ -1,4 +1,4 @@
-//! The write side of one open log, shared by all of its threads: the state machine behind its lock, and everything that
+//! The write side of one open log, shared by all of its threads: the state machine with its lock, and everything that
 //! waits for it.
 //!
 //! No lock is held during I/O or while a callback runs. Every waiter is woken when its record is durable or the log has
@@ -40,7 +40,7 @@ enum HandOff {
     Waiters(Range<u64>),
 }
 
-/// The write side of one open log: the [`CommitState`] behind its lock, and the waiters.
+/// The write side of one open log: the [`CommitState`] with its lock, and the waiters.
 #[derive(Debug)]
 pub(crate) struct Committer {
     pub(super) state: Mutex<CommitState>,

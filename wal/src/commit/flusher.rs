@@ -13,7 +13,7 @@ use std::time::Duration;
 /// How often the flusher looks while records arrive; bounds the delay of a ticket for which no thread waits.
 const TICK: Duration = Duration::from_millis(1);
 
-/// What the flusher remembers from one tick to the next.
+/// State of the flusher that lasts from one tick to the next.
 #[derive(Debug, Default)]
 pub(crate) struct FlusherState {
     group: Option<u64>,
@@ -23,7 +23,7 @@ pub(crate) struct FlusherState {
     lazy: Option<(u64, u64)>,
 }
 
-/// What the flusher does after a tick.
+/// The flusher's next action after a tick.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum FlusherStep {
     /// Tick again at once.

@@ -20,7 +20,7 @@ pub struct SegmentHeader {
     pub block_bytes: u32,
     /// Length of the file in bytes.
     pub file_bytes: u64,
-    /// What the blocks held when the header was written.
+    /// Contents of the blocks when the header was written.
     pub prior: PriorContents,
     /// The segment's *reach*, in blocks. When a group of the segment is issued, at most this many blocks of groups
     /// before it are not durable. A group that is longer than the reach is issued only when everything before it is

@@ -24,7 +24,7 @@ use zerocopy::FromBytes;
 /// Largest part of a damaged range that is searched for remains of records, in bytes.
 const REMNANT_BYTES_MAX: u32 = 64 << 20;
 
-/// What an inspection found in the files of a log.
+/// Findings of an inspection in the files of a log.
 #[derive(Debug)]
 pub struct Inspection {
     /// Identity of the log.

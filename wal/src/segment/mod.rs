@@ -46,7 +46,7 @@ pub(crate) struct Segment {
     pub(crate) sequence: u32,
     /// Mixed into every checksum of the segment.
     pub(crate) salt: u64,
-    /// What its blocks held before its first group was written.
+    /// Contents of its blocks before its first group was written.
     pub(crate) prior: PriorContents,
     /// Its reach: the number of blocks that bounds the groups in flight in it; see [`crate::format::SegmentHeader`]. 0
     /// if unbounded.

@@ -52,7 +52,7 @@ struct ReleasedFile {
     zeroed_to: u32,
 }
 
-/// What a step did, and when to take the next one.
+/// Result of a step, and when to take the next one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum StepOutcome {
     /// It did one operation; there may be more.

@@ -57,7 +57,7 @@ pub(crate) struct SparePool {
     changed: Condvar,
 }
 
-/// What the preallocator is to do next.
+/// The preallocator's next task.
 #[derive(Debug)]
 pub(crate) struct SpareRequest {
     /// Segments whose blocks must be written, most urgent first.

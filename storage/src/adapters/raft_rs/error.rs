@@ -35,7 +35,7 @@ pub enum Error {
     SnapshotMessage {
         /// The peer that sent it.
         from: u64,
-        /// What is wrong with it.
+        /// The fault in it.
         fault: SnapshotFault,
     },
     /// The entries in an append of a peer are not consecutive. It is dropped. The message was not made by a
@@ -44,7 +44,7 @@ pub enum Error {
     Append {
         /// The peer that sent it.
         from: u64,
-        /// What is wrong with it.
+        /// The fault in it.
         fault: AppendFault,
     },
     /// Compaction was requested beyond what the snapshots cover under their options.
@@ -151,7 +151,7 @@ pub enum Error {
         group: GroupId,
         /// Index of the entry.
         index: u64,
-        /// What is wrong with it.
+        /// The fault in it.
         source: CodecError,
     },
     /// The state machine failed; the entry in question counts as not applied.
@@ -189,7 +189,7 @@ pub enum SnapshotFault {
     Members,
 }
 
-/// What is wrong with the entries of an append.
+/// Faults of the entries of an append.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AppendFault {

@@ -222,7 +222,7 @@ pub struct Violation {
     pub steps: usize,
     /// Whether the store was reopened after these steps.
     pub reopened: bool,
-    /// What was found and what is correct.
+    /// The value found and the correct one.
     pub what: String,
 }
 

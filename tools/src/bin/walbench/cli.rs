@@ -18,7 +18,7 @@ pub(crate) struct Cli {
     run: RunArgs,
 }
 
-/// What to measure.
+/// The measurement to make.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Measure durable appends (the default).

@@ -22,7 +22,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to show.
+/// The view to show.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
     /// Whose log it is, its segments, where it ends, what the next open would drop
@@ -31,7 +31,7 @@ pub(crate) enum Command {
     Records(RecordsArgs),
     /// Check every byte and name every damaged place
     Verify(Target),
-    /// What an open would report in each mode: strict, degraded, salvage
+    /// Report of an open in each mode: strict, degraded, salvage
     Report(Target),
 }
 

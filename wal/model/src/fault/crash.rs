@@ -58,7 +58,7 @@ fn each(all: Survivors, fates: &[(Pos, Fate, Option<Block>)]) -> Survivors {
     more
 }
 
-/// What can become of a block that was being written at `at`.
+/// The possible fates of a block that was being written at `at`.
 fn fates(state: &State, case: &Case, at: Pos, new: Block) -> Vec<(Pos, Fate, Option<Block>)> {
     let mut fates = vec![(at, Fate::Lost, None), (at, Fate::Whole, Some(new))];
     fates.extend(torn(state, case, at, new).into_iter().map(|block| (at, Fate::Torn, Some(block))));
@@ -71,7 +71,7 @@ fn fates(state: &State, case: &Case, at: Pos, new: Block) -> Vec<(Pos, Fate, Opt
     fates
 }
 
-/// What a block can hold if only some of its sectors were written.
+/// The possible contents of a block of which only some sectors were written.
 fn torn(state: &State, case: &Case, at: Pos, new: Block) -> Vec<Block> {
     let Some(file) = file(&state.files, at.segment()) else { return Vec::new() };
     let old = file.blocks[usize::from(at.block())];

@@ -88,7 +88,7 @@ fn is_written(state: &State, file: &File, block: u8) -> bool {
     }
 }
 
-/// What was at a place before the log wrote there.
+/// The content at a position before the log wrote there.
 fn older_at(case: &Case, at: Pos) -> Block {
     if case.scope.zeroed() { Block::Zeros } else { foreign(case, at) }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong: power cuts, and one damage to the files.
+//! Faults: power cuts, and one damage to the files.
 
 pub mod crash;
 pub mod damage;

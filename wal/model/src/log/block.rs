@@ -49,7 +49,7 @@ impl fmt::Display for Pos {
     }
 }
 
-/// What a group is for.
+/// The purpose of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {
     /// Records of a caller.
@@ -71,13 +71,13 @@ pub struct Group {
     pub at: Pos,
     /// Length in blocks.
     pub len: u8,
-    /// What was known durable when it was issued.
+    /// End of the prefix that was known to be durable when the group was issued.
     pub watermark: Pos,
     /// End of the kept log before its segment.
     pub previous_end: Pos,
     /// Lowest segment that is live once it is durable.
     pub first_live: u8,
-    /// What it is for.
+    /// Its purpose.
     pub kind: Kind,
     /// Its number in the history; a reader does not use it to decide.
     pub id: u8,
@@ -105,10 +105,10 @@ pub struct Header {
     pub zeros: bool,
 }
 
-/// What the first block of a group holds besides the group header.
+/// The content of the first block of a group, apart from the group header.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Body {
-    /// What was written.
+    /// The bytes that were written.
     Whole,
     /// A sector of zeros is where the write did not arrive.
     Holed,
@@ -186,7 +186,8 @@ pub fn put(files: &mut [File], at: Pos, block: Block) {
     }
 }
 
-/// What a file held at a place in an earlier use: groups that carry the right position and the largest watermark.
+/// The content that a file held at a position in an earlier use: groups that carry the right position and the
+/// largest watermark.
 pub fn foreign(case: &Case, at: Pos) -> Block {
     if at.block() == 0 {
         let sequence = at.segment().saturating_sub(3);

@@ -8,7 +8,7 @@ pub mod state;
 use rules::Rules;
 use scope::Scope;
 
-/// What a run explores: the rules under test within a scope.
+/// The subject of a run: the rules under test within a scope.
 #[derive(Clone, Debug, Default)]
 pub struct Case {
     /// The wording of every rule.

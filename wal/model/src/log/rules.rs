@@ -12,7 +12,7 @@ pub enum Headers {
     AtRotation(HeaderOrder, BadHeader),
 }
 
-/// What has to wait until a header that is written at rotation is durable.
+/// The action that has to wait until a header that is written at rotation is durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeaderOrder {
     /// The acknowledgement of the segment's groups.
@@ -21,7 +21,7 @@ pub enum HeaderOrder {
     Nothing,
 }
 
-/// What recovery takes an invalid header for, where headers are written at rotation.
+/// The interpretation of an invalid header by recovery, where headers are written at rotation.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BadHeader {
     /// The header of a segment that was never entered.
@@ -30,7 +30,7 @@ pub enum BadHeader {
     Damage,
 }
 
-/// What the watermark of a group names.
+/// The position that the watermark of a group names.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Watermark {
     /// The end of the last group of the durable prefix.
@@ -58,7 +58,7 @@ pub enum WatermarkOf {
     ValidGroups,
 }
 
-/// What the groups of a segment name as the end of the log before it.
+/// The position that the groups of a segment name as the end of the log before it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum PreviousEnd {
     /// The end of the kept log.
@@ -94,7 +94,7 @@ pub enum InPlace {
     Never,
 }
 
-/// What keeps the log from continuing in place.
+/// The content after the last kept group that keeps the log from continuing in place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Follows {
     /// A head, and remains where the blocks held zeros.
@@ -130,7 +130,7 @@ pub enum FooterProof {
     NextExistsTooEarly,
 }
 
-/// What the log in a directory calls live.
+/// The rule that determines the first live segment of the log in a directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum FirstLive {
     /// The largest value of the kept groups and the segment headers; the lowest link of the chain points below it.
@@ -186,7 +186,7 @@ pub enum Reading {
     AnnouncementNotHeeded,
 }
 
-/// What the file `CLOSED` says and how recovery uses it.
+/// The content of the file `CLOSED`, and its use by recovery.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Witness {
     /// The end of the durable log at a clean close; one more watermark; ignored if damaged.
@@ -209,17 +209,17 @@ pub enum Witness {
 pub struct Rules {
     /// When a segment gets its header.
     pub headers: Headers,
-    /// What the watermark of a group names.
+    /// The position that the watermark of a group names.
     pub watermark: Watermark,
     /// Which groups bound from below what was acknowledged.
     pub watermark_of: WatermarkOf,
-    /// What the groups of a segment name as the end of the log before it.
+    /// The position that the groups of a segment name as the end of the log before it.
     pub previous_end: PreviousEnd,
     /// Where the log starts after a recovery that does not continue in place.
     pub restart: Restart,
     /// Where the log continues in place.
     pub in_place: InPlace,
-    /// What keeps the log from continuing in place.
+    /// The content after the last kept group that keeps the log from continuing in place.
     pub follows: Follows,
     /// Open returns only after a mark at the new position is durable.
     pub open_mark: bool,
@@ -231,7 +231,7 @@ pub struct Rules {
     pub footer_trust: FooterTrust,
     /// When a footer is written, and what it proves.
     pub footer_proof: FooterProof,
-    /// What the log in a directory calls live.
+    /// The rule that determines the first live segment of the log in a directory.
     pub first_live: FirstLive,
     /// Which file becomes a spare, and in which order.
     pub preparation: Preparation,
@@ -247,7 +247,7 @@ pub struct Rules {
     pub reach: Reach,
     /// How far recovery reads a segment with a reach.
     pub reading: Reading,
-    /// What the file `CLOSED` says and how recovery uses it.
+    /// The content of the file `CLOSED`, and its use by recovery.
     pub witness: Witness,
 }
 

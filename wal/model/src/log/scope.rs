@@ -67,7 +67,7 @@ pub struct Scope {
     pub in_flight: u8,
     /// Power cuts and clean closes in all.
     pub stops: u8,
-    /// What survives of a block that was being written.
+    /// Bytes that survive of a block that was being written.
     pub tears: Tears,
     /// The later blocks of all groups hold the same bytes, so that one can stand in for another.
     pub same_payload: bool,
@@ -81,12 +81,12 @@ pub struct Scope {
     pub reach: u8,
     /// When the file `CLOSED` is written.
     pub closing: Closing,
-    /// What may be damaged.
+    /// The damage that may happen.
     pub damages: Damages,
 }
 
 impl Scope {
-    /// What a later block of group `id` holds.
+    /// The content of a later block of group `id`.
     pub fn payload(&self, id: u8) -> Block {
         Block::Payload(if self.same_payload { 0 } else { id })
     }

@@ -8,7 +8,7 @@ use super::scope::Files;
 /// Group numbers that a history can hold. A run that needs more stops with an error.
 pub const IDS: usize = 28;
 
-/// What the process is doing.
+/// The current activity of the process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Phase {
     /// No process runs.
@@ -82,7 +82,7 @@ pub enum Closed {
     Damaged,
 }
 
-/// What kind of damage happened.
+/// The kind of damage that happened.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum DamageKind {
     /// One block of the group with this number; 0 if it belongs to no group.
@@ -108,7 +108,7 @@ pub enum Damage {
     Accepted,
 }
 
-/// What the next group is, if it was announced.
+/// The kind of the next group, if it was announced.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Announced {
     /// Nothing is announced.
@@ -119,7 +119,8 @@ pub enum Announced {
     Footer,
 }
 
-/// What has happened: the promises are checked against it. The rules do not use it, except as the index of a footer.
+/// The events so far. The promises are checked against them. The rules do not use them, except as the
+/// index of a footer.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct History {
     /// The groups of the log in order.
@@ -178,7 +179,7 @@ pub struct State {
     pub late: Vec<(Pos, Block)>,
     /// Blocks that are in the page cache and not on the disk (a wrong rule).
     pub cached: Vec<(Pos, Block)>,
-    /// What the process is doing.
+    /// The current activity of the process.
     pub phase: Phase,
     /// Where the next group goes.
     pub next: Pos,
@@ -186,7 +187,7 @@ pub struct State {
     pub sealed: bool,
     /// Kind of the last group of the log.
     pub last: Option<Kind>,
-    /// What the groups of the segment in use name as the end of the log before it.
+    /// End of the log before the segment in use, as the groups of that segment name it.
     pub previous_end: Pos,
     /// End of the durable prefix.
     pub durable_end: Pos,
@@ -194,7 +195,7 @@ pub struct State {
     pub announced: Announced,
     /// Open has to write a mark before it returns.
     pub mark_due: bool,
-    /// What is being written.
+    /// The writes that are in flight.
     pub in_flight: Vec<Write>,
     /// Spares that are being prepared.
     pub spares: Vec<Spare>,
@@ -210,7 +211,7 @@ pub struct State {
     pub data_groups: u8,
     /// Power cuts and closes so far.
     pub stops: u8,
-    /// What has happened.
+    /// The events so far.
     pub history: History,
 }
 

@@ -36,7 +36,7 @@ pub fn steps(state: &State, case: &Case, out: &mut Next) {
     }
 }
 
-/// What the file holds once it has been written.
+/// The possible contents of the file once it has been written.
 fn contents(state: &State, case: &Case) -> Vec<Closed> {
     match case.rules.witness {
         Witness::WrittenEnd => vec![Closed::End(state.next)],

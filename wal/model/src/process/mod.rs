@@ -1,4 +1,4 @@
-//! What a process does while it has the log: every step that is possible in a state.
+//! The activity of a process while it has the log: every step that is possible in a state.
 
 mod append;
 mod close;

@@ -12,7 +12,7 @@ use crate::log::rules::{FirstLive, FooterProof, FooterTrust, PreviousEnd, Witnes
 use crate::log::state::{Closed, Damage, DamageKind, History, State};
 use std::fmt;
 
-/// What open concludes of a log that it does not refuse.
+/// The conclusion of open about a log that it does not refuse.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Verdict {
     /// Numbers of the groups that are kept, in order.

@@ -1,4 +1,4 @@
-//! What recovery knows of the files before it decides: scans, watermark, what is touched and what is used.
+//! Facts that recovery knows about the files before it decides: scans, watermark, touched and used segments.
 
 use super::refusal::Refusal;
 use super::scan::{Scan, scan};
@@ -6,7 +6,7 @@ use crate::log::Case;
 use crate::log::block::{Block, Body, File, Group, Kind, Pos, file};
 use crate::log::rules::{BadHeader, Follows, Headers, PreviousEnd, WatermarkOf};
 
-/// What is known of the segments from the lowest to the highest one.
+/// The known facts about the segments from the lowest to the highest one.
 #[derive(Debug)]
 pub struct Evidence<'a> {
     /// The rules and the scope.
@@ -103,7 +103,7 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// What the groups of a new segment name as the end of the log before it.
+    /// The position that the groups of a new segment name as the end of the log before it.
     pub fn previous_end(&self, new: u8, end: Pos) -> Pos {
         let kept = self.case.rules.previous_end != PreviousEnd::NumberBelow || new - 1 == end.segment();
         if kept { end } else { Pos::new(new - 1, 1) }

@@ -10,7 +10,7 @@ use crate::log::Case;
 use crate::log::block::{FOREIGN_ID, File, Pos, file};
 use crate::log::state::{Closed, Damage, DamageKind, State};
 
-/// What an open does to the log, as the history sees it.
+/// The effect of an open on the log, as the history sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Outcome {
     /// It refuses a damaged log.
@@ -23,7 +23,7 @@ pub enum Outcome {
     Revived,
 }
 
-/// What an open keeps of the log.
+/// The part of the log that an open keeps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slice {
     /// Index of its first group in the history.

@@ -9,7 +9,7 @@ use crate::log::rules::{Follows, InPlace, Restart};
 pub struct Resume {
     /// Position of the next group.
     pub at: Pos,
-    /// What the groups of that segment name as the end of the log before it.
+    /// End of the log before that segment, as the groups of the segment name it.
     pub previous_end: Pos,
     /// A mark has to be durable there before open returns.
     pub mark: bool,

@@ -4,7 +4,7 @@ use crate::log::Case;
 use crate::log::block::{Block, File, Group, Header, Kind};
 use crate::log::rules::Reading;
 
-/// What a file holds, as far as it was read.
+/// The content of a file, as far as it was read.
 #[derive(Clone, Debug)]
 pub struct Scan {
     /// Its header.

@@ -5,7 +5,7 @@ mod wrong;
 
 use crate::log::Case;
 
-/// What a run has to show.
+/// The result that a run has to show.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Expect {
     /// Every promise holds in every state.
@@ -30,11 +30,11 @@ pub struct Run {
     pub name: &'static str,
     /// The scope of a right rule, or the wording of a wrong one.
     pub about: &'static str,
-    /// What it has to show.
+    /// The result that it has to show.
     pub expect: Expect,
     /// Which set it belongs to.
     pub set: Set,
-    /// What it explores.
+    /// The rules and the scope that it explores.
     pub case: Case,
 }
 

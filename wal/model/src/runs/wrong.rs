@@ -95,7 +95,7 @@ fn headers() -> Vec<Run> {
     ]
 }
 
-/// What the watermark is, and which heads count.
+/// The position that the watermark names, and the heads that count for it.
 fn watermarks() -> Vec<Run> {
     let of = |watermark_of| Rules { watermark_of, ..right() };
     vec![

@@ -9,7 +9,7 @@ use crate::log::state::State;
 use std::collections::hash_map::Entry;
 use std::time::{Duration, Instant};
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug)]
 pub struct Run {
     /// Different states.

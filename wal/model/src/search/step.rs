@@ -24,7 +24,7 @@ pub struct Tally {
     pub revived: u64,
 }
 
-/// What becomes of a block that was in flight when the power failed.
+/// The fate of a block that was in flight when the power failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fate {
     /// The old content stays.
@@ -147,7 +147,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// What the file `CLOSED` says.
+/// The content of the file `CLOSED`, as a trace shows it.
 pub fn named(closed: Closed) -> String {
     match closed {
         Closed::Absent => "absent".to_owned(),

@@ -114,14 +114,14 @@ pub(crate) struct CommitState {
     pub(super) rotation_waits: bool,
     /// Whether the flusher sleeps until it is woken.
     pub(crate) flusher_asleep: bool,
-    /// What the log's own thread can do.
+    /// Abilities of the log's own thread.
     pub(super) driver: Driver,
     pub(super) driven: DriverState,
     pub(crate) stats: Stats,
     pub(super) pace: WritePolicy,
 }
 
-/// What the log's own thread can do for the waiting threads.
+/// Abilities of the log's own thread that spare the waiting threads work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Driver {
     /// There is no such thread.

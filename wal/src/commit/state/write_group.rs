@@ -24,7 +24,7 @@ pub(crate) struct WriteGroup {
     pub(crate) segment: OpenSegment,
     /// Offset of its first byte in the segment file.
     pub(crate) start: u32,
-    /// What it holds.
+    /// Kind of the group.
     pub(crate) kind: GroupKind,
     /// End of the log before this segment; the same in all groups of a segment.
     pub(crate) previous_end: Lsn,

@@ -113,7 +113,7 @@ impl LogEvidence<'_> {
         heads.get(after).map(|h| h.offset).filter(|&offset| offset < bound)
     }
 
-    /// What is wrong at `x`, which holds no valid group.
+    /// The damage at `x`, which holds no valid group.
     pub(super) fn fault_at(&self, x: Lsn) -> DamageKind {
         let head = self.head_at(x.segment(), x.offset());
         head.and_then(|h| h.fault).map_or(DamageKind::NoGroup, DamageKind::Group)

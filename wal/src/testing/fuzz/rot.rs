@@ -21,7 +21,7 @@ use crate::wal::Wal;
 use seawall_disk::sim::SimDisk;
 use std::collections::BTreeMap;
 
-/// What happened to a damaged log.
+/// Outcome of opening a damaged log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Fate {
     /// Open named the damage.

@@ -44,7 +44,7 @@ pub(crate) struct Load {
     seconds: f64,
 }
 
-/// What the thread does while Readys are in flight.
+/// How the thread waits while Readys are in flight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Loop {
     /// Continues to propose, up to the limit.

@@ -1,4 +1,4 @@
-//! What other threads send to the thread of a node: messages of peers, and calls.
+//! The input of a node's thread: messages of peers, and calls of other threads.
 //!
 //! The number and the size of the waiting messages is bounded. A message beyond the bound is dropped, which Raft allows.
 //! Calls are not bounded; each is made by somebody who waits for it.

@@ -1,4 +1,4 @@
-//! Iterates over the entries of a group, and follows them as they are written.
+//! Reads many entries of a group: iterators, cursors that follow it, and pinned readers.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -12,7 +12,8 @@ use seawall_wal::Lsn;
 use crate::engine::group::Group;
 use crate::engine::user_handle::UserHandle;
 use crate::error::{Error, Result};
-use crate::types::Entry;
+use crate::read::Pinned;
+use crate::types::{Entry, GroupId};
 
 /// Most bytes of payload that are read at a time.
 const CHUNK_BYTES: u64 = 1 << 20;
@@ -56,6 +57,19 @@ impl Group {
             Bound::Unbounded => self.last_index().saturating_add(1),
         };
         Entries { group: self.clone(), next, high: high.max(next), chunk: VecDeque::new() }
+    }
+
+    /// Makes a reader of the entries from `low` up to, but not including, `high`, as they are now, even if they are
+    /// compacted, overwritten or removed later. Waits until the entries are durable.
+    ///
+    /// The reader keeps the files of the segments that hold these entries from being recycled, each until it has read
+    /// past it. It does not keep the log from releasing segments and does not affect other groups.
+    /// [`Stats::readers`](crate::stats::Stats::readers) lists the readers.
+    ///
+    /// # Errors
+    /// As [`Group::entries`].
+    pub fn pin(&self, low: u64, high: u64) -> Result<PinnedReader> {
+        PinnedReader::new(Arc::clone(&self.core), self.id, low, high)
     }
 
     /// Follows the group from entry `index` on: returns its entries as they become durable.
@@ -196,5 +210,63 @@ impl Following {
 impl Drop for Following {
     fn drop(&mut self) {
         self.0.followers.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Reads a range of one group, from first to last, as it was when [`Group::pin`](super::Group::pin) made the reader.
+/// Use it for a peer that is far behind, or to copy a range. Dropping it releases the files that it holds.
+pub struct PinnedReader {
+    core: Arc<UserHandle>,
+    id: u64,
+    pinned: Pinned,
+}
+
+impl PinnedReader {
+    pub(super) fn new(core: Arc<UserHandle>, group: GroupId, low: u64, high: u64) -> Result<PinnedReader> {
+        let pinned = Pinned::new(&*core.wal()?, &core.groups, &core.usage, group, low, high)?;
+        let id = core.readers.add(&pinned);
+        Ok(PinnedReader { core, id, pinned })
+    }
+
+    /// The group that is read.
+    pub fn group(&self) -> GroupId {
+        self.pinned.group()
+    }
+
+    /// Index of the entry that is read next, and one past the index of the last entry.
+    pub fn range(&self) -> (u64, u64) {
+        self.pinned.range()
+    }
+
+    /// Reads the next entries; none at the end of the range. With `max_bytes`, reads as many as have at most that
+    /// many bytes of payload in total, but at least one. Without it, reads all that are left. Entries of segments
+    /// that the log has released are read from the files that the reader holds; each file is read once, from its
+    /// start.
+    ///
+    /// # Errors
+    /// [`Error::DamagedEntry`](crate::Error::DamagedEntry) or [`Error::Compressed`](crate::Error::Compressed) if the
+    /// next entry cannot be read; [`Error::Closed`](crate::Error::Closed); or the error of the log. The position of
+    /// the reader does not change.
+    pub fn read(&mut self, max_bytes: Option<u64>) -> Result<Vec<Entry>> {
+        let core = &*self.core;
+        let read =
+            self.pinned.read(&*core.wal()?, &core.cache, &core.compressor, max_bytes.unwrap_or(u64::MAX));
+        core.readers.update(self.id, &self.pinned);
+        read
+    }
+}
+
+impl Drop for PinnedReader {
+    fn drop(&mut self) {
+        self.core.readers.remove(self.id);
+    }
+}
+
+impl fmt::Debug for PinnedReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedReader")
+            .field("group", &self.group())
+            .field("range", &self.range())
+            .finish_non_exhaustive()
     }
 }
