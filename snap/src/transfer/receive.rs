@@ -189,7 +189,7 @@ impl Receiver {
     /// # Errors
     /// [`Error::Piece`] if it is not the next one, belongs to another transfer, or has wrong bytes; nothing has
     /// changed, and the correct one may follow. Any other error, of the disk, ends this receiver; if the disk
-    /// is full ([`Error::is_full`]), the file is removed.
+    /// is full ([`Error::is_no_space`]), the file is removed.
     pub fn accept(&mut self, piece: &Piece) -> Result<(), Error> {
         self.alive()?;
         let refused = |fault| Error::Piece { file: self.site.file(), number: piece.number, fault };

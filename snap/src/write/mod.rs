@@ -121,7 +121,7 @@ impl SnapshotWriter {
     /// Appends all of `content`.
     ///
     /// # Errors
-    /// The disk fails or is full ([`Error::is_full`]), or the callback cancels. Nothing of the snapshot is
+    /// The disk fails or is full ([`Error::is_no_space`]), or the callback cancels. Nothing of the snapshot is
     /// left.
     pub fn append(&mut self, mut content: &[u8]) -> Result<(), Error> {
         let limit = self.header.chunk_bytes_max as usize;
