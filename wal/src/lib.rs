@@ -54,7 +54,7 @@
 //!
 //! - `sim`: the simulated disk, clock and random numbers (`disk::sim`), and `testing`: a log driven step by step on one
 //!   thread, and the code of the fuzz targets. For tests of this crate and of crates built on it. Off by default.
-//! - `metrics`: publishes [`Stats`] through the `metrics` facade. Off by default.
+//! - `metrics`: publishes [`stats::Stats`] through the `metrics` facade. Off by default.
 //! - `tracing`: a [`Listener`] that emits events through `tracing`. Off by default.
 //!
 //! # Modules
