@@ -16,7 +16,7 @@ use crate::types::{DamagedEntry, GroupId, Location};
 const ENTRY_OVERHEAD_BYTES: usize = 1024;
 
 /// Many Raft groups on one durable log. Cloning returns another handle of the same engine. A [`Group`] and a
-/// [`PinnedReader`] are handles too.
+/// [`PinnedReader`](crate::PinnedReader) are handles too.
 ///
 /// Dropping the last handle without [`Engine::close`] is like a kill: writes that were not acknowledged may be lost.
 /// The drop waits until the engine's threads have finished the work under way. When it returns, the directory is

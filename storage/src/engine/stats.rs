@@ -99,7 +99,7 @@ impl Engine {
     /// Returns statistics of the engine and its log. Examines every group if something keeps the oldest segment.
     ///
     /// # Errors
-    /// [`Error::Closed`].
+    /// [`Error::Closed`](crate::Error::Closed).
     pub fn stats(&self) -> Result<Stats> {
         let core = &*self.0;
         let wal = core.wal()?;

@@ -2,7 +2,7 @@
 //!
 //! [`Disk`] is a directory, [`DiskFile`] an open file, [`Ring`] a queue of operations in flight from one thread.
 //! [`PosixDisk`] implements them on a real directory, with O_DIRECT or the page cache, and with io_uring. The feature
-//! `sim` adds [`sim`]: a seeded disk in memory that loses, tears and reorders whatever a real disk may, and raises the
+//! `sim` adds the module `sim`: a seeded disk in memory that loses, tears and reorders whatever a real disk may, and raises the
 //! errors that a test asks for. A program that reaches its files only through the traits runs on both.
 //!
 //! **What it does not do.** It has no subdirectories, follows no symbolic links and retries no failed sync. It does not
