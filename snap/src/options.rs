@@ -2,22 +2,6 @@
 
 use crate::format::{CHUNK_LIMIT_MAX, CHUNK_LIMIT_MIN};
 
-/// Adds a method for each option that returns the options with another value of it.
-macro_rules! setters {
-    ($type:ident { $($field:ident: $kind:ty => $setter:ident,)* }) => {
-        impl $type {
-            $(
-                #[doc = concat!("Returns the options with another value of [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
-                #[must_use]
-                pub fn $setter(mut self, $field: $kind) -> $type {
-                    self.$field = $field;
-                    self
-                }
-            )*
-        }
-    };
-}
-
 /// How snapshots are written, read, kept and received.
 ///
 /// A writer holds 2 to 16 chunks in its queue, 8 MiB if that is within these limits, three more for each
@@ -75,7 +59,7 @@ impl Default for Options {
     }
 }
 
-setters!(Options {
+seawall_disk::setters!(Options {
     keep: u32 => with_keep,
     fall_back: bool => with_fall_back,
     helpers: u32 => with_helpers,

@@ -4,22 +4,6 @@
 
 use crate::types::{Compression, Owner};
 
-/// Adds a method for each option that returns the options with another value of it.
-macro_rules! setters {
-    ($type:ident { $($field:ident: $kind:ty => $setter:ident,)* }) => {
-        impl $type {
-            $(
-                #[doc = concat!("Returns the options with another value of [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
-                #[must_use]
-                pub fn $setter(mut self, $field: $kind) -> $type {
-                    self.$field = $field;
-                    self
-                }
-            )*
-        }
-    };
-}
-
 /// Options for creating or opening an engine. `Default` suits a server disk.
 ///
 /// ```
@@ -92,7 +76,7 @@ impl Default for Options {
     }
 }
 
-setters!(Options {
+seawall_wal::disk::setters!(Options {
     log: seawall_wal::Options => with_log,
     reemit_groups_max: usize => with_reemit_groups_max,
     slack_bytes: usize => with_slack_bytes,
@@ -140,9 +124,6 @@ impl Options {
         Ok(())
     }
 }
-
-#[cfg(any(feature = "openraft", feature = "openraft-09", feature = "raft-rs", feature = "snapshots"))]
-pub(crate) use setters;
 
 #[cfg(test)]
 mod tests {

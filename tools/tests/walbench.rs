@@ -1,4 +1,4 @@
-//! Tests the program `walbench`: its JSON, the exit codes of its refusals, and that it leaves nothing behind.
+//! Tests the program `walbench`: its JSON, the exit codes of its refusals, and that it removes its files.
 
 use serde_json::Value;
 use std::fs;

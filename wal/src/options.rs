@@ -1,21 +1,5 @@
 //! The options of a log and their limits.
 
-/// Adds a method for each option that returns the options with another value of it.
-macro_rules! setters {
-    ($type:ident { $($field:ident: $kind:ty => $setter:ident,)* }) => {
-        impl $type {
-            $(
-                #[doc = concat!("Returns the options with another value of [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
-                #[must_use]
-                pub fn $setter(mut self, $field: $kind) -> $type {
-                    self.$field = $field;
-                    self
-                }
-            )*
-        }
-    };
-}
-
 /// Minimum number of blocks of a segment.
 const SEGMENT_BLOCKS_MIN: u32 = 6;
 
@@ -159,7 +143,7 @@ impl Default for Options {
     }
 }
 
-setters!(Options {
+seawall_disk::setters!(Options {
     segment_bytes: u32 => with_segment_bytes,
     strategy: Strategy => with_strategy,
     backend: Backend => with_backend,

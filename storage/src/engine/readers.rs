@@ -214,7 +214,7 @@ impl Drop for Following {
 }
 
 /// Reads a range of one group, from first to last, as it was when [`Group::pin`](super::Group::pin) made the reader.
-/// Use it for a peer that is far behind, or to copy a range. Dropping it releases the files that it holds.
+/// Use it for a peer that lags far, or to copy a range. Dropping it releases the files that it holds.
 pub struct PinnedReader {
     core: Arc<UserHandle>,
     id: u64,

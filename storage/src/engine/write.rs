@@ -93,14 +93,19 @@ impl Engine {
     /// [`Error::Closed`]; or the error of the log, if the log stopped before the record was durable or if no record was
     /// written at `lsn`.
     pub fn wait_past(&self, lsn: Lsn, timeout: Duration) -> Result<Lsn> {
-        let end = Instant::now().checked_add(timeout);
-        loop {
-            let left = end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-            let durable = self.0.wal()?.wait_past(lsn, left.min(WAIT_SLICE))?;
-            if durable > lsn || left <= WAIT_SLICE {
-                return Ok(durable);
+        let mut durable = self.0.wal()?.wait_past(lsn, timeout.min(WAIT_SLICE))?;
+        if durable > lsn || timeout <= WAIT_SLICE {
+            return Ok(durable);
+        }
+        let end = Instant::now().checked_add(timeout - WAIT_SLICE);
+        while durable <= lsn {
+            let left = end.map_or(WAIT_SLICE, |end| end.saturating_duration_since(Instant::now()));
+            durable = self.0.wal()?.wait_past(lsn, left.min(WAIT_SLICE))?;
+            if left.is_zero() {
+                break;
             }
         }
+        Ok(durable)
     }
 }
 
@@ -112,7 +117,7 @@ impl EngineInner {
         match &written {
             Ok(_) => {
                 self.index_builder.gather();
-                // A cursor counts itself before it looks for entries, so it sees this write or is woken.
+                // A cursor that is made at this moment may miss the bell; it looks again after `WAIT_SLICE`.
                 if self.followers.load(Ordering::SeqCst) > 0 {
                     self.written.ring();
                 }

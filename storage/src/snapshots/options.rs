@@ -4,7 +4,6 @@
 //! snapshot.
 
 use super::error::Error;
-use crate::options::setters;
 
 /// Maximum number of entries that can be kept for slow followers: counting them holds the group's lock for
 /// about 5 ms.
@@ -47,7 +46,7 @@ impl Default for SnapshotOptions {
     }
 }
 
-setters!(SnapshotOptions {
+seawall_wal::disk::setters!(SnapshotOptions {
     entries: u64 => with_entries,
     bytes: u64 => with_bytes,
     catch_up_entries: u64 => with_catch_up_entries,

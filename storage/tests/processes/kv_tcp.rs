@@ -1,6 +1,6 @@
 //! Tests the example `kv_tcp` with three processes over TCP.
 //!
-//! One process is killed and falls behind the compacted logs of the others. It catches up by a snapshot, and
+//! One process is killed, and the others compact the entries that it misses. It catches up by a snapshot, and
 //! every node answers reads with what was put through any other.
 
 use std::io::{BufRead, BufReader, Write};

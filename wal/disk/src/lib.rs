@@ -53,3 +53,22 @@ pub use interface::ring::{Completion, Ring, RingOp, RingWaker};
 pub use interface::{Access, Disk, DiskFile, DiskLock, FileId, Mode, NameKind};
 pub use map::Map;
 pub use posix::PosixDisk;
+
+/// Adds a method for each option that returns the options with another value of it. For the options of Seawall's crates
+/// only.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! setters {
+    ($type:ident { $($field:ident: $kind:ty => $setter:ident,)* }) => {
+        impl $type {
+            $(
+                #[doc = concat!("Returns the options with another value of [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
+                #[must_use]
+                pub fn $setter(mut self, $field: $kind) -> $type {
+                    self.$field = $field;
+                    self
+                }
+            )*
+        }
+    };
+}

@@ -59,7 +59,7 @@ pub(crate) struct Committer {
     pub(super) ring_waker: OnceLock<Arc<dyn RingWaker>>,
     /// Whether the state has a failure.
     stopped: AtomicBool,
-    pub(super) delivery: Delivery,
+    pub(super) delivery: Arc<Delivery>,
 }
 
 /// Stops the log if it is dropped by a panic: the index builder is the caller's code, runs under the lock, and may
@@ -82,7 +82,7 @@ impl Drop for StopOnPanic<'_> {
 impl Committer {
     pub(crate) fn new(state: CommitState) -> Committer {
         let durable = AtomicU64::new(state.watermark().as_u64());
-        let delivery = Delivery::new(state.limits.callbacks_max, state.limits.spawned);
+        let delivery = Arc::new(Delivery::new(state.limits.callbacks_max, state.limits.spawned));
         Committer {
             adaptive_yield: AdaptiveYield::default(),
             clock: Arc::clone(&state.clock),
@@ -230,7 +230,7 @@ impl Committer {
     /// Registers `call`, which is called when `lsn` is durable, or at once if it is durable already or the log has
     /// stopped. Returns `call` if there is no thread to run it.
     pub(super) fn register(self: &Arc<Committer>, lsn: Lsn, call: Callback) -> Option<Callback> {
-        if !self.delivery.reserve(self) {
+        if !self.delivery.reserve() {
             return Some(call);
         }
         let mut state = self.state.lock();
@@ -268,7 +268,7 @@ impl Committer {
         }
         // Inside a callback no other thread could call the waker, and without a thread nothing would call it. So this
         // blocks.
-        if self.delivery.in_callback() || !self.delivery.reserve(self) {
+        if self.delivery.in_callback() || !self.delivery.reserve() {
             self.request_sync(group);
             return PollOutcome::Ready(self.wait(lsn, group, None).map(|()| lsn));
         }

@@ -7,7 +7,6 @@
 //! lock, and the log never waits for the thread. Appends by other threads wait while the maximum number of callbacks
 //! and wakers ([`Options::callbacks_max`](crate::Options::callbacks_max)) is outstanding: registered, due or running.
 
-use crate::commit::committer::Committer;
 use crate::commit::waiters::futures::{Answer, UserCode};
 use crate::error::Error;
 use crate::sync::thread::{self, ThreadId};
@@ -76,7 +75,7 @@ impl Delivery {
 
     /// Counts one more callback or waker, which must later be answered or released. Returns `false`, and counts
     /// nothing, if there is no thread and none can be started.
-    pub(super) fn reserve(&self, log: &Arc<Committer>) -> bool {
+    pub(super) fn reserve(self: &Arc<Self>) -> bool {
         let mut outbox = self.outbox.lock();
         // Counted first, so that a thread that exists does not end.
         outbox.count += 1;
@@ -88,8 +87,8 @@ impl Delivery {
             }
             outbox.server = CallbackThread::Starting;
             drop(outbox);
-            let log = Arc::clone(log);
-            let serve = move || log.delivery.serve();
+            let delivery = Arc::clone(self);
+            let serve = move || delivery.serve();
             let started = thread::Builder::new().name("seawall-deliver".into()).spawn(serve).is_ok();
             outbox = self.outbox.lock();
             outbox.server = if started { CallbackThread::Running } else { CallbackThread::None };

@@ -2,7 +2,6 @@
 //!
 //! Made once per engine; each store holds a handle. A group has at most one writer at a time.
 
-use crate::options::setters;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
@@ -39,7 +38,7 @@ impl Default for LogOptions {
     }
 }
 
-setters!(LogOptions {
+seawall_wal::disk::setters!(LogOptions {
     threads: usize => with_threads,
     read_bytes_max: u64 => with_read_bytes_max,
 });

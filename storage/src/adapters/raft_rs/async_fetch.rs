@@ -17,7 +17,7 @@ use raft::GetEntriesContext;
 use raft::eraftpb::Entry;
 
 use crate::adapters::raft_rs::error::{Error, Result};
-use crate::adapters::raft_rs::pump::completions::Completions;
+use crate::adapters::raft_rs::pump::in_flight::completions::Completions;
 use crate::adapters::raft_rs::read;
 use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;

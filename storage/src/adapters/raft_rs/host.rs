@@ -4,14 +4,13 @@
 //! A host applies only entries that are committed and durable on this node. It may send messages as soon as it
 //! gets them. An error of the state machine stops the pump.
 
-use crate::options::setters;
 use std::fmt;
 
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message};
 use raft::{ReadState, SoftState};
 
 use crate::adapters::raft_rs::error::{Error, HostError};
-use crate::adapters::raft_rs::pump::completions::Wake;
+use crate::adapters::raft_rs::pump::in_flight::completions::Wake;
 use crate::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
 use crate::snapshots::{Error as SnapshotsError, SnapshotSource, Snapshots, Taken};
 use crate::types::Owner;
@@ -155,7 +154,7 @@ impl Default for PumpOptions {
     }
 }
 
-setters!(PumpOptions {
+seawall_wal::disk::setters!(PumpOptions {
     readys_max: usize => with_readys_max,
     wake: Option<Wake> => with_wake,
     async_fetch: bool => with_async_fetch,

@@ -412,7 +412,7 @@ impl Run {
             self.network.push(message.clone());
         }
         if message.get_msg_type() == MessageType::MsgSnapshot && self.rng.chance(10) {
-            // Acts like a leader that does not check whether the receiver is a member in the snapshot.
+            // Simulates a leader that does not check whether the receiver is a member in the snapshot.
             let to = 1 + self.rng.below(self.setup.nodes as u64);
             if to != message.from {
                 self.pass_on(Message { to, ..message.clone() });

@@ -5,7 +5,8 @@
 pub(crate) mod inbox;
 pub(crate) mod messages;
 pub(crate) mod peer;
-pub(crate) mod requests;
+pub(crate) mod pending;
+pub(crate) mod proposals;
 pub(crate) mod run;
 
 use std::fmt;

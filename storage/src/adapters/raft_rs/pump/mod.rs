@@ -5,13 +5,13 @@
 //! stops the pump for good; after that no message leaves (INV-7).
 
 pub(crate) mod apply;
-pub(crate) mod completions;
+pub(crate) mod in_flight;
 pub(crate) mod input;
 pub(crate) mod join;
 pub(crate) mod leaving;
 pub(crate) mod message_check;
 pub(crate) mod offers;
-pub(crate) mod pending_readys;
+pub(crate) mod persist;
 pub(crate) mod reads;
 pub(crate) mod snapshot;
 pub(crate) mod stop;
@@ -30,20 +30,21 @@ use crate::adapters::raft_rs::codec;
 use crate::adapters::raft_rs::error::{Error, Result};
 use crate::adapters::raft_rs::host::{Host, PumpOptions};
 use crate::adapters::raft_rs::outcome::{Outcome, PumpStats};
-use crate::adapters::raft_rs::pump::completions::Completions;
+use crate::adapters::raft_rs::pump::in_flight::completions::Completions;
+use crate::adapters::raft_rs::pump::in_flight::pending_readys::PendingReadys;
 use crate::adapters::raft_rs::pump::join::JOIN_INDEX_MIN;
 use crate::adapters::raft_rs::pump::leaving::Leaving;
 use crate::adapters::raft_rs::pump::offers::Offers;
-use crate::adapters::raft_rs::pump::pending_readys::PendingReadys;
+use crate::adapters::raft_rs::pump::persist::Part;
 use crate::adapters::raft_rs::pump::reads::Reads;
 use crate::adapters::raft_rs::pump::stop::Stopping;
 use crate::adapters::raft_rs::snapshot_offer;
-use crate::adapters::raft_rs::storage::{GroupStorage, hard_state};
+use crate::adapters::raft_rs::storage::GroupStorage;
 use crate::adapters::raft_rs::warnings;
 use crate::engine::Engine;
 use crate::error::Error as EngineError;
 use crate::snapshots::Snapshots;
-use crate::snapshots::snap::{Pin, SnapshotId};
+use crate::snapshots::snap::Pin;
 use crate::types::{GroupId, HardState, Owner};
 use crate::write::WriteBatch;
 
@@ -100,15 +101,6 @@ pub struct Pump<H: Host> {
     /// [`Pump::read`].
     pub(in crate::adapters::raft_rs) reads: Reads<H>,
     stopped: Option<Error>,
-}
-
-/// How much of a Ready that needs several records the log already has.
-#[derive(Default)]
-struct Part {
-    /// Whether the log has the snapshot.
-    installed: bool,
-    /// Number of entries that the log has.
-    entries: usize,
 }
 
 impl<H: Host> Pump<H> {
@@ -336,98 +328,6 @@ impl<H: Host> Pump<H> {
         self.send(ready.take_messages());
         self.write(ready)?;
         Ok(!hindered)
-    }
-
-    /// Processes a Ready after its immediate messages, in the order that the core requires. If the disk is
-    /// full, the Ready is kept for a later call.
-    fn write(&mut self, mut ready: Ready) -> Result<()> {
-        let hard = ready.hs().map(hard_state);
-        let snapshot = ready.snapshot().get_metadata();
-        let installs = (snapshot.index > 0).then(|| snapshot_offer::id(self.store.group().id(), snapshot));
-        let ticket = match self.write_record(installs, ready.entries(), hard, ready.must_sync()) {
-            Ok(ticket) => ticket.filter(|_| ready.must_sync()),
-            Err(error) => {
-                self.stalled = Some(ready);
-                return Err(error);
-            }
-        };
-        if installs.is_some() {
-            let pin = self.incoming.take();
-            self.installing.extend(pin.map(|pin| (ready.number(), pin)));
-        }
-        let (number, kept) = (ready.number(), ready.take_persisted_messages());
-        self.flight.submit(number, ticket, kept);
-        let mut states = ready.take_read_states();
-        self.take_answers(&mut states);
-        self.committed = ready.take_committed_entries();
-        // Returns the Ready to the core first, because applying a membership change steps the core.
-        self.node.advance_append_async(ready);
-        if !states.is_empty() {
-            self.host.read_states(states);
-        }
-        self.apply()
-    }
-
-    /// Writes snapshot, entries and hard state as one record, or as several if they are too large for one. In
-    /// that case the snapshot, term and vote go first and the commit index last. After a full disk it continues
-    /// after the part that is already written.
-    fn write_record(
-        &mut self,
-        installs: Option<SnapshotId>,
-        entries: &[Entry],
-        hard: Option<HardState>,
-        must_sync: bool,
-    ) -> Result<Option<Ticket>> {
-        let mut count = entries.len().saturating_sub(self.part.entries);
-        loop {
-            let rest = entries.get(self.part.entries..).unwrap_or_default();
-            let part = rest.get(..count).unwrap_or(rest);
-            let whole = part.len() == rest.len();
-            let commit = self.store.group().hard_state().commit;
-            let state = if whole { hard } else { hard.map(|hard| HardState { commit, ..hard }) };
-            let installs = installs.filter(|_| !self.part.installed);
-            match self.write_part(installs, part, state, must_sync) {
-                Ok(ticket) if whole => {
-                    self.part = Part::default();
-                    return Ok(ticket);
-                }
-                Ok(_) => {
-                    self.part.installed |= installs.is_some();
-                    self.part.entries += part.len();
-                    count = rest.len() - part.len();
-                }
-                Err(Error::Engine(EngineError::BatchTooLarge { .. }))
-                    if part.len() > 1 || (installs.is_some() && !part.is_empty()) =>
-                {
-                    count = part.len() / 2;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn write_part(
-        &mut self,
-        installs: Option<SnapshotId>,
-        entries: &[Entry],
-        hard: Option<HardState>,
-        must_sync: bool,
-    ) -> Result<Option<Ticket>> {
-        self.batch.clear();
-        if let (Some(id), Some(snapshots)) = (installs, &self.snapshots) {
-            self.incoming = Some(snapshots.add_install(id, &mut self.batch)?);
-        }
-        self.store.append(&mut self.batch, entries);
-        if let Some(hard) = hard {
-            self.batch.hard_state(self.store.group().id(), hard);
-        }
-        if self.batch.is_empty() {
-            return Ok(None);
-        }
-        if must_sync {
-            self.batch.sync();
-        }
-        Ok(Some(self.store.engine().write(&mut self.batch)?))
     }
 
     fn send(&mut self, messages: Vec<Message>) {

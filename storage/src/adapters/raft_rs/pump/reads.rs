@@ -120,7 +120,7 @@ impl<H: Host> Pump<H> {
     /// node of the group (a linearizable read). Works on leaders, followers and learners. The call runs on the thread
     /// that calls the pump, from [`Pump::poll`] or [`Pump::tick`].
     ///
-    /// Reads that are started together share one round of messages. If the group has no leader for three election
+    /// While the disk is full, reads wait. Reads that are started together share one round of messages. If the group has no leader for three election
     /// timeouts, `read` gets [`Error::NoAnswer`]; if the pump stops first, the error that stopped it, or
     /// [`Error::Stopping`]. If the pump is dropped, `read` is dropped without a call.
     pub fn read(&mut self, read: impl FnOnce(Result<&H>) + Send + 'static) {
