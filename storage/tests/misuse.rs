@@ -1,8 +1,8 @@
 //! Tests that mistakes that the types forbid do not compile.
 //!
 //! Each file in `misuse/` is named after a mistake, and has the compiler's message next to it. The messages
-//! change between versions of the compiler. `TRYBUILD=overwrite cargo test -p seawall --test misuse` takes
-//! over those of another version. Read them afterwards, since a file that fails for another reason proves
+//! change between versions of the compiler. `TRYBUILD=overwrite cargo test -p seawall --test misuse` writes
+//! those of the installed compiler. Read them afterwards, since a file that fails for another reason proves
 //! nothing.
 
 use std::process::Command;
@@ -16,7 +16,7 @@ fn what_types_forbid_does_not_compile() {
     let version = Command::new(rustc).arg("--version").output().expect("a compiler").stdout;
     let version = String::from_utf8_lossy(&version);
     if !version.starts_with(COMPILER) && std::env::var_os("TRYBUILD").is_none() {
-        println!("not run: the words to compare with are those of {COMPILER}x, this is {version}");
+        println!("not run: the expected messages are those of {COMPILER}x, and this is {version}");
         return;
     }
     trybuild::TestCases::new().compile_fail("tests/misuse/*.rs");

@@ -119,7 +119,7 @@ pub mod notify {
 pub mod segments {
     pub use crate::segment::footer::Footer;
     pub use crate::segment::index_builder::SegmentIndexBuilder;
-    pub use crate::segment::mapped::Mapped;
+    pub use crate::segment::open_segment::Mapped;
 }
 
 /// Reads a log without changing it, for tools, tests and fuzzers.
@@ -136,6 +136,6 @@ pub mod inspect {
     pub use crate::recovery::scan::ScannedGroup;
     pub use crate::recovery::verdict::{LiveSegment, ResumePoint, Verdict, decide, decide_as, decide_closed};
     pub use crate::segment::directory::SEGMENTS_WITHOUT_IDENTITY;
-    pub use crate::segment::file_name;
+    pub use crate::segment::names::file_name;
     pub use crate::types::{GroupKind, PriorContents};
 }

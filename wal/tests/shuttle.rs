@@ -7,213 +7,26 @@
 
 #![cfg(seawall_shuttle)]
 
+#[path = "shuttle/model.rs"]
+mod model;
 #[path = "shuttle/watched.rs"]
 mod watched;
 
-use parking_lot::Mutex as Plain;
-use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions, SimRandom};
-use seawall_wal::disk::{Clock, Mode};
+use model::{Model, chance, explore, options, threads};
+use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule};
 use seawall_wal::{
-    Durability, Env, Error, Lsn, Options, RecordBuilder, Threads, Ticket, Wal,
+    Durability, Error, Lsn, RecordBuilder, Threads,
     notify::{Bell, Notify},
 };
 use shuttle::rand::Rng;
-use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::sync::mpsc;
-use shuttle::{Config, MaxSteps, Runner, thread};
+use shuttle::thread;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use watched::{Answer, Watched, switch};
+use watched::Answer;
 
 /// Payload of a record that fills most of a block, in bytes. Two such records need two groups of the smallest
 /// size.
 const LARGE: usize = 3000;
-
-/// Runs `model` under both schedulers, `runs` or `SEAWALL_RUNS` times each.
-fn explore(runs: usize, model: fn()) {
-    let runs = std::env::var("SEAWALL_RUNS").ok().and_then(|r| r.parse().ok()).unwrap_or(runs);
-    let mut config = Config::new();
-    config.stack_size = 1 << 18;
-    // Shuttle warns that it does not model orderings weaker than SeqCst.
-    config.silence_warnings = true;
-    // A log whose threads run without ever getting anywhere is stuck, too.
-    config.max_steps = MaxSteps::FailAfter(100_000);
-    Runner::new(RandomScheduler::new_from_seed(1, runs), config.clone()).run(model);
-    Runner::new(PctScheduler::new_from_seed(2, 4, runs), config).run(model);
-}
-
-/// A clock that advances each time it is read. With steps of a millisecond, each pause is long enough for the
-/// log to be idle and each write is slow. With steps of a microsecond, writes are fast and a waiting thread
-/// yields before it sleeps.
-#[derive(Debug)]
-struct Ticking {
-    now_ns: AtomicU64,
-    step_ns: u64,
-}
-
-impl Clock for Ticking {
-    fn wall_ms(&self) -> u64 {
-        1
-    }
-
-    fn now_ns(&self) -> u64 {
-        self.now_ns.fetch_add(self.step_ns, Ordering::Relaxed)
-    }
-}
-
-/// A clock that stands still: the log is never idle, and no write is slow.
-#[derive(Debug)]
-struct Frozen;
-
-impl Clock for Frozen {
-    fn wall_ms(&self) -> u64 {
-        1
-    }
-
-    fn now_ns(&self) -> u64 {
-        1
-    }
-}
-
-/// A log, and the answers that its users got.
-struct Model {
-    disk: Arc<SimDisk>,
-    watched: Arc<Watched>,
-    wal: Wal,
-    /// Answers to callbacks, in the order in which they ran.
-    called: Plain<Vec<Answer>>,
-    /// Answers to threads and futures.
-    told: Plain<Vec<Answer>>,
-    /// Positions and lengths of the records that were appended.
-    appended: Plain<Vec<(Lsn, usize)>>,
-    /// Held from an append until its callback is registered.
-    order: shuttle::sync::Mutex<()>,
-}
-
-/// A random choice of `shuttle`.
-fn chance() -> bool {
-    shuttle::rand::thread_rng().gen_bool(0.5)
-}
-
-fn options() -> Options {
-    let (segment_bytes, queue_bytes) = (64 << 10, 64 << 10);
-    Options::default()
-        .with_segment_bytes(segment_bytes)
-        .with_queue_bytes(queue_bytes)
-        .with_group_bytes(4096)
-        .with_idle_ms(1)
-}
-
-impl Model {
-    fn new(threads: Threads) -> Arc<Model> {
-        let in_flight = if chance() { 1 } else { 4 };
-        Model::with(threads, &options().with_writes_in_flight_max(in_flight))
-    }
-
-    /// `shuttle` chooses the disk's mode and the clock.
-    fn with(threads: Threads, options: &Options) -> Arc<Model> {
-        let mode = if chance() { Mode::Direct } else { Mode::Buffered };
-        let disk = SimDisk::new(1, SimOptions { mode, ..SimOptions::default() });
-        let watched = Arc::new(Watched::new(Arc::clone(&disk)));
-        let ticking = |step_ns| Arc::new(Ticking { now_ns: AtomicU64::new(0), step_ns });
-        let clock: Arc<dyn Clock> = match (chance(), chance()) {
-            (true, true) => ticking(1_000_000),
-            (true, false) => ticking(1000),
-            (false, _) => Arc::new(Frozen),
-        };
-        let random = Arc::new(SimRandom::new(1));
-        let env = Env { disk: Arc::clone(&watched) as Arc<_>, clock, random, threads };
-        let wal = Wal::create_in(env, options).expect("a log");
-        let (called, told, appended, order) = Default::default();
-        Arc::new(Model { disk, watched, wal, called, told, appended, order })
-    }
-
-    /// Appends a record of `bytes`. Returns `None` once the log has stopped.
-    fn append(&self, bytes: usize, class: Durability) -> Option<Ticket> {
-        let mut batch = RecordBuilder::new();
-        batch.push_part(&vec![7; bytes]);
-        match self.wal.append(&batch, class) {
-            Ok(ticket) => {
-                self.appended.lock().push((ticket.lsn(), batch.encoded_len()));
-                Some(ticket)
-            }
-            Err(Error::Latched { .. }) => None,
-            Err(error) => panic!("{error}"),
-        }
-    }
-
-    /// Asserts that an acknowledged record is durable at this moment.
-    fn judge(&self, answer: &Answer) {
-        if let Ok(lsn) = answer.result {
-            assert_eq!(lsn, answer.lsn);
-            let appended = self.appended.lock().clone();
-            // One byte if the model does not know the length of the record.
-            let bytes = appended.iter().find(|(at, _)| *at == lsn).map_or(1, |(_, bytes)| *bytes);
-            self.watched.assert_durable(lsn, bytes);
-        }
-    }
-
-    fn wait(&self, ticket: &Ticket) {
-        let answer = Answer { lsn: ticket.lsn(), result: ticket.wait() };
-        self.judge(&answer);
-        self.told.lock().push(answer);
-    }
-
-    fn block_on(&self, ticket: Ticket) {
-        let lsn = ticket.lsn();
-        let answer = Answer { lsn, result: shuttle::future::block_on(ticket) };
-        self.judge(&answer);
-        self.told.lock().push(answer);
-    }
-
-    /// Registers a callback that sends to `done` when it has run.
-    fn call(self: &Arc<Model>, ticket: Ticket, done: mpsc::Sender<()>) {
-        let (model, lsn) = (Arc::clone(self), ticket.lsn());
-        ticket.on_durable(move |result| {
-            // No other callback may run in between.
-            switch();
-            // `finish` checks the answer, because the log catches a panic in a callback.
-            model.called.lock().push(Answer { lsn, result });
-            drop(model);
-            let _ = done.send(());
-        });
-    }
-
-    /// Ends the log, then checks all answers: there are `tickets` of them, one for each ticket.
-    fn finish(self: Arc<Model>, tickets: usize) {
-        let model = Arc::into_inner(self).expect("no thread and no callback is left");
-        let (called, mut all) = (model.called.into_inner(), model.told.into_inner());
-        let durable = model.wal.durable();
-        // This fails if the model has stopped the log.
-        let _ = model.wal.close();
-        let ok = |answers: &[Answer]| -> Vec<Lsn> {
-            answers.iter().filter_map(|a| a.result.as_ref().ok().copied()).collect()
-        };
-        let order = ok(&called);
-        assert!(order.is_sorted(), "callbacks out of order: {order:?}");
-        all.extend(called);
-        assert_eq!(all.len(), tickets, "a ticket was not answered, or twice");
-        let mut lsns: Vec<Lsn> = all.iter().map(|a| a.lsn).collect();
-        lsns.sort_unstable();
-        lsns.dedup();
-        assert_eq!(lsns.len(), tickets, "a ticket was answered twice");
-        for answer in &all {
-            // The durable end agrees with each answer, whenever the answer came.
-            let is_durable = answer.lsn < durable;
-            assert_eq!(answer.result.is_ok(), is_durable, "{answer:?}, durable to {durable}");
-        }
-    }
-}
-
-/// Starts `count` threads that run `f` with their number, and waits for them.
-fn threads(model: &Arc<Model>, count: usize, f: fn(&Arc<Model>, usize)) {
-    let run = |i| {
-        let model = Arc::clone(model);
-        thread::spawn(move || f(&model, i))
-    };
-    let running: Vec<_> = (0..count).map(run).collect();
-    running.into_iter().for_each(|t| t.join().expect("no panic"));
-}
 
 #[test]
 fn blocking_threads_hand_over() {
@@ -222,7 +35,7 @@ fn blocking_threads_hand_over() {
         threads(&model, 3, |model, i| {
             for n in 0..2 {
                 let ticket = model.append(if (i + n) % 2 == 0 { LARGE } else { 100 }, Durability::Sync);
-                model.wait(&ticket.expect("the log goes on"));
+                model.wait(&ticket.expect("the log has not stopped"));
             }
         });
         model.finish(6);
@@ -234,7 +47,8 @@ fn more_groups_in_flight_than_threads() {
     explore(2000, || {
         let model = Model::new(Threads::Stepped);
         threads(&model, 2, |model, _| {
-            let tickets = [0; 3].map(|_| model.append(LARGE, Durability::Sync).expect("the log goes on"));
+            let tickets =
+                [0; 3].map(|_| model.append(LARGE, Durability::Sync).expect("the log has not stopped"));
             // The last ticket comes first: waiting for it must not rely on other threads that wait for the
             // others.
             tickets.iter().rev().for_each(|ticket| model.wait(ticket));
@@ -260,18 +74,6 @@ fn mixed(model: &Arc<Model>, i: usize) {
     drop(done);
     // The loop ends when every callback has run or was dropped.
     while dones.recv().is_ok() {}
-}
-
-impl Model {
-    /// Checks that the log has stopped.
-    fn refused(&self) {
-        let error = self.wal.flush().expect_err("a stopped log flushes nothing");
-        assert!(matches!(error, Error::Latched { .. }), "{error}");
-    }
-
-    fn tickets(&self) -> usize {
-        self.appended.lock().len()
-    }
 }
 
 #[test]
@@ -305,7 +107,8 @@ fn callbacks_stay_in_order_across_threads() {
             for _ in 0..2 {
                 // The callbacks are registered in log order, as by a user who needs that order.
                 let order = model.order.lock().expect("no panic");
-                let ticket = model.append(100 + LARGE * (i % 2), Durability::Sync).expect("the log goes on");
+                let ticket =
+                    model.append(100 + LARGE * (i % 2), Durability::Sync).expect("the log has not stopped");
                 model.call(ticket, done.clone());
                 drop(order);
             }
@@ -322,13 +125,13 @@ fn a_flush_covers_lazy_records() {
         let model = Model::new(if chance() { Threads::Spawned } else { Threads::Stepped });
         threads(&model, 3, |model, i| {
             let ticket = model.append(if i == 0 { LARGE } else { 100 }, Durability::Lazy);
-            let ticket = ticket.expect("the log goes on");
+            let ticket = ticket.expect("the log has not stopped");
             if i < 2 {
-                let end = model.wal.flush().expect("the log goes on");
+                let end = model.wal.flush().expect("the log has not stopped");
                 assert!(end > ticket.lsn() && ticket.is_durable());
                 model.wait(&ticket);
             } else {
-                model.wal.flush().expect("the log goes on");
+                model.wal.flush().expect("the log has not stopped");
                 model.block_on(ticket);
             }
         });
@@ -343,8 +146,8 @@ fn a_full_queue_makes_room() {
         threads(&model, 3, |model, i| {
             // Two records are more than the queue takes, and no thread waits for a ticket meanwhile.
             let class = if i == 0 { Durability::Lazy } else { Durability::Sync };
-            let tickets = [0; 2].map(|_| model.append(40 << 10, class).expect("the log goes on"));
-            model.wal.flush().expect("the log goes on");
+            let tickets = [0; 2].map(|_| model.append(40 << 10, class).expect("the log has not stopped"));
+            model.wal.flush().expect("the log has not stopped");
             tickets.iter().for_each(|ticket| model.wait(ticket));
         });
         model.finish(6);
@@ -358,7 +161,7 @@ fn segments_change_under_way() {
         let model = Model::with(threads_of_log, &options().with_segment_bytes(24 << 10));
         threads(&model, 3, |model, _| {
             for _ in 0..4 {
-                model.wait(&model.append(LARGE, Durability::Sync).expect("the log goes on"));
+                model.wait(&model.append(LARGE, Durability::Sync).expect("the log has not stopped"));
             }
         });
         model.finish(12);
@@ -373,14 +176,14 @@ fn close_answers_who_still_waits() {
         let append =
             || model.append(LARGE, if chance() { Durability::Sync } else { Durability::Lazy }).expect("open");
         let (waited, awaited, called) = (append(), append(), append());
-        let wal = Arc::into_inner(model).expect("nobody else").wal;
+        let wal = Arc::into_inner(model).expect("no other owner").wal;
         let (done, dones) = mpsc::channel();
         // Dropping the log, unlike closing it, flushes nothing.
         let closed = chance();
         let waiting = thread::spawn(move || waited.wait());
         let awaiting = thread::spawn(move || shuttle::future::block_on(awaited));
         let calling = thread::spawn(move || {
-            called.on_durable(move |result| done.send(result).expect("somebody listens"));
+            called.on_durable(move |result| done.send(result).expect("a listener"));
             dones.recv().expect("one answer").and_then(|lsn| match dones.recv() {
                 Ok(second) => panic!("a second answer: {second:?}"),
                 Err(_) => Ok(lsn),
@@ -427,7 +230,7 @@ fn appends_wait_for_room_among_callbacks() {
             for _ in 0..2 {
                 // If the clock stands still, a lazy record is written only if a thread blocks for it.
                 let class = if i > 0 || chance() { Durability::Sync } else { Durability::Lazy };
-                let ticket = model.append(100, class).expect("the log goes on");
+                let ticket = model.append(100, class).expect("the log has not stopped");
                 match i {
                     0 => model.wait(&ticket),
                     1 => model.call(ticket, done.clone()),
@@ -436,10 +239,10 @@ fn appends_wait_for_room_among_callbacks() {
             }
             if i == 2 {
                 let inside = Arc::clone(model);
-                let ticket = model.append(100, Durability::Sync).expect("the log goes on");
+                let ticket = model.append(100, Durability::Sync).expect("the log has not stopped");
                 model.told.lock().push(Answer { lsn: ticket.lsn(), result: Ok(ticket.lsn()) });
                 ticket.on_durable(move |result| {
-                    result.expect("the log goes on");
+                    result.expect("the log has not stopped");
                     let ticket = inside.append(100, Durability::Lazy).expect("a callback does not wait");
                     inside.block_on(ticket);
                     drop(inside);
@@ -465,7 +268,7 @@ fn registering_races_with_completion_and_with_the_end() {
         let append =
             || model.append(100, if chance() { Durability::Sync } else { Durability::Lazy }).expect("open");
         let (waited, called, polled, told) = (append(), append(), append(), append());
-        let wal = Arc::into_inner(model).expect("nobody else").wal;
+        let wal = Arc::into_inner(model).expect("no other owner").wal;
         let (done, dones) = mpsc::channel();
         let waiting = thread::spawn(move || drop(waited.wait()));
         let calling = thread::spawn(move || called.on_durable(move |_| done.send(()).expect("a listener")));
@@ -505,9 +308,9 @@ fn readers_see_whole_records_while_buffers_are_used_again() {
                 for byte in from..from + 3 {
                     let mut batch = RecordBuilder::new();
                     batch.push_part(&[byte; LARGE]);
-                    let ticket = model.wal.append(&batch, Durability::Sync).expect("the log goes on");
+                    let ticket = model.wal.append(&batch, Durability::Sync).expect("the log has not stopped");
                     sender.send((ticket.lsn(), byte)).expect("a reader");
-                    ticket.wait().expect("the log goes on");
+                    ticket.wait().expect("the log has not stopped");
                 }
             })
         };

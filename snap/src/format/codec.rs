@@ -3,7 +3,10 @@
 //! Decompression writes at most the length that the chunk header states, which is within the chunk limit, and
 //! needs no larger window than that limit (INV-9).
 
-use crate::format::{CHUNK_HEADER_BYTES, ChunkHeader, Fault, Header};
+use crate::format::chunk::ChunkHeader;
+use crate::format::fault::Fault;
+use crate::format::header::Header;
+use crate::format::layout::CHUNK_HEADER_BYTES;
 use std::fmt;
 use std::io;
 use zstd::bulk::{Compressor, Decompressor};
@@ -106,7 +109,8 @@ impl fmt::Debug for Decoder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{CHUNK_LIMIT_MIN, encode_opening};
+    use crate::format::header::encode_opening;
+    use crate::format::layout::CHUNK_LIMIT_MIN;
     use crate::types::SnapshotId;
 
     fn header() -> Header {

@@ -1,7 +1,10 @@
 //! Tests of the format: round trips, every flipped bit, hostile lengths, and agreement with `docs/format.md`.
 
+use super::fault::crc;
+use super::layout::{RawChunk, RawHeader, RawTrailer, ZSTD};
 use super::*;
 use crate::tables::{check_constants, check_structures, fields};
+use crate::types::SnapshotId;
 
 const ID: SnapshotId = SnapshotId { group: 7, index: 40, term: 3 };
 

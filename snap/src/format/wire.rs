@@ -3,10 +3,11 @@
 //! Decoding is total, allocates no more than the size of its input, and accepts only values within the format's
 //! limits (INV-9).
 
-use crate::format::{
-    BODY_BYTES_MAX, CHUNK_HEADER_BYTES, CHUNK_LIMIT_MAX, CRC_BYTES, Fault, HEADER_BYTES, TRAILER_BYTES,
-    Trailer, VERSION, crc, structure, within,
+use crate::format::fault::{Fault, crc, structure, within};
+use crate::format::layout::{
+    BODY_BYTES_MAX, CHUNK_HEADER_BYTES, CHUNK_LIMIT_MAX, CRC_BYTES, HEADER_BYTES, TRAILER_BYTES, VERSION,
 };
+use crate::format::trailer::Trailer;
 use crate::types::SnapshotId;
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -8,12 +8,12 @@ use seawall_snap::{Catalog, Error};
 use std::sync::Arc;
 use support::*;
 
-/// Runs `act` on a prepared disk and crashes at each of its operations, with eight outcomes of each. `judge`
+/// Runs `act` on a prepared disk and crashes at each of its operations, with eight outcomes of each. `check`
 /// gets the disk afterwards and whether `act` had ended. Returns the number of operations.
 fn at_every_operation(
     prepare: impl Fn(&Arc<SimDisk>),
     act: impl Fn(&Catalog) -> Result<(), Error>,
-    judge: impl Fn(&Arc<SimDisk>, bool),
+    check: impl Fn(&Arc<SimDisk>, bool),
 ) -> u64 {
     const OUTCOMES: u64 = 8;
     let whole = sim(1);
@@ -48,7 +48,7 @@ fn at_every_operation(
             drop(first);
             disk.crash();
             assert_eq!(open(&disk).snapshots(GROUP), listed, "operation {n}, seed {seed}");
-            judge(&disk, ended);
+            check(&disk, ended);
         }
     }
     operations

@@ -239,7 +239,7 @@ fn damaged_files_do_not_pile_up() {
     let error = catalog.newest(GROUP, |_| true, &mut on).unwrap_err();
     assert!(matches!(error, Error::NoneLeft { damaged, .. } if damaged == id(10)), "{error}");
     settle(&catalog, 11).unwrap();
-    assert_eq!(files(&disk).1.len(), 4, "one newer one may turn out damaged");
+    assert_eq!(files(&disk).1.len(), 4, "the one newer snapshot may turn out damaged");
     settle(&catalog, 12).unwrap();
     assert_eq!(files(&disk), (vec![11, 12], vec![]));
 }

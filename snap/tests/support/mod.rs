@@ -76,7 +76,7 @@ pub fn check(reader: &mut SnapshotReader) {
     assert_eq!((reader.conf_state(), reader.metadata()), (&b"conf"[..], &index.to_le_bytes()[..]));
     let mut found = Vec::new();
     reader.read_to_end(&mut found).expect("a complete snapshot");
-    assert!(found == content(index, LEN), "snapshot {index} is another");
+    assert!(found == content(index, LEN), "snapshot {index} has other content");
 }
 
 /// The index of the newest snapshot that serves, which is checked to be complete; `None` if there is none.

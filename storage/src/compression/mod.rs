@@ -4,11 +4,14 @@
 //! checksum of the stored bytes was checked. A payload that does not become sufficiently smaller is stored as it is.
 //! A length is checked before memory is allocated for it (INV-9).
 
+mod error;
 #[cfg(feature = "zstd")]
 mod zstd;
 #[cfg(not(feature = "zstd"))]
 #[path = "without_zstd.rs"]
 mod zstd;
+
+pub use error::DecompressError;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -36,36 +39,6 @@ pub struct CompressionStats {
     pub stored_bytes: u64,
     /// Number of payloads that compression did not make sufficiently smaller.
     pub declined: u64,
-}
-
-/// Why a compressed payload cannot be decompressed. Its bytes passed their checksum, so this is a bug in the program
-/// that wrote it or a build without zstd, never a torn write.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DecompressError {
-    /// The bytes end before the original length does.
-    #[error("{bytes} bytes are too short for a compressed payload")]
-    TooShort {
-        /// Number of bytes.
-        bytes: usize,
-    },
-    /// The original length is out of range.
-    #[error("a compressed payload says that it had {bytes} bytes, at most {max} are allowed")]
-    TooLong {
-        /// The stored original length.
-        bytes: usize,
-        /// Largest allowed length.
-        max: usize,
-    },
-    /// The bytes are not a zstd frame, or the frame does not hold exactly the original number of bytes.
-    #[error("the frame of a compressed payload cannot be decompressed to {bytes} bytes")]
-    Frame {
-        /// The original length in bytes.
-        bytes: usize,
-    },
-    /// This build lacks the feature `zstd`.
-    #[error("the payload is compressed, and this build has no zstd")]
-    NoZstd,
 }
 
 /// Compresses and decompresses payloads. Shared by all threads.

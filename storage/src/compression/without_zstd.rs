@@ -1,6 +1,6 @@
 //! Replaces the zstd library in a build without it: nothing is compressed, and reading a compressed payload is an error.
 
-use super::DecompressError;
+use super::error::DecompressError;
 
 pub(super) const BUILT: bool = false;
 

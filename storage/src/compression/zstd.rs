@@ -3,7 +3,7 @@
 //!
 //! Memory for a decompressed payload is allocated only if the frame claims the same length.
 
-use super::DecompressError;
+use super::error::DecompressError;
 use ::zstd::bulk::{Compressor, Decompressor};
 use ::zstd::zstd_safe::{find_frame_compressed_size, get_frame_content_size};
 use parking_lot::Mutex;

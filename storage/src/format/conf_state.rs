@@ -6,7 +6,7 @@
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::DecodeError;
+use super::error::DecodeError;
 use crate::types::ConfState;
 
 pub(super) const VERSION: u16 = 1;

@@ -6,21 +6,13 @@
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::DecodeError;
+use super::error::DecodeError;
+use super::kind::{
+    COMPACT, CONF_STATE, ENTRIES, HARD_STATE, METADATA, MOVED, REMOVE, SNAPSHOT_MARKER, START,
+};
 use crate::types::{CompactionPoint, GroupId, HardState, META_KEY_BYTES_MAX, MetaKey, SnapshotMarker};
 
 pub(super) const VERSION: u16 = 1;
-
-// Kinds of operations. A record with another kind is refused.
-const ENTRIES: u8 = 1;
-const HARD_STATE: u8 = 2;
-const CONF_STATE: u8 = 3;
-const COMPACT: u8 = 4;
-const START: u8 = 5;
-const REMOVE: u8 = 6;
-const MOVED: u8 = 7;
-const SNAPSHOT_MARKER: u8 = 8;
-const METADATA: u8 = 9;
 
 /// Flag of entries: the append replaced entries at or after its first index.
 const TRUNCATES: u8 = 1;
@@ -244,22 +236,6 @@ fn key_of(length: u8, words: [u64; 3]) -> Option<MetaKey> {
     let bytes = words.map(u64::to_le_bytes);
     let (key, rest) = bytes.as_flattened().split_at_checked(usize::from(length))?;
     MetaKey::new(key).filter(|_| rest.iter().all(|byte| *byte == 0))
-}
-
-/// Name of a kind, for messages.
-pub(super) fn kind_name(kind: u8) -> &'static str {
-    match kind {
-        ENTRIES => "entries",
-        HARD_STATE => "hard state",
-        CONF_STATE => "conf state",
-        COMPACT => "compact",
-        START => "start",
-        REMOVE => "remove",
-        MOVED => "moved",
-        SNAPSHOT_MARKER => "snapshot marker",
-        METADATA => "metadata",
-        _ => "unassigned",
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use seawall_wal::Wal;
 
-use super::PayloadLocation;
+use super::locate::PayloadLocation;
 
 /// Mapped sealed segments; the one that was used last is kept at hand.
 pub(crate) struct Maps<'a> {

@@ -8,56 +8,24 @@
 pub(crate) mod entry_cache;
 pub(crate) mod readers;
 
+mod locate;
 mod maps;
+mod payloads;
 mod pinned;
 
-use std::ops::Range;
+use seawall_wal::Wal;
 
-use bytes::Bytes;
-use seawall_wal::{Lsn, Wal};
-
-use crate::read::entry_cache::EntryCache;
+use entry_cache::EntryCache;
+pub(crate) use locate::ReadRequest;
+use locate::select;
 pub(crate) use maps::Maps;
+use payloads::read;
 pub(crate) use pinned::Pinned;
 
 use crate::compression::Compressor;
-use crate::error::{Error, Result};
-use crate::group::{GroupState, Groups, SegmentGuard, SegmentUsage};
-use crate::types::{Entry, GroupId, Location};
-
-/// Adjacent entries of a segment are read with one call, up to this many bytes.
-const RUN_BYTES_MAX: usize = 1 << 20;
-
-/// Largest number of entries that are taken from a mapped segment at a time.
-const MAPPED_RUN_MAX: usize = 64;
-
-/// Largest number of bytes of a mapped segment that are fetched before they are checked; and size of a cache line.
-const FETCHED_MAX: usize = 128 << 10;
-const LINE_BYTES: usize = 64;
-
-/// Largest gap between two payloads, in bytes, that is read too instead of starting another call: an append with a
-/// write group of its own fills up its block.
-const GAP_BYTES_MAX: u32 = 8 << 10;
-
-/// The entries to read.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ReadRequest {
-    pub(crate) group: GroupId,
-    /// First index.
-    pub(crate) low: u64,
-    /// One past the last index.
-    pub(crate) high: u64,
-    /// Largest total size of the payloads in bytes; the first entry is always read.
-    pub(crate) max_bytes: u64,
-}
-
-/// Index, term and location of an entry to read.
-#[derive(Clone, Copy, Debug)]
-struct PayloadLocation {
-    index: u64,
-    term: u64,
-    at: Location,
-}
+use crate::error::Result;
+use crate::group::{GroupState, Groups, SegmentUsage};
+use crate::types::Entry;
 
 /// Reads entries in order until `more` returns `false`. The entry for which it does is left out, unless it is the
 /// first.
@@ -93,60 +61,6 @@ pub(crate) fn entries(
     Ok(entries)
 }
 
-/// Reads all entries at `places`.
-fn from_log(
-    wal: &Wal,
-    memory: (&EntryCache, &Compressor),
-    group: GroupId,
-    places: &[PayloadLocation],
-) -> Result<Vec<Entry>> {
-    let mut entries = Vec::with_capacity(places.len());
-    read(wal, memory, None, group, places, &mut |entry| {
-        entries.push(entry);
-        true
-    })?;
-    Ok(entries)
-}
-
-/// Reads `places` in order, each from memory or, together with its neighbours, from the log, while `each` returns
-/// `true`.
-fn read(
-    wal: &Wal,
-    (tail, packer): (&EntryCache, &Compressor),
-    mut maps: Option<Maps<'_>>,
-    group: GroupId,
-    places: &[PayloadLocation],
-    each: &mut impl FnMut(Entry) -> bool,
-) -> Result<()> {
-    let durable = wal.durable();
-    let newest = places.iter().map(PayloadLocation::lsn).max().unwrap_or(Lsn::ZERO);
-    let kept = if tail.reaches(newest) {
-        tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)))
-    } else {
-        tail.missed(places.len());
-        Vec::new()
-    };
-    let mut at = 0;
-    while let Some(place) = places.get(at) {
-        let (rest, kept) = (&places[at..], kept.get(at..).unwrap_or_default());
-        let read = if let Some(payload) = kept.first().cloned().flatten() {
-            let goes_on = each(Entry { index: place.index, term: place.term, payload });
-            Read { entries: 1, goes_on }
-        } else if let Some(map) = maps.as_mut().and_then(|maps| maps.segment(place)) {
-            let run = mapped_run(rest, kept);
-            fetch(&map, run);
-            sound(packer, group, run, (&map, 0), false, each)?
-        } else {
-            read_run(wal, packer, group, &rest[..run_length(rest, kept, durable)], each)?
-        };
-        if !read.goes_on {
-            break;
-        }
-        at += read.entries;
-    }
-    Ok(())
-}
-
 /// As [`entries`], if all payloads are in memory.
 pub(crate) fn entries_in_memory(
     groups: &Groups,
@@ -169,234 +83,4 @@ pub(crate) fn entries_in_memory(
         entries.push(Entry { index: place.index, term: place.term, payload });
     }
     Ok(Some(entries))
-}
-
-/// Selects the locations of the requested entries, and takes a guard on their segments.
-fn select<'a>(
-    state: &GroupState,
-    pins: &'a SegmentUsage,
-    wanted: ReadRequest,
-) -> Result<(Vec<PayloadLocation>, Option<SegmentGuard<'a>>)> {
-    let ReadRequest { group, low, high, max_bytes } = wanted;
-    let (point, last_index) = (state.point().index, state.last_index());
-    if low > high {
-        return Err(Error::Range { group, low, high });
-    }
-    if low <= point {
-        return Err(Error::Compacted { group, index: low, point });
-    }
-    if high > last_index + 1 {
-        return Err(Error::Unavailable { group, index: high - 1, last_index });
-    }
-    let mut places: Vec<PayloadLocation> = Vec::new();
-    let mut bytes: u64 = 0;
-    let mut found = state.since(low);
-    for index in low..high {
-        let Some((term, at)) = found.next() else {
-            return Err(Error::Unavailable { group, index, last_index });
-        };
-        bytes = bytes.saturating_add(u64::from(at.length));
-        if bytes > max_bytes && !places.is_empty() {
-            break;
-        }
-        places.push(PayloadLocation { index, term, at });
-    }
-    let hold = places.iter().map(|place| place.at.segment).min().map(|segment| pins.hold(|| segment));
-    Ok((places, hold))
-}
-
-impl PayloadLocation {
-    fn lsn(&self) -> Lsn {
-        Lsn::new(self.at.segment, self.at.offset)
-    }
-
-    fn length(&self) -> usize {
-        usize::try_from(self.at.length).unwrap_or(usize::MAX)
-    }
-
-    /// The range of its bytes in a buffer that starts at offset `from` of its segment.
-    fn within(&self, from: u32) -> Range<usize> {
-        let at = |offset: u32| usize::try_from(offset.saturating_sub(from)).unwrap_or(usize::MAX);
-        at(self.at.offset)..at(self.end())
-    }
-
-    fn checks(&self, stored: &[u8]) -> bool {
-        crc_fast::crc32_iscsi(stored) == self.at.crc
-    }
-
-    fn damaged(&self, group: GroupId) -> Error {
-        Error::DamagedEntry { group, index: self.index, term: self.term, at: self.lsn() }
-    }
-
-    /// The entry with the stored bytes `stored`, which are checked here.
-    fn entry(&self, packer: &Compressor, group: GroupId, stored: Bytes) -> Result<Entry> {
-        if !self.checks(&stored) {
-            return Err(self.damaged(group));
-        }
-        let payload = if self.at.packed { self.unpack(packer, group, &stored)? } else { stored };
-        Ok(Entry { index: self.index, term: self.term, payload })
-    }
-
-    /// Decompresses the stored bytes, which must have passed their checksum.
-    fn unpack(&self, packer: &Compressor, group: GroupId, stored: &[u8]) -> Result<Bytes> {
-        let (index, at) = (self.index, self.lsn());
-        packer.unpack(stored).map_err(|source| Error::Compressed { group, index, at, source })
-    }
-
-    /// Offset in the segment at which the payload ends.
-    fn end(&self) -> u32 {
-        self.at.offset.saturating_add(self.at.length)
-    }
-}
-
-/// How many of `places`, at least one, are read with one call: up to the next one whose payload is in memory
-/// (`kept`). Below `durable`, the bytes between two payloads can be read too. Above it, each record is in a buffer of
-/// its own.
-fn run_length(places: &[PayloadLocation], kept: &[Option<Bytes>], durable: Lsn) -> usize {
-    let Some(first) = places.first() else { return 1 };
-    let near = |(i, pair): &(usize, &[PayloadLocation])| {
-        let [before, place] = pair else { return false };
-        let gap = place.at.offset.checked_sub(before.end());
-        let reach = if place.lsn() < durable { GAP_BYTES_MAX } else { 0 };
-        kept.get(i + 1).is_none_or(Option::is_none)
-            && place.at.segment == before.at.segment
-            && gap.is_some_and(|gap| gap <= reach)
-            && usize::try_from(place.end() - first.at.offset).is_ok_and(|span| span <= RUN_BYTES_MAX)
-    };
-    places.windows(2).enumerate().take_while(near).count() + 1
-}
-
-/// The first of `places`, at least one, that are taken from the mapped segment together.
-fn mapped_run<'a>(places: &'a [PayloadLocation], kept: &[Option<Bytes>]) -> &'a [PayloadLocation] {
-    let segment = places.first().map(|place| place.at.segment);
-    let together = |(i, place): &(usize, &PayloadLocation)| {
-        Some(place.at.segment) == segment && kept.get(*i).is_none_or(Option::is_none)
-    };
-    let count = places.iter().enumerate().take(MAPPED_RUN_MAX).take_while(together).count();
-    &places[..count.max(1).min(places.len())]
-}
-
-/// How many entries were read, at least one, and whether more are wanted.
-#[derive(Clone, Copy, Debug)]
-struct Read {
-    entries: usize,
-    goes_on: bool,
-}
-
-/// Loads the bytes of `run` into the processor's cache before they are checked: the pages of a mapped segment are not
-/// in the cache, and checksums computed one after the other would wait for each cache line on its own.
-fn fetch(map: &[u8], run: &[PayloadLocation]) {
-    let (Some(first), Some(last)) = (run.first(), run.last()) else { return };
-    let span = map.get(first.within(0).start..last.within(0).end).unwrap_or_default();
-    if span.len() <= FETCHED_MAX {
-        std::hint::black_box(span.iter().step_by(LINE_BYTES).fold(0, |sum, byte| sum ^ byte));
-    }
-}
-
-/// Passes the entries of `run` to `each`, up to the first that fails its checksum. It is an error if that is the
-/// first of all. Their bytes are in `bytes`, which starts at offset `from` of their segment.
-///
-/// All checksums are computed before the first entry is made. Computing them one directly after the other keeps the
-/// processor busy; making entries in between costs throughput (1.5 instead of 2.4 GB/s with entries of 256 B).
-fn sound(
-    packer: &Compressor,
-    group: GroupId,
-    run: &[PayloadLocation],
-    (bytes, from): (&Bytes, u32),
-    copied: bool,
-    each: &mut impl FnMut(Entry) -> bool,
-) -> Result<Read> {
-    let checks =
-        |place: &&PayloadLocation| bytes.get(place.within(from)).is_some_and(|stored| place.checks(stored));
-    let sound = run.iter().take_while(checks).count();
-    if let Some(first) = run.first().filter(|_| sound == 0) {
-        return Err(first.damaged(group));
-    }
-    // Slices of a clone cost less than those of the original, which may still be the only reference.
-    let bytes = bytes.clone();
-    for (entries, place) in (1..).zip(&run[..sound]) {
-        let mut payload = bytes.slice(place.within(from));
-        if place.at.packed {
-            payload = place.unpack(packer, group, &payload)?;
-        } else if copied {
-            payload = Bytes::copy_from_slice(&payload);
-        }
-        if !each(Entry { index: place.index, term: place.term, payload }) {
-            return Ok(Read { entries, goes_on: false });
-        }
-    }
-    Ok(Read { entries: sound, goes_on: true })
-}
-
-/// Reads the payloads of `run`, which are in one segment in ascending order, and passes on those with correct
-/// checksums.
-fn read_run(
-    wal: &Wal,
-    packer: &Compressor,
-    group: GroupId,
-    run: &[PayloadLocation],
-    each: &mut impl FnMut(Entry) -> bool,
-) -> Result<Read> {
-    let (Some(first), Some(last)) = (run.first(), run.last()) else {
-        return Ok(Read { entries: 0, goes_on: false });
-    };
-    let from = first.at.offset;
-    let mut span = vec![0; usize::try_from(last.end() - from).unwrap_or(usize::MAX)];
-    let read = match wal.read_at(first.lsn(), &mut span) {
-        _ if span.is_empty() => Ok(()),
-        // The checksum of each payload, checked below, decides which entries of a damaged range are intact.
-        Err(seawall_wal::Error::Corrupt { .. }) => wal.read_damaged_at(first.lsn(), &mut span),
-        read => read,
-    };
-    if let Err(error) = read {
-        if run.len() == 1 {
-            return Err(error.into());
-        }
-        // The error may concern only bytes between the payloads, so each payload is read on its own.
-        for (entries, place) in (1..).zip(run) {
-            if !read_run(wal, packer, group, std::slice::from_ref(place), each)?.goes_on {
-                return Ok(Read { entries, goes_on: false });
-            }
-        }
-        return Ok(Read { entries: run.len(), goes_on: true });
-    }
-    let payload = run.iter().map(PayloadLocation::length).fold(0, usize::saturating_add);
-    // One payload that the caller keeps keeps the whole span in memory, so payloads are copied out of a span that is
-    // mostly other data.
-    let sparse = payload < span.len() / 4;
-    sound(packer, group, run, (&Bytes::from(span), from), sparse, each)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn place(segment: u32, offset: u32, length: u32) -> PayloadLocation {
-        PayloadLocation { index: 1, term: 1, at: Location::plain(segment, offset, length, 0) }
-    }
-
-    #[test]
-    fn payloads_that_are_near_each_other_are_read_together() {
-        let half = 1 << 19;
-        let gap = GAP_BYTES_MAX;
-        let durable = Lsn::new(2, 0);
-        for (places, expected) in [
-            (vec![place(1, 0, 10)], 1),
-            (vec![place(1, 0, 10), place(1, 10, 0), place(1, 10, 5), place(1, 16, 5)], 4),
-            (vec![place(1, 0, 10), place(1, 10 + gap, 10), place(1, 21 + 2 * gap, 1)], 2),
-            (vec![place(1, 0, 10), place(2, 10, 10)], 1),
-            (vec![place(1, 0, half), place(1, half, half), place(1, 2 * half, 1)], 2),
-            (vec![place(1, 0, 4 * half), place(1, 4 * half, 1)], 1),
-            (vec![place(1, 10, 10), place(1, 0, 10)], 1),
-            (vec![place(1, u32::MAX, 1), place(1, 0, 10)], 1),
-            (vec![place(2, 0, 10), place(2, 10, 10), place(2, 21, 10)], 2),
-        ] {
-            let mut kept = vec![None; places.len()];
-            assert_eq!(run_length(&places, &kept, durable), expected, "{places:?}");
-            if let [_, second, ..] = &mut kept[..] {
-                *second = Some(Bytes::new());
-            }
-            assert_eq!(run_length(&places, &kept, durable), 1, "{places:?}");
-        }
-    }
 }

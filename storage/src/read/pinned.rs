@@ -10,11 +10,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seawall_wal::{Lsn, Wal};
 
-use super::{PayloadLocation, ReadRequest, from_log, select};
+use super::entry_cache::EntryCache;
+use super::locate::{PayloadLocation, ReadRequest, select};
+use super::payloads::from_log;
 use crate::compression::Compressor;
 use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, SegmentUsage};
-use crate::read::entry_cache::EntryCache;
 use crate::types::{Entry, GroupId, Location};
 
 /// Largest number of entries that are read with one call. The caller limits how much is returned.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use seawall_wal::Wal;
 
-use crate::read::Pinned;
+use super::pinned::Pinned;
 use crate::types::GroupId;
 
 /// Statistics of one pinned reader.

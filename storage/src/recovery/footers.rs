@@ -11,7 +11,7 @@ use std::thread::{Builder, Scope};
 use bytes::Bytes;
 use seawall_wal::{Lsn, Prepared, Threads};
 
-use super::{Findings, Replay};
+use super::replay::{Findings, Replay};
 use crate::error::{Error, Result};
 use crate::format::{Footer, FooterOp, decode_conf_state};
 use crate::group::{SegmentUsage, UsageDelta};

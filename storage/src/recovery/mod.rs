@@ -6,63 +6,25 @@
 //! nothing has been written to it, so a refusal leaves it as it was found.
 
 mod footers;
+mod replay;
 
 use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
 use footers::Footers;
+pub(crate) use replay::Findings;
+use replay::Replay;
 use seawall_wal::inspect::RecordRef;
 use seawall_wal::{Lsn, OpenMode, PartInfo, Prepared, Threads, report::Damage};
 
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, decode, decode_conf_state};
-use crate::group::{
-    FooterIndexBuilder, GroupState, Groups, GroupsMut, SegmentUsage, Settled, UsageDelta, apply,
-};
+use crate::group::{FooterIndexBuilder, GroupState, Groups, SegmentUsage, Settled, UsageDelta, apply};
 use crate::types::{DamagedEntry, GroupId, GroupMap, Location, StateValue};
-
-/// Counts of a replay.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Findings {
-    pub(crate) records: u64,
-    pub(crate) groups: u64,
-    pub(crate) entries: u64,
-}
 
 /// Sequence number of the first segment of every log.
 const FIRST_SEGMENT: u32 = 1;
-
-/// Groups under replay. The first record that names a group creates it.
-struct Replay {
-    states: GroupMap<GroupState>,
-    released: bool,
-}
-
-impl Replay {
-    fn of(&mut self, group: GroupId) -> &mut GroupState {
-        let released = self.released;
-        self.states.entry(group).or_insert_with(|| GroupState::before_replay(released))
-    }
-
-    /// Reads from the states of `groups` to bring them into the processor's cache before they are changed; returns
-    /// the number of groups.
-    fn approach(&self, groups: impl Iterator<Item = GroupId>) -> usize {
-        let (mut seen, mut count) = (0, 0);
-        for group in groups {
-            seen ^= self.states.get(&group).map_or(0, GroupState::glance);
-            count += 1;
-        }
-        std::hint::black_box(seen);
-        count
-    }
-}
-
-impl GroupsMut for Replay {
-    fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
-        Some(self.of(group))
-    }
-}
 
 /// Entries whose payloads fail their checksums, with their locations.
 pub(crate) type DamagedRecords = Vec<(DamagedEntry, Location)>;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use seawall_wal::RecordBuilder;
 
-use super::first_larger;
 use super::packed::Packed;
+use super::parts::first_larger;
 use crate::compression::Compressor;
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, encode_conf_state};

@@ -5,7 +5,7 @@
 
 use seawall_wal::RecordBuilder;
 
-use super::parts_before;
+use super::parts::parts_before;
 use crate::compression::Compressor;
 use crate::format::{GroupOp, Op};
 

@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 
 use seawall::{Engine, EntryRef, Error, HardState, Options, WriteBatch};
 use seawall_wal::disk::SystemClock;
-use seawall_wal::disk::sim::{CallOp, HookDisk, SimClock, SimDisk, SimOptions, SimRandom};
+use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Env, Threads};
+
+use crate::simulated::stepped;
 
 const GROUPS: u64 = 10_000;
 const WRITER: u64 = 1_000_000;
@@ -21,11 +23,6 @@ fn options(segment_bytes: u32, slack_bytes: usize) -> Options {
     let mut options = Options::default().with_slack_bytes(slack_bytes).with_compression(None);
     options.log.segment_bytes = segment_bytes;
     options
-}
-
-fn stepped(disk: &Arc<SimDisk>) -> Env {
-    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
-    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
 }
 
 fn hard(group: u64) -> HardState {
@@ -65,7 +62,7 @@ fn the_small_state_of_ten_thousand_groups_is_repeated_in_bounded_pieces() {
     for n in 0.. {
         append(&engine, 20_000);
         let stats = engine.stats().unwrap();
-        assert!(stats.reemit.pieces - before.pieces <= 2, "a piece behind each of two writes");
+        assert!(stats.reemit.pieces - before.pieces <= 2, "a piece after each of two writes");
         assert!(stats.reemit.states - before.states <= 2 * 64, "{:?}", stats.reemit);
         before = stats.reemit;
         if stats.segments.0 > until {
@@ -187,7 +184,7 @@ impl Calls {
             if let Some(found) = attempt() {
                 return found;
             }
-            assert!(Instant::now() < end, "the engine does not go on: {}", state());
+            assert!(Instant::now() < end, "the engine makes no progress: {}", state());
             // A call is counted before it takes effect and may be the last one, so the wait also ends after
             // 20 ms.
             let same = |count: &mut u64| *count == before;
@@ -381,7 +378,7 @@ fn payloads_do_not_take_the_room_that_is_left_for_freeing_a_full_disk() {
     gate.open();
     let end = Instant::now() + PATIENCE;
     while try_append(&engine, WRITER, 3000).is_none() {
-        assert!(Instant::now() < end, "the engine does not go on: {:?}", engine.stats().unwrap());
+        assert!(Instant::now() < end, "the engine makes no progress: {:?}", engine.stats().unwrap());
         std::thread::yield_now();
     }
     assert_eq!(engine.group(SLOW).entries(1, 2, None).unwrap()[0].payload.len(), 21_000);
@@ -412,7 +409,7 @@ fn dropping_the_last_handle_waits_for_the_engines_thread_and_releases_the_direct
         };
         gate.open();
         drop(handle);
-        assert!(!gate.is_inside(), "{last}: the engine's thread is still at it");
+        assert!(!gate.is_inside(), "{last}: the engine's thread is still working");
         let (engine, _) = Engine::open_in(gate.env(&disk), &options).expect("the directory is free");
         assert_eq!(engine.group(SLOW).entries(1, 2, None).unwrap().len(), 1);
     }

@@ -2,11 +2,10 @@
 //! unchanged (INV-9): with limits and ranges, after they are copied out of old segments, and after a restart
 //! with other options.
 
-use std::sync::Arc;
-
 use seawall::{Compression, Engine, EntryRef, Error, Options, WriteBatch};
-use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::{Env, Threads};
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
+
+use crate::simulated::stepped;
 
 const GROUP: u64 = 7;
 
@@ -16,11 +15,6 @@ fn options(compression: bool) -> Options {
         Options::default().with_compression(compression).with_slack_bytes(0).with_cache_bytes(0);
     options.log.segment_bytes = 64 << 10;
     options
-}
-
-fn stepped(disk: &Arc<SimDisk>) -> Env {
-    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
-    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
 }
 
 /// Returns the payload of an entry. Of three payloads, one is small, one is large and compressible, and one

@@ -1,4 +1,4 @@
-//! Tests the engine's answers to the questions of a Raft core, as written and after a reopen.
+//! Tests what the engine returns to a Raft core, after a write and after a reopen.
 //!
 //! The fixture is the one of the cores' own tests: a snapshot at index 3 of term 3, and the entries 4/4 and
 //! 5/5 (index/term).

@@ -4,18 +4,15 @@
 use seawall::{
     ConfState, DamagedEntry, Engine, EntryRef, Error, HardState, Options, Report, WriteBatch, inspect,
 };
-use seawall_wal::disk::sim::{CallOp, HookDisk, SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::{Env, Lsn, OpenMode, Threads, Wal, report::Damage};
+use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimOptions};
+use seawall_wal::{Env, Lsn, OpenMode, Wal, report::Damage};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-fn env(disk: &Arc<SimDisk>) -> Env {
-    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
-    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
-}
+use crate::simulated::stepped;
 
 fn options(mode: OpenMode) -> Options {
     let mut options = Options::default();
@@ -27,7 +24,7 @@ fn options(mode: OpenMode) -> Options {
 }
 
 fn open(disk: &Arc<SimDisk>, mode: OpenMode) -> Result<(Engine, Report), Error> {
-    Engine::open_in(env(disk), &options(mode))
+    Engine::open_in(stepped(disk), &options(mode))
 }
 
 fn payload(group: u64, index: u64) -> Vec<u8> {
@@ -47,7 +44,7 @@ fn append(engine: &Engine, group: u64, first: u64, last: u64, term: u64) {
 /// Creates a log and closes it: 30 entries of group 7 and 30 of group 8, three in a record; a conf state, a
 /// hard state and metadata of group 8; one entry of group 9.
 fn filled(disk: &Arc<SimDisk>) {
-    let engine = Engine::create_in(env(disk), &options(OpenMode::Strict)).unwrap();
+    let engine = Engine::create_in(stepped(disk), &options(OpenMode::Strict)).unwrap();
     for n in 0..10 {
         append(&engine, 7, 3 * n + 1, 3 * n + 3, 1 + n / 2);
         append(&engine, 8, 3 * n + 1, 3 * n + 3, 1);
@@ -76,13 +73,14 @@ fn files(disk: &SimDisk) -> Vec<(String, Vec<u8>)> {
     disk.names().into_iter().filter(|n| n != "LOCK").map(|n| (n.clone(), disk.read_file(&n))).collect()
 }
 
-/// Reads the entries `1..=last` of a group, and checks that those in `fenced` fail and all others are intact.
-fn read_all(engine: &Engine, group: u64, last: u64, fenced: &[DamagedEntry]) {
+/// Reads the entries `1..=last` of a group, and checks that those in `damaged` fail and all others are
+/// intact.
+fn read_all(engine: &Engine, group: u64, last: u64, damaged: &[DamagedEntry]) {
     let log = engine.group(group);
     assert_eq!((log.first_index(), log.last_index()), (1, last));
     for index in 1..=last {
-        let is_fenced = fenced.iter().find(|e| (e.group, e.index) == (group, index));
-        match (log.entries(index, index + 1, None), is_fenced) {
+        let expected = damaged.iter().find(|e| (e.group, e.index) == (group, index));
+        match (log.entries(index, index + 1, None), expected) {
             (Ok(entries), None) => assert_eq!(entries[0].payload, payload(group, index)),
             (Err(Error::DamagedEntry { group: g, index: i, term, .. }), Some(entry)) => {
                 assert_eq!((g, i, term), (group, index, entry.term));
@@ -99,15 +97,15 @@ fn damaged_payloads_are_listed_and_everything_else_works() {
     filled(&disk);
     rot(&disk, &payload(7, 5), 800);
     rot(&disk, &payload(8, 30), 3);
-    let fenced = [(7, 5, 1), (8, 30, 1)].map(|(group, index, term)| DamagedEntry { group, index, term });
+    let damaged = [(7, 5, 1), (8, 30, 1)].map(|(group, index, term)| DamagedEntry { group, index, term });
     assert!(matches!(open(&disk, OpenMode::Strict), Err(Error::Log(seawall_wal::Error::Corrupt { .. }))));
     for n in 0..3 {
         let (engine, report) = open(&disk, OpenMode::Degraded).unwrap();
         assert_eq!(report.log.damaged.len(), 2);
-        assert_eq!(engine.damaged(), fenced);
-        read_all(&engine, 7, 30, &fenced);
-        read_all(&engine, 8, 30, &fenced);
-        read_all(&engine, 9, 1 + n, &fenced);
+        assert_eq!(engine.damaged(), damaged);
+        read_all(&engine, 7, 30, &damaged);
+        read_all(&engine, 8, 30, &damaged);
+        read_all(&engine, 9, 1 + n, &damaged);
         assert_eq!(engine.group(8).conf_state().unwrap().voters, [0x5EA_CAFE]);
         assert_eq!(engine.group(8).hard_state(), HardState { term: 1, vote: 2, commit: 30 });
         append(&engine, 9, n + 2, n + 2, 1);
@@ -118,7 +116,7 @@ fn damaged_payloads_are_listed_and_everything_else_works() {
     // Overwritten and compacted entries are no longer listed as damaged.
     let (engine, _) = open(&disk, OpenMode::Degraded).unwrap();
     append(&engine, 8, 30, 31, 1);
-    assert_eq!(engine.damaged(), fenced[..1]);
+    assert_eq!(engine.damaged(), damaged[..1]);
     read_all(&engine, 8, 31, &[]);
     let mut batch = WriteBatch::new();
     batch.compact(7, 5).sync();
@@ -178,10 +176,10 @@ fn salvage_reads_the_same_and_takes_no_write() {
     rot(&disk, &payload(7, 5), 800);
     let before = files(&disk);
     let (engine, _) = open(&disk, OpenMode::Salvage).unwrap();
-    let fenced = [DamagedEntry { group: 7, index: 5, term: 1 }];
-    assert_eq!(engine.damaged(), fenced);
-    read_all(&engine, 7, 30, &fenced);
-    read_all(&engine, 8, 30, &fenced);
+    let damaged = [DamagedEntry { group: 7, index: 5, term: 1 }];
+    assert_eq!(engine.damaged(), damaged);
+    read_all(&engine, 7, 30, &damaged);
+    read_all(&engine, 8, 30, &damaged);
     let mut batch = WriteBatch::new();
     batch.append(9, &[EntryRef { index: 2, term: 1, payload: b"x" }]);
     let refused = engine.write(&mut batch).map(drop);
@@ -260,7 +258,7 @@ fn spread(engine: &Engine) {
 
 fn spread_on_a_simulated_disk() -> Arc<SimDisk> {
     let disk = SimDisk::new(1, SimOptions::default());
-    spread(&Engine::create_in(env(&disk), &options(OpenMode::Strict)).unwrap());
+    spread(&Engine::create_in(stepped(&disk), &options(OpenMode::Strict)).unwrap());
     disk.kill();
     disk
 }
@@ -291,7 +289,7 @@ fn a_refused_open_has_changed_nothing() {
                 });
                 let mut options = options(mode);
                 options.log.verify_on_open = verify;
-                match Engine::open_in(Env { disk: counting, ..env(&copy) }, &options).map(drop) {
+                match Engine::open_in(Env { disk: counting, ..stepped(&copy) }, &options).map(drop) {
                     Ok(()) => opened += 1,
                     Err(error) => {
                         let changes = changes.load(Ordering::Relaxed);
@@ -343,9 +341,9 @@ fn a_refusal_names_every_place() {
     rot(&disk, &0x5EA_CAFE_u64.to_le_bytes(), 1);
     rot(&disk, &payload(8, 20), 800);
     let mut options = options(OpenMode::Strict);
-    let all = places(Engine::open_in(env(&disk), &options));
+    let all = places(Engine::open_in(stepped(&disk), &options));
     options.log.verify_on_open = false;
-    let named = places(Engine::open_in(env(&disk), &options));
+    let named = places(Engine::open_in(stepped(&disk), &options));
     let segments: Vec<u32> = named.iter().map(|place| place.from.segment()).collect();
     assert!(matches!(segments[..], [first, second] if first < second), "{named:?}");
     assert_eq!(named, all);
@@ -369,7 +367,7 @@ fn what_an_engine_refuses_can_be_read_below_it() {
     rot(&disk, &payload(7, 31), -24 - 20);
     let before = files(&disk);
     lost(open(&disk, OpenMode::Salvage));
-    let (wal, report) = Wal::open_in(env(&disk), &options(OpenMode::Salvage).log).unwrap();
+    let (wal, report) = Wal::open_in(stepped(&disk), &options(OpenMode::Salvage).log).unwrap();
     let (mut entries, mut passed) = (BTreeSet::new(), Vec::new());
     for record in wal.records(Lsn::ZERO) {
         match record {

@@ -88,7 +88,7 @@ fn a_group_is_iterated_in_order() {
     assert_eq!(entries.next().unwrap().unwrap().index, 1);
     batch.hard_state(7, HardState { term: 1, vote: 0, commit: 50 }).compact(7, 40);
     engine.write(&mut batch).unwrap().wait().unwrap();
-    let failed = entries.find(Result::is_err).expect("compacted under it");
+    let failed = entries.find(Result::is_err).expect("an entry that is compacted by now");
     assert!(matches!(failed, Err(Error::Compacted { .. })), "{failed:?}");
     assert!(entries.next().is_none());
 }
@@ -102,7 +102,7 @@ fn a_cursor_follows_what_is_durable() {
     let follower = thread::spawn(move || {
         let mut seen = Vec::new();
         while seen.len() < 2000 {
-            let entry = cursor.next(Duration::from_secs(20)).unwrap().expect("more comes");
+            let entry = cursor.next(Duration::from_secs(20)).unwrap().expect("more entries are appended");
             assert_eq!(entry.payload, entry.index.to_le_bytes()[..]);
             seen.push(entry.index);
         }
@@ -137,11 +137,11 @@ fn a_cursor_says_when_compaction_or_another_leader_overtook_it() {
     assert!(matches!(next(), Err(Error::Replaced { group: 7, index: 5 })));
     assert_eq!(cursor.position(), 6);
 
-    let mut behind = engine.group(7).follow(2);
+    let mut lagging = engine.group(7).follow(2);
     let mut batch = WriteBatch::new();
     batch.hard_state(7, HardState { term: 2, vote: 0, commit: 6 }).compact(7, 6);
     engine.write(&mut batch).unwrap().wait().unwrap();
-    assert!(matches!(behind.next(Duration::ZERO), Err(Error::Compacted { index: 2, point: 6, .. })));
+    assert!(matches!(lagging.next(Duration::ZERO), Err(Error::Compacted { index: 2, point: 6, .. })));
     // A cursor that has read everything up to the compaction point continues.
     let mut ahead = engine.group(7).follow(7);
     append(&engine, 7..=7, 2);

@@ -5,37 +5,17 @@
 //! `SEAWALL_GOLDEN=write cargo test -p seawall --test engine golden::` writes `fixtures/v1` again. This is
 //! right only together with a new format version, or with a kind of operation that the log does not have yet.
 
-#![cfg_attr(
-    not(feature = "zstd"),
-    expect(dead_code, reason = "only what can be read without it is looked at")
-)]
+#![cfg_attr(not(feature = "zstd"), expect(dead_code, reason = "without it the tests read only a part"))]
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::{env, fs};
+use std::fs;
+use std::path::Path;
 
 use seawall::{Compression, ConfState, Engine, EntryRef, HardState, Options, SnapshotMarker, WriteBatch};
-use seawall_wal::disk::sim::{SimClock, SimRandom};
-use seawall_wal::disk::{Mode, PosixDisk};
-use seawall_wal::{Env, Threads};
+
+use crate::golden_files::{self, env, fixture};
 
 /// Contents of the engine in the tree.
 const SEEN: &str = include_str!("../fixtures/v1.txt");
-
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
-}
-
-fn stepped(dir: &Path) -> Env {
-    let clock = SimClock::new();
-    clock.set_wall_ms(1_790_000_000_000);
-    Env {
-        disk: Arc::new(PosixDisk::open(dir, Some(Mode::Buffered)).unwrap()),
-        clock: Arc::new(clock),
-        random: Arc::new(SimRandom::new(42)),
-        threads: Threads::Stepped,
-    }
-}
 
 fn options(verify_on_open: bool) -> Options {
     let compression = Some(Compression { from_bytes: 2000, level: 1 });
@@ -47,7 +27,7 @@ fn options(verify_on_open: bool) -> Options {
 
 /// Writes every kind of operation. Part of the data is copied out of segments that are released.
 fn write(dir: &Path) {
-    let engine = Engine::create_in(stepped(dir), &options(false)).unwrap();
+    let engine = Engine::create_in(env(dir), &options(false)).unwrap();
     let mut batch = WriteBatch::new();
     let write = |batch: &mut WriteBatch| engine.write(batch).unwrap().wait().unwrap();
     let payloads: Vec<Vec<u8>> = (1..=8).map(|n| vec![n; usize::from(n) * 500]).collect();
@@ -118,29 +98,15 @@ fn seen(engine: &Engine) -> String {
 #[cfg(feature = "zstd")]
 #[test]
 fn an_engine_written_by_an_earlier_build_is_read() {
-    if env::var_os("SEAWALL_GOLDEN").is_some_and(|value| value == "write") {
-        let _ = fs::remove_dir_all(fixture());
-        fs::create_dir_all(fixture()).unwrap();
-        write(&fixture());
-        // Spares hold no data.
-        for entry in fs::read_dir(fixture()).unwrap().map(Result::unwrap) {
-            let name = entry.file_name().into_string().unwrap();
-            if name == "LOCK" || name.ends_with(".new") {
-                fs::remove_file(entry.path()).unwrap();
-            }
-        }
-    }
+    let rewritten = golden_files::rewritten(write);
     let mut shown = Vec::new();
     for verify_on_open in [false, true] {
-        let dir = tempfile::tempdir().unwrap();
-        for entry in fs::read_dir(fixture()).unwrap().map(Result::unwrap) {
-            fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
-        }
-        let (engine, report) = Engine::open_in(stepped(dir.path()), &options(verify_on_open)).unwrap();
+        let dir = golden_files::copy();
+        let (engine, report) = Engine::open_in(env(dir.path()), &options(verify_on_open)).unwrap();
         assert_eq!(report.log.by_footer.is_empty(), verify_on_open, "one of them reads indexes");
         shown.push(seen(&engine));
     }
-    if env::var_os("SEAWALL_GOLDEN").is_some_and(|value| value == "write") {
+    if rewritten {
         fs::write(fixture().with_extension("txt"), &shown[0]).unwrap();
         return;
     }
@@ -153,11 +119,8 @@ fn an_engine_written_by_an_earlier_build_is_read() {
 fn a_build_without_zstd_names_what_it_cannot_read() {
     use seawall::{Error, error::DecompressError};
 
-    let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(fixture()).unwrap().map(Result::unwrap) {
-        fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
-    }
-    let (engine, _) = Engine::open_in(stepped(dir.path()), &options(true)).unwrap();
+    let dir = golden_files::copy();
+    let (engine, _) = Engine::open_in(env(dir.path()), &options(true)).unwrap();
     let group = engine.group(1);
     assert_eq!(group.entries(3, 4, None).unwrap()[0].payload, vec![3; 1500]);
     for index in 4..7 {

@@ -7,6 +7,8 @@ mod corpus;
 mod degraded;
 mod first_steps;
 mod golden;
+#[path = "../../../wal/tests/format/golden_files.rs"]
+mod golden_files;
 mod interface;
 mod limits;
 mod model;
@@ -14,4 +16,7 @@ mod pinned;
 mod readers;
 mod rewrite;
 mod rotten_payloads;
+#[path = "../seeds/mod.rs"]
+mod seeds;
+mod simulated;
 mod small_state;

@@ -9,8 +9,9 @@ use seawall::{
     Compression, Engine, Entry, EntryRef, Error, HardState, Options, PinnedReader, WriteBatch,
     stats::BlockedBy,
 };
-use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::{Env, Threads};
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
+
+use crate::simulated::stepped;
 
 const SLOW: u64 = 1;
 const FAST: u64 = 2;
@@ -21,11 +22,6 @@ fn options(slack_bytes: usize) -> Options {
         Options::default().with_slack_bytes(slack_bytes).with_cache_bytes(4000).with_compression(compression);
     options.log.segment_bytes = 48 << 10;
     options
-}
-
-fn stepped(disk: &Arc<SimDisk>) -> Env {
-    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
-    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
 }
 
 fn new(slack_bytes: usize) -> (Arc<SimDisk>, Engine) {
@@ -122,7 +118,10 @@ fn a_reader_has_its_range_whatever_becomes_of_the_group() {
             let rest = read_all(&mut reader, max_bytes);
             assert_sound(&[first, rest].concat(), 3, 41, 1);
             assert!(reader.read(None).unwrap().is_empty());
-            assert!(engine.stats().unwrap().readers[0].segments.is_empty(), "what it has read it lets go of");
+            assert!(
+                engine.stats().unwrap().readers[0].segments.is_empty(),
+                "the reader keeps no segment that it has read"
+            );
             drop(reader);
             assert!(engine.stats().unwrap().readers.is_empty());
         }
@@ -228,7 +227,7 @@ fn what_keeps_the_log_is_named() {
     assert_eq!(
         (seen.states, seen.by),
         (0, BlockedBy::Call),
-        "the compaction point went on with the other one"
+        "the new compaction point is in a later segment"
     );
 }
 

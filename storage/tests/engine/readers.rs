@@ -204,7 +204,7 @@ fn a_reader_that_stands_still_keeps_its_bytes() {
         drop(engine.write(&mut batch).expect("written"));
     }
     let (first, active) = engine.stats().expect("open").segments;
-    assert!(active - first <= 2, "let go: {first} to {active}");
+    assert!(active - first <= 2, "old segments are kept: {first} to {active}");
 }
 
 /// Tests that payloads from a memory map do not change after their entries are compacted and their segment is

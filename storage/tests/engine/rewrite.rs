@@ -2,14 +2,13 @@
 //! not keep the log, and that it does not copy an entry that fails its checksum (INV-5, INV-6, INV-8).
 
 use seawall::{Engine, EntryRef, Error, Listener, Options, WriteBatch, stats::RewriteStats};
-use seawall_wal::disk::sim::{
-    Call, CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimClock, SimDisk, SimOptions, SimRandom,
-};
-use seawall_wal::{Env, Threads};
+use seawall_wal::disk::sim::{Call, CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use crate::simulated::stepped;
 
 const SEGMENT: u32 = 48 << 10;
 const SLOW: std::ops::Range<u64> = 1..6;
@@ -19,11 +18,6 @@ fn options(slack_bytes: usize) -> Options {
     let mut options = Options::default().with_slack_bytes(slack_bytes).with_cache_bytes(0);
     options.log.segment_bytes = SEGMENT;
     options
-}
-
-fn stepped(disk: &Arc<SimDisk>) -> Env {
-    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
-    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
 }
 
 fn payload(group: u64, index: u64) -> Vec<u8> {
@@ -214,7 +208,7 @@ fn what_cannot_be_read_for_copying_does_not_keep_what_was_written_from_the_disk(
     let mut batch = WriteBatch::new();
     batch.append(FAST, &[EntryRef { index: 60, term: 16, payload: b"written, not waited for" }]);
     let ticket = engine.write(&mut batch).unwrap();
-    engine.flush().expect("copying is another matter");
+    engine.flush().expect("a failed copy does not fail the flush");
     assert!(ticket.is_durable(), "durable");
     let stuck = figures(&engine).stuck;
     assert!(matches!(stuck, Some((1, Error::UnreadableEntry { .. }))), "{stuck:?}");
@@ -254,7 +248,7 @@ fn a_sector_that_cannot_be_read_is_named_and_keeps_no_other_entry() {
     assert_eq!(*told.0.lock().unwrap(), [(segment, error.to_string())], "once");
     let blocker = stats.blocker.unwrap();
     assert_eq!((blocker.segment, blocker.entries), (segment, 1), "everything else was copied: {blocker:?}");
-    assert_eq!(stats.segments.0, segment, "what came before it is gone");
+    assert_eq!(stats.segments.0, segment, "the segments before it are released");
     // The sector can be read again.
     bad.store(false, Ordering::Relaxed);
     go_on(&engine, 300, 400);

@@ -2,14 +2,10 @@
 //! no segment of the log (INV-5, INV-8).
 
 use seawall::{Engine, EntryRef, Error, Options, WriteBatch};
-use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::{Env, Threads};
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use std::sync::Arc;
 
-fn env(disk: &Arc<SimDisk>) -> Env {
-    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
-    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
-}
+use crate::simulated::stepped;
 
 fn options() -> Options {
     // The rot is on the disk, so no read may be served from memory.
@@ -20,7 +16,7 @@ fn options() -> Options {
 
 /// Creates an engine with 40 durable entries of group 7, each with a different payload.
 fn filled(disk: &Arc<SimDisk>) -> Engine {
-    let engine = Engine::create_in(env(disk), &options()).unwrap();
+    let engine = Engine::create_in(stepped(disk), &options()).unwrap();
     let mut batch = WriteBatch::new();
     for index in 1..=40 {
         batch.append(7, &[EntryRef { index, term: 1 + index / 10, payload: &payload(index) }]);

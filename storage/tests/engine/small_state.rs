@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use seawall::{Engine, EntryRef, Error, HardState, Options, Owner, SnapshotMarker, WriteBatch};
-use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::{Env, Threads};
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
+
+use crate::simulated::stepped;
 
 const GROUP: u64 = 7;
 
@@ -13,11 +14,6 @@ fn options() -> Options {
     let mut options = Options::default().with_meta_bytes_max(4096).with_slack_bytes(0);
     options.log.segment_bytes = 64 << 10;
     options
-}
-
-fn stepped(disk: &Arc<SimDisk>) -> Env {
-    let (clock, random) = (Arc::new(SimClock::new()), Arc::new(SimRandom::new(3)));
-    Env { disk: disk.process(), clock, random, threads: Threads::Stepped }
 }
 
 fn new() -> (Arc<SimDisk>, Engine) {
@@ -83,7 +79,7 @@ fn go_on(engine: &Engine, other: u64) {
         if engine.stats().unwrap().segments.0 > until {
             return;
         }
-        assert!(round < 1000, "the log is not given back: {:?}", engine.stats().unwrap().blocker);
+        assert!(round < 1000, "old segments are not released: {:?}", engine.stats().unwrap().blocker);
     }
 }
 

@@ -26,6 +26,8 @@ use tokio::task::JoinHandle;
 
 openraft::declare_raft_types!(Types: D = u64, R = u64, AsyncRuntime = Rt);
 
+impl openraft_machine::Config for Types {}
+
 /// A runtime in which every task gets its random numbers from the seed.
 type Rt = DeterministicRng<TokioRuntime>;
 
@@ -52,17 +54,11 @@ impl RaftNetworkV2<Types> for Net<Core> {
         request: AppendEntriesRequest<Types>,
         _: RPCOption,
     ) -> Sent<AppendEntriesResponse<Types>> {
-        let core = self.reach().await.map_err(lost)?;
-        let answer = core.append_entries(request).await.map_err(|_| lost(Lost))?;
-        self.travel().await.map_err(lost)?;
-        Ok(answer)
+        Ok(self.ask(|core| async move { core.append_entries(request).await }).await.map_err(lost)?)
     }
 
     async fn vote(&mut self, request: VoteRequest<Types>, _: RPCOption) -> Sent<VoteResponse<Types>> {
-        let core = self.reach().await.map_err(lost)?;
-        let answer = core.vote(request).await.map_err(|_| lost(Lost))?;
-        self.travel().await.map_err(lost)?;
-        Ok(answer)
+        Ok(self.ask(|core| async move { core.vote(request).await }).await.map_err(lost)?)
     }
 
     async fn full_snapshot(

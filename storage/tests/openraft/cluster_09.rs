@@ -25,6 +25,8 @@ use tokio::task::JoinHandle;
 
 openraft_09::declare_raft_types!(Types: D = u64, R = u64);
 
+impl openraft_09_machine::Config for Types {}
+
 type Core = Raft<Types>;
 type Sent<T, E = openraft_09::error::Infallible> = Result<T, RPCError<u64, BasicNode, RaftError<u64, E>>>;
 
@@ -48,10 +50,7 @@ impl RaftNetwork<Types> for Net<Core> {
         request: AppendEntriesRequest<Types>,
         _: RPCOption,
     ) -> Sent<AppendEntriesResponse<u64>> {
-        let core = self.reach().await.map_err(lost)?;
-        let answer = core.append_entries(request).await.map_err(|_| lost(Lost))?;
-        self.travel().await.map_err(lost)?;
-        Ok(answer)
+        Ok(self.ask(|core| async move { core.append_entries(request).await }).await.map_err(lost)?)
     }
 
     async fn install_snapshot(
@@ -63,10 +62,7 @@ impl RaftNetwork<Types> for Net<Core> {
     }
 
     async fn vote(&mut self, request: VoteRequest<u64>, _: RPCOption) -> Sent<VoteResponse<u64>> {
-        let core = self.reach().await.map_err(lost)?;
-        let answer = core.vote(request).await.map_err(|_| lost(Lost))?;
-        self.travel().await.map_err(lost)?;
-        Ok(answer)
+        Ok(self.ask(|core| async move { core.vote(request).await }).await.map_err(lost)?)
     }
 }
 

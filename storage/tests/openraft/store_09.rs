@@ -25,6 +25,8 @@ use tempfile::TempDir;
 
 openraft_09::declare_raft_types!(Types: D = u64, R = u64);
 
+impl openraft_09_machine::Config for Types {}
+
 struct Net;
 type Sent<T, E = openraft_09::error::Infallible> = Result<T, RPCError<u64, BasicNode, RaftError<u64, E>>>;
 

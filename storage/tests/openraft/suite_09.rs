@@ -4,6 +4,7 @@
 //! The module `store_09` and the unit tests in `src/adapters/openraft` test what the suite does not:
 //! reopening, crashes, and the order of callbacks.
 
+use crate::cases::{cases, engine};
 use crate::openraft_09_machine;
 
 use std::io::Cursor;
@@ -12,8 +13,8 @@ use std::sync::Arc;
 use openraft_09::StorageError;
 use openraft_09::testing::{StoreBuilder, Suite};
 use openraft_09_machine::Machine;
+use seawall::Engine;
 use seawall::openraft_09::{LogOptions, LogStore, LogStores};
-use seawall::{Engine, Options};
 use tempfile::TempDir;
 
 openraft_09::declare_raft_types!(
@@ -22,14 +23,13 @@ openraft_09::declare_raft_types!(
         R = u64,
 );
 
+impl openraft_09_machine::Config for TypeConfig {}
+
 struct Builder;
 
 impl StoreBuilder<TypeConfig, LogStore<TypeConfig>, Machine, (Engine, TempDir)> for Builder {
     async fn build(&self) -> Result<((Engine, TempDir), LogStore<TypeConfig>, Machine), StorageError<u64>> {
-        let dir = TempDir::new().unwrap();
-        let mut options = Options::default();
-        options.log.segment_bytes = 1 << 20;
-        let engine = Engine::create(dir.path(), &options).unwrap();
+        let (engine, dir) = engine();
         // Reads are limited to 100 bytes, so that the cases get only part of a range at a time.
         let logs = LogStores::new(&engine, LogOptions::default().with_read_bytes_max(100)).unwrap();
         let store = LogStore::open(&logs, 7).unwrap();
@@ -39,64 +39,9 @@ impl StoreBuilder<TypeConfig, LogStore<TypeConfig>, Machine, (Engine, TempDir)> 
 
 type Cases = Suite<TypeConfig, LogStore<TypeConfig>, Machine, Builder, (Engine, TempDir)>;
 
-macro_rules! cases {
-    ($($case:ident)*) => {
-        $(
-            #[tokio::test(start_paused = true)]
-            async fn $case() {
-                let (_guard, store, machine) = Builder.build().await.unwrap();
-                Cases::$case(store, machine).await.unwrap();
-            }
-        )*
-
-        /// Names of all cases in this file. Their number must be that of the cases in the crate.
-        const CASES: &[&str] = &[$(stringify!($case),)* "transfer_snapshot"];
-    };
-}
-
 cases! {
-    last_membership_in_log_initial
-    last_membership_in_log
-    last_membership_in_log_multi_step
-    get_membership_initial
-    get_membership_from_log_and_empty_sm
-    get_membership_from_empty_log_and_sm
-    get_membership_from_log_le_sm_last_applied
-    get_membership_from_log_gt_sm_last_applied_1
-    get_membership_from_log_gt_sm_last_applied_2
-    get_initial_state_without_init
+    35:
     get_initial_state_membership_from_log_and_sm
-    get_initial_state_with_state
-    get_initial_state_last_log_gt_sm
-    get_initial_state_last_log_lt_sm
-    get_initial_state_log_ids
-    get_initial_state_re_apply_committed
-    save_vote
-    get_log_entries
-    limited_get_log_entries
-    try_get_log_entry
-    initial_logs
-    get_log_state
-    get_log_id
-    last_id_in_log
-    last_applied_state
-    purge_logs_upto_0
-    purge_logs_upto_5
-    purge_logs_upto_20
     delete_logs_since_11
     delete_logs_since_0
-    append_to_log
-    snapshot_meta
-    apply_single
-    apply_multiple
-}
-
-#[tokio::test(start_paused = true)]
-async fn transfer_snapshot() {
-    Cases::transfer_snapshot(&Builder).await.unwrap();
-}
-
-#[test]
-fn every_case_of_the_suite_is_here() {
-    assert_eq!(CASES.len(), 35);
 }

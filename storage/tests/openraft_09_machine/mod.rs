@@ -16,7 +16,7 @@ pub type Applied = Vec<(LogId<u64>, Option<u64>)>;
 type Meta = SnapshotMeta<u64, BasicNode>;
 type Stored<T> = Result<T, StorageError<u64>>;
 
-/// The type configurations with which the machine works.
+/// A type configuration with which the machine works. A test implements it for its own.
 pub trait Config:
     RaftTypeConfig<
         D = u64,
@@ -26,18 +26,6 @@ pub trait Config:
         Entry = openraft_09::Entry<Self>,
         SnapshotData = Cursor<Vec<u8>>,
     >
-{
-}
-
-impl<C> Config for C where
-    C: RaftTypeConfig<
-            D = u64,
-            R = u64,
-            NodeId = u64,
-            Node = BasicNode,
-            Entry = openraft_09::Entry<C>,
-            SnapshotData = Cursor<Vec<u8>>,
-        >
 {
 }
 

@@ -15,7 +15,7 @@ use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 pub type Applied = Vec<(LogId, Option<u64>)>;
 type LogId = openraft::LogId<openraft::impls::leader_id_adv::LeaderId<u64, u64>>;
 
-/// The type configurations with which the machine works.
+/// A type configuration with which the machine works. A test implements it for its own.
 pub trait Config:
     RaftTypeConfig<
         D = u64,
@@ -28,21 +28,6 @@ pub trait Config:
             EntryPayload<u64, u64, <Self as RaftTypeConfig>::Node>,
         >,
     >
-{
-}
-
-impl<C> Config for C where
-    C: RaftTypeConfig<
-            D = u64,
-            R = u64,
-            NodeId = u64,
-            Term = u64,
-            LeaderId = openraft::impls::leader_id_adv::LeaderId<u64, u64>,
-            Entry = openraft::Entry<
-                openraft::impls::leader_id_adv::LeaderId<u64, u64>,
-                EntryPayload<u64, u64, <C as RaftTypeConfig>::Node>,
-            >,
-        >
 {
 }
 

@@ -17,6 +17,8 @@ use seawall_wal::{Env, Threads};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use crate::{random, seeds};
+
 pub const NODES: usize = 3;
 
 /// Heartbeat interval of the core, in milliseconds.
@@ -52,17 +54,13 @@ pub trait Line: Sized + 'static {
     fn spawn(task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()>;
 }
 
+/// The random numbers of a run, shared by all its tasks.
 #[derive(Clone)]
-pub struct Rng(Arc<Mutex<u64>>);
+pub struct Rng(Arc<Mutex<random::Rng>>);
 
 impl Rng {
     pub fn below(&self, n: u64) -> u64 {
-        let mut state = lock(&self.0);
-        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = *state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
+        lock(&self.0).below(n)
     }
 }
 
@@ -88,15 +86,22 @@ impl<C: Clone> Net<C> {
         Net { target: usize::try_from(target).unwrap() - 1, ..self.clone() }
     }
 
-    /// Delays a message or an answer, and may lose it.
-    pub async fn travel(&self) -> Result<(), Lost> {
-        sleep(Duration::from_millis(self.rng.below(12))).await;
-        if *lock(&self.lossy) && self.rng.below(100) < 15 { Err(Lost) } else { Ok(()) }
+    /// Sends a request to the node and returns the answer. Both travel through the network.
+    pub async fn ask<A, E, F>(&self, request: impl FnOnce(C) -> F) -> Result<A, Lost>
+    where
+        F: Future<Output = Result<A, E>>,
+    {
+        self.travel().await?;
+        let core = lock(&self.nodes)[self.target].clone().ok_or(Lost)?;
+        let answer = request(core).await.map_err(|_| Lost)?;
+        self.travel().await?;
+        Ok(answer)
     }
 
-    pub async fn reach(&self) -> Result<C, Lost> {
-        self.travel().await?;
-        lock(&self.nodes)[self.target].clone().ok_or(Lost)
+    /// Delays a message or an answer, and may lose it.
+    async fn travel(&self) -> Result<(), Lost> {
+        sleep(Duration::from_millis(self.rng.below(12))).await;
+        if *lock(&self.lossy) && self.rng.below(100) < 15 { Err(Lost) } else { Ok(()) }
     }
 }
 
@@ -119,7 +124,7 @@ struct Run<L: Line> {
 
 impl<L: Line> Run<L> {
     fn new(seed: u64) -> Run<L> {
-        let rng = Rng(Arc::new(Mutex::new(seed)));
+        let rng = Rng(Arc::new(Mutex::new(random::Rng(seed))));
         let nodes = (0..NODES).map(|_| {
             let mode = if rng.below(2) == 0 { Mode::Direct } else { Mode::Buffered };
             let disk = SimDisk::new(rng.below(u64::MAX), SimOptions { mode, ..SimOptions::default() });
@@ -264,7 +269,7 @@ impl<L: Line> Run<L> {
                 }
             }
         };
-        timeout(LONG, agree).await.expect("the nodes do not come to an agreement");
+        timeout(LONG, agree).await.expect("the nodes do not agree");
         for at in 0..NODES {
             self.look(at);
             let applied = lock(&self.nodes[at].applied).clone();
@@ -307,15 +312,11 @@ fn run<L: Line>(seed: u64) -> Outcome {
 
 /// Tests that the nodes agree in ten histories, or in those that the environment variables select.
 pub fn nodes_agree_whatever_crashes<L: Line>() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
-    let (one, random) = (number("SEAWALL_SEED"), number("SEAWALL_RUNS"));
+    let (one, random) = (seeds::number("SEAWALL_SEED"), seeds::number("SEAWALL_RUNS"));
     let mut all = Outcome::default();
     for n in 0..if one.is_some() { 1 } else { random.unwrap_or(10) } {
         let seed = one.unwrap_or_else(|| if random.is_some() { SystemRandom.next_u64() } else { n });
-        let done = std::panic::catch_unwind(|| run::<L>(seed)).unwrap_or_else(|panic| {
-            eprintln!("repeat with SEAWALL_SEED={seed}");
-            std::panic::resume_unwind(panic)
-        });
+        let done = seeds::with_seed(seed, || run::<L>(seed));
         all.entries += done.entries;
         all.acknowledged += done.acknowledged;
         all.crashes += done.crashes;

@@ -10,14 +10,7 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-/// Returns the path of the built example. `cargo test` builds it, but
-/// `cargo test --test processes crash_workload::` does not.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let example = test.parent().and_then(Path::parent).unwrap().join("examples/crash_workload");
-    assert!(example.exists(), "run all tests of the package, or `cargo build --examples`");
-    example
-}
+use crate::example::example;
 
 /// A directory with an engine, and the lines that the example printed about it.
 struct Place {
@@ -37,7 +30,7 @@ impl Place {
     /// Runs the workload and kills it when it has printed `lines` lines. Lines that it prints after that
     /// count, too.
     fn run(&mut self, seed: u64, strategy: &str, lines: usize) {
-        let mut command = Command::new(example());
+        let mut command = Command::new(example("crash_workload"));
         command.arg("run").arg(self.log()).args(["--strategy", strategy, "--seed", &seed.to_string()]);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut output = BufReader::new(child.stdout.take().unwrap());
@@ -56,7 +49,7 @@ impl Place {
     fn verify(&self, log: &Path, seed: u64, strategy: &str) -> Output {
         let acks = self.dir.path().join("acks");
         fs::write(&acks, &self.acks).unwrap();
-        let mut command = Command::new(example());
+        let mut command = Command::new(example("crash_workload"));
         command.arg("verify").arg(log).arg(acks).args(["--strategy", strategy, "--seed", &seed.to_string()]);
         command.output().unwrap()
     }
@@ -104,7 +97,7 @@ fn with_snapshots_too_what_kills_leave_is_accepted_and_what_is_missing_is_refuse
     for (seed, lines) in (1..).zip([0, 1, 5, 12, 25, 40, 60, 100_000]) {
         let dir = TempDir::new().unwrap();
         let (node, acks) = (dir.path().join("node"), dir.path().join("acks"));
-        let mut command = Command::new(example());
+        let mut command = Command::new(example("crash_workload"));
         options(command.arg("run").arg(&node).stdout(Stdio::piped()), seed);
         let mut child = command.spawn().unwrap();
         let (mut output, mut said) = (BufReader::new(child.stdout.take().unwrap()), String::new());
@@ -119,7 +112,7 @@ fn with_snapshots_too_what_kills_leave_is_accepted_and_what_is_missing_is_refuse
         child.wait().unwrap();
         let verify = |said: &str| {
             fs::write(&acks, said).unwrap();
-            let mut command = Command::new(example());
+            let mut command = Command::new(example("crash_workload"));
             options(command.arg("verify").arg(&node).arg(&acks), seed);
             command.output().unwrap()
         };

@@ -5,20 +5,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// Returns the path of the built example. `cargo test` builds it, but `cargo test --test processes kv_tcp::`
-/// does not.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let example = test.parent().and_then(Path::parent).unwrap().join("examples/kv_tcp");
-    assert!(example.exists(), "run all tests of the package, or `cargo build --examples`");
-    example
-}
+use crate::example::example;
 
 struct Cluster {
     dir: TempDir,
@@ -35,7 +27,7 @@ impl Cluster {
     }
 
     fn start(&mut self, at: usize) {
-        let mut command = Command::new(example());
+        let mut command = Command::new(example("kv_tcp"));
         command
             .arg((at + 1).to_string())
             .arg(self.dir.path().join(at.to_string()))

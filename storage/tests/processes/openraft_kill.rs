@@ -3,9 +3,8 @@
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall --test processes openraft_kill::` repeats the moments of one run.
 
-use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,22 +12,11 @@ use std::time::Duration;
 use seawall_wal::disk::{Random, SystemRandom};
 use tempfile::TempDir;
 
-const KILLS: u64 = 10;
+use crate::example::example;
+use crate::random::Rng;
+use crate::seeds;
 
-/// Returns the path of the built example. `cargo test` builds it, but
-/// `cargo test --test processes openraft_kill::` does not.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let example = test.parent().and_then(Path::parent).unwrap().join("examples/openraft_node");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/openraft_node.rs");
-    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
-    assert!(
-        changed(&example) >= changed(&source),
-        "{} is not up to date: run all tests of the package, or `cargo build --examples`",
-        example.display()
-    );
-    example
-}
+const KILLS: u64 = 10;
 
 /// Kills the child when the test ends, also when it fails.
 struct Killed(Child);
@@ -43,7 +31,7 @@ impl Drop for Killed {
 /// Runs the example until it has printed `acks` acknowledgements, waits for `moment`, and kills it. Returns
 /// how many numbers it had when it started, and the last one that it acknowledged.
 fn run_and_kill(dir: &Path, acks: u64, moment: Duration) -> (u64, u64) {
-    let mut command = Command::new(example());
+    let mut command = Command::new(example("openraft_node"));
     command.arg(dir).arg("10000").stdout(Stdio::piped());
     let mut child = Killed(command.spawn().unwrap());
     let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
@@ -68,17 +56,13 @@ fn run_and_kill(dir: &Path, acks: u64, moment: Duration) -> (u64, u64) {
 
 #[test]
 fn every_acknowledged_number_outlives_the_kills() {
-    let seed = std::env::var("SEAWALL_SEED").ok().and_then(|seed| seed.parse().ok());
-    let mut seed: u64 = seed.unwrap_or_else(|| SystemRandom.next_u64());
+    let seed = seeds::number("SEAWALL_SEED").unwrap_or_else(|| SystemRandom.next_u64());
     println!("SEAWALL_SEED={seed}");
-    let mut below = |n: u64| {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % n
-    };
+    let mut rng = Rng(seed);
     let dir = TempDir::new().unwrap();
     let (log, mut acknowledged) = (dir.path().join("log"), 0);
     for round in 0..KILLS {
-        let (here, last) = run_and_kill(&log, below(400), Duration::from_micros(below(4000)));
+        let (here, last) = run_and_kill(&log, rng.below(400), Duration::from_micros(rng.below(4000)));
         assert!(here >= acknowledged, "round {round}: {acknowledged} were acknowledged, {here} are here");
         acknowledged = last;
     }

@@ -7,7 +7,7 @@
 //! `SEAWALL_SEED=n cargo test -p seawall --test processes raft_rs_kill::` repeats the moments of one run.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -16,27 +16,15 @@ use seawall_wal::disk::{PosixDisk, Random, SystemRandom};
 use seawall_wal::inspect::inspect;
 use tempfile::TempDir;
 
-const KILLS: u64 = 50;
+use crate::example::example;
+use crate::random::Rng;
+use crate::seeds;
 
-/// Returns the path of the built example. `cargo test` builds it, but
-/// `cargo test --test processes raft_rs_kill::` does not.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let example = profile.join("examples/raft_rs_node");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/raft_rs_node.rs");
-    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
-    assert!(
-        changed(&example) >= changed(&source),
-        "{} is not up to date: run all tests of the package, or `cargo build --examples`",
-        example.display()
-    );
-    example
-}
+const KILLS: u64 = 50;
 
 struct Node {
     dir: TempDir,
-    rng: u64,
+    rng: Rng,
 }
 
 impl Node {
@@ -53,15 +41,10 @@ impl Node {
     }
 
     fn command(&self, proposals: &str) -> Command {
-        let mut command = Command::new(example());
+        let mut command = Command::new(example("raft_rs_node"));
         command.arg(self.log()).arg(proposals).arg(self.acks());
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         command
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.rng >> 33) % n
     }
 
     /// Starts the example and kills it at a random moment, in most rounds after its first acknowledgement.
@@ -69,14 +52,14 @@ impl Node {
         let before = self.acked_bytes();
         let mut child = self.command("1000000000").spawn().unwrap();
         let deadline = Instant::now() + Duration::from_secs(20);
-        if self.below(8) > 0 {
+        if self.rng.below(8) > 0 {
             while self.acked_bytes() == before {
                 assert!(child.try_wait().unwrap().is_none(), "round {round}: ended by itself");
                 assert!(Instant::now() < deadline, "round {round}: acknowledges nothing");
                 sleep(Duration::from_millis(1));
             }
         }
-        sleep(Duration::from_micros(self.below(6_000)));
+        sleep(Duration::from_micros(self.rng.below(6_000)));
         child.kill().unwrap();
         let Output { status, stderr, .. } = child.wait_with_output().unwrap();
         let stderr = String::from_utf8_lossy(&stderr);
@@ -105,10 +88,9 @@ impl Node {
 
 #[test]
 fn every_acknowledged_proposal_outlives_fifty_kills() {
-    let seed = std::env::var("SEAWALL_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| SystemRandom.next_u64());
+    let seed = seeds::number("SEAWALL_SEED").unwrap_or_else(|| SystemRandom.next_u64());
     println!("SEAWALL_SEED={seed}");
-    let mut node = Node { dir: TempDir::new().unwrap(), rng: seed };
+    let mut node = Node { dir: TempDir::new().unwrap(), rng: Rng(seed) };
     for round in 1..=KILLS {
         node.run_and_kill(round);
         node.look(round);

@@ -1,23 +1,15 @@
 //! Tests that in the example `three_nodes` a node that was away catches up by entries or by a snapshot, and
 //! that all three nodes agree.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-/// Returns the path of the built example. `cargo test` builds it, but
-/// `cargo test --test processes three_nodes::` does not.
-fn example() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let example = test.parent().and_then(Path::parent).unwrap().join("examples/three_nodes");
-    assert!(example.exists(), "run all tests of the package, or `cargo build --examples`");
-    example
-}
+use crate::example::example;
 
 fn run(compact: &str) -> String {
     let dir = TempDir::new().unwrap();
-    let mut command = Command::new(example());
+    let mut command = Command::new(example("three_nodes"));
     command.arg("--dir").arg(dir.path()).args(["--proposals", "20000", "--compact", compact]);
     let Output { status, stdout, stderr } = command.output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));

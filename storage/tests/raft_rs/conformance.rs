@@ -1,5 +1,4 @@
-//! Tests the adapter's answers to the questions of the core, as written and after a reopen, in a real
-//! directory.
+//! Tests what the adapter returns to the core, after a write and after a reopen, in a real directory.
 //!
 //! The fixture is the one of the core's own tests: a snapshot at index 3 of term 3, and the entries 4/4 and
 //! 5/5 (index/term).

@@ -1,8 +1,7 @@
-//! Tests what may happen to a pump from outside of its loop: a change of members that no record can hold, a
-//! full disk while one is applied, a group that another caller changes, and a commit index below the
-//! compaction point.
+//! Tests the pump with unusual changes of its group: a change of members that no record can hold, a full disk
+//! while one is applied, a group that another caller changes, and a commit index below the compaction point.
 //!
-//! Nothing of it makes the core panic.
+//! None of this makes the core panic.
 
 use std::sync::Arc;
 
@@ -105,7 +104,7 @@ fn a_change_of_members_that_no_record_can_hold_is_refused() {
         let too_large = matches!(refused, Err(Error::Engine(seawall::Error::EntryTooLarge { .. })));
         assert!(too_large, "{refused:?}");
     }
-    pump.propose(vec![], b"goes on".to_vec()).unwrap();
+    pump.propose(vec![], b"the pump continues".to_vec()).unwrap();
     settle(&engine, &mut pump);
     assert_eq!(pump.applied(), 2);
 }

@@ -14,13 +14,13 @@ use seawall_wal::disk::sim::SimDisk;
 use support::*;
 
 /// Runs `act` on a prepared disk and interrupts it at each of its operations, with several outcomes of each.
-/// `judge` gets the disk, the node that was opened again, the index where it starts, and whether `act` had
+/// `check` gets the disk, the node that was opened again, the index where it starts, and whether `act` had
 /// ended. Returns the number of operations.
 fn at_every_operation(
     setup: Setup,
     prepare: impl Fn(&Node),
     act: impl Fn(&Node) -> Result<(), Error>,
-    judge: impl Fn(&Arc<SimDisk>, Node, u64, bool),
+    check: impl Fn(&Arc<SimDisk>, Node, u64, bool),
 ) -> u64 {
     const OUTCOMES: u64 = 4;
     let whole = sim(1);
@@ -55,7 +55,7 @@ fn at_every_operation(
             if let Some(newest) = node.engine.group(GROUP).snapshots().first() {
                 assert!(
                     files(&disk).contains(&newest.index),
-                    "operation {n}, seed {seed}: named and not there"
+                    "operation {n}, seed {seed}: the log names a snapshot without a file"
                 );
             }
             drop(node);
@@ -63,7 +63,7 @@ fn at_every_operation(
             disk.crash();
             let mut node = setup.open(&disk).unwrap_or_else(|e| panic!("operation {n}, seed {seed}: {e}"));
             assert_eq!(node.check(), applied, "operation {n}, seed {seed}");
-            judge(&disk, node, applied, ended);
+            check(&disk, node, applied, ended);
         }
     }
     operations

@@ -228,7 +228,7 @@ fn a_dump_that_panics_is_not_in_the_way_of_the_next() {
     let panics = || -> seawall::snapshots::SnapshotSource { Box::new(|_| panic!("a panic on purpose")) };
     let take = || node.snapshots.take(84, b"", panics());
     let panic =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(take)).expect_err("the caller hears of it");
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(take)).expect_err("the caller gets the panic");
     assert_eq!(panic.downcast_ref::<&str>(), Some(&"a panic on purpose"));
     assert!(!node.snapshots.taking());
     node.snapshots.start(84, b"", panics()).unwrap();
@@ -407,7 +407,7 @@ fn snapshots_of_a_thousand_groups_share_two_threads() {
         });
         group.start(1, b"", dump).unwrap();
     }
-    // Both threads write a dump, and no other group is asked for one.
+    // Both threads write a dump, and no other group starts one.
     (0..2).for_each(|_| begun.recv().unwrap());
     let snapshot_threads = || {
         let tasks = std::fs::read_dir("/proc/self/task").unwrap();

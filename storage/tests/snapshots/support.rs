@@ -227,8 +227,8 @@ impl Node {
             let members = self.snapshots.members(&reader).unwrap().expect("members");
             voters.copy_from_slice(&members.voters);
             assert_eq!(voters, [1, 2, 3]);
-            assert!(read(reader) == state(applied), "the snapshot at {applied} is another");
-            let served = self.snapshots.served().expect("what was loaded can be sent");
+            assert!(read(reader) == state(applied), "the snapshot at {applied} has other content");
+            let served = self.snapshots.served().expect("the loaded snapshot can be sent");
             assert_eq!(served.index(), applied);
         } else {
             assert_eq!(applied, 0);
@@ -236,7 +236,7 @@ impl Node {
         let group = self.engine.group(GROUP);
         let (point, last) = (group.compaction_point().0, group.last_index());
         assert!(point <= applied && applied <= last, "{point} {applied} {last}: a gap");
-        let entries = group.entries(applied + 1, last + 1, None).expect("every entry behind the snapshot");
+        let entries = group.entries(applied + 1, last + 1, None).expect("every entry after the snapshot");
         assert_eq!(entries.len() as u64, last - applied);
         assert!(group.hard_state().commit <= last);
         assert!(group.snapshots().first().is_none_or(|newest| newest.index <= last));

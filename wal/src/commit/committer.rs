@@ -4,8 +4,9 @@
 //! No lock is held during I/O or while a callback runs. Every waiter is woken when its record is durable or the log has
 //! stopped.
 
-use super::delivery::Delivery;
+use crate::commit::delivery::Delivery;
 use crate::commit::disk_op::DiskOp;
+use crate::commit::shared_state::{SharedState, StateGuard};
 use crate::commit::state::issue::Completed;
 use crate::commit::state::{Appended, Blocked, CommitState};
 use crate::commit::waiters::adaptive_yield::AdaptiveYield;
@@ -13,12 +14,12 @@ use crate::commit::waiters::futures::{AsyncWaiter, Callback, Notify, UserCode};
 use crate::commit::waiters::wait_slot::{ALL, WaitSlot};
 use crate::error::Error;
 use crate::format::RecordBuilder;
-use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Mutex, MutexGuard};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64};
 use crate::types::{Durability, Lsn};
-use seawall_disk::{Clock, RingWaker};
+use seawall_disk::Clock;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// Number of wait slots. Groups share them by ordinal; there are enough that neighbouring groups never share one.
@@ -43,20 +44,13 @@ enum HandOff {
 /// The write side of one open log: the [`CommitState`] with its lock, and the waiters.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    pub(super) state: Mutex<CommitState>,
+    pub(super) state: SharedState,
     /// Copies of the state's watermark and of the number of its segment, readable without the lock.
     pub(super) durable: AtomicU64,
     pub(super) active: Arc<AtomicU32>,
-    /// Whether an operation could be issued when the state lock was last released after a change. A waiter that finds
-    /// `false` has nothing to write and does not take the lock.
-    pub(super) work_available: AtomicBool,
     pub(super) adaptive_yield: AdaptiveYield,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) wait_slots: [WaitSlot; WORDS],
-    pub(super) flusher: WaitSlot,
-    /// Whether the flusher waits in its ring, where a change of its wait slot does not wake it.
-    pub(super) in_ring: AtomicBool,
-    pub(super) ring_waker: OnceLock<Arc<dyn RingWaker>>,
     /// Whether the state has a failure.
     stopped: AtomicBool,
     pub(super) delivery: Arc<Delivery>,
@@ -87,20 +81,16 @@ impl Committer {
             adaptive_yield: AdaptiveYield::default(),
             clock: Arc::clone(&state.clock),
             active: Arc::clone(&state.active),
-            state: Mutex::new(state),
+            state: SharedState::new(state),
             durable,
-            work_available: AtomicBool::new(false),
             wait_slots: std::array::from_fn(|_| WaitSlot::default()),
-            flusher: WaitSlot::default(),
-            in_ring: AtomicBool::new(false),
-            ring_waker: OnceLock::new(),
             stopped: AtomicBool::new(false),
             delivery,
         }
     }
 
     /// Locks the state machine. Hold the lock for a short time and never during I/O.
-    pub(crate) fn lock_state(&self) -> MutexGuard<'_, CommitState> {
+    pub(crate) fn lock_state(&self) -> StateGuard<'_> {
         self.state.lock()
     }
 
@@ -139,13 +129,9 @@ impl Committer {
         let stop = StopOnPanic { log: self, before: std::thread::panicking() };
         let mut state = self.state.lock();
         let placed = state.append(batch, class, head_crc)?;
-        let wake = state.claim_driver(false) | state.claim_flusher_wake();
-        self.note_work_available(&state);
+        state.continue_append();
         drop(state);
         drop(stop);
-        if wake {
-            self.wake_flusher();
-        }
         Ok(placed)
     }
 
@@ -167,7 +153,6 @@ impl Committer {
                 .next_requested()
                 .map_or(HandOff::Nobody, |group| HandOff::Waiters(group..state.next_group()))
         };
-        self.note_work_available(&state);
         self.notify_waiters(state, wake, next);
     }
 
@@ -175,11 +160,10 @@ impl Committer {
     pub(crate) fn poison(&self, cause: Error) {
         let mut state = self.state.lock();
         let wake = state.poison(cause);
-        self.work_available.store(true, Ordering::SeqCst);
         self.notify_waiters(state, wake, HandOff::Driver);
     }
 
-    fn notify_waiters(&self, state: MutexGuard<'_, CommitState>, wake: Completed, next: HandOff) {
+    fn notify_waiters(&self, mut state: StateGuard<'_>, wake: Completed, next: HandOff) {
         let tasks = !state.waiters.is_empty();
         if let Some(end) = wake.watermark {
             self.durable.store(end.as_u64(), Ordering::Release);
@@ -195,6 +179,9 @@ impl Committer {
             self.stopped.store(true, Ordering::Release);
             self.delivery.stop();
         }
+        if matches!(next, HandOff::Driver) {
+            state.wake_flusher();
+        }
         drop(state);
         if let Some((spare_pool, failure)) = stopped {
             if !matches!(failure, Error::Closed | Error::ReadOnly) {
@@ -204,13 +191,11 @@ impl Committer {
                 w.wake(ALL);
             });
         }
-        let rouse = match next {
-            HandOff::Nobody => false,
-            HandOff::Driver => true,
-            HandOff::Waiters(groups) => !self.wake_leader(groups) && tasks,
-        };
-        if rouse {
-            self.wake_flusher();
+        if let HandOff::Waiters(groups) = next
+            && !self.wake_leader(groups)
+            && tasks
+        {
+            self.state.flusher.wake();
         }
         for group in wake.durable {
             self.wait_slot(group).wake(ALL);
@@ -243,7 +228,7 @@ impl Committer {
             }
             None => {
                 state.waiters.add(lsn, AsyncWaiter::User(UserCode::Call(call)));
-                self.write_for_async_waiter(state);
+                state.continue_async();
             }
         }
         None
@@ -257,7 +242,7 @@ impl Committer {
             return notify.deliver();
         }
         state.waiters.add(lsn, AsyncWaiter::Notify(notify));
-        self.write_for_async_waiter(state);
+        state.continue_async();
     }
 
     /// The outcome of the record at `lsn`. While it is open, registers `waker`, which is called when the outcome is
@@ -281,7 +266,7 @@ impl Committer {
             return PollOutcome::Ready(result);
         }
         let key = state.waiters.add(lsn, AsyncWaiter::User(UserCode::Task(waker)));
-        self.write_for_async_waiter(state);
+        state.continue_async();
         PollOutcome::Pending(key)
     }
 
@@ -293,34 +278,6 @@ impl Committer {
         }
         // Dropped without the lock: a waker may own anything, such as another ticket.
         drop(waiter);
-    }
-
-    /// Releases the state lock and wakes the flusher, so that it writes for a waiter that has no thread of its own.
-    fn write_for_async_waiter(&self, mut state: MutexGuard<'_, CommitState>) {
-        let wake = state.next_requested().is_some() | state.claim_flusher_wake();
-        drop(state);
-        if wake {
-            self.wake_flusher();
-        }
-    }
-
-    /// Updates `work_available`. Call it before releasing the state lock after a change that may allow or prevent the
-    /// issue of an operation. A stopped log counts as having work, so that waiters wake up and get the error.
-    pub(super) fn note_work_available(&self, state: &CommitState) {
-        let issuable =
-            state.failure().is_some() || (!state.left_to_driver() && state.next_requested().is_some());
-        self.work_available.store(issuable, Ordering::SeqCst);
-    }
-
-    /// As [`Committer::note_work_available`]; then releases the lock, and wakes the driver if the log is driven and
-    /// there is something to issue.
-    pub(super) fn note_work_and_unlock(&self, mut state: MutexGuard<'_, CommitState>) {
-        let call = state.driven() && state.claim_driver(false);
-        self.note_work_available(&state);
-        drop(state);
-        if call {
-            self.wake_flusher();
-        }
     }
 
     /// Whether [`Committer::callbacks_full`] may be true. Takes no lock.
@@ -349,21 +306,7 @@ impl Committer {
     pub(crate) fn release(&self, segment: u32) {
         let mut state = self.state.lock();
         state.release(segment);
-        let wake = state.claim_flusher_wake();
-        drop(state);
-        if wake {
-            self.wake_flusher();
-        }
-    }
-
-    /// Wakes the flusher's thread, whether it sleeps on its wait slot or waits in its ring.
-    fn wake_flusher(&self) {
-        self.flusher.wake(1);
-        if self.in_ring.swap(false, Ordering::SeqCst)
-            && let Some(waker) = self.ring_waker.get()
-        {
-            waker.wake();
-        }
+        state.continue_release();
     }
 
     pub(super) fn wait_slot(&self, group: u64) -> &WaitSlot {

@@ -111,32 +111,27 @@ impl Drop for RingQueue {
 
 impl Committer {
     /// Announces that the flusher's thread runs, and what it can do as the driver.
-    pub(crate) fn start_driver(&self, driver: Driver, rail: Option<&RingQueue>) {
-        if let Some(rail) = rail {
-            let _ = self.ring_waker.set(rail.ring.waker());
+    pub(crate) fn start_driver(&self, driver: Driver, queue: Option<&RingQueue>) {
+        if let Some(queue) = queue {
+            let _ = self.state.flusher.ring_waker.set(queue.ring.waker());
         }
         self.lock_state().set_driver(driver);
     }
 
     /// Issues operations while the log is driven. Returns when nothing is left and the waiting threads take over.
-    pub(super) fn drive(&self, mut rail: Option<&mut RingQueue>) {
+    pub(super) fn drive(&self, mut queue: Option<&mut RingQueue>) {
         loop {
-            let seen = self.flusher.load();
-            let busy = rail.as_ref().map_or(0, |rail| rail.busy());
-            let next = {
-                let mut state = self.lock_after_gathering();
-                let next = state.drive(busy);
-                self.note_work_available(&state);
-                next
-            };
-            match (next, &mut rail) {
-                (Some((io, true)), Some(rail)) => {
-                    if let Err((io, e)) = rail.start(io, 0) {
+            let seen = self.state.flusher.slot.load();
+            let busy = queue.as_ref().map_or(0, |queue| queue.busy());
+            let next = self.lock_after_gathering().drive(busy);
+            match (next, &mut queue) {
+                (Some((io, true)), Some(queue)) => {
+                    if let Err((io, e)) = queue.start(io, 0) {
                         self.complete(io, Err(e));
                     }
                 }
                 (Some((io, _)), _) => self.run(io),
-                (None, Some(rail)) if busy > 0 => self.reap(rail, seen),
+                (None, Some(queue)) if busy > 0 => self.reap(queue, seen),
                 (None, _) => return,
             }
         }
@@ -144,24 +139,24 @@ impl Committer {
 
     /// Waits until something in the ring has completed, and reports the completions. `seen` is the value of the
     /// flusher's wait slot before the state was last examined.
-    fn reap(&self, rail: &mut RingQueue, seen: u32) {
-        self.in_ring.store(true, Ordering::SeqCst);
+    fn reap(&self, queue: &mut RingQueue, seen: u32) {
+        self.state.flusher.in_ring.store(true, Ordering::SeqCst);
         // A thread that changed the slot before may have read `in_ring` as false and not woken the ring, so do not
         // block.
-        let timeout = if self.flusher.load() == seen { LONG } else { Duration::ZERO };
-        let mut ended = std::mem::take(&mut rail.ended);
-        let result = rail.ring.wait(timeout, &mut ended);
-        self.in_ring.store(false, Ordering::SeqCst);
+        let timeout = if self.state.flusher.slot.load() == seen { LONG } else { Duration::ZERO };
+        let mut ended = std::mem::take(&mut queue.ended);
+        let result = queue.ring.wait(timeout, &mut ended);
+        self.state.flusher.in_ring.store(false, Ordering::SeqCst);
         for (token, result) in ended.drain(..) {
-            if let Some((io, result)) = rail.finish(token, result) {
+            if let Some((io, result)) = queue.finish(token, result) {
                 self.complete(io, result);
             }
         }
-        rail.ended = ended;
+        queue.ended = ended;
         if let Err(e) = result {
             let location = self.lock_state().location();
             self.poison(Error::io("wait for", location, "", e));
-            rail.broken = true;
+            queue.broken = true;
         }
     }
 }

@@ -5,8 +5,8 @@
 //! log is idle and ends with a mark, it sleeps. It takes a group only if it finds the same group waiting twice, or if a
 //! future, callback or notice is registered, so it does not take a group from a thread that is about to write it.
 
-use super::driver::RingQueue;
 use crate::commit::committer::Committer;
+use crate::commit::driver::RingQueue;
 use crate::commit::state::Blocked;
 use std::time::Duration;
 
@@ -103,17 +103,17 @@ impl Committer {
         &self,
         clock: &dyn seawall_disk::Clock,
         idle: Duration,
-        mut rail: Option<RingQueue>,
+        mut ring: Option<RingQueue>,
     ) {
         let idle_ns = u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX);
         let mut flusher_state = FlusherState::default();
         loop {
-            let seen = self.flusher.load();
-            self.drive(rail.as_mut());
+            let seen = self.state.flusher.slot.load();
+            self.drive(ring.as_mut());
             match self.flusher_tick(&mut flusher_state, clock.now_ns(), idle_ns) {
                 FlusherStep::Again => {}
-                FlusherStep::Wait => self.flusher.sleep(seen, Some(TICK)),
-                FlusherStep::Sleep => self.flusher.sleep(seen, None),
+                FlusherStep::Wait => self.state.flusher.slot.sleep(seen, Some(TICK)),
+                FlusherStep::Sleep => self.state.flusher.slot.sleep(seen, None),
                 FlusherStep::Stop => return,
             }
         }

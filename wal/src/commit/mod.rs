@@ -9,16 +9,17 @@
 //! Lock order: the state lock, then the lock of the spare pool or of the callback queue. No lock is held during I/O or
 //! callbacks. The first failure answers every waiter and stops the log (INV-7).
 
+mod blocking;
 pub(crate) mod committer;
 mod delivery;
 pub(crate) mod directory_lock;
 pub(crate) mod disk_op;
 mod driver;
 mod flusher;
+mod shared_state;
 pub(crate) mod state;
 mod ticket;
 pub(crate) mod waiters;
-pub(crate) mod write_policy;
 
 pub(crate) use committer::Committer;
 #[cfg(feature = "sim")]

@@ -6,7 +6,8 @@ use crate::damage::{Damage, DamageKind};
 use crate::error::Error;
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
 use crate::format::{GroupHeader, RecordRef, record_at};
-use crate::segment::{Segment, file_name};
+use crate::segment::names::file_name;
+use crate::segment::open_segment::Segment;
 use crate::types::{GroupKind, Lsn};
 use seawall_disk::{AlignedBuf, read_exact_at};
 

@@ -9,9 +9,9 @@ use crate::format::RecordRef;
 use crate::read::damaged_ranges::{DamagedRanges, records_within};
 use crate::read::record_iter::RecordIter;
 use crate::read::segment_table::{SegmentTable, damaged, read_range};
-use crate::segment::file_name;
 use crate::segment::footer::{Footer, FooterLocation, find};
-use crate::segment::mapped::Mapped;
+use crate::segment::names::file_name;
+use crate::segment::open_segment::Mapped;
 use crate::sync::RwLock;
 use crate::types::Lsn;
 

@@ -9,8 +9,9 @@ use crate::error::Error;
 use crate::format::layout::{GROUP_HEADER_BYTES, PART_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES};
 use crate::format::{GroupFault, GroupHeader, PartInfo, RecordRef, record_at};
 use crate::read::segment_table::{SegmentTable, damaged};
+use crate::segment::names::file_name;
+use crate::segment::open_segment::Segment;
 use crate::segment::read_ahead::ReadAhead;
-use crate::segment::{Segment, file_name};
 use crate::types::{Durability, GroupKind, Lsn};
 use std::sync::Arc;
 

@@ -3,7 +3,8 @@
 use crate::damage::Damage;
 use crate::error::Error;
 use crate::read::damaged_ranges::DamagedRanges;
-use crate::segment::{Segment, file_name};
+use crate::segment::names::file_name;
+use crate::segment::open_segment::Segment;
 use crate::types::Lsn;
 use seawall_disk::read_exact_at;
 use std::cmp::Ordering;

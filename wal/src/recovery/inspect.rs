@@ -14,7 +14,7 @@ use crate::recovery::scan::ScannedGroup;
 use crate::recovery::scan_log::{SegmentFiles, Surveyed};
 use crate::recovery::verdict::Verdict;
 use crate::segment::directory::{failed_to_open, list, read_closed, read_identity};
-use crate::segment::file_name;
+use crate::segment::names::file_name;
 use crate::segment::read_ahead::ReadAhead;
 use crate::types::{Lsn, len32};
 use seawall_disk::{Access, AlignedBuf, Disk, read_exact_medium};

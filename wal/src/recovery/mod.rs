@@ -28,7 +28,8 @@ use crate::segment::directory::{
 };
 use crate::segment::index_builder::SegmentIndexBuilder;
 use crate::segment::lazy_map::LazyMap;
-use crate::segment::{OpenSegment, Segment, file_name};
+use crate::segment::names::file_name;
+use crate::segment::open_segment::{OpenSegment, Segment};
 use crate::sync::{AtomicBool, AtomicU32, share_out};
 use crate::types::Lsn;
 use seawall_disk::{Access, Clock, Disk, FileId, no_descriptors};

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::format::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
 use crate::format::{Identity, SegmentHeader, is_head};
 use crate::segment::directory::{IDENTITY, IDENTITY_NEW, failed, failed_to_open, list, write_identity};
-use crate::segment::file_name;
+use crate::segment::names::file_name;
 use crate::types::Lsn;
 use seawall_disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
 

@@ -7,7 +7,7 @@ use crate::damage::Witness;
 use crate::error::Error;
 use crate::format::layout::{BLOCK_BYTES_MAX, FORMAT_VERSION};
 use crate::format::{Closed, ClosedFault, Identity, IdentityFault};
-use crate::segment::parse_name;
+use crate::segment::names::parse_name;
 use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, NameKind, read_exact_at, write_all_at};
 use std::io;
 use std::sync::Arc;

@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::listener::Listener;
-use crate::segment::{OpenSegment, Segment};
+use crate::segment::open_segment::{OpenSegment, Segment};
 use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex};
 use crate::types::PriorContents;
 use std::collections::VecDeque;

@@ -4,7 +4,7 @@
 //! does all the writing: it removes unfinished spares, fills the spare pool, makes a mark durable that covers what
 //! was found (INV-3), and starts the threads last.
 
-use super::Wal;
+use super::handle::Wal;
 use super::prepared::{Prepared, exclusive};
 use crate::commit::{CommitState, Committer, Limits, Start};
 use crate::env::{Env, Threads, open_failed};
@@ -16,9 +16,10 @@ use crate::segment::create;
 use crate::segment::descriptors::Descriptors;
 use crate::segment::directory::{IDENTITY, failed, list};
 use crate::segment::index_builder::SegmentIndexBuilder;
+use crate::segment::names::file_name;
+use crate::segment::open_segment::OpenSegment;
 use crate::segment::preallocator::{Preallocator, PreallocatorStart, StepOutcome};
 use crate::segment::spare_pool::SparePool;
-use crate::segment::{OpenSegment, file_name};
 use crate::sync::{AtomicU32, Mutex};
 use crate::wal::threads::LogThreads;
 use seawall_disk::{Disk, Mode, PosixDisk, is_no_room};

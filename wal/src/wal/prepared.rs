@@ -4,7 +4,6 @@
 //! its user can read the whole log and refuse it: until the start, no byte and no name in the directory has changed,
 //! except for the lock file.
 
-use super::locked;
 use crate::damage::Damage;
 use crate::env::Env;
 use crate::error::Error;
@@ -21,7 +20,7 @@ use crate::segment::descriptors::Descriptors;
 use crate::segment::directory::{LOCK, failed, failed_to_open};
 use crate::segment::footer::Footer;
 use crate::segment::index_builder::SegmentIndexBuilder;
-use crate::segment::{OpenSegment, Segment};
+use crate::segment::open_segment::{OpenSegment, Segment};
 use crate::types::Lsn;
 use seawall_disk::{Access, Disk, DiskLock};
 use std::collections::BTreeMap;
@@ -252,4 +251,10 @@ fn table(verdict: &Verdict, segments: &BTreeMap<u32, Arc<Segment>>) -> SegmentTa
         }
     }
     table
+}
+
+/// The error for a directory that another process has locked, which wrote `holder` to the lock file.
+fn locked(disk: &dyn Disk, holder: String) -> Error {
+    let holder = if holder.is_empty() { "another process".into() } else { holder };
+    Error::Locked { path: disk.location(), holder }
 }

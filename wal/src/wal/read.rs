@@ -1,6 +1,6 @@
 //! Reads an open log: records in log order, footers and single ranges.
 
-use super::Wal;
+use super::handle::Wal;
 use crate::damage::Damage;
 use crate::error::Error;
 use crate::format::RecordRef;
@@ -8,7 +8,7 @@ use crate::read::damaged_ranges::DamagedRanges;
 use crate::read::log_view::DamagedRange;
 use crate::read::record_iter::RecordIter;
 use crate::segment::footer::Footer;
-use crate::segment::mapped::Mapped;
+use crate::segment::open_segment::Mapped;
 use crate::types::Lsn;
 
 impl Wal {

@@ -1,7 +1,7 @@
 //! Opens a log to read what is left of it: accepts no write, makes no mark, starts no thread, and changes no byte of
 //! the directory (INV-10).
 
-use super::Wal;
+use super::handle::Wal;
 use super::prepared::Prepared;
 use crate::commit::{CommitState, Committer, Limits, Start};
 use crate::env::Threads;
@@ -9,9 +9,10 @@ use crate::error::Error;
 use crate::format::Closed;
 use crate::recovery::RecoveryReport;
 use crate::segment::directory::failed_to_open;
+use crate::segment::names::file_name;
+use crate::segment::open_segment::OpenSegment;
 use crate::segment::preallocator::{Preallocator, PreallocatorStart};
 use crate::segment::spare_pool::SparePool;
-use crate::segment::{OpenSegment, file_name};
 use crate::sync::{AtomicU32, Mutex};
 use crate::types::Lsn;
 use crate::wal::threads::LogThreads;

@@ -13,6 +13,7 @@ use seawall_wal::{
     Durability, Error, Lsn, Options, PartInfo, RecordBuilder, Threads, UnexplainedTail, Wal,
     segments::SegmentIndexBuilder,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
 const MIB: u32 = 1 << 20;
@@ -276,36 +277,18 @@ fn a_full_disk_does_not_keep_the_segment_in_use_from_being_filled() {
         // The existing segments are allocated in full, and the disk has no free byte.
         disk.set_capacity(Some(0));
         let (wal, _) = Wal::open_in(env(disk.process(), threads), &options).unwrap();
-        let mut n = 0;
-        let error = loop {
-            match wal.append(&record(n, 100_000), Durability::Sync) {
-                Ok(ticket) => ticket.wait().unwrap(),
-                Err(error) => break error,
-            };
-            n += 1;
-        };
-        assert!(matches!(error, Error::NoSpace { .. }), "{error}");
-        assert!(n >= 38, "{n} of 4 MiB that were reserved");
+        let full = fill_up(&wal, 100_000);
+        assert!(full >= 38, "{full} records in the 4 MiB that were reserved");
         disk.set_capacity(None);
-        let from = n;
-        while n < from + 60 {
-            match wal.append(&record(n, 100_000), Durability::Sync) {
-                Ok(ticket) => {
-                    ticket.wait().unwrap();
-                }
-                Err(Error::NoSpace { .. }) => {
-                    if threads == Threads::Stepped {
-                        Stepper::new(&wal).prepare().unwrap();
-                    }
-                    sleep_ms(1);
-                    continue;
-                }
-                Err(error) => panic!("{error}"),
+        append_all(&wal, full..full + 60, || {
+            if threads == Threads::Stepped {
+                Stepper::new(&wal).prepare().unwrap();
             }
-            n += 1;
-        }
+            sleep_ms(1);
+        });
         wal.close().unwrap();
-        assert_eq!(ids(&Wal::open_in(stepped(&disk), &options).unwrap().0), (0..n).collect::<Vec<_>>());
+        let (wal, _) = Wal::open_in(stepped(&disk), &options).unwrap();
+        assert_eq!(ids(&wal), (0..full + 60).collect::<Vec<_>>());
     }
 }
 
@@ -325,29 +308,9 @@ fn where_written_blocks_are_not_reserved_a_full_disk_is_an_error_not_a_hang() {
         Ok(())
     });
     let wal = Wal::create_in(env(hooked, Threads::Spawned), &options).unwrap();
-    let mut n = 0;
-    let error = loop {
-        match wal.append(&record(n, 100_000), Durability::Sync) {
-            Ok(ticket) => ticket.wait().unwrap(),
-            Err(error) => break error,
-        };
-        n += 1;
-    };
-    assert!(matches!(error, Error::NoSpace { .. }), "{error}");
+    let n = fill_up(&wal, 100_000);
     full.store(false, std::sync::atomic::Ordering::Relaxed);
-    while n < 60 {
-        match wal.append(&record(n, 100_000), Durability::Sync) {
-            Ok(ticket) => {
-                ticket.wait().unwrap();
-            }
-            Err(Error::NoSpace { .. }) => {
-                sleep_ms(10);
-                continue;
-            }
-            Err(error) => panic!("{error}"),
-        }
-        n += 1;
-    }
+    append_all(&wal, n..60, || sleep_ms(10));
     assert_eq!(ids(&wal), (0..60).collect::<Vec<_>>());
     wal.close().unwrap();
 }
@@ -364,6 +327,21 @@ fn fill_up(wal: &Wal, bytes: usize) -> u64 {
             Err(error) => panic!("{error}"),
         }
         n += 1;
+    }
+}
+
+/// Appends the records of these numbers, with 100,000 bytes each. Calls `wait` before each new try while the
+/// disk has no room.
+fn append_all(wal: &Wal, numbers: Range<u64>, wait: impl Fn()) {
+    for n in numbers {
+        let ticket = loop {
+            match wal.append(&record(n, 100_000), Durability::Sync) {
+                Ok(ticket) => break ticket,
+                Err(Error::NoSpace { .. }) => wait(),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        ticket.wait().unwrap();
     }
 }
 

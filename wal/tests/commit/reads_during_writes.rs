@@ -24,7 +24,11 @@ fn a_segment_that_was_left_is_read_up_to_what_is_durable() {
             let durable = tickets.iter().filter(|ticket| ticket.is_durable()).count() as u64;
             assert_eq!(ids(&wal), (0..durable).collect::<Vec<_>>(), "{mode:?}");
             for ticket in &tickets[usize::try_from(durable).unwrap()..] {
-                assert_eq!(wal.records(ticket.lsn()).count(), 0, "{mode:?}: not durable, and read");
+                assert_eq!(
+                    wal.records(ticket.lsn()).count(),
+                    0,
+                    "{mode:?}: a record was read that is not durable"
+                );
             }
             let Some(io) = stepper.issue() else { break };
             stepper.complete(io);

@@ -98,7 +98,7 @@ fn everything_at_once(strategy: Strategy) {
                     assert_eq!(result.unwrap(), lsn);
                     other.called.lock().unwrap().push(lsn);
                     other.acknowledge(id);
-                    assert!(id % 50 != 7, "a callback's own bug, which harms nobody");
+                    assert!(id % 50 != 7, "a bug in a callback");
                 });
                 std::thread::yield_now();
             }

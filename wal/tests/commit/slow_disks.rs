@@ -50,7 +50,7 @@ fn rate(mode: Mode, flush_ns: u64, in_flight: usize, blocking: bool) -> f64 {
                 break;
             }
         }
-        let next = (0..running.len()).min_by_key(|&i| running[i].0).expect("something is under way");
+        let next = (0..running.len()).min_by_key(|&i| running[i].0).expect("a write is in flight");
         let (at, io) = running.swap_remove(next);
         clock.advance_ns(at - clock.now_ns());
         stepper.complete(io);
@@ -112,6 +112,6 @@ fn an_idle_log_writes_nothing() {
         clock.advance_ms(1);
         stepper.idle();
     }
-    assert!(disk.operations() - before <= 1, "the mark that ends the burst, and no more");
+    assert!(disk.operations() - before <= 1, "only the mark that ends the burst");
     assert_eq!(wal.stats().lag_groups, 0);
 }

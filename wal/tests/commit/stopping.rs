@@ -40,7 +40,7 @@ fn the_directory_stays_locked_while_the_pipeline_works() {
     let refused = Wal::open_in(stepped(&disk), &options);
     gate.open();
     closing.join().unwrap();
-    assert!(matches!(refused, Err(Error::Locked { .. })), "opened under a writer");
+    assert!(matches!(refused, Err(Error::Locked { .. })), "opened while the first process may still write");
     Wal::open_in(stepped(&disk), &options).unwrap();
 }
 
@@ -128,7 +128,7 @@ fn dropping_the_log_waits_for_writes_under_way() {
         dropped.send(()).unwrap();
     });
     let early = returned.recv_timeout(std::time::Duration::from_millis(50));
-    assert!(early.is_err(), "dropped while a write of the log may still land");
+    assert!(early.is_err(), "the handle was dropped before the write ended");
     gate.open();
     returned.recv().unwrap();
     Wal::open_in(stepped(&disk), &options).expect("the directory is free");
@@ -207,7 +207,7 @@ struct Bomb(Arc<AtomicU32>);
 
 impl SegmentIndexBuilder for Bomb {
     fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
-        assert!(self.0.fetch_sub(1, Ordering::Relaxed) != 0, "the index builder's own bug");
+        assert!(self.0.fetch_sub(1, Ordering::Relaxed) != 0, "a bug in the index builder");
     }
 
     fn seal(&mut self, _: u32, _: &mut Vec<u8>) {}

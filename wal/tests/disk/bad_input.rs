@@ -166,12 +166,15 @@ fn a_log_whose_lock_file_was_removed_stays_locked() {
         fs::remove_file(dir.join("LOCK")).unwrap();
         let error = Wal::open(&dir, &small()).map(drop).expect_err("two writers");
         assert!(matches!(&error, Error::Locked { .. }), "{error}");
-        assert!(!dir.join("LOCK").exists(), "round {round}: who is refused makes no file");
+        assert!(!dir.join("LOCK").exists(), "round {round}: a refused open makes no file");
         let salvage = small().with_mode(OpenMode::Salvage);
         assert!(matches!(Wal::open(&dir, &salvage), Err(Error::Locked { .. })), "round {round}");
         fs::write(dir.join("LOCK"), "someone else").unwrap();
         let error = Wal::open(&dir, &small()).map(drop).expect_err("two writers");
-        assert!(!error.to_string().contains("someone else"), "named though it holds nothing: {error}");
+        assert!(
+            !error.to_string().contains("someone else"),
+            "the file names a process that holds no lock: {error}"
+        );
     }
     wal.append(&record(12, 100), Durability::Sync).unwrap().wait().unwrap();
     drop(wal);

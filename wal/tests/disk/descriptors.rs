@@ -199,7 +199,7 @@ fn released_segments_that_are_read_are_opened_again_and_removed_at_last() {
     drop(reader);
     append_all(&wal, 300..400);
     prepare(&wal);
-    assert!((1..released).all(|segment| !name(segment).exists()), "nobody reads them any more");
+    assert!((1..released).all(|segment| !name(segment).exists()), "they have no reader any more");
     assert_eq!(ids(&wal).last(), Some(&399));
     // A released file with a reader loses its name when the log ends, because the next process may use every
     // file that has one.
@@ -246,14 +246,14 @@ impl Shortage {
     fn ended_by<T>(&self, what: &str, mut call: impl FnMut() -> Result<T, Error>) -> T {
         call().unwrap_or_else(|error| {
             self.end(what, &error);
-            call().unwrap_or_else(|error| panic!("{what}: {error}, although there are some"))
+            call().unwrap_or_else(|error| panic!("{what}: {error}, although there are descriptors"))
         })
     }
 
     fn end(&self, what: &str, error: &Error) {
         assert!(matches!(error, Error::NoDescriptors { .. }), "{what}: {error}");
         assert!(error.is_back_pressure());
-        assert!(self.on.swap(false, Ordering::Relaxed), "{what}: {error}, although there are some");
+        assert!(self.on.swap(false, Ordering::Relaxed), "{what}: {error}, although there are descriptors");
     }
 }
 
@@ -275,7 +275,7 @@ fn a_life_with_a_shortage(from: u64) -> bool {
             // The preallocator's thread would soon try again. The error may stem from an earlier attempt.
             let stepper = Stepper::new(&wal);
             while stepper.prepare().unwrap() {}
-            append().unwrap_or_else(|error| panic!("{what}: {error}, although there are some"))
+            append().unwrap_or_else(|error| panic!("{what}: {error}, although there are descriptors"))
         });
         at.insert(id, ticket.lsn());
         ticket.wait().unwrap();

@@ -125,7 +125,7 @@ fn a_panic_of_the_thread_that_writes_answers_everyone() {
     drop(answers);
     let answers: Vec<(u64, bool)> = answered.iter().collect();
     let good = answers.iter().filter(|(_, ok)| *ok).count() as u64;
-    assert_eq!(answers.len(), sent, "somebody was not answered");
+    assert_eq!(answers.len(), sent, "a caller got no answer");
     assert!(good < 200 && answers.iter().take_while(|(_, ok)| *ok).count() as u64 == good, "{answers:?}");
     assert!(matches!(wal.append(&record(0, 1), Durability::Sync), Err(Error::Latched { .. })));
     assert!(wal.close().is_err());

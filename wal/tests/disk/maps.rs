@@ -44,7 +44,7 @@ fn a_segment_that_is_read_often_can_be_had_as_memory() {
     fill(&wal, 0..60);
     let active = wal.active_segment();
     assert!(active > 2, "segments were sealed");
-    assert!(wal.mapped(1).is_none(), "nobody has read it yet");
+    assert!(wal.mapped(1).is_none(), "no reader has read it yet");
     let first = mapped(&wal, 1).expect("a map");
     assert!(first.as_ref() == read(&wal, 1), "the same bytes");
     assert!(first.clone().as_ref() == first.as_ref());
@@ -92,7 +92,7 @@ fn its_file_is_not_used_again_while_somebody_reads() {
         stepper.idle();
         stepper.prepare().unwrap();
     }
-    assert!(wal.active_segment() > segment + 3, "files were wanted");
+    assert!(wal.active_segment() > segment + 3, "the log needed files");
     assert!(held.iter().zip(&before).all(|(map, before)| map.as_ref() == before), "a map has changed");
     drop(held);
     while stepper.prepare().unwrap() {}

@@ -34,6 +34,6 @@ fn a_file_with_another_name_is_not_used_again() {
         stepper.prepare().unwrap();
     }
     assert!(!first.exists(), "released");
-    assert!(wal.active_segment() > segment + 3, "files were wanted");
+    assert!(wal.active_segment() > segment + 3, "the log needed files");
     assert!(fs::read(&copy).unwrap() == before, "the copy has changed");
 }

@@ -4,15 +4,13 @@
 //! `SEAWALL_GOLDEN=write cargo test -p seawall-wal --test format golden::` writes `fixtures/v1` anew, which
 //! is right only together with a new format version.
 
-use seawall_wal::disk::sim::{SimClock, SimRandom};
-use seawall_wal::disk::{Mode, PosixDisk};
+use crate::golden_files::{self, env, fixture};
+
+use seawall_wal::disk::PosixDisk;
 use seawall_wal::inspect::{DropReason, GroupKind, inspect};
-use seawall_wal::{
-    Durability, Env, Lsn, Options, PartInfo, RecordBuilder, Threads, Wal, segments::SegmentIndexBuilder,
-};
+use seawall_wal::{Durability, Lsn, Options, PartInfo, RecordBuilder, Wal, segments::SegmentIndexBuilder};
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 const BLOCK: u32 = 4096;
 
@@ -27,21 +25,6 @@ impl SegmentIndexBuilder for Positions {
 
     fn seal(&mut self, _: u32, out: &mut Vec<u8>) {
         out.append(&mut self.0);
-    }
-}
-
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1")
-}
-
-fn env(dir: &Path) -> Env {
-    let clock = SimClock::new();
-    clock.set_wall_ms(1_790_000_000_000);
-    Env {
-        disk: Arc::new(PosixDisk::open(dir, Some(Mode::Buffered)).unwrap()),
-        clock: Arc::new(clock),
-        random: Arc::new(SimRandom::new(42)),
-        threads: Threads::Stepped,
     }
 }
 
@@ -74,23 +57,10 @@ fn write(dir: &Path) {
     wal.close().unwrap();
 }
 
-fn copy(from: &Path, to: &Path) {
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
-    }
-}
-
 #[test]
 fn the_golden_log_opens_and_reads_as_it_was_written() {
-    if std::env::var("SEAWALL_GOLDEN").is_ok_and(|v| v == "write") {
-        let _ = fs::remove_dir_all(fixture());
-        fs::create_dir_all(fixture()).unwrap();
-        write(&fixture());
-        fs::remove_file(fixture().join("LOCK")).unwrap();
-    }
-    let dir = tempfile::tempdir().unwrap();
-    copy(&fixture(), dir.path());
+    golden_files::rewritten(write);
+    let dir = golden_files::copy();
     let (wal, report) = Wal::open_in(env(dir.path()), &options()).unwrap();
     assert!(report.dropped.is_empty() && report.foreign.is_empty());
     let mut count = 0;
@@ -130,6 +100,6 @@ fn the_golden_log_has_one_of_everything() {
     for kind in [GroupKind::Data, GroupKind::Mark, GroupKind::Footer] {
         assert!(heads().any(|h| h.kind == kind), "{kind:?}");
     }
-    assert!(heads().any(|h| h.record_count > 1), "a lazy record that rode with another");
+    assert!(heads().any(|h| h.record_count > 1), "a lazy record shares a group with another");
     assert!(verdict.kept.len() > 2);
 }

@@ -3,3 +3,4 @@
 mod corpus;
 mod document;
 mod golden;
+mod golden_files;

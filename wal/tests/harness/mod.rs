@@ -5,7 +5,9 @@
 
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimRandom};
 use seawall_wal::disk::{Clock, Disk, SystemClock};
-use seawall_wal::{Env, Error, Lsn, Options, RecordBuilder, Threads, Wal};
+use seawall_wal::{
+    Env, Error, Lsn, Options, PartInfo, RecordBuilder, Threads, Wal, segments::SegmentIndexBuilder,
+};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -100,6 +102,20 @@ pub fn try_ids(wal: &Wal) -> Result<Vec<u64>, Error> {
             Ok(id)
         })
         .collect()
+}
+
+/// An index builder whose index has 16 bytes for each record. The records have to reserve them.
+#[derive(Default)]
+pub struct SixteenBytes(usize);
+
+impl SegmentIndexBuilder for SixteenBytes {
+    fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
+        self.0 += 16;
+    }
+
+    fn seal(&mut self, _: u32, out: &mut Vec<u8>) {
+        out.resize(std::mem::take(&mut self.0), 0xF0);
+    }
 }
 
 /// A gate that blocks the threads that come to it until it is opened.

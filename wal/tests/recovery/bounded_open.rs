@@ -34,11 +34,11 @@ fn options(blocks: u32, reach: u32) -> Options {
 }
 
 /// A new log whose first spares are prepared.
-fn created(options: &Options, sealer: Option<Box<dyn SegmentIndexBuilder>>) -> (Arc<SimDisk>, Wal) {
+fn created(options: &Options, builder: Option<Box<dyn SegmentIndexBuilder>>) -> (Arc<SimDisk>, Wal) {
     let disk = SimDisk::new(1, SimOptions::default());
     let wal = Wal::create_in(env(&disk, 7), options).unwrap();
-    if let Some(sealer) = sealer {
-        wal.set_index_builder(sealer).unwrap();
+    if let Some(builder) = builder {
+        wal.set_index_builder(builder).unwrap();
     }
     let stepper = Stepper::new(&wal);
     while stepper.prepare().unwrap() {}
@@ -152,8 +152,8 @@ fn the_largest_record_fits_whatever_the_reach() {
                 disk.crash();
             }
             agree(&*disk.fork(2));
-            let sealer = Box::new(Places::default());
-            let (wal, _) = Wal::open_with(env(&disk, 8), &options(then_blocks, then_reach), sealer).unwrap();
+            let builder = Box::new(Places::default());
+            let (wal, _) = Wal::open_with(env(&disk, 8), &options(then_blocks, then_reach), builder).unwrap();
             fill(&wal);
             wal.close().unwrap();
             agree(&*disk.fork(2));

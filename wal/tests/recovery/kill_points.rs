@@ -94,16 +94,23 @@ fn run(wal: &Wal, acknowledged: &mut Vec<u64>) -> Result<(), Error> {
     Ok(())
 }
 
+/// Makes a run whose disk fails from operation `nth` on. Returns the disk, the acknowledged records, and
+/// whether the run ended before that operation.
+fn interrupted_run(nth: u64, mode: Mode) -> (Arc<SimDisk>, Vec<u64>, bool) {
+    let disk = disk(nth, mode);
+    let wal = Wal::create_in(stepped(&disk), &options()).unwrap();
+    disk.crash_after(nth);
+    let mut acknowledged = Vec::new();
+    let ended = run(&wal, &mut acknowledged).is_ok();
+    drop(wal);
+    (disk, acknowledged, ended)
+}
+
 #[test]
 fn a_run_killed_at_every_operation() {
     for mode in [Mode::Direct, Mode::Buffered] {
         for nth in 1.. {
-            let disk = disk(nth, mode);
-            let wal = Wal::create_in(stepped(&disk), &options()).unwrap();
-            disk.crash_after(nth);
-            let mut acknowledged = Vec::new();
-            let ended = run(&wal, &mut acknowledged).is_ok();
-            drop(wal);
+            let (disk, acknowledged, ended) = interrupted_run(nth, mode);
             disk.kill();
             let what = format!("{mode:?} {nth}");
             let (wal, _) = Wal::open_in(stepped(&disk), &options()).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -130,12 +137,7 @@ fn a_run_killed_at_every_operation() {
 fn a_run_cut_at_every_operation() {
     for mode in [Mode::Direct, Mode::Buffered] {
         for nth in 1.. {
-            let disk = disk(nth, mode);
-            let wal = Wal::create_in(stepped(&disk), &options()).unwrap();
-            disk.crash_after(nth);
-            let mut acknowledged = Vec::new();
-            let ended = run(&wal, &mut acknowledged).is_ok();
-            drop(wal);
+            let (disk, acknowledged, ended) = interrupted_run(nth, mode);
             for seed in 0..8 {
                 let disk = disk.fork(seed);
                 disk.crash();

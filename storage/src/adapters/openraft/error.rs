@@ -25,8 +25,8 @@ pub enum Error {
         /// The group id.
         group: GroupId,
     },
-    /// The engine already has a [`LogStores`](super::LogStores). Clone that one; a second one can be made only
-    /// after the first, its clones and their stores are dropped.
+    /// The engine already has a [`LogStores`](super::stores::LogStores). Clone that one; a second one can be made
+    /// only after the first, its clones and their stores are dropped.
     #[error("this engine has openraft logs already; clone that `LogStores`, or drop it and its stores first")]
     LogsExist,
     /// The store of the group is already open; a group has one writer at a time.

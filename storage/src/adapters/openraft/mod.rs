@@ -11,6 +11,7 @@
 //! last entry of a second group in the same log, whose id has the top bit set. The committed index is in the
 //! hard state.
 
+mod blocking;
 mod codec;
 mod error;
 mod log;
@@ -24,14 +25,3 @@ mod tests;
 pub mod v0_10;
 #[cfg(feature = "openraft-09")]
 pub mod v0_9;
-
-pub use codec::CodecError;
-pub use error::Error;
-pub(crate) use error::Result;
-pub(crate) use log::open::Types;
-pub(crate) use log::read::LogReads;
-pub(crate) use log::write::LogWrites;
-pub(crate) use log_id::Id;
-#[cfg(feature = "snapshots")]
-pub use snapshots::SnapshotStore;
-pub use stores::{LogOptions, LogStores};

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::adapters::openraft::blocking::BlockingPool;
 use crate::adapters::openraft::error::{Error, Result};
-use crate::adapters::openraft::log::blocking::BlockingPool;
 use crate::engine::Engine;
 use crate::types::{GroupId, OPENRAFT_STATE_GROUPS};
 

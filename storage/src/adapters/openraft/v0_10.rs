@@ -56,12 +56,18 @@ use ::openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use ::openraft::vote::RaftLeaderId;
 use ::openraft::{LogId, OptionalSend, RaftTypeConfig};
 
-use crate::adapters::openraft::{Id, LogReads, LogWrites, Result, Types};
+use crate::adapters::openraft::error::Result;
+use crate::adapters::openraft::log::open::Types;
+use crate::adapters::openraft::log::read::LogReads;
+use crate::adapters::openraft::log::write::LogWrites;
+use crate::adapters::openraft::log_id::Id;
 use crate::types::GroupId;
 
+pub use crate::adapters::openraft::codec::CodecError;
+pub use crate::adapters::openraft::error::Error;
 #[cfg(feature = "snapshots")]
-pub use crate::adapters::openraft::SnapshotStore;
-pub use crate::adapters::openraft::{CodecError, Error, LogOptions, LogStores};
+pub use crate::adapters::openraft::snapshots::SnapshotStore;
+pub use crate::adapters::openraft::stores::{LogOptions, LogStores};
 pub use ::openraft;
 
 type Leader<C> = <<C as RaftTypeConfig>::LeaderId as RaftLeaderId>::Committed;

@@ -37,12 +37,18 @@ use ::openraft_09::{
     StorageIOError, Vote,
 };
 
-use crate::adapters::openraft::{Id, LogReads, LogWrites, Result, Types};
+use crate::adapters::openraft::error::Result;
+use crate::adapters::openraft::log::open::Types;
+use crate::adapters::openraft::log::read::LogReads;
+use crate::adapters::openraft::log::write::LogWrites;
+use crate::adapters::openraft::log_id::Id;
 use crate::types::GroupId;
 
+pub use crate::adapters::openraft::codec::CodecError;
+pub use crate::adapters::openraft::error::Error;
 #[cfg(feature = "snapshots")]
-pub use crate::adapters::openraft::SnapshotStore;
-pub use crate::adapters::openraft::{CodecError, Error, LogOptions, LogStores};
+pub use crate::adapters::openraft::snapshots::SnapshotStore;
+pub use crate::adapters::openraft::stores::{LogOptions, LogStores};
 pub use ::openraft_09 as openraft;
 
 type Leader<C> = CommittedLeaderId<<C as RaftTypeConfig>::NodeId>;

@@ -9,8 +9,8 @@ use std::fmt;
 use raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message};
 use raft::{ReadState, SoftState};
 
+use crate::adapters::raft_rs::completions::Wake;
 use crate::adapters::raft_rs::error::{Error, HostError};
-use crate::adapters::raft_rs::pump::in_flight::completions::Wake;
 use crate::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
 use crate::snapshots::{Error as SnapshotsError, SnapshotSource, Snapshots, Taken};
 use crate::types::Owner;

@@ -82,19 +82,19 @@
 //! of the log and the members to the snapshot, and [`Host::restore`] loads it. Without snapshots, a peer that
 //! needs compacted entries waits; compact only entries that every peer has.
 
-mod async_fetch;
 mod codec;
+mod completions;
 mod error;
 mod host;
 mod node;
 mod outcome;
 mod pump;
-mod read;
 mod snapshot_offer;
 mod storage;
 mod warnings;
 
 pub use codec::CodecError;
+pub use completions::Wake;
 pub use error::{AppendFault, Error, HostError, SnapshotFault};
 pub use host::{Host, PumpOptions};
 pub use node::inbox::{Inbox, NodeHandle, inbox};
@@ -106,7 +106,6 @@ pub use node::{Node, NodeOptions};
 pub use outcome::{End, Outcome, PumpStats};
 pub use protobuf;
 pub use pump::Pump;
-pub use pump::in_flight::completions::Wake;
 pub use raft;
 pub use slog;
 pub use storage::GroupStorage;

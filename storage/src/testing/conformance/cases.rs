@@ -3,7 +3,7 @@
 //! The fixture is that of the cores' own tests: a snapshot at index 3 of term 3, and entries 4 and 5 of terms 4 and
 //! 5.
 
-use super::Refusal;
+use super::store::Refusal;
 use crate::types::{ConfState, HardState};
 
 /// A call of a store.

@@ -6,7 +6,7 @@ use std::fmt::Debug;
 use bytes::Bytes;
 
 use super::cases::{Answer, Held, Step};
-use super::{Refusal, Store};
+use super::store::{Refusal, Store};
 use crate::types::Entry;
 
 /// A difference, in words: what was found and what is correct.

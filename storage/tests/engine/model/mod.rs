@@ -20,6 +20,8 @@ use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, 
 use seawall_wal::disk::{Mode, Random, SystemRandom};
 use seawall_wal::{Env, Threads};
 
+use crate::seeds;
+
 #[derive(Default, Debug)]
 struct Tally {
     /// Number of writes, reads, flushes and waits.
@@ -160,20 +162,17 @@ impl Run {
     /// Checks that an engine that was just opened is in the state after the last acknowledged batch or after
     /// a later one. From then on this state counts as acknowledged.
     fn adopt(&mut self, engine: &Engine) {
-        let mut behind = std::mem::take(&mut self.durable);
-        while let Some(why) = self.other(engine, &behind) {
+        let mut state = std::mem::take(&mut self.durable);
+        while let Some(why) = self.other(engine, &state) {
             let Some(batch) = self.pending.pop_front() else {
-                panic!(
-                    "seed {}: behind no batch since the last acknowledged; behind the last: {why}",
-                    self.seed
-                )
+                panic!("seed {}: the state after no batch since the last acknowledged one: {why}", self.seed)
             };
-            batch.acts.iter().for_each(|(group, act)| behind.apply(*group, act));
+            batch.acts.iter().for_each(|(group, act)| state.apply(*group, act));
         }
         self.tally.lost += self.pending.len() as u64;
         self.pending.clear();
-        self.now.clone_from(&behind);
-        self.durable = behind;
+        self.now.clone_from(&state);
+        self.durable = state;
     }
 
     /// Returns the first difference between the engine, payloads included, and `groups`.
@@ -277,7 +276,8 @@ impl Run {
             batch.append(group, &[EntryRef { index: last + 2, term: u64::MAX, payload: b"a gap" }]);
             let refused = engine.write(&mut batch);
             assert!(matches!(refused, Err(Error::Gap { .. })), "seed {}: {refused:?}", self.seed);
-            self.now.differs(engine).unwrap_or_else(|why| panic!("seed {}: a trace: {why}", self.seed));
+            let differs = self.now.differs(engine);
+            differs.unwrap_or_else(|why| panic!("seed {}: a refused batch left a trace: {why}", self.seed));
             self.tally.refused += 1;
             return Ok(());
         }
@@ -322,12 +322,11 @@ fn run(seed: u64, lives: u32) -> Tally {
 
 #[test]
 fn a_hundred_thousand_operations_and_three_thousand_crashes() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
-    if let Some(seed) = number("SEAWALL_SEED") {
+    if let Some(seed) = seeds::number("SEAWALL_SEED") {
         println!("{:?}", run(seed, 40));
         return;
     }
-    let random = number("SEAWALL_RUNS");
+    let random = seeds::number("SEAWALL_RUNS");
     let mut total = Tally::default();
     let mut n = 0;
     let enough = |total: &Tally, n| match random {
@@ -336,10 +335,7 @@ fn a_hundred_thousand_operations_and_three_thousand_crashes() {
     };
     while !enough(&total, n) {
         let seed = if random.is_some() { SystemRandom.next_u64() } else { n };
-        let tally = std::panic::catch_unwind(|| run(seed, 40)).unwrap_or_else(|panic| {
-            eprintln!("repeat with SEAWALL_SEED={seed}");
-            std::panic::resume_unwind(panic)
-        });
+        let tally = seeds::with_seed(seed, || run(seed, 40));
         n += 1;
         total.steps += tally.steps;
         total.acts += tally.acts;

@@ -1,5 +1,4 @@
-//! Provides the state machine of each node, which checks the calls that it gets, and the random numbers of a
-//! run.
+//! Provides the state machine of each node, which checks the calls that it gets.
 
 use std::io::Read;
 
@@ -7,30 +6,6 @@ use raft::eraftpb::{ConfChangeV2, ConfState, Entry, Message};
 use seawall::raft_rs::{Host, HostError};
 use seawall::snapshots::snap::{Offer, SnapshotId, SnapshotReader};
 use seawall::snapshots::{SnapshotSource, Taken};
-
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    pub fn pick(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).unwrap()
-    }
-
-    pub fn chance(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
-}
 
 /// The state of a state machine: its index, and a hash of all entries up to there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,15 +45,16 @@ pub struct Machine {
     pub sent: Vec<Message>,
     pub applied: Vec<Entry>,
     pub state: State,
-    /// States restored from snapshots of other nodes, and offers of snapshots to be fetched.
+    /// States restored from snapshots of other nodes.
     pub restored: Vec<State>,
+    /// Offers of snapshots to be fetched.
     pub offered: Vec<(Offer, Message)>,
     pub taken: u64,
     /// Senders of snapshots that the core refused.
     pub refused: Vec<u64>,
-    /// The changes of the members that were judged, with the verdict, and those that were made, with the
-    /// members after it.
+    /// Index of each proposed change of the members, and whether the machine allowed it.
     pub verdicts: Vec<(u64, bool)>,
+    /// Index of each change of the members, and the members after it.
     pub members: Vec<(u64, ConfState)>,
     /// Whether it allows every change.
     pub lenient: bool,
@@ -117,14 +93,14 @@ impl Host for Machine {
 
     /// Refuses one change of four, depending on the state before its entry.
     fn allow_change(&mut self, index: u64, _: &ConfChangeV2) -> bool {
-        assert_eq!(index, self.state.index + 1, "what comes before it is applied");
+        assert_eq!(index, self.state.index + 1, "everything before it is applied");
         let allowed = self.lenient || !self.state.hash.is_multiple_of(4);
         self.verdicts.push((index, allowed));
         allowed
     }
 
     fn members_changed(&mut self, index: u64, conf: &ConfState) {
-        assert_eq!(index, self.state.index + 1, "what comes before it is applied");
+        assert_eq!(index, self.state.index + 1, "everything before it is applied");
         self.members.push((index, conf.clone()));
     }
 

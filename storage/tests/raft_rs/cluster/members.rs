@@ -4,7 +4,8 @@ use raft::StateRole;
 use raft::eraftpb::{self, ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2};
 use seawall::raft_rs::Error;
 
-use crate::cluster::simulation::{Alive, GROUP, Run, Setup};
+use crate::cluster::setup::Setup;
+use crate::cluster::simulation::{Alive, GROUP, Run};
 
 use ConfChangeType::{AddLearnerNode, AddNode, RemoveNode};
 
@@ -106,7 +107,7 @@ impl Run {
         running.map(|alive| alive.pump.applied()).collect()
     }
 
-    /// Waits until all members that run have applied `more` new entries, but not until an offer is repeated.
+    /// Waits until all members that run have applied `more` new entries. Fails before an offer is repeated.
     fn go_on(&mut self, more: u64) {
         self.go_on_within(90, more);
     }
@@ -127,7 +128,7 @@ impl Run {
             if self.applied(&members).iter().all(|applied| *applied >= until) {
                 return;
             }
-            assert!(round < rounds, "not {until}:{}", self.standing());
+            assert!(round < rounds, "not all members have applied {until}:{}", self.standing());
         }
     }
 
@@ -163,7 +164,7 @@ impl Run {
             if self.members.len() > before {
                 return;
             }
-            assert!(round < 1000, "the members are not changed");
+            assert!(round < 1000, "the members have not changed");
         }
     }
 
@@ -189,7 +190,7 @@ fn group(seed: u64, every: u64, founders: usize, nodes: usize) -> Run {
         nodes,
         snapshots: true,
         every: Some(every),
-        fetch_beside: true,
+        async_fetch: true,
         check_quorum: seed.is_multiple_of(2),
         calm: true,
         faults: false,
@@ -256,7 +257,7 @@ fn a_node_that_joins_elects_nobody() {
 fn a_leader_that_loses_its_vote_leaves_one_who_can_be_elected() {
     for (seed, kind) in (0..8).zip([RemoveNode, AddLearnerNode].into_iter().cycle()) {
         let mut run = group(seed, 1 << 40, 2, 2);
-        let leader = run.leader().expect("somebody leads");
+        let leader = run.leader().expect("a leader");
         let (id, other) = (leader as u64 + 1, 1 - leader);
         // After these rounds nothing is in flight.
         (0..100).for_each(|_| run.round());
@@ -290,7 +291,7 @@ fn a_leader_that_loses_its_vote_leaves_one_who_can_be_elected() {
             if run.alive(other + 1).pump.raft().state == StateRole::Leader {
                 break;
             }
-            assert!(round < 300, "nobody is elected:{}", run.standing());
+            assert!(round < 300, "no node is elected:{}", run.standing());
         }
     }
 }

@@ -8,21 +8,26 @@
 //! memory are read outside of the pump's calls, and the core gets them at a time that the scheduler chooses.
 //!
 //! A run fails if an index is applied with two different entries, by any node or incarnation of it; if a term
-//! has two leaders; if nodes judge a change of the members differently, or have different members after it;
-//! if the state in a snapshot is not the one that all entries up to there make; if an applied entry is lost;
-//! if the core panics; or if the members do not agree once the faults stop.
+//! has two leaders; if one node allows a change of the members that another refuses, or if they have
+//! different members after it; if the state in a snapshot is not the one that all entries up to there make;
+//! if an applied entry is lost; if the core panics; or if the members do not agree once the faults stop.
 //!
 //! `SEAWALL_SEED=n cargo test -p seawall --test raft_rs cluster::nodes_agree` repeats one run;
 //! `SEAWALL_RUNS=n` makes n runs from random seeds.
 
 mod machine;
 mod members;
+mod network;
+mod setup;
 mod simulation;
 
 use std::collections::BTreeMap;
 
 use seawall_wal::disk::{Random, SystemRandom};
-use simulation::{Run, Setup};
+use setup::Setup;
+use simulation::Run;
+
+use crate::seeds;
 
 fn run(seed: u64) -> BTreeMap<&'static str, u64> {
     let mut run = Run::new(seed, Setup::random);
@@ -37,20 +42,16 @@ fn run(seed: u64) -> BTreeMap<&'static str, u64> {
 
 #[test]
 fn nodes_agree_whatever_crashes() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
-    if let Some(seed) = number("SEAWALL_SEED") {
+    if let Some(seed) = seeds::number("SEAWALL_SEED") {
         println!("{:?}", run(seed));
         return;
     }
     assert_eq!(run(0), run(0), "a seed is one history");
-    let random = number("SEAWALL_RUNS");
+    let random = seeds::number("SEAWALL_RUNS");
     let mut sums = BTreeMap::<_, u64>::new();
     for n in 0..random.unwrap_or(150) {
         let seed = if random.is_some() { SystemRandom.next_u64() } else { n };
-        let counts = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|panic| {
-            eprintln!("repeat with SEAWALL_SEED={seed}");
-            std::panic::resume_unwind(panic)
-        });
+        let counts = seeds::with_seed(seed, || run(seed));
         counts.into_iter().for_each(|(what, count)| *sums.entry(what).or_default() += count);
     }
     println!("{sums:?}");

@@ -1,24 +1,24 @@
-//! Simulates the nodes, their disks, the network between them, and all faults.
+//! Simulates the nodes and their disks, chooses each step of a run, and checks what the nodes do.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft::eraftpb::{self, Message, MessageType};
-use raft::{Config, SnapshotStatus, StateRole};
+use raft::eraftpb::{self, Message};
+use raft::{Config, StateRole};
 use seawall::raft_rs::{Error, GroupStorage, Pump, PumpOptions, slog};
-use seawall::snapshots::snap::{self, Catalog, Offer, Piece};
+use seawall::snapshots::snap::{self, Catalog};
 use seawall::snapshots::{SnapshotOptions, Snapshots, Start};
-use seawall::{ConfState, Engine, EntryRef, Options, WriteBatch};
+use seawall::{Engine, Options};
 use seawall_wal::disk::Mode;
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Env, Threads};
 
-use crate::cluster::machine::{Machine, Rng, State};
+use crate::cluster::machine::{Machine, State};
+use crate::cluster::setup::Setup;
+use crate::random::Rng;
 
 pub const GROUP: u64 = 1;
-/// Another group in each node's log.
-const OTHER: u64 = 2;
 
 pub struct Node {
     disk: Arc<SimDisk>,
@@ -38,48 +38,6 @@ pub struct Alive {
 impl Node {
     pub fn crash_reached(&self) -> bool {
         self.disk.crash_reached() || self.files.crash_reached()
-    }
-}
-
-/// Settings of a run.
-#[derive(Clone, Copy)]
-pub struct Setup {
-    /// Number of nodes that the group starts with, and of all nodes.
-    pub founders: usize,
-    pub nodes: usize,
-    /// Whether snapshots are taken, and after how many entries, if not at random.
-    pub snapshots: bool,
-    pub every: Option<u64>,
-    /// Whether entries that are not in memory are read outside of the pump's calls.
-    pub fetch_beside: bool,
-    pub check_quorum: bool,
-    /// Whether nodes crash seldom, so that more happens between crashes.
-    pub calm: bool,
-    /// Whether transfers of snapshots fail.
-    pub faults: bool,
-    /// Whether the state machines allow every change of the members.
-    pub lenient: bool,
-}
-
-impl Setup {
-    pub fn random(rng: &mut Rng) -> Setup {
-        let changes = rng.chance(60);
-        Setup {
-            founders: if changes { 1 + rng.pick(3) } else { 3 },
-            nodes: if changes { 6 } else { 3 },
-            snapshots: rng.chance(70),
-            every: None,
-            fetch_beside: rng.chance(70),
-            check_quorum: rng.chance(50),
-            calm: rng.chance(50),
-            faults: true,
-            lenient: false,
-        }
-    }
-
-    /// Returns the founding members: the first nodes.
-    pub fn members(&self) -> ConfState {
-        ConfState { voters: (1..=self.founders as u64).collect(), ..ConfState::default() }
     }
 }
 
@@ -182,7 +140,7 @@ impl Run {
             false => None,
         };
         let known = self.states.get(&state.index).copied();
-        assert!(state.index == 0 || known == Some(state.hash), "node {}: {state:?} was never", at + 1);
+        assert!(state.index == 0 || known == Some(state.hash), "node {}: no node ever had {state:?}", at + 1);
         // The core draws its timeout at random. With one value to draw from, a seed determines the history.
         let timeout = 10 + self.rng.pick(4) * self.setup.nodes + at;
         let config = Config {
@@ -201,7 +159,7 @@ impl Run {
         let readys_max = 1 + self.rng.pick(8);
         let options = PumpOptions::default()
             .with_readys_max(readys_max)
-            .with_async_fetch(self.setup.fetch_beside)
+            .with_async_fetch(self.setup.async_fetch)
             .with_snapshots(snapshots.clone())
             .with_logger(Some(slog::Logger::root(slog::Discard, slog::o!())));
         let machine = Machine { state, lenient: self.setup.lenient, ..Machine::default() };
@@ -238,13 +196,13 @@ impl Run {
         *self.counts.entry("snapshots").or_default() += std::mem::take(&mut host.taken);
         for (index, allowed) in host.verdicts.drain(..) {
             let known = *self.verdicts.entry(index).or_insert(allowed);
-            assert_eq!(known, allowed, "node {}: change {index} is judged differently", at + 1);
+            assert_eq!(known, allowed, "node {}: another node decided differently on change {index}", at + 1);
         }
         for (index, mut conf) in host.members.drain(..) {
             assert!(self.verdicts.get(&index) != Some(&false), "node {}: change {index} was refused", at + 1);
             sort(&mut conf);
             let known = self.members.entry(index).or_insert_with(|| conf.clone());
-            assert_eq!(*known, conf, "node {}: the members behind {index} differ", at + 1);
+            assert_eq!(*known, conf, "node {}: the members after {index} differ", at + 1);
         }
         for found in host.restored.drain(..) {
             *self.counts.entry("installed").or_default() += 1;
@@ -275,38 +233,6 @@ impl Run {
         }
     }
 
-    /// Transfers a snapshot from one node to another, or a part of it. After a whole transfer, sends the
-    /// message again.
-    fn fetch(&mut self, at: usize, offer: &Offer, message: Message) {
-        let from = usize::try_from(message.from - 1).unwrap();
-        let handle = |node: &Node| node.alive.as_ref().and_then(|alive| alive.snapshots.clone());
-        let (own, theirs) = (handle(&self.nodes[at]), handle(&self.nodes[from]));
-        let mut faulty = |chance| self.setup.faults && self.rng.chance(chance);
-        let (breaks, unheard) = (faulty(20), faulty(5));
-        let breaks = breaks.then(|| self.rng.below(4));
-        let fetched = (|| {
-            let (own, theirs) = (own?, theirs?);
-            let Some(mut incoming) = own.receive(offer).ok()? else { return Some(()) };
-            let export = theirs.catalog().export(offer.id()).ok()?;
-            for (n, piece) in (0..).zip(export.pieces(incoming.next()).ok()?) {
-                let mut piece = piece.ok()?;
-                if breaks == Some(n) {
-                    // The piece arrives damaged, and the transfer breaks off.
-                    let mut bytes = piece.encode();
-                    *bytes.last_mut().unwrap() ^= 1;
-                    piece = Piece::decode(&bytes).ok()?;
-                }
-                incoming.accept(&piece).ok()?;
-            }
-            incoming.finish().ok().map(drop)
-        })();
-        match fetched {
-            _ if unheard => {}
-            Some(()) => self.network.push(message),
-            None => self.snapshot_failed(message.from, message.to),
-        }
-    }
-
     pub fn step(&mut self) {
         let at = self.rng.pick(self.setup.nodes);
         if self.nodes[at].alive.is_none() {
@@ -325,7 +251,7 @@ impl Run {
             0..17 => self.with(at, |_, pump| pump.tick().map(drop)),
             17..21 if self.setup.nodes > self.setup.founders => self.change_members(at),
             17..54 => self.deliver(),
-            54..60 => self.behind_a_write(at),
+            54..60 => self.deliver_during_a_write(at),
             60..65 => self.read(at),
             65..78 => self.with(at, |engine, _| engine.flush().map_err(Error::from)),
             78..97 => {
@@ -360,88 +286,6 @@ impl Run {
             Ok(())
         });
         self.count("reads", read);
-    }
-
-    /// Delivers messages while the log writes a record, so that their entries are in flight when the record
-    /// is durable.
-    fn behind_a_write(&mut self, at: usize) {
-        let here = |message: &Message| message.to == at as u64 + 1;
-        let count = 1 + self.rng.pick(3);
-        let mut messages = Vec::new();
-        while let Some(next) = self.network.iter().position(here).filter(|_| messages.len() < count) {
-            messages.push(self.network.remove(next));
-        }
-        let data = self.data();
-        self.with(at, |engine, pump| {
-            let mut batch = WriteBatch::new();
-            let index = engine.group(OTHER).last_index() + 1;
-            batch.append(OTHER, &[EntryRef { index, term: 1, payload: b"waited for" }]);
-            batch.compact(OTHER, index);
-            let ticket = engine.write(&mut batch)?;
-            for message in messages {
-                match pump.step(message) {
-                    Err(Error::Core(_)) | Ok(()) => _ = pump.poll()?,
-                    Err(error) => return Err(error),
-                }
-            }
-            if pump.raft().state == StateRole::Leader {
-                pump.propose(vec![], data)?;
-                _ = pump.poll()?;
-            }
-            ticket.wait().map_err(seawall::Error::from)?;
-            Ok(())
-        });
-        // The power cut loses what is in flight, none of which may have been acknowledged.
-        if self.rng.chance(20) {
-            self.crash(at);
-        }
-    }
-
-    fn deliver(&mut self) {
-        if self.network.is_empty() {
-            return;
-        }
-        // Takes mostly the oldest message, sometimes any other, and may lose or duplicate it.
-        let which = if self.rng.chance(80) { 0 } else { self.rng.pick(self.network.len()) };
-        let message = self.network.remove(which);
-        if self.rng.chance(5) {
-            self.lost(&message);
-            return;
-        }
-        if self.rng.chance(5) {
-            self.network.push(message.clone());
-        }
-        if message.get_msg_type() == MessageType::MsgSnapshot && self.rng.chance(10) {
-            // Simulates a leader that does not check whether the receiver is a member in the snapshot.
-            let to = 1 + self.rng.below(self.setup.nodes as u64);
-            if to != message.from {
-                self.pass_on(Message { to, ..message.clone() });
-            }
-        }
-        self.pass_on(message);
-    }
-
-    pub fn pass_on(&mut self, message: Message) {
-        if self.no_snapshots && message.get_msg_type() == MessageType::MsgSnapshot {
-            return;
-        }
-        let to = usize::try_from(message.to - 1).unwrap();
-        if self.nodes[to].alive.is_none() {
-            self.lost(&message);
-        }
-        self.with(to, |_, pump| pump.step(message));
-    }
-
-    /// Reports a lost snapshot to its sender, as a transport does.
-    fn lost(&mut self, message: &Message) {
-        if message.get_msg_type() == MessageType::MsgSnapshot {
-            self.snapshot_failed(message.from, message.to);
-        }
-    }
-
-    fn snapshot_failed(&mut self, from: u64, peer: u64) {
-        let at = usize::try_from(from - 1).unwrap();
-        self.with(at, |_, pump| pump.report_snapshot(peer, SnapshotStatus::Failure));
     }
 
     /// Sets the served snapshot aside, as after a read that finds it damaged, if the log goes back to another
@@ -503,7 +347,7 @@ impl Run {
             if low == high && *low > last && members.voters_outgoing.is_empty() {
                 return;
             }
-            assert!(round < 3000, "no agreement, {last} before:{}", self.standing());
+            assert!(round < 3000, "the members do not agree, {last} was applied before:{}", self.standing());
         }
     }
 }

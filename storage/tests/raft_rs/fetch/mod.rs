@@ -182,7 +182,7 @@ fn a_disk_that_does_not_answer_holds_up_nobody_else() {
         let mut ack = message(MessageType::MsgAppendResponse, 3, 2);
         ack.index = pump.raft().raft_log.last_index();
         pump.step(ack).unwrap();
-        // Node 2 asks again.
+        // Node 2 requests the entries again.
         pump.step(message(MessageType::MsgHeartbeatResponse, 2, 2)).unwrap();
         while pump.poll().unwrap().is_worked() {}
     }
@@ -202,8 +202,8 @@ fn a_disk_that_does_not_answer_holds_up_nobody_else() {
 fn without_the_option_the_caller_reads() {
     let (gate, disk) = gated(&filled(LAST));
     let (engine, _) = Engine::open_in(env(disk, Threads::Stepped), &options()).unwrap();
-    let beside = PumpOptions::default().with_async_fetch(false);
-    let mut pump = Pump::new(&engine, GROUP, &config(1, LAST), Node::default(), beside).unwrap();
+    let synchronous = PumpOptions::default().with_async_fetch(false);
+    let mut pump = Pump::new(&engine, GROUP, &config(1, LAST), Node::default(), synchronous).unwrap();
     lead(&engine, &mut pump);
     let before = gate.reads();
     lacks(&mut pump, 10);
@@ -340,8 +340,8 @@ fn a_read_that_fails_for_nobody_stops_nothing() {
 fn a_pump_or_an_engine_that_goes_leaves_no_read_behind() {
     // A read that is no longer needed is not made.
     let disk = filled(LAST);
-    let (gate, behind) = gated(&disk);
-    let (engine, mut pump) = open(behind, Threads::Stepped, LAST);
+    let (gate, gated_disk) = gated(&disk);
+    let (engine, mut pump) = open(gated_disk, Threads::Stepped, LAST);
     lead(&engine, &mut pump);
     lacks(&mut pump, 10);
     let other = Pump::new(&engine, GROUP, &config(1, LAST), Node::default(), PumpOptions::default());
@@ -362,8 +362,8 @@ fn a_pump_or_an_engine_that_goes_leaves_no_read_behind() {
     assert!(matches!(closed, Err(Error::Engine(seawall::Error::Closed))), "{closed:?}");
     drop((pump, engine));
     // With a thread, closing waits for the read under way.
-    let (gate, behind) = gated(&disk);
-    let (engine, mut pump) = open(behind, Threads::Spawned, LAST);
+    let (gate, gated_disk) = gated(&disk);
+    let (engine, mut pump) = open(gated_disk, Threads::Spawned, LAST);
     lead(&engine, &mut pump);
     gate.close();
     lacks(&mut pump, 10);

@@ -178,7 +178,7 @@ fn a_ready_is_given_back_before_its_changes_of_members_are_applied() {
     _ = pump.poll().unwrap();
     engine.flush().unwrap();
     // The next Ready has this entry, and the change to be applied.
-    pump.propose(vec![], b"beside it".to_vec()).unwrap();
+    pump.propose(vec![], b"with it".to_vec()).unwrap();
     _ = pump.poll().unwrap();
     assert_eq!(engine.group(GROUP).conf_state().unwrap().index, 2, "the core has the change");
     settle(&engine, &mut pump);

@@ -53,7 +53,7 @@ fn a_change_that_the_state_machine_refuses_is_not_made() {
     assert!(pump.raft().prs().conf().learners().is_empty());
     drop((pump, engine));
     disk.crash();
-    // The state machine is asked again when the entry is applied again.
+    // The pump asks the state machine again when the entry is applied again.
     let (engine, pump) = reopen(&disk, 0);
     let mut pump = pump.unwrap();
     pump.host_mut().refuse_changes = true;

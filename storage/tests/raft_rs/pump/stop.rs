@@ -105,7 +105,7 @@ fn one_that_does_not_take_over_is_not_waited_for() {
         }
         _ = cluster.0[0].1.tick().unwrap();
     }
-    panic!("nobody else was asked");
+    panic!("no other node was asked");
 }
 
 #[test]

@@ -4,22 +4,19 @@
 use raft::eraftpb::{self, Message, MessageType};
 use seawall::raft_rs::{Error, GroupStorage};
 
-use crate::snapshots::{ACK, GROUP, Node, appends, lazy, message, snapshot};
-use crate::support::{SETUP, id, sim};
+use crate::snapshots::node::{ACK, Node, appends, lazy, message, snapshot};
+use crate::support::{GROUP, SETUP, id, sim};
 
 /// Tests that a follower campaigns only after its disk has written the snapshot, although its lease for the
 /// leader ends before.
 #[test]
 fn the_clock_goes_on_while_a_snapshot_is_installed() {
-    let (leaders, pieces) = snapshot(40, 3);
     let mut node = Node::new(lazy());
-    node.pump.step(leaders).unwrap();
-    let again = node.fetch(&pieces);
-    node.pump.step(again).unwrap();
+    node.receive(snapshot(40, 3));
     node.poll();
     let vote = Message { from: 3, index: 50, log_term: 3, ..message(MessageType::MsgRequestVote, 4) };
     node.pump.step(vote.clone()).unwrap();
-    assert_eq!(node.pump.raft().term, 3, "the leader was heard of just now");
+    assert_eq!(node.pump.raft().term, 3, "the lease of the leader has not ended");
     for _ in 0..100 {
         _ = node.pump.tick().unwrap();
     }

@@ -1,186 +1,18 @@
-//! Tests how the pump receives, installs, serves and takes snapshots, on simulated disks that write only when
-//! they are told to, also when a crash or a full disk interrupts it.
+//! Tests how the pump receives and installs snapshots, on simulated disks that write only when they are told
+//! to, also when a crash or a full disk interrupts it.
 
 mod members;
-use crate::support;
+mod node;
+mod take;
 
-use std::io::Read;
-use std::sync::Arc;
+use raft::eraftpb::{self, MessageType};
+use seawall::raft_rs::{Error, Outcome, SnapshotFault};
+use seawall::snapshots::snap::Offer;
+use seawall_wal::Threads;
+use seawall_wal::disk::sim::{SimDisk, SimOptions};
 
-use raft::Config;
-use raft::eraftpb::{self, Entry, Message, MessageType};
-use seawall::raft_rs::{Error, GroupStorage, Host, HostError, Outcome, Pump, PumpOptions, SnapshotFault};
-use seawall::snapshots::snap::{Catalog, Offer, Piece, SnapshotId, SnapshotReader};
-use seawall::snapshots::{Error as SnapshotsError, SnapshotOptions, SnapshotSource, Snapshots, Taken};
-use seawall::{ConfState, Engine, Options};
-use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::{Env, Threads};
-use support::{GROUP, SETUP, Setup, id, sim, state};
-
-#[derive(Default)]
-struct Machine {
-    sent: Vec<Message>,
-    applied: Vec<u64>,
-    restored: Vec<u64>,
-    offered: Vec<(Offer, Message)>,
-    outcomes: Vec<Result<Taken, SnapshotsError>>,
-    no_dump: bool,
-    refused: Vec<(u64, SnapshotId)>,
-}
-
-impl Host for Machine {
-    fn send(&mut self, messages: Vec<Message>) {
-        self.sent.extend(messages);
-    }
-
-    fn apply(&mut self, entries: &[Entry]) -> Result<(), HostError> {
-        self.applied.extend(entries.iter().map(|entry| entry.index));
-        Ok(())
-    }
-
-    fn snapshot_source(&mut self, applied: u64) -> Option<SnapshotSource> {
-        (!self.no_dump).then(|| support::dump(applied))
-    }
-
-    fn restore(&mut self, snapshot: &mut SnapshotReader) -> Result<(), HostError> {
-        let mut found = Vec::new();
-        snapshot.read_to_end(&mut found)?;
-        assert!(found == state(snapshot.id().index));
-        self.restored.push(snapshot.id().index);
-        Ok(())
-    }
-
-    fn snapshot_offered(&mut self, offer: &Offer, message: Message) {
-        self.offered.push((*offer, message));
-    }
-
-    fn snapshot_refused(&mut self, from: u64, snapshot: SnapshotId) {
-        self.refused.push((from, snapshot));
-    }
-
-    fn snapshot_taken(&mut self, outcome: &Result<Taken, SnapshotsError>) {
-        self.outcomes.push(outcome.clone());
-    }
-}
-
-impl Machine {
-    /// Returns kind and index of the messages sent since the last call.
-    fn take(&mut self) -> Vec<(MessageType, u64)> {
-        self.sent.drain(..).map(|m| (m.get_msg_type(), m.index)).collect()
-    }
-}
-
-/// Node 1 of three. Its log is on one disk, its snapshots are on another.
-struct Node {
-    disks: [Arc<SimDisk>; 2],
-    engine: Engine,
-    snapshots: Snapshots,
-    pump: Pump<Machine>,
-}
-
-const ACK: MessageType = MessageType::MsgAppendResponse;
-
-impl Node {
-    fn new(options: SnapshotOptions) -> Node {
-        let disks = [SimDisk::new(1, SimOptions::default()), sim(2)];
-        Node::open(disks, options, Threads::Stepped)
-    }
-
-    fn open(disks: [Arc<SimDisk>; 2], options: SnapshotOptions, threads: Threads) -> Node {
-        let mut log = Options::default();
-        log.log.segment_bytes = 256 << 10;
-        let env = Env {
-            disk: disks[0].process(),
-            clock: Arc::new(SimClock::new()),
-            random: Arc::new(SimRandom::new(1)),
-            threads,
-        };
-        let engine = if disks[0].exists("IDENTITY") {
-            Engine::open_in(env, &log).unwrap().0
-        } else {
-            Engine::create_in(env, &log).unwrap()
-        };
-        let store = GroupStorage::new(&engine, GROUP);
-        if store.group().conf_state().is_none() {
-            store.bootstrap(&ConfState { voters: vec![1, 2, 3], ..ConfState::default() }).unwrap();
-        }
-        let (catalog, _) = Catalog::open(disks[1].process(), &SETUP.catalog()).unwrap();
-        let (snapshots, start) = Snapshots::open(&engine, GROUP, &catalog, options, 0).unwrap();
-        let mut machine = Machine::default();
-        if let Some(mut reader) = start.reader {
-            machine.restore(&mut reader).unwrap();
-        }
-        let applied = start.applied;
-        let config = Config { applied, max_size_per_msg: 1 << 20, check_quorum: true, ..Config::new(1) };
-        let options = PumpOptions::default().with_snapshots(Some(snapshots.clone()));
-        let pump = Pump::new(&engine, GROUP, &config, machine, options).unwrap();
-        Node { disks, engine, snapshots, pump }
-    }
-
-    /// Cuts the power and opens the node again.
-    fn crash(self) -> Node {
-        let Node { disks, engine, snapshots, pump } = self;
-        drop((pump, snapshots, engine));
-        disks.iter().for_each(|disk| disk.crash());
-        Node::open(disks, lazy(), Threads::Stepped)
-    }
-
-    fn poll(&mut self) -> &mut Machine {
-        _ = self.pump.poll().unwrap();
-        self.pump.host_mut()
-    }
-
-    fn flush(&mut self) -> &mut Machine {
-        self.poll();
-        self.engine.flush().unwrap();
-        self.poll()
-    }
-
-    /// Does what a transport does after `snapshot_offered`, and returns the message to step again.
-    fn fetch(&mut self, pieces: &[Piece]) -> Message {
-        let (offer, message) = self.pump.host_mut().offered.pop().expect("offered");
-        let mut incoming = self.snapshots.receive(&offer).unwrap().expect("not here");
-        pieces.iter().for_each(|piece| incoming.accept(piece).unwrap());
-        incoming.finish().unwrap();
-        message
-    }
-}
-
-/// Returns options with which no snapshot is due by entries or bytes.
-fn lazy() -> SnapshotOptions {
-    SETUP.snapshots().with_entries(u64::MAX).with_bytes(u64::MAX)
-}
-
-/// Returns a leader's message with its snapshot at `index`, and the pieces of the snapshot.
-fn snapshot(index: u64, term: u64) -> (Message, Vec<Piece>) {
-    let node = SETUP.open(&sim(0)).unwrap();
-    node.append(index, term, index).unwrap();
-    node.take(index).unwrap();
-    let store = GroupStorage::new(&node.engine, GROUP).with_snapshots(node.snapshots.clone());
-    let mut message = message(MessageType::MsgSnapshot, term);
-    message.set_snapshot(raft::Storage::snapshot(&store, index, 1).unwrap());
-    let export = node.catalog.export(id(index, term)).unwrap();
-    let pieces = export.pieces(0).unwrap().map(Result::unwrap).collect();
-    (message, pieces)
-}
-
-fn message(kind: MessageType, term: u64) -> Message {
-    let mut message = Message::default();
-    message.set_msg_type(kind);
-    (message.from, message.to, message.term) = (2, 1, term);
-    message
-}
-
-/// Returns an append of entries `first..=last` of `term` after an entry of term `before`, with a commit
-/// index.
-fn appends(term: u64, before: u64, first: u64, last: u64, commit: u64) -> Message {
-    let mut append = message(MessageType::MsgAppend, term);
-    (append.index, append.log_term, append.commit) = (first - 1, before, commit);
-    for index in first..=last {
-        append.mut_entries().push(Entry { index, term, data: vec![7; 50].into(), ..Entry::default() });
-    }
-    append
-}
+use crate::snapshots::node::{ACK, Node, appends, lazy, message, snapshot};
+use crate::support::{GROUP, sim};
 
 #[test]
 fn a_snapshot_is_fetched_first_then_installed_then_restored_then_acknowledged() {
@@ -216,11 +48,8 @@ fn a_snapshot_is_fetched_first_then_installed_then_restored_then_acknowledged() 
 
 #[test]
 fn entries_behind_a_snapshot_are_in_its_record() {
-    let (leaders, pieces) = snapshot(40, 3);
     let mut node = Node::new(lazy());
-    node.pump.step(leaders).unwrap();
-    let again = node.fetch(&pieces);
-    node.pump.step(again).unwrap();
+    node.receive(snapshot(40, 3));
     node.pump.step(appends(3, 3, 41, 44, 43)).unwrap();
     node.poll();
     assert_eq!(node.pump.in_flight(), 1);
@@ -233,11 +62,8 @@ fn entries_behind_a_snapshot_are_in_its_record() {
 
 #[test]
 fn a_record_that_is_too_small_for_all_of_it_has_the_snapshot_in_the_first() {
-    let (leaders, pieces) = snapshot(40, 3);
     let mut node = Node::new(lazy());
-    node.pump.step(leaders).unwrap();
-    let again = node.fetch(&pieces);
-    node.pump.step(again).unwrap();
+    node.receive(snapshot(40, 3));
     let mut large = appends(3, 3, 41, 60, 60);
     large.mut_entries().iter_mut().for_each(|entry| entry.data = vec![7; 30_000].into());
     node.pump.step(large).unwrap();
@@ -254,13 +80,10 @@ fn a_record_that_is_too_small_for_all_of_it_has_the_snapshot_in_the_first() {
 fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
     /// Last index: the entries do not fit into the segments that are ready.
     const LAST: u64 = 440;
-    let (leaders, pieces) = snapshot(40, 3);
     let disks = [SimDisk::new(1, SimOptions::default()), sim(2)];
     // The engine has threads: one of them tries again when there is space.
     let mut node = Node::open(disks, lazy(), Threads::Spawned);
-    node.pump.step(leaders).unwrap();
-    let again = node.fetch(&pieces);
-    node.pump.step(again).unwrap();
+    node.receive(snapshot(40, 3));
     let mut large = appends(3, 3, 41, LAST, LAST);
     large.mut_entries().iter_mut().for_each(|entry| entry.data = vec![7; 8000].into());
     node.pump.step(large).unwrap();
@@ -293,7 +116,6 @@ fn a_split_record_with_a_snapshot_that_meets_a_full_log_goes_on_behind_it() {
 /// Tests that the core is not told again of changes of the members that a snapshot already contains.
 #[test]
 fn a_snapshot_takes_the_place_of_changes_of_the_members_that_wait() {
-    let (leaders, pieces) = snapshot(40, 3);
     let mut node = Node::new(lazy());
     let mut append = appends(2, 0, 1, 5, 0);
     for at in [1, 2] {
@@ -310,9 +132,7 @@ fn a_snapshot_takes_the_place_of_changes_of_the_members_that_wait() {
     node.pump.step(heartbeat).unwrap();
     // The first change is in flight, and the second waits for it.
     assert_eq!((node.poll().applied.clone(), node.pump.in_flight()), (vec![1], 1));
-    node.pump.step(leaders).unwrap();
-    let again = node.fetch(&pieces);
-    node.pump.step(again).unwrap();
+    node.receive(snapshot(40, 3));
     node.flush();
     node.flush();
     assert_eq!((&node.pump.host().restored[..], &node.pump.host().applied[..]), (&[40][..], &[1][..]));
@@ -325,10 +145,7 @@ fn a_snapshot_takes_the_place_of_changes_of_the_members_that_wait() {
 fn of_several_in_flight_the_newest_is_restored() {
     let mut node = Node::new(lazy());
     for (index, term) in [(10, 1), (20, 1), (30, 2)] {
-        let (leaders, pieces) = snapshot(index, term);
-        node.pump.step(leaders).unwrap();
-        let again = node.fetch(&pieces);
-        node.pump.step(again).unwrap();
+        node.receive(snapshot(index, term));
         node.poll();
     }
     assert_eq!((node.pump.in_flight(), &node.pump.host().restored[..]), (3, &[][..]));
@@ -487,91 +304,4 @@ fn a_full_log_holds_an_installation_up_and_no_more() {
         }
     }
     assert_eq!((node.pump.applied(), &node.pump.host().restored[..]), (400, &[400][..]));
-}
-
-#[test]
-fn the_pump_takes_one_when_it_is_due_and_compacts_behind_it() {
-    let mut node = Node::new(lazy().with_entries(10));
-    node.pump.host_mut().no_dump = true;
-    node.pump.step(appends(1, 0, 1, 12, 12)).unwrap();
-    node.flush();
-    assert!(node.flush().outcomes.is_empty());
-    node.pump.host_mut().no_dump = false;
-    let taken = |node: &mut Node| {
-        node.flush();
-        let outcomes = std::mem::take(&mut node.flush().outcomes);
-        outcomes.into_iter().map(|outcome| outcome.unwrap().id.index).collect::<Vec<_>>()
-    };
-    assert_eq!(taken(&mut node), [12]);
-    assert!(matches!(node.pump.compact(12), Err(Error::NotCovered { index: 12, floor: 0 })));
-    node.pump.step(appends(1, 1, 13, 24, 24)).unwrap();
-    assert_eq!(taken(&mut node), [24]);
-    assert_eq!(node.engine.group(GROUP).compaction_point().0, 12, "the second newest");
-    assert!(matches!(node.pump.compact(13), Err(Error::NotCovered { index: 13, floor: 12 })));
-    let served = raft::Storage::snapshot(
-        &GroupStorage::new(&node.engine, GROUP).with_snapshots(node.snapshots.clone()),
-        24,
-        3,
-    );
-    assert_eq!(served.unwrap().get_metadata().index, 24);
-    let node = node.crash();
-    assert_eq!(node.pump.applied(), 24);
-}
-
-#[test]
-fn bytes_that_were_applied_count() {
-    let mut node = Node::new(lazy().with_bytes(500));
-    // Each entry has 50 bytes.
-    node.pump.step(appends(1, 0, 1, 9, 9)).unwrap();
-    node.flush();
-    assert!(node.flush().outcomes.is_empty());
-    node.pump.step(appends(1, 1, 10, 10, 10)).unwrap();
-    node.flush();
-    assert_eq!(node.flush().outcomes.len(), 1);
-}
-
-/// Tests a log with members of an entry that the state machine has not applied again yet.
-#[test]
-fn none_is_taken_before_the_members_are_those_of_the_state() {
-    let mut node = Node::new(lazy().with_entries(2));
-    node.pump.host_mut().no_dump = true;
-    let mut append = appends(1, 0, 1, 6, 6);
-    let mut change = eraftpb::ConfChange { node_id: 4, ..Default::default() };
-    change.set_change_type(eraftpb::ConfChangeType::AddLearnerNode);
-    let entry = &mut append.mut_entries()[4];
-    entry.set_entry_type(eraftpb::EntryType::EntryConfChange);
-    entry.data = protobuf::Message::write_to_bytes(&change).unwrap().into();
-    node.pump.step(append).unwrap();
-    node.flush();
-    node.flush();
-    assert_eq!(node.pump.applied(), 6);
-    node.engine.flush().unwrap();
-    // The state machine starts again from the beginning.
-    let Node { disks, engine, snapshots, pump } = node;
-    drop((pump, snapshots, engine));
-    let node = Node::open(disks, lazy().with_entries(2), Threads::Stepped);
-    assert!(matches!(
-        node.snapshots.take(3, b"", support::dump(3)),
-        Err(SnapshotsError::MembersAhead { index: 3, members: 5, .. })
-    ));
-    let mut node = node;
-    node.flush();
-    let outcomes = std::mem::take(&mut node.flush().outcomes);
-    let taken: Vec<u64> = outcomes.into_iter().map(|outcome| outcome.unwrap().id.index).collect();
-    assert_eq!(taken, [6]);
-    let reader = node.snapshots.catalog().reader(id(6, 1)).unwrap();
-    assert_eq!(node.snapshots.members(&reader).unwrap().unwrap().learners, [4]);
-}
-
-#[test]
-fn a_pump_takes_only_the_snapshots_of_its_group() {
-    let disk = sim(1);
-    let node = Setup { keep: 1, ..SETUP }.open(&disk).unwrap();
-    node.append(3, 1, 3).unwrap();
-    let options = PumpOptions::default().with_snapshots(Some(node.snapshots.clone()));
-    GroupStorage::new(&node.engine, 9)
-        .bootstrap(&ConfState { voters: vec![1], ..ConfState::default() })
-        .unwrap();
-    let other = Pump::new(&node.engine, 9, &Config::new(1), Machine::default(), options);
-    assert!(matches!(other, Err(Error::Snapshots(SnapshotsError::OtherGroup { group: 9, .. }))));
 }

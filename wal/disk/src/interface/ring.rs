@@ -3,7 +3,7 @@
 //! The flusher uses a ring instead of [`DiskFile::write_at`] and [`DiskFile::sync`] to keep the disk busy. A ring
 //! owns the files and buffers of its operations until they have ended.
 
-use super::DiskFile;
+use super::file::DiskFile;
 use crate::buffer::AlignedBuf;
 use std::fmt;
 use std::io;

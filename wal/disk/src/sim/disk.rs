@@ -6,8 +6,9 @@
 
 use super::fault::{FaultOp, Outcome};
 use super::file::SimFile;
+use super::machine::SimDisk;
+use super::shared::Shared;
 use super::state::DirOp;
-use super::{Shared, SimDisk};
 use crate::interface::{Access, Disk, DiskFile, DiskLock, Mode, NameKind};
 use std::fmt;
 use std::io;

@@ -6,7 +6,8 @@
 
 use super::fault::{FaultOp, Outcome, full, not_writable, tears};
 use super::inode::SECTOR;
-use super::{Shared, state::State};
+use super::shared::Shared;
+use super::state::State;
 use crate::buffer::AlignedBuf;
 use crate::interface::{DiskFile, FileId, Mode};
 use parking_lot::MutexGuard;

@@ -4,8 +4,8 @@
 //! still has room for a mark and its footer, and nothing is placed where the segment's blocks have not been written yet
 //! (INV-8).
 
+use crate::commit::state::commit_state::{Appended, Blocked, CommitState};
 use crate::commit::state::write_group::WriteGroup;
-use crate::commit::state::{Appended, Blocked, CommitState};
 use crate::error::Error;
 use crate::format::{RecordBuilder, close_footer, tail_bytes};
 use crate::segment::spare_pool::KEPT_SPARES;

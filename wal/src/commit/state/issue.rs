@@ -5,11 +5,11 @@
 
 use crate::commit::directory_lock::LockRelease;
 use crate::commit::disk_op::{DiskOp, DiskOpKind};
+use crate::commit::state::commit_state::{CommitState, Driver, DriverState};
 use crate::commit::state::write_group::WriteGroup;
-use crate::commit::state::{CommitState, Driver, DriverState};
 use crate::commit::waiters::futures::DueAnswers;
 use crate::error::Error;
-use crate::segment::file_name;
+use crate::segment::names::file_name;
 use crate::types::Lsn;
 use std::io;
 use std::sync::Arc;
@@ -237,6 +237,11 @@ impl CommitState {
             None => DriverState::No,
         };
         io.map(|io| (io, into_ring))
+    }
+
+    /// Whether a waiting thread that looks finds something: an operation to issue, or the error that stopped the log.
+    pub(crate) fn waiters_may_issue(&self) -> bool {
+        self.failure.is_some() || (!self.left_to_driver() && self.next_requested().is_some())
     }
 
     /// Whether the caller must wake the driver, which then issues the operation that is due; no other thread does.

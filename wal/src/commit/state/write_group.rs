@@ -5,7 +5,7 @@
 
 use crate::format::layout::{GROUP_HEADER_BYTES, RECORD_ALIGN};
 use crate::format::{GroupHeader, RecordBuilder};
-use crate::segment::OpenSegment;
+use crate::segment::open_segment::OpenSegment;
 use crate::types::{Durability, GroupKind, Lsn, len32};
 use seawall_disk::AlignedBuf;
 use std::sync::Arc;

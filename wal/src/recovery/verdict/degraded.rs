@@ -24,8 +24,9 @@
 //! segment that holds them, and every later group carries a watermark above them. A strict open still refuses the log
 //! with the same ranges.
 
-use super::{ChainWalk, Links, LogEvidence, Verdict, gather};
-use crate::damage::{Damage, DamageKind};
+use super::decision::Verdict;
+use super::log_evidence::{ChainWalk, Links, LogEvidence, gather};
+use crate::damage::Damage;
 use crate::format::GroupFault;
 use crate::options::UnexplainedTail;
 use crate::recovery::evidence::SegmentScan;
@@ -104,24 +105,5 @@ impl LogEvidence<'_> {
             Some(head) => (head.end > at && head.end <= bound).then_some(head.end),
             None => self.next_head(segment, at, bound).or_else(|| left.then_some(bound)),
         }
-    }
-
-    /// Offset of the first head above `at` and below `bound`.
-    pub(super) fn next_head(&self, segment: u32, at: u32, bound: u32) -> Option<u32> {
-        let heads = self.heads(segment);
-        let after = heads.partition_point(|h| h.offset <= at);
-        heads.get(after).map(|h| h.offset).filter(|&offset| offset < bound)
-    }
-
-    /// The damage at `x`, which holds no valid group.
-    pub(super) fn fault_at(&self, x: Lsn) -> DamageKind {
-        let head = self.head_at(x.segment(), x.offset());
-        head.and_then(|h| h.fault).map_or(DamageKind::NoGroup, DamageKind::Group)
-    }
-
-    /// Length of the segment's file in bytes; 0 without a valid header.
-    pub(super) fn file_bytes(&self, segment: u32) -> u32 {
-        let header = self.segments.get(&segment).and_then(|s| s.header.ok());
-        header.map_or(0, |h| u32::try_from(h.file_bytes).unwrap_or(u32::MAX))
     }
 }

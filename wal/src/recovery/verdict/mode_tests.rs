@@ -3,9 +3,10 @@
 
 use super::*;
 use crate::damage::DropReason;
-use crate::format::{GroupFault, SegmentHeader};
-use crate::recovery::evidence::ScanExtent;
-use crate::types::GroupKind;
+use crate::format::{GroupFault, HeaderFault, SegmentHeader};
+use crate::recovery::evidence::{GroupHead, ScanExtent};
+use crate::segment::names::SEQUENCE_MAX;
+use crate::types::{GroupKind, PriorContents};
 
 const BLOCK: u32 = 4096;
 const BLOCKS: u32 = 10;

@@ -1,10 +1,10 @@
-//! Derives the rest of the verdict from the end of the log: where the log continues, what was kept and what was
-//! dropped.
-//!
-//! Pure functions that cannot fail.
+//! Concludes from a walk along the chain: whether its end is the end of the log, where the log continues, what is kept
+//! and what is dropped.
 
-use super::{ChainWalk, LiveSegment, LogEvidence, ResumePoint, Verdict};
-use crate::damage::{DropReason, Dropped};
+use super::decision::{LiveSegment, ResumePoint, Verdict};
+use super::log_evidence::{ChainWalk, LogEvidence};
+use crate::damage::{Damage, DropReason, Dropped};
+use crate::options::UnexplainedTail;
 use crate::recovery::evidence::{GroupHead, ScanExtent};
 use crate::types::{GroupKind, Lsn, PriorContents};
 use std::collections::BTreeMap;
@@ -98,5 +98,71 @@ impl LogEvidence<'_> {
             }
         }
         dropped
+    }
+
+    /// The verdict at the end of `walk`.
+    ///
+    /// # Errors
+    /// Every damaged range, if an acknowledged group is missing, the end is suspect, or a file is missing.
+    pub(super) fn conclude(
+        &self,
+        mut walk: ChainWalk,
+        policy: UnexplainedTail,
+    ) -> Result<Verdict, Vec<Damage>> {
+        if self.watermark > walk.x {
+            return Err(self.damage(&walk.chain, walk.x));
+        }
+        // The missing group may have been the first one of the next segment.
+        let next = Lsn::new(walk.x.segment().saturating_add(1), self.block_bytes);
+        let mut suspect = None;
+        for place in [walk.x, next] {
+            if self.check_suspect(place, policy)? {
+                suspect = suspect.or(Some(place));
+            }
+        }
+        let first_live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(self.first_live);
+        if walk.kept.is_empty() {
+            return if self.low > first_live {
+                Err(self.gap(first_live))
+            } else {
+                Ok(self.start_over(first_live))
+            };
+        }
+        let lowest = walk.chain[0].0;
+        let link = self.link(lowest).unwrap_or(Lsn::ZERO);
+        if !link.is_zero() && link.segment() >= first_live {
+            return Err(self.gap(link.segment()));
+        }
+        walk.kept.retain(|&(segment, _)| segment >= first_live);
+        walk.fences.retain(|fence| fence.from.segment() >= first_live);
+        let Some(&(last_segment, last)) = walk.kept.last() else {
+            return Ok(self.start_over(first_live));
+        };
+        let end = Lsn::new(last_segment, last.end);
+        Ok(Verdict {
+            kept: self.summary(&walk),
+            end,
+            watermark: self.watermark,
+            first_live,
+            next: self.resume_after(end, &last, &walk),
+            dropped: self.dropped(&walk, suspect),
+            damaged: walk.fences,
+        })
+    }
+
+    /// The verdict on a log of which no group is kept.
+    ///
+    /// # Errors
+    /// As [`LogEvidence::conclude`].
+    pub(super) fn nothing_kept(&self, policy: UnexplainedTail) -> Result<Verdict, Vec<Damage>> {
+        let x = Lsn::new(self.first_live, self.block_bytes);
+        if self.watermark > x {
+            return Err(self.damage(&[(self.first_live, u32::MAX)], x));
+        }
+        if self.low > self.first_live {
+            return Err(self.gap(self.first_live));
+        }
+        self.check_suspect(x, policy)?;
+        Ok(self.start_over(self.first_live))
     }
 }

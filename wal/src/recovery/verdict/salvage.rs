@@ -15,12 +15,13 @@
 //! Groups that certainly do not belong to the log are not served: those at or above the link of a later segment,
 //! those in segments that the chain skips, and those after a torn group at or above the watermark.
 
-use super::damage::lost;
-use super::{ChainWalk, LogEvidence, ResumePoint, Verdict, facts_of};
+use super::decision::{ResumePoint, Verdict};
+use super::log_evidence::{ChainWalk, LogEvidence, facts_of};
+use super::lost_files::lost;
 use crate::damage::{Damage, DamageKind};
 use crate::options::UnexplainedTail;
 use crate::recovery::evidence::SegmentScan;
-use crate::segment::SEQUENCE_MAX;
+use crate::segment::names::SEQUENCE_MAX;
 use crate::types::Lsn;
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
 //! Creates logs on the simulated disk, and damages their files as a fuzzer chooses.
 
-use super::Choices;
+use super::choices::Choices;
 use crate::damage::Damage;
 use crate::env::{Env, Threads};
 use crate::error::Error;

@@ -1,6 +1,6 @@
 //! The records that the model appends: a number, and bytes derived from it.
 
-use super::Choices;
+use super::choices::Choices;
 
 /// The number in a record's `meta`.
 pub(super) fn id_of(meta: &[u8]) -> u64 {

@@ -3,7 +3,7 @@
 //! Any bytes decode to a value or to a refusal (INV-9), a decoded value encodes to the same bytes, and every flipped
 //! bit is detected.
 
-use super::Choices;
+use super::choices::Choices;
 use crate::format::layout::{
     CLOSED_BYTES, FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES,
 };

@@ -6,7 +6,7 @@
 //! Operations fail, and the disk is full for a while. Copies of the disk after a crash rot; `rot` states what must
 //! hold then (INV-5). Panics with the finding if a promise is broken.
 
-use super::Choices;
+use super::choices::Choices;
 use super::damage::contents;
 use super::entry::{id_of, payload};
 use super::quick::{Places, agree};

@@ -5,7 +5,7 @@
 //! then nothing but `LOCK` changed. A further open agrees. `inspect` agrees with open and changes nothing (INV-10).
 //! Panics with the finding otherwise.
 
-use super::Choices;
+use super::choices::Choices;
 use super::damage::{BLOCK, append, contents, damage, env, is_typed, looked_at, read, read_past_damage};
 use crate::commit::Ticket;
 use crate::damage::{Damage, DamageKind};
@@ -15,7 +15,7 @@ use crate::format::layout::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 use crate::options::{OpenMode, Options, UnexplainedTail};
 use crate::recovery::RecoveryReport;
 use crate::recovery::inspect::{Inspection, inspect};
-use crate::segment::file_name;
+use crate::segment::names::file_name;
 use crate::testing::stepper::Stepper;
 use crate::types::{Durability, Lsn};
 use crate::wal::Wal;

@@ -8,7 +8,7 @@
 //! in a segment that it accepted by its footer. Then a reader reports the range that the full open names, and reads
 //! nothing wrong before it. Panics with the finding otherwise.
 
-use super::Choices;
+use super::choices::Choices;
 use super::damage::{BLOCK, contents, env, is_typed};
 use super::entry::{id_of, payload};
 use super::quick::milder;
@@ -120,7 +120,7 @@ fn damage(choices: &mut Choices<'_>, disk: &SimDisk, shown: &[(Lsn, u64)], older
     let (name, at) = match shown.len() {
         n if n > 0 && choices.chance(70) => {
             let lsn = shown[choices.index(n)].0;
-            (crate::segment::file_name(lsn.segment()), lsn.offset() as usize)
+            (crate::segment::names::file_name(lsn.segment()), lsn.offset() as usize)
         }
         _ => {
             let name = names[choices.index(names.len())].clone();

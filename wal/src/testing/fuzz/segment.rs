@@ -3,7 +3,7 @@
 //! The changes include false group headers with correct checksums, so the test checks only that nothing panics or
 //! hangs (INV-9), that inspection changes nothing (INV-10), and that all readers agree.
 
-use super::Choices;
+use super::choices::Choices;
 use super::damage::{BLOCK, append, contents, damage, env, looked_at, record, whole};
 use crate::format::layout::{GROUP_HEADER_BYTES, GROUP_MAGIC, RawGroupHeader, SECTOR_BYTES};
 use crate::format::{GroupFault, GroupHeader, Identity, PartInfo, SegmentHeader, checksum, is_head};
@@ -13,8 +13,8 @@ use crate::recovery::evidence::SegmentScan;
 use crate::recovery::inspect::{Inspection, inspect_with, visit_groups, visit_records, visit_remnants};
 use crate::recovery::scan::{ScannedGroup, scan_with};
 use crate::recovery::verdict::decide;
-use crate::segment::file_name;
 use crate::segment::index_builder::SegmentIndexBuilder;
+use crate::segment::names::file_name;
 use crate::types::{Durability, Lsn, PriorContents, len32};
 use crate::wal::Wal;
 use seawall_disk::sim::{SimDisk, SimOptions};

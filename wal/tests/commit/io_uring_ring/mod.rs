@@ -103,7 +103,7 @@ fn several_groups_are_in_flight_and_acknowledged_in_order_however_they_end() {
         if kernel_has_rings(place.path()) {
             assert!(
                 plan.most_in_flight.load(Ordering::SeqCst) > 1,
-                "nothing was in flight together with another"
+                "no two operations were in flight together"
             );
         }
         wal.close().unwrap();
@@ -203,13 +203,13 @@ fn meet(mode: Mode, at: u64, fault: Fault) -> u64 {
         Wal::open(place.path(), &options(Backend::Posix)).unwrap_or_else(|e| panic!("{what}: {e}"));
     let found = ids(&wal);
     assert!(found.iter().copied().eq(0..found.len() as u64), "{what}: {found:?}");
-    assert!(found.len() >= good.len(), "{what}: {} acknowledged, {} there", good.len(), found.len());
+    assert!(found.len() >= good.len(), "{what}: {} acknowledged, {} found", good.len(), found.len());
     plan.ring_ops.load(Ordering::SeqCst)
 }
 
 #[test]
 fn a_directory_in_which_the_kernel_may_still_write_stays_locked() {
-    let _watchdog = Watchdog::new("deaf ring");
+    let _watchdog = Watchdog::new("a ring in which every wait fails");
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     if !kernel_has_rings(place.path()) {
         eprintln!("skipped: no io_uring");
@@ -222,7 +222,7 @@ fn a_directory_in_which_the_kernel_may_still_write_stays_locked() {
     // Appends until the log waits for an operation in the ring, which fails.
     let end = std::time::Instant::now() + std::time::Duration::from_secs(50);
     while wal.append(&record(0, 1), Durability::Sync).is_ok() {
-        assert!(std::time::Instant::now() < end, "the ring is never waited in");
+        assert!(std::time::Instant::now() < end, "the log never waits in the ring");
         load(&wal, 200);
     }
     drop(wal);

@@ -93,7 +93,7 @@ fn check_crashes(disk: &SimDisk, acknowledged: &[u64], live_from: u64, what: &st
         let found = ids(&wal);
         assert!(found.is_sorted(), "{what}");
         let lost = acknowledged.iter().find(|&&id| id >= live_from && !found.contains(&id));
-        assert_eq!(lost, None, "{what}: acknowledged, and lost");
+        assert_eq!(lost, None, "{what}: an acknowledged record is lost");
     }
 }
 
@@ -198,7 +198,7 @@ fn eio_at_every_operation_of_a_stepped_history() {
                 };
                 runs += 1;
                 assert!(is_latched(&error), "{what}: {error}");
-                assert!(end.answers.all_answered(), "{what}: somebody is not answered");
+                assert!(end.answers.all_answered(), "{what}: a caller got no answer");
                 let acknowledged = end.answers.acknowledged(&what);
                 // Every later call gets the error, and nothing more is acknowledged.
                 let later = wal.append(&record(99, 1), Durability::Sync).map(drop).unwrap_err();
@@ -241,7 +241,7 @@ fn enospc_at_every_operation_of_a_stepped_history() {
                             is_latched(&error) && matches!(op, FaultOp::Write | FaultOp::Sync),
                             "{what}: {error}"
                         );
-                        assert!(end.answers.all_answered(), "{what}: somebody is not answered");
+                        assert!(end.answers.all_answered(), "{what}: a caller got no answer");
                     }
                     None => assert_eq!(acknowledged.len() as u64, RECORDS, "{what}"),
                 }
@@ -290,7 +290,7 @@ fn eio_at_every_operation_under_threads() {
                 let failed = wal.close().is_err();
                 let what = format!("{mode:?} {op:?} {nth}");
                 answers.wait_for_all();
-                assert!(answers.all_answered(), "{what}: somebody is answered twice");
+                assert!(answers.all_answered(), "{what}: a caller got two answers");
                 assert!(failed || acknowledged.len() == 100, "{what}");
                 let given = answers.given.lock().unwrap();
                 acknowledged.extend(given.iter().filter(|(_, g)| g[0].is_ok()).map(|(id, _)| id));
@@ -302,7 +302,7 @@ fn eio_at_every_operation_under_threads() {
                     let (wal, _) = Wal::open_in(stepped(&disk), &options()).unwrap();
                     let found = ids(&wal);
                     let lost = acknowledged.iter().find(|id| !found.contains(id));
-                    assert_eq!(lost, None, "{what}: acknowledged, and lost");
+                    assert_eq!(lost, None, "{what}: an acknowledged record is lost");
                 }
                 if !failed || nth > 40 {
                     break;

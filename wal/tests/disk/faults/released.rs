@@ -73,7 +73,7 @@ fn a_released_file_whose_zeros_failed_is_never_taken_for_zeros() {
                 disk.fail(FaultRule::once(op, nth, error).on(&first));
                 let steps = zero_what_is_released(&wal);
                 disk.clear_faults();
-                assert!(steps < STEPS_MAX, "{what}: goes on without progress");
+                assert!(steps < STEPS_MAX, "{what}: steps without progress");
                 // Appends through the recycled files, up to some place in one of them.
                 let end = next + 14 + seed % 6;
                 while next < end {
@@ -86,7 +86,7 @@ fn a_released_file_whose_zeros_failed_is_never_taken_for_zeros() {
                 let (wal, report) = Wal::open_in(stepped(&disk), &options())
                     .unwrap_or_else(|e| panic!("{what}: a sound log is refused: {e}"));
                 assert_eq!((ids(&wal), report.dropped), (live, Vec::new()), "{what}");
-                assert_eq!(given_up, 1, "{what}: not told");
+                assert_eq!(given_up, 1, "{what}: the statistics do not count the removed file");
             }
         }
     }
@@ -102,7 +102,7 @@ fn zeroing_on_a_full_disk_is_no_busy_loop() {
         let names: Vec<String> = (number..wal.active_segment()).map(|n| format!("{n:08x}.wal")).collect();
         names.iter().for_each(|name| disk.fail(FaultRule::forever(FaultOp::Write, 2, error).on(name)));
         let before = disk.operations();
-        assert!(zero_what_is_released(&wal) < STEPS_MAX, "{error:?}: goes on without progress");
+        assert!(zero_what_is_released(&wal) < STEPS_MAX, "{error:?}: steps without progress");
         assert!(disk.operations() - before < 40, "{error:?}: {}", disk.operations() - before);
         let stats = wal.stats();
         assert!(stats.released_given_up > 0 && stats.no_room > 0, "{stats:?}");
@@ -148,7 +148,7 @@ fn a_fault_at_any_operation_on_files_of_several_pieces() {
                     .unwrap_or_else(|e| panic!("{what}: a sound log is refused: {e}"));
                 let found = ids(&wal);
                 let lost = acknowledged.iter().find(|&&id| id >= live_from && !found.contains(&id));
-                assert_eq!(lost, None, "{what}: acknowledged, and lost");
+                assert_eq!(lost, None, "{what}: an acknowledged record is lost");
                 if !fired {
                     break;
                 }

@@ -71,9 +71,9 @@ fn holds(end: &End, due: Due, records: u64, what: &str) -> Vec<u64> {
                 !end.pipeline_failed || due == Due::Latches,
                 "{what}: the preallocator stopped the log: {error}"
             );
-            assert!(end.answers.all_answered(), "{what}: somebody is not answered");
+            assert!(end.answers.all_answered(), "{what}: a caller got no answer");
         }
-        (error, due) => panic!("{what}: {due:?} is due, and there is {error:?}"),
+        (error, due) => panic!("{what}: {due:?} is due, but the log reported {error:?}"),
     }
     acknowledged
 }
@@ -167,7 +167,7 @@ fn every_error_of_every_call_around_a_real_directory() {
                     .unwrap_or_else(|e| panic!("{what}: {e}"));
                 let found = ids(&wal);
                 let lost = acknowledged.iter().find(|&&id| id >= end.live_from && !found.contains(&id));
-                assert_eq!(lost, None, "{what}: acknowledged, and lost");
+                assert_eq!(lost, None, "{what}: an acknowledged record is lost");
                 drop(wal);
                 std::fs::remove_dir_all(&dir).unwrap();
             }
@@ -204,7 +204,7 @@ fn every_error_of_every_call_of_an_open() {
                     Err(Error::Io { .. } | Error::NoSpace { .. } | Error::Latched { .. }) => {}
                     Err(Error::NoDescriptors { .. })
                         if matches!(error, FaultError::ProcessFiles | FaultError::SystemFiles) => {}
-                    Err(e) => panic!("{what}: an error of a call is taken for {e}"),
+                    Err(e) => panic!("{what}: the error of a call is reported as {e}"),
                 }
                 disk.kill();
                 let (wal, _) =
@@ -222,5 +222,5 @@ fn every_error_of_every_call_of_an_open() {
 fn check_whole(wal: &Wal, answers: &Answers, live_from: u64, what: &str) {
     let found = ids(wal);
     let lost = answers.acknowledged(what).into_iter().find(|id| *id >= live_from && !found.contains(id));
-    assert_eq!(lost, None, "{what}: acknowledged, and lost");
+    assert_eq!(lost, None, "{what}: an acknowledged record is lost");
 }

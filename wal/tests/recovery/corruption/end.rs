@@ -59,25 +59,22 @@ pub fn row_10_bytes_of_another_incarnation(logs: &Logs, table: &mut Table) {
     }
     // No crash leaves this in a file prepared with zeros.
     plant(&log);
-    suspect(&log, end);
-    table.note(
-        row.0,
-        row.1,
-        logs.kind,
-        Found { open: "error (suspect)", read: "as before", verify: "error", ..Found::NOT_ASKED },
-    );
+    suspect(&log, end, table, row, "as before");
     let (wal, _) = log.open_with(UnexplainedTail::Drop).unwrap();
     assert_eq!(ids(&wal), (0..200).collect::<Vec<_>>());
     drop(wal);
     log.keeps("dropped before", 200, &[]);
 }
 
-/// Asserts that open refuses the group at `at` as suspect, and that inspection names the same damage.
+/// Asserts that open refuses the group at `at` as suspect, and that inspection names the same damage. Notes
+/// this in the table, with what a reader of the log that was open before found.
 #[track_caller]
-fn suspect(log: &Log, at: Lsn) {
+fn suspect(log: &Log, at: Lsn, table: &mut Table, row: (u8, &str), read: &'static str) {
     let Err(Error::Corrupt { damage, .. }) = log.open_with(UnexplainedTail::Refuse) else { panic!("opened") };
     assert_eq!((damage[0].from, damage[0].what), (at, DamageKind::Suspect));
     assert_eq!(log.look().unwrap().verdict.unwrap_err()[..], damage[..]);
+    let found = Found { open: "error (suspect)", read, verify: "error", ..Found::NOT_ASKED };
+    table.note(row.0, row.1, log.kind, found);
     log.disk.crash();
 }
 
@@ -162,13 +159,7 @@ pub fn row_16_rot_of_what_was_acknowledged_last(logs: &Logs, table: &mut Table) 
     // The padding is shorter than a sector, so no sector of the group is zero, and the damage cannot be a
     // torn write.
     rot(&open);
-    suspect(&open, open.lsn(199));
-    table.note(
-        row.0,
-        row.1,
-        logs.kind,
-        Found { open: "error (suspect)", read: "error", verify: "error", ..Found::NOT_ASKED },
-    );
+    suspect(&open, open.lsn(199), table, row, "error");
     let (wal, report) = open.open_with(UnexplainedTail::Drop).unwrap();
     assert_eq!(ids(&wal), (0..199).collect::<Vec<_>>());
     assert!(report.dropped.iter().any(|d| d.from == open.lsn(199) && d.why == DropReason::Suspect));

@@ -3,11 +3,11 @@
 use super::log::{BLOCK, Due, Kind, Log, Logs, RECORDS, flip, name};
 use super::media::{Media, Place};
 use super::table::{Found, Table};
-use crate::harness::{fill, ids, record, stepped};
+use crate::harness::{SixteenBytes, fill, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::inspect::{GroupKind, inspect};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{Durability, Error, Lsn, Options, PartInfo, Wal, segments::SegmentIndexBuilder};
+use seawall_wal::{Durability, Error, Lsn, Options, Wal};
 
 type Damage = Box<dyn Fn(&mut [u8])>;
 
@@ -164,24 +164,12 @@ pub fn row_14_blocks_at_the_wrong_place(logs: &Logs, table: &mut Table) {
     case("a write that never happened", 100, &|log| log.damage(100, |bytes| bytes.fill(0)));
 }
 
-/// An index builder whose index has as many bytes as the records reserve.
-struct Index(usize);
-
-impl SegmentIndexBuilder for Index {
-    fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
-        self.0 += 16;
-    }
-    fn seal(&mut self, _: u32, out: &mut Vec<u8>) {
-        out.resize(std::mem::take(&mut self.0), 0xF0);
-    }
-}
-
 /// A closed log of forty acknowledged records, in segments that footers seal, and its options.
 fn sealed_by_footers(logs: &Logs) -> (Media, Options) {
     let disk = SimDisk::new(5, SimOptions::default());
     let options = logs.kind.options().with_segment_bytes(64 << 10).with_idle_ms(60_000);
     let wal = Wal::create_in(stepped(&disk), &options).unwrap();
-    wal.set_index_builder(Box::new(Index(0))).unwrap();
+    wal.set_index_builder(Box::<SixteenBytes>::default()).unwrap();
     for id in 0..40 {
         let mut batch = record(id, 3900);
         batch.set_footer_bytes(16);

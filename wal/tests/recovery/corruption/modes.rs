@@ -135,18 +135,25 @@ impl Log {
             let (wal, report) = match self.open_as(OpenMode::Degraded, UnexplainedTail::Refuse) {
                 Ok(opened) => opened,
                 Err(error) => {
-                    assert!(expected.is_none(), "{what}: opened once, and no more: {error}");
+                    assert!(expected.is_none(), "{what}: the log opened before, and is refused now: {error}");
                     return "refused";
                 }
             };
             let refused = refused.expect("an identity");
             let places = |list: &[Damage]| list.iter().map(|d| (d.from, d.what)).collect::<Vec<_>>();
-            assert_eq!(places(&report.damaged), places(&refused), "{what}: what strict mode names is fenced");
+            assert_eq!(
+                places(&report.damaged),
+                places(&refused),
+                "{what}: degraded mode quarantines what strict mode names"
+            );
             let read = items(what, &wal);
             let (kept, after) = read.split_at(read.len() - appended.len());
             complete(what, kept, self, &|lsn| report.damaged.iter().any(|d| d.from <= lsn && lsn < d.to));
-            assert!(expected.as_deref().is_none_or(|before| before == kept), "{what}: another log");
-            assert_eq!(after, appended, "{what}: what was appended after the damage");
+            assert!(
+                expected.as_deref().is_none_or(|before| before == kept),
+                "{what}: other records than before"
+            );
+            assert_eq!(after, appended, "{what}: the records appended since the damage");
             for damage in &report.damaged {
                 let mut byte = [0];
                 match wal.read_at(damage.from, &mut byte) {
@@ -160,9 +167,9 @@ impl Log {
             expected = Some(kept.to_vec());
             drop(wal);
             self.disk.crash();
-            assert_eq!(strict(self).expect("an identity"), refused, "{what}: the damage is another");
+            assert_eq!(strict(self).expect("an identity"), refused, "{what}: the damage has changed");
         }
         assert!(expected.is_some_and(|kept| kept.len() <= self.groups.len() + 1));
-        "fenced"
+        "quarantined"
     }
 }

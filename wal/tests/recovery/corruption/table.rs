@@ -93,7 +93,7 @@ impl fmt::Display for Table {
             let [row, what, logs, place, cases, open, degraded, salvage, read, verify, at] = cells;
             writeln!(
                 f,
-                "| {row:>2} | {what:43} | {logs:38} | {place:12} | {cases:>5} | {open:22} | {degraded:8} | {salvage:9} | {read:9} | {verify:7} | {at:18} |"
+                "| {row:>2} | {what:43} | {logs:38} | {place:12} | {cases:>5} | {open:22} | {degraded:11} | {salvage:9} | {read:9} | {verify:7} | {at:18} |"
             )
         };
         line([

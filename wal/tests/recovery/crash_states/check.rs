@@ -34,7 +34,7 @@ pub enum Patterns {
 #[derive(Default, Debug)]
 pub struct Tally {
     pub traces: u64,
-    /// Crash states that were judged.
+    /// Crash states that were checked.
     pub states: u64,
     /// Crash states that differ in what the scan finds or in what is known of the log.
     pub distinct: u64,
@@ -54,7 +54,7 @@ pub struct Tally {
     pub lost_max: usize,
 }
 
-/// Goes through traces and their crash states, and judges each distinct state once.
+/// Goes through traces and their crash states, and checks each distinct state once.
 pub struct Explorer {
     pub patterns: Patterns,
     pub rot: bool,
@@ -126,7 +126,7 @@ impl Explorer {
         }
     }
 
-    /// Cuts `trace` at its end and judges every state that may be left.
+    /// Cuts `trace` at its end and checks every state that may be left.
     pub fn node(&mut self, trace: &Trace, crashes: u32) -> Node {
         let node = trace.run();
         self.tally.traces += 1;
@@ -162,11 +162,11 @@ impl Explorer {
         node
     }
 
-    /// Judges one crash state.
+    /// Checks one crash state.
     fn state(&mut self, node: &Node, masks: &[u32], facts: &[SegmentScan], trace: &Trace, crashes: u32) {
         self.tally.states += 1;
         let ghost = &node.ghost;
-        let verdict = judge(facts, ghost, || format!("{:?}, torn {masks:x?}", trace.steps));
+        let verdict = check_verdict(facts, ghost, || format!("{:?}, torn {masks:x?}", trace.steps));
         if !self.seen.insert(key(facts, ghost, crashes)) {
             return;
         }
@@ -207,7 +207,7 @@ impl Explorer {
                 let left = Image::of(&disk);
                 let facts: Vec<_> = left.segments.iter().map(|(&n, b)| self.scan(&left, n, b)).collect();
                 self.tally.cut_opens += 1;
-                let again = judge(&facts, ghost, || format!("open cut at {cut}"));
+                let again = check_verdict(&facts, ghost, || format!("open cut at {cut}"));
                 assert_eq!(kept(&facts, &again), keeps, "cut at {cut}");
             }
         }
@@ -235,7 +235,7 @@ impl Explorer {
                     self.tally.rotten += 1;
                     let at = Lsn::new(n, u32::try_from(at).unwrap());
                     let (became, lost) =
-                        judge_rotten(&facts, ghost, at, how, self.sealed, self.reach.is_some());
+                        check_rotten(&facts, ghost, at, how, self.sealed, self.reach.is_some());
                     *self.tally.rot.entry(became).or_default() += 1;
                     if self.sealed || self.reach.is_some() {
                         let disk = image.disk(0);
@@ -350,7 +350,7 @@ fn key(facts: &[SegmentScan], ghost: &Ghost, crashes: u32) -> u64 {
 }
 
 /// Checks the promises for a state in which nothing rotted.
-fn judge(facts: &[SegmentScan], ghost: &Ghost, what: impl Fn() -> String) -> Verdict {
+fn check_verdict(facts: &[SegmentScan], ghost: &Ghost, what: impl Fn() -> String) -> Verdict {
     let block = u32::try_from(BLOCK).unwrap();
     let verdict = decide(facts, block, UnexplainedTail::Refuse)
         .unwrap_or_else(|damage| panic!("{}: refused, and nothing rotted: {damage:?}", what()));
@@ -392,7 +392,7 @@ fn served_but_for(disk: &Arc<SimDisk>, ghost: &Ghost, kept: &[Group], at: Lsn) {
 
 /// Checks a state in which the block at `at` rotted: the log is refused, or nothing is lost, or only groups
 /// are lost that nothing shows to have been durable.
-fn judge_rotten(
+fn check_rotten(
     facts: &[SegmentScan],
     ghost: &Ghost,
     at: Lsn,

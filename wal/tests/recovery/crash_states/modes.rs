@@ -8,12 +8,12 @@ use std::collections::BTreeSet;
 
 /// The groups with records that readers see.
 fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
-    let fenced = |lsn: Lsn| verdict.damaged.iter().any(|d| d.from <= lsn && lsn < d.to);
+    let quarantined = |lsn: Lsn| verdict.damaged.iter().any(|d| d.from <= lsn && lsn < d.to);
     let mut served = Vec::new();
     for part in &verdict.kept {
         for head in facts.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads) {
             let lsn = Lsn::new(part.segment, head.offset);
-            if head.offset < part.end && head.kind == GroupKind::Data && !fenced(lsn) {
+            if head.offset < part.end && head.kind == GroupKind::Data && !quarantined(lsn) {
                 assert!(head.fault.is_none(), "{lsn} fails its check and is served");
                 served.push(Group { lsn, records: head.record_count });
             }
@@ -24,7 +24,7 @@ fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
 
 /// Checks the verdict of `mode` on a log that strict mode refuses against what was written. Returns the
 /// verdict if the log opens.
-fn judge(mode: OpenMode, facts: &[SegmentScan], ghost: &Ghost, how: &str) -> Option<Verdict> {
+fn check_verdict(mode: OpenMode, facts: &[SegmentScan], ghost: &Ghost, how: &str) -> Option<Verdict> {
     let block = u32::try_from(BLOCK).unwrap();
     let verdict = decide_as(mode, facts, block, UnexplainedTail::Refuse).ok()?;
     let what = || format!("{how}, {mode:?}: {verdict:?} of {ghost:?}");
@@ -77,12 +77,12 @@ pub fn rotten(
         }
         return None;
     }
-    let salvage = judge(OpenMode::Salvage, facts, ghost, how);
+    let salvage = check_verdict(OpenMode::Salvage, facts, ghost, how);
     let heads = || facts.iter().flat_map(|f| f.heads.iter().map(|h| (f.sequence, h)));
     let known = heads().map(|(_, h)| h.watermark).max();
     let left = || heads().any(|(n, h)| h.fault.is_none() && Some(Lsn::new(n, h.end)) <= known);
     assert!(salvage.is_some() || !left(), "{how}: an acknowledged group is left");
-    let degraded = judge(OpenMode::Degraded, facts, ghost, how);
+    let degraded = check_verdict(OpenMode::Degraded, facts, ghost, how);
     if really {
         if let Some(verdict) = &salvage {
             open_salvage(image, verdict, &served(facts, verdict));
@@ -91,7 +91,7 @@ pub fn rotten(
             open_degraded(image, verdict, &served(facts, verdict));
         }
     }
-    Some(if degraded.is_some() { "degraded: fenced" } else { "degraded: refused" })
+    Some(if degraded.is_some() { "degraded: quarantined" } else { "degraded: refused" })
 }
 
 /// The positions of the groups whose records are read, and the damaged ranges that errors name.

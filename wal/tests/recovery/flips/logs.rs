@@ -3,13 +3,11 @@
 //! The purpose of a byte follows from how the log was made, not from what recovery concludes about a damaged
 //! log.
 
-use crate::harness::{ids, record, stepped};
+use crate::harness::{SixteenBytes, ids, record, stepped};
 use seawall_wal::disk::sim::{SimDisk, SimOptions};
 use seawall_wal::inspect::{GroupHead, GroupKind, PriorContents, SegmentScan, Verdict, decide, inspect};
 use seawall_wal::testing::stepper::Stepper;
-use seawall_wal::{
-    Durability, Error, Lsn, Options, PartInfo, UnexplainedTail, Wal, segments::SegmentIndexBuilder,
-};
+use seawall_wal::{Durability, Error, Lsn, Options, UnexplainedTail, Wal};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -63,18 +61,6 @@ pub struct Log {
     pub ids: Vec<u64>,
 }
 
-/// An index builder whose index has as many bytes as the records reserve.
-struct Index(usize);
-
-impl SegmentIndexBuilder for Index {
-    fn record(&mut self, _: Lsn, _: &[u8], _: &mut dyn Iterator<Item = PartInfo>) {
-        self.0 += 16;
-    }
-    fn seal(&mut self, _: u32, out: &mut Vec<u8>) {
-        out.resize(std::mem::take(&mut self.0), 0xF0);
-    }
-}
-
 impl Log {
     /// Three segments of 64 KiB with groups of one block and of several, of one record and of several.
     pub fn plain() -> Log {
@@ -84,7 +70,7 @@ impl Log {
     /// The same with footers, in segments of 32 KiB.
     pub fn with_footers() -> Log {
         Log::make("three segments with footers", 32 << 10, |wal| {
-            wal.set_index_builder(Box::new(Index(0))).unwrap();
+            wal.set_index_builder(Box::<SixteenBytes>::default()).unwrap();
             fill(wal, 0, 3, 16);
         })
     }

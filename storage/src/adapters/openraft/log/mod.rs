@@ -1,6 +1,5 @@
 //! One log store: opening it, reading and writing.
 
-pub(crate) mod blocking;
 pub(crate) mod callback_order;
 pub(crate) mod leaders;
 pub(crate) mod open;

@@ -71,7 +71,7 @@ impl<T: Types> LogReads<T> {
     }
 
     /// Reads the first entries of `low..high`: at least one if the log has one, and up to
-    /// [`LogOptions::read_bytes_max`](crate::adapters::openraft::LogOptions::read_bytes_max).
+    /// [`LogOptions::read_bytes_max`](crate::adapters::openraft::stores::LogOptions::read_bytes_max).
     pub(crate) async fn some_entries(&self, low: u64, high: u64) -> Result<Vec<T::Entry>> {
         let (low, high) = (low.saturating_add(1), high.saturating_add(1));
         let max_bytes = Some(self.0.logs.options().read_bytes_max);

@@ -11,9 +11,9 @@ use std::sync::Arc;
 
 use seawall_wal::Ticket;
 
+use crate::adapters::openraft::blocking::errand;
 use crate::adapters::openraft::codec::encode;
 use crate::adapters::openraft::error::{Error, Result};
-use crate::adapters::openraft::log::blocking::errand;
 use crate::adapters::openraft::log::callback_order::{Callback, CallbackQueue};
 use crate::adapters::openraft::log::leaders::Run;
 use crate::adapters::openraft::log::open::{Core, Memory, Stored, Types};

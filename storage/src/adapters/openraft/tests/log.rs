@@ -5,10 +5,13 @@ use futures_lite::future::block_on;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimRandom};
 use seawall_wal::{Env, Threads};
 
+use crate::adapters::openraft::codec;
+use crate::adapters::openraft::error::Error;
 use crate::adapters::openraft::log::callback_order::Callback;
+use crate::adapters::openraft::log::write::LogWrites;
 use crate::adapters::openraft::log_id::Ends;
+use crate::adapters::openraft::stores::{LogOptions, LogStores};
 use crate::adapters::openraft::tests::version::*;
-use crate::adapters::openraft::*;
 use crate::engine::Engine;
 use crate::error::Error as EngineError;
 use crate::types::{EntryRef, HardState};

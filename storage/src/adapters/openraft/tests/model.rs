@@ -10,9 +10,10 @@ use std::sync::Arc;
 use seawall_wal::disk::sim::SimDisk;
 use seawall_wal::disk::{Random, SystemRandom};
 
-use crate::adapters::openraft::log_id::Ends;
+use crate::adapters::openraft::error::{Error, Result};
+use crate::adapters::openraft::log::write::LogWrites;
+use crate::adapters::openraft::log_id::{Ends, Id};
 use crate::adapters::openraft::tests::version::*;
-use crate::adapters::openraft::*;
 use crate::engine::Engine;
 
 /// A log as the core sees it.

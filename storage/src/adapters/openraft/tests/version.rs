@@ -13,7 +13,10 @@ use seawall_wal::{Env, Threads};
 
 use crate::adapters::openraft::error::Result;
 use crate::adapters::openraft::log::callback_order::Callback;
-use crate::adapters::openraft::{Id, LogOptions, LogStores, LogWrites, Types};
+use crate::adapters::openraft::log::open::Types;
+use crate::adapters::openraft::log::write::LogWrites;
+use crate::adapters::openraft::log_id::Id;
+use crate::adapters::openraft::stores::{LogOptions, LogStores};
 use crate::engine::Engine;
 use crate::options::Options;
 

@@ -16,11 +16,11 @@ use raft::SnapshotStatus;
 use raft::eraftpb::{Message, MessageType};
 use seawall_wal::notify::Bell;
 
+use crate::adapters::raft_rs::completions::Wake;
 use crate::adapters::raft_rs::error::Result;
 use crate::adapters::raft_rs::host::Host;
 use crate::adapters::raft_rs::node::pending::{Pending, pending};
 use crate::adapters::raft_rs::pump::Pump;
-use crate::adapters::raft_rs::pump::in_flight::completions::Wake;
 use crate::snapshots::snap::{Offer, SnapshotId};
 use crate::snapshots::{self, Snapshots};
 

@@ -12,7 +12,7 @@ use seawall_wal::Ticket;
 
 use crate::adapters::raft_rs::error::{Error, Result};
 use crate::adapters::raft_rs::host::Host;
-use crate::adapters::raft_rs::pump::Pump;
+use crate::adapters::raft_rs::pump::state::Pump;
 use crate::error::Error as EngineError;
 
 impl<H: Host> Pump<H> {

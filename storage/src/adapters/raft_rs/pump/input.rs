@@ -10,8 +10,8 @@ use raft::{SnapshotStatus, StateRole};
 use crate::adapters::raft_rs::error::{Error, Result};
 use crate::adapters::raft_rs::host::Host;
 use crate::adapters::raft_rs::outcome::Outcome;
-use crate::adapters::raft_rs::pump::Pump;
 use crate::adapters::raft_rs::pump::snapshot::Snapshot;
+use crate::adapters::raft_rs::pump::state::Pump;
 use crate::adapters::raft_rs::snapshot_offer;
 use crate::write::WriteBatch;
 

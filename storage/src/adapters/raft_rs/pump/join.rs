@@ -9,7 +9,7 @@ use raft::eraftpb::Message;
 
 use crate::adapters::raft_rs::error::{Error, Result};
 use crate::adapters::raft_rs::host::Host;
-use crate::adapters::raft_rs::pump::Pump;
+use crate::adapters::raft_rs::pump::state::Pump;
 use crate::adapters::raft_rs::storage::GroupStorage;
 use crate::types::ConfState;
 use crate::write::WriteBatch;

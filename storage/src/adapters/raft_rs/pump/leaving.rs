@@ -12,19 +12,11 @@ use raft::{GetEntriesContext, StateRole};
 
 use crate::adapters::raft_rs::error::Result;
 use crate::adapters::raft_rs::host::Host;
-use crate::adapters::raft_rs::pump::Pump;
 use crate::adapters::raft_rs::pump::apply::change_of;
+use crate::adapters::raft_rs::pump::state::{Leaving, Pump};
 
 /// Maximum number of bytes of entries that one read loads while it searches for membership changes.
 const READ_BYTES_MAX: u64 = 1 << 20;
-
-/// The result of the last search of the log, and the values that it depends on.
-#[derive(Clone, Copy, Default, Debug)]
-pub(in crate::adapters::raft_rs) struct Leaving {
-    term: u64,
-    pending_index: u64,
-    takes_vote: bool,
-}
 
 impl<H: Host> Pump<H> {
     /// Refuses a proposal while the log of this leader has an unapplied membership change that takes its vote.

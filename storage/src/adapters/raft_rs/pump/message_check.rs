@@ -9,7 +9,7 @@ use raft::eraftpb::{Message, MessageType};
 use crate::adapters::raft_rs::codec;
 use crate::adapters::raft_rs::error::{AppendFault, Error, Result};
 use crate::adapters::raft_rs::host::Host;
-use crate::adapters::raft_rs::pump::Pump;
+use crate::adapters::raft_rs::pump::state::Pump;
 use crate::error::Error as EngineError;
 
 impl<H: Host> Pump<H> {

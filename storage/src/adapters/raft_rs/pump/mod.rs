@@ -5,7 +5,6 @@
 //! stops the pump for good; after that no message leaves (INV-7).
 
 pub(crate) mod apply;
-pub(crate) mod in_flight;
 pub(crate) mod input;
 pub(crate) mod join;
 pub(crate) mod leaving;
@@ -14,37 +13,31 @@ pub(crate) mod offers;
 pub(crate) mod persist;
 pub(crate) mod reads;
 pub(crate) mod snapshot;
+pub(crate) mod state;
 pub(crate) mod stop;
 
+pub use state::Pump;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft::eraftpb::{Entry, Message};
-use raft::{Config, Raft, RawNode, Ready, SnapshotStatus};
-use seawall_wal::Ticket;
+use raft::eraftpb::Message;
+use raft::{Config, RawNode};
 
-use crate::adapters::raft_rs::async_fetch::AsyncFetches;
 use crate::adapters::raft_rs::codec;
+use crate::adapters::raft_rs::completions::Completions;
 use crate::adapters::raft_rs::error::{Error, Result};
 use crate::adapters::raft_rs::host::{Host, PumpOptions};
 use crate::adapters::raft_rs::outcome::{Outcome, PumpStats};
-use crate::adapters::raft_rs::pump::in_flight::completions::Completions;
-use crate::adapters::raft_rs::pump::in_flight::pending_readys::PendingReadys;
 use crate::adapters::raft_rs::pump::join::JOIN_INDEX_MIN;
-use crate::adapters::raft_rs::pump::leaving::Leaving;
-use crate::adapters::raft_rs::pump::offers::Offers;
-use crate::adapters::raft_rs::pump::persist::Part;
-use crate::adapters::raft_rs::pump::reads::Reads;
-use crate::adapters::raft_rs::pump::stop::Stopping;
+use crate::adapters::raft_rs::pump::state::{Leaving, Offers, Part, PendingReadys, Reads};
 use crate::adapters::raft_rs::snapshot_offer;
 use crate::adapters::raft_rs::storage::GroupStorage;
+use crate::adapters::raft_rs::storage::async_fetch::AsyncFetches;
 use crate::adapters::raft_rs::warnings;
 use crate::engine::Engine;
 use crate::error::Error as EngineError;
-use crate::snapshots::Snapshots;
-use crate::snapshots::snap::Pin;
 use crate::types::{GroupId, HardState, Owner};
 use crate::write::WriteBatch;
 
@@ -54,54 +47,6 @@ const COMMITTED_BYTES_MAX: u64 = 8 << 20;
 
 /// How often a pump that waits for space in the log tries again; the log uses the same interval.
 const RETRY: Duration = Duration::from_millis(100);
-
-/// A Raft node on a group of an engine: the core, its log, and a [`Host`].
-///
-/// A pump has no thread. Its owner calls [`Pump::poll`] after each step, proposal or tick, and when
-/// [`PumpOptions::wake`] was signalled; or [`Pump::wait`], which blocks.
-pub struct Pump<H: Host> {
-    pub(in crate::adapters::raft_rs) node: RawNode<GroupStorage>,
-    pub(in crate::adapters::raft_rs) store: GroupStorage,
-    pub(in crate::adapters::raft_rs) host: H,
-    pub(in crate::adapters::raft_rs) flight: PendingReadys,
-    fetches: Option<Arc<AsyncFetches>>,
-    pub(in crate::adapters::raft_rs) batch: WriteBatch,
-    readys_max: usize,
-    /// [`PumpOptions::entry_bytes_max`]: the limit that the group has agreed on.
-    entry_bytes_max: Option<usize>,
-    pub(in crate::adapters::raft_rs) applied: u64,
-    /// The members that the core started with include the membership changes up to this entry.
-    pub(in crate::adapters::raft_rs) conf_index: u64,
-    pub(in crate::adapters::raft_rs) snapshots: Option<Snapshots>,
-    /// Pins the last snapshot that the core got, until it is installed.
-    pub(in crate::adapters::raft_rs) incoming: Option<Pin>,
-    /// Snapshots whose Readys were written to the log, with the numbers of those Readys. The state machine
-    /// loads them once the Readys are durable.
-    pub(in crate::adapters::raft_rs) installing: VecDeque<(u64, Pin)>,
-    /// A Ready that found the disk full. It is written before anything else.
-    stalled: Option<Ready>,
-    /// How much of `stalled` the log already has.
-    part: Part,
-    /// Committed entries that are not applied yet.
-    pub(in crate::adapters::raft_rs) committed: Vec<Entry>,
-    /// Members that the core has adopted, but that found the disk full. The first of `committed` made them.
-    pub(in crate::adapters::raft_rs) changing: Option<raft::eraftpb::ConfState>,
-    /// Members that are written to the log but not durable yet. The first of `committed` made them.
-    pub(in crate::adapters::raft_rs) settling: Option<(raft::eraftpb::ConfState, Ticket)>,
-    /// The last snapshot report for each peer, until the core can take it.
-    pub(in crate::adapters::raft_rs) reports: Vec<(u64, SnapshotStatus)>,
-    pub(in crate::adapters::raft_rs) stats: PumpStats,
-    pub(in crate::adapters::raft_rs) stopping: Option<Stopping>,
-    /// Ticks that came while the disk was full and the core could not be called.
-    pub(in crate::adapters::raft_rs) late_ticks: usize,
-    pub(in crate::adapters::raft_rs) offers: Offers,
-    pub(in crate::adapters::raft_rs) leaving: Leaving,
-    /// The logger of the core.
-    pub(in crate::adapters::raft_rs) logger: slog::Logger,
-    /// [`Pump::read`].
-    pub(in crate::adapters::raft_rs) reads: Reads<H>,
-    stopped: Option<Error>,
-}
 
 impl<H: Host> Pump<H> {
     /// Starts a node on group `group`. `config.applied` is the last index that the state machine has applied,
@@ -335,112 +280,6 @@ impl<H: Host> Pump<H> {
             self.host.send(messages);
         }
     }
-
-    // ---- errors ----------------------------------------------------------------------------------
-
-    pub(in crate::adapters::raft_rs) fn running(&self) -> Result<()> {
-        self.stopped.clone().map_or(Ok(()), Err)
-    }
-
-    pub(in crate::adapters::raft_rs) fn check_store(&self) -> Result<()> {
-        self.store.fault().map_or(Ok(()), Err)
-    }
-
-    /// Checks the ends of the log. The group belongs to the pump: if other code removed or truncated it, or
-    /// compacted entries that are still to be applied, the core would panic or skip them.
-    pub(in crate::adapters::raft_rs) fn check_ends(&self) -> Result<()> {
-        let group = self.store.group();
-        let (point, last_index, applied) = (group.compaction_point().0, group.last_index(), self.applied);
-        // While a snapshot is being installed, the state machine is behind the log, or the log behind the core.
-        if applied < point && self.installing.is_empty() {
-            return Err(Error::Applied { applied, point, last_index });
-        }
-        if self.node.raft.raft_log.unstable.snapshot.is_some() {
-            return Ok(());
-        }
-        let stable = self.node.raft.raft_log.unstable.offset - 1;
-        if last_index < stable {
-            return Err(EngineError::Unavailable { group: group.id(), index: stable, last_index }.into());
-        }
-        Ok(())
-    }
-
-    /// Stops the pump for good on an error, except for a full disk that left a write to be repeated.
-    pub(in crate::adapters::raft_rs) fn latched<T>(&mut self, result: Result<T>) -> Result<T> {
-        match &result {
-            Err(error) if error.is_back_pressure() && self.is_stalled() => self.stats.stalls += 1,
-            Err(error) => {
-                self.stopped = Some(error.clone());
-                self.fail_reads(error);
-            }
-            Ok(_) => {}
-        }
-        result
-    }
-
-    /// Whether there is nothing to do and nothing in flight.
-    pub(in crate::adapters::raft_rs) fn at_rest(&self) -> bool {
-        let nothing_in_flight = self.flight.len() == 0 && self.installing.is_empty();
-        nothing_in_flight && !self.is_stalled() && self.committed.is_empty() && !self.node.has_ready()
-    }
-
-    /// Whether a full disk left a write to be repeated.
-    fn is_stalled(&self) -> bool {
-        self.stalled.is_some() || self.changing.is_some()
-    }
-
-    // ---- queries ---------------------------------------------------------------------------------
-
-    /// The core, for inspection: term, role, leader, progress of the peers.
-    pub fn raft(&self) -> &Raft<GroupStorage> {
-        &self.node.raft
-    }
-
-    /// The host: the network and the state machine.
-    pub fn host(&self) -> &H {
-        &self.host
-    }
-
-    /// The host, mutably.
-    pub fn host_mut(&mut self) -> &mut H {
-        &mut self.host
-    }
-
-    /// The last index that the state machine has applied.
-    pub fn applied(&self) -> u64 {
-        self.applied
-    }
-
-    /// Maximum size of an entry that may be proposed on this node, in bytes of context and data:
-    /// [`PumpOptions::entry_bytes_max`], if set, or else what a record of this log can hold, which depends on
-    /// the segment size. Nodes can exchange their values and agree on the smallest.
-    ///
-    /// # Errors
-    /// An error of the engine if it is closed.
-    pub fn entry_bytes_max(&self) -> Result<usize> {
-        let max = self.store.engine().entry_bytes_max()?.saturating_sub(codec::OVERHEAD_BYTES);
-        Ok(self.entry_bytes_max.map_or(max, |agreed| agreed.min(max)))
-    }
-
-    /// Counters of this pump.
-    pub fn stats(&self) -> PumpStats {
-        self.stats
-    }
-
-    /// The error that stopped the pump, if one did. The calls that drive it return the same error.
-    pub fn stopped(&self) -> Option<&Error> {
-        self.stopped.as_ref()
-    }
-
-    /// Number of Readys that are not durable yet, plus 1 for a membership change that is not.
-    pub fn in_flight(&self) -> usize {
-        self.flight.len() + usize::from(self.settling.is_some())
-    }
-
-    /// Returns the host. Writes in flight may still become durable, but none of their messages is sent.
-    pub fn into_host(self) -> H {
-        self.host
-    }
 }
 
 /// Checks that the log belongs to this node.
@@ -452,16 +291,5 @@ fn check_owner(engine: &Engine, id: u64, given: Option<&Owner>) -> Result<()> {
             Err(EngineError::OtherOwner { stored: Box::new(stored), given: Box::new(given) }.into())
         }
         (None, _) => Ok(()),
-    }
-}
-
-impl<H: Host> fmt::Debug for Pump<H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pump")
-            .field("group", &self.store.group().id())
-            .field("applied", &self.applied)
-            .field("flight", &self.flight)
-            .field("stopped", &self.stopped)
-            .finish_non_exhaustive()
     }
 }

@@ -6,18 +6,10 @@
 use raft::{ProgressState, SnapshotStatus, StateRole};
 
 use crate::adapters::raft_rs::host::Host;
-use crate::adapters::raft_rs::pump::Pump;
+use crate::adapters::raft_rs::pump::state::Pump;
 
 /// Minimum time before an offer is repeated, in election timeouts. The maximum is twice as long.
 const PATIENCE: usize = 10;
-
-/// Offers without an answer.
-#[derive(Default)]
-pub(in crate::adapters::raft_rs) struct Offers {
-    ticks: usize,
-    /// Peers that had no answer at the last check, with the index of the snapshot.
-    pending: Vec<(u64, u64)>,
-}
 
 impl<H: Host> Pump<H> {
     /// Counts a tick. At intervals, reports those offers to the core as failed that were pending at the

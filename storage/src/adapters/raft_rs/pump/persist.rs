@@ -6,21 +6,12 @@ use seawall_wal::Ticket;
 
 use crate::adapters::raft_rs::error::{Error, Result};
 use crate::adapters::raft_rs::host::Host;
-use crate::adapters::raft_rs::pump::Pump;
+use crate::adapters::raft_rs::pump::state::{Part, Pump};
 use crate::adapters::raft_rs::snapshot_offer;
 use crate::adapters::raft_rs::storage::hard_state;
 use crate::error::Error as EngineError;
 use crate::snapshots::snap::SnapshotId;
 use crate::types::HardState;
-
-/// How much of a Ready that needs several records the log already has.
-#[derive(Default)]
-pub(super) struct Part {
-    /// Whether the log has the snapshot.
-    installed: bool,
-    /// Number of entries that the log has.
-    entries: usize,
-}
 
 impl<H: Host> Pump<H> {
     /// Processes a Ready after its immediate messages, in the order that the core requires. If the disk is

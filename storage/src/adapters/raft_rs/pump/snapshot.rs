@@ -11,7 +11,7 @@ use raft::eraftpb::{self, Message};
 
 use crate::adapters::raft_rs::error::{Error, Result, SnapshotFault};
 use crate::adapters::raft_rs::host::Host;
-use crate::adapters::raft_rs::pump::Pump;
+use crate::adapters::raft_rs::pump::state::Pump;
 use crate::adapters::raft_rs::snapshot_offer::{core_members, id};
 use crate::snapshots::Error as SnapshotsError;
 use crate::snapshots::snap::{Offer, SnapshotId};

@@ -6,16 +6,7 @@ use raft::StateRole;
 use crate::adapters::raft_rs::error::Result;
 use crate::adapters::raft_rs::host::Host;
 use crate::adapters::raft_rs::outcome::{End, Outcome};
-use crate::adapters::raft_rs::pump::Pump;
-
-/// A stop in progress.
-#[derive(Default, Debug)]
-pub(in crate::adapters::raft_rs) struct Stopping {
-    /// Ticks until the pump ends regardless of what is left.
-    ticks_left: u64,
-    /// Members that were asked to lead in this round and did not take over within an election timeout.
-    asked: Vec<u64>,
-}
+use crate::adapters::raft_rs::pump::state::{Pump, Stopping};
 
 impl<H: Host> Pump<H> {
     /// Begins to stop this node. From now on it refuses proposals

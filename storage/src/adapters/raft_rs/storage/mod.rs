@@ -5,16 +5,19 @@
 //! answer, and the pump stops before anything depends on it. `Compacted` and `Unavailable` are returned to the
 //! core.
 
+pub(crate) mod async_fetch;
+mod read;
+
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use raft::eraftpb::{self, Entry};
 use raft::{GetEntriesContext, RaftState, Storage, StorageError};
 
-use crate::adapters::raft_rs::async_fetch::AsyncFetches;
 use crate::adapters::raft_rs::codec;
 use crate::adapters::raft_rs::error::{Error, Result};
-use crate::adapters::raft_rs::{read, snapshot_offer};
+use crate::adapters::raft_rs::snapshot_offer;
+use crate::adapters::raft_rs::storage::async_fetch::AsyncFetches;
 use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
 use crate::snapshots::Snapshots;

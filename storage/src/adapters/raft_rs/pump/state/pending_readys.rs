@@ -11,7 +11,7 @@ use std::time::Duration;
 use raft::eraftpb::Message;
 use seawall_wal::Ticket;
 
-use crate::adapters::raft_rs::pump::in_flight::completions::Completions;
+use crate::adapters::raft_rs::completions::Completions;
 use crate::error::Error as EngineError;
 
 /// One Ready in flight.

@@ -14,16 +14,16 @@ use crate::adapters::openraft::error::{Error, Result};
 use crate::threads::task_pool::{Task, TaskPool};
 
 /// A pool of threads for work that may block. Each piece of work has an answer to await.
-pub(in crate::adapters::openraft) struct BlockingPool(TaskPool);
+pub(super) struct BlockingPool(TaskPool);
 
 impl BlockingPool {
     /// Makes a pool of up to `threads_max` threads. With 0 the caller does all work.
-    pub(in crate::adapters::openraft) fn new(threads_max: usize) -> BlockingPool {
+    pub(super) fn new(threads_max: usize) -> BlockingPool {
         BlockingPool(TaskPool::new("seawall-openraft", threads_max))
     }
 
     /// Runs `work` on one of the threads.
-    pub(in crate::adapters::openraft) fn run<T: Send + 'static>(
+    pub(super) fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Answer<T> {
@@ -33,14 +33,14 @@ impl BlockingPool {
     }
 
     /// Runs the task `errand` on one of the threads. Tasks may run concurrently.
-    pub(in crate::adapters::openraft) fn give(&self, errand: Task) {
+    pub(super) fn give(&self, errand: Task) {
         self.0.submit(errand);
         while self.0.step() {}
     }
 }
 
 /// Makes a task of `work`, and its answer.
-pub(in crate::adapters::openraft) fn errand<T: Send + 'static>(
+pub(super) fn errand<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> (Task, Answer<T>) {
     let slot = Arc::new(Mutex::new(Slot { result: None, waker: None }));
@@ -80,7 +80,7 @@ impl<T> Drop for Promise<T> {
 }
 
 /// The result of submitted work. Dropping it does not cancel the work.
-pub(in crate::adapters::openraft) struct Answer<T>(Arc<Mutex<Slot<T>>>);
+pub(super) struct Answer<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> Future for Answer<T> {
     type Output = Result<T>;

@@ -4,12 +4,10 @@
 //! ([`AdaptiveYield`](crate::commit::waiters::adaptive_yield::AdaptiveYield)).
 
 use crate::commit::committer::Committer;
-use crate::commit::state::CommitState;
+use crate::commit::shared_state::StateGuard;
 use crate::commit::waiters::wait_slot::WaitSlot;
 use crate::error::Error;
-use crate::sync::MutexGuard;
 use crate::types::Lsn;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Number of yields without a new record after which a group is written without waiting for more.
@@ -20,7 +18,7 @@ impl Committer {
     pub(in crate::commit) fn request_sync(&self, group: u64) {
         let mut state = self.state.lock();
         state.request_sync(group);
-        self.note_work_and_unlock(state);
+        state.continue_wait();
     }
 
     /// Blocks until the record at `lsn` in group `group` is durable, or until `deadline_ns` on the log's clock.
@@ -38,7 +36,7 @@ impl Committer {
                 Some(0) => return Ok(()),
                 rest_ns => rest_ns.map(Duration::from_nanos),
             };
-            if !self.work_available.load(Ordering::SeqCst) {
+            if !self.state.work_available() {
                 self.pause(word, seen, timeout);
                 continue;
             }
@@ -50,7 +48,8 @@ impl Committer {
                 return Err(failure.clone());
             }
             let io = state.issue_as_waiter();
-            self.note_work_and_unlock(state);
+            state.continue_wait();
+            drop(state);
             match io {
                 Some(io) => self.run(io),
                 None => self.pause(word, seen, timeout),
@@ -75,7 +74,8 @@ impl Committer {
             return Ok(state.watermark());
         }
         let group = state.request_sync_at(lsn).ok_or(Error::NotInLog { lsn })?;
-        self.note_work_and_unlock(state);
+        state.continue_wait();
+        drop(state);
         // A deadline beyond the range of the clock is no deadline.
         let timeout_ns = u64::try_from(timeout.as_nanos()).ok();
         let deadline_ns = timeout_ns.and_then(|timeout_ns| self.clock.now_ns().checked_add(timeout_ns));
@@ -85,7 +85,7 @@ impl Committer {
 
     /// Yields, then sleeps, until `word` differs from `seen` or an operation can be issued; at most `timeout` asleep.
     fn pause(&self, word: &WaitSlot, seen: u32, timeout: Option<Duration>) {
-        let look = || word.load() != seen || self.work_available.load(Ordering::SeqCst);
+        let look = || word.load() != seen || self.state.work_available();
         if !self.adaptive_yield.wait(&*self.clock, look) {
             word.sleep(seen, timeout);
         }
@@ -93,7 +93,7 @@ impl Committer {
 
     /// Locks the state for a thread that is about to write. Before that it yields while other threads are likely to
     /// append to the same group.
-    pub(in crate::commit) fn lock_after_gathering(&self) -> MutexGuard<'_, CommitState> {
+    pub(in crate::commit) fn lock_after_gathering(&self) -> StateGuard<'_> {
         let mut state = self.state.lock();
         if !state.expects_more() {
             return state;
@@ -120,7 +120,8 @@ impl Committer {
                 return Err(failure.clone());
             }
             let last = state.request_sync_all();
-            self.note_work_and_unlock(state);
+            state.continue_wait();
+            drop(state);
             last
         };
         if !lsn.is_zero() {
@@ -145,7 +146,8 @@ impl Committer {
         let word = self.wait_slot(oldest);
         let seen = word.load();
         let retry = state.issue_as_waiter();
-        self.note_work_and_unlock(state);
+        state.continue_wait();
+        drop(state);
         match retry {
             Some(io) => self.run(io),
             None => word.sleep(seen, None),

@@ -16,9 +16,9 @@ use parking_lot::Mutex;
 use raft::GetEntriesContext;
 use raft::eraftpb::Entry;
 
+use crate::adapters::raft_rs::completions::Completions;
 use crate::adapters::raft_rs::error::{Error, Result};
-use crate::adapters::raft_rs::pump::in_flight::completions::Completions;
-use crate::adapters::raft_rs::read;
+use crate::adapters::raft_rs::storage::read;
 use crate::engine::{Engine, Group};
 use crate::error::Error as EngineError;
 
@@ -35,7 +35,7 @@ const READ_BYTES_MAX: u64 = 8 << 20;
 const READS_MAX: usize = 64;
 
 /// The reads of one pump.
-pub(super) struct AsyncFetches {
+pub(in crate::adapters::raft_rs) struct AsyncFetches {
     signal: Arc<Completions>,
     state: Mutex<State>,
 }
@@ -65,7 +65,7 @@ struct Waiting {
 }
 
 impl AsyncFetches {
-    pub(super) fn new(signal: Arc<Completions>) -> AsyncFetches {
+    pub(in crate::adapters::raft_rs) fn new(signal: Arc<Completions>) -> AsyncFetches {
         AsyncFetches { signal, state: Mutex::default() }
     }
 
@@ -119,13 +119,13 @@ impl AsyncFetches {
     }
 
     /// Whether a read is in progress.
-    pub(super) fn under_way(&self) -> bool {
+    pub(in crate::adapters::raft_rs) fn under_way(&self) -> bool {
         self.state.lock().reads.iter().any(|read| read.found.is_none())
     }
 
     /// Passes the context of each request whose read has ended to `core`, which then asks again. Returns
     /// whether a read has ended.
-    pub(super) fn deliver(&self, core: impl FnMut(GetEntriesContext)) -> bool {
+    pub(in crate::adapters::raft_rs) fn deliver(&self, core: impl FnMut(GetEntriesContext)) -> bool {
         if !self.signal.take_fetched() {
             return false;
         }

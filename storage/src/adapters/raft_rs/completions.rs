@@ -46,7 +46,7 @@ impl fmt::Debug for Wake {
 
 /// The wake-ups of one pump.
 #[derive(Default)]
-pub(in crate::adapters::raft_rs) struct Completions {
+pub(super) struct Completions {
     /// Rung by the log and at the end of a read, for [`Completions::wait`].
     bell: Arc<Bell>,
     /// Whether a read has ended since the last [`Completions::take_fetched`].
@@ -55,12 +55,12 @@ pub(in crate::adapters::raft_rs) struct Completions {
 }
 
 impl Completions {
-    pub(in crate::adapters::raft_rs) fn new(wake: Option<Wake>) -> Completions {
+    pub(super) fn new(wake: Option<Wake>) -> Completions {
         Completions { wake, ..Completions::default() }
     }
 
     /// Registers a wake-up for when the record of `ticket` is durable, or can no longer become durable.
-    pub(in crate::adapters::raft_rs) fn expect(&self, ticket: &Ticket) {
+    pub(super) fn expect(&self, ticket: &Ticket) {
         ticket.notify(Notify::Bell(Arc::clone(&self.bell)));
         match &self.wake {
             None => {}
@@ -75,7 +75,7 @@ impl Completions {
     }
 
     /// Notes the end of a read and wakes the owner.
-    pub(in crate::adapters::raft_rs) fn fetched(&self) {
+    pub(super) fn fetched(&self) {
         self.fetched.store(true, Ordering::SeqCst);
         self.bell.ring();
         match &self.wake {
@@ -88,12 +88,12 @@ impl Completions {
     }
 
     /// Whether a read has ended since the last call.
-    pub(in crate::adapters::raft_rs) fn take_fetched(&self) -> bool {
+    pub(super) fn take_fetched(&self) -> bool {
         self.fetched.swap(false, Ordering::SeqCst)
     }
 
     /// Blocks until a read has ended, `enough` returns true, or `timeout` has passed.
-    pub(in crate::adapters::raft_rs) fn wait(&self, timeout: Duration, enough: impl Fn() -> bool) {
+    pub(super) fn wait(&self, timeout: Duration, enough: impl Fn() -> bool) {
         let end = Instant::now().checked_add(timeout);
         loop {
             let rung = self.bell.rung();
