@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use seawall::{Engine, EntryRef, WriteBatch};
 use seawall_wal::disk::PosixDisk;
 use seawall_wal::inspect::inspect;
 use seawall_wal::{Durability, Lsn, Options, RecordBuilder, Wal};
@@ -120,5 +121,36 @@ fn scan_and_read(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, encode, append_lazy, group_commit, scan_and_read);
+/// Reads all entries of a group of a reopened engine, 1 MiB at a time: index, mapped segments, checksums.
+fn range_reads(c: &mut Criterion) {
+    const BYTES: usize = 32 << 20;
+    let mut group = c.benchmark_group("read the entries of a group");
+    for size in SIZES {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("engine");
+        let options = seawall::Options::default().with_compression(None).with_cache_bytes(0);
+        let engine = Engine::create(&path, &options).unwrap();
+        let (mut batch, payload, last) = (WriteBatch::new(), vec![7; size], (BYTES / size) as u64);
+        for index in 1..=last {
+            batch.append(1, &[EntryRef { index, term: 1, payload: &payload }]);
+            drop(engine.write(&mut batch).unwrap());
+        }
+        engine.close().unwrap();
+        let (engine, _) = Engine::open(&path, &options).unwrap();
+        let entries = engine.group(1);
+        group.throughput(Throughput::Bytes(BYTES as u64));
+        group.bench_function(format!("{size} B"), |b| {
+            b.iter(|| {
+                let mut next = 1;
+                while next <= last {
+                    next += entries.entries(next, last + 1, Some(1 << 20)).unwrap().len() as u64;
+                }
+            });
+        });
+        engine.close().unwrap();
+    }
+    group.finish();
+}
+
+criterion_group!(benches, encode, append_lazy, group_commit, scan_and_read, range_reads);
 criterion_main!(benches);

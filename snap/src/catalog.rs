@@ -25,7 +25,7 @@ use std::sync::Arc;
 /// Can be shared between threads. Calls block on the disk, but block each other only for moments.
 #[derive(Clone, Debug)]
 pub struct Catalog {
-    shelf: Arc<Store>,
+    store: Arc<Store>,
 }
 
 /// Files other than snapshots that [`Catalog::open`] found. Names are sorted.
@@ -67,7 +67,7 @@ impl Catalog {
     /// `LOCK`. Removes what a crash left of writers. Does not open any snapshot.
     ///
     /// # Errors
-    /// [`Error::Option`], [`Error::DirectDisk`], [`Error::Locked`], [`Error::NotAFile`]; or the disk fails.
+    /// [`Error::OptionOutOfRange`], [`Error::DirectDisk`], [`Error::Locked`], [`Error::NotAFile`]; or the disk fails.
     pub fn open(disk: Arc<dyn Disk>, options: &Options) -> Result<(Catalog, Found), Error> {
         options.check()?;
         let path = disk.location();
@@ -75,8 +75,8 @@ impl Catalog {
             return Err(Error::DirectDisk { path });
         }
         let io = |action, name: &str| {
-            let site = FileContext::new(&path, name);
-            move |e| site.io(action, e)
+            let context = FileContext::new(&path, name);
+            move |e| context.io(action, e)
         };
         let holder = format!("process {}", std::process::id());
         let lock = disk.lock(name::LOCK, &holder).map_err(io("lock", name::LOCK))?;
@@ -116,27 +116,27 @@ impl Catalog {
         }
         // A process may have been killed between a rename and its sync; this makes every listed name durable.
         disk.sync().map_err(io("sync", ""))?;
-        Ok((Catalog { shelf: Arc::new(Store::new(disk, *options, state, lock)) }, found))
+        Ok((Catalog { store: Arc::new(Store::new(disk, *options, state, lock)) }, found))
     }
 
     /// The options that the catalog was opened with.
     pub fn options(&self) -> &Options {
-        &self.shelf.options
+        &self.store.options
     }
 
     /// Whether a snapshot was read back in full and found intact since the catalog was opened.
     pub fn is_verified(&self, id: SnapshotId) -> bool {
-        self.shelf.is_verified(id)
+        self.store.is_verified(id)
     }
 
     /// The published snapshots of a group that are not known to be damaged, in ascending order.
     pub fn snapshots(&self, group: u64) -> Vec<SnapshotId> {
-        self.shelf.known(group).iter().map(|known| known.id).collect()
+        self.store.known(group).iter().map(|known| known.id).collect()
     }
 
     /// The groups that have published snapshots, in ascending order.
     pub fn groups(&self) -> Vec<u64> {
-        let mut groups: Vec<u64> = self.shelf.state().published.keys().map(|id| id.group).collect();
+        let mut groups: Vec<u64> = self.store.state().published.keys().map(|id| id.group).collect();
         groups.dedup();
         groups
     }
@@ -147,7 +147,7 @@ impl Catalog {
     /// [`Error::Exists`], [`Error::Busy`], [`Error::Invalid`]; or the disk fails. Nothing is left of the
     /// snapshot.
     pub fn write(&self, id: SnapshotId, conf_state: &[u8], metadata: &[u8]) -> Result<SnapshotWriter, Error> {
-        SnapshotWriter::create(self.shelf.reserve(id, false)?, conf_state, metadata)
+        SnapshotWriter::create(self.store.reserve(id, false)?, conf_state, metadata)
     }
 
     /// Returns the newest intact snapshot of a group; `None` if the group never had one. Reads each candidate
@@ -169,18 +169,18 @@ impl Catalog {
     ) -> Result<Option<Newest>, Error> {
         let mut set_aside = Vec::new();
         loop {
-            let newest = self.shelf.known(group).last().map(|known| known.id);
-            let damaged = self.shelf.state().newest_damaged(group).filter(|id| Some(*id) > newest);
-            let path = || self.shelf.path();
+            let newest = self.store.known(group).last().map(|known| known.id);
+            let damaged = self.store.state().newest_damaged(group).filter(|id| Some(*id) > newest);
+            let path = || self.store.path();
             let id = match (newest, damaged) {
                 (None, None) => return Ok(None),
                 (None, Some(damaged)) => return Err(Error::NoneLeft { path: path(), damaged }),
                 (Some(id), _) => id,
             };
             // Fails if another thread has removed it or set it aside: try again.
-            let Ok(pin) = self.shelf.pin(id) else { continue };
+            let Ok(pin) = self.store.pin(id) else { continue };
             let sound = SnapshotReader::open(pin).and_then(|mut reader| {
-                if !self.shelf.is_verified(id) {
+                if !self.store.is_verified(id) {
                     reader.verify(watch)?;
                     reader.seek_chunk(0)?;
                 }
@@ -190,7 +190,7 @@ impl Catalog {
                 (Ok(reader), None) => return Ok(Some(Newest { reader, set_aside })),
                 (Ok(reader), Some(_)) if covers(id) => return Ok(Some(Newest { reader, set_aside })),
                 (Ok(_), Some(damaged)) => return Err(Error::Gap { path: path(), damaged, older: id }),
-                (Err(cause), _) if cause.is_damage() => match self.shelf.set_aside(id) {
+                (Err(cause), _) if cause.is_damage() => match self.store.set_aside(id) {
                     Ok(file) => set_aside.push(Quarantined { id, file, cause }),
                     Err(Error::Unknown { .. }) => {}
                     Err(error) => return Err(error),
@@ -205,7 +205,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Unknown`]; [`Error::Damaged`]; or the disk fails.
     pub fn reader(&self, id: SnapshotId) -> Result<SnapshotReader, Error> {
-        SnapshotReader::open(self.shelf.pin(id)?)
+        SnapshotReader::open(self.store.pin(id)?)
     }
 
     /// Keeps a snapshot from being removed by [`Catalog::retain`].
@@ -213,7 +213,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Unknown`].
     pub fn pin(&self, id: SnapshotId) -> Result<Pin, Error> {
-        self.shelf.pin(id)
+        self.store.pin(id)
     }
 
     /// Reads a snapshot in full from the medium. If it is intact, it counts for [`Catalog::retain`] and
@@ -239,7 +239,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Unknown`]; or the disk fails.
     pub fn set_aside(&self, id: SnapshotId) -> Result<String, Error> {
-        self.shelf.set_aside(id)
+        self.store.set_aside(id)
     }
 
     /// Removes a snapshot whether or not newer ones are verified, for one that turned out to be useless.
@@ -247,7 +247,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Unknown`]; [`Error::Busy`] if it is pinned. If the disk fails, the snapshot may come back.
     pub fn remove(&self, id: SnapshotId) -> Result<(), Error> {
-        self.shelf.remove(id)
+        self.store.remove(id)
     }
 
     /// Removes the snapshots of a group that have [`Options::keep`] newer verified ones and are not pinned,
@@ -258,7 +258,7 @@ impl Catalog {
     /// # Errors
     /// The disk fails. Files that could not be removed remain, and the next call tries again.
     pub fn retain(&self, group: u64) -> Result<Vec<SnapshotId>, Error> {
-        self.shelf.retain(group)
+        self.store.retain(group)
     }
 
     /// Returns the snapshot up to whose index the log of a group may be compacted: the second newest verified
@@ -266,7 +266,7 @@ impl Catalog {
     /// be compacted. After an open it is `None` until snapshots are verified again, and it may go back when a
     /// snapshot is set aside.
     pub fn release_floor(&self, group: u64) -> Option<SnapshotId> {
-        self.shelf.release_floor(group)
+        self.store.release_floor(group)
     }
 
     /// Opens a snapshot for sending.
@@ -274,7 +274,7 @@ impl Catalog {
     /// # Errors
     /// Like [`Catalog::reader`].
     pub fn export(&self, id: SnapshotId) -> Result<Export, Error> {
-        Export::open(self.shelf.pin(id)?)
+        Export::open(self.store.pin(id)?)
     }
 
     /// Starts to receive a snapshot, or continues where an earlier receiver of the same offer stopped. Of the
@@ -285,7 +285,7 @@ impl Catalog {
     /// [`Error::Exists`]; [`Error::Busy`] if a transfer to the group is in progress; [`Error::Offer`]; or the
     /// disk fails.
     pub fn receive(&self, offer: &Offer) -> Result<Receiver, Error> {
-        Receiver::begin(self.shelf.reserve(offer.id, true)?, offer)
+        Receiver::begin(self.store.reserve(offer.id, true)?, offer)
     }
 
     /// Removes the files of unfinished transfers to a group, for instance of one that no sender continues.
@@ -293,10 +293,10 @@ impl Catalog {
     /// # Errors
     /// [`Error::Busy`] if a transfer is in progress; or the disk fails.
     pub fn discard_unfinished(&self, group: u64) -> Result<(), Error> {
-        let parts = self.shelf.state().parts.clone();
+        let parts = self.store.state().parts.clone();
         for (id, tag) in parts.into_iter().filter(|(id, _)| id.group == group) {
-            let _held = self.shelf.occupy(id, true)?;
-            self.shelf.remove_part(id, tag)?;
+            let _held = self.store.occupy(id, true)?;
+            self.store.remove_part(id, tag)?;
         }
         Ok(())
     }

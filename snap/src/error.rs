@@ -2,9 +2,8 @@
 //! writer returns its first error from every later call.
 
 use crate::format::Fault;
-use crate::options::OutOfRange;
 use crate::types::SnapshotId;
-use seawall_disk::is_no_room;
+use seawall_disk::{OutOfRange, is_no_room};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -39,17 +38,8 @@ impl fmt::Display for FilePart {
 pub enum Error {
     // The caller must act:
     /// An option is out of range.
-    #[error("option {option}: {value} is not within {min}..={max}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        value: i64,
-        /// Smallest value allowed.
-        min: i64,
-        /// Largest value allowed.
-        max: i64,
-    },
+    #[error(transparent)]
+    OptionOutOfRange(#[from] OutOfRange),
     /// The content to write does not fit the format; nothing was written.
     #[error("{id}: {fault}")]
     Invalid {
@@ -309,12 +299,6 @@ impl Error {
             _ => io::ErrorKind::Other,
         };
         io::Error::new(kind, self)
-    }
-}
-
-impl From<OutOfRange> for Error {
-    fn from(OutOfRange { option, value, min, max }: OutOfRange) -> Error {
-        Error::Option { option, value, min, max }
     }
 }
 

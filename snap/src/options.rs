@@ -1,6 +1,7 @@
 //! Options of a catalog, with their limits.
 
 use crate::format::{CHUNK_LIMIT_MAX, CHUNK_LIMIT_MIN};
+use seawall_disk::OutOfRange;
 
 /// How snapshots are written, read, kept and received.
 ///
@@ -76,26 +77,13 @@ pub(crate) fn depth(chunk_bytes: u32) -> usize {
     (BYTES / chunk_bytes.max(1)).clamp(2, 16) as usize
 }
 
-/// An option that is out of range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct OutOfRange {
-    pub(crate) option: &'static str,
-    pub(crate) value: i64,
-    pub(crate) min: i64,
-    pub(crate) max: i64,
-}
-
 impl Options {
     pub(crate) fn check(&self) -> Result<(), OutOfRange> {
-        let within = |option, value, min, max| {
-            if (min..=max).contains(&value) { Ok(()) } else { Err(OutOfRange { option, value, min, max }) }
-        };
-        within("keep", self.keep.into(), 1, 1024)?;
-        within("helpers", self.helpers.into(), 0, 16)?;
-        within("level", self.level.unwrap_or(0).into(), -7, 22)?;
-        within("chunk_bytes", self.chunk_bytes.into(), CHUNK_LIMIT_MIN.into(), CHUNK_LIMIT_MAX.into())?;
-        let sync_bytes = i64::try_from(self.sync_bytes).unwrap_or(i64::MAX);
-        within("sync_bytes", sync_bytes, 64 << 10, i64::MAX)
+        OutOfRange::check("keep", self.keep, 1, 1024)?;
+        OutOfRange::check("helpers", self.helpers, 0, 16)?;
+        OutOfRange::check("level", self.level.unwrap_or(0), -7, 22)?;
+        OutOfRange::check("chunk_bytes", self.chunk_bytes, CHUNK_LIMIT_MIN, CHUNK_LIMIT_MAX)?;
+        OutOfRange::check("sync_bytes", self.sync_bytes, 64 << 10, u64::MAX)
     }
 
     /// Number of newer verified snapshots that the snapshot has up to which the log is released.

@@ -7,8 +7,8 @@ use seawall_wal::Lsn;
 
 pub use crate::compression::DecompressError;
 pub use crate::format::DecodeError;
-pub use crate::options::OutOfRange;
 use crate::types::{GroupId, Owner};
+pub use seawall_wal::disk::OutOfRange;
 
 impl Error {
     /// Whether the disk is full. Nothing was written, and the same call succeeds once there is space.
@@ -246,7 +246,7 @@ pub enum Error {
     EmptyBatch,
     /// An option is out of range.
     #[error(transparent)]
-    Option(#[from] OutOfRange),
+    OptionOutOfRange(#[from] OutOfRange),
     /// The operating system could not start the engine's thread.
     #[error("cannot start the engine's thread: {source}")]
     Thread {

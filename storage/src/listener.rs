@@ -1,11 +1,11 @@
-//! Callbacks for events of an open engine.
+//! Events of an open engine, for monitoring.
 
 use crate::error::Error;
 
 /// Receives events of the log and of the engine's background work on it.
 ///
-/// A callback runs on the thread that caused the event. It must not wait for the engine:
-/// [`Engine::close`](crate::Engine::close) from inside a callback fails with [`Error::InsideCall`].
+/// A method is called on the thread that caused the event, which may hold locks of the engine. It must not wait for the
+/// engine: [`Engine::close`](crate::Engine::close) from inside a method fails with [`Error::InsideCall`].
 pub trait Listener: seawall_wal::Listener {
     /// `segment` cannot be emptied because of `error`, which is [`Error::DamagedEntry`] or
     /// [`Error::UnreadableEntry`]. This segment and all later ones are kept until the entry is compacted,

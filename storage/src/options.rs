@@ -2,6 +2,8 @@
 //!
 //! Every range is checked before anything is opened. An error names the option, its value and its range.
 
+use seawall_wal::disk::OutOfRange;
+
 use crate::types::{Compression, Owner};
 
 /// Options for creating or opening an engine. `Default` suits a server disk.
@@ -88,20 +90,6 @@ seawall_wal::disk::setters!(Options {
     cache_bytes: usize => with_cache_bytes,
 });
 
-/// An option that is outside its range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("option {name} is {value}; it must be {min} to {max}")]
-pub struct OutOfRange {
-    /// Name of the option.
-    pub name: &'static str,
-    /// Value of the option.
-    pub value: usize,
-    /// Smallest allowed value.
-    pub min: usize,
-    /// Largest allowed value.
-    pub max: usize,
-}
-
 impl Options {
     /// Checks the range of every option of the engine. The log checks its own options.
     pub(crate) fn check(&self) -> Result<(), OutOfRange> {
@@ -116,12 +104,9 @@ impl Options {
             ("snapshot_threads", self.snapshot_threads, 1, 64),
             ("cache_bytes", self.cache_bytes, 0, 1 << 40),
         ];
-        for (name, value, min, max) in ranges {
-            if !(min..=max).contains(&value) {
-                return Err(OutOfRange { name, value, min, max });
-            }
-        }
-        Ok(())
+        ranges
+            .into_iter()
+            .try_for_each(|(option, value, min, max)| OutOfRange::check(option, value, min, max))
     }
 }
 

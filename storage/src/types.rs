@@ -7,6 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use seawall_wal::segments::part_crc;
 
 /// Number of a Raft group. Any value but 2^64 - 1, which is reserved for the engine.
 ///
@@ -207,6 +208,11 @@ impl Location {
     /// The location of bytes that are not compressed.
     pub(crate) fn plain(segment: u32, offset: u32, length: u32, crc: u32) -> Location {
         Location { segment, offset, length, crc, packed: false }
+    }
+
+    /// Whether `stored` are the bytes of this location: every reader asks before it uses them.
+    pub(crate) fn matches(&self, stored: &[u8]) -> bool {
+        part_crc(stored) == self.crc
     }
 }
 

@@ -4,7 +4,10 @@
 
 use crate::error::Error;
 use crate::options::{Options, Strategy};
-use seawall_disk::{Clock, Disk, Mode, PosixDisk, Random, SystemClock, SystemRandom};
+use seawall_disk::{
+    Disk, Mode, PosixDisk,
+    clock::{Clock, Random, SystemClock, SystemRandom},
+};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;

@@ -4,9 +4,8 @@
 
 use crate::damage::Damage;
 use crate::format::IdentityFault;
-use crate::options::OutOfRange;
 use crate::types::Lsn;
-use seawall_disk::no_descriptors;
+use seawall_disk::{OutOfRange, no_descriptors};
 use std::io;
 use std::sync::Arc;
 
@@ -16,8 +15,8 @@ use std::sync::Arc;
 pub enum Error {
     // For the caller:
     /// An option has a value outside its range.
-    #[error("option {}: {} is not within {}..={}", .0.option, .0.value, .0.min, .0.max)]
-    OptionOutOfRange(OutOfRange),
+    #[error(transparent)]
+    OptionOutOfRange(#[from] OutOfRange),
     /// The record is larger than a segment of this log can hold. Nothing was written.
     #[error("record of {bytes} bytes; a segment of this log holds at most {max}")]
     RecordTooLarge {
@@ -131,8 +130,8 @@ pub enum Error {
         /// The name in it.
         file: String,
     },
-    /// The next segment cannot be prepared because the file system is full. Nothing was enqueued; repeat the call when
-    /// there is space.
+    /// The file system is full, so the next segment cannot be prepared or blocks of the current one cannot be zeroed.
+    /// Nothing was enqueued; repeat the call when there is space.
     #[error("{path}: no space for the next segment")]
     NoSpace {
         /// The directory.
@@ -206,8 +205,8 @@ impl Error {
         matches!(self, Error::Locked { .. })
     }
 
-    /// Whether bytes of the log are damaged or missing, so that they are needed from another node or a backup. A log that
-    /// stopped because of damage counts too.
+    /// Whether bytes of the log are damaged or missing, so that they are needed from another node or a backup. A log
+    /// that stopped because of damage counts too.
     pub fn is_damage(&self) -> bool {
         match self {
             Error::Identity { .. } | Error::Corrupt { .. } => true,

@@ -115,8 +115,9 @@ pub mod notify {
     pub use crate::wal::CallbacksFull;
 }
 
-/// Sealed segments, for engines that keep an index: footers with an index of their own, and maps.
+/// For engines that keep an index: the checksum of a part, footers with an index of their own, and maps.
 pub mod segments {
+    pub use crate::format::checksum::crc as part_crc;
     pub use crate::segment::footer::Footer;
     pub use crate::segment::index_builder::SegmentIndexBuilder;
     pub use crate::segment::open_segment::Mapped;

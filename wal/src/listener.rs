@@ -5,9 +5,10 @@ use std::fmt;
 
 /// Receives the events of a log: changes of its segments, and its failure.
 ///
-/// A method is called on the thread that caused the event, at most once per event. That thread does not hold the lock
-/// that appends take, but `segment_released` is called under the lock of the preallocator. A slow listener therefore
-/// slows the thread that calls it, and appends that need the next segment. A listener must not call into the log.
+/// A method is called on the thread that caused the event, at most once per event; unlike a callback of a ticket, it
+/// does not run on a thread of its own. That thread does not hold the lock that appends take, but `segment_released` is
+/// called under the lock of the preallocator. A slow listener therefore slows the thread that calls it, and appends
+/// that need the next segment. A listener must not call into the log.
 pub trait Listener: Send + Sync + fmt::Debug {
     /// Appends go to segment `sequence` from now on.
     fn segment_opened(&self, sequence: u32) {

@@ -1,7 +1,12 @@
 //! The options of a log and their limits.
 
+use seawall_disk::OutOfRange;
+
 /// Minimum number of blocks of a segment.
 const SEGMENT_BLOCKS_MIN: u32 = 6;
+
+/// Largest `segment_bytes`.
+const SEGMENT_BYTES_MAX: u32 = u32::MAX - 65535;
 
 /// How write groups are made durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,8 +48,8 @@ pub enum UnexplainedTail {
     Drop,
 }
 
-/// How open proceeds if acknowledged bytes of the log are damaged or missing. A log without damage opens the same way in
-/// every mode. `docs/durability.md` has the table of modes and kinds of damage.
+/// How open proceeds if acknowledged bytes of the log are damaged or missing. A log without damage opens the same way
+/// in every mode. `docs/durability.md` has the table of modes and kinds of damage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -113,9 +118,9 @@ pub struct Options {
     pub idle_ms: u32,
     /// How to treat bytes at the end of the log that no crash can have left. Default [`UnexplainedTail::Refuse`].
     pub unexplained_tail: UnexplainedTail,
-    /// Whether a strict open reads and checks every block of every segment; the other modes always do. If not, open reads
-    /// only the ends of a segment that has a valid footer and that a watermark proves durable; damage inside such a segment
-    /// is found when it is read. Default `false`.
+    /// Whether a strict open reads and checks every block of every segment; the other modes always do. If not, open
+    /// reads only the ends of a segment that has a valid footer and that a watermark proves durable; damage inside such
+    /// a segment is found when it is read. Default `false`.
     pub verify_on_open: bool,
     /// How to treat damage. Default [`OpenMode::Strict`]; ignored when a log is created.
     pub mode: OpenMode,
@@ -161,28 +166,11 @@ seawall_disk::setters!(Options {
     mode: OpenMode => with_mode,
 });
 
-/// An option with a value outside its range.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct OutOfRange {
-    /// Name of the option.
-    pub option: &'static str,
-    /// The value given.
-    pub value: u32,
-    /// Smallest value allowed.
-    pub min: u32,
-    /// Largest value allowed.
-    pub max: u32,
-}
-
 impl Options {
     /// Checks the limits that depend on the block size of the log.
     pub(crate) fn check_blocks(&self, block_bytes: u32) -> Result<(), OutOfRange> {
         let min = SEGMENT_BLOCKS_MIN.saturating_mul(block_bytes);
-        if self.segment_bytes < min {
-            let (option, value) = ("segment_bytes", self.segment_bytes);
-            return Err(OutOfRange { option, value, min, max: u32::MAX - 65535 });
-        }
-        Ok(())
+        OutOfRange::check("segment_bytes", self.segment_bytes, min, SEGMENT_BYTES_MAX)
     }
 
     /// Checks every option against its range.
@@ -191,7 +179,7 @@ impl Options {
     /// The first option whose value is outside its range.
     pub fn check(&self) -> Result<(), OutOfRange> {
         let ranges = [
-            ("segment_bytes", self.segment_bytes, SEGMENT_BLOCKS_MIN * 4096, u32::MAX - 65535),
+            ("segment_bytes", self.segment_bytes, SEGMENT_BLOCKS_MIN * 4096, SEGMENT_BYTES_MAX),
             ("spare_segments", self.spare_segments, 3, 64),
             ("group_bytes", self.group_bytes, 4096, 64 << 20),
             ("queue_bytes", self.queue_bytes, 64 << 10, u32::MAX),
@@ -202,12 +190,9 @@ impl Options {
             ("yield_max_us", self.yield_max_us, 0, 10_000),
             ("idle_ms", self.idle_ms, 1, 60_000),
         ];
-        for (option, value, min, max) in ranges {
-            if !(min..=max).contains(&value) {
-                return Err(OutOfRange { option, value, min, max });
-            }
-        }
-        Ok(())
+        ranges
+            .into_iter()
+            .try_for_each(|(option, value, min, max)| OutOfRange::check(option, value, min, max))
     }
 }
 

@@ -4,8 +4,9 @@ use std::fmt;
 
 /// A position in the log: segment sequence number in the high 32 bits, byte offset in the low 32.
 ///
-/// Positions only grow. The LSN of a record is the position of its first byte, so comparing LSNs compares log order
-/// across segments.
+/// The LSN of a record is the position of its first byte, so comparing LSNs compares log order across segments.
+/// Positions grow as long as a log is open. After a crash, positions of records that left nothing on disk are given out
+/// again; none of those records was acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Lsn(u64);
 

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use seawall_tools::bench::place::Spot;
+use seawall_harness::place::Spot;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

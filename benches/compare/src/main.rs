@@ -3,7 +3,7 @@
 //! Raw durable writes and a group commit without a log run in the same rounds, so that every figure can be compared
 //! with the device's own. The files in the order of a run: `args` → `plan` (rows, loads, bars) → `run` (rounds, counts)
 //! → `engines` (targets) → `summary` (medians, ratios) → `report`, `plot`. Code shared with `walbench` is in
-//! `seawall_tools::bench`. A bar that is missed is a result, not a failure: the exit code is 1 only if a measurement
+//! `seawall_harness`. A bar that is missed is a result, not a failure: the exit code is 1 only if a measurement
 //! could not be made.
 
 mod args;
@@ -18,10 +18,10 @@ mod summary;
 use crate::args::Args;
 use anyhow::{Context, Result};
 use clap::Parser;
-use seawall_tools::bench::device::Device;
-use seawall_tools::bench::load::payload;
-use seawall_tools::bench::place::Place;
-use seawall_tools::bench::{machine, text};
+use seawall_harness::device::Device;
+use seawall_harness::load::payload;
+use seawall_harness::place::Place;
+use seawall_harness::{machine, text};
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 

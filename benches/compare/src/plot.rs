@@ -5,7 +5,7 @@ use crate::report::plotted;
 use crate::summary::Row;
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
-use seawall_tools::bench::machine::Machine;
+use seawall_harness::machine::Machine;
 use std::path::Path;
 
 const WIDTH: u32 = 1000;

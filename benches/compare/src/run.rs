@@ -12,7 +12,7 @@ use crate::plan::{Case, Line, cases};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::syncfs;
 use seawall_compare::noise::Ticks;
-use seawall_tools::bench::device::{Counts, Device};
+use seawall_harness::device::{Counts, Device};
 use std::fs::{self, File};
 use std::path::Path;
 

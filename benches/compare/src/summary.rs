@@ -9,7 +9,7 @@ use crate::load::Variant;
 use crate::plan::{Figure, Line};
 use crate::run::{Outcome, Round};
 use seawall_compare::bar::Bar;
-use seawall_tools::bench::load::median;
+use seawall_harness::load::median;
 use serde::Serialize;
 
 /// Ratio of a variant of Seawall to the engine of a line.

@@ -56,7 +56,7 @@ pub(crate) struct Entry {
 /// The exclusive right to make a snapshot, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
-    shelf: Arc<Store>,
+    store: Arc<Store>,
     id: SnapshotId,
     receiving: bool,
     /// Bytes that still have to be written.
@@ -69,7 +69,7 @@ pub(crate) struct Reservation {
 #[derive(Clone, Debug)]
 pub struct Pin {
     id: SnapshotId,
-    shelf: Arc<Store>,
+    store: Arc<Store>,
     _share: Arc<()>,
 }
 
@@ -79,8 +79,8 @@ impl Pin {
         self.id
     }
 
-    pub(crate) fn shelf(&self) -> &Arc<Store> {
-        &self.shelf
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 }
 
@@ -126,7 +126,7 @@ impl Store {
         if receiving {
             state.receiving.insert(id.group);
         }
-        Ok(Reservation { shelf: Arc::clone(self), id, receiving, promised: 0 })
+        Ok(Reservation { store: Arc::clone(self), id, receiving, promised: 0 })
     }
 
     /// Renames the synced file `from` to the published snapshot `id`. If the name cannot be made durable,
@@ -147,7 +147,7 @@ impl Store {
     pub(crate) fn pin(self: &Arc<Store>, id: SnapshotId) -> Result<Pin, Error> {
         let state = self.state();
         let entry = state.published.get(&id).ok_or_else(|| self.unknown(id))?;
-        Ok(Pin { id, shelf: Arc::clone(self), _share: Arc::clone(&entry.pins) })
+        Ok(Pin { id, store: Arc::clone(self), _share: Arc::clone(&entry.pins) })
     }
 
     pub(crate) fn is_verified(&self, id: SnapshotId) -> bool {
@@ -334,7 +334,7 @@ fn of_group(group: u64) -> std::ops::RangeInclusive<SnapshotId> {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        let mut state = self.shelf.state();
+        let mut state = self.store.state();
         state.busy.remove(&self.id);
         state.promised -= self.promised;
         if self.receiving {
@@ -344,8 +344,8 @@ impl Drop for Reservation {
 }
 
 impl Reservation {
-    pub(crate) fn shelf(&self) -> &Arc<Store> {
-        &self.shelf
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     pub(crate) fn id(&self) -> SnapshotId {
@@ -358,8 +358,8 @@ impl Reservation {
     /// # Errors
     /// The number of bytes that a transfer may use, if that is less than `bytes`.
     pub(crate) fn promise(&mut self, bytes: u64, free: u64) -> Result<(), u64> {
-        let mut state = self.shelf.state();
-        let taken = state.promised.saturating_add(self.shelf.options.receive_spare_bytes);
+        let mut state = self.store.state();
+        let taken = state.promised.saturating_add(self.store.options.receive_spare_bytes);
         let free = free.saturating_sub(taken);
         if bytes > free {
             return Err(free);
@@ -373,7 +373,7 @@ impl Reservation {
     pub(crate) fn written(&mut self, bytes: u64) {
         let bytes = bytes.min(self.promised);
         self.promised -= bytes;
-        self.shelf.state().promised -= bytes;
+        self.store.state().promised -= bytes;
     }
 }
 

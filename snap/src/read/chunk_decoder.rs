@@ -30,7 +30,7 @@ enum Mode {
     Threaded {
         exit: JobReceiver<Item>,
         own: Option<Tools>,
-        site: FileContext,
+        context: FileContext,
         pools: Pools,
         _helpers: Workers,
     },
@@ -70,7 +70,7 @@ impl BlockReader {
         from: (u32, u64),
         helpers: u32,
     ) -> Result<BlockReader, Error> {
-        let failed = |e| snapshot.site.io("start a helper", e);
+        let failed = |e| snapshot.context.io("start a helper", e);
         let mut frames = snapshot.frames(from);
         let pools = Pools { frames: Pool::new(), raw: Pool::new() };
         let tools = || -> io::Result<Tools> {
@@ -93,7 +93,13 @@ impl BlockReader {
             lane(workers, depth(snapshot.header.chunk_bytes_max), &mut threads, work).map_err(failed)?;
         let mut spare = tools().map_err(failed)?;
         threads.start(move || read_all(&mut frames, &entrance, &mut spare)).map_err(failed)?;
-        Ok(BlockReader(Mode::Threaded { exit, own, site: snapshot.site.clone(), pools, _helpers: threads }))
+        Ok(BlockReader(Mode::Threaded {
+            exit,
+            own,
+            context: snapshot.context.clone(),
+            pools,
+            _helpers: threads,
+        }))
     }
 
     /// Takes back a block that is no longer needed, to reuse its buffer.
@@ -111,12 +117,12 @@ impl BlockReader {
                 Some(frame) => tools.decode(frame).map(Some),
                 None => Ok(None),
             },
-            Mode::Threaded { exit, own, site, .. } => match (exit.recv(), own) {
+            Mode::Threaded { exit, own, context, .. } => match (exit.recv(), own) {
                 (Ok(None), _) => Ok(None),
                 (Ok(Some(Item::Block(block))), _) => Ok(Some(block)),
                 (Ok(Some(Item::Failed(error))), _) => Err(error),
                 (Ok(Some(Item::Frame(frame))), Some(tools)) => tools.decode(frame).map(Some),
-                (Ok(Some(Item::Frame(_))), None) | (Err(Disconnected), _) => Err(site.helper()),
+                (Ok(Some(Item::Frame(_))), None) | (Err(Disconnected), _) => Err(context.helper()),
             },
         }
     }
@@ -156,11 +162,11 @@ impl Tools {
     }
 
     fn decode(&mut self, frame: Frame) -> Result<Block, Error> {
-        let Some(chunk) = frame.chunk else { return Err(self.snapshot.site.helper()) };
+        let Some(chunk) = frame.chunk else { return Err(self.snapshot.context.helper()) };
         let mut raw = self.pools.raw.take();
         let decoded = self.decoder.decode(&self.header, &chunk, frame.stored(), &mut raw);
         let packed =
-            decoded.map_err(|fault| self.snapshot.site.damaged(FilePart::Chunk(chunk.index), fault))?;
+            decoded.map_err(|fault| self.snapshot.context.damaged(FilePart::Chunk(chunk.index), fault))?;
         if packed {
             self.pools.frames.give(frame);
             Ok(Block::Packed(raw, chunk.stored_bytes))

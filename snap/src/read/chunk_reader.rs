@@ -75,7 +75,7 @@ impl Frame {
 #[derive(Debug)]
 pub(crate) struct ChunkReader {
     medium: Medium,
-    site: FileContext,
+    context: FileContext,
     header: Header,
     /// Number of the next chunk, and its offset in bytes.
     next: u32,
@@ -91,12 +91,12 @@ impl ChunkReader {
     /// Starts at chunk `next` at `offset`; the `count` chunks end at `end`.
     pub(crate) fn new(
         medium: Medium,
-        site: FileContext,
+        context: FileContext,
         header: Header,
         (next, offset): (u32, u64),
         (count, end): (u32, u64),
     ) -> ChunkReader {
-        ChunkReader { medium, site, header, next, offset, count, end, ahead: None }
+        ChunkReader { medium, context, header, next, offset, count, end, ahead: None }
     }
 
     /// Number and offset of the next chunk.
@@ -105,12 +105,12 @@ impl ChunkReader {
     }
 
     fn fault(&self, fault: Fault) -> Error {
-        self.site.damaged(FilePart::Chunk(self.next), fault)
+        self.context.damaged(FilePart::Chunk(self.next), fault)
     }
 
     /// Reads `len` bytes at the next chunk and decodes its header.
     fn read(&self, len: usize, buf: &mut AlignedBuf) -> Result<(usize, ChunkHeader), Error> {
-        let failed = |e| self.site.read(FilePart::Chunk(self.next), e);
+        let failed = |e| self.context.read(FilePart::Chunk(self.next), e);
         let from = self.medium.read(self.offset, len, buf).map_err(failed)?;
         let header = &buf[from..from + CHUNK_HEADER_BYTES];
         let chunk = ChunkHeader::decode(header, &self.header, self.next).map_err(|f| self.fault(f))?;
@@ -137,7 +137,7 @@ impl ChunkReader {
     pub(crate) fn next(&mut self, mut frame: Frame) -> Result<Option<Frame>, Error> {
         if self.next == self.count {
             let whole = self.offset == self.end;
-            return if whole { Ok(None) } else { Err(self.site.damaged(FilePart::Whole, Fault::Counts)) };
+            return if whole { Ok(None) } else { Err(self.context.damaged(FilePart::Whole, Fault::Counts)) };
         }
         if self.offset + CHUNK_HEADER_BYTES as u64 > self.end {
             return Err(self.fault(Fault::Counts));

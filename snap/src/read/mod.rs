@@ -49,7 +49,7 @@ pub struct SnapshotReader {
 impl SnapshotReader {
     /// Opens the snapshot of `pin`.
     pub(crate) fn open(pin: Pin) -> Result<SnapshotReader, Error> {
-        let snapshot = Arc::new(Snapshot::open(&*pin.shelf().disk, pin.id())?);
+        let snapshot = Arc::new(Snapshot::open(&*pin.store().disk, pin.id())?);
         Ok(SnapshotReader {
             marks: vec![snapshot.first().1],
             snapshot,
@@ -118,12 +118,12 @@ impl SnapshotReader {
     pub fn seek_chunk(&mut self, chunk: u32) -> Result<(), Error> {
         let count = self.chunk_count();
         if chunk >= count.max(1) {
-            return Err(Error::NoChunk { file: self.snapshot.site.file(), chunk, count });
+            return Err(Error::NoChunk { file: self.snapshot.context.file(), chunk, count });
         }
         // The old position is gone even if the seek fails.
         (self.block, self.at, self.blocks) = (Block::None, 0, None);
         let blocks = self.place(chunk).and_then(|from| {
-            let helpers = self.pin.shelf().options.helpers;
+            let helpers = self.pin.store().options.helpers;
             BlockReader::start(&self.snapshot, from, helpers)
         });
         let blocks = blocks.inspect_err(|error| self.failed = Some(error.clone()))?;
@@ -165,12 +165,12 @@ impl SnapshotReader {
             self.advance()?;
             self.at = self.block.content().len();
             if self.ended {
-                self.pin.shelf().set_verified(self.id());
+                self.pin.store().set_verified(self.id());
                 return Ok(());
             }
             if watch(Progress { bytes: self.raw_bytes, total }).is_break() {
                 self.blocks = None;
-                let error = self.snapshot.site.cancelled();
+                let error = self.snapshot.context.cancelled();
                 self.failed = Some(error.clone());
                 return Err(error);
             }
@@ -197,7 +197,7 @@ impl SnapshotReader {
             None => self.blocks.insert(BlockReader::start(
                 &self.snapshot,
                 self.snapshot.first(),
-                self.pin.shelf().options.helpers,
+                self.pin.store().options.helpers,
             )?),
         };
         blocks.give(std::mem::replace(&mut self.block, Block::None));
@@ -221,9 +221,9 @@ impl SnapshotReader {
         let trailer = &self.snapshot.trailer;
         if self.next != trailer.chunk_count {
             // A helper that ended early looks like the end of the file.
-            return Err(self.snapshot.site.helper());
+            return Err(self.snapshot.context.helper());
         }
-        let whole = |fault| Err(self.snapshot.site.damaged(FilePart::Whole, fault));
+        let whole = |fault| Err(self.snapshot.context.damaged(FilePart::Whole, fault));
         match &self.digest {
             Some(_) if (self.raw_bytes, self.stored_bytes) != (trailer.raw_bytes, trailer.stored_bytes) => {
                 whole(Fault::Counts)

@@ -13,7 +13,7 @@ use seawall_disk::{Access, Disk};
 /// The opening and trailer of a snapshot's file.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    pub(crate) site: FileContext,
+    pub(crate) context: FileContext,
     pub(crate) header: Header,
     pub(crate) trailer: Trailer,
     /// Everything before the first chunk.
@@ -42,18 +42,18 @@ impl Snapshot {
     /// Opens the published snapshot `id`.
     pub(crate) fn open(disk: &dyn Disk, id: SnapshotId) -> Result<Snapshot, Error> {
         let name = name::published(id);
-        let site = FileContext::new(&disk.location(), &name);
-        let file = disk.open(&name, Access::Read).map_err(|e| site.io("open", e))?;
-        let len = file.len().map_err(|e| site.io("examine", e))?;
+        let context = FileContext::new(&disk.location(), &name);
+        let file = disk.open(&name, Access::Read).map_err(|e| context.io("open", e))?;
+        let len = file.len().map_err(|e| context.io("examine", e))?;
         let medium = Medium::new(file, disk.block_size());
 
-        let opening = |fault| site.damaged(FilePart::Opening, fault);
+        let opening = |fault| context.damaged(FilePart::Opening, fault);
         let too_short =
             |expected: usize| Fault::Length { expected, found: usize::try_from(len).unwrap_or(0) };
         if len < (HEADER_BYTES + TRAILER_BYTES) as u64 {
             return Err(opening(too_short(HEADER_BYTES + TRAILER_BYTES)));
         }
-        let read = |place, offset, len| medium.read_vec(offset, len).map_err(|e| site.read(place, e));
+        let read = |place, offset, len| medium.read_vec(offset, len).map_err(|e| context.read(place, e));
         let header = Header::decode(&read(FilePart::Opening, 0, HEADER_BYTES)?).map_err(opening)?;
         if header.id != id {
             return Err(opening(Fault::Name));
@@ -65,14 +65,14 @@ impl Snapshot {
         let bytes = read(FilePart::Opening, 0, opening_bytes)?;
         header.split_opening(&bytes).map_err(opening)?;
 
-        let trailer = |fault| site.damaged(FilePart::Trailer, fault);
+        let trailer = |fault| context.damaged(FilePart::Trailer, fault);
         let last = read(FilePart::Trailer, len - TRAILER_BYTES as u64, TRAILER_BYTES)?;
         let found = Trailer::decode(&last).map_err(trailer)?;
         check_counts(&header, &found).map_err(trailer)?;
         if file_bytes(&header, &found) != Some(len) {
             return Err(trailer(Fault::Counts));
         }
-        Ok(Snapshot { header, trailer: found, opening: bytes, file_bytes: len, medium, site })
+        Ok(Snapshot { header, trailer: found, opening: bytes, file_bytes: len, medium, context })
     }
 
     pub(crate) fn conf_state(&self) -> &[u8] {
@@ -101,7 +101,7 @@ impl Snapshot {
     /// Reads chunks from `from` on, the number and offset of a chunk.
     pub(crate) fn frames(&self, from: (u32, u64)) -> ChunkReader {
         let end = self.file_bytes - TRAILER_BYTES as u64;
-        let (medium, site) = (self.medium.clone(), self.site.clone());
-        ChunkReader::new(medium, site, self.header, from, (self.trailer.chunk_count, end))
+        let (medium, context) = (self.medium.clone(), self.context.clone());
+        ChunkReader::new(medium, context, self.header, from, (self.trailer.chunk_count, end))
     }
 }

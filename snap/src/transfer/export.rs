@@ -34,7 +34,7 @@ pub struct Pieces {
 
 impl Export {
     pub(crate) fn open(pin: Pin) -> Result<Export, Error> {
-        let snapshot = Snapshot::open(&*pin.shelf().disk, pin.id())?;
+        let snapshot = Snapshot::open(&*pin.store().disk, pin.id())?;
         let offer = Offer {
             id: snapshot.header.id,
             tag: Offer::tag_of(&snapshot.opening, &snapshot.trailer),
@@ -79,7 +79,7 @@ impl Pieces {
         let offset = frames.position().1;
         let Some(frame) = frames.next(std::mem::take(&mut self.frame))? else { return Ok(None) };
         if let Some(chunk) = &frame.chunk {
-            let damaged = |fault| self.snapshot.site.damaged(FilePart::Chunk(chunk.index), fault);
+            let damaged = |fault| self.snapshot.context.damaged(FilePart::Chunk(chunk.index), fault);
             chunk.check_stored(frame.stored()).map_err(damaged)?;
         }
         let bytes = frame.bytes().to_vec();

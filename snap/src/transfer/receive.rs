@@ -30,7 +30,7 @@ use std::sync::Arc;
 pub struct Receiver {
     offer: Offer,
     name: String,
-    site: FileContext,
+    context: FileContext,
     checked: Checked,
     sink: Option<FileWriter>,
     failed: Option<Error>,
@@ -127,51 +127,51 @@ impl Checked {
 impl Receiver {
     /// Starts the transfer, or continues it. Removes all other transfers to the group except the latest.
     pub(crate) fn begin(mut reservation: Reservation, offer: &Offer) -> Result<Receiver, Error> {
-        let shelf = Arc::clone(reservation.shelf());
-        let refused = |fault| Error::Offer { path: shelf.path(), id: offer.id, fault };
-        let max = shelf.options.receive_bytes_max;
+        let store = Arc::clone(reservation.store());
+        let refused = |fault| Error::Offer { path: store.path(), id: offer.id, fault };
+        let max = store.options.receive_bytes_max;
         if offer.file_bytes > max {
             return Err(refused(OfferFault::TooLarge { bytes: offer.file_bytes, max }));
         }
         let own = (offer.id, offer.tag);
-        let parts = shelf.state().parts.clone();
+        let parts = store.state().parts.clone();
         let others = parts.iter().filter(|part| part.0.group == offer.id.group && **part != own);
         for (id, tag) in others.rev().skip(1) {
-            shelf.remove_part(*id, *tag)?;
+            store.remove_part(*id, *tag)?;
         }
 
         let name = name::receiving(offer.id, offer.tag);
-        let site = FileContext::new(&shelf.path(), &name);
-        let mut checked = Checked::new().map_err(|e| site.io("start", e))?;
-        let there = if parts.contains(&own) { find(&shelf, &name, &site)? } else { None };
+        let context = FileContext::new(&store.path(), &name);
+        let mut checked = Checked::new().map_err(|e| context.io("start", e))?;
+        let there = if parts.contains(&own) { find(&store, &name, &context)? } else { None };
         let existing = match &there {
-            Some(file) => file.len().map_err(|e| site.io("examine", e))?,
+            Some(file) => file.len().map_err(|e| context.io("examine", e))?,
             None => 0,
         };
         let bytes = offer.file_bytes.saturating_sub(existing);
-        let free = shelf.disk.free_bytes().map_err(|e| Error::io("examine", shelf.path(), e))?;
+        let free = store.disk.free_bytes().map_err(|e| Error::io("examine", store.path(), e))?;
         reservation.promise(bytes, free).map_err(|free| refused(OfferFault::NoSpace { bytes, free }))?;
 
-        let sync_bytes = shelf.options.sync_bytes;
+        let sync_bytes = store.options.sync_bytes;
         let sink = match there {
             Some(file) => {
-                let mut state = shelf.state();
+                let mut state = store.state();
                 state.parts.retain(|part| *part != own);
                 state.parts.push(own);
                 drop(state);
-                let medium = Medium::new(Arc::clone(&file), shelf.disk.block_size());
-                take_up(&*file, medium, &site, existing, offer, &mut checked)?;
-                FileWriter::resume(file, site.clone(), checked.offset, sync_bytes)
+                let medium = Medium::new(Arc::clone(&file), store.disk.block_size());
+                take_up(&*file, medium, &context, existing, offer, &mut checked)?;
+                FileWriter::resume(file, context.clone(), checked.offset, sync_bytes)
             }
             None => {
-                let sink = FileWriter::create(&*shelf.disk, &name, sync_bytes)?;
-                shelf.state().parts.push(own);
+                let sink = FileWriter::create(&*store.disk, &name, sync_bytes)?;
+                store.state().parts.push(own);
                 // Without this sync the file name could be lost in a power cut.
-                shelf.disk.sync().map_err(|e| Error::io("sync", shelf.path(), e))?;
+                store.disk.sync().map_err(|e| Error::io("sync", store.path(), e))?;
                 sink
             }
         };
-        Ok(Receiver { offer: *offer, name, site, checked, sink: Some(sink), failed: None, reservation })
+        Ok(Receiver { offer: *offer, name, context, checked, sink: Some(sink), failed: None, reservation })
     }
 
     /// Number of the next piece; the number of pieces once all are here.
@@ -192,7 +192,7 @@ impl Receiver {
     /// is full ([`Error::is_no_space`]), the file is removed.
     pub fn accept(&mut self, piece: &Piece) -> Result<(), Error> {
         self.alive()?;
-        let refused = |fault| Error::Piece { file: self.site.file(), number: piece.number, fault };
+        let refused = |fault| Error::Piece { file: self.context.file(), number: piece.number, fault };
         let (expected, offset) = (self.checked.next, self.checked.offset);
         if piece.tag != self.offer.tag {
             return Err(refused(PieceFault::Foreign));
@@ -204,7 +204,7 @@ impl Receiver {
             return Err(refused(PieceFault::Offset { expected: offset, found: piece.offset }));
         }
         self.checked.take(&self.offer, &piece.bytes).map_err(refused)?;
-        let Some(sink) = &mut self.sink else { return Err(self.site.helper()) };
+        let Some(sink) = &mut self.sink else { return Err(self.context.helper()) };
         sink.write(&piece.bytes).inspect_err(|error| self.fail(error))?;
         self.reservation.written(piece.bytes.len() as u64);
         Ok(())
@@ -221,10 +221,10 @@ impl Receiver {
             if fault != PieceFault::Incomplete {
                 self.remove();
             }
-            return Err(Error::Piece { file: self.site.file(), number: self.checked.next, fault });
+            return Err(Error::Piece { file: self.context.file(), number: self.checked.next, fault });
         }
         let trailer = self.offer.trailer;
-        let Some(mut sink) = self.sink.take() else { return Err(self.site.helper()) };
+        let Some(mut sink) = self.sink.take() else { return Err(self.context.helper()) };
         let written = sink.write(&trailer.encode()).and_then(|()| sink.sync()).and_then(|()| sink.len());
         let len = written.inspect_err(|error| self.fail(error))?;
         drop(sink);
@@ -232,11 +232,11 @@ impl Receiver {
             // The file has other bytes after the pieces.
             self.remove();
             let fault = PieceFault::Bytes(Fault::Counts);
-            return Err(Error::Piece { file: self.site.file(), number: self.checked.next, fault });
+            return Err(Error::Piece { file: self.context.file(), number: self.checked.next, fault });
         }
-        let (id, shelf) = (self.offer.id, self.reservation.shelf());
-        shelf.publish(&self.name, id)?;
-        shelf.state().parts.retain(|part| *part != (id, self.offer.tag));
+        let (id, store) = (self.offer.id, self.reservation.store());
+        store.publish(&self.name, id)?;
+        store.state().parts.retain(|part| *part != (id, self.offer.tag));
         let (raw_bytes, file_bytes) = (trailer.raw_bytes, self.offer.file_bytes);
         Ok(Published { id, raw_bytes, file_bytes, digest: trailer.digest })
     }
@@ -247,7 +247,7 @@ impl Receiver {
     /// The file cannot be removed.
     pub fn discard(mut self) -> Result<(), Error> {
         self.sink = None;
-        self.reservation.shelf().remove_part(self.offer.id, self.offer.tag)
+        self.reservation.store().remove_part(self.offer.id, self.offer.tag)
     }
 
     fn alive(&self) -> Result<(), Error> {
@@ -269,16 +269,16 @@ impl Receiver {
     /// Removes the file. If that fails now, the next open finds the file.
     fn remove(&mut self) {
         self.sink = None;
-        let _ = self.reservation.shelf().remove_part(self.offer.id, self.offer.tag);
+        let _ = self.reservation.store().remove_part(self.offer.id, self.offer.tag);
     }
 }
 
 /// The file of an earlier receiver of the same transfer.
-fn find(shelf: &Store, name: &str, site: &FileContext) -> Result<Option<Arc<dyn DiskFile>>, Error> {
-    match shelf.disk.open(name, Access::Write) {
+fn find(store: &Store, name: &str, context: &FileContext) -> Result<Option<Arc<dyn DiskFile>>, Error> {
+    match store.disk.open(name, Access::Write) {
         Ok(file) => Ok(Some(file)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(site.io("open", e)),
+        Err(e) => Err(context.io("open", e)),
     }
 }
 
@@ -286,20 +286,20 @@ fn find(shelf: &Store, name: &str, site: &FileContext) -> Result<Option<Arc<dyn 
 fn take_up(
     file: &dyn DiskFile,
     medium: Medium,
-    site: &FileContext,
+    context: &FileContext,
     len: u64,
     offer: &Offer,
     checked: &mut Checked,
 ) -> Result<(), Error> {
     // From here on, everything that is found is on the medium (INV-3).
-    file.sync().map_err(|e| site.io("sync", e))?;
+    file.sync().map_err(|e| context.io("sync", e))?;
     file.drop_cache();
     if len < u64::from(offer.opening_bytes) {
         return Ok(());
     }
     let opening = match medium.read_vec(0, offer.opening_bytes as usize) {
         Ok(opening) => opening,
-        Err(e) => return site.read(crate::error::FilePart::Opening, e).unless_damage(),
+        Err(e) => return context.read(crate::error::FilePart::Opening, e).unless_damage(),
     };
     if checked.take(offer, &opening).is_err() {
         return Ok(());
@@ -307,7 +307,7 @@ fn take_up(
     let Some(header) = checked.header else { return Ok(()) };
     let end = len.min(offer.file_bytes - TRAILER_BYTES as u64);
     let count = offer.trailer.chunk_count;
-    let mut frames = ChunkReader::new(medium, site.clone(), header, (0, checked.offset), (count, end));
+    let mut frames = ChunkReader::new(medium, context.clone(), header, (0, checked.offset), (count, end));
     let mut frame = Frame::default();
     loop {
         frame = match frames.next(frame) {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct FileWriter {
     file: Arc<dyn DiskFile>,
-    site: FileContext,
+    context: FileContext,
     offset: u64,
     unsynced: u64,
     sync_bytes: u64,
@@ -21,30 +21,30 @@ impl FileWriter {
     /// Creates file `name`. An existing file of that name is the remainder of a writer that could not remove
     /// it, and is replaced.
     pub(crate) fn create(disk: &dyn Disk, name: &str, sync_bytes: u64) -> Result<FileWriter, Error> {
-        let site = FileContext::new(&disk.location(), name);
+        let context = FileContext::new(&disk.location(), name);
         let file = match disk.open(name, Access::Create) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                disk.remove(name).map_err(|e| site.io("remove", e))?;
+                disk.remove(name).map_err(|e| context.io("remove", e))?;
                 disk.open(name, Access::Create)
             }
             result => result,
         };
-        let file = file.map_err(|e| site.io("create", e))?;
-        Ok(FileWriter { file, site, offset: 0, unsynced: 0, sync_bytes })
+        let file = file.map_err(|e| context.io("create", e))?;
+        Ok(FileWriter { file, context, offset: 0, unsynced: 0, sync_bytes })
     }
 
     /// Continues to write `file` at `offset`.
     pub(crate) fn resume(
         file: Arc<dyn DiskFile>,
-        site: FileContext,
+        context: FileContext,
         offset: u64,
         sync_bytes: u64,
     ) -> FileWriter {
-        FileWriter { file, site, offset, unsynced: 0, sync_bytes }
+        FileWriter { file, context, offset, unsynced: 0, sync_bytes }
     }
 
-    pub(crate) fn site(&self) -> &FileContext {
-        &self.site
+    pub(crate) fn context(&self) -> &FileContext {
+        &self.context
     }
 
     /// Size of the file so far, in bytes.
@@ -53,11 +53,11 @@ impl FileWriter {
     }
 
     pub(crate) fn len(&self) -> Result<u64, Error> {
-        self.file.len().map_err(|e| self.site.io("examine", e))
+        self.file.len().map_err(|e| self.context.io("examine", e))
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        write_all_at(&*self.file, bytes, self.offset, false).map_err(|e| self.site.io("write", e))?;
+        write_all_at(&*self.file, bytes, self.offset, false).map_err(|e| self.context.io("write", e))?;
         self.offset += bytes.len() as u64;
         self.unsynced += bytes.len() as u64;
         if self.unsynced >= self.sync_bytes {
@@ -69,7 +69,7 @@ impl FileWriter {
     /// Makes everything written so far durable. Also drops the cached pages: later reads go to the medium
     /// anyway.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.file.sync().map_err(|e| self.site.io("sync", e))?;
+        self.file.sync().map_err(|e| self.context.io("sync", e))?;
         self.unsynced = 0;
         self.file.drop_cache();
         Ok(())

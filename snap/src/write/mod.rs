@@ -36,7 +36,7 @@ type Watch = Box<dyn FnMut(Progress) -> ControlFlow<()> + Send>;
 pub struct SnapshotWriter {
     reservation: Reservation,
     temporary: String,
-    site: FileContext,
+    context: FileContext,
     header: Header,
     opening_bytes: u64,
     digest: blake3::Hasher,
@@ -45,7 +45,7 @@ pub struct SnapshotWriter {
     next: u32,
     raw_bytes: u64,
     /// `None` once the file is finished or abandoned.
-    way: Option<Mode>,
+    mode: Option<Mode>,
     watch: Option<Watch>,
     failed: Option<Error>,
 }
@@ -80,28 +80,28 @@ impl SnapshotWriter {
         conf_state: &[u8],
         metadata: &[u8],
     ) -> Result<SnapshotWriter, Error> {
-        let (id, shelf) = (reservation.id(), Arc::clone(reservation.shelf()));
-        let options = shelf.options;
+        let (id, store) = (reservation.id(), Arc::clone(reservation.store()));
+        let options = store.options;
         let invalid = |fault| Error::Invalid { id, fault };
         let opening = encode_opening(id, options.chunk_bytes, conf_state, metadata).map_err(invalid)?;
         let header = Header::decode(&opening).map_err(invalid)?;
         let temporary = name::writing(id);
-        let site = FileContext::new(&shelf.path(), &temporary);
+        let context = FileContext::new(&store.path(), &temporary);
 
-        let sink = FileWriter::create(&*shelf.disk, &temporary, options.sync_bytes)?;
+        let sink = FileWriter::create(&*store.disk, &temporary, options.sync_bytes)?;
         let started = start(sink, &opening, header, &options);
-        let way = started.inspect_err(|_| _ = shelf.disk.remove(&temporary))?;
+        let mode = started.inspect_err(|_| _ = store.disk.remove(&temporary))?;
         Ok(SnapshotWriter {
             reservation,
             temporary,
-            site,
+            context,
             header,
             opening_bytes: opening.len() as u64,
             digest: blake3::Hasher::new(),
             chunk: Vec::with_capacity(options.chunk_bytes as usize),
             next: 0,
             raw_bytes: 0,
-            way: Some(way),
+            mode: Some(mode),
             watch: None,
             failed: None,
         })
@@ -173,7 +173,7 @@ impl SnapshotWriter {
         self.next = index.checked_add(1).ok_or_else(|| invalid(full))?;
         self.digest.update(&self.chunk);
         self.raw_bytes += self.chunk.len() as u64;
-        let sent = match &mut self.way {
+        let sent = match &mut self.mode {
             None => Err(Disconnected),
             Some(Mode::Inline { encoder, frame, sink }) => {
                 encoder.encode(&self.header, index, &self.chunk, frame).map_err(invalid)?;
@@ -194,28 +194,28 @@ impl SnapshotWriter {
             }
         };
         if sent == Err(Disconnected) {
-            // The sink is gone; it tells why.
+            // The writer thread has ended; `collect` returns its error.
             self.collect()?;
-            return Err(self.site.helper());
+            return Err(self.context.helper());
         }
         let progress = Progress { bytes: self.raw_bytes, total: None };
         match self.watch.as_mut().map(|watch| watch(progress)) {
-            Some(ControlFlow::Break(())) => Err(self.site.cancelled()),
+            Some(ControlFlow::Break(())) => Err(self.context.cancelled()),
             _ => Ok(()),
         }
     }
 
     /// Returns the sink once everything passed on is written.
     fn collect(&mut self) -> Result<FileWriter, Error> {
-        match self.way.take() {
+        match self.mode.take() {
             Some(Mode::Inline { sink, .. }) => Ok(sink),
             Some(Mode::Threaded { entrance, done, helpers, .. }) => {
                 drop(entrance);
-                let (sink, result) = done.recv().map_err(|_| self.site.helper())?;
+                let (sink, result) = done.recv().map_err(|_| self.context.helper())?;
                 drop(helpers);
                 result.map(|()| sink)
             }
-            None => Err(self.site.helper()),
+            None => Err(self.context.helper()),
         }
     }
 
@@ -231,7 +231,7 @@ impl SnapshotWriter {
         sink.write(&trailer.encode())?;
         sink.sync()?;
         let id = self.header.id;
-        self.reservation.shelf().publish(&self.temporary, id)?;
+        self.reservation.store().publish(&self.temporary, id)?;
         let (file_bytes, digest) = (sink.offset(), trailer.digest);
         Ok(Published { id, raw_bytes: self.raw_bytes, file_bytes, digest })
     }
@@ -239,8 +239,8 @@ impl SnapshotWriter {
     /// Stops the helpers, closes the file and removes it. If it cannot be removed now, the next open removes
     /// it.
     fn discard(&mut self) {
-        self.way = None;
-        let _ = self.reservation.shelf().disk.remove(&self.temporary);
+        self.mode = None;
+        let _ = self.reservation.store().disk.remove(&self.temporary);
     }
 }
 
@@ -252,8 +252,8 @@ fn start(
     options: &crate::options::Options,
 ) -> Result<Mode, Error> {
     sink.write(opening)?;
-    let site = sink.site().clone();
-    let failed = |e| site.io("start a helper", e);
+    let context = sink.context().clone();
+    let failed = |e| context.io("start a helper", e);
     let new_encoder = || Encoder::new(options.level);
     if options.helpers == 0 {
         return Ok(Mode::Inline { encoder: new_encoder().map_err(failed)?, frame: Vec::new(), sink });
@@ -268,7 +268,7 @@ fn start(
     let (entrance, exit) =
         lane(workers, depth(header.chunk_bytes_max), &mut helpers, work).map_err(failed)?;
     let (report, done) = sync_channel(1);
-    let (spares, own) = (pool.clone(), site.clone());
+    let (spares, own) = (pool.clone(), context.clone());
     let write = move || {
         let result = write_all(&exit, &mut sink, &spares, &own);
         drop(exit);
@@ -293,16 +293,16 @@ fn write_all(
     exit: &JobReceiver<Item>,
     sink: &mut FileWriter,
     pool: &Pool<Vec<u8>>,
-    site: &FileContext,
+    context: &FileContext,
 ) -> Result<(), Error> {
-    while let Some(item) = exit.recv().map_err(|Disconnected| site.helper())? {
+    while let Some(item) = exit.recv().map_err(|Disconnected| context.helper())? {
         match item {
             Item::Frame(frame) => {
                 sink.write(&frame)?;
                 pool.give(frame);
             }
             Item::Failed(error) => return Err(error),
-            Item::Raw(..) => return Err(site.helper()),
+            Item::Raw(..) => return Err(context.helper()),
         }
     }
     Ok(())
@@ -322,7 +322,7 @@ impl io::Write for SnapshotWriter {
 
 impl Drop for SnapshotWriter {
     fn drop(&mut self) {
-        if self.way.is_some() {
+        if self.mode.is_some() {
             self.discard();
         }
     }

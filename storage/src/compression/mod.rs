@@ -109,7 +109,7 @@ impl Compressor {
 mod tests {
     use super::*;
 
-    fn packer(from_bytes: usize) -> Compressor {
+    fn compressor(from_bytes: usize) -> Compressor {
         Compressor::new(Some(Compression { from_bytes, level: 1 }))
     }
 
@@ -123,26 +123,26 @@ mod tests {
     #[cfg(feature = "zstd")]
     #[test]
     fn what_is_compressed_is_decompressed() {
-        let packer = packer(512);
+        let compressor = compressor(512);
         for bytes in [512, 4000, 1 << 20] {
             let raw = b"something that comes again and again. ".repeat(bytes / 38 + 1);
-            let stored = packer.pack(&raw).expect("worthwhile");
+            let stored = compressor.pack(&raw).expect("worthwhile");
             assert!(stored.len() < raw.len() / 2);
-            assert_eq!(packer.unpack(&stored).expect("ours"), raw);
+            assert_eq!(compressor.unpack(&stored).expect("ours"), raw);
             for bit in (0..stored.len().min(40) * 8).chain([stored.len() * 8 - 1]) {
                 let mut other = stored.clone();
                 other[bit / 8] ^= 1 << (bit % 8);
                 // Only the log's checksum detects that the bytes differ; the length is always correct.
-                if let Ok(other) = packer.unpack(&other) {
+                if let Ok(other) = compressor.unpack(&other) {
                     assert_eq!(other.len(), raw.len(), "bit {bit}");
                 }
             }
             for len in [0, 3, 4, 5, stored.len() / 2, stored.len() - 1] {
-                assert!(packer.unpack(&stored[..len]).is_err(), "{len} bytes");
+                assert!(compressor.unpack(&stored[..len]).is_err(), "{len} bytes");
             }
-            assert!(packer.unpack(&[&stored[..], &[0]].concat()).is_err(), "something behind the frame");
+            assert!(compressor.unpack(&[&stored[..], &[0]].concat()).is_err(), "something behind the frame");
         }
-        assert_eq!(packer.stats().entries, 3);
+        assert_eq!(compressor.stats().entries, 3);
         let off = Compressor::new(None);
         assert_eq!(off.pack(&[0; 9999]), None);
         assert_eq!(off.unpack(&[&[3, 0, 0, 0], &raw_frame()[..]].concat()).expect("sound"), &b"abc"[..]);
@@ -151,7 +151,7 @@ mod tests {
     #[cfg(feature = "zstd")]
     #[test]
     fn what_does_not_pay_stays_as_it_is() {
-        let packer = packer(1000);
+        let compressor = compressor(1000);
         // SplitMix64.
         let mut x = 7u64;
         let noise: Vec<u8> = std::iter::repeat_with(|| {
@@ -162,31 +162,35 @@ mod tests {
         .flatten()
         .take(100_000)
         .collect();
-        assert_eq!(packer.pack(&noise), None);
+        assert_eq!(compressor.pack(&noise), None);
         let zeros = |n: usize| vec![0; n];
         // It would save a tenth.
-        assert_eq!(packer.pack(&[&noise[..90_000], &zeros(10_000)].concat()), None);
-        assert!(packer.pack(&[&noise[..80_000], &zeros(20_000)].concat()).is_some());
-        assert_eq!(packer.pack(&[&noise[..800], &zeros(250)].concat()), None, "an eighth, but not 256 bytes");
-        assert_eq!(packer.pack(&zeros(999)), None);
-        assert!(packer.pack(&zeros(1000)).is_some());
-        assert_eq!((packer.stats().entries, packer.stats().declined), (2, 3));
+        assert_eq!(compressor.pack(&[&noise[..90_000], &zeros(10_000)].concat()), None);
+        assert!(compressor.pack(&[&noise[..80_000], &zeros(20_000)].concat()).is_some());
+        assert_eq!(
+            compressor.pack(&[&noise[..800], &zeros(250)].concat()),
+            None,
+            "an eighth, but not 256 bytes"
+        );
+        assert_eq!(compressor.pack(&zeros(999)), None);
+        assert!(compressor.pack(&zeros(1000)).is_some());
+        assert_eq!((compressor.stats().entries, compressor.stats().declined), (2, 3));
     }
 
     #[test]
     fn a_length_that_lies_is_refused_before_it_is_allocated() {
         let with = |length: u32, frame: &[u8]| [&length.to_le_bytes()[..], frame].concat();
-        let packer = packer(512);
+        let compressor = compressor(512);
         let too_long = Err(DecompressError::TooLong { bytes: u32::MAX as usize, max: RAW_BYTES_MAX });
-        assert_eq!(packer.unpack(&with(u32::MAX, &raw_frame())), too_long);
-        assert_eq!(packer.unpack(b"abc"), Err(DecompressError::TooShort { bytes: 3 }));
+        assert_eq!(compressor.unpack(&with(u32::MAX, &raw_frame())), too_long);
+        assert_eq!(compressor.unpack(b"abc"), Err(DecompressError::TooShort { bytes: 3 }));
         for length in [0, 2, 4, 1 << 26] {
             let wrong =
                 if zstd::BUILT { DecompressError::Frame { bytes: length } } else { DecompressError::NoZstd };
             let length = u32::try_from(length).expect("small");
-            assert_eq!(packer.unpack(&with(length, &raw_frame())), Err(wrong));
+            assert_eq!(compressor.unpack(&with(length, &raw_frame())), Err(wrong));
         }
-        assert!(packer.unpack(&with(3, b"no frame")).is_err());
-        assert!(packer.unpack(&with(0, b"")).is_err());
+        assert!(compressor.unpack(&with(3, b"no frame")).is_err());
+        assert!(compressor.unpack(&with(0, b"")).is_err());
     }
 }

@@ -221,7 +221,7 @@ impl Group {
 
     fn look<T>(&self, at: impl FnOnce(&GroupState) -> T) -> T {
         match self.core.groups.get(self.id) {
-            Some(cell) => at(&cell.read()),
+            Some(slot) => at(&slot.read()),
             None => at(&GroupState::default()),
         }
     }

@@ -58,8 +58,8 @@ impl Engine {
     /// `docs/durability.md`.
     pub fn damaged(&self) -> Vec<DamagedEntry> {
         let still = |(entry, at): &&(DamagedEntry, Location)| {
-            let cell = self.0.groups.get(entry.group);
-            let now = cell.and_then(|cell| cell.read().location(entry.index));
+            let slot = self.0.groups.get(entry.group);
+            let now = slot.and_then(|slot| slot.read().location(entry.index));
             now.is_some_and(|now| (now.segment, now.offset) == (at.segment, at.offset))
         };
         let mut damaged: Vec<_> = self.0.damaged.iter().filter(still).map(|(entry, _)| *entry).collect();

@@ -32,7 +32,7 @@ impl Engine {
     /// Creates an engine in `dir`, which must not contain one.
     ///
     /// # Errors
-    /// [`Error::Option`], [`Error::OwnerTooLarge`], [`Error::Thread`], or the error of the log.
+    /// [`Error::OptionOutOfRange`], [`Error::OwnerTooLarge`], [`Error::Thread`], or the error of the log.
     pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Engine> {
         options.check()?;
         Engine::fresh(Wal::create(dir, &options.log)?, Threads::Spawned, options)
@@ -49,7 +49,7 @@ impl Engine {
     ///   later version wrote its owner.
     ///
     /// If one of these is returned, nothing in the directory has changed except the lock file. Otherwise
-    /// [`Error::Option`], [`Error::OwnerTooLarge`], [`Error::Thread`], or another error of the log.
+    /// [`Error::OptionOutOfRange`], [`Error::OwnerTooLarge`], [`Error::Thread`], or another error of the log.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Engine, Report)> {
         options.check()?;
         Engine::open_in(Env::posix(dir.as_ref(), &options.log)?, options)
@@ -124,17 +124,17 @@ impl Engine {
         index_builder: FooterIndexBuilder,
         options: &Options,
     ) -> Result<Engine> {
-        let Restored { groups, pins, fenced, .. } = restored;
+        let Restored { groups, usage, damaged, .. } = restored;
         let core = Arc::new(EngineInner {
             wal: RwLock::new(Some(wal)),
             groups,
-            usage: pins,
+            usage,
             cache: EntryCache::new(options.cache_bytes),
             compressor: Compressor::new(options.compression),
             map_sealed: options.map_sealed,
             readers: Readers::default(),
             release: PrefixRelease::default(),
-            damaged: fenced,
+            damaged,
             rewrite: Rewrite::default(),
             index_builder,
             background: OnceLock::new(),
@@ -155,11 +155,11 @@ impl Engine {
         });
         let engine = Engine(UserHandle::of_users(Arc::clone(&core)));
         if threads == Threads::Spawned {
-            let keeper = BackgroundThread::spawn(move || core.keep());
-            let keeper = keeper.map_err(|source| Error::Thread { source: Arc::new(source) })?;
+            let background = BackgroundThread::spawn(move || core.keep());
+            let background = background.map_err(|source| Error::Thread { source: Arc::new(source) })?;
             // Background work may have been due before the engine was opened.
-            keeper.wake();
-            let _ = engine.0.background.set(keeper);
+            background.wake();
+            let _ = engine.0.background.set(background);
         }
         Ok(engine)
     }

@@ -43,8 +43,8 @@ impl Engine {
 
 /// The owner in the metadata of `groups`.
 pub(super) fn stored(groups: &Groups) -> Result<Option<Owner>> {
-    let Some((cell, key)) = groups.get(OWNER_GROUP).zip(owner_key()) else { return Ok(None) };
-    let bytes = cell.read().meta(&key).cloned();
+    let Some((slot, key)) = groups.get(OWNER_GROUP).zip(owner_key()) else { return Ok(None) };
+    let bytes = slot.read().meta(&key).cloned();
     bytes.map(|bytes| Owner::decode(&bytes).ok_or(Error::OwnerUnreadable)).transpose()
 }
 

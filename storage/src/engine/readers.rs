@@ -76,7 +76,7 @@ impl Group {
     ///
     /// An entry that a new leader replaces may have been returned before; entries up to the commit index are final. The
     /// cursor holds neither entries nor files: if the entry that it needs next is compacted, it returns
-    /// [`Error::Compacted`], and whoever follows has to start from a snapshot.
+    /// [`Error::Compacted`], and the caller has to start from a snapshot.
     pub fn follow(&self, index: u64) -> Cursor {
         Cursor {
             group: self.clone(),

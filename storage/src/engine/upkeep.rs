@@ -28,10 +28,10 @@ impl EngineInner {
     /// Called after a write that may wait: releases what is free and leaves the rest to the background thread.
     pub(super) fn advance(&self, wal: &Wal) -> Result<()> {
         match self.background.get() {
-            Some(keeper) => {
+            Some(background) => {
                 let edge = self.usage.edge(|| wal.active_segment());
                 release::release_only(wal, edge.floor, &self.release)?;
-                self.wake_if_due(wal, edge, keeper);
+                self.wake_if_due(wal, edge, background);
             }
             None => _ = self.step(wal)?,
         }
@@ -41,12 +41,12 @@ impl EngineInner {
     /// Called after a write that must not wait: leaves all work to the background thread.
     pub(super) fn advance_now(&self, wal: &Wal) {
         match self.background.get() {
-            Some(keeper) => {
+            Some(background) => {
                 let edge = self.usage.edge(|| wal.active_segment());
                 if edge.floor > wal.first_segment() && edge.freed {
-                    keeper.wake();
+                    background.wake();
                 }
-                self.wake_if_due(wal, edge, keeper);
+                self.wake_if_due(wal, edge, background);
             }
             // If the log has failed, the next write reports it.
             None => _ = self.step(wal),
@@ -58,19 +58,19 @@ impl EngineInner {
     pub(super) fn found_full(&self, wal: &Wal) {
         self.full.store(true, Ordering::Relaxed);
         match self.background.get() {
-            Some(keeper) => keeper.wake(),
+            Some(background) => background.wake(),
             None => _ = self.step(wal),
         }
     }
 
-    fn wake_if_due(&self, wal: &Wal, edge: Released, keeper: &BackgroundThread) {
+    fn wake_if_due(&self, wal: &Wal, edge: Released, background: &BackgroundThread) {
         // Read before it is exchanged, because all writers come here.
         let active = wal.active_segment();
         let entered = self.woken_in.load(Ordering::Relaxed) != active
             && self.woken_in.swap(active, Ordering::Relaxed) != active;
         let due = || edge.freed && Rewrite::excess(wal, &self.usage, self.slack_bytes()) > 0;
         if entered || edge.only_state.is_some() || due() {
-            keeper.wake();
+            background.wake();
         }
     }
 
@@ -125,8 +125,8 @@ impl EngineInner {
 
     /// Ends the engine: first its background thread, then the log. Waits for the calls under way.
     pub(super) fn end(&self) {
-        if let Some(keeper) = self.background.get() {
-            keeper.end();
+        if let Some(background) = self.background.get() {
+            background.end();
         }
         // A listener that drops the last handle is inside a call that dropping the log would wait for. The log is
         // then dropped after that call.

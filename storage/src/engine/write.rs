@@ -37,11 +37,10 @@ impl Engine {
     }
 
     /// As [`Engine::write`], for callers that must not wait, such as the workers of an async runtime. Returns `None`
-    /// and leaves the batch unchanged if `write` would wait or would find the disk full, or if a group of the batch
-    /// does not exist yet.
+    /// and leaves the batch unchanged if `write` would wait, or if a group of the batch does not exist yet.
     ///
     /// # Errors
-    /// As [`Engine::write`].
+    /// As [`Engine::write`]. A full disk is the log's `NoSpace` once the preallocator has reported it, and `None` before.
     pub fn try_write(&self, batch: &mut WriteBatch) -> Result<Option<Ticket>> {
         let core = &*self.0;
         let wal = core.wal()?;

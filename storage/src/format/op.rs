@@ -64,7 +64,7 @@ impl Op {
     }
 
     /// Whether the operation has a part with small state, which the groups keep in memory.
-    pub(crate) fn is_small(&self) -> bool {
+    pub(crate) fn has_state_value(&self) -> bool {
         matches!(self, Op::ConfState | Op::Meta { removes: false, .. })
     }
 }

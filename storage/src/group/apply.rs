@@ -13,7 +13,7 @@ use crate::group::segment_usage::{SegmentUsage, UsageDelta};
 use crate::group::table::Locked;
 use crate::types::{Location, StateValue};
 
-/// Applies the operations of one record in order. `locations` are the locations of the record's parts, `smalls` the
+/// Applies the operations of one record in order. `locations` are the locations of the record's parts, `values` the
 /// values of its parts that hold small state.
 ///
 /// Stops at the first fault, which names the group and the record. `uses` then contains the changes made before it.
@@ -22,19 +22,19 @@ pub(crate) fn apply(
     at: Lsn,
     ops: &[GroupOp],
     locations: &[Location],
-    smalls: &[StateValue],
+    values: &[StateValue],
     uses: &mut UsageDelta,
 ) -> Result<()> {
     let mut parts = locations;
-    let mut smalls = smalls.iter();
+    let mut values = values.iter();
     for GroupOp { group, op } in ops {
         let damage = |fault| Error::Damage { group: *group, at, fault };
         let count = usize::try_from(op.parts()).unwrap_or(usize::MAX);
         let (own, rest) = parts.split_at_checked(count).ok_or_else(|| damage(Fault::Part))?;
         parts = rest;
-        let small = if op.is_small() { smalls.next() } else { None };
+        let value = if op.has_state_value() { values.next() } else { None };
         let state = states.state(*group).ok_or_else(|| damage(Fault::Part))?;
-        state.apply(op, at.segment(), own, small, uses).map_err(damage)?;
+        state.apply(op, at.segment(), own, value, uses).map_err(damage)?;
     }
     Ok(())
 }
@@ -50,20 +50,20 @@ pub(crate) type Append =
 /// If the log refuses the record, nothing becomes visible.
 pub(crate) fn publish(
     wal: &Wal,
-    pins: &SegmentUsage,
+    usage: &SegmentUsage,
     locked: &Locked<'_>,
     ops: &[GroupOp],
-    smalls: &[StateValue],
+    values: &[StateValue],
     record: &RecordBuilder,
     (class, append): (Durability, Append),
 ) -> Result<Ticket> {
     // Until the entries of the record are counted, its segment must not count as free.
-    let hold = pins.hold(|| wal.active_segment());
+    let hold = usage.hold(|| wal.active_segment());
     let ticket = append(wal, record, class)?;
     let lsn = ticket.lsn();
     let locations = locations(lsn, record);
     let mut uses = UsageDelta::default();
-    let applied = apply(&mut locked.write(), lsn, ops, &locations, smalls, &mut uses);
+    let applied = apply(&mut locked.write(), lsn, ops, &locations, values, &mut uses);
     hold.settle(&uses);
     applied.map(|()| ticket)
 }

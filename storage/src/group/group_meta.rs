@@ -1,4 +1,4 @@
-//! State of one group besides its log: hard state, conf state, snapshot markers, metadata.
+//! State of one group other than its log: hard state, conf state, snapshot markers, metadata.
 //!
 //! Each piece remembers the segment of the record that wrote it last, and keeps this segment from being released
 //! until the piece is written again in a later one. Each piece can be written again on its own and in any order. In
@@ -100,11 +100,11 @@ impl GroupMeta {
 
     pub(super) fn set_conf(
         &mut self,
-        small: Option<&StateValue>,
+        value: Option<&StateValue>,
         segment: u32,
         uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
-        let Some(StateValue::Conf(conf)) = small else { return Err(Fault::Part) };
+        let Some(StateValue::Conf(conf)) = value else { return Err(Fault::Part) };
         self.conf = Some(Arc::clone(conf));
         uses.state(self.conf_at, segment);
         self.conf_at = segment;
@@ -119,11 +119,11 @@ impl GroupMeta {
     pub(super) fn set_meta(
         &mut self,
         key: MetaKey,
-        small: Option<&StateValue>,
+        value: Option<&StateValue>,
         segment: u32,
         uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
-        let Some(StateValue::Meta(value)) = small else { return Err(Fault::Part) };
+        let Some(StateValue::Meta(value)) = value else { return Err(Fault::Part) };
         let before = self.metas.insert(key, (value.clone(), segment));
         uses.state(before.map_or(0, |(_, at)| at), segment);
         Ok(())

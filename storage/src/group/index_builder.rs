@@ -244,9 +244,9 @@ mod tests {
         GroupOp { group, op: Op::Entries { first, term: 7, count, truncates, packed: false } }
     }
 
-    /// Adds `records` to `sealer`, with parts of 10 bytes at 100, 200, and so on; returns the bytes that they
+    /// Adds `records` to `index`, with parts of 10 bytes at 100, 200, and so on; returns the bytes that they
     /// announced.
-    fn show(sealer: &mut Index, records: &[&[GroupOp]]) -> usize {
+    fn show(index: &mut Index, records: &[&[GroupOp]]) -> usize {
         let (mut meta, mut announced, mut offset) = (Vec::new(), 0, 0);
         for ops in records {
             encode(ops, &mut meta);
@@ -256,14 +256,14 @@ mod tests {
                 offset += 100;
                 Location::plain(2, offset, 10, offset + 1)
             });
-            sealer.add(&meta, &parts.collect::<Vec<_>>());
+            index.add(&meta, &parts.collect::<Vec<_>>());
         }
         announced
     }
 
     #[test]
     fn an_index_is_by_group_in_log_order_and_no_longer_than_announced() {
-        let mut sealer = Index::default();
+        let mut index = Index::default();
         let op = |group, op| GroupOp { group, op };
         let hard = |commit| Op::HardState(HardState { term: 7, vote: 1, commit });
         let point = Op::Compact(CompactionPoint { index: 1, term: 7 });
@@ -278,9 +278,9 @@ mod tests {
             &[op(4, Op::Remove), entries(9, 6, 1, false), marker(5, 1), marker(5, 2), put(5, b"b")],
             &[put(4, b"new"), put(5, b"b"), marker(5, 3), put(5, b"a"), gone(5, b"a"), gone(5, b"c")],
         ];
-        let announced = show(&mut sealer, &records);
+        let announced = show(&mut index, &records);
         let mut out = Vec::new();
-        sealer.seal(&mut out);
+        index.seal(&mut out);
         assert!(out.len() <= announced, "{} of {announced}", out.len());
         let footer = Footer::decode(&out, 2).expect("an index");
         let conf = Location::plain(2, 400, 10, 401);
@@ -307,20 +307,20 @@ mod tests {
         assert_eq!(footer.records, 5);
 
         out.clear();
-        sealer.seal(&mut out);
+        index.seal(&mut out);
         assert_eq!(out.len(), 16, "nothing is left of the segment before");
     }
 
     #[test]
     fn a_record_that_does_not_decode_costs_the_index() {
-        let mut sealer = Index::default();
-        show(&mut sealer, &[&[entries(9, 5, 2, false)]]);
-        sealer.add(b"not ours", &[]);
+        let mut index = Index::default();
+        show(&mut index, &[&[entries(9, 5, 2, false)]]);
+        index.add(b"not ours", &[]);
         let mut out = Vec::new();
-        sealer.seal(&mut out);
+        index.seal(&mut out);
         assert!(out.is_empty());
-        show(&mut sealer, &[&[entries(9, 7, 2, false)]]);
-        sealer.seal(&mut out);
+        show(&mut index, &[&[entries(9, 7, 2, false)]]);
+        index.seal(&mut out);
         assert_eq!(Footer::decode(&out, 3).expect("an index").ops().count(), 1);
     }
 }

@@ -95,7 +95,7 @@ pub(crate) struct SegmentUsage(Mutex<UsageTable>);
 /// Keeps a segment and all later ones from being released until it is dropped.
 #[derive(Debug)]
 pub(crate) struct SegmentGuard<'a> {
-    pins: &'a SegmentUsage,
+    usage: &'a SegmentUsage,
     /// `None` once the segment is no longer held.
     segment: Option<u32>,
 }
@@ -103,7 +103,7 @@ pub(crate) struct SegmentGuard<'a> {
 impl SegmentGuard<'_> {
     /// Adds the changes of one record and stops holding the segment.
     pub(crate) fn settle(mut self, uses: &UsageDelta) {
-        let mut table = self.pins.0.lock();
+        let mut table = self.usage.0.lock();
         table.settle(uses);
         table.unhold(self.segment.take());
     }
@@ -112,7 +112,7 @@ impl SegmentGuard<'_> {
 impl Drop for SegmentGuard<'_> {
     fn drop(&mut self) {
         if self.segment.is_some() {
-            self.pins.0.lock().unhold(self.segment);
+            self.usage.0.lock().unhold(self.segment);
         }
     }
 }
@@ -162,7 +162,7 @@ impl SegmentUsage {
         let mut table = self.0.lock();
         let segment = segment();
         *table.holds.entry(segment).or_default() += 1;
-        SegmentGuard { pins: self, segment: Some(segment) }
+        SegmentGuard { usage: self, segment: Some(segment) }
     }
 
     /// Adds the changes of one record.
@@ -237,32 +237,32 @@ mod tests {
 
     #[test]
     fn the_floor_is_the_lowest_of_counts_holds_and_the_active_segment() {
-        let pins = SegmentUsage::default();
-        assert_eq!(pins.floor(|| 9), 9);
+        let usage = SegmentUsage::default();
+        assert_eq!(usage.floor(|| 9), 9);
         let mut uses = UsageDelta::default();
         uses.entries(&[at(3)], 1);
         uses.state(0, 3);
         uses.state(0, 5);
-        pins.settle(&uses);
-        assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (3, None));
+        usage.settle(&uses);
+        assert_eq!((usage.floor(|| 9), usage.only_state(|| 9)), (3, None));
 
         let mut uses = UsageDelta::default();
         uses.entries(&[at(3)], -1);
         uses.entries(&[at(6)], 1);
-        pins.settle(&uses);
-        assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (3, Some(3)));
-        assert_eq!(pins.only_state(|| 3), None, "the active segment is not moved out of");
+        usage.settle(&uses);
+        assert_eq!((usage.floor(|| 9), usage.only_state(|| 9)), (3, Some(3)));
+        assert_eq!(usage.only_state(|| 3), None, "the active segment is not moved out of");
         {
-            let _read = pins.hold(|| 2);
-            assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (2, None));
-            assert_eq!(pins.blocker(|| 9), Some((2, UsageCount::default())));
-            assert_eq!(pins.blocker(|| 2), None);
+            let _read = usage.hold(|| 2);
+            assert_eq!((usage.floor(|| 9), usage.only_state(|| 9)), (2, None));
+            assert_eq!(usage.blocker(|| 9), Some((2, UsageCount::default())));
+            assert_eq!(usage.blocker(|| 2), None);
         }
         let mut uses = UsageDelta::default();
         uses.state(3, 7);
-        pins.settle(&uses);
-        assert_eq!((pins.floor(|| 9), pins.only_state(|| 9)), (5, Some(5)));
-        assert_eq!(pins.lowest(), Some((5, UsageCount { states: 1, ..UsageCount::default() })));
-        assert_eq!(pins.live_entries(), 1);
+        usage.settle(&uses);
+        assert_eq!((usage.floor(|| 9), usage.only_state(|| 9)), (5, Some(5)));
+        assert_eq!(usage.lowest(), Some((5, UsageCount { states: 1, ..UsageCount::default() })));
+        assert_eq!(usage.live_entries(), 1);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) struct GroupState {
     log: LogIndex,
     terms: Terms,
     moved: Relocated,
-    small: GroupMeta,
+    meta: GroupMeta,
     /// Segment of the record that wrote the compaction point last; 0 if none did.
     point_at: u32,
     end: RangeEnd,
@@ -64,7 +64,7 @@ impl GroupState {
 
     /// Whether anything is known of the group.
     pub(crate) fn exists(&self) -> bool {
-        !self.log.is_empty() || !self.moved.is_empty() || self.point_at != 0 || self.small.exists()
+        !self.log.is_empty() || !self.moved.is_empty() || self.point_at != 0 || self.meta.exists()
     }
 
     pub(crate) fn point(&self) -> CompactionPoint {
@@ -80,25 +80,25 @@ impl GroupState {
     }
 
     pub(crate) fn hard(&self) -> HardState {
-        self.small.hard()
+        self.meta.hard()
     }
 
     pub(crate) fn conf(&self) -> Option<&Arc<ConfState>> {
-        self.small.conf()
+        self.meta.conf()
     }
 
     /// Markers of the two newest snapshots, the newest first.
     pub(crate) fn snapshots(&self) -> impl Iterator<Item = SnapshotMarker> {
-        self.small.snapshots()
+        self.meta.snapshots()
     }
 
     pub(crate) fn meta(&self, key: &MetaKey) -> Option<&Bytes> {
-        self.small.meta(key)
+        self.meta.meta(key)
     }
 
     /// All metadata, sorted by key.
     pub(crate) fn metas(&self) -> impl Iterator<Item = (&MetaKey, &Bytes)> {
-        self.small.metas()
+        self.meta.metas()
     }
 
     /// Term of `index`, if it is between the compaction point and the last index, both included.
@@ -132,7 +132,7 @@ impl GroupState {
 
     /// A value that depends on the memory that an append changes; reading it brings that memory into the cache.
     pub(crate) fn glance(&self) -> u64 {
-        self.log.glance() ^ self.terms.last().unwrap_or(0) ^ self.small.hard().commit
+        self.log.glance() ^ self.terms.last().unwrap_or(0) ^ self.meta.hard().commit
     }
 
     /// Number of live entries.
@@ -143,10 +143,10 @@ impl GroupState {
     /// The operations that write again the small state last written in segments up to `segment`.
     pub(crate) fn state_up_to(&self, segment: u32) -> impl Iterator<Item = Op> {
         let old = self.point_at != 0 && self.point_at <= segment;
-        old.then_some(Op::Compact(self.point)).into_iter().chain(self.small.up_to(segment))
+        old.then_some(Op::Compact(self.point)).into_iter().chain(self.meta.up_to(segment))
     }
 
-    /// Applies one operation of a record in `segment`. `locations` are the operation's parts, `small` is the value of
+    /// Applies one operation of a record in `segment`. `locations` are the operation's parts, `value` is the value of
     /// its part if it sets small state. Adds to `uses` what the segments gain and lose.
     ///
     /// In the write path the operation was validated, so this cannot fail. In replay a fault means damage, and the
@@ -156,7 +156,7 @@ impl GroupState {
         op: &Op,
         segment: u32,
         locations: &[Location],
-        small: Option<&StateValue>,
+        value: Option<&StateValue>,
         uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
         match *op {
@@ -166,10 +166,10 @@ impl GroupState {
             Op::Moved { first, term, packed, .. } => {
                 self.relocate(first, term, &marked(locations, packed), uses)?;
             }
-            Op::HardState(hard) => self.small.set_hard(hard, segment, uses)?,
-            Op::ConfState => self.small.set_conf(small, segment, uses)?,
-            Op::Meta { key, removes: false } => self.small.set_meta(key, small, segment, uses)?,
-            Op::Meta { key, removes: true } => self.small.remove_meta(&key, uses),
+            Op::HardState(hard) => self.meta.set_hard(hard, segment, uses)?,
+            Op::ConfState => self.meta.set_conf(value, segment, uses)?,
+            Op::Meta { key, removes: false } => self.meta.set_meta(key, value, segment, uses)?,
+            Op::Meta { key, removes: true } => self.meta.remove_meta(&key, uses),
             Op::Snapshot(marker) => {
                 let SnapshotMarker { index, term, .. } = marker;
                 if let Some(known) = self.term(index).filter(|known| *known != term) {
@@ -178,7 +178,7 @@ impl GroupState {
                 if index == 0 || index > INDEX_MAX {
                     return Err(Fault::Index { index, point: self.point.index });
                 }
-                self.small.add_snapshot(marker, segment, uses);
+                self.meta.add_snapshot(marker, segment, uses);
             }
             Op::Compact(point) => {
                 self.compact(point, uses)?;
@@ -197,7 +197,7 @@ impl GroupState {
             }
             Op::Remove => {
                 self.clear(0, uses);
-                self.small.clear(uses);
+                self.meta.clear(uses);
                 uses.state(self.point_at, 0);
                 *self = GroupState::default();
             }

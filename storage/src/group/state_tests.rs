@@ -43,7 +43,7 @@ impl Model {
         if index == self.point.index { Some(self.point.term) } else { entry }
     }
 
-    fn apply(&mut self, op: &Op, locations: &[Location], small: Option<&StateValue>) {
+    fn apply(&mut self, op: &Op, locations: &[Location], value: Option<&StateValue>) {
         match *op {
             Op::Entries { first, term, .. } => {
                 self.entries.retain(|e| e.0 < first);
@@ -73,7 +73,7 @@ impl Model {
             }
             Op::Meta { key, removes: true } => _ = self.metas.remove(&key),
             Op::Meta { key, removes: false } => {
-                let Some(StateValue::Meta(value)) = small else { panic!("a value") };
+                let Some(StateValue::Meta(value)) = value else { panic!("a value") };
                 self.metas.insert(key, value.clone());
             }
         }
@@ -140,16 +140,16 @@ fn operation(random: &mut Random, model: &Model, count_max: u64) -> Op {
 }
 
 /// The value that goes with `op`, if it sets one; a different one each time.
-fn small(op: &Op, next: &mut u32) -> Option<StateValue> {
+fn state_value(op: &Op, next: &mut u32) -> Option<StateValue> {
     *next += 1;
-    op.is_small().then(|| StateValue::Meta(Bytes::copy_from_slice(&next.to_le_bytes())))
+    op.has_state_value().then(|| StateValue::Meta(Bytes::copy_from_slice(&next.to_le_bytes())))
 }
 
 /// The operation that writes again what `op` set, with the value that the model has.
 fn again(op: &Op, model: &Model, next: &mut u32) -> Option<StateValue> {
     match op {
-        Op::Meta { key, .. } if op.is_small() => Some(StateValue::Meta(model.metas[key].clone())),
-        _ => small(op, next),
+        Op::Meta { key, .. } if op.has_state_value() => Some(StateValue::Meta(model.metas[key].clone())),
+        _ => state_value(op, next),
     }
 }
 
@@ -167,29 +167,29 @@ fn a_group_is_what_its_model_is() {
     for seed in 0..300 {
         let mut random = Random::new(seed);
         let (mut model, mut state) = (Model::default(), GroupState::default());
-        let (pins, mut next) = (SegmentUsage::default(), 0);
+        let (usage, mut next) = (SegmentUsage::default(), 0);
         for step in 1..120 {
             let op = operation(&mut random, &model, if seed % 3 == 0 { 300 } else { 6 });
             let locations = places(&op, step, &mut next);
-            let value = small(&op, &mut next);
+            let value = state_value(&op, &mut next);
             let mut uses = UsageDelta::default();
             let what = format!("seed {seed}, step {step}, {op:?}");
             assert_eq!(state.apply(&op, step, &locations, value.as_ref(), &mut uses), Ok(()), "{what}");
             model.apply(&op, &locations, value.as_ref());
-            pins.settle(&uses);
+            usage.settle(&uses);
             model.check(&state, &what);
-            assert_eq!(pins.live_entries(), model.entries.len() as u64, "{what}");
+            assert_eq!(usage.live_entries(), model.entries.len() as u64, "{what}");
         }
         let mut uses = UsageDelta::default();
         assert_eq!(state.apply(&Op::Remove, 999, &[], None, &mut uses), Ok(()));
-        pins.settle(&uses);
-        assert_eq!(pins.lowest(), None, "seed {seed}: a removed group holds nothing");
+        usage.settle(&uses);
+        assert_eq!(usage.lowest(), None, "seed {seed}: a removed group holds nothing");
     }
 }
 
 /// Copies of some entries of the oldest segment, possibly too many or too few for its release.
-fn copies(random: &mut Random, state: &GroupState, pins: &SegmentUsage, active: u32) -> Vec<Op> {
-    let Some((oldest, _)) = pins.movable(|| active) else { return Vec::new() };
+fn copies(random: &mut Random, state: &GroupState, usage: &SegmentUsage, active: u32) -> Vec<Op> {
+    let Some((oldest, _)) = usage.movable(|| active) else { return Vec::new() };
     let mut ops = Vec::<Op>::new();
     for (index, term, _) in state.entries_up_to(oldest) {
         match ops.last_mut() {
@@ -215,27 +215,27 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
     for seed in 0..400 {
         let mut random = Random::new(seed);
         let (mut model, mut state) = (Model::default(), GroupState::default());
-        let (pins, mut next, mut segment) = (SegmentUsage::default(), 0, 1);
+        let (usage, mut next, mut segment) = (SegmentUsage::default(), 0, 1);
         let mut log: Vec<(u32, Op, Vec<Location>, Option<StateValue>)> = Vec::new();
         let mut floor = 1;
         for step in 0..80 {
             segment += u32::from(random.below(3) == 0);
-            let (reemitted, repeats) = match pins.only_state(|| segment) {
+            let (reemitted, repeats) = match usage.only_state(|| segment) {
                 Some(oldest) if random.below(2) == 0 => (state.state_up_to(oldest).collect(), true),
-                None if random.below(3) == 0 => (copies(&mut random, &state, &pins, segment), true),
+                None if random.below(3) == 0 => (copies(&mut random, &state, &usage, segment), true),
                 _ => (vec![operation(&mut random, &model, 4)], false),
             };
             for op in reemitted {
                 let locations = places(&op, segment, &mut next);
-                let value = if repeats { again(&op, &model, &mut next) } else { small(&op, &mut next) };
+                let value = if repeats { again(&op, &model, &mut next) } else { state_value(&op, &mut next) };
                 let mut uses = UsageDelta::default();
                 let applied = state.apply(&op, segment, &locations, value.as_ref(), &mut uses);
                 assert_eq!(applied, Ok(()), "seed {seed}");
-                pins.settle(&uses);
+                usage.settle(&uses);
                 model.apply(&op, &locations, value.as_ref());
                 log.push((segment, op, locations, value));
             }
-            floor = floor.max(pins.floor(|| segment));
+            floor = floor.max(usage.floor(|| segment));
 
             let what = format!("seed {seed}, step {step}, from segment {floor}");
             let mut replayed = GroupState::before_replay(floor > 1);
@@ -251,7 +251,7 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
                 settled => assert_eq!(settled, Settled::Whole, "{what}"),
             }
             model.check(&replayed, &what);
-            assert_eq!(again.lowest(), pins.lowest(), "{what}");
+            assert_eq!(again.lowest(), usage.lowest(), "{what}");
         }
         shortened += u32::from(floor > 1);
     }

@@ -53,13 +53,13 @@ impl Default for Groups {
 /// Groups locked for one batch, ascending. On drop, groups that still do not exist leave the table.
 pub(crate) struct Locked<'a> {
     groups: &'a Groups,
-    cells: Vec<LockedSlot>,
+    slots: Vec<LockedSlot>,
 }
 
 struct LockedSlot {
     group: GroupId,
-    cell: Arc<GroupSlot>,
-    life: ArcMutexGuard<RawMutex, SlotState>,
+    slot: Arc<GroupSlot>,
+    slot_state: ArcMutexGuard<RawMutex, SlotState>,
 }
 
 impl Groups {
@@ -92,7 +92,7 @@ impl Groups {
         let mut ids = Vec::new();
         for shard in &self.shards {
             let shard = shard.read();
-            ids.extend(shard.iter().filter(|(_, cell)| wanted(&cell.read())).map(|(group, _)| *group));
+            ids.extend(shard.iter().filter(|(_, slot)| wanted(&slot.read())).map(|(group, _)| *group));
         }
         ids
     }
@@ -100,41 +100,41 @@ impl Groups {
     /// Locks `ids`, which must be ascending, for one batch. Waits for other batches of these groups. Creates groups
     /// that do not exist.
     pub(crate) fn lock(&self, ids: &[GroupId]) -> Locked<'_> {
-        let cells = ids.iter().map(|group| self.lock_one(*group)).collect();
-        Locked { groups: self, cells }
+        let slots = ids.iter().map(|group| self.lock_one(*group)).collect();
+        Locked { groups: self, slots }
     }
 
     /// Locks those of `ids` that are not locked and exist. It never waits, so the order of `ids` does not matter.
     /// Returns the groups that are locked by others.
     pub(crate) fn try_lock(&self, mut ids: Vec<GroupId>) -> (Locked<'_>, Vec<GroupId>) {
         ids.sort_unstable();
-        let mut cells = Vec::with_capacity(ids.len());
+        let mut slots = Vec::with_capacity(ids.len());
         ids.retain(|group| {
-            let Some(cell) = self.get(*group) else { return false };
-            let Some(life) = cell.order.try_lock_arc() else { return true };
-            if *life == SlotState::Listed {
-                cells.push(LockedSlot { group: *group, cell, life });
+            let Some(slot) = self.get(*group) else { return false };
+            let Some(slot_state) = slot.order.try_lock_arc() else { return true };
+            if *slot_state == SlotState::Listed {
+                slots.push(LockedSlot { group: *group, slot, slot_state });
             }
             false
         });
-        (Locked { groups: self, cells }, ids)
+        (Locked { groups: self, slots }, ids)
     }
 
     /// As [`Groups::lock`], but `None` if one of `ids` does not exist or is locked.
     pub(crate) fn try_lock_all(&self, ids: Vec<GroupId>) -> Option<Locked<'_>> {
         let wanted = ids.len();
         let (locked, _) = self.try_lock(ids);
-        (locked.cells.len() == wanted).then_some(locked)
+        (locked.slots.len() == wanted).then_some(locked)
     }
 
     fn lock_one(&self, group: GroupId) -> LockedSlot {
         loop {
             let listed = self.get(group);
-            let cell =
+            let slot =
                 listed.unwrap_or_else(|| Arc::clone(self.shard(group).write().entry(group).or_default()));
-            let life = cell.order.lock_arc();
-            if *life == SlotState::Listed {
-                return LockedSlot { group, cell, life };
+            let slot_state = slot.order.lock_arc();
+            if *slot_state == SlotState::Listed {
+                return LockedSlot { group, slot, slot_state };
             }
         }
     }
@@ -154,22 +154,22 @@ fn shard_of(group: GroupId) -> usize {
 impl Locked<'_> {
     /// The states of the groups before the batch, ascending by group.
     pub(crate) fn read(&self) -> impl Iterator<Item = (GroupId, RwLockReadGuard<'_, GroupState>)> {
-        self.cells.iter().map(|locked| (locked.group, locked.cell.read()))
+        self.slots.iter().map(|locked| (locked.group, locked.slot.read()))
     }
 
     /// Locks the states of all groups for publication, so that a reader sees either the whole batch or nothing of it.
     pub(crate) fn write(&self) -> Writing<'_> {
         Writing {
-            states: self.cells.iter().map(|locked| (locked.group, locked.cell.state.write())).collect(),
+            states: self.slots.iter().map(|locked| (locked.group, locked.slot.state.write())).collect(),
         }
     }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        for locked in &mut self.cells {
-            if !locked.cell.read().exists() && *locked.life == SlotState::Listed {
-                *locked.life = SlotState::Retired;
+        for locked in &mut self.slots {
+            if !locked.slot.read().exists() && *locked.slot_state == SlotState::Listed {
+                *locked.slot_state = SlotState::Retired;
                 self.groups.shard(locked.group).write().remove(&locked.group);
             }
         }
@@ -199,7 +199,7 @@ mod tests {
         let locked = groups.lock(&[1, 2]);
         assert!(groups.get(1).is_some());
         let (busy, rest) = groups.try_lock(vec![2, 3]);
-        assert_eq!((busy.cells.len(), rest), (0, vec![2]));
+        assert_eq!((busy.slots.len(), rest), (0, vec![2]));
         drop(busy);
         assert!(groups.try_lock_all(vec![2]).is_none(), "somebody has it");
         assert!(groups.try_lock_all(vec![3]).is_none(), "it does not exist");

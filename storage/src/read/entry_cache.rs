@@ -171,64 +171,64 @@ mod tests {
         lsn.as_u64() + u64::from(record.first_part_offset())
     }
 
-    fn get(tail: &EntryCache, at: u64, length: usize) -> Option<Bytes> {
-        tail.get([(Lsn::from_u64(at), length, false)].into_iter()).pop().flatten()
+    fn get(cache: &EntryCache, at: u64, length: usize) -> Option<Bytes> {
+        cache.get([(Lsn::from_u64(at), length, false)].into_iter()).pop().flatten()
     }
 
     #[test]
     fn payloads_are_found_by_their_place_and_by_nothing_else() {
-        let (tail, record) = (EntryCache::new(1 << 20), record(&[b"first", b"", b"second"]));
+        let (cache, record) = (EntryCache::new(1 << 20), record(&[b"first", b"", b"second"]));
         let lsn = Lsn::new(3, 8192);
-        tail.add(lsn, &record);
+        cache.add(lsn, &record);
         let at = first(lsn, &record);
-        assert_eq!(get(&tail, at, 5).as_deref(), Some(&b"first"[..]));
-        assert_eq!(get(&tail, at + 5, 6).as_deref(), Some(&b"second"[..]));
-        assert_eq!(get(&tail, at, 11).as_deref(), Some(&b"firstsecond"[..]));
+        assert_eq!(get(&cache, at, 5).as_deref(), Some(&b"first"[..]));
+        assert_eq!(get(&cache, at + 5, 6).as_deref(), Some(&b"second"[..]));
+        assert_eq!(get(&cache, at, 11).as_deref(), Some(&b"firstsecond"[..]));
         for (at, length) in [(at, 12), (at + 6, 6), (at - 1, 1), (at + (1 << 32), 5)] {
-            assert_eq!(get(&tail, at, length), None, "{at} {length}");
+            assert_eq!(get(&cache, at, length), None, "{at} {length}");
         }
-        assert_eq!((tail.stats().hits, tail.stats().misses), (3, 4));
+        assert_eq!((cache.stats().hits, cache.stats().misses), (3, 4));
     }
 
     #[test]
     fn a_payload_that_is_compressed_in_the_log_is_found_as_it_was() {
-        let tail = EntryCache::new(1 << 20);
+        let cache = EntryCache::new(1 << 20);
         let (raw, stored) =
             (record(&[b"first", &[7; 1000], b"", b"last"]), record(&[b"first", b"7777", b"", b"last"]));
         let lsn = Lsn::new(3, 8192);
-        tail.add_raw(lsn, &stored, &raw, &[false, true, false, false]);
+        cache.add_raw(lsn, &stored, &raw, &[false, true, false, false]);
         let at = first(lsn, &stored);
-        let packed = |at| tail.get([(Lsn::from_u64(at), 4, true)].into_iter()).pop().flatten();
-        assert_eq!(get(&tail, at, 5).as_deref(), Some(&b"first"[..]));
+        let packed = |at| cache.get([(Lsn::from_u64(at), 4, true)].into_iter()).pop().flatten();
+        assert_eq!(get(&cache, at, 5).as_deref(), Some(&b"first"[..]));
         assert_eq!(packed(at + 5).as_deref(), Some(&[7; 1000][..]));
-        assert_eq!(get(&tail, at + 9, 4).as_deref(), Some(&b"last"[..]));
+        assert_eq!(get(&cache, at + 9, 4).as_deref(), Some(&b"last"[..]));
         // Positions that are neither kind of payload, or the other kind.
         assert_eq!([at, at + 4, at + 6, at + 9].map(packed), [None, None, None, None]);
-        assert_eq!((get(&tail, at + 5, 4), get(&tail, at + 7, 2)), (None, None));
+        assert_eq!((get(&cache, at + 5, 4), get(&cache, at + 7, 2)), (None, None));
     }
 
     #[test]
     fn the_oldest_go_when_it_is_full() {
-        let (tail, record) = (EntryCache::new(3 * (100 + RECORD_BYTES)), record(&[&[7; 100]]));
+        let (cache, record) = (EntryCache::new(3 * (100 + RECORD_BYTES)), record(&[&[7; 100]]));
         // The third and the fourth come in the wrong order.
         for i in [0, 1, 3, 2] {
-            tail.add(Lsn::new(1, 4096 * (i + 1)), &record);
+            cache.add(Lsn::new(1, 4096 * (i + 1)), &record);
         }
         let kept = |i: u32| {
             let at = first(Lsn::new(1, 4096 * (i + 1)), &record);
-            get(&tail, at, 100).is_some()
+            get(&cache, at, 100).is_some()
         };
         assert_eq!([0, 1, 2, 3].map(kept), [false, true, true, true]);
-        assert_eq!(tail.stats().bytes, 3 * (100 + RECORD_BYTES as u64));
+        assert_eq!(cache.stats().bytes, 3 * (100 + RECORD_BYTES as u64));
     }
 
     #[test]
     fn what_is_larger_than_the_cache_pushes_nothing_out() {
-        let (tail, small) = (EntryCache::new(1000), record(&[b"small"]));
+        let (cache, small) = (EntryCache::new(1000), record(&[b"small"]));
         let lsn = Lsn::new(1, 4096);
-        tail.add(lsn, &small);
-        tail.add(Lsn::new(1, 8192), &record(&[&[7; 1000]]));
-        assert!(get(&tail, first(lsn, &small), 5).is_some());
+        cache.add(lsn, &small);
+        cache.add(Lsn::new(1, 8192), &record(&[&[7; 1000]]));
+        assert!(get(&cache, first(lsn, &small), 5).is_some());
         let off = EntryCache::new(0);
         off.add(lsn, &small);
         assert_eq!(off.stats().bytes, 0);

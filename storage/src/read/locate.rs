@@ -33,7 +33,7 @@ pub(super) struct PayloadLocation {
 /// Selects the locations of the requested entries, and takes a guard on their segments.
 pub(super) fn select<'a>(
     state: &GroupState,
-    pins: &'a SegmentUsage,
+    usage: &'a SegmentUsage,
     wanted: ReadRequest,
 ) -> Result<(Vec<PayloadLocation>, Option<SegmentGuard<'a>>)> {
     let ReadRequest { group, low, high, max_bytes } = wanted;
@@ -60,7 +60,7 @@ pub(super) fn select<'a>(
         }
         places.push(PayloadLocation { index, term, at });
     }
-    let hold = places.iter().map(|place| place.at.segment).min().map(|segment| pins.hold(|| segment));
+    let hold = places.iter().map(|place| place.at.segment).min().map(|segment| usage.hold(|| segment));
     Ok((places, hold))
 }
 
@@ -79,27 +79,23 @@ impl PayloadLocation {
         at(self.at.offset)..at(self.end())
     }
 
-    pub(super) fn checks(&self, stored: &[u8]) -> bool {
-        crc_fast::crc32_iscsi(stored) == self.at.crc
-    }
-
     pub(super) fn damaged(&self, group: GroupId) -> Error {
         Error::DamagedEntry { group, index: self.index, term: self.term, at: self.lsn() }
     }
 
     /// The entry with the stored bytes `stored`, which are checked here.
-    pub(super) fn entry(&self, packer: &Compressor, group: GroupId, stored: Bytes) -> Result<Entry> {
-        if !self.checks(&stored) {
+    pub(super) fn entry(&self, compressor: &Compressor, group: GroupId, stored: Bytes) -> Result<Entry> {
+        if !self.at.matches(&stored) {
             return Err(self.damaged(group));
         }
-        let payload = if self.at.packed { self.unpack(packer, group, &stored)? } else { stored };
+        let payload = if self.at.packed { self.unpack(compressor, group, &stored)? } else { stored };
         Ok(Entry { index: self.index, term: self.term, payload })
     }
 
     /// Decompresses the stored bytes, which must have passed their checksum.
-    pub(super) fn unpack(&self, packer: &Compressor, group: GroupId, stored: &[u8]) -> Result<Bytes> {
+    pub(super) fn unpack(&self, compressor: &Compressor, group: GroupId, stored: &[u8]) -> Result<Bytes> {
         let (index, at) = (self.index, self.lsn());
-        packer.unpack(stored).map_err(|source| Error::Compressed { group, index, at, source })
+        compressor.unpack(stored).map_err(|source| Error::Compressed { group, index, at, source })
     }
 
     /// Offset in the segment at which the payload ends.

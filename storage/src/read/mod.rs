@@ -1,9 +1,9 @@
 //! Reads entries of one group, as they are now or as they were when a reader was pinned.
 //!
 //! Locations are copied from the index under the group's lock. The payloads are then read without it: from the entry
-//! cache or the log, where each is checked against its checksum. A guard keeps their segments from being released
-//! meanwhile, so an entry that is overwritten or compacted during the read is still read whole. `Group::entries`
-//! lists the errors.
+//! cache, which has its own copy of the caller's bytes, or from the log, where each is checked against its checksum. A
+//! guard keeps their segments from being released meanwhile, so an entry that is overwritten or compacted during the
+//! read is still read whole. `Group::entries` lists the errors.
 
 pub(crate) mod entry_cache;
 pub(crate) mod readers;
@@ -32,15 +32,15 @@ use crate::types::Entry;
 pub(crate) fn entries(
     wal: &Wal,
     groups: &Groups,
-    pins: &SegmentUsage,
+    usage: &SegmentUsage,
     memory: (&EntryCache, &Compressor),
     maps: Option<Maps<'_>>,
     wanted: ReadRequest,
     mut more: impl FnMut(&Entry) -> bool,
 ) -> Result<Vec<Entry>> {
     let (places, _hold) = match groups.get(wanted.group) {
-        Some(cell) => select(&cell.read(), pins, wanted)?,
-        None => select(&GroupState::default(), pins, wanted)?,
+        Some(slot) => select(&slot.read(), usage, wanted)?,
+        None => select(&GroupState::default(), usage, wanted)?,
     };
     let mut entries: Vec<Entry> = Vec::with_capacity(places.len());
     let mut bytes: u64 = 0;
@@ -51,11 +51,11 @@ pub(crate) fn entries(
             return false;
         }
         // Called for the first entry too, so that a caller who adds up sizes sees all entries.
-        let goes_on = more(&entry) || entries.is_empty();
-        if goes_on {
+        let wants_more = more(&entry) || entries.is_empty();
+        if wants_more {
             entries.push(entry);
         }
-        goes_on
+        wants_more
     };
     read(wal, memory, maps, wanted.group, &places, &mut each)?;
     Ok(entries)
@@ -64,15 +64,15 @@ pub(crate) fn entries(
 /// As [`entries`], if all payloads are in memory.
 pub(crate) fn entries_in_memory(
     groups: &Groups,
-    pins: &SegmentUsage,
-    tail: &EntryCache,
+    usage: &SegmentUsage,
+    cache: &EntryCache,
     wanted: ReadRequest,
 ) -> Result<Option<Vec<Entry>>> {
     let (places, _hold) = match groups.get(wanted.group) {
-        Some(cell) => select(&cell.read(), pins, wanted)?,
-        None => select(&GroupState::default(), pins, wanted)?,
+        Some(slot) => select(&slot.read(), usage, wanted)?,
+        None => select(&GroupState::default(), usage, wanted)?,
     };
-    let kept = tail.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)));
+    let kept = cache.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)));
     let (mut entries, mut bytes) = (Vec::with_capacity(places.len()), 0u64);
     for (place, payload) in places.iter().zip(kept) {
         let Some(payload) = payload else { return Ok(None) };

@@ -53,15 +53,15 @@ impl Pinned {
     pub(crate) fn new(
         wal: &Wal,
         groups: &Groups,
-        pins: &SegmentUsage,
+        usage: &SegmentUsage,
         group: GroupId,
         low: u64,
         high: u64,
     ) -> Result<Pinned> {
         let wanted = ReadRequest { group, low, high, max_bytes: u64::MAX };
         let (places, hold) = match groups.get(group) {
-            Some(cell) => select(&cell.read(), pins, wanted)?,
-            None => select(&GroupState::default(), pins, wanted)?,
+            Some(slot) => select(&slot.read(), usage, wanted)?,
+            None => select(&GroupState::default(), usage, wanted)?,
         };
         // Only durable bytes are certain to be in a file.
         if places.iter().any(|place| place.lsn() >= wal.durable()) {
@@ -104,18 +104,18 @@ impl Pinned {
     pub(crate) fn read(
         &mut self,
         wal: &Wal,
-        tail: &EntryCache,
-        packer: &Compressor,
+        cache: &EntryCache,
+        compressor: &Compressor,
         max_bytes: u64,
     ) -> Result<Vec<Entry>> {
         let (mut entries, mut bytes) = (Vec::new(), 0u64);
         loop {
             let run = self.run(max_bytes.saturating_sub(bytes), entries.is_empty());
             let Some(first) = run.first() else { break };
-            let mut read = self.read_run(wal, (tail, packer), &run);
+            let mut read = self.read_run(wal, (cache, compressor), &run);
             if read.is_err() && run.len() > 1 {
                 // The entries before the one that fails are intact.
-                read = self.read_run(wal, (tail, packer), std::slice::from_ref(first));
+                read = self.read_run(wal, (cache, compressor), std::slice::from_ref(first));
             }
             let read = match read {
                 Ok(read) => read,
@@ -178,7 +178,7 @@ impl Pinned {
     }
 
     /// Reads `run`, entries of one segment that the log has released, from the file of the segment.
-    fn read_files(&mut self, packer: &Compressor, run: &[PayloadLocation]) -> Result<Vec<Entry>> {
+    fn read_files(&mut self, compressor: &Compressor, run: &[PayloadLocation]) -> Result<Vec<Entry>> {
         let (group, from) = (self.group, usize::try_from(self.next - self.low).unwrap_or(usize::MAX));
         let Some(segment) = run.first().map(|place| place.at.segment) else { return Ok(Vec::new()) };
         let Some(file) = self.files.get_mut(&segment) else { return Ok(Vec::new()) };
@@ -206,7 +206,7 @@ impl Pinned {
             }
             // Kept until the entry was returned: another limit may exclude it now.
             let stored = file.passed.get(&place.at.offset).cloned().unwrap_or_default();
-            entries.push(place.entry(packer, group, Bytes::from(stored))?);
+            entries.push(place.entry(compressor, group, Bytes::from(stored))?);
         }
         Ok(entries)
     }

@@ -65,32 +65,32 @@ impl PrefixRelease {
 pub(crate) fn advance(
     wal: &Wal,
     groups: &Groups,
-    pins: &SegmentUsage,
-    sweep: &PrefixRelease,
+    usage: &SegmentUsage,
+    prefix_release: &PrefixRelease,
     groups_max: usize,
 ) -> Result<Option<u64>> {
     // One thread at a time. The others do not need to wait for it.
-    let Some(mut progress) = sweep.progress.try_lock() else { return Ok(None) };
+    let Some(mut progress) = prefix_release.progress.try_lock() else { return Ok(None) };
     let mut repeated = None;
-    if let Some(segment) = pins.only_state(|| wal.active_segment()) {
+    if let Some(segment) = usage.only_state(|| wal.active_segment()) {
         if progress.segment != segment || progress.groups.is_empty() {
             progress.segment = segment;
             progress.groups = groups.select(|state| state.state_up_to(segment).next().is_some());
         }
         let rest = progress.groups.len().saturating_sub(groups_max);
         let chosen = progress.groups.split_off(rest);
-        let (later, bytes) = reemit(wal, groups, pins, sweep, segment, chosen)?;
+        let (later, bytes) = reemit(wal, groups, usage, prefix_release, segment, chosen)?;
         progress.groups.extend(later);
         repeated = Some(bytes);
     }
-    release(wal, pins.floor(|| wal.active_segment()), &mut progress)?;
+    release(wal, usage.floor(|| wal.active_segment()), &mut progress)?;
     Ok(repeated)
 }
 
 /// Tells the log that segments below `floor` may be released, and does nothing else.
-pub(crate) fn release_only(wal: &Wal, floor: u32, sweep: &PrefixRelease) -> Result<()> {
+pub(crate) fn release_only(wal: &Wal, floor: u32, prefix_release: &PrefixRelease) -> Result<()> {
     // The thread that holds the lock does the same.
-    let Some(mut progress) = sweep.progress.try_lock() else { return Ok(()) };
+    let Some(mut progress) = prefix_release.progress.try_lock() else { return Ok(()) };
     release(wal, floor, &mut progress)
 }
 
@@ -111,13 +111,13 @@ fn release(wal: &Wal, floor: u32, progress: &mut Progress) -> Result<()> {
 fn reemit(
     wal: &Wal,
     groups: &Groups,
-    pins: &SegmentUsage,
-    sweep: &PrefixRelease,
+    usage: &SegmentUsage,
+    prefix_release: &PrefixRelease,
     segment: u32,
     chosen: Vec<GroupId>,
 ) -> Result<(Vec<GroupId>, u64)> {
     let (locked, mut later) = groups.try_lock(chosen);
-    let (mut record, mut ops, mut smalls) = (RecordBuilder::new(), Vec::new(), Vec::new());
+    let (mut record, mut ops, mut values) = (RecordBuilder::new(), Vec::new(), Vec::new());
     // A piece has at most a quarter of the bytes of a record, so one more always fits.
     let bytes_max = MOVE_BYTES_MAX.min(wal.record_bytes_max() / 2);
     for (group, state) in locked.read() {
@@ -133,12 +133,12 @@ fn reemit(
                 Op::ConfState => {
                     let Some(conf) = state.conf() else { continue };
                     record.push_part(&encode_conf_state(conf));
-                    smalls.push(StateValue::Conf(Arc::clone(conf)));
+                    values.push(StateValue::Conf(Arc::clone(conf)));
                 }
                 Op::Meta { key, .. } => {
                     let Some(value) = state.meta(&key) else { continue };
                     record.push_part(value);
-                    smalls.push(StateValue::Meta(value.clone()));
+                    values.push(StateValue::Meta(value.clone()));
                 }
                 _ => {}
             }
@@ -149,9 +149,9 @@ fn reemit(
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        drop(publish(wal, pins, &locked, &ops, &smalls, &record, (Durability::Lazy, Wal::append_admitted))?);
+        drop(publish(wal, usage, &locked, &ops, &values, &record, (Durability::Lazy, Wal::append_admitted))?);
         bytes = record.encoded_len() as u64;
-        let mut stats = sweep.stats.lock();
+        let mut stats = prefix_release.stats.lock();
         stats.pieces += 1;
         stats.states += ops.len() as u64;
         stats.bytes += bytes;

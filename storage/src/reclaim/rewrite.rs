@@ -96,7 +96,7 @@ struct Unreadable {
 impl Unreadable {
     /// Whether the entry is still at the location where it could not be read.
     fn still(&self, groups: &Groups) -> bool {
-        let now = groups.get(self.group).and_then(|cell| cell.read().location(self.index));
+        let now = groups.get(self.group).and_then(|slot| slot.read().location(self.index));
         now == Some(self.at)
     }
 }
@@ -116,8 +116,8 @@ impl Rewrite {
 
     /// Returns the segment to empty and the excess in bytes, if the log is longer than twice its live data plus
     /// `slack_bytes`.
-    fn due(wal: &Wal, pins: &SegmentUsage, slack_bytes: u64) -> Option<(u32, u64)> {
-        let (segment, live_bytes) = pins.movable(|| wal.active_segment())?;
+    fn due(wal: &Wal, usage: &SegmentUsage, slack_bytes: u64) -> Option<(u32, u64)> {
+        let (segment, live_bytes) = usage.movable(|| wal.active_segment())?;
         let segments = u64::from(wal.active_segment().saturating_sub(wal.first_segment())) + 1;
         let log_bytes = segments.saturating_mul(wal.segment_bytes());
         let limit = live_bytes.saturating_mul(2).saturating_add(slack_bytes);
@@ -125,8 +125,8 @@ impl Rewrite {
     }
 
     /// Bytes by which the log exceeds the length at which copying starts; 0 if it does not.
-    pub(crate) fn excess(wal: &Wal, pins: &SegmentUsage, slack_bytes: u64) -> u64 {
-        Rewrite::due(wal, pins, slack_bytes).map_or(0, |(_, excess)| excess)
+    pub(crate) fn excess(wal: &Wal, usage: &SegmentUsage, slack_bytes: u64) -> u64 {
+        Rewrite::due(wal, usage, slack_bytes).map_or(0, |(_, excess)| excess)
     }
 
     /// Copies one piece, if the log is longer than twice its live data plus `slack_bytes`. Returns the bytes of
@@ -138,13 +138,13 @@ impl Rewrite {
     pub(crate) fn step(
         &self,
         wal: &Wal,
-        (groups, pins): (&Groups, &SegmentUsage),
+        (groups, usage): (&Groups, &SegmentUsage),
         slack_bytes: u64,
         tell: impl FnOnce(u32, &Error),
     ) -> Result<Option<u64>> {
         // One thread at a time. The others do not need to wait for it.
         let Some(mut progress) = self.progress.try_lock() else { return Ok(None) };
-        let Some((segment, _)) = Rewrite::due(wal, pins, slack_bytes) else { return Ok(None) };
+        let Some((segment, _)) = Rewrite::due(wal, usage, slack_bytes) else { return Ok(None) };
         if progress.segment != segment {
             *progress = Progress { segment, ..Progress::default() };
         }
@@ -158,7 +158,7 @@ impl Rewrite {
         }
         let rest = progress.groups.len().saturating_sub(PIECE_GROUPS);
         let mut chosen = progress.groups.split_off(rest);
-        let (sources, first) = read(wal, groups, pins, segment, &mut chosen, &mut progress.unreadable);
+        let (sources, first) = read(wal, groups, usage, segment, &mut chosen, &mut progress.unreadable);
         // The groups that did not fit are handled next.
         progress.groups.append(&mut chosen);
         if let Some(first) = first {
@@ -174,7 +174,7 @@ impl Rewrite {
             }
             return Ok(None);
         }
-        let (entries, bytes) = copy(wal, groups, pins, sources)?;
+        let (entries, bytes) = copy(wal, groups, usage, sources)?;
         let mut figures = self.figures.lock();
         figures.entries += entries;
         figures.bytes += bytes;
@@ -196,7 +196,7 @@ impl Rewrite {
 fn read(
     wal: &Wal,
     groups: &Groups,
-    pins: &SegmentUsage,
+    usage: &SegmentUsage,
     segment: u32,
     chosen: &mut Vec<GroupId>,
     unreadable: &mut HashSet<(GroupId, u64)>,
@@ -210,9 +210,9 @@ fn read(
             later.push(group);
             continue;
         }
-        let Some(cell) = groups.get(group) else { continue };
+        let Some(slot) = groups.get(group) else { continue };
         let mut places: Vec<(u64, u64, Location)> = Vec::new();
-        let state = cell.read();
+        let state = slot.read();
         for (index, term, at) in state.entries_up_to(segment) {
             if unreadable.contains(&(group, index)) {
                 continue;
@@ -227,7 +227,7 @@ fn read(
             places.push((index, term, at));
         }
         // Taken before the group is unlocked: until then, its entries keep their segments.
-        let hold = pins.hold(|| places.iter().map(|(_, _, at)| at.segment).min().unwrap_or(segment));
+        let hold = usage.hold(|| places.iter().map(|(_, _, at)| at.segment).min().unwrap_or(segment));
         drop(state);
         if full {
             later.push(group);
@@ -254,23 +254,21 @@ fn read(
 /// Reads the stored bytes of an entry at `at`.
 fn payload(wal: &Wal, group: GroupId, (index, term): (u64, u64), at: Location) -> Result<Vec<u8>> {
     let mut payload = vec![0; usize::try_from(at.length).unwrap_or(usize::MAX)];
-    let (crc, at) = (at.crc, Lsn::new(at.segment, at.offset));
-    let read = match wal.read_at(at, &mut payload) {
-        _ if payload.is_empty() => Ok(()),
+    let lsn = Lsn::new(at.segment, at.offset);
+    if !payload.is_empty() {
         // In a damaged range, the checksum below decides whether the payload is intact.
-        Err(seawall_wal::Error::Corrupt { .. }) => wal.read_damaged_at(at, &mut payload),
-        read => read,
-    };
-    read.map_err(|source| Error::UnreadableEntry { group, index, term, at, source })?;
-    if crc_fast::crc32_iscsi(&payload) != crc {
-        return Err(Error::DamagedEntry { group, index, term, at });
+        let read = wal.read_damaged_at(lsn, &mut payload);
+        read.map_err(|source| Error::UnreadableEntry { group, index, term, at: lsn, source })?;
+    }
+    if !at.matches(&payload) {
+        return Err(Error::DamagedEntry { group, index, term, at: lsn });
     }
     Ok(payload)
 }
 
 /// Enqueues copies of those of `sources` that are still where they were read. Skips groups that are being written.
 /// Returns the number of entries and the bytes of payload copied.
-fn copy(wal: &Wal, groups: &Groups, pins: &SegmentUsage, sources: Sources) -> Result<(u64, u64)> {
+fn copy(wal: &Wal, groups: &Groups, usage: &SegmentUsage, sources: Sources) -> Result<(u64, u64)> {
     let (locked, _busy) = groups.try_lock(sources.iter().map(|(group, _)| *group).collect());
     let (mut record, mut ops) = (RecordBuilder::new(), Vec::<GroupOp>::new());
     let (mut entries, mut bytes) = (0, 0);
@@ -303,7 +301,7 @@ fn copy(wal: &Wal, groups: &Groups, pins: &SegmentUsage, sources: Sources) -> Re
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        drop(publish(wal, pins, &locked, &ops, &[], &record, (Durability::Lazy, Wal::append_admitted))?);
+        drop(publish(wal, usage, &locked, &ops, &[], &record, (Durability::Lazy, Wal::append_admitted))?);
     }
     Ok((entries, bytes))
 }
@@ -320,7 +318,7 @@ mod tests {
     struct Log {
         wal: Wal,
         groups: Groups,
-        pins: SegmentUsage,
+        usage: SegmentUsage,
     }
 
     impl Log {
@@ -329,7 +327,7 @@ mod tests {
             let disk = SimDisk::new(1, SimOptions::default()).process();
             let env = Env { disk, clock, random, threads: Threads::Stepped };
             let wal = Wal::create_in(env, &Options::default().with_segment_bytes(64 << 10));
-            Log { wal: wal.expect("a log"), groups: Groups::new([]), pins: SegmentUsage::default() }
+            Log { wal: wal.expect("a log"), groups: Groups::new([]), usage: SegmentUsage::default() }
         }
 
         fn append(&self, index: u64, truncates: bool, payload: &[u8]) {
@@ -341,7 +339,7 @@ mod tests {
             drop(
                 publish(
                     &self.wal,
-                    &self.pins,
+                    &self.usage,
                     &locked,
                     &ops,
                     &[],
@@ -363,12 +361,12 @@ mod tests {
         (1..=3).for_each(|index| log.append(index, false, b"first"));
         let segment = log.wal.active_segment();
         let (sources, unreadable) =
-            read(&log.wal, &log.groups, &log.pins, segment, &mut vec![7], &mut HashSet::new());
+            read(&log.wal, &log.groups, &log.usage, segment, &mut vec![7], &mut HashSet::new());
         assert!(unreadable.is_none());
         // The same index and term again: only the location differs.
         log.append(2, true, b"other");
         let (first, second) = (log.place(1), log.place(2));
-        let copied = copy(&log.wal, &log.groups, &log.pins, sources).expect("room");
+        let copied = copy(&log.wal, &log.groups, &log.usage, sources).expect("room");
         assert_eq!(copied, (1, 5), "entry 1 alone");
         assert_ne!(log.place(1), first);
         assert_eq!((log.place(2), log.place(3)), (second, None));

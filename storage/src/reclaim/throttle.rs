@@ -91,13 +91,13 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_callers_alone() {
-        let (mut pace, mut now, mut total) = (Throttle::new(), Instant::now(), 0);
+        let (mut throttle, mut now, mut total) = (Throttle::new(), Instant::now(), 0);
         let mut last = Duration::ZERO;
         let mut go = |callers: u64, times: u32| {
             for _ in 0..times {
                 now += Duration::from_millis(10);
                 total += callers + PIECE;
-                last = pace.pause(now, total, PIECE, 0, SLACK);
+                last = throttle.pause(now, total, PIECE, 0, SLACK);
             }
             last
         };

@@ -25,7 +25,7 @@ const TOGETHER: usize = 16;
 
 /// Largest number of values of small state that are read one by one. Reading a whole segment of the usual size takes
 /// about as long.
-const SMALLS_MAX: usize = 1000;
+const STATE_VALUES_MAX: usize = 1000;
 
 /// A footer of the log; `None` if the segment has none.
 type Read = std::result::Result<Option<seawall_wal::segments::Footer>, seawall_wal::Error>;
@@ -74,7 +74,8 @@ impl<'a> Footers<'a> {
     /// Returns the memory of a footer for reuse.
     pub(super) fn done(&self, footer: seawall_wal::segments::Footer) {
         if let Footers::Ahead { used, .. } = self {
-            let _ = used.send(footer); // nobody wants it behind the last one
+            // Fails after the last footer, when the reader has ended.
+            let _ = used.send(footer);
         }
     }
 }
@@ -87,23 +88,23 @@ pub(super) fn replay(
     index: &[u8],
     end: Lsn,
     replay: &mut Replay,
-    pins: &SegmentUsage,
+    usage: &SegmentUsage,
     found: &mut Findings,
 ) -> Result<bool> {
     let Some(footer) = Footer::decode(index, end.segment()) else { return Ok(false) };
-    let Some(smalls) = smalls(log, &footer, end) else { return Ok(false) };
+    let Some(values) = state_values(log, &footer, end) else { return Ok(false) };
     let mut uses = UsageDelta::default();
-    apply(&footer, &smalls, replay, end, &mut uses)?;
-    pins.settle(&uses);
+    apply(&footer, &values, replay, end, &mut uses)?;
+    usage.settle(&uses);
     found.records += footer.records;
     Ok(true)
 }
 
 /// The values of the operations that set small state, in order; `None` if one cannot be read intact or if there are
 /// too many.
-fn smalls(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<StateValue>> {
-    let (mut places, mut smalls) = (footer.locations(), Vec::new());
-    if footer.ops().filter(|op| op.conf.is_some() || op.op.op.is_small()).count() > SMALLS_MAX {
+fn state_values(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<StateValue>> {
+    let (mut places, mut values) = (footer.locations(), Vec::new());
+    if footer.ops().filter(|op| op.conf.is_some() || op.op.op.has_state_value()).count() > STATE_VALUES_MAX {
         return None;
     }
     // Each value was written once, so together they are no longer than the segment.
@@ -112,16 +113,16 @@ fn smalls(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<StateValu
         if let Some(at) = conf {
             left = left.checked_sub(at.length)?;
             let conf = decode_conf_state(&part(log, at, end)?).ok()?;
-            smalls.push(StateValue::Conf(Arc::new(conf)));
-        } else if op.op.is_small() {
+            values.push(StateValue::Conf(Arc::new(conf)));
+        } else if op.op.has_state_value() {
             let at = places.next()?;
             left = left.checked_sub(at.length)?;
-            smalls.push(StateValue::Meta(Bytes::from(part(log, at, end)?)));
+            values.push(StateValue::Meta(Bytes::from(part(log, at, end)?)));
         } else if let Some(skipped) = usize::try_from(op.op.places()).ok()?.checked_sub(1) {
             places.nth(skipped)?;
         }
     }
-    Some(smalls)
+    Some(values)
 }
 
 /// The part at `at`, if it ends at or before `end`, can be read and passes its checksum.
@@ -132,17 +133,17 @@ fn part(log: &Prepared, at: Location, end: Lsn) -> Option<Vec<u8>> {
     if !bytes.is_empty() {
         log.read_at(Lsn::new(at.segment, at.offset), &mut bytes).ok()?;
     }
-    (crc_fast::crc32_iscsi(&bytes) == at.crc).then_some(bytes)
+    at.matches(&bytes).then_some(bytes)
 }
 
 fn apply(
     footer: &Footer<'_>,
-    smalls: &[StateValue],
+    values: &[StateValue],
     replay: &mut Replay,
     at: Lsn,
     uses: &mut UsageDelta,
 ) -> Result<()> {
-    let (mut places, mut smalls) = (footer.locations(), smalls.iter());
+    let (mut places, mut values) = (footer.locations(), values.iter());
     let mut locations = Vec::new();
     let mut ops = footer.ops().peekable();
     let mut ahead = footer.groups();
@@ -159,8 +160,8 @@ fn apply(
             locations.clear();
             // The index covers its locations exactly, so the count is no larger than their number.
             locations.extend(places.by_ref().take(usize::try_from(op.op.places()).unwrap_or(usize::MAX)));
-            let small = if op.op.is_small() { smalls.next() } else { None };
-            let applied = state.apply(&op.op, at.segment(), &locations, small, uses);
+            let value = if op.op.has_state_value() { values.next() } else { None };
+            let applied = state.apply(&op.op, at.segment(), &locations, value, uses);
             applied.map_err(|fault| Error::Damage { group, at, fault })?;
         }
     }

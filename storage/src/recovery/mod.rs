@@ -29,18 +29,19 @@ const FIRST_SEGMENT: u32 = 1;
 /// Entries whose payloads fail their checksums, with their locations.
 pub(crate) type DamagedRecords = Vec<(DamagedEntry, Location)>;
 
-/// Replays a log for an engine. `sealer` has the index of the segment in use.
+/// Replays a log for an engine. `index_builder` has the index of the segment in use.
 ///
 /// # Errors
 /// [`Error::Lost`] with everything in damaged ranges that the groups need and that is lost; `Corrupt` of the log with
 /// every damaged range, whichever the replay meets first (INV-5); the errors of [`restore`].
-pub(crate) fn open(log: &Prepared, threads: Threads, sealer: &FooterIndexBuilder) -> Result<Restored> {
+pub(crate) fn open(log: &Prepared, threads: Threads, index_builder: &FooterIndexBuilder) -> Result<Restored> {
     let (by_footer, writable) = (&log.report().by_footer, log.report().mode != OpenMode::Salvage);
     let lost = lost(log)?;
     if !lost.is_empty() {
         return Err(Error::Lost { all: lost.into() });
     }
-    restore(log, by_footer, threads, writable.then_some(sealer)).map_err(|error| every_place(log, error))
+    restore(log, by_footer, threads, writable.then_some(index_builder))
+        .map_err(|error| every_place(log, error))
 }
 
 /// Extends an error about a damaged range to all damaged ranges. Errors that the replay would have met after that
@@ -58,7 +59,7 @@ fn lost(log: &Prepared) -> Result<Vec<Error>> {
     for damage in log.damaged() {
         let mut each = |record: &RecordRef<'_>, bad: &[u32]| {
             if bad.is_empty() || decode(record.meta(), record.part_count(), &mut ops).is_err() {
-                return; // the replay says what it cannot read
+                return; // the replay reports records that cannot be decoded
             }
             lost.extend(lost_parts(&ops, record.lsn(), bad));
         };
@@ -74,9 +75,11 @@ fn lost(log: &Prepared) -> Result<Vec<Error>> {
 /// The small state in the parts `bad` of the record at `at`; these parts fail their checksums.
 fn lost_parts(ops: &[GroupOp], at: Lsn, bad: &[u32]) -> impl Iterator<Item = Error> {
     let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
-    small_parts(ops).filter(move |(part, _)| is_bad(*part)).map(move |(_, GroupOp { group, op })| match op {
-        Op::Meta { key, .. } => Error::DamagedMeta { group, key: key.as_bytes().into(), at },
-        _ => Error::DamagedConfState { group, at },
+    state_value_parts(ops).filter(move |(part, _)| is_bad(*part)).map(move |(_, GroupOp { group, op })| {
+        match op {
+            Op::Meta { key, .. } => Error::DamagedMeta { group, key: key.as_bytes().into(), at },
+            _ => Error::DamagedConfState { group, at },
+        }
     })
 }
 
@@ -88,13 +91,13 @@ fn lost_parts(ops: &[GroupOp], at: Lsn, bad: &[u32]) -> impl Iterator<Item = Err
 /// Only a log in degraded or salvage mode has damaged ranges here. Every record in such a range must still tell what
 /// it did, which [`lost`] has checked. Then only payloads are missing, and indexes and terms are correct (INV-5).
 ///
-/// `sealer` has the index of the segment in use, and its records are replayed from that. Without `sealer`, they are
-/// read.
+/// `index_builder` has the index of the segment in use, and its records are replayed from that. Without
+/// `index_builder`, they are read.
 pub(crate) fn restore(
     log: &Prepared,
     by_footer: &[u32],
     threads: Threads,
-    sealer: Option<&FooterIndexBuilder>,
+    index_builder: Option<&FooterIndexBuilder>,
 ) -> Result<Restored> {
     let mut restoring = Restoring::new(log.first_segment() > FIRST_SEGMENT);
     let mut from = Lsn::ZERO;
@@ -112,10 +115,10 @@ pub(crate) fn restore(
         Result::Ok(())
     })?;
     let (end, active) = (log.end(), Lsn::new(log.active_segment(), 0).max(from));
-    if let Some(sealer) = sealer.filter(|_| active < end) {
+    if let Some(index_builder) = index_builder.filter(|_| active < end) {
         restoring.records(log, from, active)?;
         from = active;
-        if restoring.index(log, &sealer.written(), end)? {
+        if restoring.index(log, &index_builder.written(), end)? {
             from = end;
         }
     }
@@ -129,39 +132,39 @@ pub(crate) fn restore(
 #[derive(Default)]
 pub(crate) struct Restored {
     pub(crate) groups: Groups,
-    pub(crate) pins: SegmentUsage,
+    pub(crate) usage: SegmentUsage,
     pub(crate) found: Findings,
-    pub(crate) fenced: DamagedRecords,
+    pub(crate) damaged: DamagedRecords,
 }
 
 /// A replay and its results so far.
 struct Restoring {
     replay: Replay,
-    pins: SegmentUsage,
+    usage: SegmentUsage,
     found: Findings,
-    fenced: DamagedRecords,
+    damaged: DamagedRecords,
     ops: Vec<GroupOp>,
     locations: Vec<Location>,
-    smalls: Vec<StateValue>,
+    values: Vec<StateValue>,
 }
 
 impl Restoring {
     fn new(released: bool) -> Restoring {
         Restoring {
             replay: Replay { states: GroupMap::default(), released },
-            pins: SegmentUsage::default(),
+            usage: SegmentUsage::default(),
             found: Findings::default(),
-            fenced: Vec::new(),
+            damaged: Vec::new(),
             ops: Vec::new(),
             locations: Vec::new(),
-            smalls: Vec::new(),
+            values: Vec::new(),
         }
     }
 
     /// Replays a segment up to `end` from its `index`; `false` if it must be replayed from its records, see
     /// [`footers::replay`].
     fn index(&mut self, log: &Prepared, index: &[u8], end: Lsn) -> Result<bool> {
-        footers::replay(log, index, end, &mut self.replay, &self.pins, &mut self.found)
+        footers::replay(log, index, end, &mut self.replay, &self.usage, &mut self.found)
     }
 
     /// Replays the records from `from` up to `to`.
@@ -191,34 +194,34 @@ impl Restoring {
         part_count: usize,
         bad: &[u32],
     ) -> Result<()> {
-        let Restoring { ops, locations, smalls, .. } = self;
+        let Restoring { ops, locations, values, .. } = self;
         let unreadable = |source| Error::Record { at, source };
         decode(meta, part_count, ops).map_err(unreadable)?;
         locations.clear();
-        smalls.clear();
+        values.clear();
         let is_bad = |part: usize| bad.iter().any(|&bad| usize::try_from(bad) == Ok(part));
         if let Some(lost) = lost_parts(ops, at, bad).next() {
             return Err(lost);
         }
-        let mut small_parts = small_parts(ops);
-        let mut next_small = small_parts.next();
+        let mut state_value_parts = state_value_parts(ops);
+        let mut next_state_value = state_value_parts.next();
         for (part, (info, bytes)) in parts.enumerate() {
             let (segment, offset, length, crc) = (at.segment(), info.offset, info.length, info.crc);
             locations.push(Location::plain(segment, offset, length, crc));
-            if let Some((_, GroupOp { op, .. })) = next_small.filter(|small| small.0 == part) {
-                smalls.push(match op {
+            if let Some((_, GroupOp { op, .. })) = next_state_value.filter(|(at, _)| *at == part) {
+                values.push(match op {
                     Op::Meta { .. } => StateValue::Meta(Bytes::copy_from_slice(bytes)),
                     _ => StateValue::Conf(Arc::new(decode_conf_state(bytes).map_err(unreadable)?)),
                 });
-                next_small = small_parts.next();
+                next_state_value = state_value_parts.next();
             }
         }
-        drop(small_parts);
+        drop(state_value_parts);
         let entries = entry_parts(ops).filter(|(part, _)| !bad.is_empty() && is_bad(*part));
-        self.fenced.extend(entries.filter_map(|(part, entry)| Some((entry, *locations.get(part)?))));
+        self.damaged.extend(entries.filter_map(|(part, entry)| Some((entry, *locations.get(part)?))));
         let mut uses = UsageDelta::default();
-        apply(&mut self.replay, at, ops, locations, smalls, &mut uses)?;
-        self.pins.settle(&uses);
+        apply(&mut self.replay, at, ops, locations, values, &mut uses)?;
+        self.usage.settle(&uses);
         self.found.records += 1;
         Ok(())
     }
@@ -238,8 +241,8 @@ impl Restoring {
 
     fn finish(mut self, end: Lsn) -> Result<Restored> {
         settle(&mut self.replay.states, end, &mut self.found)?;
-        let Restoring { pins, found, fenced, .. } = self;
-        Ok(Restored { groups: Groups::new(self.replay.states), pins, found, fenced })
+        let Restoring { usage, found, damaged, .. } = self;
+        Ok(Restored { groups: Groups::new(self.replay.states), usage, found, damaged })
     }
 }
 
@@ -263,12 +266,12 @@ fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, DamagedEntry)> {
 }
 
 /// The operations of a record that have small state as their part, each with the position of that part.
-fn small_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupOp)> {
+fn state_value_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, GroupOp)> {
     let mut part = 0;
     ops.iter().filter_map(move |op| {
         let at = part;
         part += usize::try_from(op.op.parts()).unwrap_or(0);
-        op.op.is_small().then_some((at, *op))
+        op.op.has_state_value().then_some((at, *op))
     })
 }
 

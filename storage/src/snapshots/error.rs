@@ -10,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 use seawall_snap::SnapshotId;
+use seawall_wal::disk::OutOfRange;
 
 use crate::error::Error as EngineError;
 use crate::format::DecodeError;
@@ -23,17 +24,8 @@ pub(super) type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     // The caller must act:
     /// An option is out of range.
-    #[error("option {option}: {value} is not within {min}..={max}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        value: u64,
-        /// Smallest value allowed.
-        min: u64,
-        /// Largest value allowed.
-        max: u64,
-    },
+    #[error(transparent)]
+    OptionOutOfRange(#[from] OutOfRange),
     /// The snapshot is not newer than the compaction point and the newest snapshot of the log, so there is
     /// nothing to take or install.
     #[error("{id} is out of date: there is one at {newest}")]

@@ -77,9 +77,10 @@ impl Snapshots {
         }
     }
 
-    /// Adds to `batch` the records that make the log start after a received snapshot: the start, the members
+    /// Adds to `batch` the operations that make the log start after a received snapshot: the start, the members
     /// and the marker. If the log has the snapshot's entry with its term, later entries stay; otherwise all
-    /// entries are removed. The returned pin keeps the snapshot from being removed.
+    /// entries are removed. The commit index is the caller's: it may be in this batch or in a later one. The
+    /// returned pin keeps the snapshot from being removed.
     ///
     /// Once the batch is durable, the state machine has to load the snapshot that [`Snapshots::installed`]
     /// returns.

@@ -10,12 +10,14 @@
 //! ```text
 //! taken:     file written ► named, durable ► read back ► marker durable ► log compacted ► older files removed
 //! installed: file received ► named, durable ► read back ► start of the log, members, marker: one record, durable
-//!            ► state machine loads it ► older files removed
+//!            ► older files may be removed; state machine loads it (after a crash, at the next start)
 //! ```
 //!
-//! A file counts once its marker is durable. A crash before that leaves the old snapshot and the log after it;
-//! a crash afterwards leaves the new one. The snapshots of the newest two markers are pinned, so retention does
-//! not remove them.
+//! A file counts once its marker is durable. A crash before that leaves the old snapshot and the log after
+//! it; a crash afterwards leaves the new one. The snapshots of the newest two markers are pinned, so
+//! retention does not remove them. With the pump of raft-rs, a commit index that covers the snapshot may be
+//! in a later record than its marker; after a crash in between, `GroupStorage::initial_state` returns the
+//! compaction point as the commit index.
 //!
 //! ```
 //! use seawall::snapshots::{SnapshotOptions, Snapshots, snap};

@@ -34,7 +34,7 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`Error::NoneLeft`] if the log starts after every remaining snapshot and after `applied`;
-    /// [`Error::Option`], [`Error::Members`]; or an error of the catalog.
+    /// [`Error::OptionOutOfRange`], [`Error::Members`]; or an error of the catalog.
     pub fn open(
         engine: &Engine,
         group: GroupId,

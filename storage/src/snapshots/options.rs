@@ -3,7 +3,7 @@
 //! The catalog's options control how many files are kept, and whether the log is kept back to the second newest
 //! snapshot.
 
-use super::error::Error;
+use seawall_wal::disk::OutOfRange;
 
 /// Maximum number of entries that can be kept for slow followers: counting them holds the group's lock for
 /// about 5 ms.
@@ -55,17 +55,10 @@ seawall_wal::disk::setters!(SnapshotOptions {
 });
 
 impl SnapshotOptions {
-    pub(super) fn check(&self) -> Result<(), Error> {
-        for (option, value, min, max) in [
-            ("entries", self.entries, 1, u64::MAX),
-            ("bytes", self.bytes, 1, u64::MAX),
-            ("catch_up_entries", self.catch_up_entries, 0, CATCH_UP_MAX),
-        ] {
-            if !(min..=max).contains(&value) {
-                return Err(Error::Option { option, value, min, max });
-            }
-        }
-        Ok(())
+    pub(super) fn check(&self) -> Result<(), OutOfRange> {
+        OutOfRange::check("entries", self.entries, 1, u64::MAX)?;
+        OutOfRange::check("bytes", self.bytes, 1, u64::MAX)?;
+        OutOfRange::check("catch_up_entries", self.catch_up_entries, 0, CATCH_UP_MAX)
     }
 }
 
@@ -82,7 +75,7 @@ mod tests {
             ("bytes", SnapshotOptions { bytes: 0, ..good }),
             ("catch_up_entries", SnapshotOptions { catch_up_entries: CATCH_UP_MAX + 1, ..good }),
         ] {
-            assert!(matches!(bad.check(), Err(Error::Option { option, .. }) if option == name), "{name}");
+            assert!(matches!(bad.check(), Err(out) if out.option == name), "{name}");
         }
     }
 }

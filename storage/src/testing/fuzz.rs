@@ -29,13 +29,13 @@ const PACKED: [u8; 16] = [3, 0, 0, 0, 0x28, 0xb5, 0x2f, 0xfd, 0x20, 3, 1 | 3 << 
 
 /// Fuzzes decompression: `data` is the stored form of a compressed payload.
 pub fn engine_payload(data: &[u8]) {
-    let packer = Compressor::new(Some(Compression { from_bytes: 512, level: 1 }));
-    match packer.unpack(data) {
+    let compressor = Compressor::new(Some(Compression { from_bytes: 512, level: 1 }));
+    match compressor.unpack(data) {
         Ok(raw) => {
             let claimed = data.first_chunk().map(|length| u32::from_le_bytes(*length));
             assert_eq!(claimed.map(u64::from), Some(raw.len() as u64));
-            if let Some(again) = packer.pack(&raw) {
-                assert_eq!(packer.unpack(&again).as_ref(), Ok(&raw));
+            if let Some(again) = compressor.pack(&raw) {
+                assert_eq!(compressor.unpack(&again).as_ref(), Ok(&raw));
             }
         }
         Err(error) => assert!(!error.to_string().is_empty()),
@@ -103,10 +103,11 @@ pub fn engine_replay(data: &[u8]) {
 /// If the two replays differ.
 pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
     let fork = disk.fork(1);
-    let sealer = FooterIndexBuilder::default();
-    let log = Wal::prepare(env(&fork), &options.log, Some(&mut sealer.clone())).expect("nothing rotted");
+    let index_builder = FooterIndexBuilder::default();
+    let log =
+        Wal::prepare(env(&fork), &options.log, Some(&mut index_builder.clone())).expect("nothing rotted");
     let by_footer = &log.report().by_footer;
-    let by_index = restore(&log, by_footer, Threads::Stepped, Some(&sealer)).map(rendered);
+    let by_index = restore(&log, by_footer, Threads::Stepped, Some(&index_builder)).map(rendered);
     let by_record = restore(&log, &[], Threads::Stepped, None).map(rendered);
     match (by_index, by_record) {
         (Ok(by_index), Ok(by_record)) => assert_eq!(by_index, by_record, "index and records"),
@@ -117,16 +118,16 @@ pub fn replays_agree(disk: &SimDisk, options: &Options) -> usize {
 }
 
 /// The result of a replay as text: the counts, one line for each group, then the segments.
-fn rendered(Restored { groups, pins, found, .. }: Restored) -> Vec<String> {
+fn rendered(Restored { groups, usage, found, .. }: Restored) -> Vec<String> {
     let mut lines = vec![format!("{found:?}")];
     for id in groups.ids() {
-        let Some(cell) = groups.get(id) else { continue };
-        let state = cell.read();
+        let Some(slot) = groups.get(id) else { continue };
+        let state = slot.read();
         let locations = (state.first_index()..=state.last_index()).map(|i| state.location(i));
-        let small: Vec<Vec<Op>> =
-            pins.counts().iter().map(|(segment, _)| state.state_up_to(*segment).collect()).collect();
+        let state_ops: Vec<Vec<Op>> =
+            usage.counts().iter().map(|(segment, _)| state.state_up_to(*segment).collect()).collect();
         lines.push(format!(
-            "{id}: {:?} {:?} {:?} {:?} {:?} {:?} {:?} {small:?}",
+            "{id}: {:?} {:?} {:?} {:?} {:?} {:?} {:?} {state_ops:?}",
             state.point(),
             state.hard(),
             state.conf(),
@@ -136,7 +137,7 @@ fn rendered(Restored { groups, pins, found, .. }: Restored) -> Vec<String> {
             locations.collect::<Vec<_>>(),
         ));
     }
-    lines.extend(pins.counts().iter().map(|count| format!("{count:?}")));
+    lines.extend(usage.counts().iter().map(|count| format!("{count:?}")));
     lines
 }
 

@@ -70,7 +70,7 @@ impl BackgroundThread {
         self.shared.signal.lock().ended = true;
         self.shared.changed.notify_all();
         let thread = self.thread.lock().take();
-        if let Some(thread) = thread.filter(|keeper| keeper.thread().id() != thread::current().id()) {
+        if let Some(thread) = thread.filter(|handle| handle.thread().id() != thread::current().id()) {
             // If a step panicked, there is nothing left to do.
             let _ = thread.join();
         }
@@ -107,32 +107,32 @@ mod tests {
     #[test]
     fn it_steps_when_it_is_woken_and_no_more_once_it_has_ended() {
         let (sender, steps) = channel();
-        let keeper = BackgroundThread::spawn(move || {
+        let background = BackgroundThread::spawn(move || {
             sender.send(()).unwrap();
             BackgroundStep::Sleep
         })
         .unwrap();
         for _ in 0..3 {
-            keeper.wake();
+            background.wake();
             steps.recv().unwrap();
         }
-        keeper.end();
-        keeper.wake();
+        background.end();
+        background.wake();
         assert!(steps.recv().is_err(), "the thread has let go of what it used");
-        keeper.end();
+        background.end();
     }
 
     #[test]
     fn a_pause_does_not_hold_the_end_up() {
         let (sender, steps) = channel();
-        let keeper = BackgroundThread::spawn(move || {
+        let background = BackgroundThread::spawn(move || {
             sender.send(()).unwrap();
             BackgroundStep::Again(Duration::from_secs(3600))
         })
         .unwrap();
-        keeper.wake();
+        background.wake();
         steps.recv().unwrap();
-        keeper.end();
+        background.end();
         assert!(steps.try_recv().is_err(), "one step");
     }
 }

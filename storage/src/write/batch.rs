@@ -38,7 +38,7 @@ pub struct WriteBatch {
     /// As requested: validation fills in `truncates` and the terms of compaction points.
     ops: Vec<GroupOp>,
     /// Values of the operations that set small state, in order.
-    smalls: Vec<StateValue>,
+    values: Vec<StateValue>,
     sync: bool,
     fault: Option<Error>,
 }
@@ -104,7 +104,7 @@ impl WriteBatch {
     /// `Engine::write` refuses a conf state that is larger than a quarter of a record.
     pub fn conf_state(&mut self, group: GroupId, conf: &ConfState) -> &mut WriteBatch {
         self.record.push_part(&encode_conf_state(conf));
-        self.smalls.push(StateValue::Conf(Arc::new(conf.clone())));
+        self.values.push(StateValue::Conf(Arc::new(conf.clone())));
         self.push(group, Op::ConfState)
     }
 
@@ -148,7 +148,7 @@ impl WriteBatch {
             return self;
         };
         self.record.push_part(value);
-        self.smalls.push(StateValue::Meta(Bytes::copy_from_slice(value)));
+        self.values.push(StateValue::Meta(Bytes::copy_from_slice(value)));
         self.push(group, Op::Meta { key: name, removes: false })
     }
 
@@ -183,7 +183,7 @@ impl WriteBatch {
     pub fn clear(&mut self) {
         self.record.clear();
         self.ops.clear();
-        self.smalls.clear();
+        self.values.clear();
         self.sync = false;
         self.fault = None;
     }
@@ -192,7 +192,7 @@ impl WriteBatch {
     pub(crate) fn put_owner(&mut self, owner: &Owner) {
         let (value, Some(key)) = (owner.encode(), owner_key()) else { return };
         self.record.push_part(&value);
-        self.smalls.push(StateValue::Meta(Bytes::from(value)));
+        self.values.push(StateValue::Meta(Bytes::from(value)));
         self.ops.push(GroupOp { group: OWNER_GROUP, op: Op::Meta { key, removes: false } });
     }
 
@@ -209,8 +209,8 @@ impl WriteBatch {
     }
 
     /// The batch with its payloads compressed; `None` if compression is not worthwhile for any of them.
-    pub(super) fn pack(&self, packer: &Compressor) -> Option<Packed> {
-        Packed::new(&self.ops, &self.record, packer)
+    pub(super) fn pack(&self, compressor: &Compressor) -> Option<Packed> {
+        Packed::new(&self.ops, &self.record, compressor)
     }
 
     /// Returns an error of the batch that can be found without its groups.
@@ -234,8 +234,8 @@ impl WriteBatch {
         &self.ops
     }
 
-    pub(super) fn smalls(&self) -> &[StateValue] {
-        &self.smalls
+    pub(super) fn state_values(&self) -> &[StateValue] {
+        &self.values
     }
 
     /// Whether the record has parts. On a full disk such a record may not use the room that is reserved for control

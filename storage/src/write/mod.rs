@@ -11,7 +11,7 @@ mod validate;
 
 pub use batch::WriteBatch;
 
-use parts::small_larger;
+use parts::state_value_larger;
 use seawall_wal::{Durability, Ticket, Wal};
 
 use crate::compression::Compressor;
@@ -34,22 +34,22 @@ pub(crate) enum Wait {
 pub(crate) fn write(
     wal: &Wal,
     groups: &Groups,
-    pins: &SegmentUsage,
-    (tail, packer): (&EntryCache, &Compressor),
+    usage: &SegmentUsage,
+    (cache, compressor): (&EntryCache, &Compressor),
     meta_bytes_max: usize,
     batch: &mut WriteBatch,
     wait: Wait,
 ) -> Result<Ticket> {
     batch.check()?;
     // Before the groups are locked, because compression takes long.
-    let packed = batch.pack(packer);
+    let packed = batch.pack(compressor);
     let ids = batch.groups();
     let (locked, append): (_, Append) = match wait {
         Wait::Yes => (groups.lock(&ids), Wal::append_admitted),
         Wait::No => (groups.try_lock_all(ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::try_append),
     };
     let ops = packed.as_ref().map_or(batch.ops(), |packed| &packed.ops);
-    let (ops, urgent) = validate::validate(&locked, ops, batch.smalls(), meta_bytes_max)?;
+    let (ops, urgent) = validate::validate(&locked, ops, batch.state_values(), meta_bytes_max)?;
     let class = if urgent || batch.is_sync() { Durability::Sync } else { Durability::Lazy };
     let record = batch.record_mut();
     encode(&ops, record.meta());
@@ -60,21 +60,22 @@ pub(crate) fn write(
     if bytes > max {
         return Err(batch.entry_beyond(max).unwrap_or(Error::BatchTooLarge { bytes, max }));
     }
-    if let Some(error) = small_larger(&ops, record, max / 4) {
+    if let Some(error) = state_value_larger(&ops, record, max / 4) {
         return Err(error);
     }
     let Some(mut packed) = packed else {
-        let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), batch.record(), (class, append))?;
+        let ticket =
+            publish(wal, usage, &locked, &ops, batch.state_values(), batch.record(), (class, append))?;
         drop(locked);
-        tail.add(ticket.lsn(), batch.record());
+        cache.add(ticket.lsn(), batch.record());
         batch.clear();
         return Ok(ticket);
     };
     packed.record.meta().extend_from_slice(batch.record().meta_bytes());
     packed.record.set_footer_bytes(batch.record().footer_bytes());
-    let ticket = publish(wal, pins, &locked, &ops, batch.smalls(), &packed.record, (class, append))?;
+    let ticket = publish(wal, usage, &locked, &ops, batch.state_values(), &packed.record, (class, append))?;
     drop(locked);
-    tail.add_raw(ticket.lsn(), &packed.record, batch.record(), &packed.parts);
+    cache.add_raw(ticket.lsn(), &packed.record, batch.record(), &packed.parts);
     batch.clear();
     Ok(ticket)
 }

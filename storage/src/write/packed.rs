@@ -21,16 +21,16 @@ pub(super) struct Packed {
 impl Packed {
     /// Compresses the entries of a batch with `ops` and `record`; `None` if compression is not worthwhile for any of
     /// them.
-    pub(super) fn new(ops: &[GroupOp], record: &RecordBuilder, packer: &Compressor) -> Option<Packed> {
+    pub(super) fn new(ops: &[GroupOp], record: &RecordBuilder, compressor: &Compressor) -> Option<Packed> {
         let raw: Vec<&[u8]> = parts(record).collect();
-        if !raw.iter().any(|part| packer.wants(part.len())) {
+        if !raw.iter().any(|part| compressor.wants(part.len())) {
             return None;
         }
         let mut stored: Vec<Option<Vec<u8>>> = vec![None; raw.len()];
         for (part, op) in parts_before(ops).filter(|(_, op)| matches!(op.op, Op::Entries { .. })) {
             let count = usize::try_from(op.op.parts()).unwrap_or(usize::MAX);
             let own = stored.iter_mut().zip(&raw).skip(part).take(count);
-            own.for_each(|(stored, raw)| *stored = packer.pack(raw));
+            own.for_each(|(stored, raw)| *stored = compressor.pack(raw));
         }
         if stored.iter().all(Option::is_none) {
             return None;
@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn runs_are_split_where_compression_begins_and_ends() {
-        let packer = Compressor::new(Some(Compression { from_bytes: 1000, level: 1 }));
+        let compressor = Compressor::new(Some(Compression { from_bytes: 1000, level: 1 }));
         let entries = |group, first, count, packed| GroupOp {
             group,
             op: Op::Entries { first, term: 3, count, truncates: false, packed },
@@ -98,7 +98,7 @@ mod tests {
         let lengths = [10, 5000, 6000, 0, 7000, 4000, 8000, 20];
         let mut record = RecordBuilder::new();
         lengths.iter().for_each(|length| record.push_part(&vec![7; *length]));
-        let packed = Packed::new(&ops, &record, &packer).expect("it pays");
+        let packed = Packed::new(&ops, &record, &compressor).expect("it pays");
         assert_eq!(packed.parts, [false, true, true, false, true, false, true, false]);
         let expected = [
             entries(1, 4, 1, false),
@@ -112,9 +112,10 @@ mod tests {
         ];
         assert_eq!(packed.ops, expected);
         for ((stored, packed), length) in parts(&packed.record).zip(&packed.parts).zip(lengths) {
-            let raw = if *packed { packer.unpack(stored).expect("ours").to_vec() } else { stored.to_vec() };
+            let raw =
+                if *packed { compressor.unpack(stored).expect("ours").to_vec() } else { stored.to_vec() };
             assert_eq!(raw, vec![7; length]);
         }
-        assert!(Packed::new(&ops[3..], &RecordBuilder::new(), &packer).is_none());
+        assert!(Packed::new(&ops[3..], &RecordBuilder::new(), &compressor).is_none());
     }
 }

@@ -16,8 +16,8 @@ pub(super) fn parts_before(ops: &[GroupOp]) -> impl Iterator<Item = (usize, &Gro
 }
 
 /// The error for the first piece of small state that is larger than `max` bytes.
-pub(super) fn small_larger(ops: &[GroupOp], record: &RecordBuilder, max: usize) -> Option<Error> {
-    parts_before(ops).filter(|(_, op)| op.op.is_small()).find_map(|(part, GroupOp { group, op })| {
+pub(super) fn state_value_larger(ops: &[GroupOp], record: &RecordBuilder, max: usize) -> Option<Error> {
+    parts_before(ops).filter(|(_, op)| op.op.has_state_value()).find_map(|(part, GroupOp { group, op })| {
         let (group, bytes) = (*group, usize::try_from(record.part_len(part)).unwrap_or(usize::MAX));
         let error = match op {
             Op::Meta { .. } => Error::MetaTooLarge { group, bytes, max },

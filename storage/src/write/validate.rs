@@ -19,15 +19,15 @@ const META_KEY_COST: usize = 64;
 pub(super) fn validate(
     locked: &Locked<'_>,
     ops: &[GroupOp],
-    smalls: &[StateValue],
+    values: &[StateValue],
     meta_bytes_max: usize,
 ) -> Result<(Vec<GroupOp>, bool)> {
     let mut staged: Vec<Staged<'_>> = locked.read().map(|(group, state)| Staged::new(group, state)).collect();
     let mut resolved = Vec::with_capacity(ops.len());
     let mut urgent = false;
-    let mut smalls = smalls.iter();
+    let mut values = values.iter();
     for GroupOp { group, op } in ops {
-        let small = if op.is_small() { smalls.next() } else { None };
+        let value = if op.has_state_value() { values.next() } else { None };
         // Every group of the batch is locked, and the locks are in ascending order.
         let Ok(at) = staged.binary_search_by_key(group, |staged| staged.group) else { continue };
         let Some(staged) = staged.get_mut(at) else { continue };
@@ -37,7 +37,7 @@ pub(super) fn validate(
             Op::Entries { .. } | Op::ConfState | Op::Start(_) | Op::Remove => true,
             Op::Snapshot(_) | Op::Meta { .. } => true,
         };
-        resolved.push(GroupOp { group: *group, op: staged.step(*op, small)? });
+        resolved.push(GroupOp { group: *group, op: staged.step(*op, value)? });
     }
     for staged in &staged {
         let (commit, last_index) = (staged.hard.commit, staged.last);
@@ -101,7 +101,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Checks one operation, applies it to the staged state, and returns it as it will be recorded.
-    fn step(&mut self, op: Op, small: Option<&StateValue>) -> Result<Op> {
+    fn step(&mut self, op: Op, value: Option<&StateValue>) -> Result<Op> {
         match op {
             Op::Entries { first, term, count, packed, .. } => {
                 let truncates = self.append(first, term, count)?;
@@ -118,7 +118,7 @@ impl<'a> Staged<'a> {
             }
             Op::ConfState => Ok(op),
             Op::Compact(CompactionPoint { index, .. }) => {
-                self.behind_point(index)?;
+                self.check_above_point(index)?;
                 let last_index = self.last;
                 let term =
                     self.term(index).ok_or(Error::Unavailable { group: self.group, index, last_index })?;
@@ -126,13 +126,13 @@ impl<'a> Staged<'a> {
                 Ok(Op::Compact(self.point))
             }
             Op::Start(point) => {
-                self.behind_point(point.index)?;
+                self.check_above_point(point.index)?;
                 let has = self.term(point.index) == Some(point.term);
                 self.point = point;
                 if has {
                     return Ok(Op::Compact(point));
                 }
-                self.beyond_snapshot(point.index)?;
+                self.check_above_snapshot(point.index)?;
                 self.cut(0);
                 self.last = point.index;
                 Ok(Op::Start(point))
@@ -149,7 +149,7 @@ impl<'a> Staged<'a> {
             }
             Op::Snapshot(marker) => self.mark(marker),
             Op::Meta { key, removes } => {
-                let bytes = if let Some(StateValue::Meta(value)) = small { value.len() } else { 0 };
+                let bytes = if let Some(StateValue::Meta(value)) = value { value.len() } else { 0 };
                 self.metas.insert(key, (!removes).then_some(bytes));
                 Ok(op)
             }
@@ -159,7 +159,7 @@ impl<'a> Staged<'a> {
     /// Checks and stages an append; returns whether it replaces entries.
     fn append(&mut self, first: u64, term: u64, count: u32) -> Result<bool> {
         let group = self.group;
-        self.behind_point(first)?;
+        self.check_above_point(first)?;
         let expected = self.last + 1;
         if first > expected {
             return Err(Error::Gap { group, index: first, expected });
@@ -171,8 +171,8 @@ impl<'a> Staged<'a> {
         if last > INDEX_MAX {
             return Err(Error::IndexRange { group, index: last });
         }
-        self.beyond_snapshot(first)?;
-        self.beside_committed(first, last, term)?;
+        self.check_above_snapshot(first)?;
+        self.check_keeps_committed(first, last, term)?;
         self.cut(first);
         self.runs.push((first, term));
         self.last = last;
@@ -181,7 +181,7 @@ impl<'a> Staged<'a> {
 
     /// Checks that the entries `first..=last` of `term` replace no committed entry of another term, neither in the
     /// log before the batch nor earlier in the batch.
-    fn beside_committed(&self, first: u64, last: u64, term: u64) -> Result<()> {
+    fn check_keeps_committed(&self, first: u64, last: u64, term: u64) -> Result<()> {
         let (group, commit) = (self.group, self.hard.commit);
         for index in first..=last.min(commit) {
             let before = || self.base.term(index).filter(|_| !self.removed);
@@ -213,7 +213,7 @@ impl<'a> Staged<'a> {
     }
 
     /// Checks that `index` is above the newest snapshot: what a snapshot covers is committed and cannot be replaced.
-    fn beyond_snapshot(&self, index: u64) -> Result<()> {
+    fn check_above_snapshot(&self, index: u64) -> Result<()> {
         match self.snapshot {
             Some(SnapshotMarker { index: newest, .. }) if index <= newest => {
                 Err(Error::SnapshotBack { group: self.group, index, newest })
@@ -245,7 +245,7 @@ impl<'a> Staged<'a> {
         self.runs.retain(|run| run.0 < index);
     }
 
-    fn behind_point(&self, index: u64) -> Result<()> {
+    fn check_above_point(&self, index: u64) -> Result<()> {
         let (group, point) = (self.group, self.point.index);
         if index <= point {
             return Err(Error::Compacted { group, index, point });

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use seawall::{Engine, EntryRef, Error, HardState, Options, WriteBatch};
-use seawall_wal::disk::SystemClock;
+use seawall_wal::disk::clock::SystemClock;
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Env, Threads};
 

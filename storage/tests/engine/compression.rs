@@ -151,7 +151,9 @@ fn options_out_of_range_are_named() {
         (512, 20, "compression.level"),
     ] {
         let options = options(true).with_compression(Some(Compression { from_bytes, level }));
-        let Err(Error::Option(out)) = Engine::create_in(stepped(&disk), &options) else { panic!("{name}") };
-        assert_eq!(out.name, name);
+        let Err(Error::OptionOutOfRange(out)) = Engine::create_in(stepped(&disk), &options) else {
+            panic!("{name}")
+        };
+        assert_eq!(out.option, name);
     }
 }

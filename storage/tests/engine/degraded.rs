@@ -131,7 +131,7 @@ fn damaged_payloads_are_listed_and_everything_else_works() {
 /// of the group from a peer, and appends them in one batch. Then the damaged segment can be released, and
 /// strict mode opens the log.
 #[test]
-fn fenced_entries_are_replaced_from_a_peer() {
+fn quarantined_entries_are_replaced_from_a_peer() {
     let disk = SimDisk::new(1, SimOptions::default());
     filled(&disk);
     rot(&disk, &payload(7, 20), 800);

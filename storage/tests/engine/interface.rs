@@ -213,7 +213,7 @@ fn an_empty_batch_and_a_closed_engine() {
 fn a_bad_option_is_refused_before_anything_is_made() {
     let dir = TempDir::new().expect("a directory");
     let options = small().with_reemit_groups_max(0);
-    assert!(matches!(Engine::create(dir.path(), &options), Err(Error::Option(_))));
+    assert!(matches!(Engine::create(dir.path(), &options), Err(Error::OptionOutOfRange(_))));
     assert_eq!(std::fs::read_dir(dir.path()).expect("listed").count(), 0);
 }
 

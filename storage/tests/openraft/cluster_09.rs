@@ -23,11 +23,11 @@ use seawall::Engine;
 use seawall::openraft_09::{Error, LogOptions, LogStore, LogStores};
 use tokio::task::JoinHandle;
 
-openraft_09::declare_raft_types!(Types: D = u64, R = u64);
+openraft_09::declare_raft_types!(pub Types: D = u64, R = u64);
 
 impl openraft_09_machine::Config for Types {}
 
-type Core = Raft<Types>;
+pub type Core = Raft<Types>;
 type Sent<T, E = openraft_09::error::Infallible> = Result<T, RPCError<u64, BasicNode, RaftError<u64, E>>>;
 
 /// Returns a network error. After "unreachable" the core would pause for a time that the seed does not

@@ -4,65 +4,18 @@
 //! The unit tests in `src/adapters/openraft` cover what both versions have in common: histories with power
 //! cuts, the order of callbacks, and failures.
 
-use crate::openraft_09_machine;
+use crate::cluster_09::{Core, Types};
+use crate::openraft_09_machine::{Machine, Shared};
+use crate::openraft_simulation::Net;
 
 use std::collections::BTreeMap;
-use std::io::Cursor;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use openraft_09::error::{InstallSnapshotError, RPCError, RaftError, Unreachable};
-use openraft_09::network::{RPCOption, RaftNetwork, RaftNetworkFactory};
-use openraft_09::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse,
-    VoteRequest, VoteResponse,
-};
-use openraft_09::{AnyError, BasicNode, Config, Raft, SnapshotPolicy};
-use openraft_09_machine::{Machine, Shared};
+use openraft_09::{BasicNode, Config, Raft, SnapshotPolicy};
 use seawall::openraft_09::{LogOptions, LogStore, LogStores};
 use seawall::{Engine, Options};
 use tempfile::TempDir;
-
-openraft_09::declare_raft_types!(Types: D = u64, R = u64);
-
-impl openraft_09_machine::Config for Types {}
-
-struct Net;
-type Sent<T, E = openraft_09::error::Infallible> = Result<T, RPCError<u64, BasicNode, RaftError<u64, E>>>;
-
-fn nobody() -> Unreachable {
-    Unreachable::new(&AnyError::error("there is no other node"))
-}
-
-impl RaftNetworkFactory<Types> for Net {
-    type Network = Net;
-
-    async fn new_client(&mut self, _: u64, _: &BasicNode) -> Net {
-        Net
-    }
-}
-
-impl RaftNetwork<Types> for Net {
-    async fn append_entries(
-        &mut self,
-        _: AppendEntriesRequest<Types>,
-        _: RPCOption,
-    ) -> Sent<AppendEntriesResponse<u64>> {
-        Err(nobody().into())
-    }
-
-    async fn install_snapshot(
-        &mut self,
-        _: InstallSnapshotRequest<Types>,
-        _: RPCOption,
-    ) -> Sent<InstallSnapshotResponse<u64>, InstallSnapshotError> {
-        Err(nobody().into())
-    }
-
-    async fn vote(&mut self, _: VoteRequest<u64>, _: RPCOption) -> Sent<VoteResponse<u64>> {
-        Err(nobody().into())
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_goes_on_where_it_was() {
@@ -82,7 +35,9 @@ async fn a_node_goes_on_where_it_was() {
         for group in 0..GROUPS {
             let (applied, store) = (Shared::default(), LogStore::<Types>::open(&logs, group).unwrap());
             let machine = Machine::new(Arc::clone(&applied));
-            let node = Raft::new(1, Arc::clone(&config), Net, store, machine).await.unwrap();
+            // The same types as the clusters have, so that the compiler makes the core once.
+            let net = Net::<Core>::without_peers();
+            let node = Raft::new(1, Arc::clone(&config), net, store, machine).await.unwrap();
             if life == 0 {
                 node.initialize(BTreeMap::from([(1, BasicNode::default())])).await.unwrap();
             }

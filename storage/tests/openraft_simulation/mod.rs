@@ -12,7 +12,10 @@ use std::time::Duration;
 
 use seawall::{Engine, Options, WriteBatch};
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::disk::{Mode, Random, SystemRandom};
+use seawall_wal::disk::{
+    Mode,
+    clock::{Random, SystemRandom},
+};
 use seawall_wal::{Env, Threads};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
@@ -81,6 +84,13 @@ pub struct Net<C> {
 pub struct Lost;
 
 impl<C: Clone> Net<C> {
+    /// The network of a node that has no peers.
+    pub fn without_peers() -> Net<C> {
+        let rng = Rng(Arc::new(Mutex::new(random::Rng(0))));
+        let nodes = Arc::new(Mutex::new(std::array::from_fn(|_| None)));
+        Net { rng, nodes, lossy: Arc::default(), target: 0 }
+    }
+
     /// Returns the network to node `target`.
     pub fn to(&self, target: u64) -> Net<C> {
         Net { target: usize::try_from(target).unwrap() - 1, ..self.clone() }

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use seawall_wal::disk::{Random, SystemRandom};
+use seawall_wal::disk::clock::{Random, SystemRandom};
 use tempfile::TempDir;
 
 use crate::example::example;

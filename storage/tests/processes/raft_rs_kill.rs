@@ -12,7 +12,10 @@ use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use seawall_wal::disk::{PosixDisk, Random, SystemRandom};
+use seawall_wal::disk::{
+    PosixDisk,
+    clock::{Random, SystemRandom},
+};
 use seawall_wal::inspect::inspect;
 use tempfile::TempDir;
 

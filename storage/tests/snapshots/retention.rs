@@ -6,7 +6,7 @@ use crate::support;
 use seawall::snapshots::snap::{self, Catalog};
 use seawall::snapshots::{Error, SnapshotOptions, Snapshots};
 use seawall::{ConfState, Engine, EntryRef, Options, WriteBatch};
-use seawall_wal::disk::SystemClock;
+use seawall_wal::disk::clock::SystemClock;
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimDisk, SimOptions, SimRandom};
 use seawall_wal::{Env, Threads};
 use std::sync::Arc;
@@ -218,7 +218,7 @@ fn what_cannot_be_is_refused() {
     assert_eq!(node.take(85).unwrap().removed, [id(70, 1)]);
     let Node { engine, catalog, .. } = &node;
     let none = SnapshotOptions::default().with_entries(0);
-    assert!(matches!(Snapshots::open(engine, GROUP, catalog, none, 0), Err(Error::Option { .. })));
+    assert!(matches!(Snapshots::open(engine, GROUP, catalog, none, 0), Err(Error::OptionOutOfRange(_))));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The disk below Seawall's log and snapshots: one directory of flat files, as traits with written contracts.
 //!
-//! [`Disk`] is a directory, [`DiskFile`] an open file, [`Ring`] a queue of operations in flight from one thread.
+//! [`Disk`] is a directory, [`DiskFile`] an open file, [`ring::Ring`] a queue of operations in flight from one thread.
 //! [`PosixDisk`] implements them on a real directory, with O_DIRECT or the page cache, and with io_uring. The feature
-//! `sim` adds the module `sim`: a seeded disk in memory that loses, tears and reorders whatever a real disk may, and raises the
-//! errors that a test asks for. A program that reaches its files only through the traits runs on both.
+//! `sim` adds the module `sim`: a seeded disk in memory that loses, tears and reorders whatever a real disk may, and
+//! raises the errors that a test asks for. A program that reaches its files only through the traits runs on both.
 //!
 //! **What it does not do.** It has no subdirectories, follows no symbolic links and retries no failed sync. It does not
 //! decide what an error means: errors are `io::Error`s, returned unchanged. Linux only.
@@ -36,39 +36,21 @@
 //! a file is mapped into memory.
 
 mod buffer;
-mod clock;
+pub mod clock;
 mod errors;
 mod exact;
 mod interface;
 mod map;
+mod options;
 mod posix;
 #[cfg(feature = "sim")]
 pub mod sim;
 
 pub use buffer::AlignedBuf;
-pub use clock::{Clock, Random, SystemClock, SystemRandom};
 pub use errors::{is_no_room, no_descriptors};
 pub use exact::{read_exact_at, read_exact_medium, write_all_at};
-pub use interface::ring::{Completion, Ring, RingOp, RingWaker};
+pub use interface::ring;
 pub use interface::{Access, Disk, DiskFile, DiskLock, FileId, Mode, NameKind};
 pub use map::Map;
+pub use options::OutOfRange;
 pub use posix::PosixDisk;
-
-/// Adds a method for each option that returns the options with another value of it. For the options of Seawall's crates
-/// only.
-#[doc(hidden)]
-#[macro_export]
-macro_rules! setters {
-    ($type:ident { $($field:ident: $kind:ty => $setter:ident,)* }) => {
-        impl $type {
-            $(
-                #[doc = concat!("Returns the options with another value of [`", stringify!($field), "`](", stringify!($type), "::", stringify!($field), ").")]
-                #[must_use]
-                pub fn $setter(mut self, $field: $kind) -> $type {
-                    self.$field = $field;
-                    self
-                }
-            )*
-        }
-    };
-}

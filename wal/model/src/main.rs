@@ -1,8 +1,9 @@
 //! Checks the rules of recovery by enumerating every state of small logs.
 //!
-//! A state is what the disk holds, what a process has in flight, and what was promised. The model takes every step that is
-//! possible in every state: appends, completions in any order, power cuts with every subset of the blocks that were in flight,
-//! one damage, opens. Every open is held to the promises of `docs/durability.md`. `README.md` says how to run it.
+//! A state is what the disk holds, what a process has in flight, and what was promised. The model takes every
+//! step that is possible in every state: appends, completions in any order, power cuts with every subset of
+//! the blocks that were in flight, one damage, opens. Every open is checked against the promises
+//! of `docs/durability.md`. `README.md` says how to run it.
 
 mod fault;
 mod log;

@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::format::RecordBuilder;
 use crate::sync::{AtomicBool, AtomicU32, AtomicU64};
 use crate::types::{Durability, Lsn};
-use seawall_disk::Clock;
+use seawall_disk::clock::Clock;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -163,6 +163,8 @@ impl Committer {
         self.notify_waiters(state, wake, HandOff::Driver);
     }
 
+    /// Publishes the new watermark, which completes the tickets of all records that begin below it; then releases the
+    /// state lock and wakes or calls everything that waits.
     fn notify_waiters(&self, mut state: StateGuard<'_>, wake: Completed, next: HandOff) {
         let tasks = !state.waiters.is_empty();
         if let Some(end) = wake.watermark {

@@ -30,7 +30,7 @@ impl LockHolder {
         Arc::clone(&self.freed)
     }
 
-    /// Gives up waiting for the release: the lock is kept until the process ends.
+    /// Ends every wait for the release; the lock is kept until the process ends.
     pub(super) fn keep(&self) {
         self.freed.finish();
     }

@@ -4,7 +4,7 @@
 //! It owns everything it needs, and keeps the directory locked until it has ended.
 
 use crate::commit::directory_lock::LockHolder;
-use seawall_disk::{AlignedBuf, DiskFile, RingOp, write_all_at};
+use seawall_disk::{AlignedBuf, DiskFile, ring::RingOp, write_all_at};
 use std::io;
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ impl DiskOp {
         }
     }
 
-    /// Prepares for the operation being leaked: the directory stays locked, and closing the log does not wait for it.
+    /// Called before the operation is leaked: the directory stays locked, and closing the log does not wait for it.
     pub(super) fn never_ends(&self) {
         if let Some(lock) = &self.lock {
             lock.keep();

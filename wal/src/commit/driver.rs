@@ -10,12 +10,12 @@ use crate::commit::committer::Committer;
 use crate::commit::disk_op::DiskOp;
 use crate::commit::state::Driver;
 use crate::error::Error;
-use seawall_disk::{Completion, Ring};
+use seawall_disk::ring::{Completion, Ring};
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Longest wait in the ring while an operation is in flight. Nothing depends on its length.
+/// Longest wait in the ring while an operation is in flight. The value is arbitrary: an end or a wake-up ends the wait.
 const LONG: Duration = Duration::from_secs(1);
 
 /// An I/O ring and the log's operations that it carries out.

@@ -101,7 +101,7 @@ impl Committer {
     /// The loop of the flusher's thread, which is the driver too.
     pub(crate) fn flush_loop(
         &self,
-        clock: &dyn seawall_disk::Clock,
+        clock: &dyn seawall_disk::clock::Clock,
         idle: Duration,
         mut ring: Option<RingQueue>,
     ) {

@@ -7,7 +7,7 @@
 //! while they wake up. A separate thread runs callbacks and wakers (`delivery`).
 //!
 //! Lock order: the state lock, then the lock of the spare pool or of the callback queue. No lock is held during I/O or
-//! callbacks. The first failure answers every waiter and stops the log (INV-7).
+//! while a callback runs. The first failure answers every waiter and stops the log (INV-7).
 
 mod blocking;
 pub(crate) mod committer;

@@ -3,7 +3,7 @@
 use crate::commit::state::CommitState;
 use crate::commit::waiters::wait_slot::WaitSlot;
 use crate::sync::{AtomicBool, Mutex, MutexGuard};
-use seawall_disk::RingWaker;
+use seawall_disk::ring::RingWaker;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};

@@ -29,7 +29,7 @@ use std::time::Duration;
 /// waiting task counts as a callback in [`Options::callbacks_max`](crate::Options::callbacks_max). If the future is
 /// polled inside a callback of the same log, for example by `block_on`, it blocks as [`Ticket::wait`] does, since no
 /// other thread could wake it.
-#[must_use = "a ticket that nobody waits for says nothing about the record; drop it if another one is waited for"]
+#[must_use = "wait for the ticket, or drop it explicitly if a later ticket covers it"]
 #[derive(Debug)]
 pub struct Ticket {
     log: Arc<Committer>,
@@ -52,6 +52,9 @@ impl Ticket {
     }
 
     /// Whether the record is durable. Does not block.
+    ///
+    /// Comparing the record's first byte with the watermark is enough: a watermark is always the end of a group, and a
+    /// record lies within one group.
     pub fn is_durable(&self) -> bool {
         self.log.durable() > self.lsn
     }

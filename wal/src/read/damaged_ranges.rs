@@ -1,4 +1,5 @@
-//! Keeps the damaged ranges of a log that was opened in spite of them; readers consult it before they read (INV-5).
+//! Keeps the damaged ranges of a log that was opened in degraded or salvage mode; readers consult it before they read
+//! (INV-5).
 //!
 //! It can also read what is left of the records in a damaged range, for callers that can use less than a whole group.
 
@@ -26,19 +27,19 @@ impl DamagedRanges {
 
     /// The ranges that a reader meets in the segments from `first` on.
     pub(crate) fn since(&self, first: u32) -> Vec<Damage> {
-        self.0.iter().filter(|fence| fence.to.segment() >= first).copied().collect()
+        self.0.iter().filter(|range| range.to.segment() >= first).copied().collect()
     }
 
     /// The first range that overlaps the `len` bytes at `at`.
     pub(crate) fn over(&self, at: Lsn, len: usize) -> Option<Damage> {
         let end = at.as_u64().saturating_add(len.max(1) as u64);
-        let first = self.0.get(self.0.partition_point(|fence| fence.to <= at));
-        first.filter(|fence| fence.from.as_u64() < end).copied()
+        let first = self.0.get(self.0.partition_point(|range| range.to <= at));
+        first.filter(|range| range.from.as_u64() < end).copied()
     }
 
     /// Removes the ranges below segment `first`, the lowest one that can still be read.
     pub(crate) fn release(&mut self, first: u32) {
-        self.0.retain(|fence| fence.to.segment() >= first);
+        self.0.retain(|range| range.to.segment() >= first);
     }
 }
 
@@ -84,10 +85,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_read_that_touches_a_fence_is_told() {
-        let fence =
+    fn a_read_that_touches_a_damaged_range_is_told() {
+        let range =
             |from, to| Damage { from: Lsn::new(2, from), to: Lsn::new(2, to), what: DamageKind::NoGroup };
-        let mut fences = DamagedRanges::new(vec![fence(4096, 8192), fence(12288, 16384)]);
+        let mut ranges = DamagedRanges::new(vec![range(4096, 8192), range(12288, 16384)]);
         for (at, len, over) in [
             (0, 4096, None),
             (0, 4097, Some(4096)),
@@ -97,14 +98,14 @@ mod tests {
             (8192, 4097, Some(12288)),
             (16384, 1, None),
         ] {
-            let found = fences.over(Lsn::new(2, at), len).map(|fence| fence.from.offset());
+            let found = ranges.over(Lsn::new(2, at), len).map(|range| range.from.offset());
             assert_eq!(found, over, "{len} bytes at {at}");
-            assert_eq!(fences.over(Lsn::new(1, at), len), None);
+            assert_eq!(ranges.over(Lsn::new(1, at), len), None);
         }
-        assert_eq!((fences.since(2).len(), fences.since(3).len()), (2, 0));
-        fences.release(2);
-        assert_eq!(fences.list().len(), 2);
-        fences.release(3);
-        assert!(fences.list().is_empty());
+        assert_eq!((ranges.since(2).len(), ranges.since(3).len()), (2, 0));
+        ranges.release(2);
+        assert_eq!(ranges.list().len(), 2);
+        ranges.release(3);
+        assert!(ranges.list().is_empty());
     }
 }

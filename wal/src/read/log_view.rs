@@ -58,20 +58,21 @@ impl LogView {
         found.map_err(|e| Error::open("read", &self.location, name(), e))
     }
 
-    /// Fills `out` with the bytes at `at`, unless `fence` finds that they are damaged. The caller passes the
+    /// Fills `out` with the bytes at `at`, unless `overlapping` finds that they are damaged. The caller passes the
     /// `durable` end of the log.
     pub(crate) fn read(
         &self,
         at: Lsn,
         out: &mut [u8],
         durable: Lsn,
-        fence: DamagedRange,
+        overlapping: DamagedRange,
     ) -> Result<(), Error> {
         let table = self.table.read();
-        let (fence, segment) = (fence(&table.fences, at, out.len()), table.get(at.segment()));
+        let damage = overlapping(&table.damaged_ranges, at, out.len());
+        let segment = table.get(at.segment());
         drop(table);
-        if let Some(fence) = fence {
-            return Err(damaged(&self.location, fence));
+        if let Some(damage) = damage {
+            return Err(damaged(&self.location, damage));
         }
         let segment = segment.ok_or(Error::NotInLog { lsn: at })?;
         if at.segment() < durable.segment() {
@@ -81,9 +82,9 @@ impl LogView {
     }
 
     /// The error for a read of `len` bytes at `at`, which is at or after the end of the log.
-    pub(crate) fn beyond(&self, at: Lsn, len: usize, fence: DamagedRange) -> Error {
-        let fence = fence(&self.table.read().fences, at, len);
-        fence.map_or(Error::NotInLog { lsn: at }, |fence| damaged(&self.location, fence))
+    pub(crate) fn beyond(&self, at: Lsn, len: usize, overlapping: DamagedRange) -> Error {
+        let damage = overlapping(&self.table.read().damaged_ranges, at, len);
+        damage.map_or(Error::NotInLog { lsn: at }, |damage| damaged(&self.location, damage))
     }
 
     /// Maps a sealed segment into memory; `None` if it cannot be mapped or was not read often enough.
@@ -94,7 +95,7 @@ impl LogView {
 
     /// The damaged ranges, ascending.
     pub(crate) fn damaged(&self) -> Vec<Damage> {
-        self.table.read().fences.list().to_vec()
+        self.table.read().damaged_ranges.list().to_vec()
     }
 
     /// Hands what is left of the records in `damage` to `each`; returns whether these are all of them.

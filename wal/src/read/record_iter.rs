@@ -95,7 +95,7 @@ pub struct RecordIter {
     left: u32,
     from: Lsn,
     /// Damaged ranges that were not passed yet.
-    fences: std::iter::Peekable<std::vec::IntoIter<Damage>>,
+    damaged_ranges: std::iter::Peekable<std::vec::IntoIter<Damage>>,
     /// Whether the error being returned is that of a range that was passed.
     passed: bool,
     failed: bool,
@@ -129,7 +129,7 @@ impl RecordIter {
             at: 0,
             left: 0,
             from,
-            fences: table.fences.since(from.segment()).into_iter().peekable(),
+            damaged_ranges: table.damaged_ranges.since(from.segment()).into_iter().peekable(),
             passed: false,
             failed: false,
         }
@@ -169,19 +169,21 @@ impl RecordIter {
                     Some((segment, limit)) => {
                         Current { segment, window: ReadAhead::growing(limit), at: self.block_bytes, limit }
                     }
-                    None => return self.fences.next().map_or(Ok(false), |fence| Err(self.pass(fence))),
+                    None => {
+                        return self.damaged_ranges.next().map_or(Ok(false), |range| Err(self.pass(range)));
+                    }
                 },
             };
             let here = Lsn::new(current.segment.sequence, current.at);
-            if let Some(fence) = self.fences.next_if(|fence| fence.from <= here) {
-                if fence.to.segment() == here.segment() {
-                    current.at = current.at.max(fence.to.offset());
+            if let Some(range) = self.damaged_ranges.next_if(|range| range.from <= here) {
+                if range.to.segment() == here.segment() {
+                    current.at = current.at.max(range.to.offset());
                 }
                 self.current = Some(current);
-                if fence.to <= self.from {
+                if range.to <= self.from {
                     continue;
                 }
-                return Err(self.pass(fence));
+                return Err(self.pass(range));
             }
             if current.at >= current.limit {
                 continue;
@@ -216,9 +218,9 @@ impl RecordIter {
         Ok((header, Arc::from(bytes)))
     }
 
-    fn pass(&mut self, fence: Damage) -> Error {
+    fn pass(&mut self, range: Damage) -> Error {
         self.passed = true;
-        damaged(&self.location, fence)
+        damaged(&self.location, range)
     }
 
     fn damaged(&self, from: Lsn, to: Lsn, what: DamageKind) -> Error {

@@ -15,7 +15,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct SegmentTable {
     segments: BTreeMap<u32, Readable>,
-    pub(crate) fences: DamagedRanges,
+    pub(crate) damaged_ranges: DamagedRanges,
 }
 
 /// One segment and the offset at which its kept groups end; `None` while groups are appended to it.
@@ -26,8 +26,8 @@ struct Readable {
 }
 
 impl SegmentTable {
-    pub(crate) fn new(fences: DamagedRanges) -> SegmentTable {
-        SegmentTable { segments: BTreeMap::new(), fences }
+    pub(crate) fn new(damaged_ranges: DamagedRanges) -> SegmentTable {
+        SegmentTable { segments: BTreeMap::new(), damaged_ranges }
     }
 
     /// Adds a segment whose kept groups end at `end`.
@@ -45,7 +45,7 @@ impl SegmentTable {
 
     /// Removes the segments below `first_live`, and returns them.
     pub(crate) fn release(&mut self, first_live: u32) -> Vec<Arc<Segment>> {
-        self.fences.release(first_live);
+        self.damaged_ranges.release(first_live);
         let live = self.segments.split_off(&first_live);
         std::mem::replace(&mut self.segments, live).into_values().map(|s| s.segment).collect()
     }
@@ -66,8 +66,8 @@ impl SegmentTable {
     /// damaged.
     pub(crate) fn whole(&self, sequence: u32, durable: Lsn) -> Option<Arc<Segment>> {
         let (segment, _) = self.sealed(sequence, durable)?;
-        let damaged = |fence: &Damage| (fence.from.segment()..=fence.to.segment()).contains(&sequence);
-        (!self.fences.list().iter().any(damaged)).then_some(segment)
+        let damaged = |range: &Damage| (range.from.segment()..=range.to.segment()).contains(&sequence);
+        (!self.damaged_ranges.list().iter().any(damaged)).then_some(segment)
     }
 
     /// Number of the lowest segment.

@@ -104,19 +104,19 @@ fn look<T>(
 /// If the file cannot be opened or read.
 pub fn visit_groups(
     disk: &dyn Disk,
-    facts: &SegmentScan,
+    scan: &SegmentScan,
     (from, to): (u32, u32),
     each: &mut dyn FnMut(&GroupHead, Option<&ScannedGroup<'_>>) -> ControlFlow<()>,
 ) -> Result<(), Error> {
-    let Ok(header) = facts.header else { return Ok(()) };
-    let name = file_name(facts.sequence);
+    let Ok(header) = scan.header else { return Ok(()) };
+    let name = file_name(scan.sequence);
     let io = |e| failed_to_open(disk, "read", &name, e);
     let file = disk.open(&name, Access::Read).map_err(io)?;
     let mut window = ReadAhead::whole(length_of(&header));
-    for head in facts.heads.iter().filter(|h| h.end > from && h.offset < to) {
+    for head in scan.heads.iter().filter(|h| h.end > from && h.offset < to) {
         let flow = if head.fault.is_none() {
             let bytes = window.range(&*file, head.offset, head.end - head.offset).map_err(io)?;
-            let lsn = Lsn::new(facts.sequence, head.offset);
+            let lsn = Lsn::new(scan.sequence, head.offset);
             let group = GroupHeader::decode(bytes, header.salt, lsn)
                 .filter(|group| group.check(header.salt, bytes).is_ok());
             let group =
@@ -138,11 +138,11 @@ pub fn visit_groups(
 /// If the file cannot be opened or read.
 pub fn visit_records(
     disk: &dyn Disk,
-    facts: &SegmentScan,
+    scan: &SegmentScan,
     head: &GroupHead,
     each: &mut dyn FnMut(&RecordRef<'_>),
 ) -> Result<(), Error> {
-    visit_groups(disk, facts, (head.offset, head.end), &mut |found, group| {
+    visit_groups(disk, scan, (head.offset, head.end), &mut |found, group| {
         if let Some(group) = group.filter(|_| found == head) {
             group.records().for_each(|record| each(&record));
         }
@@ -161,11 +161,11 @@ pub fn visit_records(
 /// If the file cannot be opened or read.
 pub fn visit_remnants(
     disk: &dyn Disk,
-    facts: &SegmentScan,
+    scan: &SegmentScan,
     (from, to): (u32, u32),
     each: &mut dyn FnMut(&RecordRef<'_>, &[u32]),
 ) -> Result<bool, Error> {
-    let Ok(header) = facts.header else { return Ok(false) };
+    let Ok(header) = scan.header else { return Ok(false) };
     let from = from & !(header.block_bytes - 1);
     let end = to.min(length_of(&header));
     let length =
@@ -173,7 +173,7 @@ pub fn visit_remnants(
     if length == 0 || from as usize + length > length_of(&header) as usize {
         return Ok(true);
     }
-    let name = file_name(facts.sequence);
+    let name = file_name(scan.sequence);
     let io = |e| failed_to_open(disk, "read", &name, e);
     let file = disk.open(&name, Access::Read).map_err(io)?;
     let mut bytes = AlignedBuf::zeroed(length);
@@ -183,7 +183,7 @@ pub fn visit_remnants(
     let mut budget = length.saturating_mul(16);
     let mut at = 0;
     while at + RECORD_HEADER_BYTES <= length {
-        let lsn = Lsn::new(facts.sequence, from.saturating_add(len32(at)));
+        let lsn = Lsn::new(scan.sequence, from.saturating_add(len32(at)));
         match record_at(&bytes, at, header.salt, lsn) {
             Ok(record) => {
                 each(&record, &record.bad_parts());

@@ -1,8 +1,8 @@
 //! Recovers a log: syncs its files, reads them from the medium, decides where the log ends, and returns the state
 //! with which the write side starts.
 //!
-//! [`recover`] shows the steps in order. It writes nothing: no byte and no name changes. Everything found is synced
-//! before it is read (INV-3). A refusal names every damaged range.
+//! [`recover`] shows the steps in order. It writes nothing: no byte and no name changes. Every segment is synced before
+//! it is read, except in salvage mode (INV-3). A refusal names every damaged range.
 
 pub(crate) mod evidence;
 pub(crate) mod footer_proof;
@@ -32,7 +32,7 @@ use crate::segment::names::file_name;
 use crate::segment::open_segment::{OpenSegment, Segment};
 use crate::sync::{AtomicBool, AtomicU32, share_out};
 use crate::types::Lsn;
-use seawall_disk::{Access, Clock, Disk, FileId, no_descriptors};
+use seawall_disk::{Access, Disk, FileId, clock::Clock, no_descriptors};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -172,7 +172,7 @@ pub(crate) fn recover(
     let synced = clock.now_ns();
     let witness = read_closed(disk, &names, &identity.uuid);
     let mut seen = index_builder.is_some().then(BTreeMap::new);
-    let (facts, verdict) = match fresh {
+    let (scans, verdict) = match fresh {
         Some(_) => survey_fresh(disk, &names.segments, &identity)?,
         None => {
             let numbers: Vec<u32> = ids.keys().copied().collect();
@@ -191,13 +191,13 @@ pub(crate) fn recover(
     let scanned = clock.now_ns();
     let verdict = verdict.map_err(|damage| refusal(disk.location(), &damage))?;
     // Otherwise that segment holds no records yet.
-    let goes_on = facts.iter().any(|s| s.sequence == verdict.next.at.segment() && !s.heads.is_empty());
+    let holds_groups = scans.iter().any(|s| s.sequence == verdict.next.at.segment() && !s.heads.is_empty());
     let seen = seen.and_then(|mut seen| seen.remove(&verdict.next.at.segment()));
     if let (Some(index_builder), Some(seen)) = (index_builder, &seen) {
         seen.show(index_builder, verdict.end);
     }
-    let shown = seen.is_some() || !goes_on;
-    let (segments, open) = live(descriptors, &identity, &verdict, &facts, &ids)?;
+    let shown = seen.is_some() || !holds_groups;
+    let (segments, open) = live(descriptors, &identity, &verdict, &scans, &ids)?;
     let report = RecoveryReport {
         uuid: identity.uuid,
         first_live: verdict.first_live,
@@ -243,15 +243,15 @@ fn sync_all(disk: &dyn Disk, names: &DirectoryListing, readers: usize) -> Result
 
 /// Scans the segments of a log that this process has just created: they hold no groups.
 fn survey_fresh(disk: &dyn Disk, numbers: &[u32], identity: &Identity) -> Result<Surveyed, Error> {
-    let mut facts = Vec::with_capacity(numbers.len());
+    let mut scans = Vec::with_capacity(numbers.len());
     for &sequence in numbers {
         let name = file_name(sequence);
         let file = disk.open(&name, Access::Write).map_err(|e| failed_to_open(disk, "open", &name, e))?;
         let found = untouched(&*file, sequence, &identity.uuid, identity.block_bytes);
-        facts.push(found.map_err(|e| failed(disk, "read", &name, e))?);
+        scans.push(found.map_err(|e| failed(disk, "read", &name, e))?);
     }
-    let verdict = decide_fresh(&facts, identity.block_bytes);
-    Ok((facts, verdict))
+    let verdict = decide_fresh(&scans, identity.block_bytes);
+    Ok((scans, verdict))
 }
 
 /// Finds the files that can be opened, and changes nothing: data that was written but not synced may be read.
@@ -285,12 +285,12 @@ fn live(
     descriptors: &Arc<Descriptors>,
     identity: &Identity,
     verdict: &Verdict,
-    facts: &[SegmentScan],
+    scans: &[SegmentScan],
     ids: &Ids,
 ) -> Result<Live, Error> {
     let (disk, next) = (&**descriptors.disk(), verdict.next.at);
     let (mut segments, mut open) = (BTreeMap::new(), BTreeMap::new());
-    for found in facts.iter().filter(|f| f.sequence >= verdict.first_live) {
+    for found in scans.iter().filter(|f| f.sequence >= verdict.first_live) {
         let (Ok(header), Some(id)) = (found.header, ids.get(&found.sequence)) else { continue };
         let SegmentHeader { sequence, salt, block_bytes, .. } = header;
         let (name, key) = (file_name(sequence), Key { uuid: identity.uuid, sequence, salt, block_bytes });

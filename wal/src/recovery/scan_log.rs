@@ -59,20 +59,20 @@ impl SegmentFiles<'_> {
         seen: Option<&mut BTreeMap<u32, RecordFeed>>,
     ) -> Result<Surveyed, Error> {
         let block_bytes = self.identity.block_bytes;
-        let mut facts = self.ends(seen)?;
+        let mut scans = self.ends(seen)?;
         loop {
-            let mut whole = unproven(&facts, block_bytes);
+            let mut whole = unproven(&scans, block_bytes);
             if whole.is_empty() {
-                let verdict = decide_closed(OpenMode::Strict, &facts, block_bytes, policy, self.closed);
-                let left = facts.iter().filter(|s| s.extent != ScanExtent::Whole).map(|s| s.sequence);
+                let verdict = decide_closed(OpenMode::Strict, &scans, block_bytes, policy, self.closed);
+                let left = scans.iter().filter(|s| s.extent != ScanExtent::Whole).map(|s| s.sequence);
                 whole = if verdict.is_err() { left.collect() } else { Vec::new() };
                 if whole.is_empty() {
-                    return Ok((facts, verdict));
+                    return Ok((scans, verdict));
                 }
             }
             for (read, ()) in self.scan(&whole, false, &|_| (), &|(), _| {})? {
-                if let Ok(i) = facts.binary_search_by_key(&read.sequence, |s| s.sequence) {
-                    facts[i] = read;
+                if let Ok(i) = scans.binary_search_by_key(&read.sequence, |s| s.sequence) {
+                    scans[i] = read;
                 }
             }
         }
@@ -87,12 +87,12 @@ impl SegmentFiles<'_> {
         see: &(impl Fn(&mut V, &ScannedGroup<'_>) + Sync),
     ) -> Result<(Surveyed, Vec<V>), Error> {
         let all = self.numbers;
-        let (mut facts, seen): (Vec<_>, Vec<_>) = self.scan(all, false, start, see)?.into_iter().unzip();
-        facts.extend(self.unopened.iter().map(|&sequence| SegmentScan::unreadable(sequence)));
-        facts.sort_unstable_by_key(|s| s.sequence);
+        let (mut scans, seen): (Vec<_>, Vec<_>) = self.scan(all, false, start, see)?.into_iter().unzip();
+        scans.extend(self.unopened.iter().map(|&sequence| SegmentScan::unreadable(sequence)));
+        scans.sort_unstable_by_key(|s| s.sequence);
         let block_bytes = self.identity.block_bytes;
-        let verdict = decide_closed(self.mode, &facts, block_bytes, policy, self.closed);
-        Ok(((facts, verdict), seen))
+        let verdict = decide_closed(self.mode, &scans, block_bytes, policy, self.closed);
+        Ok(((scans, verdict), seen))
     }
 
     /// Scans the segments `numbers`: all of their blocks, or if `bounded` only those that can hold groups.
@@ -106,12 +106,11 @@ impl SegmentFiles<'_> {
         let Identity { uuid, block_bytes, .. } = self.identity;
         self.each(numbers, &|sequence, file| {
             let mut seen = start(sequence);
-            let facts =
+            let scan =
                 scan_with(file, sequence, uuid, *block_bytes, bounded, &mut |group| see(&mut seen, group));
             let lenient = self.mode == OpenMode::Salvage;
-            let facts =
-                if lenient { facts.or_else(|_| Ok(SegmentScan::unreadable(sequence))) } else { facts };
-            Ok((facts?, seen))
+            let scan = if lenient { scan.or_else(|_| Ok(SegmentScan::unreadable(sequence))) } else { scan };
+            Ok((scan?, seen))
         })
     }
 
@@ -143,8 +142,8 @@ impl SegmentFiles<'_> {
             }
             Ok(None)
         })?;
-        let mut facts: Vec<SegmentScan> = sealed.into_iter().flatten().collect();
-        let done: Vec<u32> = facts.iter().map(|s| s.sequence).collect();
+        let mut scans: Vec<SegmentScan> = sealed.into_iter().flatten().collect();
+        let done: Vec<u32> = scans.iter().map(|s| s.sequence).collect();
         let rest: Vec<u32> = all.iter().copied().filter(|n| done.binary_search(n).is_err()).collect();
         let last = |n: u32| (seen.is_some() && !links.contains_key(&n)).then(RecordFeed::default);
         let add = |seen: &mut Option<RecordFeed>, group: &ScannedGroup<'_>| {
@@ -154,9 +153,9 @@ impl SegmentFiles<'_> {
         if let Some(seen) = seen {
             seen.extend(rest.iter().copied().zip(found).filter_map(|(n, found)| Some((n, found?))));
         }
-        facts.extend(read);
-        facts.sort_unstable_by_key(|s| s.sequence);
-        Ok(facts)
+        scans.extend(read);
+        scans.sort_unstable_by_key(|s| s.sequence);
+        Ok(scans)
     }
 
     fn start(&self, sequence: u32, file: &dyn DiskFile) -> io::Result<Start> {

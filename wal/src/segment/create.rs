@@ -11,7 +11,7 @@ use crate::format::{Identity, SegmentHeader, is_head};
 use crate::segment::directory::{IDENTITY, IDENTITY_NEW, failed, failed_to_open, list, write_identity};
 use crate::segment::names::file_name;
 use crate::types::Lsn;
-use seawall_disk::{Access, AlignedBuf, Disk, Random, read_exact_medium};
+use seawall_disk::{Access, AlignedBuf, Disk, clock::Random, read_exact_medium};
 
 /// Checks that the directory holds no log, removes the files of an unfinished creation, and writes the identity under
 /// its temporary name. Returns the identity; the caller makes the segments and then calls [`finish`].

@@ -24,8 +24,8 @@ impl Footer {
         self.lsn
     }
 
-    /// The index, byte for byte as [`SegmentIndexBuilder::seal`](crate::segments::SegmentIndexBuilder::seal) wrote it; it starts
-    /// at a multiple of 8 in memory.
+    /// The index, byte for byte as [`SegmentIndexBuilder::seal`](crate::segments::SegmentIndexBuilder::seal) wrote it;
+    /// it starts at a multiple of 8 in memory.
     pub fn index(&self) -> &[u8] {
         &self.group[self.index.clone()]
     }

@@ -47,8 +47,7 @@ impl LazyMap {
     }
 }
 
-/// Maps `file` after reading all of it: a part that the medium does not deliver is an error here, but a signal in a
-/// map.
+/// Maps `file` after reading all of it: an unreadable page gives an error here but SIGBUS in a map.
 fn map_read(file: &dyn DiskFile, file_bytes: u64) -> io::Result<Option<Map>> {
     let mut buf = Vec::new();
     for from in (0..file_bytes).step_by(usize::try_from(CHUNK_BYTES).unwrap_or(usize::MAX)) {

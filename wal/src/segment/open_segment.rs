@@ -45,7 +45,7 @@ pub(crate) struct Segment {
     pub(crate) written_to: AtomicU32,
     /// The file mapped into memory, once it is read often.
     pub(crate) map: LazyMap,
-    /// Whether the file was advised that it will not be written to any more.
+    /// Whether [`DiskFile::expect_reads`] was already called.
     pub(crate) left: AtomicBool,
 }
 

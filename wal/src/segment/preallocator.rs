@@ -17,7 +17,7 @@ use crate::segment::open_segment::{OpenSegment, Segment};
 use crate::segment::spare_pool::SparePool;
 use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::PriorContents;
-use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, Random, is_no_room, write_all_at};
+use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, clock::Random, is_no_room, write_all_at};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;

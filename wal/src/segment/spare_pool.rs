@@ -27,7 +27,7 @@ struct Inner {
     seal_below: u32,
     release_below: u32,
     /// Released segments that new readers cannot reach and that are not yet recycled or removed.
-    retired: Vec<Arc<Segment>>,
+    released: Vec<Arc<Segment>>,
     /// Released segments that still have readers; their files keep their names.
     lingering: Vec<Arc<Segment>>,
     failure: Option<Error>,
@@ -103,15 +103,15 @@ impl SparePool {
 
     /// Adds released segments that new readers cannot reach.
     pub(crate) fn put_released(&self, segments: Vec<Arc<Segment>>) {
-        self.inner.lock().retired.extend(segments);
+        self.inner.lock().released.extend(segments);
     }
 
     /// Forgets the released segment `sequence`; returns whether it has no readers. If it has,
     /// [`SparePool::take_released`] returns it when its last reader has ended.
     pub(crate) fn forget(&self, sequence: u32) -> bool {
         let mut inner = self.inner.lock();
-        let Some(i) = inner.retired.iter().position(|s| s.sequence == sequence) else { return true };
-        let segment = inner.retired.swap_remove(i);
+        let Some(i) = inner.released.iter().position(|s| s.sequence == sequence) else { return true };
+        let segment = inner.released.swap_remove(i);
         if Arc::strong_count(&segment) > 1 {
             inner.lingering.push(segment);
             return false;

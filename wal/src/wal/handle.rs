@@ -144,8 +144,8 @@ impl Wal {
     /// As [`Wal::append`], for callers that must not wait: does no I/O and does not sleep.
     ///
     /// # Errors
-    /// [`Error::WouldWait`] where `append` would wait or find the disk full; nothing was enqueued then. Otherwise as
-    /// [`Wal::append`].
+    /// [`Error::WouldWait`] where `append` would wait; nothing was enqueued then. A full disk is [`Error::NoSpace`]
+    /// once the preallocator has reported it, and `WouldWait` before. Otherwise as [`Wal::append`].
     pub fn try_append(&self, batch: &RecordBuilder, class: Durability) -> Result<Ticket, Error> {
         let bytes = batch.encoded_len().saturating_add(batch.footer_bytes() as usize);
         let max = self.record_bytes_max();

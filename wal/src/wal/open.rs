@@ -36,7 +36,7 @@ impl Wal {
     /// [`Error::Io`].
     pub fn create(dir: impl AsRef<Path>, options: &Options) -> Result<Wal, Error> {
         let dir = dir.as_ref();
-        options.check().map_err(Error::OptionOutOfRange)?;
+        options.check()?;
         PosixDisk::create_dir(dir).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotADirectory => open_failed(dir, e),
             _ => Error::open("create the directory", dir.display().to_string(), "", e),
@@ -50,17 +50,17 @@ impl Wal {
     /// [`Error::NotALog`], [`Error::Locked`], [`Error::UnsupportedVersion`], [`Error::BlockSize`], [`Error::Corrupt`]
     /// with every damaged range, [`Error::Io`]. A refused log was not changed.
     pub fn open(dir: impl AsRef<Path>, options: &Options) -> Result<(Wal, RecoveryReport), Error> {
-        options.check().map_err(Error::OptionOutOfRange)?;
+        options.check()?;
         Wal::open_in(Env::posix(dir.as_ref(), options)?, options)
     }
 
     /// As [`Wal::create`], on any disk.
     pub fn create_in(env: Env, options: &Options) -> Result<Wal, Error> {
-        options.check().map_err(Error::OptionOutOfRange)?;
+        options.check()?;
         // A new log has no damage, and is created to be written.
         let options = &Options { mode: OpenMode::Strict, ..options.clone() };
         let disk = &*env.disk;
-        options.check_blocks(disk.block_size()).map_err(Error::OptionOutOfRange)?;
+        options.check_blocks(disk.block_size())?;
         // Also checked before the lock is taken, so that a refusal leaves no LOCK file.
         refuse_existing(disk)?;
         let lock = exclusive(disk)?;
@@ -82,9 +82,9 @@ impl Wal {
         wal.spawn()
     }
 
-    /// Opens the log in `dir`, or creates it if there is none: if the directory does not exist, is empty, or holds what an
-    /// interrupted [`Wal::create`] left. The report is that of the open; `None` for a new log. A directory in which a file
-    /// of a log is left never counts as empty.
+    /// Opens the log in `dir`, or creates it if there is none: if the directory does not exist, is empty, or holds what
+    /// an interrupted [`Wal::create`] left. The report is that of the open; `None` for a new log. A directory in which
+    /// a file of a log is left never counts as empty.
     ///
     /// # Errors
     /// As [`Wal::open`] and [`Wal::create`].
@@ -104,8 +104,8 @@ impl Wal {
         Wal::prepare(env, options, None)?.start(None)
     }
 
-    /// As [`Wal::open_in`], and installs the builder of footers. It is shown the records of the segment in use, if
-    /// possible while open reads them anyway. Of a log that is opened for reading it is shown nothing.
+    /// As [`Wal::open_in`], and installs the builder of footers. It receives the records of the segment in use, during
+    /// the scan if possible; in read-only mode it receives none.
     ///
     /// # Errors
     /// As [`Wal::open`].
@@ -131,7 +131,7 @@ impl Wal {
         options: &Options,
         index_builder: Option<&mut (dyn SegmentIndexBuilder + 'static)>,
     ) -> Result<Prepared, Error> {
-        options.check().map_err(Error::OptionOutOfRange)?;
+        options.check()?;
         let names = list(&*env.disk)?;
         if let Some(found) = names.instead_of_log() {
             return Err(Error::NotALog { path: env.disk.location(), found });

@@ -85,7 +85,7 @@ impl Prepared {
         let descriptors = Descriptors::new(Arc::clone(&env.disk), options.descriptors_max);
         let Recovered { identity, verdict, segments, open, files, unfinished, shown, mut report } =
             recover(&descriptors, &*env.clock, options, readers, fresh, index_builder.as_deref_mut())?;
-        options.check_blocks(identity.block_bytes).map_err(Error::OptionOutOfRange)?;
+        options.check_blocks(identity.block_bytes)?;
         report.locked = lock.is_some();
         let view = LogView::new(table(&verdict, &segments), env.disk.location(), identity.block_bytes);
         let (options, from) = (options.clone(), verdict.next.at.segment());

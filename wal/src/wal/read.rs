@@ -65,7 +65,7 @@ impl Wal {
         self.read(at, out, |_, _, _| None)
     }
 
-    fn read(&self, at: Lsn, out: &mut [u8], fence: DamagedRange) -> Result<(), Error> {
+    fn read(&self, at: Lsn, out: &mut [u8], overlapping: DamagedRange) -> Result<(), Error> {
         let durable = self.log.durable();
         if at >= durable {
             let state = self.log.lock_state();
@@ -75,11 +75,11 @@ impl Wal {
             let beyond = at >= state.watermark();
             drop(state);
             if beyond {
-                return Err(self.view.beyond(at, out.len(), fence));
+                return Err(self.view.beyond(at, out.len(), overlapping));
             }
         }
         self.enter_segments(at);
-        self.view.read(at, out, durable, fence)
+        self.view.read(at, out, durable, overlapping)
     }
 
     /// Maps the file of a sealed segment into memory, so that its bytes need not be copied. Offsets in the map are
@@ -98,7 +98,7 @@ impl Wal {
         self.view.mapped(segment, durable)
     }
 
-    /// Damaged ranges of the log, ascending. Empty unless the log was opened in spite of them
+    /// Damaged ranges of the log, ascending. Empty unless the log was opened in degraded or salvage mode
     /// ([`Options::mode`](crate::Options::mode)). Reading such a range is [`Error::Corrupt`], which names it. A range
     /// disappears when its segment is released.
     pub fn damaged(&self) -> Vec<Damage> {

@@ -34,14 +34,14 @@ impl LogThreads {
         let (ready, started) = mpsc::sync_channel(1);
         let work = move || {
             // Only the thread that created a ring may use it.
-            let rail = match rail(&*disk, &options) {
-                Ok(rail) => rail,
+            let ring_queue = match ring_queue(&*disk, &options) {
+                Ok(ring_queue) => ring_queue,
                 Err(e) => return drop(ready.send(Err(e))),
             };
-            let driver = if rail.is_some() { Driver::Ring } else { Driver::Blocking };
-            log.start_driver(driver, rail.as_ref());
+            let driver = if ring_queue.is_some() { Driver::Ring } else { Driver::Blocking };
+            log.start_driver(driver, ring_queue.as_ref());
             let _ = ready.send(Ok(driver));
-            stop_on_panic(&log, || log.flush_loop(&*clock, idle, rail));
+            stop_on_panic(&log, || log.flush_loop(&*clock, idle, ring_queue));
         };
         self.start("seawall-flush", env, work)?;
         let driver = started.recv().map_err(io::Error::other).flatten();
@@ -97,7 +97,7 @@ impl LogThreads {
 }
 
 /// The ring that the options ask for; `None` if POSIX calls are used.
-fn rail(disk: &dyn Disk, options: &Options) -> io::Result<Option<RingQueue>> {
+fn ring_queue(disk: &dyn Disk, options: &Options) -> io::Result<Option<RingQueue>> {
     if options.backend == Backend::Posix {
         return Ok(None);
     }

@@ -5,7 +5,7 @@
 //! machine.
 
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::disk::{Clock, Mode};
+use seawall_wal::disk::{Mode, clock::Clock};
 use seawall_wal::testing::stepper::{StepIo, Stepper};
 use seawall_wal::{Durability, Env, Options, RecordBuilder, Threads, Ticket, Wal};
 use std::collections::VecDeque;

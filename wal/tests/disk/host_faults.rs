@@ -7,7 +7,7 @@ use crate::harness;
 
 use harness::{Watchdog, env, ids, record, small, stepped};
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimOptions};
-use seawall_wal::disk::{Clock, Mode};
+use seawall_wal::disk::{Mode, clock::Clock};
 use seawall_wal::{Backend, Durability, Env, Error, Threads, Wal};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

@@ -93,8 +93,8 @@ fn crafted_groups_never_panic_open_nor_make_it_forget() {
     let found = inspect(&*disk).unwrap();
     let verdict = found.verdict.as_ref().unwrap();
     let end = verdict.end;
-    let facts = found.segments.iter().find(|s| s.sequence == end.segment()).unwrap();
-    let (header, last) = (facts.header.unwrap(), facts.heads.last().unwrap());
+    let scan = found.segments.iter().find(|s| s.sequence == end.segment()).unwrap();
+    let (header, last) = (scan.header.unwrap(), scan.heads.last().unwrap());
     let name = format!("{:08x}.wal", end.segment());
     let sane = GroupHeader {
         kind: GroupKind::Mark,

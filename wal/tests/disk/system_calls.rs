@@ -5,7 +5,10 @@
 //! the read and write calls of the thread, and how often it slept.
 
 use seawall_wal::disk::sim::{HookDisk, SimDisk, SimOptions};
-use seawall_wal::disk::{Disk, Mode, PosixDisk, SystemClock, SystemRandom};
+use seawall_wal::disk::{
+    Disk, Mode, PosixDisk,
+    clock::{SystemClock, SystemRandom},
+};
 use seawall_wal::{Durability, Env, Lsn, Options, RecordBuilder, Threads, Wal};
 use std::fs;
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 mod replay;
 
 use replay::{Seed, replay};
-use seawall_wal::disk::{Random, sim::SimRandom};
+use seawall_wal::disk::{clock::Random, sim::SimRandom};
 use seawall_wal::inspect::Closed;
 use seawall_wal::testing::fuzz;
 use seawall_wal::{Durability, Lsn, RecordBuilder};

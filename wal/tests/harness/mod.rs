@@ -4,7 +4,10 @@
 #![allow(dead_code, reason = "every test file uses its own part of it")]
 
 use seawall_wal::disk::sim::{CallOp, HookDisk, SimDisk, SimRandom};
-use seawall_wal::disk::{Clock, Disk, SystemClock};
+use seawall_wal::disk::{
+    Disk,
+    clock::{Clock, SystemClock},
+};
 use seawall_wal::{
     Env, Error, Lsn, Options, PartInfo, RecordBuilder, Threads, Wal, segments::SegmentIndexBuilder,
 };

@@ -13,7 +13,7 @@ fn options(suspect: UnexplainedTail) -> Options {
 }
 
 /// Opens the log with its own random numbers and appends records `ids`.
-fn goes_on(disk: &Arc<SimDisk>, random: u64, ids: std::ops::Range<u64>) {
+fn append_and_reopen(disk: &Arc<SimDisk>, random: u64, ids: std::ops::Range<u64>) {
     let env = Env { random: Arc::new(SimRandom::new(random)), ..stepped(disk) };
     let (wal, _) = Wal::open_in(env, &options(UnexplainedTail::Refuse)).unwrap();
     for id in ids {
@@ -29,8 +29,8 @@ fn groups_of_a_copy_that_went_on_are_not_read() {
     drop(Wal::create_in(stepped(&disk), &options(UnexplainedTail::Refuse)).unwrap());
     disk.kill();
     let (one, other) = (disk.fork(1), disk.fork(2));
-    goes_on(&one, 1, 100..140);
-    goes_on(&other, 2, 200..230);
+    append_and_reopen(&one, 1, 100..140);
+    append_and_reopen(&other, 2, 200..230);
     // Both logs have made this segment since the copy. `one` has a group where `other` has not written yet.
     let end = inspect(&*other).unwrap().verdict.unwrap().end;
     let name = format!("{:08x}.wal", end.segment());

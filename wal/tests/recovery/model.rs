@@ -6,7 +6,7 @@
 //! `SEAWALL_SEED=n cargo test -p seawall-wal --test recovery model::` repeats one run; `SEAWALL_RUNS=n` makes
 //! n runs from random seeds, which are printed on failure.
 
-use seawall_wal::disk::{Random, SystemRandom};
+use seawall_wal::disk::clock::{Random, SystemRandom};
 use seawall_wal::testing::fuzz::Choices;
 use seawall_wal::testing::fuzz::model::{Tally, run};
 

@@ -6,7 +6,7 @@
 use seawall_wal::disk::sim::{
     FaultError, FaultOp, FaultRule, HookDisk, SimClock, SimDisk, SimOptions, SimRandom,
 };
-use seawall_wal::disk::{Disk, Mode, Random};
+use seawall_wal::disk::{Disk, Mode, clock::Random};
 use seawall_wal::inspect::{GroupKind, inspect};
 use seawall_wal::testing::stepper::Stepper;
 use seawall_wal::{Durability, Env, Error, Lsn, Options, RecordBuilder, Threads, Ticket, Wal};

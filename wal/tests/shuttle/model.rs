@@ -4,7 +4,7 @@ use crate::watched::{Answer, Watched, switch};
 
 use parking_lot::Mutex as Plain;
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
-use seawall_wal::disk::{Clock, Mode};
+use seawall_wal::disk::{Mode, clock::Clock};
 use seawall_wal::{Durability, Env, Error, Lsn, Options, RecordBuilder, Threads, Ticket, Wal};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};

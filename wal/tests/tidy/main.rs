@@ -217,6 +217,13 @@ fn retired_names_stay_away() {
         ["pipeline_", "bytes"],
         ["patience_", "us"],
         ["behind_", "torn"],
+        ["fen", "ced"],
+        ["fen", "ces"],
+        ["sh", "elf"],
+        ["pack", "er"],
+        ["seal", "er"],
+        ["keep", "er"],
+        ["TELLING_", "BYTES"],
     ]
     .map(|parts| parts.concat())
     .into();

@@ -4,7 +4,7 @@ use crate::store::Store;
 use anyhow::{Result, anyhow};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use seawall_tools::bench::load::Target;
+use seawall_harness::load::Target;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};

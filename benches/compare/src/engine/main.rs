@@ -18,8 +18,8 @@ use crate::args::{Common, Site};
 use crate::rows::Row;
 use anyhow::{Context, Result};
 use clap::Parser;
-use seawall_tools::bench::place::Place;
-use seawall_tools::bench::{machine, text};
+use seawall_harness::place::Place;
+use seawall_harness::{machine, text};
 use std::process::ExitCode;
 
 /// Measures Seawall's engine next to raft-engine, on one disk.

@@ -2,8 +2,8 @@
 
 use crate::turns::{Outcome, OutcomeLine};
 use anyhow::{Context, Result};
-use seawall_tools::bench::machine::Machine;
-use seawall_tools::bench::text::{aligned, setting};
+use seawall_harness::machine::Machine;
+use seawall_harness::text::{aligned, setting};
 use serde::Serialize;
 use std::env;
 use std::fs;

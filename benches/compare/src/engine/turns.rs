@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rustix::fs::syncfs;
 use seawall_compare::bar::Bar;
 use seawall_compare::noise::Ticks;
-use seawall_tools::bench::load::median;
+use seawall_harness::load::median;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -13,7 +13,7 @@ mod seawall;
 use crate::args::Scale;
 use crate::load::{Load, Who};
 use anyhow::{Context, Result, ensure};
-use seawall_tools::bench::load::Sample;
+use seawall_harness::load::Sample;
 use std::fs;
 use std::path::Path;
 use std::time::Instant;

@@ -9,7 +9,7 @@ use crate::load::{Kind, Load, Who};
 use anyhow::{Context, Result, bail};
 use okaywal::{Configuration, Entry, EntryId, LogManager, LogVoid, SegmentReader, WriteAheadLog};
 use parking_lot::Mutex;
-use seawall_tools::bench::load::{Drive, Target, drive};
+use seawall_harness::load::{Drive, Target, drive};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use raft_engine::{Config, LogBatch};
 use raft_proto::eraftpb::Entry;
 use seawall_compare::raft_engine::{Entries, Inner, PURGED_FILES, run_in, tuned};
-use seawall_tools::bench::load::{Drive, Target, drive};
+use seawall_harness::load::{Drive, Target, drive};
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use parking_lot::Mutex;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use raft_log::{Callback, Config, RaftLog, Types, chunked_wal};
-use seawall_tools::bench::load::{Drive, Target, drive};
+use seawall_harness::load::{Drive, Target, drive};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;

@@ -43,9 +43,9 @@
 //! # }
 //! ```
 //!
-//! A [`Pump`] is the node without a thread, a directory and snapshots of its own, for many groups on one engine and for
-//! loops of one's own ([`Pump::run`] is the one of `Node`). The core reads its storage through [`GroupStorage`]; the pump
-//! carries the core's decisions to the log, the network and the state machine. No message leaves before the data that it
+//! A [`Pump`] is the node without a thread, a directory and snapshots of its own, for many groups on one engine and
+//! for custom loops (`Node` uses [`Pump::run`]). The core reads its storage through [`GroupStorage`]; the pump carries
+//! the core's decisions to the log, the network and the state machine. No message leaves before the data that it
 //! depends on is durable (INV-1). The pump stops at the first error other than a full disk. Its group starts with
 //! [`GroupStorage::bootstrap`], called once, or [`GroupStorage::join`] on a node that is added to a running group.
 //! `examples/raft_rs_node.rs` and `examples/three_nodes` show loops.
@@ -54,7 +54,7 @@
 //! may list entries of the group. Their indexes and terms are correct, so votes rest on the true end of the
 //! log, but a node that lacks payloads must not lead. Before making a [`Pump`], get the entries from a peer and
 //! append them again, from the first damaged one to the last entry of the log (`docs/durability.md`, *Living
-//! with fenced entries*). If the core needs a damaged entry, the pump stops with the error.
+//! with quarantined entries*). If the core needs a damaged entry, the pump stops with the error.
 //!
 //! **A full disk.** Nothing is lost, and the pump does not stop: [`Pump::poll`], [`Pump::wait`] and
 //! [`Pump::tick`] return [`Outcome::Stalled`], and the pump continues once there is space. An `Err` of these

@@ -7,7 +7,7 @@ use crate::adapters::raft_rs::error::Error;
 /// which follows only [`Pump::stop`](super::Pump::stop). Without such a call, only an `Err` of these three
 /// calls means that the pump has stopped.
 #[derive(Clone, Debug)]
-#[must_use = "the disk may be full: the pump runs on, and somebody should know"]
+#[must_use = "check for `Stalled`: the disk may be full"]
 pub enum Outcome {
     /// The pump did some work, and there may be more: call [`Pump::poll`](super::Pump::poll) again.
     Worked,
@@ -29,8 +29,8 @@ pub struct End {
     /// Whether this node still leads other voters because none of them took over in time. They elect another
     /// leader after an election timeout.
     pub leads: bool,
-    /// Whether everything was durable, sent and applied. If false, the ticks ran out first, and what is missing
-    /// is as after a kill: nothing that was acknowledged is lost.
+    /// Whether everything was durable, sent and applied. If false, the ticks ran out first, and unfinished work
+    /// is lost as after a kill; nothing that was acknowledged is lost.
     pub drained: bool,
 }
 

@@ -17,7 +17,10 @@ use reference::{Act, Groups, Rng, Sizes, act, build};
 use seawall::testing::fuzz::replays_agree;
 use seawall::{Compression, Engine, EntryRef, Error, Options, Ticket, WriteBatch};
 use seawall_wal::disk::sim::{FaultError, FaultOp, FaultRule, SimClock, SimDisk, SimOptions, SimRandom};
-use seawall_wal::disk::{Mode, Random, SystemRandom};
+use seawall_wal::disk::{
+    Mode,
+    clock::{Random, SystemRandom},
+};
 use seawall_wal::{Env, Threads};
 
 use crate::seeds;

@@ -23,7 +23,7 @@ mod simulation;
 
 use std::collections::BTreeMap;
 
-use seawall_wal::disk::{Random, SystemRandom};
+use seawall_wal::disk::clock::{Random, SystemRandom};
 use setup::Setup;
 use simulation::Run;
 

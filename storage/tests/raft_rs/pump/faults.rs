@@ -10,7 +10,7 @@ use raft::eraftpb::MessageType;
 use raft::{GetEntriesContext, SnapshotStatus, StateRole, Storage, StorageError};
 use seawall::raft_rs::{AppendFault, Error, GroupStorage, Outcome, Pump, PumpOptions};
 use seawall::{ConfState, Engine, EntryRef, HardState, WriteBatch};
-use seawall_wal::disk::SystemClock;
+use seawall_wal::disk::clock::SystemClock;
 use seawall_wal::disk::sim::{CallOp, FaultError, FaultOp, FaultRule, HookDisk, SimDisk, SimOptions};
 use seawall_wal::{Env, Threads};
 

@@ -14,7 +14,11 @@ use crate::{machine, report, seed, text};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use parking_lot::Mutex;
-use seawall_wal::disk::{Access, AlignedBuf, Disk, Mode, PosixDisk, Ring, RingOp, write_all_at};
+use seawall_wal::disk::{
+    Access, AlignedBuf, Disk, Mode, PosixDisk,
+    ring::{Ring, RingOp},
+    write_all_at,
+};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -168,19 +172,22 @@ impl Deep {
     fn write(&mut self, bytes: usize, in_flight: usize) -> Result<Duration> {
         let buf = Arc::new(AlignedBuf::zeroed(bytes));
         let (begin, mut started, mut done) = (Instant::now(), 0, 0);
-        let mut ended = Vec::new();
+        let (mut ended, mut free): (_, Vec<usize>) = (Vec::new(), (0..in_flight).collect());
         while done < DEEP {
-            while started < DEEP && started - done < in_flight {
+            while started < DEEP
+                && let Some(token) = free.pop()
+            {
                 if self.at + bytes as u64 > self.file_bytes {
                     self.at = 0;
                 }
                 let op = RingOp::Write { buf: Arc::clone(&buf), from: 0, offset: self.at, durable: true };
-                self.ring.start(&self.file, op, started).context("start a write")?;
+                self.ring.start(&self.file, op, token).context("start a write")?;
                 self.at += bytes as u64;
                 started += 1;
             }
             self.ring.wait(Duration::from_secs(1), &mut ended).context("wait for a write")?;
-            for (_, result) in ended.drain(..) {
+            for (token, result) in ended.drain(..) {
+                free.push(token);
                 ensure!(result.context("write")? == bytes, "a write ended short");
                 done += 1;
             }

@@ -2,7 +2,7 @@
 //!
 //! A run interleaves three kinds of rows: raw durable writes (the *floor*), a group commit without a log (*bare*), and
 //! the log. The files in the order of a run: `cli`, `args` → `run` (measures) → `summary` (medians) → `report`.
-//! Directories, loads and targets are in `seawall_tools::bench`. Smaller commands have a file each: `first_ack`,
+//! Directories, loads and targets are in `seawall_harness`. Smaller commands have a file each: `first_ack`,
 //! `open`, `device_writes`, `callback` and `calibrate`.
 //!
 //! A failure prints one message on stderr and exits with code 1; a usage error exits with code 2.
@@ -27,7 +27,7 @@ use crate::cli::{Cli, Command};
 use crate::place::Place;
 use anyhow::Result;
 use clap::Parser;
-use seawall_tools::bench::{bare, device, floor, load, log, machine, medium, place, text};
+use seawall_harness::{bare, device, floor, load, log, machine, medium, place, text};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -99,16 +99,16 @@ impl Place {
         let mut place = Place::new(damage);
         place.complete = true;
         let in_segment = |s: &&SegmentScan| s.sequence == damage.from.segment();
-        if let Some(facts) = look.found.segments.iter().find(in_segment)
-            && facts.header.is_ok()
+        if let Some(scan) = look.found.segments.iter().find(in_segment)
+            && scan.header.is_ok()
         {
             let mut more = false;
             let mut keep = |record: &RecordRef<'_>, bad_parts: &[u32]| match place.remnants.len() {
                 REMNANTS_MAX => more = true,
                 _ => place.remnants.push(Remnant::new(record, bad_parts)),
             };
-            let range = (damage.from.offset(), end_of(facts, damage));
-            place.complete = visit_remnants(&look.disk, facts, range, &mut keep)? && !more;
+            let range = (damage.from.offset(), end_of(scan, damage));
+            place.complete = visit_remnants(&look.disk, scan, range, &mut keep)? && !more;
         }
         let around = look.tally.jumps.iter().filter(|j| j.after < damage.to && j.before > damage.from);
         for jump in around {
@@ -142,13 +142,13 @@ impl Place {
 
 /// Offset at which the damaged bytes end. A damaged group may reach beyond the bytes that are known to be acknowledged,
 /// but not beyond the next group header.
-fn end_of(facts: &SegmentScan, damage: &Damage) -> u32 {
+fn end_of(scan: &SegmentScan, damage: &Damage) -> u32 {
     let to = if damage.to.segment() > damage.from.segment() { u32::MAX } else { damage.to.offset() };
-    let at = facts.heads.partition_point(|head| head.offset < damage.from.offset());
-    let Some(head) = facts.heads.get(at).filter(|head| head.offset == damage.from.offset()) else {
+    let at = scan.heads.partition_point(|head| head.offset < damage.from.offset());
+    let Some(head) = scan.heads.get(at).filter(|head| head.offset == damage.from.offset()) else {
         return to;
     };
-    let next = facts.heads.get(at + 1).map_or(u32::MAX, |next| next.offset);
+    let next = scan.heads.get(at + 1).map_or(u32::MAX, |next| next.offset);
     head.end.min(next).max(to)
 }
 
@@ -218,19 +218,19 @@ pub(crate) fn other_faults(look: &Look) -> Vec<OtherFault> {
     let mut damage = look.found.verdict.as_ref().err().map_or_else(Vec::new, Vec::clone);
     damage.sort_unstable_by_key(|d| d.to);
     let mut found = Vec::new();
-    for facts in &look.found.segments {
-        for head in &facts.heads {
+    for scan in &look.found.segments {
+        for head in &scan.heads {
             let Some(fault) = head.fault else { continue };
-            let lsn = Lsn::new(facts.sequence, head.offset);
+            let lsn = Lsn::new(scan.sequence, head.offset);
             // No range is inside another one.
             if damage.get(damage.partition_point(|d| d.to <= lsn)).is_some_and(|d| d.from <= lsn) {
                 continue;
             }
             found.push(OtherFault {
-                file: file_name(facts.sequence),
+                file: file_name(scan.sequence),
                 offset: head.offset,
                 lsn: lsn.to_string(),
-                state: judge.state(facts.sequence, head),
+                state: judge.state(scan.sequence, head),
                 reason: fault_text(fault),
             });
         }

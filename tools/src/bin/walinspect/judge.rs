@@ -96,16 +96,16 @@ impl Judge {
     }
 
     /// Returns what the segment is used for.
-    pub(crate) fn role(&self, facts: &SegmentScan, remains: &[Remains]) -> Role {
-        let listed = |h: &GroupHead| self.dropped.contains_key(&Lsn::new(facts.sequence, h.offset));
-        let unheaded = || remains.iter().any(|r| r.from.segment() == facts.sequence);
+    pub(crate) fn role(&self, scan: &SegmentScan, remains: &[Remains]) -> Role {
+        let listed = |h: &GroupHead| self.dropped.contains_key(&Lsn::new(scan.sequence, h.offset));
+        let unheaded = || remains.iter().any(|r| r.from.segment() == scan.sequence);
         if !self.verdict {
             Role::Unknown
-        } else if self.kept.contains_key(&facts.sequence) {
+        } else if self.kept.contains_key(&scan.sequence) {
             Role::Live
-        } else if facts.heads.iter().any(listed) || unheaded() {
+        } else if scan.heads.iter().any(listed) || unheaded() {
             Role::Void
-        } else if facts.sequence < self.first_live {
+        } else if scan.sequence < self.first_live {
             Role::Released
         } else {
             Role::Spare
@@ -118,12 +118,12 @@ impl Judge {
 pub(crate) fn remains(segments: &[SegmentScan], verdict: &Verdict) -> Vec<Remains> {
     let later = segments.iter().filter(|s| s.sequence >= verdict.end.segment().max(1));
     later
-        .filter_map(|facts| {
-            let header = facts.header.ok().filter(|h| h.prior == PriorContents::Zeros)?;
-            let last = facts.heads.iter().map(|h| h.end).max().unwrap_or(header.block_bytes);
-            let found = facts.zeros_from > last;
-            let at = |offset| Lsn::new(facts.sequence, offset);
-            found.then(|| Remains { from: at(last), to: at(facts.zeros_from) })
+        .filter_map(|scan| {
+            let header = scan.header.ok().filter(|h| h.prior == PriorContents::Zeros)?;
+            let last = scan.heads.iter().map(|h| h.end).max().unwrap_or(header.block_bytes);
+            let found = scan.zeros_from > last;
+            let at = |offset| Lsn::new(scan.sequence, offset);
+            found.then(|| Remains { from: at(last), to: at(scan.zeros_from) })
         })
         .collect()
 }

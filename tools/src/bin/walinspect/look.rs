@@ -121,9 +121,9 @@ impl Look {
 fn kept_only(disk: &PosixDisk, found: &Inspection, verdict: &Verdict) -> Result<Tally, Failure> {
     let mut tally = Tally::default();
     for kept in &verdict.kept {
-        let Some(facts) = found.segments.iter().find(|s| s.sequence == kept.segment) else { continue };
+        let Some(scan) = found.segments.iter().find(|s| s.sequence == kept.segment) else { continue };
         let mut segment = SegmentTally::default();
-        visit_groups(disk, facts, (0, kept.end), &mut |_, group| {
+        visit_groups(disk, scan, (0, kept.end), &mut |_, group| {
             group.into_iter().for_each(|group| segment.add(group));
             ControlFlow::Continue(())
         })?;

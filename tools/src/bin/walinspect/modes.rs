@@ -83,7 +83,7 @@ impl Mode {
             (true, false) => writeln!(out, "{mode}: an open reads what is left, and takes no write")?,
             (true, true) => writeln!(out, "{mode}: an open takes the log")?,
         }
-        section(out, "  fenced or lost", damaged, |place, out| place.write(out))
+        section(out, "  quarantined or lost", damaged, |place, out| place.write(out))
     }
 }
 

@@ -131,17 +131,17 @@ fn visit(
     let wanted = |s: &&SegmentScan| {
         s.sequence >= from.segment() && args.segment.is_none_or(|segment| s.sequence == segment)
     };
-    for facts in look.found.segments.iter().filter(wanted) {
-        let first = if facts.sequence == from.segment() { from.offset() } else { 0 };
+    for scan in look.found.segments.iter().filter(wanted) {
+        let first = if scan.sequence == from.segment() { from.offset() } else { 0 };
         let all = args.all || !judge.has_verdict();
-        let Some(end) = judge.kept_end(facts.sequence).or(all.then_some(u32::MAX)) else { continue };
+        let Some(end) = judge.kept_end(scan.sequence).or(all.then_some(u32::MAX)) else { continue };
         let mut result = Ok(());
         let range = (first, if all { u32::MAX } else { end });
-        visit_groups(&look.disk, facts, range, &mut |head, group| {
+        visit_groups(&look.disk, scan, range, &mut |head, group| {
             if walk.left == 0 {
                 return ControlFlow::Break(());
             }
-            result = walk.group(facts.sequence, head, group);
+            result = walk.group(scan.sequence, head, group);
             if result.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
         result?;

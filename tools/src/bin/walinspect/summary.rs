@@ -60,7 +60,7 @@ pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<
     let found = &look.found;
     let damage = found.verdict.as_ref().err().into_iter().flatten().map(Place::new).collect();
     let judge = look.judge();
-    let segments = found.segments.iter().map(|facts| segment(look, &judge, facts));
+    let segments = found.segments.iter().map(|scan| segment(look, &judge, scan));
     let summary = Summary {
         common: Common::new("summary", look, damage),
         format_version: FORMAT_VERSION,
@@ -80,12 +80,12 @@ pub(crate) fn show(look: &Look, target: &Target, out: &mut dyn Write) -> Result<
     Ok(())
 }
 
-fn segment(look: &Look, judge: &Judge, facts: &SegmentScan) -> Result<Segment, Failure> {
-    let header = facts.header.ok();
-    let kept = || facts.heads.iter().filter(|h| judge.state(facts.sequence, h) == State::Kept);
-    let count = |valid| facts.heads.iter().filter(|h| h.fault.is_none() == valid).count() as u64;
-    let file = file_name(facts.sequence);
-    let file_bytes = match (header, facts.header) {
+fn segment(look: &Look, judge: &Judge, scan: &SegmentScan) -> Result<Segment, Failure> {
+    let header = scan.header.ok();
+    let kept = || scan.heads.iter().filter(|h| judge.state(scan.sequence, h) == State::Kept);
+    let count = |valid| scan.heads.iter().filter(|h| h.fault.is_none() == valid).count() as u64;
+    let file = file_name(scan.sequence);
+    let file_bytes = match (header, scan.header) {
         (Some(header), _) => header.file_bytes,
         (None, Err(HeaderFault::Length(length))) => length,
         _ => {
@@ -94,11 +94,11 @@ fn segment(look: &Look, judge: &Judge, facts: &SegmentScan) -> Result<Segment, F
         }
     };
     Ok(Segment {
-        segment: facts.sequence,
-        role: judge.role(facts, &look.remains),
+        segment: scan.sequence,
+        role: judge.role(scan, &look.remains),
         file,
         file_bytes,
-        header_fault: facts.header.err().map(|fault| format!("{fault:?}")),
+        header_fault: scan.header.err().map(|fault| format!("{fault:?}")),
         prior: header.map(|h| match h.prior {
             PriorContents::Zeros => "zeros",
             PriorContents::Stale => "stale",
@@ -108,8 +108,8 @@ fn segment(look: &Look, judge: &Judge, facts: &SegmentScan) -> Result<Segment, F
         groups_valid: count(true),
         groups_invalid: count(false),
         kept_end: judge
-            .kept_end(facts.sequence)
-            .map(|end| seawall_wal::Lsn::new(facts.sequence, end).to_string()),
+            .kept_end(scan.sequence)
+            .map(|end| seawall_wal::Lsn::new(scan.sequence, end).to_string()),
         first_ms: kept().next().map(|h| h.wall_clock_ms),
         last_ms: kept().next_back().map(|h| h.wall_clock_ms),
     })

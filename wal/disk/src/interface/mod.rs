@@ -3,7 +3,7 @@
 //! Errors are `io::Error`s, returned unchanged; the callers decide what an error means for their data.
 
 mod file;
-pub(crate) mod ring;
+pub mod ring;
 
 pub use file::{DiskFile, FileId};
 

@@ -1,6 +1,6 @@
 //! The interface to io_uring: many operations in flight from one thread.
 //!
-//! The flusher uses a ring instead of [`DiskFile::write_at`] and [`DiskFile::sync`] to keep the disk busy. A ring
+//! The log's driver uses a ring instead of [`DiskFile::write_at`] and [`DiskFile::sync`] to keep the disk busy. A ring
 //! owns the files and buffers of its operations until they have ended.
 
 use super::file::DiskFile;
@@ -33,10 +33,12 @@ pub type Completion = (usize, io::Result<usize>);
 
 /// A queue of operations in flight, owned and used by one thread. Dropping it waits for all of them.
 pub trait Ring: fmt::Debug {
-    /// Starts `op` on `file`; its completion carries `token`. Operations are not ordered among each other.
+    /// Starts `op` on `file`; its completion carries `token`, the number of a slot of the ring. The caller keeps track
+    /// of the free slots. Operations are not ordered among each other.
     ///
     /// # Errors
-    /// The operation was not started: the ring is full, or `file` does not belong to the ring's disk.
+    /// The operation was not started: the ring has no slot `token` or it is in use, the kernel's queue is full, or
+    /// `file` does not belong to the ring's disk.
     fn start(&mut self, file: &Arc<dyn DiskFile>, op: RingOp, token: usize) -> io::Result<()>;
 
     /// Blocks until an operation ended, the waker was called, or `timeout` has passed, and appends the completions to
@@ -46,12 +48,12 @@ pub trait Ring: fmt::Debug {
     /// The kernel's error; the state of the operations in flight is then unknown.
     fn wait(&mut self, timeout: Duration, ended: &mut Vec<Completion>) -> io::Result<()>;
 
-    /// The handle with which other threads end the present or the next [`Ring::wait`].
+    /// The handle with which other threads end the current [`Ring::wait`], or the next one if there is none.
     fn waker(&self) -> Arc<dyn RingWaker>;
 }
 
 /// Ends a ring's wait from another thread.
 pub trait RingWaker: Send + Sync + fmt::Debug {
-    /// Ends the present or the next [`Ring::wait`].
+    /// Ends the current [`Ring::wait`], or the next one if there is none.
     fn wake(&self);
 }

@@ -1,8 +1,8 @@
 //! One file of a real directory, open in up to two ways.
 //!
-//! One descriptor is in the log's write mode, the other is for other reads. In direct mode the second reads through
-//! the page cache, at any alignment. It reads only blocks that will never be written again, so the two never disagree.
-//! In buffered mode the second reads past the page cache where the file system can do that.
+//! One descriptor is in the log's write mode, the other is for other reads. In direct mode the second reads through the
+//! page cache, at any alignment. It reads only blocks that will never be written again, so both descriptors return the
+//! same bytes. In buffered mode the second reads past the page cache where the file system can do that.
 
 use crate::buffer::AlignedBuf;
 use crate::interface::{DiskFile, FileId};

@@ -2,7 +2,7 @@
 //! that (Linux 6.1).
 //!
 //! Each operation's file and buffer stay in its slot until the kernel has reported the end of the operation, and
-//! dropping the ring waits for all ends, so the kernel never touches memory that was freed. Fails with `Unsupported`
+//! dropping the ring waits for all operations to end, so the kernel never touches memory that was freed. Fails with `Unsupported`
 //! if the kernel lacks a required feature, else with the kernel's error.
 
 #![expect(unsafe_code, reason = "the kernel is given addresses, which the slots keep alive")]
@@ -23,9 +23,8 @@ use std::time::Duration;
 /// User data that marks the read of the waker's counter among the completions.
 const WAKER: u64 = u64::MAX;
 
-/// The objects that an operation in flight keeps alive.
+/// Keeps the file and the buffer of an operation in flight alive.
 struct Slot {
-    token: usize,
     _file: Arc<dyn DiskFile>,
     _buf: Option<Arc<AlignedBuf>>,
 }
@@ -33,8 +32,8 @@ struct Slot {
 /// An `io_uring` that one thread uses.
 pub(super) struct Uring {
     ring: IoUring,
+    /// The operations in flight, by token.
     slots: Vec<Option<Slot>>,
-    free: Vec<usize>,
     waker: Arc<Event>,
     /// Buffer for the read of the waker's counter; its address does not change.
     count: Box<[u8; 8]>,
@@ -67,7 +66,6 @@ impl Uring {
         Ok(Uring {
             ring,
             slots: (0..depth).map(|_| None).collect(),
-            free: (0..depth).rev().collect(),
             waker,
             count: Box::new([0; 8]),
             armed: false,
@@ -75,7 +73,7 @@ impl Uring {
     }
 
     fn in_flight(&self) -> usize {
-        self.slots.len() - self.free.len()
+        self.slots.iter().flatten().count()
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
@@ -120,12 +118,13 @@ impl Uring {
                 self.armed = false;
                 continue;
             }
-            let index = usize::try_from(end.user_data()).unwrap_or(usize::MAX);
-            let Some(slot) = self.slots.get_mut(index).and_then(Option::take) else { continue };
-            self.free.push(index);
+            let token = usize::try_from(end.user_data()).unwrap_or(usize::MAX);
+            if self.slots.get_mut(token).and_then(Option::take).is_none() {
+                continue;
+            }
             let result = usize::try_from(end.result())
                 .map_err(|_| io::Error::from_raw_os_error(end.result().saturating_neg()));
-            ended.push((slot.token, result));
+            ended.push((token, result));
         }
     }
 }
@@ -134,7 +133,12 @@ impl Ring for Uring {
     fn start(&mut self, file: &Arc<dyn DiskFile>, op: RingOp, token: usize) -> io::Result<()> {
         let fd = file.descriptor().ok_or(io::ErrorKind::Unsupported)?;
         let fd = Fd(fd.as_raw_fd());
-        let index = self.free.pop().ok_or(io::ErrorKind::WouldBlock)?;
+        if !self.slots.get(token).is_some_and(Option::is_none) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the ring has no free slot of this number",
+            ));
+        }
         let (entry, buf) = match op {
             RingOp::Write { buf, from, offset, durable } => {
                 let bytes = buf.get(from..).unwrap_or_default();
@@ -149,11 +153,10 @@ impl Ring for Uring {
             }
             RingOp::Sync => (opcode::Fsync::new(fd).flags(FsyncFlags::DATASYNC).build(), None),
         };
-        self.slots[index] = Some(Slot { token, _file: Arc::clone(file), _buf: buf });
-        let pushed = self.push(&entry.user_data(index as u64));
+        self.slots[token] = Some(Slot { _file: Arc::clone(file), _buf: buf });
+        let pushed = self.push(&entry.user_data(token as u64));
         if pushed.is_err() {
-            self.slots[index] = None;
-            self.free.push(index);
+            self.slots[token] = None;
         }
         pushed
     }

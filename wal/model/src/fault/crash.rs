@@ -28,7 +28,8 @@ pub fn power_cuts(state: &State, case: &Case, out: &mut Next) {
     out.extend(all.into_iter().map(|(fates, next)| (Step::PowerCut(fates), next)));
 }
 
-/// Every state that a clean close can leave; the file `CLOSED` is written already. The preparation of spares ends anywhere.
+/// Every state that a clean close can leave; the file `CLOSED` is written already. The preparation of spares
+/// ends anywhere.
 pub fn closed(state: &State, content: Closed, out: &mut Next) {
     let mut stopped = state.clone();
     stopped.stop();
@@ -82,11 +83,13 @@ fn torn(state: &State, case: &Case, at: Pos, new: Block) -> Vec<Block> {
     if zeros && case.scope.tears == Tears::Sectors {
         return torn_sectors(old, new);
     }
-    // Elsewhere no reader recognises a torn block. It differs from a lost one only if the old content is recognised.
+    // Elsewhere no reader recognises a torn block. It differs from a lost one only if the old content is
+    // recognised.
     if file.head_at(at.block(), case).is_some() { vec![Block::Garbage] } else { Vec::new() }
 }
 
-/// The same where the block held zeros, or remains of an earlier write. The first sector of the block holds the group header.
+/// The same where the block held zeros, or remains of an earlier write. The first sector of the block holds
+/// the group header.
 fn torn_sectors(old: Block, new: Block) -> Vec<Block> {
     match (new, old) {
         // A mark has nothing but its header, and zeros.

@@ -104,7 +104,8 @@ fn copy_of_another(state: &State, case: &Case, at: Pos) -> Option<Block> {
 fn runs(state: &State, case: &Case, file: &File, out: &mut Next) {
     for from in 0..case.scope.blocks {
         for to in from + 1..=case.scope.blocks {
-            // A run that starts or ends with a block that the log did not write says no more than a shorter one.
+            // A run that starts or ends with a block that the log did not write says no more than a shorter
+            // one.
             if !is_written(state, file, from) || !is_written(state, file, to - 1) {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! Positions, blocks and files: what the disk of the model holds.
 //!
-//! A block is the unit of a write. Its content is symbolic: the model keeps what a reader can learn from it and nothing else.
+//! A block is the unit of a write. Its content is symbolic: the model keeps what a reader can learn from it
+//! and nothing else.
 
 use super::Case;
 use std::fmt;

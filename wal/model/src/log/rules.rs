@@ -133,7 +133,8 @@ pub enum FooterProof {
 /// The rule that determines the first live segment of the log in a directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum FirstLive {
-    /// The largest value of the kept groups and the segment headers; the lowest link of the chain points below it.
+    /// The largest value of the kept groups and the segment headers; the lowest link of the chain points
+    /// below it.
     #[default]
     GroupsAndHeaders,
     /// The largest value of the segment headers.

@@ -145,7 +145,8 @@ fn rotate(state: &mut State, case: &Case) -> bool {
     true
 }
 
-/// Issues a group at the end of the log; the caller has made sure that it fits. Fails if the reach holds it back.
+/// Issues a group at the end of the log; the caller has made sure that it fits. Fails if the reach holds it
+/// back.
 pub fn issue(state: &mut State, case: &Case, kind: Kind, len: u8) -> bool {
     if case.scope.reach > 0 && case.rules.reach != Reach::NotBounded {
         let ahead: u8 = state.in_flight.iter().map(|write| write.len).sum();

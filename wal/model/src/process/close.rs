@@ -1,7 +1,8 @@
 //! Clean closes: the file `CLOSED` gets the end of the log, then the process ends.
 //!
-//! The file is written under another name, synced and renamed, so it is the old or the new one. Nothing else is written
-//! meanwhile, so the write is one step; a crash before it or after it is a power cut in the state before or after.
+//! The file is written under another name, synced and renamed, so it is the old or the new one. Nothing else
+//! is written meanwhile, so the write is one step; a crash before it or after it is a power cut in the state
+//! before or after.
 
 use crate::fault::crash;
 use crate::log::Case;

@@ -1,7 +1,8 @@
 //! The decision: the end of the log, or the reason to refuse it. A pure function of what the files hold.
 //!
-//! The steps are those of `wal/src/recovery/verdict`: follow the links down from the highest touched segment, walk the chain
-//! upward to the first position without a valid group, and refuse if that position is below the watermark.
+//! The steps are those of `wal/src/recovery/verdict`: follow the links down from the highest touched segment,
+//! walk the chain upward to the first position without a valid group, and refuse if that position is below
+//! the watermark.
 
 use super::evidence::Evidence;
 use super::refusal::Refusal;
@@ -82,8 +83,8 @@ pub fn decide(files: &[File], state: &State, case: &Case, bounded: bool) -> Resu
     nothing_kept(&evidence)
 }
 
-/// The chain that ends in segment `top`, ascending, each segment with the block at which it is left; or the segment whose
-/// link is missing.
+/// The chain that ends in segment `top`, ascending, each segment with the block at which it is left; or the
+/// segment whose link is missing.
 fn chain(evidence: &Evidence<'_>, top: u8) -> Result<Vec<(u8, u8)>, u8> {
     let mut chain = vec![(top, evidence.case.scope.blocks)];
     let mut segment = top;

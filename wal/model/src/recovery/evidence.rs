@@ -129,8 +129,8 @@ impl<'a> Evidence<'a> {
         file(self.files, after).is_none().then_some(after)
     }
 
-    /// Whether the bytes at a position cannot come from a power cut: where the blocks held zeros, a torn write leaves a sector
-    /// of zeros.
+    /// Whether the bytes at a position cannot come from a power cut: where the blocks held zeros, a torn
+    /// write leaves a sector of zeros.
     pub fn is_suspect(&self, at: Pos) -> bool {
         let Some(scan) = self.scan(at.segment()).filter(|scan| scan.header.zeros) else { return false };
         if at.block() >= self.case.scope.blocks || at.block() >= scan.zeros_from {

@@ -45,7 +45,8 @@ pub fn steps(state: &State, case: &Case, tally: &mut Tally, out: &mut Next) -> R
 
 /// Reading as far as the reach asks for leads to the same conclusion as reading everything.
 ///
-/// Where a block is damaged, what a torn group left without its head may be overlooked, so the log may continue elsewhere.
+/// Where a block is damaged, the remains of a torn group without its head may be overlooked, so the log may
+/// continue elsewhere.
 fn compare(
     bounded: &Result<Verdict, Refusal>,
     whole: &Result<Verdict, Refusal>,
@@ -121,7 +122,8 @@ fn accept(
 fn remember(state: &mut State, slice: Slice) {
     let history = &mut state.history;
     history.log.truncate(slice.to);
-    // Released groups before the kept ones may come back until their file is used again, so they are not forgotten.
+    // Released groups before the kept ones may come back until their file is used again, so they are not
+    // forgotten.
     history.acknowledged = history.log.iter().fold(0, |set, &id| set | 1 << id);
     history.without_data &= history.acknowledged;
     history.returned &= history.acknowledged;

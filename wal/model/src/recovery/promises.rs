@@ -1,8 +1,9 @@
 //! The promises that every open is held to.
 //!
-//! Without damage an open neither refuses the log nor loses anything that was acknowledged. With one damage it refuses, or it
-//! loses nothing, except in the window that one node cannot decide. It does not show what is not of the log, either, unless a
-//! run of zeros took every group after a dropped one, and no clean close wrote down where the log ended.
+//! Without damage an open neither refuses the log nor loses anything that was acknowledged. With one damage
+//! it refuses, or it loses nothing, except in the window that one node cannot decide. It shows nothing that
+//! is not part of the log either, unless a run of zeros took every group after a dropped one, and no clean close
+//! wrote down where the log ended.
 
 use super::decide::Verdict;
 use super::refusal::Refusal;
@@ -104,7 +105,8 @@ fn slice(verdict: &Verdict, state: &State) -> Result<Slice, String> {
     Ok(Slice { from, to })
 }
 
-/// A dropped group may come back only after a run of zeros, and only if no group below the end at the last clean close is lost.
+/// A dropped group may come back only after a run of zeros, and only if no group below the end at the last
+/// clean close is lost.
 fn revived(verdict: &Verdict, state: &State, what: String) -> Result<(Option<Slice>, Outcome), String> {
     let history = &state.history;
     let lost = |&id: &u8| {
@@ -130,7 +132,8 @@ fn readable(verdict: &Verdict, view: &[File], state: &State, case: &Case) -> Res
     Ok(())
 }
 
-/// One damaged group at or above every watermark that is left, and what was in flight with it; never what an open has returned.
+/// One damaged group at or above every watermark that is left, and what was in flight with it; never what an
+/// open has returned.
 fn is_undecidable(damaged: u8, lost: &[u8], view: &[File], state: &State, case: &Case) -> bool {
     let history = &state.history;
     let start = history.at(damaged);

@@ -1,4 +1,5 @@
-//! Wrong wordings of the rules: each has to be refuted, in a scope that is large enough to show why it is wrong.
+//! Wrong wordings of the rules: each has to be refuted, in a scope that is large enough to show why it is
+//! wrong.
 
 use super::{Expect, Run, Set};
 use crate::log::Case;
@@ -145,10 +146,10 @@ fn places() -> Vec<Run> {
     let sectors =
         Scope { files: Files::GivenZeroed, tears: Tears::Sectors, in_flight: 2, blocks: 4, ..small() };
     vec![
-        refuted("next-number", "after a torn end the next segment", restart(Restart::NextNumber), small()),
+        refuted("next-number", "after a torn tail the next segment", restart(Restart::NextNumber), small()),
         refuted(
             "first-untouched",
-            "after a torn end the first segment without a head",
+            "after a torn tail the first segment without a head",
             restart(Restart::FirstUntouched),
             Scope { groups: 4, ..small() },
         ),

@@ -1,7 +1,7 @@
 //! A fast 64-bit hash of states.
 //!
-//! The search keeps the hash of a state and not the state. Two states with the same hash would be taken for one: among ten
-//! million states the chance of that is below one in 100,000.
+//! The search keeps the hash of a state and not the state. Two states with the same hash would be taken for
+//! one: among ten million states the chance of that is below one in 100,000.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 

@@ -12,7 +12,7 @@ use crate::segment::open_segment::{OpenSegment, Segment};
 use crate::segment::spare_pool::SparePool;
 use crate::sync::AtomicU32;
 use crate::types::Lsn;
-use seawall_disk::{Clock, DiskLock};
+use seawall_disk::{DiskLock, clock::Clock};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -109,7 +109,7 @@ pub(crate) struct CommitState {
     pub(super) driver: Driver,
     pub(super) driven: DriverState,
     pub(crate) stats: Stats,
-    pub(super) pace: WritePolicy,
+    pub(super) policy: WritePolicy,
 }
 
 /// Abilities of the log's own thread that spare the waiting threads work.
@@ -179,7 +179,7 @@ impl CommitState {
             driver: Driver::None,
             driven: DriverState::No,
             stats: Stats::default(),
-            pace: WritePolicy::default(),
+            policy: WritePolicy::default(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Enqueues records: the part of the state machine before the queue.
+//! Adds records to groups and queues the groups.
 //!
 //! A record gets its position at once. Its group is closed when it is full or issued. After every record the segment
 //! still has room for a mark and its footer, and nothing is placed where the segment's blocks have not been written yet
@@ -28,8 +28,9 @@ impl CommitState {
             self.stats.appends_waited += 1;
             return Err(Blocked::Queue);
         }
-        // Records without payload and lazy records are the ones that release space. They may use the last spare that a
-        // full disk leaves, and no other record may.
+        // Control records, which are records without payload and lazy records, are the ones that release space. On a
+        // full disk only they go into a segment that was entered with fewer than `KEPT_SPARES` spares. No record uses
+        // the last spare: `SparePool::take` keeps one for every caller.
         let control = class == Durability::Lazy || batch.part_count() == 0;
         if self.reserved && !control && self.spare_pool.is_scarce() {
             return Err(self.spare_pool.failure().map_or(Blocked::Preallocator, Blocked::Failed));
@@ -141,7 +142,8 @@ impl CommitState {
     }
 
     /// Ends the segment with its footer and enters the next one. Changes no name on disk; the footer is the only thing
-    /// to be written. Returns an error if the next segment, or the one after it, is not durable yet.
+    /// to be written. Returns an error unless `keep` spares, at least one, stay in the pool: records with payload need
+    /// three, all others two.
     fn rotate(&mut self, keep: usize) -> Result<(), Blocked> {
         if self.index_builder.is_some() && self.footer_bytes > 0 {
             let footer = self.footer_room(self.footer_bytes);

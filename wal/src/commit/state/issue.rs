@@ -1,4 +1,4 @@
-//! Issues groups and processes their completions: the part of the state machine after the queue.
+//! Issues queued groups and handles their completions.
 //!
 //! Groups are issued in log order. `watermark` only grows, over a contiguous prefix (INV-2). After the first failed
 //! operation nothing is issued or acknowledged (INV-7).
@@ -15,7 +15,7 @@ use std::io;
 use std::sync::Arc;
 
 /// Largest group, in bytes, whose time measures the latency of the device rather than its bandwidth.
-const TELLING_BYTES: usize = 64 << 10;
+const LATENCY_SAMPLE_BYTES_MAX: usize = 64 << 10;
 
 /// Size, in bytes, from which a group is written although another write is in flight. Below it the device is not the
 /// bottleneck, and larger groups cost fewer writes and wake-ups.
@@ -78,7 +78,7 @@ impl CommitState {
             driven: false,
             lock: self.lock.clone(),
         };
-        self.pace.issue(self.flight.records().saturating_add(group.record_count));
+        self.policy.issue(self.flight.records().saturating_add(group.record_count));
         self.flight.issue(group);
         self.spare_pool.note_write();
         Some(io)
@@ -143,8 +143,8 @@ impl CommitState {
 
     fn count(&mut self, group: &WriteGroup, now_ns: u64) {
         let (took, bytes) = (now_ns.saturating_sub(group.issued_ns), group.len() as u64);
-        let telling = group.alone && group.len() <= TELLING_BYTES;
-        self.pace.observe(group.record_count, group.issued_ns, now_ns, telling);
+        let latency_sample = group.alone && group.len() <= LATENCY_SAMPLE_BYTES_MAX;
+        self.policy.observe(group.record_count, group.issued_ns, now_ns, latency_sample);
         self.stats.groups += 1;
         self.stats.group_bytes += bytes;
         self.stats.flush_us.record(took / 1000);
@@ -153,6 +153,7 @@ impl CommitState {
     }
 
     /// Stops the log for good: nothing is issued or acknowledged afterwards (INV-7). Only the first cause is kept.
+    /// After a failure the log is *latched*: every call gets [`Error::Latched`].
     pub(crate) fn poison(&mut self, cause: Error) -> Completed {
         let mut wake = Completed::default();
         if self.failure.is_none() {
@@ -180,8 +181,8 @@ impl CommitState {
         if writing >= self.limits.in_flight || self.beyond_tail_bound() {
             return false;
         }
-        let overlap = writing == 0 || self.pace.slow();
-        let splits = |g: &WriteGroup| writing == 1 && self.pace.split(g.record_count);
+        let overlap = writing == 0 || self.policy.slow();
+        let splits = |g: &WriteGroup| writing == 1 && self.policy.split(g.record_count);
         let filled = |g: &WriteGroup| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || splits(g));
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
     }
@@ -197,9 +198,9 @@ impl CommitState {
 
     /// Whether other threads are likely to append soon to the group that would be written now.
     pub(crate) fn expects_more(&self) -> bool {
-        let expects = || self.pace.expects_more(self.filled(), self.flight.records());
+        let expects = || self.policy.expects_more(self.filled(), self.flight.records());
         let idle = self.failure.is_none() && self.queued.is_empty() && self.flight.writing() == 0;
-        idle && !self.pace.slow() && self.may_write() && expects()
+        idle && !self.policy.slow() && self.may_write() && expects()
     }
 
     /// Records in the group being filled.
@@ -209,7 +210,7 @@ impl CommitState {
 
     /// How long waiting threads yield before they sleep, in nanoseconds.
     pub(crate) fn yield_max_ns(&self) -> u64 {
-        self.pace.yield_max_ns(self.limits.yield_max_ns)
+        self.policy.yield_max_ns(self.limits.yield_max_ns)
     }
 
     /// As [`CommitState::next_disk_op`], for a waiting thread: `None` while the driver issues.
@@ -228,7 +229,7 @@ impl CommitState {
         let mut io = if self.driven == DriverState::No { None } else { self.next_disk_op() };
         io.iter_mut().for_each(|io| io.driven = true);
         // A single operation costs less without the ring, and suffices while the device is not the bottleneck.
-        let many = || busy > 0 || self.pace.slow() || !self.queued.is_empty();
+        let many = || busy > 0 || self.policy.slow() || !self.queued.is_empty();
         let into_ring = self.driver == Driver::Ring && io.is_some() && many();
         self.driven = match &io {
             Some(_) if into_ring => DriverState::Yes,
@@ -251,14 +252,14 @@ impl CommitState {
             return false;
         }
         let crowd = self.filling.as_ref().is_some_and(|g| g.record_count >= CROWD);
-        if due && crowd && self.queued.is_empty() && !self.pace.slow() {
+        if due && crowd && self.queued.is_empty() && !self.policy.slow() {
             self.driven = DriverState::No;
             return false;
         }
         let call = self.driven != DriverState::No
             || !self.queued.is_empty()
             // Without a ring the driver does one thing at a time, so it takes over only where that is enough.
-            || due && (self.driver == Driver::Ring || self.limits.durable_writes && !self.pace.slow());
+            || due && (self.driver == Driver::Ring || self.limits.durable_writes && !self.policy.slow());
         if call && self.driven == DriverState::No {
             self.driven = DriverState::Yes;
         }

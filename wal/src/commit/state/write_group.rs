@@ -162,7 +162,8 @@ impl WriteGroup {
     }
 
     fn bytes_mut(&mut self) -> &mut AlignedBuf {
-        // The buffer is shared only after the group is issued, so nothing is copied here; a copy would be correct too.
+        // The buffer is shared only after the group is issued, so `make_mut` does not copy; if it did, that would be
+        // correct too.
         Arc::make_mut(&mut self.buf)
     }
 }

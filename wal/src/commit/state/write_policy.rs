@@ -32,8 +32,8 @@ const RECENT: u32 = 32;
 /// The measurements of one log, and the decisions that follow from them.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WritePolicy {
-    /// Latency of the device for a small group that is written alone: the lowest observed, which is forgotten slowly,
-    /// so that a busy machine is not taken for a slow device. `u64::MAX` while nothing is known.
+    /// Latency of the device for a small group that is written alone: the lowest observed. It is aged slowly, so
+    /// that a busy machine is not taken for a slow device. `u64::MAX` while nothing is known.
     fastest_ns: u64,
     /// Groups since the last one that measured `fastest_ns`.
     since: u32,
@@ -77,13 +77,13 @@ impl WritePolicy {
         }
     }
 
-    /// Counts a group of `records` that was issued at `issued_ns` and is durable at `now_ns`. `telling`: it was small
-    /// and written alone, so it measures the latency of the device.
-    pub(super) fn observe(&mut self, records: u32, issued_ns: u64, now_ns: u64, telling: bool) {
+    /// Counts a group of `records` that was issued at `issued_ns` and is durable at `now_ns`. `latency_sample`: it was
+    /// small and written alone, so it measures the latency of the device.
+    pub(super) fn observe(&mut self, records: u32, issued_ns: u64, now_ns: u64, latency_sample: bool) {
         let took_ns = now_ns.saturating_sub(issued_ns);
         self.since += 1;
         // If the clock did not move, nothing was measured.
-        if telling && took_ns > 0 {
+        if latency_sample && took_ns > 0 {
             let slower = took_ns.saturating_sub(self.fastest_ns);
             self.fastest_ns = took_ns.min(self.fastest_ns) + slower / 512;
             self.since = 0;
@@ -157,13 +157,13 @@ mod tests {
     /// Simulates a device that takes `split_ns` for a group of 8 records and `whole_ns` for one of 16; returns how many
     /// of 20,000 groups were written split.
     fn split_share(whole_ns: u64, split_ns: u64) -> usize {
-        let (mut pace, mut now, mut split) = (WritePolicy::default(), 0, 0);
+        let (mut policy, mut now, mut split) = (WritePolicy::default(), 0, 0);
         for _ in 0..20_000 {
-            let (records, ns) = if pace.splitting { (8, split_ns) } else { (16, whole_ns) };
-            pace.issue(16);
-            pace.observe(records, now, now + ns, false);
+            let (records, ns) = if policy.splitting { (8, split_ns) } else { (16, whole_ns) };
+            policy.issue(16);
+            policy.observe(records, now, now + ns, false);
             now += ns;
-            split += usize::from(pace.splitting);
+            split += usize::from(policy.splitting);
         }
         split
     }
@@ -176,25 +176,25 @@ mod tests {
 
     #[test]
     fn nearly_half_of_those_that_take_part_go_with_a_second_write() {
-        let mut pace = WritePolicy { splitting: true, ..WritePolicy::default() };
-        pace.issue(16);
-        assert!(pace.split(7) && !pace.split(6));
+        let mut policy = WritePolicy { splitting: true, ..WritePolicy::default() };
+        policy.issue(16);
+        assert!(policy.split(7) && !policy.split(6));
         for _ in 0..2 * RECENT {
-            pace.issue(4);
+            policy.issue(4);
         }
-        assert!(pace.split(2) && !pace.split(1), "a crowd that went is forgotten");
+        assert!(policy.split(2) && !policy.split(1), "a crowd that went is forgotten");
         assert!(!WritePolicy { splitting: true, ..WritePolicy::default() }.split(1));
     }
 
     #[test]
     fn a_group_is_written_once_those_that_take_part_have_come() {
-        let mut pace = WritePolicy::default();
-        assert!(!pace.expects_more(1, 0), "nobody else is known");
-        pace.issue(16);
-        assert!(pace.expects_more(15, 0) && !pace.expects_more(16, 0) && !pace.expects_more(12, 4));
-        assert!(!pace.expects_more(0, 0), "nothing to write");
-        pace.issue(100);
-        assert!(pace.expects_more(31, 0) && !pace.expects_more(32, 0));
+        let mut policy = WritePolicy::default();
+        assert!(!policy.expects_more(1, 0), "nobody else is known");
+        policy.issue(16);
+        assert!(policy.expects_more(15, 0) && !policy.expects_more(16, 0) && !policy.expects_more(12, 4));
+        assert!(!policy.expects_more(0, 0), "nothing to write");
+        policy.issue(100);
+        assert!(policy.expects_more(31, 0) && !policy.expects_more(32, 0));
         let mut split = WritePolicy { splitting: true, ..WritePolicy::default() };
         split.issue(16);
         assert!(split.expects_more(6, 0) && !split.expects_more(7, 0));
@@ -202,28 +202,28 @@ mod tests {
 
     #[test]
     fn the_longest_yield_is_as_long_as_a_few_writes() {
-        let mut pace = WritePolicy::default();
-        assert_eq!(pace.yield_max_ns(1_000_000), 0, "nothing is known");
-        pace.observe(1, 0, 100_000, true);
-        assert_eq!((pace.yield_max_ns(1_000_000), pace.yield_max_ns(200_000)), (300_000, 0));
+        let mut policy = WritePolicy::default();
+        assert_eq!(policy.yield_max_ns(1_000_000), 0, "nothing is known");
+        policy.observe(1, 0, 100_000, true);
+        assert_eq!((policy.yield_max_ns(1_000_000), policy.yield_max_ns(200_000)), (300_000, 0));
     }
 
     #[test]
     fn a_pause_is_not_held_against_either() {
-        let mut pace = WritePolicy::default();
-        pace.observe(1, 0, 100, false);
-        pace.observe(1, 1_000_000_000, 1_000_000_100, false);
-        assert_eq!(pace.window.2, 300);
+        let mut policy = WritePolicy::default();
+        policy.observe(1, 0, 100, false);
+        policy.observe(1, 1_000_000_000, 1_000_000_100, false);
+        assert_eq!(policy.window.2, 300);
     }
 
     #[test]
     fn a_slow_device_is_judged_anew() {
-        let mut pace = WritePolicy::default();
-        pace.observe(1, 0, 2 * SLOW_NS, true);
-        assert!(pace.slow());
+        let mut policy = WritePolicy::default();
+        policy.observe(1, 0, 2 * SLOW_NS, true);
+        assert!(policy.slow());
         for _ in 0..PROBE {
-            pace.observe(1, 0, 2 * SLOW_NS, false);
+            policy.observe(1, 0, 2 * SLOW_NS, false);
         }
-        assert!(!pace.slow());
+        assert!(!policy.slow());
     }
 }

@@ -7,7 +7,7 @@
 //! 16 has the measurements. Correctness does not depend on yielding.
 
 use crate::sync::{AtomicU64, YIELDS_MAX, thread};
-use seawall_disk::Clock;
+use seawall_disk::clock::Clock;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// A yield that takes this long, in nanoseconds, means that another thread was computing. A scheduler's time slice is

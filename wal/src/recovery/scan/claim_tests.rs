@@ -107,23 +107,23 @@ impl Made {
 
     fn scan(&self) -> (SegmentScan, u64, u64) {
         let file = self.file();
-        let (facts, checked) = scan_counted(&file, 1, &UUID, BLOCK, false, &mut |_| {}).unwrap();
-        (facts, checked, file.read.load(Ordering::Relaxed))
+        let (scan, checked) = scan_counted(&file, 1, &UUID, BLOCK, false, &mut |_| {}).unwrap();
+        (scan, checked, file.read.load(Ordering::Relaxed))
     }
 
     /// The result of a scan that checks every claim, in a copy in memory.
     fn scan_all(&self) -> SegmentScan {
-        let mut facts = SegmentScan::unreadable(1);
-        facts.header = SegmentHeader::decode(&self.bytes[..BLOCK as usize]);
+        let mut scan = SegmentScan::unreadable(1);
+        scan.header = SegmentHeader::decode(&self.bytes[..BLOCK as usize]);
         let mut at = BLOCK;
-        facts.zeros_from = at;
+        scan.zeros_from = at;
         while at < self.len() {
             let block = &self.bytes[at as usize..(at + BLOCK) as usize];
             let Some(group) = GroupHeader::decode(block, SALT, Lsn::new(1, at)) else {
                 if !is_zeros(block) {
-                    facts.zeros_from = at + BLOCK;
+                    scan.zeros_from = at + BLOCK;
                     if !is_zeros(&block[..SECTOR_BYTES as usize]) {
-                        facts.unexplained_blocks.push(at);
+                        scan.unexplained_blocks.push(at);
                     }
                 }
                 at += BLOCK;
@@ -131,10 +131,10 @@ impl Made {
             };
             let head = self.check(&group);
             at = if head.fault.is_none() { head.end } else { at + BLOCK };
-            facts.zeros_from = at;
-            facts.heads.push(head);
+            scan.zeros_from = at;
+            scan.heads.push(head);
         }
-        facts
+        scan
     }
 
     fn check(&self, group: &GroupHeader) -> GroupHead {
@@ -253,8 +253,8 @@ fn random(seed: u64) -> Made {
     made
 }
 
-fn verdict(facts: &SegmentScan) -> Result<Verdict, Vec<Damage>> {
-    decide(std::slice::from_ref(facts), BLOCK, UnexplainedTail::Refuse)
+fn verdict(scan: &SegmentScan) -> Result<Verdict, Vec<Damage>> {
+    decide(std::slice::from_ref(scan), BLOCK, UnexplainedTail::Refuse)
 }
 
 #[test]
@@ -272,7 +272,7 @@ fn overlapping_claims_are_judged_as_if_all_were_checked() {
         unchecked += 1;
         let known: Vec<GroupHead> =
             found.heads.iter().copied().filter(|h| h.fault != Some(GroupFault::Unchecked)).collect();
-        assert!(known.len() < found.heads.len(), "seed {seed}: facts differ without a reason");
+        assert!(known.len() < found.heads.len(), "seed {seed}: results differ without a reason");
         let first_bad = |heads: &[GroupHead]| heads.iter().find(|h| h.fault.is_some()).copied();
         assert_eq!(
             first_bad(&found.heads),
@@ -396,10 +396,10 @@ fn the_work_of_a_scan_grows_with_the_file_and_no_faster() {
     for kind in 0..4 {
         for (blocks, reach) in [(256, 256), (2048, 2048), (2048, 300), (2048, 1200)] {
             let made = claims(blocks, reach, kind);
-            let (facts, checked, read) = made.scan();
+            let (scan, checked, read) = made.scan();
             let len = u64::from(made.len());
-            assert_eq!(facts.heads.len(), blocks as usize - 1, "every head counts");
-            assert!(facts.heads.iter().all(|h| h.fault.is_some()), "none is valid");
+            assert_eq!(scan.heads.len(), blocks as usize - 1, "every head counts");
+            assert!(scan.heads.iter().all(|h| h.fault.is_some()), "none is valid");
             assert!(checked <= 3 * len, "kind {kind}, {blocks} blocks, reach {reach}: {checked} of {len}");
             assert!(read <= 10 * len, "kind {kind}, {blocks} blocks, reach {reach}: {read} of {len} read");
         }

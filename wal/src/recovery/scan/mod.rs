@@ -91,16 +91,16 @@ fn scan_counted(
     bounded: bool,
     each: &mut dyn FnMut(&ScannedGroup<'_>),
 ) -> io::Result<(SegmentScan, u64)> {
-    let mut facts = SegmentScan::unreadable(sequence);
+    let mut scan = SegmentScan::unreadable(sequence);
     let header = match read_header(file, sequence, uuid, block_bytes)? {
         Ok(header) => header,
         Err(fault) => {
-            facts.header = Err(fault);
-            return Ok((facts, 0));
+            scan.header = Err(fault);
+            return Ok((scan, 0));
         }
     };
-    facts.header = Ok(header);
-    facts.zeros_from = block_bytes;
+    scan.header = Ok(header);
+    scan.zeros_from = block_bytes;
     // The header's length equals the file's and was checked to fit 32 bits.
     let file_bytes = u32::try_from(header.file_bytes).unwrap_or(u32::MAX);
     let mut window = ReadAhead::whole(file_bytes);
@@ -108,9 +108,9 @@ fn scan_counted(
     let mut at = block_bytes;
     let mut reach = TailBound::of(&header).filter(|_| bounded);
     while at < file_bytes {
-        if let Some(near) = reach.filter(|near| near.ends_before(at, facts.zeros_from)) {
+        if let Some(near) = reach.filter(|near| near.ends_before(at, scan.zeros_from)) {
             if near.rest_is_zeros(file, at, file_bytes)? {
-                facts.extent = ScanExtent::UpToBound;
+                scan.extent = ScanExtent::UpToBound;
                 break;
             }
             reach = None;
@@ -120,9 +120,9 @@ fn scan_counted(
         let lsn = Lsn::new(sequence, at);
         let Some(group) = GroupHeader::decode(block, header.salt, lsn) else {
             if !is_zeros(block) {
-                facts.zeros_from = at + block_bytes;
+                scan.zeros_from = at + block_bytes;
                 if !is_zeros(&block[..SECTOR_BYTES as usize]) {
-                    facts.unexplained_blocks.push(at);
+                    scan.unexplained_blocks.push(at);
                 }
             }
             at += block_bytes;
@@ -133,10 +133,10 @@ fn scan_counted(
             near.meet(&head);
         }
         at = if head.fault.is_none() { head.end } else { at + block_bytes };
-        facts.zeros_from = at;
-        facts.heads.push(head);
+        scan.zeros_from = at;
+        scan.heads.push(head);
     }
-    Ok((facts, claims.checked))
+    Ok((scan, claims.checked))
 }
 
 /// How far after the groups found so far another group can start; decision 17 has the argument.

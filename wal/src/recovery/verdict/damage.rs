@@ -15,13 +15,13 @@ impl LogEvidence<'_> {
     /// # Errors
     /// The suspect range, if they are suspect and `policy` refuses them.
     pub(super) fn check_suspect(&self, x: Lsn, policy: UnexplainedTail) -> Result<bool, Vec<Damage>> {
-        let Some(facts) = self.segments.get(&x.segment()) else { return Ok(false) };
-        if !facts.header.is_ok_and(|h| h.prior == PriorContents::Zeros) {
+        let Some(scan) = self.segments.get(&x.segment()) else { return Ok(false) };
+        if !scan.header.is_ok_and(|h| h.prior == PriorContents::Zeros) {
             return Ok(false);
         }
         let suspect = match self.head_at(x.segment(), x.offset()) {
             Some(head) => head.fault.is_some() && !head.zero_sector,
-            None => facts.unexplained_blocks.binary_search(&x.offset()).is_ok(),
+            None => scan.unexplained_blocks.binary_search(&x.offset()).is_ok(),
         };
         if suspect && policy == UnexplainedTail::Refuse {
             return Err(vec![Damage { from: x, to: self.extent(x), what: DamageKind::Suspect }]);

@@ -39,19 +39,19 @@ pub(super) fn decide(
     policy: UnexplainedTail,
     closed: Lsn,
 ) -> Option<Verdict> {
-    let facts = gather(segments, block_bytes, closed).ok()?;
-    let mut below = facts.touched.checked_add(1)?;
+    let evidence = gather(segments, block_bytes, closed).ok()?;
+    let mut below = evidence.touched.checked_add(1)?;
     loop {
-        let top = facts.touched_below(below)?;
-        match facts.chain(top, Links::Any) {
-            Ok(chain) => return facts.conclude(facts.walk_past_damage(chain)?, policy).ok(),
+        let top = evidence.touched_below(below)?;
+        match evidence.chain(top, Links::Any) {
+            Ok(chain) => return evidence.conclude(evidence.walk_past_damage(chain)?, policy).ok(),
             // As in strict mode: nothing shows that the segment ever became part of the log.
             Err(unlinked) => {
                 let x = Lsn::new(unlinked, block_bytes);
-                if facts.watermark > x {
+                if evidence.watermark > x {
                     return None;
                 }
-                facts.check_suspect(x, policy).ok()?;
+                evidence.check_suspect(x, policy).ok()?;
                 below = unlinked;
             }
         }
@@ -83,8 +83,8 @@ impl LogEvidence<'_> {
                 if self.watermark <= walk.x {
                     break 'chain;
                 }
-                let to = Lsn::new(segment, self.goes_on(segment, at, bound, left)?);
-                walk.fences.push(Damage { from: walk.x, to, what: self.fault_at(walk.x) });
+                let to = Lsn::new(segment, self.continues_at(segment, at, bound, left)?);
+                walk.quarantined.push(Damage { from: walk.x, to, what: self.fault_at(walk.x) });
                 (at, proven) = (to.offset(), false);
             }
             walk.x = Lsn::new(segment, at);
@@ -100,7 +100,7 @@ impl LogEvidence<'_> {
 
     /// Where the log continues after the damaged group at `at`, at most at `bound`; `left` is whether the log left
     /// the segment at `bound`.
-    fn goes_on(&self, segment: u32, at: u32, bound: u32, left: bool) -> Option<u32> {
+    fn continues_at(&self, segment: u32, at: u32, bound: u32, left: bool) -> Option<u32> {
         match self.head_at(segment, at) {
             Some(head) => (head.end > at && head.end <= bound).then_some(head.end),
             None => self.next_head(segment, at, bound).or_else(|| left.then_some(bound)),

@@ -29,7 +29,7 @@ pub(super) struct LogEvidence<'a> {
 pub(super) struct ChainWalk {
     pub(super) kept: Vec<(u32, GroupHead)>,
     /// Damaged ranges that the walk passed; empty in strict mode.
-    pub(super) fences: Vec<Damage>,
+    pub(super) quarantined: Vec<Damage>,
     /// First position that holds no valid group and was not passed.
     pub(super) x: Lsn,
     /// The chain: each segment with the offset at which the log left it.
@@ -57,11 +57,11 @@ pub(super) fn gather(
     while low > 1 && sound(low - 1) {
         low -= 1;
     }
-    Ok(facts_of(by_number, low, block_bytes, closed))
+    Ok(evidence_of(by_number, low, block_bytes, closed))
 }
 
 /// Collects the evidence of the segments from `low` on.
-pub(super) fn facts_of(
+pub(super) fn evidence_of(
     by_number: BTreeMap<u32, &SegmentScan>,
     low: u32,
     block_bytes: u32,
@@ -163,7 +163,7 @@ impl LogEvidence<'_> {
                 break;
             }
         }
-        ChainWalk { kept, x, chain, fences: Vec::new() }
+        ChainWalk { kept, x, chain, quarantined: Vec::new() }
     }
 
     /// The valid group at `at`, if it ends at or below `limit`.

@@ -14,11 +14,11 @@ pub(super) fn lost(
     block_bytes: u32,
 ) -> Vec<Damage> {
     let (mut lost, mut next) = (Vec::new(), from);
-    for (&n, facts) in segments.range(from..to.max(from)) {
+    for (&n, scan) in segments.range(from..to.max(from)) {
         if n > next {
             lost.push(missing(next, n - 1));
         }
-        if let Err(fault) = facts.header {
+        if let Err(fault) = scan.header {
             lost.push(bad_header(n, fault, block_bytes));
         }
         next = n.saturating_add(1);

@@ -13,12 +13,18 @@
 //!    recovery and are void. A segment whose first group is gone has no link. If W lies above that group's position,
 //!    the group was acknowledged, and its loss is damage. Otherwise the search continues at the next touched segment
 //!    below.
-//! 2. Walk the chain upward to the first position x that holds no valid group. If W > x, that is damage. Otherwise
-//!    the log ends after the last valid group, and nothing after that was ever acknowledged.
+//! 2. Walk the chain upward to the first position x that holds no valid group. If W > x, that is damage. Otherwise the
+//!    log ends after the last valid group, and nothing after that was ever acknowledged. Bytes at x, or at the first
+//!    group's place in the segment after x, may be *suspect*: where the blocks held zeros, a torn group has a sector of
+//!    zeros, and a block without a head starts with one. Other bytes cannot come from a crash. [`UnexplainedTail`]
+//!    decides: by default they are damage, else they are dropped.
 //! 3. The chain must reach down to the first live segment. Otherwise a file is missing.
-//! 4. The log continues directly after its end only if no head is at or after that position in any file. Otherwise it
-//!    continues in the first segment number above every touched one, so that a dropped group can never become the
-//!    continuation of a log to which it does not belong.
+//! 4. A segment is *used* if it has a head, or, where its blocks held zeros, the remains of a write whose head was
+//!    lost. The log continues directly after its end only if no higher segment is used, neither a head nor such remains
+//!    lie at or after that position, the last group is not a footer, a block of room is left, and the segment has no
+//!    quarantined range. Otherwise it continues in the first segment number above every used one. So a dropped group
+//!    can never become the continuation of a log to which it does not belong, and remains never make the next torn
+//!    write look suspect.
 //!
 //! The rules were checked by exhaustive enumeration of crashes and faults of small logs. A sealed segment may be
 //! represented by its two ends alone, if `footer_proof` finds that they suffice. `verdict/degraded.rs` and
@@ -58,35 +64,35 @@ fn strict(
     policy: UnexplainedTail,
     closed: Lsn,
 ) -> Result<Verdict, Vec<Damage>> {
-    let facts = gather(segments, block_bytes, closed)?;
-    if facts.touched == 0 {
-        if facts.low > facts.first_live {
-            return Err(facts.gap(facts.first_live));
+    let evidence = gather(segments, block_bytes, closed)?;
+    if evidence.touched == 0 {
+        if evidence.low > evidence.first_live {
+            return Err(evidence.gap(evidence.first_live));
         }
         // A log gets its name only after its first mark is durable, so there was at least one group.
-        let from = Lsn::new(facts.first_live, block_bytes);
-        let to = Lsn::new(facts.first_live, block_bytes * 2);
+        let from = Lsn::new(evidence.first_live, block_bytes);
+        let to = Lsn::new(evidence.first_live, block_bytes * 2);
         return Err(vec![Damage { from, to, what: DamageKind::NoGroup }]);
     }
-    let mut below = facts.touched + 1;
+    let mut below = evidence.touched + 1;
     loop {
-        let top = facts.touched_below(below);
+        let top = evidence.touched_below(below);
         let Some(top) = top else {
-            return facts.nothing_kept(policy);
+            return evidence.nothing_kept(policy);
         };
-        match facts.chain(top, Links::First) {
+        match evidence.chain(top, Links::First) {
             // Segment `broken` has no head at its first block, so its link is unknown.
             Err(broken) => {
                 let x = Lsn::new(broken, block_bytes);
-                if facts.watermark > x {
-                    return Err(facts.damage(&[(broken, u32::MAX)], x));
+                if evidence.watermark > x {
+                    return Err(evidence.damage(&[(broken, u32::MAX)], x));
                 }
-                facts.check_suspect(x, policy)?;
+                evidence.check_suspect(x, policy)?;
                 below = broken;
             }
             Ok(chain) => {
-                let walk = facts.walk(chain);
-                return facts.conclude(walk, policy);
+                let walk = evidence.walk(chain);
+                return evidence.conclude(walk, policy);
             }
         }
     }
@@ -119,11 +125,13 @@ pub fn decide_closed(
         Ok(verdict) => return Ok(verdict),
         Err(damage) => damage,
     };
-    let fenced = || degraded::decide(segments, block_bytes, policy, closed);
+    let degraded_verdict = || degraded::decide(segments, block_bytes, policy, closed);
     let verdict = match mode {
         OpenMode::Strict => None,
-        OpenMode::Degraded => fenced(),
-        OpenMode::Salvage => fenced().or_else(|| salvage::decide(segments, block_bytes, policy, closed)),
+        OpenMode::Degraded => degraded_verdict(),
+        OpenMode::Salvage => {
+            degraded_verdict().or_else(|| salvage::decide(segments, block_bytes, policy, closed))
+        }
     };
     verdict.ok_or(damage)
 }

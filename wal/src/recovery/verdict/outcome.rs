@@ -15,9 +15,9 @@ impl LogEvidence<'_> {
     pub(super) fn resume_after(&self, end: Lsn, last: &GroupHead, walk: &ChainWalk) -> ResumePoint {
         let (segment, offset) = (end.segment(), end.offset());
         let follows = self.used > segment || self.heads(segment).iter().any(|h| h.offset >= offset);
-        let facts = self.segments.get(&segment);
+        let scan = self.segments.get(&segment);
         // The remains of a torn write that lost its head would make the next torn write look suspect.
-        let clean = facts.is_some_and(|s| match s.header {
+        let clean = scan.is_some_and(|s| match s.header {
             Ok(h) => {
                 let room = u64::from(offset) + u64::from(self.block_bytes) <= h.file_bytes;
                 room && (h.prior == PriorContents::Stale || s.zeros_from <= offset)
@@ -25,7 +25,7 @@ impl LogEvidence<'_> {
             Err(_) => false,
         });
         // With a footer after the damage, a reader that reads only the ends would take the segment for whole.
-        let damaged = walk.fences.iter().any(|fence| fence.from.segment() == segment);
+        let damaged = walk.quarantined.iter().any(|range| range.from.segment() == segment);
         if !follows && clean && !damaged && last.kind != GroupKind::Footer {
             let here = walk.kept.iter().filter(|(s, _)| *s == segment);
             return ResumePoint {
@@ -62,8 +62,8 @@ impl LogEvidence<'_> {
     pub(super) fn summary(&self, walk: &ChainWalk) -> Vec<LiveSegment> {
         let mut all: BTreeMap<u32, LiveSegment> = BTreeMap::new();
         let groups = walk.kept.iter().map(|(segment, head)| (*segment, head.end, 1));
-        let fences = walk.fences.iter().map(|fence| (fence.from.segment(), fence.to.offset(), 0));
-        for (segment, end, groups) in groups.chain(fences) {
+        let quarantined = walk.quarantined.iter().map(|range| (range.from.segment(), range.to.offset(), 0));
+        for (segment, end, groups) in groups.chain(quarantined) {
             let read = self.segments.get(&segment).is_none_or(|s| s.extent != ScanExtent::EndsOnly);
             let kept = all.entry(segment).or_insert(LiveSegment { segment, end, groups: read.then_some(0) });
             kept.end = kept.end.max(end);
@@ -82,8 +82,8 @@ impl LogEvidence<'_> {
             dropped.push(Dropped { from: x, to: self.extent(x), why: DropReason::Suspect });
         }
         let live = kept.first().map_or(walk.x.segment(), |k| k.segment);
-        for (&segment, facts) in self.segments.range(live.min(self.touched)..) {
-            for head in &facts.heads {
+        for (&segment, scan) in self.segments.range(live.min(self.touched)..) {
+            for head in &scan.heads {
                 if kept_to.get(&segment).is_some_and(|&end| head.offset < end) {
                     continue;
                 }
@@ -134,7 +134,7 @@ impl LogEvidence<'_> {
             return Err(self.gap(link.segment()));
         }
         walk.kept.retain(|&(segment, _)| segment >= first_live);
-        walk.fences.retain(|fence| fence.from.segment() >= first_live);
+        walk.quarantined.retain(|range| range.from.segment() >= first_live);
         let Some(&(last_segment, last)) = walk.kept.last() else {
             return Ok(self.start_over(first_live));
         };
@@ -146,7 +146,7 @@ impl LogEvidence<'_> {
             first_live,
             next: self.resume_after(end, &last, &walk),
             dropped: self.dropped(&walk, suspect),
-            damaged: walk.fences,
+            damaged: walk.quarantined,
         })
     }
 

@@ -16,7 +16,7 @@
 //! those in segments that the chain skips, and those after a torn group at or above the watermark.
 
 use super::decision::{ResumePoint, Verdict};
-use super::log_evidence::{ChainWalk, LogEvidence, facts_of};
+use super::log_evidence::{ChainWalk, LogEvidence, evidence_of};
 use super::lost_files::lost;
 use crate::damage::{Damage, DamageKind};
 use crate::options::UnexplainedTail;
@@ -35,26 +35,26 @@ pub(super) fn decide(
     let sound = |s: &&SegmentScan| s.header.is_ok() && s.sequence <= SEQUENCE_MAX;
     let sound: BTreeMap<u32, &SegmentScan> = segments.iter().filter(sound).map(|s| (s.sequence, s)).collect();
     let (&low, _) = sound.first_key_value()?;
-    let facts = facts_of(sound, low, block_bytes, closed);
-    let mut walk = facts.walk_pieces(facts.pieces());
-    let live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(facts.first_live);
+    let evidence = evidence_of(sound, low, block_bytes, closed);
+    let mut walk = evidence.walk_pieces(evidence.pieces());
+    let live = walk.kept.iter().map(|(_, h)| h.first_live).max().unwrap_or(0).max(evidence.first_live);
     walk.kept.retain(|&(segment, _)| segment >= live);
-    walk.fences.retain(|fence| fence.from.segment() >= live);
+    walk.quarantined.retain(|range| range.from.segment() >= live);
     let end = walk.kept.last().map(|(segment, head)| Lsn::new(*segment, head.end))?;
     let next = Lsn::new(walk.x.segment().saturating_add(1), block_bytes);
-    let is_suspect = |place: &Lsn| facts.check_suspect(*place, UnexplainedTail::Drop) == Ok(true);
+    let is_suspect = |place: &Lsn| evidence.check_suspect(*place, UnexplainedTail::Drop) == Ok(true);
     let suspect = [walk.x, next].into_iter().find(is_suspect);
     let mut verdict = Verdict {
-        kept: facts.summary(&walk),
+        kept: evidence.summary(&walk),
         end,
-        watermark: facts.watermark,
+        watermark: evidence.watermark,
         first_live: live,
         next: ResumePoint { read_only: true, ..ResumePoint::in_new(next, end) },
-        dropped: facts.dropped(&walk, suspect.filter(|_| policy == UnexplainedTail::Drop)),
-        damaged: walk.fences,
+        dropped: evidence.dropped(&walk, suspect.filter(|_| policy == UnexplainedTail::Drop)),
+        damaged: walk.quarantined,
     };
     if let (Some(from), UnexplainedTail::Refuse) = (suspect, policy) {
-        verdict.damaged.push(Damage { from, to: facts.extent(from), what: DamageKind::Suspect });
+        verdict.damaged.push(Damage { from, to: evidence.extent(from), what: DamageKind::Suspect });
     }
     let all: BTreeMap<u32, &SegmentScan> = segments.iter().map(|s| (s.sequence, s)).collect();
     let after_last = all.last_key_value().map_or(0, |(&n, _)| n.saturating_add(1));
@@ -119,7 +119,7 @@ impl LogEvidence<'_> {
                 let here = last && self.watermark.segment() == segment && acknowledged > at;
                 let to = known.unwrap_or(if here { acknowledged.min(bound) } else { bound });
                 let (from, to) = (walk.x, Lsn::new(segment, to));
-                walk.fences.push(Damage { from, to, what: self.fault_at(from) });
+                walk.quarantined.push(Damage { from, to, what: self.fault_at(from) });
                 at = to.offset();
             }
             walk.x = Lsn::new(segment, at);

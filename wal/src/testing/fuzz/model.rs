@@ -1,10 +1,10 @@
 //! Runs random operations on the simulated disk against a small reference model.
 //!
-//! `tests/recovery/model.rs` runs it from seeds, the fuzzer from bytes. After every crash and reopen, all acknowledged records
-//! are there, in order and unchanged, and no record appears that was dropped or never appended. A further open
-//! agrees. Since nothing rots in the history itself, no open is refused (INV-1, INV-2, INV-3, INV-6, INV-7).
-//! Operations fail, and the disk is full for a while. Copies of the disk after a crash rot; `rot` states what must
-//! hold then (INV-5). Panics with the finding if a promise is broken.
+//! `tests/recovery/model.rs` runs it from seeds, the fuzzer from bytes. After every crash and reopen, all acknowledged
+//! records are there, in order and unchanged, and no record appears that was dropped or never appended. A further open
+//! agrees. Since nothing rots in the history itself, no open is refused (INV-1, INV-2, INV-3, INV-6, INV-7). Operations
+//! fail, and the disk is full for a while. Copies of the disk after a crash rot; `rot` states what must hold then
+//! (INV-5). Panics with the finding if a promise is broken.
 
 use super::choices::Choices;
 use super::damage::contents;

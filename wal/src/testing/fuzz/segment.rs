@@ -147,12 +147,12 @@ fn check(disk: &Arc<SimDisk>) {
     let (found, groups) =
         inspect_with(&*looked, |_| Vec::new(), see).expect("an identity and files that can be read");
     let groups = groups.concat();
-    let [facts] = &found.segments[..] else { panic!("{} segments", found.segments.len()) };
-    check_facts(facts, &found.identity, &before[FILE]);
-    let valid: Vec<_> = facts.heads.iter().filter(|h| h.fault.is_none()).collect();
+    let [scan] = &found.segments[..] else { panic!("{} segments", found.segments.len()) };
+    check_scan(scan, &found.identity, &before[FILE]);
+    let valid: Vec<_> = scan.heads.iter().filter(|h| h.fault.is_none()).collect();
     assert_eq!(groups.iter().map(|(head, ..)| head).collect::<Vec<_>>(), valid);
     assert!(groups.iter().all(|(head, count, _)| *count == head.record_count as usize));
-    check_visits(&*looked, &found, facts);
+    check_visits(&*looked, &found, scan);
     let drops = decide(&found.segments, BLOCK, UnexplainedTail::Drop);
     assert!(found.verdict.is_err() || drops == found.verdict, "a policy about nothing");
     if let Ok(verdict) = &drops {
@@ -189,22 +189,21 @@ fn shown_by(wal: &Wal) -> Vec<(Lsn, u64)> {
 }
 
 /// Compares the scan result with the bytes themselves.
-fn check_facts(facts: &SegmentScan, identity: &Identity, bytes: &[u8]) {
-    let Ok(header) = facts.header else {
-        assert!(facts.heads.is_empty() && facts.unexplained_blocks.is_empty());
+fn check_scan(scan: &SegmentScan, identity: &Identity, bytes: &[u8]) {
+    let Ok(header) = scan.header else {
+        assert!(scan.heads.is_empty() && scan.unexplained_blocks.is_empty());
         return;
     };
     assert_eq!((header.uuid, header.file_bytes), (identity.uuid, bytes.len() as u64));
     let block_at = |at: u32| &bytes[at as usize..][..BLOCK as usize];
-    let head_at = |at: u32| is_head(block_at(at), header.salt, Lsn::new(facts.sequence, at));
-    let (mut heads, mut strange) =
-        (facts.heads.iter().peekable(), facts.unexplained_blocks.iter().peekable());
+    let head_at = |at: u32| is_head(block_at(at), header.salt, Lsn::new(scan.sequence, at));
+    let (mut heads, mut strange) = (scan.heads.iter().peekable(), scan.unexplained_blocks.iter().peekable());
     let mut at = BLOCK;
     while at < len32(bytes.len()) {
         let head = heads.next_if(|h| h.offset == at);
         assert_eq!(head.is_some(), head_at(at), "a head at {at}");
         if let Some(head) = head.filter(|head| head.fault != Some(GroupFault::Unchecked)) {
-            let group = GroupHeader::decode(block_at(at), header.salt, Lsn::new(facts.sequence, at));
+            let group = GroupHeader::decode(block_at(at), header.salt, Lsn::new(scan.sequence, at));
             let claim = bytes.get(at as usize..head.end as usize);
             let valid =
                 group.zip(claim).is_some_and(|(group, claim)| group.check(header.salt, claim).is_ok());
@@ -215,37 +214,37 @@ fn check_facts(facts: &SegmentScan, identity: &Identity, bytes: &[u8]) {
         at = head.filter(|h| h.fault.is_none()).map_or(at + BLOCK, |h| h.end);
     }
     assert!(heads.next().is_none() && strange.next().is_none());
-    let zeros = facts.zeros_from as usize;
+    let zeros = scan.zeros_from as usize;
     assert!(bytes[zeros..].iter().all(|&b| b == 0), "not only zeros from {zeros} on");
     assert!(zeros == BLOCK as usize || zeros.is_multiple_of(BLOCK as usize));
 }
 
 /// Checks that visits of a scanned segment see what the scan saw.
-fn check_visits(disk: &dyn Disk, found: &Inspection, facts: &SegmentScan) {
+fn check_visits(disk: &dyn Disk, found: &Inspection, scan: &SegmentScan) {
     let mut seen = Vec::new();
-    visit_groups(disk, facts, (0, u32::MAX), &mut |head, group| {
+    visit_groups(disk, scan, (0, u32::MAX), &mut |head, group| {
         assert_eq!(head.fault.is_none(), group.is_some());
         seen.push(*head);
         ControlFlow::Continue(())
     })
     .expect("readable");
-    assert_eq!(seen, facts.heads);
-    for head in &facts.heads {
+    assert_eq!(seen, scan.heads);
+    for head in &scan.heads {
         let mut count = 0;
-        visit_records(disk, facts, head, &mut |_| count += 1).expect("readable");
+        visit_records(disk, scan, head, &mut |_| count += 1).expect("readable");
         assert_eq!(count, if head.fault.is_none() { head.record_count } else { 0 });
     }
     for damage in found.verdict.as_ref().err().into_iter().flatten() {
         let range = (damage.from.offset(), damage.to.offset());
-        visit_remnants(disk, facts, range, &mut |record, bad| {
+        visit_remnants(disk, scan, range, &mut |record, bad| {
             assert_eq!(record.bad_parts(), bad);
         })
         .expect("readable");
     }
-    let all = visit_remnants(disk, facts, (0, u32::MAX), &mut |_, _| {}).expect("readable");
-    assert!(all || facts.header.is_err(), "this file is not large");
-    let file = disk.open(&file_name(facts.sequence), Access::Read).expect("a file");
+    let all = visit_remnants(disk, scan, (0, u32::MAX), &mut |_, _| {}).expect("readable");
+    assert!(all || scan.header.is_err(), "this file is not large");
+    let file = disk.open(&file_name(scan.sequence), Access::Read).expect("a file");
     let uuid = &found.identity.uuid;
-    let again = scan_with(&*file, facts.sequence, uuid, BLOCK, false, &mut |_| {}).expect("readable");
-    assert_eq!(&again, facts, "two scans");
+    let again = scan_with(&*file, scan.sequence, uuid, BLOCK, false, &mut |_| {}).expect("readable");
+    assert_eq!(&again, scan, "two scans");
 }

@@ -2,8 +2,8 @@
 //! or complete in another order.
 
 use seawall_wal::disk::{
-    Access, AlignedBuf, Completion, Disk, DiskFile, DiskLock, Mode, NameKind, PosixDisk, Ring, RingOp,
-    RingWaker,
+    Access, AlignedBuf, Disk, DiskFile, DiskLock, Mode, NameKind, PosixDisk,
+    ring::{Completion, Ring, RingOp, RingWaker},
 };
 use std::collections::BTreeMap;
 use std::io;

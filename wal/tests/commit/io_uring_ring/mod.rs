@@ -10,7 +10,7 @@ mod faulty;
 
 use faulty::{Fault, FaultyDisk, Plan, Reached};
 use harness::{Watchdog, env, ids, record};
-use seawall_wal::disk::{Disk, Mode, PosixDisk};
+use seawall_wal::disk::{Access, AlignedBuf, Disk, Mode, PosixDisk, ring::RingOp};
 use seawall_wal::{Backend, Durability, Error, Options, Strategy, Threads, Wal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -254,4 +254,28 @@ fn a_hint_chooses_the_strategy_where_nobody_else_does() {
     // The log ignores a hint that it does not understand.
     std::fs::write(dir.join("HINT"), b"sync, perhaps").unwrap();
     assert_eq!(strategy(Strategy::Auto).unwrap(), natural);
+}
+
+#[test]
+fn a_slot_of_the_ring_that_is_in_use_or_does_not_exist_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    if !kernel_has_rings(dir.path()) {
+        return;
+    }
+    let disk = PosixDisk::open(dir.path(), Some(Mode::Buffered)).unwrap();
+    let file = disk.open("file", Access::Create).unwrap();
+    let mut ring = disk.ring(2).unwrap();
+    let op = || RingOp::Write { buf: Arc::new(AlignedBuf::zeroed(4096)), from: 0, offset: 0, durable: false };
+    ring.start(&file, op(), 1).unwrap();
+    for token in [1, 2] {
+        let refused = ring.start(&file, op(), token).expect_err("no free slot");
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{token}");
+    }
+    let mut ended = Vec::new();
+    while ended.is_empty() {
+        ring.wait(std::time::Duration::from_secs(1), &mut ended).unwrap();
+    }
+    assert!(matches!(ended[..], [(1, Ok(4096))]), "{ended:?}");
+    // The slot is free again.
+    ring.start(&file, op(), 1).unwrap();
 }

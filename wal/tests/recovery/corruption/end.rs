@@ -34,14 +34,14 @@ pub fn row_10_bytes_of_another_incarnation(logs: &Logs, table: &mut Table) {
     // A group of the same log, for this position, encoded with another file's salt.
     let found = log.look().unwrap();
     let end = found.verdict.as_ref().unwrap().end;
-    let facts = found.segments.iter().find(|s| s.sequence == end.segment()).unwrap();
-    let salt = facts.header.unwrap().salt;
+    let scan = found.segments.iter().find(|s| s.sequence == end.segment()).unwrap();
+    let salt = scan.header.unwrap().salt;
     let mut group = log.group(100);
     let header = GroupHeader {
         kind: GroupKind::Data,
         lsn: end,
         watermark: end,
-        previous_end: facts.heads.last().unwrap().previous_end,
+        previous_end: scan.heads.last().unwrap().previous_end,
         first_live: 1,
         record_count: 1,
         wall_clock_ms: 0,

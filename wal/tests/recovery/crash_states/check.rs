@@ -138,7 +138,7 @@ impl Explorer {
         let mut at = vec![0; choices.len()];
         loop {
             let masks: Vec<u32> = at.iter().zip(&choices).map(|(&i, all)| all[i]).collect();
-            let mut facts = sound.clone();
+            let mut scans = sound.clone();
             for &n in node.image.segments.keys() {
                 let here: Vec<u32> = masks
                     .iter()
@@ -149,11 +149,11 @@ impl Explorer {
                     let found = scanned
                         .entry((n, here))
                         .or_insert_with_key(|(n, masks)| self.scan(&node.image, *n, &torn(&node, *n, masks)));
-                    facts.insert(n, found.clone());
+                    scans.insert(n, found.clone());
                 }
             }
-            let facts: Vec<SegmentScan> = facts.into_values().collect();
-            self.state(&node, &masks, &facts, trace, crashes);
+            let scans: Vec<SegmentScan> = scans.into_values().collect();
+            self.state(&node, &masks, &scans, trace, crashes);
             // Continues with the next combination.
             let Some(i) = (0..at.len()).find(|&i| at[i] + 1 < choices[i].len()) else { break };
             at[i] += 1;
@@ -163,11 +163,11 @@ impl Explorer {
     }
 
     /// Checks one crash state.
-    fn state(&mut self, node: &Node, masks: &[u32], facts: &[SegmentScan], trace: &Trace, crashes: u32) {
+    fn state(&mut self, node: &Node, masks: &[u32], scans: &[SegmentScan], trace: &Trace, crashes: u32) {
         self.tally.states += 1;
         let ghost = &node.ghost;
-        let verdict = check_verdict(facts, ghost, || format!("{:?}, torn {masks:x?}", trace.steps));
-        if !self.seen.insert(key(facts, ghost, crashes)) {
+        let verdict = check_verdict(scans, ghost, || format!("{:?}, torn {masks:x?}", trace.steps));
+        if !self.seen.insert(key(scans, ghost, crashes)) {
             return;
         }
         self.tally.distinct += 1;
@@ -177,10 +177,10 @@ impl Explorer {
             self.tally.by_footer += agree(&*image.disk(0)) as u64;
         }
         if self.rot {
-            self.rot(&image, facts, ghost, &verdict);
+            self.rot(&image, scans, ghost, &verdict);
         }
         if crashes > 1 {
-            self.cut_opens(&image, ghost, verdict.end, &kept(facts, &verdict));
+            self.cut_opens(&image, ghost, verdict.end, &kept(scans, &verdict));
             let start = Start { image, ghost: ghost.clone(), mark: verdict.next.mark };
             self.traces(Some(Rc::new(start)), crashes - 1);
         }
@@ -205,16 +205,16 @@ impl Explorer {
                     disk.crash()
                 }
                 let left = Image::of(&disk);
-                let facts: Vec<_> = left.segments.iter().map(|(&n, b)| self.scan(&left, n, b)).collect();
+                let scans: Vec<_> = left.segments.iter().map(|(&n, b)| self.scan(&left, n, b)).collect();
                 self.tally.cut_opens += 1;
-                let again = check_verdict(&facts, ghost, || format!("open cut at {cut}"));
-                assert_eq!(kept(&facts, &again), keeps, "cut at {cut}");
+                let again = check_verdict(&scans, ghost, || format!("open cut at {cut}"));
+                assert_eq!(kept(&scans, &again), keeps, "cut at {cut}");
             }
         }
     }
 
     /// Spoils each block in use in several ways.
-    fn rot(&mut self, image: &Image, facts: &[SegmentScan], ghost: &Ghost, sound: &Verdict) {
+    fn rot(&mut self, image: &Image, scans: &[SegmentScan], ghost: &Ghost, sound: &Verdict) {
         for (i, (&n, bytes)) in image.segments.iter().enumerate() {
             let used: Vec<usize> = (0..bytes.len())
                 .step_by(BLOCK)
@@ -229,13 +229,13 @@ impl Explorer {
                     if spoiled == **bytes {
                         return;
                     }
-                    let before = facts.to_vec();
-                    let mut facts = facts.to_vec();
-                    facts[i] = self.scan(image, n, &spoiled);
+                    let before = scans.to_vec();
+                    let mut scans = scans.to_vec();
+                    scans[i] = self.scan(image, n, &spoiled);
                     self.tally.rotten += 1;
                     let at = Lsn::new(n, u32::try_from(at).unwrap());
                     let (became, lost) =
-                        check_rotten(&facts, ghost, at, how, self.sealed, self.reach.is_some());
+                        check_rotten(&scans, ghost, at, how, self.sealed, self.reach.is_some());
                     *self.tally.rot.entry(became).or_default() += 1;
                     if self.sealed || self.reach.is_some() {
                         let disk = image.disk(0);
@@ -253,7 +253,7 @@ impl Explorer {
                         image
                     };
                     let spoiled = if really { image() } else { Image::default() };
-                    if let Some(became) = modes::rotten(&spoiled, &facts, ghost, how, really) {
+                    if let Some(became) = modes::rotten(&spoiled, &scans, ghost, how, really) {
                         *self.tally.rot.entry(became).or_default() += 1;
                     }
                     self.tally.lost_max = self.tally.lost_max.max(lost);
@@ -291,9 +291,9 @@ impl Explorer {
         let name = format!("{n:08x}.wal");
         self.scanner.write_file("IDENTITY", &image.identity);
         self.scanner.write_file(&name, bytes);
-        let facts = inspect(&*self.scanner).unwrap().segments.pop().unwrap();
+        let scan = inspect(&*self.scanner).unwrap().segments.pop().unwrap();
         self.scanner.remove_file(&name);
-        facts
+        scan
     }
 }
 
@@ -336,9 +336,9 @@ fn torn(node: &Node, n: u32, masks: &[u32]) -> Vec<u8> {
 }
 
 /// A hash of what the scan finds, without the reasons of faults, and of what is known of the log.
-fn key(facts: &[SegmentScan], ghost: &Ghost, crashes: u32) -> u64 {
+fn key(scans: &[SegmentScan], ghost: &Ghost, crashes: u32) -> u64 {
     let mut hasher = DefaultHasher::new();
-    for f in facts {
+    for f in scans {
         (f.sequence, f.zeros_from, &f.unexplained_blocks, f.heads.len()).hash(&mut hasher);
         for h in &f.heads {
             let head = (h.offset, h.end, h.watermark, h.previous_end, h.record_count, h.zero_sector);
@@ -350,15 +350,15 @@ fn key(facts: &[SegmentScan], ghost: &Ghost, crashes: u32) -> u64 {
 }
 
 /// Checks the promises for a state in which nothing rotted.
-fn check_verdict(facts: &[SegmentScan], ghost: &Ghost, what: impl Fn() -> String) -> Verdict {
+fn check_verdict(scans: &[SegmentScan], ghost: &Ghost, what: impl Fn() -> String) -> Verdict {
     let block = u32::try_from(BLOCK).unwrap();
-    let verdict = decide(facts, block, UnexplainedTail::Refuse)
+    let verdict = decide(scans, block, UnexplainedTail::Refuse)
         .unwrap_or_else(|damage| panic!("{}: refused, and nothing rotted: {damage:?}", what()));
-    let kept = kept(facts, &verdict);
+    let kept = kept(scans, &verdict);
     assert!(kept.len() >= ghost.acked, "{}: kept {kept:?} of {ghost:?}", what());
     assert!(ghost.log.get(..kept.len()) == Some(&kept[..]), "{}: kept {kept:?} of {ghost:?}", what());
     let next = verdict.next.at;
-    for f in facts.iter().filter(|f| f.sequence >= next.segment()) {
+    for f in scans.iter().filter(|f| f.sequence >= next.segment()) {
         let from = if f.sequence == next.segment() { next.offset() } else { block };
         assert!(f.heads.iter().all(|h| h.offset < from), "{}: groups lie after {next}", what());
         let zeros = f.header.is_ok_and(|h| h.prior == PriorContents::Zeros);
@@ -393,7 +393,7 @@ fn served_but_for(disk: &Arc<SimDisk>, ghost: &Ghost, kept: &[Group], at: Lsn) {
 /// Checks a state in which the block at `at` rotted: the log is refused, or nothing is lost, or only groups
 /// are lost that nothing shows to have been durable.
 fn check_rotten(
-    facts: &[SegmentScan],
+    scans: &[SegmentScan],
     ghost: &Ghost,
     at: Lsn,
     how: &str,
@@ -402,8 +402,8 @@ fn check_rotten(
 ) -> (&'static str, usize) {
     let block = u32::try_from(BLOCK).unwrap();
     let lost = |policy| {
-        let verdict = decide(facts, block, policy).ok()?;
-        let kept = kept(facts, &verdict);
+        let verdict = decide(scans, block, policy).ok()?;
+        let kept = kept(scans, &verdict);
         let what = || format!("{how} at {at}, {policy:?}: kept {kept:?} of {ghost:?}");
         assert!(at.offset() > 0, "a header: {}", what());
         assert!(ghost.log.get(..kept.len()) == Some(&kept[..]), "{}", what());
@@ -411,7 +411,7 @@ fn check_rotten(
         let lost = ghost.acked.saturating_sub(kept.len());
         if lost > 0 {
             // The rotten group is the first one lost, and no head that is left shows that it was durable.
-            let (first, heads) = (ghost.log[kept.len()].lsn, facts.iter().flat_map(|f| &f.heads));
+            let (first, heads) = (ghost.log[kept.len()].lsn, scans.iter().flat_map(|f| &f.heads));
             // The rotten group may also be the footer before that one, or the announcement before a long one.
             let footer = (sealed || zeros) && at < first && kept.last().is_some_and(|last| last.lsn < at);
             // Every sector of the other groups holds something, so no crash explains a flipped bit.

@@ -32,7 +32,7 @@ fn two_lives_with_all_orders_of_completion() {
     assert!(tally.states > 500 && tally.cut_opens > 100 && tally.rotten > 1000);
 }
 
-/// Three groups in one life, without rot and without a second life. These have the longest torn ends.
+/// Three groups in one life, without rot and without a second life. These have the longest torn tails.
 #[test]
 fn one_life_with_three_in_flight() {
     let mut explorer = Explorer::new(Patterns::Told);

@@ -7,11 +7,11 @@ use seawall_wal::{Durability, Error, Lsn, OpenMode, RecordBuilder, UnexplainedTa
 use std::collections::BTreeSet;
 
 /// The groups with records that readers see.
-fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
+fn served(scans: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
     let quarantined = |lsn: Lsn| verdict.damaged.iter().any(|d| d.from <= lsn && lsn < d.to);
     let mut served = Vec::new();
     for part in &verdict.kept {
-        for head in facts.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads) {
+        for head in scans.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads) {
             let lsn = Lsn::new(part.segment, head.offset);
             if head.offset < part.end && head.kind == GroupKind::Data && !quarantined(lsn) {
                 assert!(head.fault.is_none(), "{lsn} fails its check and is served");
@@ -24,11 +24,11 @@ fn served(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
 
 /// Checks the verdict of `mode` on a log that strict mode refuses against what was written. Returns the
 /// verdict if the log opens.
-fn check_verdict(mode: OpenMode, facts: &[SegmentScan], ghost: &Ghost, how: &str) -> Option<Verdict> {
+fn check_verdict(mode: OpenMode, scans: &[SegmentScan], ghost: &Ghost, how: &str) -> Option<Verdict> {
     let block = u32::try_from(BLOCK).unwrap();
-    let verdict = decide_as(mode, facts, block, UnexplainedTail::Refuse).ok()?;
+    let verdict = decide_as(mode, scans, block, UnexplainedTail::Refuse).ok()?;
     let what = || format!("{how}, {mode:?}: {verdict:?} of {ghost:?}");
-    let served = served(facts, &verdict);
+    let served = served(scans, &verdict);
     assert!(served.is_sorted(), "{}", what());
     // The first group of the next segment in use says which groups a recovery dropped. If the header of that
     // group or of that segment is lost, salvage mode, and no other mode, shows the dropped groups. They were
@@ -64,31 +64,31 @@ fn check_verdict(mode: OpenMode, facts: &[SegmentScan], ghost: &Ghost, how: &str
 /// if strict mode opens the log.
 pub fn rotten(
     image: &Image,
-    facts: &[SegmentScan],
+    scans: &[SegmentScan],
     ghost: &Ghost,
     how: &str,
     really: bool,
 ) -> Option<&'static str> {
     let block = u32::try_from(BLOCK).unwrap();
-    if let Ok(strict) = decide(facts, block, UnexplainedTail::Refuse) {
+    if let Ok(strict) = decide(scans, block, UnexplainedTail::Refuse) {
         for mode in [OpenMode::Degraded, OpenMode::Salvage] {
-            let verdict = decide_as(mode, facts, block, UnexplainedTail::Refuse).expect("as strict mode");
+            let verdict = decide_as(mode, scans, block, UnexplainedTail::Refuse).expect("as strict mode");
             assert_eq!(verdict, strict);
         }
         return None;
     }
-    let salvage = check_verdict(OpenMode::Salvage, facts, ghost, how);
-    let heads = || facts.iter().flat_map(|f| f.heads.iter().map(|h| (f.sequence, h)));
+    let salvage = check_verdict(OpenMode::Salvage, scans, ghost, how);
+    let heads = || scans.iter().flat_map(|f| f.heads.iter().map(|h| (f.sequence, h)));
     let known = heads().map(|(_, h)| h.watermark).max();
     let left = || heads().any(|(n, h)| h.fault.is_none() && Some(Lsn::new(n, h.end)) <= known);
     assert!(salvage.is_some() || !left(), "{how}: an acknowledged group is left");
-    let degraded = check_verdict(OpenMode::Degraded, facts, ghost, how);
+    let degraded = check_verdict(OpenMode::Degraded, scans, ghost, how);
     if really {
         if let Some(verdict) = &salvage {
-            open_salvage(image, verdict, &served(facts, verdict));
+            open_salvage(image, verdict, &served(scans, verdict));
         }
         if let Some(verdict) = &degraded {
-            open_degraded(image, verdict, &served(facts, verdict));
+            open_degraded(image, verdict, &served(scans, verdict));
         }
     }
     Some(if degraded.is_some() { "degraded: quarantined" } else { "degraded: refused" })

@@ -254,10 +254,10 @@ impl Trace {
 }
 
 /// The groups with records that `verdict` keeps, in order.
-pub fn kept(facts: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
+pub fn kept(scans: &[SegmentScan], verdict: &Verdict) -> Vec<Group> {
     let mut kept = Vec::new();
     for part in &verdict.kept {
-        let heads = facts.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads);
+        let heads = scans.iter().filter(|f| f.sequence == part.segment).flat_map(|f| &f.heads);
         let heads = heads.filter(|h| h.offset < part.end && h.kind == GroupKind::Data);
         kept.extend(heads.map(|h| Group { lsn: Lsn::new(part.segment, h.offset), records: h.record_count }));
     }

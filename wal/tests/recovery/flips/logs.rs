@@ -53,7 +53,7 @@ pub struct Log {
     pub name: &'static str,
     pub disk: Arc<SimDisk>,
     pub options: Options,
-    pub facts: Vec<SegmentScan>,
+    pub scans: Vec<SegmentScan>,
     /// The verdict without `CLOSED`.
     pub verdict: Verdict,
     /// The end that `CLOSED` names.
@@ -125,7 +125,7 @@ impl Log {
         let verdict = decide(&found.segments, BLOCK, UnexplainedTail::Refuse).unwrap();
         let closed = found.witness.durable();
         assert_eq!(verdict.end, closed);
-        let mut log = Log { name, disk, options, facts: found.segments, verdict, closed, ids: Vec::new() };
+        let mut log = Log { name, disk, options, scans: found.segments, verdict, closed, ids: Vec::new() };
         log.ids = ids(&log.open_on(&log.disk.fork(0), true).unwrap());
         log
     }
@@ -147,20 +147,20 @@ impl Log {
     }
 
     fn kept_heads<'a>(
-        facts: &'a [SegmentScan],
+        scans: &'a [SegmentScan],
         verdict: &'a Verdict,
     ) -> impl Iterator<Item = (u32, GroupHead)> + 'a {
         verdict.kept.iter().flat_map(|kept| {
-            let heads = facts.iter().filter(|f| f.sequence == kept.segment).flat_map(|f| &f.heads);
+            let heads = scans.iter().filter(|f| f.sequence == kept.segment).flat_map(|f| &f.heads);
             heads.filter(|h| h.offset < kept.end).map(|h| (kept.segment, *h))
         })
     }
 
     /// Whether `verdict` keeps every group with records of the sound log, as it was, and no other.
-    pub fn same_records(&self, facts: &[SegmentScan], verdict: &Verdict) -> bool {
+    pub fn same_records(&self, scans: &[SegmentScan], verdict: &Verdict) -> bool {
         let records = |h: &(u32, GroupHead)| h.1.record_count > 0;
-        let sound = Log::kept_heads(&self.facts, &self.verdict).filter(records);
-        sound.eq(Log::kept_heads(facts, verdict).filter(records))
+        let sound = Log::kept_heads(&self.scans, &self.verdict).filter(records);
+        sound.eq(Log::kept_heads(scans, verdict).filter(records))
     }
 
     /// The purpose of byte `at` of a segment.

@@ -11,7 +11,7 @@ use crate::harness;
 
 use harness::ids;
 use logs::{BLOCK, Log, Place};
-use seawall_wal::disk::Random;
+use seawall_wal::disk::clock::Random;
 use seawall_wal::disk::sim::SimRandom;
 use seawall_wal::inspect::{Damage, DamageKind, SegmentScan, decide, decide_closed, inspect};
 use seawall_wal::{Error, Lsn, OpenMode, UnexplainedTail};
@@ -37,21 +37,21 @@ fn flip_all(log: &Log) -> Tally {
     println!("{}: SEAWALL_SEED={seed}, {bits} bits of every byte", log.name);
     let random = SimRandom::new(seed);
     let mut tally = Tally::default();
-    for (n, sound) in log.facts.iter().enumerate() {
+    for (n, sound) in log.scans.iter().enumerate() {
         // A flip changes only what the scan finds in its own file, so only that file is scanned again.
         let alone = log.alone(sound.sequence);
         let name = logs::name(sound.sequence);
-        let mut facts = log.facts.clone();
+        let mut scans = log.scans.clone();
         for at in 0..log.options.segment_bytes {
             let place = log.place(sound, at);
             let first = random.next_u64();
             for bit in (0..bits).map(|n| (first + n) % 8) {
                 let flip = |bytes: &mut [u8]| bytes[0] ^= 1 << bit;
                 alone.corrupt(&name, at as usize, flip);
-                facts[n] = inspect(&*alone).unwrap().segments.pop().unwrap();
+                scans[n] = inspect(&*alone).unwrap().segments.pop().unwrap();
                 alone.corrupt(&name, at as usize, flip);
                 let lsn = Lsn::new(sound.sequence, at);
-                let what = log.judge(&facts, place, lsn);
+                let what = log.judge(&scans, place, lsn);
                 *tally.bits.entry(what).or_default() += 1;
                 // More of the flips that open must accept are tried, because there the content is compared.
                 let rare = if place.refused() { OPENED } else { OPENED / 4 };
@@ -70,14 +70,14 @@ fn flip_all(log: &Log) -> Tally {
 }
 
 impl Log {
-    /// Checks the verdicts on `facts`, in which a bit at `lsn` was flipped, with and without the end that
+    /// Checks the verdicts on `scans`, in which a bit at `lsn` was flipped, with and without the end that
     /// `CLOSED` names.
     #[track_caller]
-    fn judge(&self, facts: &[SegmentScan], place: Place, lsn: Lsn) -> &'static str {
-        let decided = |policy| decide(facts, BLOCK, policy);
+    fn judge(&self, scans: &[SegmentScan], place: Place, lsn: Lsn) -> &'static str {
+        let decided = |policy| decide(scans, BLOCK, policy);
         let covers = |damage: &[Damage]| damage.iter().any(|d| d.from <= lsn && lsn < d.to);
         for policy in [UnexplainedTail::Refuse, UnexplainedTail::Drop] {
-            match (place, decide_closed(OpenMode::Strict, facts, BLOCK, policy, self.closed)) {
+            match (place, decide_closed(OpenMode::Strict, scans, BLOCK, policy, self.closed)) {
                 (Place::Header | Place::Known | Place::Last | Place::LastStale, Err(damage)) => {
                     assert!(covers(&damage), "{lsn}: {damage:?}");
                 }
@@ -101,7 +101,7 @@ impl Log {
                 assert!(matches!(damage[..], [Damage { what: DamageKind::Suspect, .. }]), "{damage:?}");
                 // With `UnexplainedTail::Drop` it drops no record, and reports what it drops.
                 let lenient = decided(UnexplainedTail::Drop).expect("nothing that was acknowledged");
-                assert!(self.same_records(facts, &lenient) && !lenient.dropped.is_empty(), "{lsn}");
+                assert!(self.same_records(scans, &lenient) && !lenient.dropped.is_empty(), "{lsn}");
                 if place == Place::Last {
                     "the last mark: refused, without CLOSED suspect"
                 } else {
@@ -110,12 +110,12 @@ impl Log {
             }
             (Place::Unused(what), Ok(verdict)) => {
                 assert!(verdict.kept == self.verdict.kept && verdict.end == self.verdict.end, "{lsn}");
-                assert!(self.same_records(facts, &verdict), "{lsn}");
+                assert!(self.same_records(scans, &verdict), "{lsn}");
                 assert!(verdict.watermark <= self.verdict.watermark && verdict.next.at >= verdict.end);
                 what
             }
             (Place::LastStale, Ok(verdict)) => {
-                assert!(self.same_records(facts, &verdict), "{lsn}");
+                assert!(self.same_records(scans, &verdict), "{lsn}");
                 assert!(verdict.end == self.verdict.watermark && verdict.next.at >= verdict.end, "{lsn}");
                 "the last mark in a file used again: refused, without CLOSED dropped"
             }

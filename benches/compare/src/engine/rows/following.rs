@@ -11,7 +11,7 @@ use bytes::Bytes;
 use clap::Args;
 use hdrhistogram::Histogram;
 use seawall_compare::bar::Bar;
-use seawall_tools::bench::load::payload;
+use seawall_harness::load::payload;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ impl Load {
         let title = format!("{} pairs, {} B, {} entries per batch", self.pairs, self.bytes, self.per_batch);
         let rounds = take_turns(&title, site.dir, site.rounds, lines)?;
         let share = rounds.median("from memory", 0);
-        let checks = vec![Check::new("of reads from the tail cache", share, Bar::AtLeast(0.99))];
+        let checks = vec![Check::new("of reads from the entry cache", share, Bar::AtLeast(0.99))];
         let outcome = rounds.outcome(5, title, checks);
         ours.close()?;
         theirs.close()?;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use clap::Args;
 use seawall_compare::bar::Bar;
 use seawall_compare::raft_engine::PURGED_FILES;
-use seawall_tools::bench::load::{Drive, drive, payload};
+use seawall_harness::load::{Drive, drive, payload};
 use std::path::Path;
 use std::time::Duration;
 

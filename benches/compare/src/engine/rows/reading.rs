@@ -12,7 +12,7 @@ use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use clap::Args;
 use seawall_compare::bar::Bar;
-use seawall_tools::bench::load::payload;
+use seawall_harness::load::payload;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;

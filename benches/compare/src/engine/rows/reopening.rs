@@ -12,7 +12,7 @@ use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use rustix::fs::{Advice, fadvise};
 use seawall_compare::bar::Bar;
-use seawall_tools::bench::load::payload;
+use seawall_harness::load::payload;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use seawall_wal::disk::clock::{Random, SystemRandom};
 use seawall_wal::disk::sim::SimDisk;
-use seawall_wal::disk::{Random, SystemRandom};
 
 use crate::adapters::openraft::error::{Error, Result};
 use crate::adapters::openraft::log::write::LogWrites;

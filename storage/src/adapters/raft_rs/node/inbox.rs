@@ -1,7 +1,7 @@
 //! The input of a node's thread: messages of peers, and calls of other threads.
 //!
 //! The number and the size of the waiting messages is bounded. A message beyond the bound is dropped, which Raft allows.
-//! Calls are not bounded; each is made by somebody who waits for it.
+//! Calls are not bounded; each has a caller that waits for it.
 
 use std::fmt;
 use std::io::{self, Read, Write};

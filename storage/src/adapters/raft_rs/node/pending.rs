@@ -22,7 +22,7 @@ pub(in crate::adapters::raft_rs) fn pending<T>() -> (Answer<T>, Pending<T>) {
 }
 
 impl<T> Answer<T> {
-    /// Whether nobody waits for the answer any more.
+    /// Whether no caller waits for the answer any more.
     pub(in crate::adapters::raft_rs) fn is_abandoned(&self) -> bool {
         self.0.is_closed()
     }

@@ -1,8 +1,31 @@
 //! The pump owns the core and carries each of its Readys to the network, the log and the state machine.
 //!
-//! `process_ready` and `write` contain the steps in their order. The public calls cannot be combined in an
-//! order that makes the core panic or return wrong results. The first error other than a full disk or a refusal
-//! stops the pump for good; after that no message leaves (INV-7).
+//! The steps of a Ready, in order (`process_ready`, then `write`):
+//!
+//! 1. Check the store: an entry that could not be read stops the pump before a message leaves. Report the role.
+//! 2. Send the immediate messages.
+//! 3. Write snapshot, entries and hard state to the log: as one record, or as several if they are too large.
+//! 4. Submit the Ready with the ticket of the record and with the messages that it keeps.
+//! 5. Return the Ready to the core (`advance_append_async`).
+//! 6. Apply the committed entries. A membership change must be durable before its entry is applied.
+//!
+//! Once the record is durable, again in the order of the Readys (`complete`):
+//!
+//! 7. Tell the core (`on_persist_ready`).
+//! 8. Have the state machine load the snapshot that the Ready installed.
+//! 9. Send the kept messages.
+//!
+//! *Why immediate messages may leave before the write.* The core releases at once only messages that claim
+//! nothing about this node's disk: those of a leader, whose commit index counts this node's copy of an entry
+//! only after step 7. Messages that depend on this disk, such as acknowledgements and votes, are the kept
+//! ones (`persisted_messages`).
+//!
+//! *Why every applied entry is durable here.* The core hands out a committed entry only after step 7 has
+//! covered it. `storage/tests/raft_rs/pump/order.rs` shows it (`a_single_node_applies_what_is_durable`).
+//!
+//! The public calls cannot be combined in an order that makes the core panic or return wrong results. The
+//! first error other than a full disk or a refusal stops the pump for good; after that no message leaves
+//! (INV-7).
 
 pub(crate) mod apply;
 pub(crate) mod input;
@@ -224,8 +247,7 @@ impl<H: Host> Pump<H> {
         Ok(progress)
     }
 
-    /// Processes durable Readys: first tells the core, then has the state machine load a snapshot, then sends
-    /// the messages that depend on them.
+    /// Does steps 7 to 9 of the Readys that are durable.
     pub(in crate::adapters::raft_rs) fn complete(&mut self) -> Result<bool> {
         let Some((number, kept)) = self.flight.complete()? else { return Ok(false) };
         self.node.on_persist_ready(number);
@@ -261,8 +283,8 @@ impl<H: Host> Pump<H> {
         applies && self.flight.len() < self.readys_max && self.node.has_ready()
     }
 
-    /// Processes one Ready. Returns false if the Ready lacks committed entries because there was no file
-    /// descriptor to read them; a later call gets the rest.
+    /// Does steps 1 to 6 of the next Ready. Returns false if the Ready lacks committed entries because there
+    /// was no file descriptor to read them; a later call gets the rest.
     fn process_ready(&mut self) -> Result<bool> {
         let (mut ready, hindered) = self.store.for_ready(|| self.node.ready());
         // Checked before any message leaves: the core may have asked for an entry that could not be read.

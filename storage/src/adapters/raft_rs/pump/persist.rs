@@ -14,8 +14,8 @@ use crate::snapshots::snap::SnapshotId;
 use crate::types::HardState;
 
 impl<H: Host> Pump<H> {
-    /// Processes a Ready after its immediate messages, in the order that the core requires. If the disk is
-    /// full, the Ready is kept for a later call.
+    /// Does steps 3 to 6 of a Ready, which the module `pump` lists. If the disk is full, keeps the Ready for a
+    /// later call.
     pub(super) fn write(&mut self, mut ready: Ready) -> Result<()> {
         let hard = ready.hs().map(hard_state);
         let snapshot = ready.snapshot().get_metadata();

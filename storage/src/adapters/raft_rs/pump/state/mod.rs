@@ -54,7 +54,8 @@ pub struct Pump<H: Host> {
     pub(super) part: Part,
     /// Committed entries that are not applied yet.
     pub(super) committed: Vec<Entry>,
-    /// Members that the core has adopted, but that found the disk full. The first of `committed` made them.
+    /// Members that the core has adopted and that could not be written because the disk was full. The first of
+    /// `committed` made them.
     pub(super) changing: Option<raft::eraftpb::ConfState>,
     /// Members that are written to the log but not durable yet. The first of `committed` made them.
     pub(super) settling: Option<(raft::eraftpb::ConfState, Ticket)>,

@@ -3,7 +3,7 @@
 //! Records are appended durably under the thread's key. When the log moves to the next segment, older segments are
 //! released, as a replica releases them after a snapshot, so that a run needs a bounded number of segments.
 
-use super::load::Target;
+use crate::load::Target;
 use anyhow::{Context, Result, ensure};
 use seawall_wal::{Durability, Lsn, Options, RecordBuilder, Ticket, Wal, stats::Stats};
 use std::path::Path;

@@ -7,8 +7,8 @@
 //! spare. The thread that enqueues first into the open buffer leads its group. Followers sleep on one futex word of
 //! their group and take no lock after they wake. A failed write fails only its own group.
 
-use super::load::Target;
-use super::medium::Medium;
+use crate::load::Target;
+use crate::medium::Medium;
 use anyhow::{Context, Result, ensure};
 use parking_lot::Mutex;
 use rustix::thread::futex;
@@ -285,7 +285,7 @@ impl Target for BareWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::load::{Drive, drive};
+    use crate::load::{Drive, drive};
     use seawall_wal::disk::Mode;
     use std::time::Duration;
 

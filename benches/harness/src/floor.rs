@@ -3,8 +3,8 @@
 //! It writes as many blocks as the log writes for a lone append, payload and framing included, into blocks that are
 //! already written. No log on this device can make a lone append durable faster.
 
-use super::load::Target;
-use super::medium::Medium;
+use crate::load::Target;
+use crate::medium::Medium;
 use anyhow::{Context, Result};
 use parking_lot::Mutex;
 use seawall_wal::disk::AlignedBuf;

@@ -1,6 +1,6 @@
 //! Prints reports: text on stdout, the setting of a measurement, aligned tables.
 
-use super::machine::Machine;
+use crate::machine::Machine;
 use anyhow::{Context, Result, ensure};
 use std::io::{self, Write};
 use std::path::Path;

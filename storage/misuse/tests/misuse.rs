@@ -1,7 +1,8 @@
 //! Tests that mistakes that the types forbid do not compile.
 //!
-//! Each file in `misuse/` is named after a mistake, and has the compiler's message next to it. The messages
-//! change between versions of the compiler. `TRYBUILD=overwrite cargo test -p seawall --test misuse` writes
+//! Each file in `ui/` is named after a mistake, and has the compiler's message next to it. The messages
+//! change between versions of the compiler. `TRYBUILD=overwrite cargo test --manifest-path
+//! storage/misuse/Cargo.toml` writes
 //! those of the installed compiler. Read them afterwards, since a file that fails for another reason proves
 //! nothing.
 
@@ -19,5 +20,5 @@ fn what_types_forbid_does_not_compile() {
         println!("not run: the expected messages are those of {COMPILER}x, and this is {version}");
         return;
     }
-    trybuild::TestCases::new().compile_fail("tests/misuse/*.rs");
+    trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
 }

@@ -3,7 +3,6 @@
 //! Figures without this description mean nothing. Everything is read from `/proc` and `/sys`; a value that cannot be
 //! read is absent from the report.
 
-use crate::utc;
 use anyhow::{Context, Result};
 use rustix::fs::{major, minor, stat};
 use seawall_wal::disk::{Disk, PosixDisk};
@@ -12,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 /// The machine, the medium and the tool.
 #[derive(Clone, Debug, Serialize)]
@@ -96,7 +95,7 @@ pub fn describe(dir: &Path, seed: u64) -> Result<Machine> {
         commit: git(&["rev-parse", "HEAD"]).filter(|commit| !commit.is_empty()),
         dirty: git(&["status", "--porcelain", "--untracked-files=no"]).map(|changes| !changes.is_empty()),
         seed,
-        date: utc(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()),
+        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
     })
 }
 

@@ -1,0 +1,1 @@
+//! This library is empty: the tests are in `tests/`.
