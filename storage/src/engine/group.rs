@@ -149,7 +149,7 @@ impl Group {
         let wal = core.wal()?;
         let wanted = ReadRequest { group: self.id, low, high, max_bytes: max_bytes.unwrap_or(u64::MAX) };
         let maps = core.map_sealed.then(|| Maps::new(&wal));
-        read::entries(&wal, &core.groups, &core.usage, (&core.cache, &core.compressor), maps, wanted, more)
+        read::entries(core.store(&wal), maps, wanted, more)
     }
 
     /// As [`Group::entries`], without I/O: `None` unless all payloads of the result are in memory.

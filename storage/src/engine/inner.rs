@@ -13,6 +13,7 @@ use crate::group::{FooterIndexBuilder, Groups, SegmentUsage};
 use crate::listener::Listener;
 use crate::options::Options;
 use crate::owner::OWNER_GROUP;
+use crate::read::Store;
 use crate::read::entry_cache::EntryCache;
 use crate::read::readers::Readers;
 use crate::reclaim::release::PrefixRelease;
@@ -79,6 +80,12 @@ impl EngineInner {
     pub(super) fn wal(&self) -> Result<MappedRwLockReadGuard<'_, Wal>> {
         // Recursive: a closure of a caller may call the engine again while another thread waits to close it.
         RwLockReadGuard::try_map(self.wal.read_recursive(), Option::as_ref).map_err(|_| Error::Closed)
+    }
+
+    /// What reads and writes work on.
+    pub(super) fn store<'a>(&'a self, wal: &'a Wal) -> Store<'a> {
+        let EngineInner { groups, usage, cache, compressor, .. } = self;
+        Store { wal, groups, usage, cache, compressor }
     }
 
     /// As [`EngineInner::wal`], but waits until another callback may be registered. Holds no lock meanwhile: a

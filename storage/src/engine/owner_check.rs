@@ -33,9 +33,8 @@ impl Engine {
         let mut batch = WriteBatch::new();
         batch.put_owner(owner);
         // The limit of a group's metadata applies to users only.
-        let (memory, meta_bytes_max) = ((&core.cache, &core.compressor), usize::MAX);
-        let ticket =
-            write::write(&wal, &core.groups, &core.usage, memory, meta_bytes_max, &mut batch, Wait::Yes)?;
+        let meta_bytes_max = usize::MAX;
+        let ticket = write::write(core.store(&wal), meta_bytes_max, &mut batch, Wait::Yes)?;
         ticket.wait().map_err(Error::Log)?;
         Ok(())
     }

@@ -223,7 +223,7 @@ pub struct PinnedReader {
 
 impl PinnedReader {
     pub(super) fn new(core: Arc<UserHandle>, group: GroupId, low: u64, high: u64) -> Result<PinnedReader> {
-        let pinned = Pinned::new(&*core.wal()?, &core.groups, &core.usage, group, low, high)?;
+        let pinned = Pinned::new(core.store(&*core.wal()?), group, low, high)?;
         let id = core.readers.add(&pinned);
         Ok(PinnedReader { core, id, pinned })
     }
@@ -249,8 +249,7 @@ impl PinnedReader {
     /// the reader does not change.
     pub fn read(&mut self, max_bytes: Option<u64>) -> Result<Vec<Entry>> {
         let core = &*self.core;
-        let read =
-            self.pinned.read(&*core.wal()?, &core.cache, &core.compressor, max_bytes.unwrap_or(u64::MAX));
+        let read = self.pinned.read(core.store(&*core.wal()?), max_bytes.unwrap_or(u64::MAX));
         core.readers.update(self.id, &self.pinned);
         read
     }

@@ -94,7 +94,7 @@ impl EngineInner {
         };
         let groups_max = self.options.reemit_groups_max;
         let repeated = release::advance(wal, &self.groups, &self.usage, &self.release, groups_max);
-        let copied = self.rewrite.step(wal, (&self.groups, &self.usage), self.slack_bytes(), tell);
+        let copied = self.rewrite.step(wal, &self.groups, &self.usage, self.slack_bytes(), tell);
         // An error of one kind of work does not keep the other from being done.
         Ok((copied?, repeated?))
     }

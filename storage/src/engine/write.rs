@@ -110,9 +110,8 @@ impl Engine {
 
 impl EngineInner {
     pub(super) fn write(&self, wal: &Wal, batch: &mut WriteBatch, wait: Wait) -> Result<Ticket> {
-        let (memory, payload) = ((&self.cache, &self.compressor), batch.has_payload());
-        let max = self.options.meta_bytes_max;
-        let written = write::write(wal, &self.groups, &self.usage, memory, max, batch, wait);
+        let payload = batch.has_payload();
+        let written = write::write(self.store(wal), self.options.meta_bytes_max, batch, wait);
         match &written {
             Ok(_) => {
                 self.index_builder.gather();

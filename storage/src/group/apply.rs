@@ -45,6 +45,16 @@ pub(crate) fn apply(
 pub(crate) type Append =
     fn(&Wal, &RecordBuilder, Durability) -> std::result::Result<Ticket, seawall_wal::Error>;
 
+/// A record whose operations were validated against the groups, which are locked.
+#[derive(Clone, Copy)]
+pub(crate) struct ValidRecord<'a> {
+    pub(crate) ops: &'a [GroupOp],
+    /// The values of the parts that hold small state, in order.
+    pub(crate) values: &'a [StateValue],
+    pub(crate) record: &'a RecordBuilder,
+    pub(crate) class: Durability,
+}
+
 /// Enqueues a validated record and makes it visible to readers. Its groups stay locked meanwhile.
 ///
 /// If the log refuses the record, nothing becomes visible.
@@ -52,10 +62,8 @@ pub(crate) fn publish(
     wal: &Wal,
     usage: &SegmentUsage,
     locked: &Locked<'_>,
-    ops: &[GroupOp],
-    values: &[StateValue],
-    record: &RecordBuilder,
-    (class, append): (Durability, Append),
+    ValidRecord { ops, values, record, class }: ValidRecord<'_>,
+    append: Append,
 ) -> Result<Ticket> {
     // Until the entries of the record are counted, its segment must not count as free.
     let hold = usage.hold(|| wal.active_segment());

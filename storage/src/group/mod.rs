@@ -16,7 +16,7 @@ mod index;
 mod state;
 mod terms;
 
-pub(crate) use apply::{Append, apply, publish};
+pub(crate) use apply::{Append, ValidRecord, apply, publish};
 pub(crate) use group_meta::hard_state_back;
 pub(crate) use groups_mut::GroupsMut;
 pub(crate) use index_builder::{FooterIndexBuilder, footer_bytes};

@@ -7,7 +7,7 @@ use seawall_wal::Lsn;
 
 use crate::compression::Compressor;
 use crate::error::{Error, Result};
-use crate::group::{GroupState, SegmentGuard, SegmentUsage};
+use crate::group::{GroupState, Groups, SegmentGuard, SegmentUsage};
 use crate::types::{Entry, GroupId, Location};
 
 /// The entries to read.
@@ -30,8 +30,20 @@ pub(super) struct PayloadLocation {
     pub(super) at: Location,
 }
 
-/// Selects the locations of the requested entries, and takes a guard on their segments.
+/// Selects the locations of the requested entries, and takes a guard on their segments. A group that does not exist has
+/// no entries.
 pub(super) fn select<'a>(
+    groups: &Groups,
+    usage: &'a SegmentUsage,
+    wanted: ReadRequest,
+) -> Result<(Vec<PayloadLocation>, Option<SegmentGuard<'a>>)> {
+    match groups.get(wanted.group) {
+        Some(slot) => select_in(&slot.read(), usage, wanted),
+        None => select_in(&GroupState::default(), usage, wanted),
+    }
+}
+
+fn select_in<'a>(
     state: &GroupState,
     usage: &'a SegmentUsage,
     wanted: ReadRequest,

@@ -12,8 +12,7 @@ mod locate;
 mod maps;
 mod payloads;
 mod pinned;
-
-use seawall_wal::Wal;
+mod store;
 
 use entry_cache::EntryCache;
 pub(crate) use locate::ReadRequest;
@@ -21,27 +20,21 @@ use locate::select;
 pub(crate) use maps::Maps;
 use payloads::read;
 pub(crate) use pinned::Pinned;
+pub(crate) use store::Store;
 
-use crate::compression::Compressor;
 use crate::error::Result;
-use crate::group::{GroupState, Groups, SegmentUsage};
+use crate::group::{Groups, SegmentUsage};
 use crate::types::Entry;
 
 /// Reads entries in order until `more` returns `false`. The entry for which it does is left out, unless it is the
 /// first.
 pub(crate) fn entries(
-    wal: &Wal,
-    groups: &Groups,
-    usage: &SegmentUsage,
-    memory: (&EntryCache, &Compressor),
+    store: Store<'_>,
     maps: Option<Maps<'_>>,
     wanted: ReadRequest,
     mut more: impl FnMut(&Entry) -> bool,
 ) -> Result<Vec<Entry>> {
-    let (places, _hold) = match groups.get(wanted.group) {
-        Some(slot) => select(&slot.read(), usage, wanted)?,
-        None => select(&GroupState::default(), usage, wanted)?,
-    };
+    let (places, _hold) = select(store.groups, store.usage, wanted)?;
     let mut entries: Vec<Entry> = Vec::with_capacity(places.len());
     let mut bytes: u64 = 0;
     let mut each = |entry: Entry| {
@@ -57,7 +50,7 @@ pub(crate) fn entries(
         }
         wants_more
     };
-    read(wal, memory, maps, wanted.group, &places, &mut each)?;
+    read(store, maps, wanted.group, &places, &mut each)?;
     Ok(entries)
 }
 
@@ -68,10 +61,7 @@ pub(crate) fn entries_in_memory(
     cache: &EntryCache,
     wanted: ReadRequest,
 ) -> Result<Option<Vec<Entry>>> {
-    let (places, _hold) = match groups.get(wanted.group) {
-        Some(slot) => select(&slot.read(), usage, wanted)?,
-        None => select(&GroupState::default(), usage, wanted)?,
-    };
+    let (places, _hold) = select(groups, usage, wanted)?;
     let kept = cache.get(places.iter().map(|place| (place.lsn(), place.length(), place.at.packed)));
     let (mut entries, mut bytes) = (Vec::with_capacity(places.len()), 0u64);
     for (place, payload) in places.iter().zip(kept) {

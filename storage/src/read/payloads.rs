@@ -6,9 +6,9 @@
 use bytes::Bytes;
 use seawall_wal::{Lsn, Wal};
 
-use super::entry_cache::EntryCache;
 use super::locate::PayloadLocation;
 use super::maps::Maps;
+use super::store::Store;
 use crate::compression::Compressor;
 use crate::error::Result;
 use crate::types::{Entry, GroupId};
@@ -28,14 +28,9 @@ const LINE_BYTES: usize = 64;
 const GAP_BYTES_MAX: u32 = 8 << 10;
 
 /// Reads all entries at `places`.
-pub(super) fn from_log(
-    wal: &Wal,
-    memory: (&EntryCache, &Compressor),
-    group: GroupId,
-    places: &[PayloadLocation],
-) -> Result<Vec<Entry>> {
+pub(super) fn from_log(store: Store<'_>, group: GroupId, places: &[PayloadLocation]) -> Result<Vec<Entry>> {
     let mut entries = Vec::with_capacity(places.len());
-    read(wal, memory, None, group, places, &mut |entry| {
+    read(store, None, group, places, &mut |entry| {
         entries.push(entry);
         true
     })?;
@@ -45,13 +40,13 @@ pub(super) fn from_log(
 /// Reads `places` in order, each from memory or, together with its neighbours, from the log, while `each` returns
 /// `true`.
 pub(super) fn read(
-    wal: &Wal,
-    (cache, compressor): (&EntryCache, &Compressor),
+    store: Store<'_>,
     mut maps: Option<Maps<'_>>,
     group: GroupId,
     places: &[PayloadLocation],
     each: &mut impl FnMut(Entry) -> bool,
 ) -> Result<()> {
+    let Store { wal, cache, compressor, .. } = store;
     let durable = wal.durable();
     let newest = places.iter().map(PayloadLocation::lsn).max().unwrap_or(Lsn::ZERO);
     let kept = if cache.reaches(newest) {

@@ -8,14 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seawall_wal::{Lsn, Wal};
+use seawall_wal::Lsn;
 
-use super::entry_cache::EntryCache;
 use super::locate::{PayloadLocation, ReadRequest, select};
 use super::payloads::from_log;
+use super::store::Store;
 use crate::compression::Compressor;
 use crate::error::{Error, Result};
-use crate::group::{GroupState, Groups, SegmentUsage};
 use crate::types::{Entry, GroupId, Location};
 
 /// Largest number of entries that are read with one call. The caller limits how much is returned.
@@ -51,18 +50,13 @@ struct File {
 impl Pinned {
     /// Selects the range as it is now. Waits until it is durable.
     pub(crate) fn new(
-        wal: &Wal,
-        groups: &Groups,
-        usage: &SegmentUsage,
+        Store { wal, groups, usage, .. }: Store<'_>,
         group: GroupId,
         low: u64,
         high: u64,
     ) -> Result<Pinned> {
         let wanted = ReadRequest { group, low, high, max_bytes: u64::MAX };
-        let (places, hold) = match groups.get(group) {
-            Some(slot) => select(&slot.read(), usage, wanted)?,
-            None => select(&GroupState::default(), usage, wanted)?,
-        };
+        let (places, hold) = select(groups, usage, wanted)?;
         // Only durable bytes are certain to be in a file.
         if places.iter().any(|place| place.lsn() >= wal.durable()) {
             wal.flush()?;
@@ -101,21 +95,15 @@ impl Pinned {
     }
 
     /// Reads the next entries: as many as have at most `max_bytes` bytes of payload in total, but at least one.
-    pub(crate) fn read(
-        &mut self,
-        wal: &Wal,
-        cache: &EntryCache,
-        compressor: &Compressor,
-        max_bytes: u64,
-    ) -> Result<Vec<Entry>> {
+    pub(crate) fn read(&mut self, store: Store<'_>, max_bytes: u64) -> Result<Vec<Entry>> {
         let (mut entries, mut bytes) = (Vec::new(), 0u64);
         loop {
             let run = self.run(max_bytes.saturating_sub(bytes), entries.is_empty());
             let Some(first) = run.first() else { break };
-            let mut read = self.read_run(wal, (cache, compressor), &run);
+            let mut read = self.read_run(store, &run);
             if read.is_err() && run.len() > 1 {
                 // The entries before the one that fails are intact.
-                read = self.read_run(wal, (cache, compressor), std::slice::from_ref(first));
+                read = self.read_run(store, std::slice::from_ref(first));
             }
             let read = match read {
                 Ok(read) => read,
@@ -135,14 +123,9 @@ impl Pinned {
         Ok(entries)
     }
 
-    fn read_run(
-        &mut self,
-        wal: &Wal,
-        memory: (&EntryCache, &Compressor),
-        run: &[PayloadLocation],
-    ) -> Result<Vec<Entry>> {
-        match from_log(wal, memory, self.group, run) {
-            Err(Error::Log(seawall_wal::Error::NotInLog { .. })) => self.read_files(memory.1, run),
+    fn read_run(&mut self, store: Store<'_>, run: &[PayloadLocation]) -> Result<Vec<Entry>> {
+        match from_log(store, self.group, run) {
+            Err(Error::Log(seawall_wal::Error::NotInLog { .. })) => self.read_files(store.compressor, run),
             read => read,
         }
     }

@@ -11,7 +11,7 @@ use seawall_wal::{Durability, RecordBuilder, Wal};
 
 use crate::error::Result;
 use crate::format::{GroupOp, Op, encode, encode_conf_state};
-use crate::group::{Groups, SegmentUsage, footer_bytes, publish};
+use crate::group::{Groups, SegmentUsage, ValidRecord, footer_bytes, publish};
 use crate::types::{GroupId, StateValue};
 
 /// Bytes of a record of small state after which no further piece is added.
@@ -149,7 +149,8 @@ fn reemit(
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        drop(publish(wal, usage, &locked, &ops, &values, &record, (Durability::Lazy, Wal::append_admitted))?);
+        let valid = ValidRecord { ops: &ops, values: &values, record: &record, class: Durability::Lazy };
+        drop(publish(wal, usage, &locked, valid, Wal::append_admitted)?);
         bytes = record.encoded_len() as u64;
         let mut stats = prefix_release.stats.lock();
         stats.pieces += 1;

@@ -12,7 +12,7 @@ use seawall_wal::{Durability, Lsn, RecordBuilder, Wal};
 
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op, encode};
-use crate::group::{Groups, SegmentUsage, footer_bytes, publish};
+use crate::group::{Groups, SegmentUsage, ValidRecord, footer_bytes, publish};
 use crate::types::{GroupId, Location};
 
 /// Bytes of payload in one record of copies.
@@ -138,7 +138,8 @@ impl Rewrite {
     pub(crate) fn step(
         &self,
         wal: &Wal,
-        (groups, usage): (&Groups, &SegmentUsage),
+        groups: &Groups,
+        usage: &SegmentUsage,
         slack_bytes: u64,
         tell: impl FnOnce(u32, &Error),
     ) -> Result<Option<u64>> {
@@ -301,7 +302,8 @@ fn copy(wal: &Wal, groups: &Groups, usage: &SegmentUsage, sources: Sources) -> R
     if !ops.is_empty() {
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
-        drop(publish(wal, usage, &locked, &ops, &[], &record, (Durability::Lazy, Wal::append_admitted))?);
+        let valid = ValidRecord { ops: &ops, values: &[], record: &record, class: Durability::Lazy };
+        drop(publish(wal, usage, &locked, valid, Wal::append_admitted)?);
     }
     Ok((entries, bytes))
 }
@@ -336,18 +338,8 @@ mod tests {
             record.push_part(payload);
             encode(&ops, record.meta());
             let locked = self.groups.lock(&[7]);
-            drop(
-                publish(
-                    &self.wal,
-                    &self.usage,
-                    &locked,
-                    &ops,
-                    &[],
-                    &record,
-                    (Durability::Sync, Wal::append_admitted),
-                )
-                .expect("room"),
-            );
+            let valid = ValidRecord { ops: &ops, values: &[], record: &record, class: Durability::Sync };
+            drop(publish(&self.wal, &self.usage, &locked, valid, Wal::append_admitted).expect("room"));
         }
 
         fn place(&self, index: u64) -> Option<Location> {

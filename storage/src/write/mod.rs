@@ -14,11 +14,10 @@ pub use batch::WriteBatch;
 use parts::state_value_larger;
 use seawall_wal::{Durability, Ticket, Wal};
 
-use crate::compression::Compressor;
 use crate::error::{Error, Result};
 use crate::format::encode;
-use crate::group::{Append, Groups, SegmentUsage, footer_bytes, publish};
-use crate::read::entry_cache::EntryCache;
+use crate::group::{Append, ValidRecord, footer_bytes, publish};
+use crate::read::Store;
 
 /// Whether a write may wait for other batches and for room in the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,10 +31,7 @@ pub(crate) enum Wait {
 ///
 /// On success the batch is empty and keeps its buffers. On an error the batch and everything else are unchanged.
 pub(crate) fn write(
-    wal: &Wal,
-    groups: &Groups,
-    usage: &SegmentUsage,
-    (cache, compressor): (&EntryCache, &Compressor),
+    Store { wal, groups, usage, cache, compressor }: Store<'_>,
     meta_bytes_max: usize,
     batch: &mut WriteBatch,
     wait: Wait,
@@ -64,8 +60,8 @@ pub(crate) fn write(
         return Err(error);
     }
     let Some(mut packed) = packed else {
-        let ticket =
-            publish(wal, usage, &locked, &ops, batch.state_values(), batch.record(), (class, append))?;
+        let valid = ValidRecord { ops: &ops, values: batch.state_values(), record: batch.record(), class };
+        let ticket = publish(wal, usage, &locked, valid, append)?;
         drop(locked);
         cache.add(ticket.lsn(), batch.record());
         batch.clear();
@@ -73,7 +69,8 @@ pub(crate) fn write(
     };
     packed.record.meta().extend_from_slice(batch.record().meta_bytes());
     packed.record.set_footer_bytes(batch.record().footer_bytes());
-    let ticket = publish(wal, usage, &locked, &ops, batch.state_values(), &packed.record, (class, append))?;
+    let valid = ValidRecord { ops: &ops, values: batch.state_values(), record: &packed.record, class };
+    let ticket = publish(wal, usage, &locked, valid, append)?;
     drop(locked);
     cache.add_raw(ticket.lsn(), &packed.record, batch.record(), &packed.parts);
     batch.clear();

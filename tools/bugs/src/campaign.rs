@@ -90,6 +90,7 @@ fn run(bug: &str, program: &Program, module: Option<&str>, limits: &Limits) -> R
         .args(["--test-threads", "1"])
         .args(module.map(|module| format!("{module}::")))
         .env("SEAWALL_BUG", bug)
+        .env("SEAWALL_FULL", "1")
         .current_dir(&program.folder)
         .stdin(Stdio::null())
         .stdout(File::create(&scratch)?)

@@ -15,6 +15,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+/// Whether the tests that enumerate cases run all of them (`SEAWALL_FULL=1`), or the part that takes seconds.
+pub fn full() -> bool {
+    std::env::var_os("SEAWALL_FULL").is_some()
+}
+
 /// Aborts the test process if a test runs for a minute, so that a hang is a failure.
 pub struct Watchdog(Arc<AtomicBool>);
 

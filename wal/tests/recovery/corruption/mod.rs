@@ -7,9 +7,8 @@
 //! that open refuses is opened in the other modes: degraded mode quarantines what strict mode names, or
 //! refuses too; salvage mode reads what is left and changes nothing (INV-10).
 //!
-//! The directories are in memory (`/dev/shm`) if possible, and then all cases run. In a directory on a
-//! device, where each open waits for the device, one of 16 cases of the same damage runs, or all with
-//! `SEAWALL_RUNS`.
+//! On the simulated disk all cases run. In directories, which are in memory (`/dev/shm`) if possible, one of 16
+//! cases of the same damage runs, or all with `SEAWALL_FULL=1`.
 //!
 //! `cargo test -p seawall-wal --test recovery corruption:: -- --nocapture` prints the table.
 
@@ -20,6 +19,8 @@ mod log;
 mod media;
 mod modes;
 mod table;
+
+use crate::harness;
 
 use log::{Kind, Logs};
 use media::Place;
@@ -60,8 +61,7 @@ fn run(kind: Kind, root: &std::path::Path, one_of: u32) -> Table {
 #[test]
 fn the_matrix() {
     let in_memory = tempfile::tempdir_in("/dev/shm").ok();
-    let all = in_memory.is_some() || std::env::var_os("SEAWALL_RUNS").is_some();
-    let one_of = if all { 1 } else { 16 };
+    let one_of = if harness::full() { 1 } else { 16 };
     // Without a directory in memory, the build directory: the system's temporary directory may not support
     // direct writes.
     let root = in_memory.unwrap_or_else(|| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap());
