@@ -158,7 +158,8 @@ pub enum Error {
         /// The fault.
         fault: IdentityFault,
     },
-    /// Acknowledged bytes are damaged or missing. Open changed nothing.
+    /// Bytes of the log are damaged, missing, or cannot come from a crash. An open that fails with this has changed
+    /// nothing; a read can fail with it too.
     #[error("{path}: {}", describe(.damage))]
     Corrupt {
         /// The directory.

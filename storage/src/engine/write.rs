@@ -15,8 +15,8 @@ const WAIT_SLICE: Duration = Duration::from_millis(20);
 
 impl Engine {
     /// Writes `batch` as one record. Its entries are readable when this returns and durable when the ticket completes
-    /// (INV-1, INV-2). Waits only for other batches of the same groups, for room in the log's queue, and while too
-    /// many callbacks are outstanding ([`seawall_wal::Options::callbacks_max`]).
+    /// (INV-1, INV-2). Waits only for other batches of the same groups, for room in the log's queue, while too many
+    /// callbacks are outstanding ([`seawall_wal::Options::callbacks_max`]), and until the next segment is prepared.
     ///
     /// May be called from a callback ([`Ticket::on_durable`]); there it does not wait for other callbacks.
     ///

@@ -77,8 +77,8 @@ pub(super) fn read(
 }
 
 /// How many of `places`, at least one, are read with one call: up to the next one whose payload is in memory
-/// (`kept`). Below `durable`, the bytes between two payloads can be read too. Above it, each record is in a buffer of
-/// its own.
+/// (`kept`). Below `durable`, the bytes between two payloads can be read too. Above it, bytes are read from one
+/// write group in memory, so only adjacent payloads are read together.
 fn run_length(places: &[PayloadLocation], kept: &[Option<Bytes>], durable: Lsn) -> usize {
     let Some(first) = places.first() else { return 1 };
     let near = |(i, pair): &(usize, &[PayloadLocation])| {

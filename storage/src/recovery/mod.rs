@@ -1,9 +1,9 @@
 //! Rebuilds the groups when an engine is opened.
 //!
 //! Replays the records of the log in order with `group::apply`, the function that the write path uses. Segments that
-//! the log accepted because of their footer are replayed from their index instead (`footers`). Nothing is clamped or
-//! guessed: records that contradict each other are an error that names the group. The log is only prepared and
-//! nothing has been written to it, so a refusal leaves it as it was found.
+//! the log accepted because of their footer are replayed from their index instead (`footers`). No value is adjusted
+//! to make records fit: records that contradict each other are an error that names the group. The log is only
+//! prepared and nothing has been written to it, so a refusal leaves it as it was found.
 
 mod footers;
 mod replay;

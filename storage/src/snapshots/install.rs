@@ -1,8 +1,11 @@
 //! Receives a snapshot from a peer and makes the log start after it.
 //!
 //! A snapshot is installed only after it was read back in full. The start of the log, the members and the
-//! marker are one record, so a crash leaves the log as before or as after. Older files are removed only after
-//! that record is durable. An outdated snapshot is refused without any change.
+//! marker are one record, so a crash leaves the log as before or as after. A crash before the file is published
+//! leaves pieces that another transfer of the same offer continues. A crash between publishing the file and that
+//! record leaves a file that no marker names: it is not loaded, and a new transfer of the same offer uses it.
+//! A crash after the record: the next start loads the snapshot, unless the state machine is newer. Older files
+//! are removed only after that record is durable. An outdated snapshot is refused without any change.
 
 use std::fmt;
 use std::sync::Arc;

@@ -8,26 +8,26 @@ pub struct OutOfRange {
     /// Name of the option.
     pub option: &'static str,
     /// The value given.
-    pub value: i64,
+    pub value: i128,
     /// Smallest value allowed.
-    pub min: i64,
+    pub min: i128,
     /// Largest value allowed.
-    pub max: i64,
+    pub max: i128,
 }
 
 impl OutOfRange {
     /// Checks that `value` is within `min..=max`.
     ///
     /// # Errors
-    /// The option with its range, if it is not. A value beyond the range of 64 signed bits is given as the largest one.
+    /// The option with its range, if it is not.
     pub fn check<T>(option: &'static str, value: T, min: T, max: T) -> Result<(), OutOfRange>
     where
-        T: PartialOrd + Copy + TryInto<i64>,
+        T: PartialOrd + Copy + TryInto<i128>,
     {
         if min <= value && value <= max {
             return Ok(());
         }
-        let [value, min, max] = [value, min, max].map(|number| number.try_into().unwrap_or(i64::MAX));
+        let [value, min, max] = [value, min, max].map(|number| number.try_into().unwrap_or(i128::MAX));
         Err(OutOfRange { option, value, min, max })
     }
 }

@@ -44,15 +44,21 @@ enum HandOff {
 /// The write side of one open log: the [`CommitState`] with its lock, and the waiters.
 #[derive(Debug)]
 pub(crate) struct Committer {
+    /// The state machine with its lock.
     pub(super) state: SharedState,
-    /// Copies of the state's watermark and of the number of its segment, readable without the lock.
+    /// Copy of the state's watermark, readable without the lock.
     pub(super) durable: AtomicU64,
+    /// Copy of the number of the segment in use, readable without the lock.
     pub(super) active: Arc<AtomicU32>,
+    /// How long waiting threads yield before they sleep.
     pub(super) adaptive_yield: AdaptiveYield,
+    /// The log's clock.
     pub(super) clock: Arc<dyn Clock>,
+    /// The futex words on which waiting threads sleep; groups share them by ordinal.
     pub(super) wait_slots: [WaitSlot; WORDS],
     /// Whether the state has a failure.
     stopped: AtomicBool,
+    /// Callbacks and wakers that are outstanding.
     pub(super) delivery: Arc<Delivery>,
 }
 

@@ -33,7 +33,7 @@ struct CallbackQueue {
     count: usize,
     /// Registrations since the log was opened.
     registered: u64,
-    /// Whether appends wait: the maximum was reached, and an eighth of the calls are not done yet.
+    /// Whether appends wait: set when the maximum is reached, cleared once an eighth of the calls have ended.
     closed: bool,
     /// Whether the log has stopped; then no append waits.
     stopped: bool,

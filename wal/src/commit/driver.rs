@@ -1,4 +1,5 @@
-//! The driver: the log's own thread, which keeps the disk busy while more is due than one waiting thread writes.
+//! The driver, one of the two tasks of thread `seawall-flush`, keeps the disk busy while more is due than one waiting
+//! thread writes.
 //!
 //! As long as each waiting thread finds the disk free, it writes its group itself, which needs no wake-up. When a write
 //! ends and another one is due, the driver takes over, so that the next write does not wait for a thread to wake up. It

@@ -1,10 +1,11 @@
 //! The preallocator: prepares spare segments ahead, writes their blocks, and recycles or removes released files.
 //!
-//! A spare is created as `.new`, allocated, given its header, synced, and only then renamed. Spares are made one number
-//! after the other, and each name is durable before the next: so a `.wal` file always has a valid header, and rotation
-//! only takes a spare from the pool. Each [`Preallocator::step`] does one operation on the disk, so a seeded scheduler
-//! can interrupt it anywhere. If the disk is full or a quota is used up, the preallocator reports that to the spare
-//! pool and tries again (INV-8).
+//! A spare is created as `.new`, allocated, given its header, synced, and only then renamed. A bad header at or above the
+//! first live segment is therefore damage. A released file has none while it is zeroed or recycled. Spares are made one
+//! number after the other, and each name is durable before the next, so rotation only takes a spare from the pool.
+//!
+//! Each [`Preallocator::step`] does one operation on the disk, so a seeded scheduler can interrupt it anywhere. If the
+//! disk is full or a quota is used up, the preallocator reports that to the spare pool and tries again (INV-8).
 
 use crate::error::Error;
 use crate::format::{Identity, SegmentHeader};

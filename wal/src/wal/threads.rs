@@ -1,5 +1,5 @@
 //! The log's own threads: the flusher, which writes for callers that do not block, and the preallocator's thread,
-//! which prepares segments.
+//! which prepares segments; the delivery thread is in `commit/delivery.rs`.
 //!
 //! A thread that panics stops the log, so that no caller waits for it forever.
 

@@ -10,10 +10,14 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use rmp_serde::decode::Error;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 const FORMAT: u8 = 1;
+
+/// How deep maps and lists may be nested in a value. Decoding recurses, and deeper bytes would end the stack of a thread.
+const NESTING_MAX: usize = 128;
 
 /// Why bytes are not the expected value. Their checksum was correct, so something else wrote them: another
 /// version, or an application with other types.
@@ -33,10 +37,16 @@ pub enum CodecError {
     #[error("the bytes do not decode: {0}")]
     Decode(Arc<rmp_serde::decode::Error>),
     /// Bytes follow the value.
-    #[error("{bytes} bytes behind the value")]
+    #[error("{bytes} bytes after the value")]
     Trailing {
         /// Number of bytes after the value.
         bytes: usize,
+    },
+    /// Maps and lists are nested deeper than a value may be.
+    #[error("maps and lists are nested more than {max} deep")]
+    Nesting {
+        /// The largest depth.
+        max: usize,
     },
     /// The value cannot be encoded: its `Serialize` failed.
     #[error("the value does not encode: {0}")]
@@ -46,11 +56,12 @@ pub enum CodecError {
 /// Encodes `value`.
 ///
 /// # Errors
-/// [`CodecError::Encode`].
+/// [`CodecError::Encode`]; [`CodecError::Nesting`] for a value that [`decode`] would refuse.
 pub(super) fn encode(value: &impl Serialize) -> Result<Vec<u8>, CodecError> {
     let mut bytes = vec![FORMAT];
     let mut writer = rmp_serde::Serializer::new(&mut bytes).with_struct_map();
     value.serialize(&mut writer).map_err(|error| CodecError::Encode(Arc::new(error)))?;
+    check_nesting(&bytes[1..])?;
     Ok(bytes)
 }
 
@@ -63,6 +74,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>
     if format != FORMAT {
         return Err(CodecError::Format { found: format });
     }
+    check_nesting(body)?;
     let mut reader = rmp_serde::Deserializer::new(body);
     let value = T::deserialize(&mut reader).map_err(|error| CodecError::Decode(Arc::new(error)))?;
     match reader.get_ref().len() {
@@ -71,12 +83,29 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError>
     }
 }
 
+/// Checks that maps and lists in `body` are nested at most [`NESTING_MAX`] deep.
+///
+/// The limit of the decoder does not suffice, since it does not count enums.
+fn check_nesting(body: &[u8]) -> Result<(), CodecError> {
+    // Each level takes a byte that marks a map or a list, so most values have too few of them.
+    let marks = body.iter().filter(|byte| matches!(byte, 0x80..=0x9f | 0xdc..=0xdf)).count();
+    if marks <= NESTING_MAX {
+        return Ok(());
+    }
+    let mut reader = rmp_serde::Deserializer::new(body);
+    reader.set_max_depth(NESTING_MAX + 1);
+    match IgnoredAny::deserialize(&mut reader) {
+        Err(Error::DepthLimitExceeded) => Err(CodecError::Nesting { max: NESTING_MAX }),
+        // Other faults are the decoder's to name.
+        _ => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Serialize, Deserialize, PartialEq, Eq, Debug, Clone)]
     enum Request {
@@ -163,6 +192,27 @@ mod tests {
         }
         let mut deep = vec![1];
         deep.resize(1 << 20, 0x91);
-        assert!(decode::<serde::de::IgnoredAny>(&deep).is_err());
+        assert!(matches!(decode::<IgnoredAny>(&deep), Err(CodecError::Nesting { max: NESTING_MAX })));
+    }
+
+    /// A type that contains itself, through an enum.
+    #[derive(Serialize, Deserialize, PartialEq, Eq, Debug, Clone)]
+    enum List {
+        End,
+        Item(Box<List>),
+    }
+
+    #[test]
+    fn a_value_that_is_nested_too_deep_is_refused_on_both_sides() {
+        let list = |depth| (0..depth).fold(List::End, |rest, _| List::Item(Box::new(rest)));
+        let deepest = list(NESTING_MAX);
+        assert_eq!(decode::<List>(&encode(&deepest).unwrap()).unwrap(), deepest);
+        for depth in [NESTING_MAX + 1, 1000] {
+            assert!(matches!(encode(&list(depth)), Err(CodecError::Nesting { max: NESTING_MAX })), "{depth}");
+        }
+        // What another program wrote: a million maps, each with the name of a variant.
+        let mut bytes = vec![1];
+        (0..1_000_000).for_each(|_| bytes.extend([0x81, 0xa4, b'I', b't', b'e', b'm']));
+        assert!(matches!(decode::<List>(&bytes), Err(CodecError::Nesting { max: NESTING_MAX })));
     }
 }

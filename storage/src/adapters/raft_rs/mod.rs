@@ -46,8 +46,9 @@
 //! A [`Pump`] is the node without a thread, a directory and snapshots of its own, for many groups on one engine and
 //! for custom loops (`Node` uses [`Pump::run`]). The core reads its storage through [`GroupStorage`]; the pump carries
 //! the core's decisions to the log, the network and the state machine. No message leaves before the data that it
-//! depends on is durable (INV-1). The pump stops at the first error other than a full disk. Its group starts with
-//! [`GroupStorage::bootstrap`], called once, or [`GroupStorage::join`] on a node that is added to a running group.
+//! depends on is durable (INV-1). The pump stops at the first error other than back-pressure (a full disk, no file
+//! descriptor left) and refusals. Its group starts with [`GroupStorage::bootstrap`], called once, or
+//! [`GroupStorage::join`] on a node that is added to a running group.
 //! `examples/raft_rs_node.rs` and `examples/three_nodes` show loops.
 //!
 //! **Damaged entries.** On a log that was opened in degraded mode, [`Engine::damaged`](crate::Engine::damaged)

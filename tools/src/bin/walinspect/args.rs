@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  sound
-  1  could not do it: not a log, not readable, a bad argument
-  2  damaged: acknowledged bytes are missing or wrong, or bytes that no crash can have left
-  3  torn tail: the next open would drop what was never acknowledged";
+  1  no verdict: not a log, not readable, another format version, wrong arguments
+  2  damaged: a normal open refuses this log. Run `verify` for the places, `report` for the
+     modes that still open it
+  3  torn tail: normal after a crash. The next open drops an unfinished write; nothing
+     acknowledged is lost";
 
 /// Shows what a Seawall log holds and whether it is sound; changes nothing.
 #[derive(Parser, Debug)]
@@ -25,13 +27,13 @@ pub(crate) struct Cli {
 /// The view to show.
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Whose log it is, its segments, where it ends, what the next open would drop
+    /// Owner, segments, end of the log, and what the next open would drop
     Summary(Target),
     /// One line per record
     Records(RecordsArgs),
     /// Check every byte and name every damaged place
     Verify(Target),
-    /// Report of an open in each mode: strict, degraded, salvage
+    /// What an open would do in each mode (strict, degraded, salvage), without opening
     Report(Target),
 }
 
@@ -51,7 +53,7 @@ pub(crate) struct Target {
     /// Directory of the log
     #[arg(value_name = "DIR")]
     pub(crate) dir: PathBuf,
-    /// One JSON document instead of text
+    /// Print one JSON document instead of text
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -67,13 +69,13 @@ pub(crate) struct RecordsArgs {
     /// Print at most this many lines
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<u64>,
-    /// Only this segment: its number, or its file's name
+    /// This segment: decimal number (31) or file name (0000001f.wal)
     #[arg(long, value_name = "S", value_parser = parse_segment)]
     pub(crate) segment: Option<u32>,
-    /// Only records that concern this Raft group
+    /// Only records of this Raft group (number)
     #[arg(long, value_name = "G")]
     pub(crate) group: Option<u64>,
-    /// Also show groups that are not part of the log: dropped, void, released
+    /// Also show records outside the log: dropped by the next open, dropped by an earlier one (void), released
     #[arg(long)]
     pub(crate) all: bool,
 }

@@ -1,8 +1,9 @@
 //! `walinspect`: shows whether a log is sound, and if not, what is lost.
 //!
-//! It never writes, takes no lock and discards nothing; a running process may have the log open. The files in the order
-//! of a run: `args` → `look` (one scan) → `tally`, `judge` (classify) → `damage`, `ops` (name the entries) → `summary`,
-//! `records`, `verify`, `modes` → `report`. Exit codes: see [`look::Outcome`] and [`failure`].
+//! It changes no file and takes no lock; it does not cut a torn tail. A running process may have the log open.
+//!
+//! The files in the order of a run: `args` → `look` (one scan) → `tally`, `judge` (classify) → `damage`, `ops` (name the
+//! entries) → `summary`, `records`, `verify`, `modes` → `report`. Exit codes: see [`look::Outcome`] and [`failure`].
 
 #![forbid(unsafe_code)]
 

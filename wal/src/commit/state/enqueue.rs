@@ -69,7 +69,8 @@ impl CommitState {
             if !self.fits(self.next_start(len), len, footer_bytes)? {
                 let max = self.segment.file_bytes;
                 if max < self.limits.segment_bytes || self.next_start(len) > self.offset {
-                    // The segment was prepared with an older size or reach. It stays empty; later ones are larger.
+                    // The segment was prepared with an older size or reach. Leave it empty; segments prepared from
+                    // now on have the new size.
                     return Err(Blocked::Preallocator);
                 }
                 return Err(Blocked::Failed(Error::RecordTooLarge { bytes, max: max as usize }));
@@ -142,8 +143,8 @@ impl CommitState {
     }
 
     /// Ends the segment with its footer and enters the next one. Changes no name on disk; the footer is the only thing
-    /// to be written. Returns an error unless `keep` spares, at least one, stay in the pool: records with payload need
-    /// three, all others two.
+    /// to be written. Fails unless at least `keep` spares remain after one is taken: 2 for records with payload, 1 for
+    /// others.
     fn rotate(&mut self, keep: usize) -> Result<(), Blocked> {
         if self.index_builder.is_some() && self.footer_bytes > 0 {
             let footer = self.footer_room(self.footer_bytes);

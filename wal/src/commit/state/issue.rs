@@ -153,7 +153,8 @@ impl CommitState {
     }
 
     /// Stops the log for good: nothing is issued or acknowledged afterwards (INV-7). Only the first cause is kept.
-    /// After a failure the log is *latched*: every call gets [`Error::Latched`].
+    /// After a failure the log is *latched*: waiters of records that are not durable, and every later append, flush and
+    /// release, get [`Error::Latched`]. Reads still work.
     pub(crate) fn poison(&mut self, cause: Error) -> Completed {
         let mut wake = Completed::default();
         if self.failure.is_none() {

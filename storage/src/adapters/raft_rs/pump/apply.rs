@@ -1,9 +1,9 @@
 //! Applies committed entries to the state machine, including membership changes.
 //!
-//! This is the last step of a Ready, after its record is written and the Ready is returned to the core. Each
+//! Step 6 of a Ready: its record is in the log, not yet durable, and the Ready is returned to the core. Each
 //! index is applied once and in order. New members are durable before the state machine gets the entry that
-//! made them. An error of the state machine or the log stops the pump; after a full disk the next call
-//! continues.
+//! made them. An error of the state machine or the log stops the pump; after back-pressure the next
+//! call continues.
 
 use protobuf::Message as _;
 use raft::StateRole;

@@ -99,7 +99,8 @@ impl<H: Host> Pump<H> {
     pub fn tick(&mut self) -> Result<Outcome> {
         self.count_down();
         match self.steppable() {
-            // A full disk is the only error here that does not stop a pump.
+            // Back-pressure (a full disk, no file descriptor left) is the only error here that does not stop a
+            // pump.
             Err(full) if self.running().is_ok() => {
                 self.stats.ticks_missed += 1;
                 // Two timeouts: the first quorum check still counts peers that were active before the disk was

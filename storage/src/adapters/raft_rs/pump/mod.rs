@@ -5,11 +5,12 @@
 //! 1. Check the store: an entry that could not be read stops the pump before a message leaves. Report the role.
 //! 2. Send the immediate messages.
 //! 3. Write snapshot, entries and hard state to the log: as one record, or as several if they are too large.
-//! 4. Submit the Ready with the ticket of the record and with the messages that it keeps.
+//! 4. Queue the Ready with its ticket, if it must be durable, and the messages that wait for it.
 //! 5. Return the Ready to the core (`advance_append_async`).
 //! 6. Apply the committed entries. A membership change must be durable before its entry is applied.
 //!
-//! Once the record is durable, again in the order of the Readys (`complete`):
+//! Once the record is durable, again in the order of the Readys (`complete`). A Ready that need not be durable
+//! (`must_sync` is false) has no ticket and completes with the Ready before it:
 //!
 //! 7. Tell the core (`on_persist_ready`).
 //! 8. Have the state machine load the snapshot that the Ready installed.
@@ -24,7 +25,7 @@
 //! covered it. `storage/tests/raft_rs/pump/order.rs` shows it (`a_single_node_applies_what_is_durable`).
 //!
 //! The public calls cannot be combined in an order that makes the core panic or return wrong results. The
-//! first error other than a full disk or a refusal stops the pump for good; after that no message leaves
+//! first error other than back-pressure or a refusal stops the pump for good; after that no message leaves
 //! (INV-7).
 
 pub(crate) mod apply;
@@ -176,11 +177,11 @@ impl<H: Host> Pump<H> {
     // ---- the loop --------------------------------------------------------------------------------
 
     /// Does everything that can be done without waiting; the result tells whether there was anything. It blocks
-    /// only while the log's queue is full.
+    /// only while the log's queue is full and until the next segment is prepared.
     ///
     /// # Errors
-    /// The error that stopped the pump for good, now or earlier. A full disk is not an error: it is
-    /// [`Outcome::Stalled`].
+    /// The error that stopped the pump for good, now or earlier. Back-pressure (a full disk, no file
+    /// descriptor left) is not an error: it is [`Outcome::Stalled`].
     pub fn poll(&mut self) -> Result<Outcome> {
         self.running()?;
         let result = self.drive();
@@ -191,7 +192,7 @@ impl<H: Host> Pump<H> {
             return Ok(Outcome::Ended(end));
         }
         match result {
-            // A full disk is the only error here that does not stop a pump.
+            // Back-pressure (a full disk, no file descriptor left) is the only error here that does not stop a pump.
             Err(full) if self.running().is_ok() => Ok(Outcome::Stalled(full)),
             result => result.map(Outcome::of),
         }

@@ -138,7 +138,8 @@ impl<H: Host> Pump<H> {
         Ok(())
     }
 
-    /// Stops the pump for good on an error, except for a full disk that left a write to be repeated.
+    /// Stops the pump for good on an error, except for back-pressure (a full disk, no file descriptor
+    /// left) that left a write to be repeated.
     pub(super) fn latched<T>(&mut self, result: Result<T>) -> Result<T> {
         match &result {
             Err(error) if error.is_back_pressure() && self.is_stalled() => self.stats.stalls += 1,
