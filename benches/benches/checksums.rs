@@ -10,12 +10,13 @@ const SIZES: [usize; 7] = [64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 1 << 2
 /// Length of the buffer whose pieces are not in any cache, in bytes.
 const MEMORY_BYTES: usize = 512 << 20;
 
+type Checksum = fn(&[u8]) -> u32;
+
 /// The crates, by name.
-const CRATES: [(&str, fn(&[u8]) -> u32); 2] =
-    [("crc-fast", crc_fast::crc32_iscsi), ("crc32c", crc32c::crc32c)];
+const CRATES: [(&str, Checksum); 2] = [("crc-fast", crc_fast::crc32_iscsi), ("crc32c", crc32c::crc32c)];
 
 fn checksums(c: &mut Criterion) {
-    let memory: Vec<u8> = (0..MEMORY_BYTES).map(|i| (i * 31 >> 7) as u8).collect();
+    let memory: Vec<u8> = (0..=255).cycle().take(MEMORY_BYTES).collect();
     for (source, bytes) in [("cache", &memory[..1 << 20]), ("memory", &memory[..])] {
         let mut group = c.benchmark_group(format!("crc-32c from {source}"));
         for size in SIZES {

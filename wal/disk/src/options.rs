@@ -8,26 +8,26 @@ pub struct OutOfRange {
     /// Name of the option.
     pub option: &'static str,
     /// The value given.
-    pub value: i128,
+    pub value: i64,
     /// Smallest value allowed.
-    pub min: i128,
+    pub min: i64,
     /// Largest value allowed.
-    pub max: i128,
+    pub max: i64,
 }
 
 impl OutOfRange {
     /// Checks that `value` is within `min..=max`.
     ///
     /// # Errors
-    /// The option with its range, if it is not.
+    /// The option with its range, if it is not. A value of 2^63 or more is given as 2^63 - 1.
     pub fn check<T>(option: &'static str, value: T, min: T, max: T) -> Result<(), OutOfRange>
     where
-        T: PartialOrd + Copy + TryInto<i128>,
+        T: PartialOrd + Copy + TryInto<i64>,
     {
         if min <= value && value <= max {
             return Ok(());
         }
-        let [value, min, max] = [value, min, max].map(|number| number.try_into().unwrap_or(i128::MAX));
+        let [value, min, max] = [value, min, max].map(|number| number.try_into().unwrap_or(i64::MAX));
         Err(OutOfRange { option, value, min, max })
     }
 }

@@ -89,7 +89,7 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
         1
     }
 
-    /// The descriptor in the log's write mode, for a [`Ring`](crate::Ring) of the same disk.
+    /// The descriptor in the log's write mode, for a [`Ring`](crate::ring::Ring) of the same disk.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
