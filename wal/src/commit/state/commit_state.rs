@@ -83,7 +83,7 @@ pub(crate) struct CommitState {
     pub(super) footer_bytes: u32,
     pub(super) filling: Option<WriteGroup>,
     pub(super) queued: VecDeque<WriteGroup>,
-    pub(super) queued_bytes: u64,
+    pub(in crate::commit) queued_bytes: u64,
     pub(super) flight: InFlight,
     pub(super) next_ordinal: u64,
     pub(super) watermark: Lsn,
