@@ -83,7 +83,7 @@ pub enum Fault {
 }
 
 pub(crate) fn crc(bytes: &[u8]) -> u32 {
-    crc_fast::crc32_iscsi(bytes)
+    crc32c::crc32c(bytes)
 }
 
 pub(crate) fn within(field: &'static str, bytes: u32, min: u32, max: u32) -> Result<(), Fault> {

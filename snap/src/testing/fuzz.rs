@@ -65,7 +65,7 @@ fn opening(bytes: &mut Vec<u8>, repaired: bool, bit: u8) {
     let len = header.opening_bytes();
     if repaired && bytes.len() >= len {
         bytes.truncate(len);
-        let sum = crc_fast::crc32_iscsi(&bytes[..len - 4]);
+        let sum = crc32c::crc32c(&bytes[..len - 4]);
         bytes[len - 4..].copy_from_slice(&sum.to_le_bytes());
     }
     let Ok((conf_state, metadata)) = header.split_opening(bytes) else { return };
@@ -125,7 +125,7 @@ fn written(content: &[u8], bit: u8) {
 fn repair(bytes: &mut [u8], size: usize, magic: &[u8]) {
     if let Some(own) = bytes.get_mut(..size) {
         own[..magic.len()].copy_from_slice(magic);
-        let sum = crc_fast::crc32_iscsi(&own[..size - 4]);
+        let sum = crc32c::crc32c(&own[..size - 4]);
         own[size - 4..].copy_from_slice(&sum.to_le_bytes());
     }
 }

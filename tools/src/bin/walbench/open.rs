@@ -227,7 +227,7 @@ fn scan_file(file: &dyn DiskFile, block_bytes: u32) -> Result<()> {
             continue;
         }
         if group.is_some() {
-            sum ^= crc_fast::crc32_iscsi(&buf[at - start..at - start + length]);
+            sum ^= crc32c::crc32c(&buf[at - start..at - start + length]);
         }
         at += length;
     }
