@@ -1,5 +1,9 @@
 //! Snapshots for a Seawall log: streams state of any size into a file, verifies it, publishes it and sends it.
 //!
+//! **Start here.** [`Catalog::open_dir`] opens a directory of snapshots, [`Catalog::write`] writes one, and
+//! [`Catalog::newest`] reads the newest that is sound. The crate `seawall` connects snapshots with the log of a Raft
+//! group.
+//!
 //! **Promise.** A snapshot gets its name only once all of it is durable: after a crash either the previous or
 //! the new one is available, complete. No byte of a chunk that fails its checksum is handed out, and no flipped
 //! bit goes unnoticed. A damaged file is set aside and kept until newer verified snapshots replace it or there
@@ -11,9 +15,9 @@
 //! a snapshot.
 //!
 //! ```text
-//! state ──► SnapshotWriter ──► <id>.new ──► synced, renamed ──► <id>.snap ──► SnapshotReader ──► state
-//!                                                                 │   ▲
-//!                                                  Export, Pieces ▼   │ Receiver (<id>.<tag>.part)
+//! state ──► SnapshotWriter ──► <id>.new ── synced, renamed ──► <id>.snap ──► SnapshotReader
+//!                                                                │   ▲
+//!                                                 Export, Pieces ▼   │ Receiver (<id>.<tag>.part)
 //!
 //! │ header │ conf state │ metadata │ CRC │ chunk │ chunk │ ... │ trailer │
 //! ```
@@ -55,8 +59,7 @@
 //! - `fuzz`: the module `testing::fuzz` with the functions that the fuzz targets run, for tests of this crate.
 //!   Off by default.
 //!
-//! Modules have floors and import only from lower ones. `ARCHITECTURE.md` has the table, `docs/format.md`
-//! describes the bytes, and `docs/decisions/0012-snapshots.md` gives the reasons.
+//! In the repository, `docs/format.md` describes the bytes, and `docs/decisions/0012-snapshots.md` gives the reasons.
 
 #![forbid(unsafe_code)]
 

@@ -13,9 +13,9 @@
 //! # How a write proceeds
 //!
 //! ```text
-//! batch ── validated ──► record ──► queued ──► index published ──► written ──► durable ──► ticket
-//!                                                    │
-//!                                                  reads
+//! batch ── validated ──► record ──► queued ──► in the index ──► written ──► durable ──► ticket
+//!                                                   │
+//!                                                   └──► reads
 //! ```
 //!
 //! Entries can be read as soon as `write` returns; the ticket reports when they are durable.

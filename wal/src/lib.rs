@@ -1,5 +1,8 @@
 //! A write-ahead log for nodes that must not lose what they acknowledged.
 //!
+//! **Start here.** [`Wal::open_or_create`] opens a log, [`Wal::append`] adds a record and returns a [`Ticket`], and
+//! [`Wal::records`] reads. For Raft groups on a log, use the crate `seawall`.
+//!
 //! **Promise.** A [`Ticket`] completes with `Ok` only after the device has confirmed that the record, and everything
 //! before it in the log, is on the medium. Everything that [`Wal::open`] shows is durable. Recovery distinguishes a
 //! torn tail from damage by evidence: if data that was known to be durable fails its checksum, open fails with an error
@@ -13,16 +16,15 @@
 //! # The path of a record
 //!
 //! ```text
-//! RecordBuilder ──► record ──► write group ──► disk (direct | buffered + fdatasync | simulated) ──► watermark ──► ticket
-//!                                  ▲                                    │
-//!                                  │ next segment, at rotation          └──► reads, recovery, inspection
-//!             preallocator: allocates, syncs and names the next segments ahead; removes released ones
+//! RecordBuilder ──► record ──► write group ──► disk ──► watermark ──► ticket
+//!                                   ▲           │
+//!   preallocator ── next segment ───┘           └──► reads, recovery, inspection
 //! ```
 //!
 //! `append` frames and checksums the record on the caller's thread and copies it into the write group that is being
 //! filled; from then on it can be read. The first thread that waits writes the group; records that arrive meanwhile
-//! form the next group. The end of the durable prefix is the *watermark*. The tickets of all records below it are
-//! complete.
+//! form the next group. The end of the durable prefix is the *watermark*. A ticket is complete when its record begins
+//! below it. The preallocator allocates, syncs and names segments ahead of their use, and removes released ones.
 //!
 //! # Example
 //!

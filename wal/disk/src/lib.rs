@@ -1,5 +1,8 @@
 //! The disk below Seawall's log and snapshots: one directory of flat files, as traits with written contracts.
 //!
+//! **Start here.** [`PosixDisk::open`] opens a directory. Most programs need only the crates `seawall` or `seawall-wal`,
+//! which are built on this one.
+//!
 //! [`Disk`] is a directory, [`DiskFile`] an open file, [`ring::Ring`] a queue of operations in flight from one thread.
 //! [`PosixDisk`] implements them on a real directory, with O_DIRECT or the page cache, and with io_uring. The feature
 //! `sim` adds the module `sim`: a seeded disk in memory that loses, tears and reorders whatever a real disk may, and
