@@ -82,7 +82,7 @@ impl EngineInner {
         RwLockReadGuard::try_map(self.wal.read_recursive(), Option::as_ref).map_err(|_| Error::Closed)
     }
 
-    /// What reads and writes work on.
+    /// The parts of the engine that reads and writes use.
     pub(super) fn store<'a>(&'a self, wal: &'a Wal) -> Store<'a> {
         let EngineInner { groups, usage, cache, compressor, .. } = self;
         Store { wal, groups, usage, cache, compressor }

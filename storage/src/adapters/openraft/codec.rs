@@ -210,7 +210,7 @@ mod tests {
         for depth in [NESTING_MAX + 1, 1000] {
             assert!(matches!(encode(&list(depth)), Err(CodecError::Nesting { max: NESTING_MAX })), "{depth}");
         }
-        // What another program wrote: a million maps, each with the name of a variant.
+        // Bytes that `encode` never writes: a million nested maps, each with the name of a variant.
         let mut bytes = vec![1];
         (0..1_000_000).for_each(|_| bytes.extend([0x81, 0xa4, b'I', b't', b'e', b'm']));
         assert!(matches!(decode::<List>(&bytes), Err(CodecError::Nesting { max: NESTING_MAX })));

@@ -29,7 +29,7 @@ impl Run {
             self.network.push(message.clone());
         }
         if message.get_msg_type() == MessageType::MsgSnapshot && self.rng.chance(10) {
-            // Simulates a leader that does not check whether the receiver is a member in the snapshot.
+            // Simulates a leader that sends a snapshot without checking that it lists the receiver as a member.
             let to = 1 + self.rng.below(self.setup.nodes as u64);
             if to != message.from {
                 self.pass_on(Message { to, ..message.clone() });

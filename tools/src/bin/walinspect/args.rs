@@ -33,7 +33,7 @@ pub(crate) enum Command {
     Records(RecordsArgs),
     /// Check every byte and name every damaged place
     Verify(Target),
-    /// What an open would do in each mode (strict, degraded, salvage), without opening
+    /// Show the result of an open in each mode (strict, degraded, salvage), without opening
     Report(Target),
 }
 

@@ -124,7 +124,7 @@ impl<H: Host> Pump<H> {
     pub(super) fn check_ends(&self) -> Result<()> {
         let group = self.store.group();
         let (point, last_index, applied) = (group.compaction_point().0, group.last_index(), self.applied);
-        // While a snapshot is being installed, the state machine is behind the log, or the log behind the core.
+        // While a snapshot is being installed, the state machine lags the log, or the log lags the core.
         if applied < point && self.installing.is_empty() {
             return Err(Error::Applied { applied, point, last_index });
         }
