@@ -1,6 +1,7 @@
 //! Blocks threads until a record is durable or there is room to append.
 //!
-//! A thread that finds the disk free writes for all. The others yield for a while and then sleep
+//! A thread that finds the disk free writes for all, after it has waited for the records that are expected soon. The
+//! others yield for a while and then sleep
 //! ([`AdaptiveYield`](crate::commit::waiters::adaptive_yield::AdaptiveYield)).
 
 use crate::commit::committer::Committer;
@@ -9,9 +10,6 @@ use crate::commit::waiters::wait_slot::WaitSlot;
 use crate::error::Error;
 use crate::types::Lsn;
 use std::time::Duration;
-
-/// Number of yields without a new record after which a group is written without waiting for more.
-const YIELDS_IN_VAIN: u32 = 2;
 
 impl Committer {
     /// Asks for group `group` to be written, because a thread waits for it although it holds lazy records only.
@@ -40,7 +38,7 @@ impl Committer {
                 self.pause(word, seen, timeout);
                 continue;
             }
-            let mut state = self.lock_after_gathering();
+            let mut state = self.lock_after_gathering(true);
             if state.watermark() > lsn {
                 return Ok(());
             }
@@ -91,25 +89,42 @@ impl Committer {
         }
     }
 
-    /// Locks the state for a thread that is about to write. Before that it yields while other threads are likely to
-    /// append to the same group.
-    pub(in crate::commit) fn lock_after_gathering(&self) -> StateGuard<'_> {
+    /// Locks the state for a thread that is about to write. If the next group is held back and no other thread waits for
+    /// that to end, this thread does, with the lock released: it yields first if `yields` is set, and then sleeps.
+    pub(in crate::commit) fn lock_after_gathering(&self, yields: bool) -> StateGuard<'_> {
         let mut state = self.state.lock();
-        if !state.expects_more() {
+        if state.gatherer || !state.is_gathering() {
             return state;
         }
-        let (mut now, mut vain) = (self.adaptive_yield.begin(&*self.clock), 0);
-        while let Some(now_ns) = now
-            && vain < YIELDS_IN_VAIN
-            && state.expects_more()
-        {
-            let filled = state.filled();
+        state.gatherer = true;
+        while let Some(until_ns) = state.gathering_until_ns() {
+            if self.clock.now_ns() >= until_ns {
+                state.stop_gathering();
+                break;
+            }
+            let seen = self.state.gatherer_slot.load();
             drop(state);
-            now = self.adaptive_yield.yield_once(&*self.clock, now_ns);
+            self.wait_for_gathering(seen, until_ns, yields);
             state = self.state.lock();
-            vain += u32::from(state.filled() <= filled);
         }
+        state.gatherer = false;
         state
+    }
+
+    /// Yields, if `yields` is set, then sleeps, until the next group is no longer held back, or until `until_ns`. `seen` is the value of the
+    /// gatherer's wait slot before the state was last examined.
+    fn wait_for_gathering(&self, seen: u32, until_ns: u64, yields: bool) {
+        let mut yielding_ns = self.adaptive_yield.begin(&*self.clock).filter(|_| yields);
+        while let Some(now_ns) = yielding_ns {
+            if now_ns >= until_ns || !self.state.gathering() {
+                return;
+            }
+            yielding_ns = self.adaptive_yield.yield_once(&*self.clock, now_ns);
+        }
+        let rest_ns = until_ns.saturating_sub(self.clock.now_ns());
+        if rest_ns > 0 {
+            self.state.gatherer_slot.sleep(seen, Some(Duration::from_nanos(rest_ns)));
+        }
     }
 
     /// Makes everything enqueued so far durable, lazy records included; returns the end of the durable prefix.
@@ -133,6 +148,8 @@ impl Committer {
     /// Sleeps until the oldest group in memory may have made progress, or writes a group itself.
     pub(crate) fn wait_for_space(&self) {
         let mut state = self.state.lock();
+        // Those who wait for room cannot append, so nobody need wait for their records.
+        state.stop_gathering();
         if let Some(io) = state.issue_as_waiter() {
             drop(state);
             return self.run(io);

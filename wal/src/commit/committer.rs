@@ -51,7 +51,7 @@ pub(crate) struct Committer {
     /// Copy of the number of the segment in use, readable without the lock.
     pub(super) active: Arc<AtomicU32>,
     /// How long waiting threads yield before they sleep.
-    pub(super) adaptive_yield: AdaptiveYield,
+    pub(super) adaptive_yield: Arc<AdaptiveYield>,
     /// The log's clock.
     pub(super) clock: Arc<dyn Clock>,
     /// The futex words on which waiting threads sleep; groups share them by ordinal.
@@ -82,16 +82,18 @@ impl Drop for StopOnPanic<'_> {
 impl Committer {
     pub(crate) fn new(state: CommitState) -> Committer {
         let durable = AtomicU64::new(state.watermark().as_u64());
-        let delivery = Arc::new(Delivery::new(state.limits.callbacks_max, state.limits.spawned));
+        let (adaptive_yield, clock) = (Arc::<AdaptiveYield>::default(), Arc::clone(&state.clock));
+        let (callbacks_max, spawned) = (state.limits.callbacks_max, state.limits.spawned);
+        let delivery = Delivery::new(callbacks_max, spawned, Arc::clone(&adaptive_yield), clock);
         Committer {
-            adaptive_yield: AdaptiveYield::default(),
+            adaptive_yield,
             clock: Arc::clone(&state.clock),
             active: Arc::clone(&state.active),
             state: SharedState::new(state),
             durable,
             wait_slots: std::array::from_fn(|_| WaitSlot::default()),
             stopped: AtomicBool::new(false),
-            delivery,
+            delivery: Arc::new(delivery),
         }
     }
 

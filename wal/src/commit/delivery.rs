@@ -7,14 +7,16 @@
 //! lock, and the log never waits for the thread. Appends by other threads wait while the maximum number of callbacks
 //! and wakers ([`Options::callbacks_max`](crate::Options::callbacks_max)) is outstanding: registered, due or running.
 
+use crate::commit::waiters::adaptive_yield::AdaptiveYield;
 use crate::commit::waiters::futures::{Answer, UserCode};
 use crate::error::Error;
 use crate::sync::thread::{self, ThreadId};
-use crate::sync::{AtomicBool, Condvar, Mutex, MutexGuard};
+use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex, MutexGuard};
+use seawall_disk::clock::Clock;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::Ordering::SeqCst;
 
 /// State of the thread that runs callbacks and wakers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,12 +31,6 @@ enum CallbackThread {
 #[derive(Debug, Default)]
 struct CallbackQueue {
     answers: VecDeque<Answer>,
-    /// Callbacks and wakers that are registered, due or running.
-    count: usize,
-    /// Registrations since the log was opened.
-    registered: u64,
-    /// Whether appends wait: set when the maximum is reached, cleared once an eighth of the calls have ended.
-    closed: bool,
     /// Whether the log has stopped; then no append waits.
     stopped: bool,
     /// Whether the log is gone; then the thread ends after the last call.
@@ -52,21 +48,47 @@ pub(super) struct Delivery {
     due: Condvar,
     /// Signalled when appends may continue, or should check again.
     room: Condvar,
-    /// Copy of the queue's `closed`, readable without the lock.
+    /// Callbacks and wakers that are registered, due or running.
+    count: AtomicU64,
+    /// Registrations since the log was opened.
+    registered: AtomicU64,
+    /// Whether the thread runs, so that a registration need not take the lock.
+    running: AtomicBool,
+    /// Whether appends wait: set when the maximum is reached, cleared once an eighth of the calls have ended. Changed
+    /// under the lock only.
     closed: AtomicBool,
-    max: usize,
+    /// Whether answers are due, so that the thread sees them without the lock.
+    pending: AtomicBool,
+    /// How long the thread yields before it sleeps.
+    adaptive_yield: Arc<AdaptiveYield>,
+    clock: Arc<dyn Clock>,
+    /// Copy of the queue's `ended`.
+    ended: AtomicBool,
+    max: u64,
     /// Whether the log has threads of its own.
     spawned: bool,
 }
 
 impl Delivery {
-    pub(super) fn new(max: u32, spawned: bool) -> Delivery {
+    pub(super) fn new(
+        max: u32,
+        spawned: bool,
+        adaptive_yield: Arc<AdaptiveYield>,
+        clock: Arc<dyn Clock>,
+    ) -> Delivery {
         Delivery {
             outbox: Mutex::default(),
             due: Condvar::default(),
             room: Condvar::default(),
+            count: AtomicU64::new(0),
+            registered: AtomicU64::new(0),
+            running: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            max: max as usize,
+            pending: AtomicBool::new(false),
+            adaptive_yield,
+            clock,
+            ended: AtomicBool::new(false),
+            max: u64::from(max),
             spawned,
         }
     }
@@ -76,11 +98,30 @@ impl Delivery {
     /// Counts one more callback or waker, which must later be answered or released. Returns `false`, and counts
     /// nothing, if there is no thread and none can be started.
     pub(super) fn reserve(self: &Arc<Self>) -> bool {
-        let mut outbox = self.outbox.lock();
         // Counted first, so that a thread that exists does not end.
-        outbox.count += 1;
-        outbox.registered += 1;
-        while self.spawned && outbox.server != CallbackThread::Running {
+        let count = self.count.fetch_add(1, SeqCst) + 1;
+        self.registered.fetch_add(1, SeqCst);
+        if self.spawned && !self.running.load(SeqCst) && !self.start() {
+            self.release();
+            return false;
+        }
+        if count >= self.max || self.closed() {
+            let _outbox = self.outbox.lock();
+            // Checked again under the lock: calls that have ended meanwhile found that no append waits.
+            if self.count.load(SeqCst) >= self.max {
+                self.closed.store(true, SeqCst);
+            }
+            self.reopen();
+            // Appends that wait for room must flush this record too, or this callback may never be due.
+            self.room.notify_all();
+        }
+        true
+    }
+
+    /// Starts the callback thread, or waits until another thread has. Returns `false` if it cannot be started.
+    fn start(self: &Arc<Self>) -> bool {
+        let mut outbox = self.outbox.lock();
+        while outbox.server != CallbackThread::Running {
             if outbox.server == CallbackThread::Starting {
                 self.due.wait(&mut outbox);
                 continue;
@@ -92,39 +133,32 @@ impl Delivery {
             let started = thread::Builder::new().name("seawall-deliver".into()).spawn(serve).is_ok();
             outbox = self.outbox.lock();
             outbox.server = if started { CallbackThread::Running } else { CallbackThread::None };
+            self.running.store(started, SeqCst);
             self.due.notify_all();
             if !started {
-                self.give_back(&mut outbox);
                 return false;
             }
-        }
-        if outbox.count >= self.max {
-            outbox.closed = true;
-            self.closed.store(true, Ordering::Relaxed);
-        }
-        if outbox.closed {
-            // Appends that wait for room must flush this record too, or this callback may never be due.
-            self.room.notify_all();
         }
         true
     }
 
-    /// Uncounts a callback or waker that will not be called.
+    /// Uncounts a callback or waker that has been called or will not be called.
     pub(super) fn release(&self) {
-        self.give_back(&mut self.outbox.lock());
+        let count = self.count.fetch_sub(1, SeqCst) - 1;
+        if self.closed() || count == 0 && self.ended.load(SeqCst) {
+            let _outbox = self.outbox.lock();
+            self.reopen();
+            self.due.notify_all();
+        }
     }
 
-    fn give_back(&self, outbox: &mut CallbackQueue) {
-        outbox.count -= 1;
+    /// Lets appends continue if few enough calls are outstanding. Call it with the lock held.
+    fn reopen(&self) {
         // Not at the first free place: otherwise every call would wake all waiting appends.
         let few = self.max - (self.max / 8).max(1);
-        if outbox.closed && outbox.count <= few {
-            outbox.closed = false;
-            self.closed.store(false, Ordering::Relaxed);
+        if self.closed() && self.count.load(SeqCst) <= few {
+            self.closed.store(false, SeqCst);
             self.room.notify_all();
-        }
-        if outbox.ended && outbox.count == 0 {
-            self.due.notify_all();
         }
     }
 
@@ -134,6 +168,7 @@ impl Delivery {
     /// order; then call [`Delivery::deliver`] without the lock.
     pub(super) fn push(&self, answers: impl IntoIterator<Item = Answer>) {
         self.outbox.lock().answers.extend(answers);
+        self.pending.store(true, SeqCst);
     }
 
     /// Gets the queued answers delivered: by the callback thread if the log has threads, otherwise by this thread.
@@ -148,8 +183,8 @@ impl Delivery {
             return;
         }
         outbox.caller = Some(thread::current().id());
-        while let Some(answer) = outbox.answers.pop_front() {
-            outbox = self.call(outbox, answer);
+        while !outbox.answers.is_empty() {
+            outbox = self.call_all(outbox);
         }
         outbox.caller = None;
     }
@@ -159,35 +194,49 @@ impl Delivery {
         let mut outbox = self.outbox.lock();
         outbox.caller = Some(thread::current().id());
         loop {
-            if let Some(answer) = outbox.answers.pop_front() {
-                outbox = self.call(outbox, answer);
-            } else if outbox.ended && outbox.count == 0 {
+            if !outbox.answers.is_empty() {
+                outbox = self.call_all(outbox);
+            } else if outbox.ended && self.may_end() {
                 outbox.server = CallbackThread::None;
                 outbox.caller = None;
                 return;
             } else {
-                self.due.wait(&mut outbox);
+                drop(outbox);
+                let due = self.adaptive_yield.wait(&*self.clock, || self.pending.load(SeqCst));
+                outbox = self.outbox.lock();
+                if !due && outbox.answers.is_empty() && !(outbox.ended && self.count.load(SeqCst) == 0) {
+                    self.due.wait(&mut outbox);
+                }
             }
         }
     }
 
-    fn call<'a>(
-        &'a self,
-        outbox: MutexGuard<'a, CallbackQueue>,
-        (user, result): Answer,
-    ) -> MutexGuard<'a, CallbackQueue> {
+    /// Whether the thread may end, because nothing is registered. A registration that comes later starts a new thread.
+    fn may_end(&self) -> bool {
+        // Before the count is read: a registration counts itself before it looks whether the thread runs.
+        self.running.store(false, SeqCst);
+        let none = self.count.load(SeqCst) == 0;
+        self.running.store(!none, SeqCst);
+        none
+    }
+
+    /// Makes the calls that are due now, in order, without the lock.
+    fn call_all<'a>(&'a self, mut outbox: MutexGuard<'a, CallbackQueue>) -> MutexGuard<'a, CallbackQueue> {
+        let answers = std::mem::take(&mut outbox.answers);
+        self.pending.store(false, SeqCst);
         drop(outbox);
-        let called = catch_unwind(AssertUnwindSafe(|| match user {
-            UserCode::Task(waker) => waker.wake(),
-            UserCode::Call(call) => call(result),
-        }));
-        if let Err(panic) = called {
-            // Dropping the panic's payload would run code of the caller again, which may panic again.
-            std::mem::forget(panic);
+        for (user, result) in answers {
+            let called = catch_unwind(AssertUnwindSafe(|| match user {
+                UserCode::Task(waker) => waker.wake(),
+                UserCode::Call(call) => call(result),
+            }));
+            if let Err(panic) = called {
+                // Dropping the panic's payload would run code of the caller again, which may panic again.
+                std::mem::forget(panic);
+            }
+            self.release();
         }
-        let mut outbox = self.outbox.lock();
-        self.give_back(&mut outbox);
-        outbox
+        self.outbox.lock()
     }
 
     /// Whether this thread is inside a callback or waker of the log.
@@ -200,7 +249,7 @@ impl Delivery {
     /// Whether appends have to wait. Takes no lock, so the answer may be out of date.
     #[inline]
     pub(super) fn closed(&self) -> bool {
-        self.closed.load(Ordering::Relaxed)
+        self.closed.load(SeqCst)
     }
 
     /// Whether an append has to wait until fewer callbacks are outstanding. Always `false` inside a callback.
@@ -209,29 +258,29 @@ impl Delivery {
     /// [`Error::CallbacksFull`] inside a callback, if twice the maximum is outstanding.
     pub(super) fn full(&self) -> Result<bool, Error> {
         let outbox = self.outbox.lock();
-        if !outbox.closed || outbox.stopped {
+        if !self.closed() || outbox.stopped {
             return Ok(false);
         }
         if outbox.caller != Some(thread::current().id()) {
             return Ok(true);
         }
-        match outbox.count {
+        match self.count.load(SeqCst) {
             count if count < self.max.saturating_mul(2) => Ok(false),
-            count => Err(Error::CallbacksFull { count, max: self.max }),
+            _ => Err(Error::CallbacksFull { count: self.count(), max: as_usize(self.max) }),
         }
     }
 
     /// Number of registrations so far, if an append has to wait; otherwise `None`.
     pub(super) fn waits_for_room(&self) -> Option<u64> {
         let outbox = self.outbox.lock();
-        (outbox.closed && !outbox.stopped).then_some(outbox.registered)
+        (self.closed() && !outbox.stopped).then(|| self.registered.load(SeqCst))
     }
 
     /// Sleeps until appends may continue, the log has stopped, or more than `registered` callbacks have been
     /// registered.
     pub(super) fn wait_for_room(&self, registered: u64) {
         let mut outbox = self.outbox.lock();
-        while outbox.closed && !outbox.stopped && outbox.registered == registered {
+        while self.closed() && !outbox.stopped && self.registered.load(SeqCst) == registered {
             self.room.wait(&mut outbox);
         }
     }
@@ -247,11 +296,16 @@ impl Delivery {
     /// The log is gone: the thread makes the remaining calls and ends.
     pub(super) fn end(&self) {
         self.outbox.lock().ended = true;
+        self.ended.store(true, SeqCst);
         self.due.notify_all();
     }
 
     /// Number of callbacks and wakers that are outstanding.
     pub(super) fn count(&self) -> usize {
-        self.outbox.lock().count
+        as_usize(self.count.load(SeqCst))
     }
+}
+
+fn as_usize(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
 }

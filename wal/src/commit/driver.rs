@@ -124,7 +124,8 @@ impl Committer {
         loop {
             let seen = self.state.flusher.slot.load();
             let busy = queue.as_ref().map_or(0, |queue| queue.busy());
-            let next = self.lock_after_gathering().drive(busy);
+            // It sleeps at once: the threads that are expected to append need the processors.
+            let next = self.lock_after_gathering(false).drive(busy);
             match (next, &mut queue) {
                 (Some((io, true)), Some(queue)) => {
                     if let Err((io, e)) = queue.start(io, 0) {

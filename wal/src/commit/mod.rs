@@ -27,6 +27,10 @@ pub(crate) use disk_op::DiskOp;
 pub(crate) use driver::RingQueue;
 #[cfg(feature = "sim")]
 pub(crate) use flusher::{FlusherState, FlusherStep};
+#[cfg(feature = "sim")]
+pub use state::write_policy::WritePlan;
+#[cfg(feature = "sim")]
+pub(crate) use state::write_policy::plans;
 pub(crate) use state::{Appended, Blocked, CommitState, Driver, Limits, Start};
 pub use ticket::Ticket;
 pub use waiters::futures::Notify;

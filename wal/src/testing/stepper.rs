@@ -35,9 +35,25 @@ impl<'a> Stepper<'a> {
         Stepper { wal, flusher_state: FlusherState::default(), now_ns: AtomicU64::new(0) }
     }
 
-    /// Takes the next operation, if one may be issued now.
+    /// Takes the next operation, if one may be issued now. A group that is held back for more records is issued too.
     pub fn issue(&self) -> Option<StepIo> {
-        self.wal.log().lock_state().next_disk_op().map(StepIo)
+        let mut state = self.wal.log().lock_state();
+        state.stop_gathering();
+        state.next_disk_op().map(StepIo)
+    }
+
+    /// As [`Stepper::issue`], but a group that is held back is not issued before its time.
+    pub fn issue_in_time(&self, now_ns: u64) -> Option<StepIo> {
+        let mut state = self.wal.log().lock_state();
+        if state.gathering_until_ns().is_some_and(|until_ns| until_ns <= now_ns) {
+            state.stop_gathering();
+        }
+        state.next_disk_op().map(StepIo)
+    }
+
+    /// Until when the next group is held back, in nanoseconds of the log's clock; `None` if it is not.
+    pub fn held_back_until_ns(&self) -> Option<u64> {
+        self.wal.log().lock_state().gathering_until_ns()
     }
 
     /// Carries out an operation and reports its result to the log.
@@ -68,6 +84,7 @@ impl<'a> Stepper<'a> {
     /// operations that this needs, in order.
     pub fn idle(&mut self) {
         let now = self.now_ns.fetch_add(2, Ordering::Relaxed) + 2;
+        self.wal.log().lock_state().stop_gathering();
         for _ in 0..64 {
             match self.wal.log().flusher_tick(&mut self.flusher_state, now, 1) {
                 FlusherStep::Again | FlusherStep::Wait => {}

@@ -29,8 +29,8 @@ fn rate(mode: Mode, flush_ns: u64, in_flight: usize, blocking: bool) -> f64 {
     let mut tickets: VecDeque<Ticket> = VecDeque::new();
     let mut running: Vec<(u64, StepIo)> = Vec::new();
     let (mut durable, mut start) = (0_u32, None);
-    // During the first flushes the log learns how long one takes. Only the later ones count.
-    let (learning, counted) = (20 * flush_ns, 60 * flush_ns);
+    // During the first flushes the log tries its ways to write. Only the later ones count.
+    let (learning, counted) = (5000 * flush_ns, 400 * flush_ns);
     while clock.now_ns() < learning + counted {
         if start.is_none() && clock.now_ns() >= learning {
             (durable, start) = (0, Some(clock.now_ns()));
@@ -42,7 +42,7 @@ fn rate(mode: Mode, flush_ns: u64, in_flight: usize, blocking: bool) -> f64 {
                     break;
                 }
             }
-            while let Some(io) = stepper.issue() {
+            while let Some(io) = stepper.issue_in_time(clock.now_ns()) {
                 let takes = if mode == Mode::Direct || io.is_sync() { flush_ns } else { 0 };
                 running.push((clock.now_ns() + takes, io));
             }
@@ -50,7 +50,11 @@ fn rate(mode: Mode, flush_ns: u64, in_flight: usize, blocking: bool) -> f64 {
                 break;
             }
         }
-        let next = (0..running.len()).min_by_key(|&i| running[i].0).expect("a write is in flight");
+        let Some(next) = (0..running.len()).min_by_key(|&i| running[i].0) else {
+            let until_ns = stepper.held_back_until_ns().expect("a write is in flight, or one is held back");
+            clock.advance_ns(until_ns - clock.now_ns());
+            continue;
+        };
         let (at, io) = running.swap_remove(next);
         clock.advance_ns(at - clock.now_ns());
         stepper.complete(io);

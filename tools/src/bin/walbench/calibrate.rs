@@ -36,8 +36,6 @@ const DEEP: usize = 600;
 const MARGIN: f64 = 0.9;
 /// The smallest depth that reaches this share of the best rate is enough.
 const ENOUGH: f64 = 0.9;
-/// Latency from which the log writes small groups concurrently, in microseconds.
-const SLOW_US: f64 = 300.0;
 
 /// Options of `walbench calibrate`.
 #[derive(Args, Clone, Debug)]
@@ -220,8 +218,7 @@ fn choose(rows: &[Row]) -> Choice {
         format!("strategy  {name}: sync costs {figures} of direct at 1, 16 and 64 KiB; it would have to be below {MARGIN} at each")
     });
     let lone = lone(strategy_name(mode), SIZES[0]).unwrap_or(0.0);
-    let side = if lone >= SLOW_US { "side by side" } else { "one at a time, until several are closed" };
-    why.push(format!("small groups  {side}: a lone write takes {lone:.0} us, slow begins at {SLOW_US:.0}"));
+    why.push(format!("groups    a lone write takes {lone:.0} us; the log tries how many to write at a time"));
     for bytes in BLOCKS {
         let deep: Vec<&Row> = rows.iter().filter(|r| r.backend == "io_uring" && r.bytes == bytes).collect();
         let best = deep.iter().map(|row| row.writes_s).fold(0.0, f64::max);

@@ -3,7 +3,9 @@
 use crate::commit::directory_lock::LockHolder;
 use crate::commit::state::in_flight::InFlight;
 use crate::commit::state::write_group::{BufferPool, WriteGroup};
-use crate::commit::state::write_policy::WritePolicy;
+#[cfg(feature = "sim")]
+use crate::commit::state::write_policy::WritePlan;
+use crate::commit::state::write_policy::{Gather, WritePolicy, plans};
 use crate::commit::waiters::futures::AsyncWaiters;
 use crate::counters::Stats;
 use crate::error::Error;
@@ -84,6 +86,8 @@ pub(crate) struct CommitState {
     pub(super) filling: Option<WriteGroup>,
     pub(super) queued: VecDeque<WriteGroup>,
     pub(in crate::commit) queued_bytes: u64,
+    /// Records that were appended and are not durable.
+    pub(super) pending_records: u32,
     pub(super) flight: InFlight,
     pub(super) next_ordinal: u64,
     pub(super) watermark: Lsn,
@@ -110,6 +114,10 @@ pub(crate) struct CommitState {
     pub(super) driven: DriverState,
     pub(crate) stats: Stats,
     pub(super) policy: WritePolicy,
+    /// What the group being filled waits for, if it is held back.
+    pub(super) gather: Option<Gather>,
+    /// Whether a thread waits until the group being filled is no longer held back. It issues the group.
+    pub(crate) gatherer: bool,
 }
 
 /// Abilities of the log's own thread that spare the waiting threads work.
@@ -151,6 +159,9 @@ impl CommitState {
         CommitState {
             // True if open has just entered the segment because the log had a torn tail.
             reserved: start.offset <= limits.block_bytes,
+            policy: WritePolicy::new(plans(limits.in_flight)),
+            gather: None,
+            gatherer: false,
             limits,
             clock,
             spare_pool,
@@ -162,6 +173,7 @@ impl CommitState {
             filling: None,
             queued: VecDeque::new(),
             queued_bytes: 0,
+            pending_records: 0,
             flight: InFlight::default(),
             next_ordinal: 1,
             watermark: start.watermark,
@@ -179,8 +191,19 @@ impl CommitState {
             driver: Driver::None,
             driven: DriverState::No,
             stats: Stats::default(),
-            policy: WritePolicy::default(),
         }
+    }
+
+    /// Chooses from `plans` only from now on, and forgets what was measured.
+    #[cfg(feature = "sim")]
+    pub(crate) fn restrict_plans(&mut self, plans: Vec<WritePlan>) {
+        self.policy = WritePolicy::new(plans);
+    }
+
+    /// The way in which groups are written now.
+    #[cfg(feature = "sim")]
+    pub(crate) fn plan(&self) -> WritePlan {
+        self.policy.plan()
     }
 
     /// Where the log is, for messages.

@@ -39,9 +39,14 @@ impl CommitState {
         let Some(group) = &mut self.filling else { return Err(Blocked::Queue) };
         let lsn = group.push(batch, class, head_crc);
         group.wanted |= class == Durability::Sync;
+        if group.record_count.is_power_of_two() {
+            group.note_arrival(self.clock.now_ns());
+        }
         let ordinal = group.ordinal;
+        self.note_gathered();
         self.footer_bytes = self.footer_bytes.saturating_add(batch.footer_bytes());
         self.queued_bytes += bytes as u64;
+        self.pending_records = self.pending_records.saturating_add(1);
         self.marked = false;
         self.stats.records += 1;
         self.stats.record_bytes += bytes as u64;

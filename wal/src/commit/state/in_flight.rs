@@ -41,11 +41,6 @@ impl InFlight {
         self.groups.iter().filter(|(_, s)| *s == WriteState::Writing).count()
     }
 
-    /// Records in all groups.
-    pub(crate) fn records(&self) -> u32 {
-        self.groups().map(|g| g.record_count).sum()
-    }
-
     /// Bytes of all groups, padding included.
     pub(crate) fn bytes(&self) -> u64 {
         self.groups().map(|g| g.len() as u64).sum()

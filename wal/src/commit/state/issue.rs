@@ -7,6 +7,7 @@ use crate::commit::directory_lock::LockRelease;
 use crate::commit::disk_op::{DiskOp, DiskOpKind};
 use crate::commit::state::commit_state::{CommitState, Driver, DriverState};
 use crate::commit::state::write_group::WriteGroup;
+use crate::commit::state::write_policy::Written;
 use crate::commit::waiters::futures::DueAnswers;
 use crate::error::Error;
 use crate::segment::names::file_name;
@@ -56,9 +57,10 @@ impl CommitState {
                 lock: self.lock.clone(),
             });
         }
-        if !self.may_write() {
+        if !self.may_write() || self.is_gathering() {
             return None;
         }
+        self.gather = None;
         if self.queued.is_empty() {
             self.close_filling();
         }
@@ -78,7 +80,6 @@ impl CommitState {
             driven: false,
             lock: self.lock.clone(),
         };
-        self.policy.issue(self.flight.records().saturating_add(group.record_count));
         self.flight.issue(group);
         self.spare_pool.note_write();
         Some(io)
@@ -117,8 +118,11 @@ impl CommitState {
     /// Extends the durable prefix over every group that is durable, in order.
     fn advance(&mut self, wake: &mut Completed) {
         let now_ns = self.clock.now_ns();
+        let mut answered = 0_u32;
         while let Some((group, end)) = self.flight.pop_durable() {
             self.count(&group, now_ns);
+            self.pending_records = self.pending_records.saturating_sub(group.record_count);
+            answered = answered.saturating_add(group.record_count);
             if wake.watermark.is_none() {
                 wake.durable.start = group.ordinal;
             }
@@ -137,6 +141,7 @@ impl CommitState {
             self.pool.put(group.into_buffer());
         }
         if let Some(end) = wake.watermark {
+            self.begin_gathering(answered, now_ns);
             wake.due = self.waiters.take_below(end);
         }
     }
@@ -144,7 +149,14 @@ impl CommitState {
     fn count(&mut self, group: &WriteGroup, now_ns: u64) {
         let (took, bytes) = (now_ns.saturating_sub(group.issued_ns), group.len() as u64);
         let latency_sample = group.alone && group.len() <= LATENCY_SAMPLE_BYTES_MAX;
-        self.policy.observe(group.record_count, group.issued_ns, now_ns, latency_sample);
+        let written = Written {
+            records: group.record_count,
+            issued_ns: group.issued_ns,
+            waited_ns: group.waited_ns(now_ns),
+            latency_sample,
+            pending: self.pending_records,
+        };
+        self.policy.observe(written, now_ns);
         self.stats.groups += 1;
         self.stats.group_bytes += bytes;
         self.stats.flush_us.record(took / 1000);
@@ -178,11 +190,14 @@ impl CommitState {
     /// Whether a group may be written now: one that is closed, or the one being filled if it is wanted. While another
     /// write is in flight a small group waits for more records.
     fn may_write(&self) -> bool {
-        let writing = self.flight.writing();
+        // While records are gathered, a group does not go ahead of the sync of the one before it: the two would take
+        // turns for ever, each with half of the records.
+        let gathers = self.policy.gathers() && !self.is_large();
+        let writing = if gathers { self.flight.len() } else { self.flight.writing() };
         if writing >= self.limits.in_flight || self.beyond_tail_bound() {
             return false;
         }
-        let overlap = writing == 0 || self.policy.slow();
+        let overlap = writing < self.policy.concurrent();
         let splits = |g: &WriteGroup| writing == 1 && self.policy.split(g.record_count);
         let filled = |g: &WriteGroup| g.wanted && (overlap || g.len() >= OVERLAP_BYTES || splits(g));
         !self.queued.is_empty() || self.filling.as_ref().is_some_and(filled)
@@ -197,11 +212,9 @@ impl CommitState {
         self.flight.len() > 0 && (long || self.flight.bytes() > reach)
     }
 
-    /// Whether other threads are likely to append soon to the group that would be written now.
-    pub(crate) fn expects_more(&self) -> bool {
-        let expects = || self.policy.expects_more(self.filled(), self.flight.records());
-        let idle = self.failure.is_none() && self.queued.is_empty() && self.flight.writing() == 0;
-        idle && !self.policy.slow() && self.may_write() && expects()
+    /// Whether the group being filled is so large that it is written at once.
+    pub(super) fn is_large(&self) -> bool {
+        self.filling.as_ref().is_some_and(|g| g.len() >= OVERLAP_BYTES)
     }
 
     /// Records in the group being filled.
@@ -230,7 +243,7 @@ impl CommitState {
         let mut io = if self.driven == DriverState::No { None } else { self.next_disk_op() };
         io.iter_mut().for_each(|io| io.driven = true);
         // A single operation costs less without the ring, and suffices while the device is not the bottleneck.
-        let many = || busy > 0 || self.policy.slow() || !self.queued.is_empty();
+        let many = || busy > 0 || self.policy.concurrent() > 1 || !self.queued.is_empty();
         let into_ring = self.driver == Driver::Ring && io.is_some() && many();
         self.driven = match &io {
             Some(_) if into_ring => DriverState::Yes,
@@ -243,7 +256,8 @@ impl CommitState {
 
     /// Whether a waiting thread that looks finds something: an operation to issue, or the error that stopped the log.
     pub(crate) fn waiters_may_issue(&self) -> bool {
-        self.failure.is_some() || (!self.left_to_driver() && self.next_requested().is_some())
+        let gathered = self.gatherer && self.is_gathering();
+        self.failure.is_some() || (!self.left_to_driver() && !gathered && self.next_requested().is_some())
     }
 
     /// Whether the caller must wake the driver, which then issues the operation that is due; no other thread does.
@@ -253,14 +267,15 @@ impl CommitState {
             return false;
         }
         let crowd = self.filling.as_ref().is_some_and(|g| g.record_count >= CROWD);
-        if due && crowd && self.queued.is_empty() && !self.policy.slow() {
+        let concurrent = self.policy.concurrent() > 1;
+        if due && crowd && self.queued.is_empty() && !concurrent {
             self.driven = DriverState::No;
             return false;
         }
         let call = self.driven != DriverState::No
             || !self.queued.is_empty()
             // Without a ring the driver does one thing at a time, so it takes over only where that is enough.
-            || due && (self.driver == Driver::Ring || self.limits.durable_writes && !self.policy.slow());
+            || due && (self.driver == Driver::Ring || self.limits.durable_writes && !concurrent);
         if call && self.driven == DriverState::No {
             self.driven = DriverState::Yes;
         }

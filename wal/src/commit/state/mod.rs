@@ -6,8 +6,10 @@
 
 pub(crate) mod commit_state;
 pub(crate) mod enqueue;
+mod gather;
 pub(crate) mod in_flight;
 pub(crate) mod issue;
+mod trials;
 pub(crate) mod write_group;
 pub(crate) mod write_policy;
 

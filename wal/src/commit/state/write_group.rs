@@ -40,6 +40,7 @@ pub(crate) struct WriteGroup {
     pub(crate) record_bytes: u64,
     /// When it was issued, in nanoseconds of the log's monotonic clock; 0 before.
     pub(crate) issued_ns: u64,
+    arrivals: Arrivals,
     /// Whether no other write was in flight when it was issued.
     pub(crate) alone: bool,
     buf: Arc<AlignedBuf>,
@@ -67,6 +68,7 @@ impl WriteGroup {
             body_bytes: 0,
             record_bytes: 0,
             issued_ns: 0,
+            arrivals: Arrivals::default(),
             alone: false,
             buf,
         };
@@ -105,6 +107,19 @@ impl WriteGroup {
         self.record_count += 1;
         self.record_bytes += batch.encoded_len() as u64;
         lsn
+    }
+
+    /// Notes that its newest record arrived at `now_ns`. It need not be called for every record.
+    pub(crate) fn note_arrival(&mut self, now_ns: u64) {
+        self.arrivals.note(self.record_count, now_ns);
+    }
+
+    /// How long its records have waited until `now_ns`, all together, in nanoseconds.
+    pub(crate) fn waited_ns(&self, now_ns: u64) -> u64 {
+        let mut arrivals = self.arrivals;
+        arrivals.note(self.record_count, self.issued_ns);
+        let until_ns = now_ns.saturating_sub(arrivals.first_ns);
+        until_ns.saturating_mul(u64::from(self.record_count)).saturating_sub(arrivals.sum_ns)
     }
 
     /// Pads the group to the block boundary (INV-4); no record may be added afterwards. Returns the offset of its end.
@@ -165,6 +180,33 @@ impl WriteGroup {
         // The buffer is shared only after the group is issued, so `make_mut` does not copy; if it did, that would be
         // correct too.
         Arc::make_mut(&mut self.buf)
+    }
+}
+
+/// When the records of a group arrived, from the times of a few of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Arrivals {
+    /// When the first record arrived, in nanoseconds.
+    first_ns: u64,
+    /// Records counted so far, and when the newest of them arrived, in nanoseconds after the first.
+    counted: u32,
+    newest_ns: u64,
+    /// Sum of the times of all counted records, in nanoseconds after the first.
+    sum_ns: u64,
+}
+
+impl Arrivals {
+    /// Counts the records up to number `count`, of which the newest arrived at `now_ns`. Those since the last call are
+    /// taken to have arrived evenly.
+    fn note(&mut self, count: u32, now_ns: u64) {
+        if self.counted == 0 {
+            self.first_ns = now_ns;
+        }
+        let after_ns = now_ns.saturating_sub(self.first_ns);
+        let records = u64::from(count.saturating_sub(self.counted));
+        self.sum_ns =
+            self.sum_ns.saturating_add(records.saturating_mul(u64::midpoint(self.newest_ns, after_ns)));
+        (self.counted, self.newest_ns) = (count, after_ns);
     }
 }
 
