@@ -24,8 +24,16 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Bytes of zeros written in one operation.
+/// Bytes of zeros written in one operation: while the log is idle, and while records are written, which must not wait
+/// for them.
 const ZERO_BYTES: u32 = 1 << 20;
+const ZERO_BYTES_BUSY: u32 = 128 << 10;
+
+/// While records are written, zeros stay this far ahead of them, in bytes, and a quarter of all written bytes.
+const AHEAD_BYTES: u64 = 4 << 20;
+
+/// How often in a row the zeros are found to be ahead, without a write in between, until the log counts as idle.
+const IDLE_LOOKS: u32 = 20;
 
 /// A spare that is being prepared: the segment, and the present name of its file.
 #[derive(Debug)]
@@ -67,6 +75,9 @@ pub(crate) enum StepOutcome {
     /// Too many full segments are not durable, so no spare is made. Nothing to do until the spare pool changes from
     /// this version.
     Behind(u64),
+    /// Zeros are far enough ahead of the records that are being written. Look again soon, or when the spare pool changes
+    /// from this version.
+    Ahead(u64),
     /// There is no space, or no file descriptor. Try again later, or when the spare pool changes from this version.
     Full(u64),
 }
@@ -93,6 +104,11 @@ pub(crate) struct Preallocator {
     doomed: Vec<String>,
     /// The count of the log's writes when the preallocator last found nothing else to do.
     activity: u64,
+    /// Whether zeros are written no faster than the records that are being written need.
+    paced: bool,
+    /// Zeros that were written, in bytes, and how often they were found to be ahead since the log wrote last.
+    zeroed_bytes: u64,
+    calm: u32,
     /// Number of the next spare.
     next: u32,
     /// Numbers of the segment files that exist, for removal.
@@ -158,11 +174,35 @@ impl Preallocator {
             retired: VecDeque::new(),
             doomed: Vec::new(),
             activity: 0,
+            paced: false,
+            zeroed_bytes: 0,
+            calm: IDLE_LOOKS,
             next: start.next,
             files: start.files,
             zeros: AlignedBuf::new(),
             zeroing: None,
         }
+    }
+
+    /// Writes zeros no faster than needed from now on, for a thread that calls [`Preallocator::step`] again and again.
+    pub(crate) fn pace(&mut self) {
+        self.paced = true;
+    }
+
+    /// Whether the log writes records at present.
+    fn is_busy(&mut self) -> bool {
+        let written = std::mem::replace(&mut self.activity, self.spare_pool.activity());
+        if written != self.activity {
+            self.calm = 0;
+        }
+        self.paced && self.calm < IDLE_LOOKS
+    }
+
+    /// Whether the zeros are so far ahead of the records that the next ones can wait. As long as they stay ahead, each
+    /// segment is ready when it is entered.
+    fn is_ahead(&self) -> bool {
+        let written = self.spare_pool.written_bytes();
+        self.zeroed_bytes >= written.saturating_add(written / 4).saturating_add(AHEAD_BYTES)
     }
 
     /// Does the most urgent operation.
@@ -186,7 +226,12 @@ impl Preallocator {
         {
             self.make(wanted.release_below)
         } else if let Some(segment) = wanted.unwritten.first() {
-            return self.write_zeros(segment);
+            let busy = self.is_busy() && !self.spare_pool.take_waited_for();
+            if busy && self.is_ahead() {
+                self.calm += 1;
+                return Ok(StepOutcome::Ahead(wanted.version));
+            }
+            return self.write_zeros(segment, if busy { ZERO_BYTES_BUSY } else { ZERO_BYTES });
         } else if behind {
             return Ok(StepOutcome::Behind(wanted.version));
         } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
@@ -206,14 +251,14 @@ impl Preallocator {
                 self.spare_pool.set_failure(self.no_space());
                 // Spares that exist have their space already, so their blocks are written all the same.
                 match wanted.unwritten.first() {
-                    Some(segment) => self.write_zeros(segment),
+                    Some(segment) => self.write_zeros(segment, ZERO_BYTES),
                     None => Ok(StepOutcome::Full(self.spare_pool.version())),
                 }
             }
             Err(error @ Error::NoDescriptors { .. }) => {
                 self.spare_pool.set_failure(error);
                 match wanted.unwritten.first() {
-                    Some(segment) => self.write_zeros(segment),
+                    Some(segment) => self.write_zeros(segment, ZERO_BYTES),
                     None => Ok(StepOutcome::Full(self.spare_pool.version())),
                 }
             }
@@ -342,9 +387,9 @@ impl Preallocator {
         Ok(())
     }
 
-    /// Writes the next zeros of a segment. This may find no space too, on a file system where allocated blocks have no
+    /// Writes the next zeros of a segment, at most `most` bytes. This may find no space too, on a file system where allocated blocks have no
     /// space of their own, or no descriptor to open the file with.
-    fn write_zeros(&mut self, segment: &Segment) -> Result<StepOutcome, Error> {
+    fn write_zeros(&mut self, segment: &Segment, most: u32) -> Result<StepOutcome, Error> {
         let name = file_name(segment.sequence);
         let file = match self.zeroing.take() {
             Some((sequence, file)) if sequence == segment.sequence => file,
@@ -360,7 +405,7 @@ impl Preallocator {
             },
         };
         let from = segment.written_to.load(Ordering::Acquire);
-        let Some(end) = self.zero(&*file, from, segment.file_bytes, &name)? else {
+        let Some(end) = self.zero(&*file, from, segment.file_bytes, most, &name)? else {
             self.zeroing = Some((segment.sequence, file));
             self.spare_pool.note_no_room();
             self.spare_pool.set_unwritable(self.no_space());
@@ -369,6 +414,7 @@ impl Preallocator {
         if end < segment.file_bytes {
             self.zeroing = Some((segment.sequence, file));
         }
+        self.zeroed_bytes += u64::from(end - from);
         self.spare_pool.written(segment, end);
         Ok(StepOutcome::Stepped)
     }
@@ -384,7 +430,7 @@ impl Preallocator {
         let (file, from) = (Arc::clone(&self.retired[i].file), self.retired[i].zeroed_to);
         let name = file_name(self.retired[i].sequence);
         let to = if from == 0 { self.block_bytes } else { self.segment_bytes };
-        let result = self.zero(&*file, from, to, &name);
+        let result = self.zero(&*file, from, to, ZERO_BYTES, &name);
         if matches!(result, Ok(None)) {
             self.spare_pool.note_no_room();
         }
@@ -398,10 +444,17 @@ impl Preallocator {
         }
     }
 
-    /// Writes zeros from offset `from` on, and syncs the file once `to` is reached. Returns the offset where the zeros
+    /// Writes zeros from offset `from` on, at most `most` bytes, and syncs the file once `to` is reached. Returns the offset where the zeros
     /// end; `None` if there is no space. A failed sync is an error in any case, since it may have lost more than zeros.
-    fn zero(&mut self, file: &dyn DiskFile, from: u32, to: u32, name: &str) -> Result<Option<u32>, Error> {
-        let len = ZERO_BYTES.min(to - from);
+    fn zero(
+        &mut self,
+        file: &dyn DiskFile,
+        from: u32,
+        to: u32,
+        most: u32,
+        name: &str,
+    ) -> Result<Option<u32>, Error> {
+        let len = most.min(to - from);
         if self.zeros.len() < len as usize {
             self.zeros.resize(len as usize);
         }

@@ -46,6 +46,10 @@ pub(crate) struct SparePool {
     /// lock; readable without it.
     scarce: AtomicBool,
     writes: AtomicU64,
+    /// Whether an append waits for blocks to be written.
+    waited_for: AtomicBool,
+    /// Bytes of those writes, and of the ends of segments that were left unused.
+    written_bytes: AtomicU64,
     /// Bytes that the preallocator wrote.
     prepared_bytes: AtomicU64,
     /// How often the preallocator found no space.
@@ -134,9 +138,31 @@ impl SparePool {
         std::mem::take(&mut self.inner.lock().lingering)
     }
 
-    /// Counts a write that was issued. The preallocator uses the count to detect that the log is idle.
-    pub(crate) fn note_write(&self) {
+    /// Counts a write of `bytes` that was issued. The preallocator uses the counts to detect that the log is idle, and to
+    /// stay ahead of it.
+    pub(crate) fn note_write(&self, bytes: u64) {
         self.writes.fetch_add(1, Ordering::Relaxed);
+        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that an append waits for blocks to be written, so that the preallocator does not let them wait.
+    pub(crate) fn note_waited_for(&self) {
+        self.waited_for.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an append has waited for blocks since the last call.
+    pub(crate) fn take_waited_for(&self) -> bool {
+        self.waited_for.swap(false, Ordering::Relaxed)
+    }
+
+    /// Counts the end of a segment that is left unused.
+    pub(crate) fn note_unused(&self, bytes: u64) {
+        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Bytes of the writes issued so far, and of the ends of segments that were left unused.
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Ordering::Relaxed)
     }
 
     /// Number of writes issued so far.

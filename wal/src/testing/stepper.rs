@@ -66,6 +66,11 @@ impl<'a> Stepper<'a> {
         io.0.abandon();
     }
 
+    /// Lets the preallocator write zeros no faster than the records need, as its own thread does.
+    pub fn pace(&self) {
+        self.wal.preallocator().lock().pace();
+    }
+
     /// Makes one step of the preallocator; `false` if there was nothing to do or the disk is full.
     ///
     /// # Errors

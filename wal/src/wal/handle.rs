@@ -310,6 +310,7 @@ impl Wal {
     /// Waits up to 100 ms for progress of the preallocator since `version`. If the log has no threads, makes one step
     /// of the preallocator instead.
     fn wait_for_preallocator(&self, version: u64) -> Result<(), Error> {
+        self.spare_pool.note_waited_for();
         if self.workers.none() {
             return match self.preallocator.lock().step() {
                 Ok(StepOutcome::Full(_)) => {
@@ -320,7 +321,12 @@ impl Wal {
                     self.log.wait_for_space();
                     Ok(())
                 }
-                Ok(StepOutcome::Stepped | StepOutcome::Idle(_) | StepOutcome::Lull(_)) => Ok(()),
+                Ok(
+                    StepOutcome::Stepped
+                    | StepOutcome::Idle(_)
+                    | StepOutcome::Lull(_)
+                    | StepOutcome::Ahead(_),
+                ) => Ok(()),
                 Err(error) => {
                     self.log.poison(error.clone());
                     Err(error)

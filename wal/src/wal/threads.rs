@@ -110,6 +110,9 @@ fn ring_queue(disk: &dyn Disk, options: &Options) -> io::Result<Option<RingQueue
     }
 }
 
+/// How long the preallocator waits while zeros are far enough ahead of the records.
+const AHEAD: Duration = Duration::from_millis(1);
+
 /// How long the log must have written nothing before released files are zeroed.
 const LULL: Duration = Duration::from_millis(200);
 
@@ -123,6 +126,7 @@ fn stop_on_panic(log: &Committer, work: impl FnOnce()) {
 
 /// The main loop of the preallocator's thread.
 fn prepare(log: &Committer, spare_pool: &SparePool, preallocator: &Mutex<Preallocator>) {
+    preallocator.lock().pace();
     loop {
         if spare_pool.stopped() {
             return;
@@ -131,6 +135,7 @@ fn prepare(log: &Committer, spare_pool: &SparePool, preallocator: &Mutex<Preallo
         let go_on = match progress {
             Ok(StepOutcome::Stepped) => true,
             Ok(StepOutcome::Idle(version) | StepOutcome::Behind(version)) => spare_pool.sleep(version, None),
+            Ok(StepOutcome::Ahead(version)) => spare_pool.sleep(version, Some(AHEAD)),
             Ok(StepOutcome::Lull(version)) => spare_pool.sleep(version, Some(LULL)),
             Ok(StepOutcome::Full(version)) => spare_pool.sleep(version, Some(Duration::from_millis(100))),
             Err(error) => {

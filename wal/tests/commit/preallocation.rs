@@ -417,3 +417,32 @@ fn an_empty_log_is_not_shortened_before_its_new_start_is_durable() {
         assert!(again.is_ok(), "seed {seed}: {}", again.unwrap_err());
     }
 }
+
+#[test]
+fn zeros_stay_ahead_of_the_records_but_do_not_compete_with_them() {
+    let env = env(SimDisk::new(1, SimOptions::default()), Threads::Stepped);
+    let options = Options::default().with_segment_bytes(16 * MIB);
+    let wal = Wal::create_in(env, &options).unwrap();
+    let stepper = Stepper::new(&wal);
+    stepper.pace();
+    let (mut batch, mut written) = (RecordBuilder::new(), 0);
+    batch.push_part(&[7; 12_000]);
+    for _ in 0..300 {
+        drop(wal.append(&batch, Durability::Sync).unwrap());
+        stepper.complete(stepper.issue().unwrap());
+        written += 12_288;
+        while stepper.prepare().unwrap() {}
+        let headers = 5 * u64::from(MIB);
+        let most = headers + written * 5 / 4 + 4 * u64::from(MIB) + (128 << 10);
+        let zeroed = wal.stats().preallocated_bytes;
+        assert!(zeroed <= most, "{zeroed} bytes of zeros for {written} bytes of records");
+    }
+    assert_eq!(wal.stats().appends_waited, 0);
+    // An idle log gets all its zeros at once.
+    for _ in 0..30 {
+        while stepper.prepare().unwrap() {}
+    }
+    let files = 1 + u64::from(options.spare_segments);
+    // Nearly: `create` writes the first pieces of two files itself.
+    assert!(wal.stats().preallocated_bytes >= (files * 16 - 2) * u64::from(MIB));
+}

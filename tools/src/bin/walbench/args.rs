@@ -137,6 +137,9 @@ pub(crate) struct RunArgs {
     /// Longest time that a waiting thread of the log's rows yields before it sleeps, in microseconds; 0: no yield
     #[arg(long, value_name = "US", default_value_t = seawall_wal::Options::default().yield_max_us)]
     pub(crate) yield_max_us: u32,
+    /// Make a new log for each row of the log in each round, whose segments are still being zeroed
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// How the log and the bare group commit are written
     #[arg(long, value_enum, default_value_t = Strategy::Auto)]
     pub(crate) strategy: Strategy,

@@ -16,8 +16,10 @@ use crate::summary::{Figures, Row, summarise};
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
+use seawall_wal::Options;
 use seawall_wal::disk::{Disk, Mode, PosixDisk};
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,8 +60,11 @@ struct Targets {
     sync: Floor,
     bare: Bare,
     bare_writer: BareWriter,
-    /// One log for each backend asked for.
+    /// One log for each backend asked for, and the options that it was made with.
     logs: Vec<Log>,
+    options: Vec<Options>,
+    /// Where to make a new log for each row of a log and round, if that was asked for.
+    fresh: Option<PathBuf>,
     mode: Mode,
     block_bytes: usize,
     rotations_per_round: usize,
@@ -87,25 +92,25 @@ impl Targets {
             (Some(direct), Mode::Direct) => direct,
             _ => &sync,
         };
-        let log = |(i, &backend): (usize, &Backend)| {
-            let backend = backend.option();
-            let yield_max_us = args.yield_max_us;
-            let options = args
-                .strategy
-                .options(args.segment_bytes)
-                .with_backend(backend)
-                .with_yield_max_us(yield_max_us);
-            let log = Log::create(&dir.join(format!("log-{i}")), &options)?;
+        let option = |backend: &Backend| {
+            let options = args.strategy.options(args.segment_bytes);
+            options.with_backend(backend.option()).with_yield_max_us(args.yield_max_us)
+        };
+        let options: Vec<Options> = args.backend.iter().map(option).collect();
+        let log = |(i, options): (usize, &Options)| {
+            let log = Log::create(&dir.join(format!("log-{i}")), options)?;
             log.settle()?;
             Ok(log)
         };
-        let logs = args.backend.iter().enumerate().map(log).collect::<Result<_>>()?;
+        let logs = options.iter().enumerate().map(log).collect::<Result<_>>()?;
         Ok(Targets {
             bare: Bare::new(ours.clone()),
             bare_writer: BareWriter::start(ours.clone())?,
             direct: direct.map(Floor::new),
             sync: Floor::new(sync),
             logs,
+            options,
+            fresh: args.fresh.then(|| dir.join("fresh")),
             mode,
             block_bytes: usize::try_from(disk.block_size()).context("block size")?,
             rotations_per_round: args.rotations_per_round(),
@@ -166,7 +171,17 @@ impl Targets {
 
     fn measure(&self, spec: &Spec, payload: &[u8], window: Duration) -> Result<Figures> {
         let same = |log: &&Log| spec.what != What::Log || log.stats().backend == spec.backend;
-        let log = self.logs.iter().find(same).context("no log of this backend")?;
+        let at = self.logs.iter().position(|log| same(&log)).context("no log of this backend")?;
+        if let (What::Log, Some(dir)) = (spec.what, &self.fresh) {
+            let log = Log::create(dir, &self.options[at])?;
+            let before = log.stats();
+            let sample = self.append(&log, spec, payload, window)?;
+            let counted = Some(Delta::between(&before, &log.stats()));
+            log.close()?;
+            fs::remove_dir_all(dir).context("remove a log")?;
+            return Ok(Figures::of(&sample, counted));
+        }
+        let log = &self.logs[at];
         let before = log.stats();
         let sample = self.append(log, spec, payload, window)?;
         let counted = (spec.what == What::Log).then(|| Delta::between(&before, &log.stats()));

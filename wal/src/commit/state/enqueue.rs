@@ -171,6 +171,7 @@ impl CommitState {
         if self.offset > self.limits.block_bytes {
             self.previous_end = Lsn::new(self.segment.sequence, self.offset);
         }
+        self.spare_pool.note_unused(u64::from(self.segment.file_bytes.saturating_sub(self.offset)));
         self.segment = next.clone();
         self.active.store(next.sequence, Ordering::Release);
         self.offset = self.limits.block_bytes;

@@ -80,8 +80,8 @@ impl CommitState {
             driven: false,
             lock: self.lock.clone(),
         };
+        self.spare_pool.note_write(group.len() as u64);
         self.flight.issue(group);
-        self.spare_pool.note_write();
         Some(io)
     }
 
