@@ -79,6 +79,12 @@ fn steady_appends_do_not_allocate() {
     let _alone = ALONE.lock();
     let dir = tempfile::tempdir().unwrap();
     let wal = Wal::create(dir.path().join("log"), &Options::default()).unwrap();
+    // Steady: the preallocator has prepared all segments.
+    let files = 1 + u64::from(Options::default().spare_segments);
+    let all = (files * u64::from(Options::default().segment_bytes)) - (2 << 20);
+    while wal.stats().preallocated_bytes < all {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
     for in_flight in [1, 32] {
         let count = 2000;
         let made = allocations(&wal, count, in_flight);

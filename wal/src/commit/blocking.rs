@@ -8,6 +8,7 @@ use crate::commit::committer::Committer;
 use crate::commit::shared_state::StateGuard;
 use crate::commit::waiters::wait_slot::WaitSlot;
 use crate::error::Error;
+use crate::sync::YIELDS_MAX;
 use crate::types::Lsn;
 use std::time::Duration;
 
@@ -38,8 +39,12 @@ impl Committer {
                 self.pause(word, seen, timeout);
                 continue;
             }
-            let mut state = self.lock_after_gathering(true);
+            let mut state = self.state.lock();
+            if state.watermark() <= lsn {
+                state = self.gather(state, true, deadline_ns);
+            }
             if state.watermark() > lsn {
+                self.leave(state);
                 return Ok(());
             }
             if let Some(failure) = state.failure() {
@@ -52,6 +57,19 @@ impl Committer {
                 Some(io) => self.run(io),
                 None => self.pause(word, seen, timeout),
             }
+        }
+    }
+
+    /// Lets another thread issue what this one found to be due, but has no reason to wait for.
+    fn leave(&self, state: StateGuard<'_>) {
+        if state.left_to_driver() {
+            return;
+        }
+        let Some(next) = state.next_requested() else { return };
+        let groups = next..state.next_group();
+        drop(state);
+        if !self.wake_leader(groups) {
+            self.state.flusher.wake();
         }
     }
 
@@ -89,33 +107,33 @@ impl Committer {
         }
     }
 
-    /// Locks the state for a thread that is about to write. If the next group is held back and no other thread waits for
-    /// that to end, this thread does, with the lock released: it yields first if `yields` is set, and then sleeps.
-    pub(in crate::commit) fn lock_after_gathering(&self, yields: bool) -> StateGuard<'_> {
-        let mut state = self.state.lock();
-        if state.gatherer || !state.is_gathering() {
-            return state;
-        }
+    /// Waits, with the lock released, until the next group is no longer held back, for a thread that is about to write.
+    /// Returns at once if it is not held back, or another thread waits for that. The thread yields first if `yields` is
+    /// set, and then sleeps; not beyond `deadline_ns`.
+    pub(in crate::commit) fn gather<'a>(
+        &'a self,
+        mut state: StateGuard<'a>,
+        yields: bool,
+        deadline_ns: Option<u64>,
+    ) -> StateGuard<'a> {
+        let Some(until_ns) = state.gathering_until_ns().filter(|_| !state.gatherer) else { return state };
         state.gatherer = true;
-        while let Some(until_ns) = state.gathering_until_ns() {
-            if self.clock.now_ns() >= until_ns {
-                state.stop_gathering();
-                break;
-            }
-            let seen = self.state.gatherer_slot.load();
-            drop(state);
-            self.wait_for_gathering(seen, until_ns, yields);
-            state = self.state.lock();
-        }
+        let seen = self.state.gatherer_slot.load();
+        drop(state);
+        self.wait_for_gathering(seen, until_ns.min(deadline_ns.unwrap_or(u64::MAX)), yields);
+        state = self.state.lock();
         state.gatherer = false;
+        // It waits once only, so a clock that stands still does not keep it.
+        state.stop_gathering();
         state
     }
 
-    /// Yields, if `yields` is set, then sleeps, until the next group is no longer held back, or until `until_ns`. `seen` is the value of the
-    /// gatherer's wait slot before the state was last examined.
+    /// Yields, if `yields` is set, and then sleeps, until the next group is no longer held back, or until `until_ns`. `seen`
+    /// is the value of the gatherer's wait slot before the lock was released.
     fn wait_for_gathering(&self, seen: u32, until_ns: u64, yields: bool) {
         let mut yielding_ns = self.adaptive_yield.begin(&*self.clock).filter(|_| yields);
-        while let Some(now_ns) = yielding_ns {
+        for _ in 0..YIELDS_MAX {
+            let Some(now_ns) = yielding_ns else { break };
             if now_ns >= until_ns || !self.state.gathering() {
                 return;
             }

@@ -218,7 +218,7 @@ impl Committer {
 
     /// Wakes one waiter of the first of `groups` that has any. A waiter of a later group also writes the groups before
     /// it. Returns whether there was one.
-    fn wake_leader(&self, groups: Range<u64>) -> bool {
+    pub(super) fn wake_leader(&self, groups: Range<u64>) -> bool {
         groups.take(WORDS).any(|group| self.wait_slot(group).wake(1))
     }
 

@@ -167,7 +167,8 @@ impl Delivery {
     /// Queues answers after those that are due already. Call it under the state lock, so that they are queued in log
     /// order; then call [`Delivery::deliver`] without the lock.
     pub(super) fn push(&self, answers: impl IntoIterator<Item = Answer>) {
-        self.outbox.lock().answers.extend(answers);
+        let mut outbox = self.outbox.lock();
+        outbox.answers.extend(answers);
         self.pending.store(true, SeqCst);
     }
 
@@ -295,8 +296,10 @@ impl Delivery {
 
     /// The log is gone: the thread makes the remaining calls and ends.
     pub(super) fn end(&self) {
-        self.outbox.lock().ended = true;
+        let mut outbox = self.outbox.lock();
+        outbox.ended = true;
         self.ended.store(true, SeqCst);
+        drop(outbox);
         self.due.notify_all();
     }
 

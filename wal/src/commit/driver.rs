@@ -124,8 +124,13 @@ impl Committer {
         loop {
             let seen = self.state.flusher.slot.load();
             let busy = queue.as_ref().map_or(0, |queue| queue.busy());
+            let mut state = self.state.lock();
             // It sleeps at once: the threads that are expected to append need the processors.
-            let next = self.lock_after_gathering(false).drive(busy);
+            if state.driven() {
+                state = self.gather(state, false, None);
+            }
+            let next = state.drive(busy);
+            drop(state);
             match (next, &mut queue) {
                 (Some((io, true)), Some(queue)) => {
                     if let Err((io, e)) = queue.start(io, 0) {

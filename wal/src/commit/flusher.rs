@@ -65,9 +65,13 @@ impl Committer {
         if let Some(group) = state.next_requested() {
             let seen_before = flusher_state.group == Some(group);
             flusher_state.group = Some(group);
-            let due = seen_before || !state.waiters.is_empty();
+            // A thread that gathers records for the group issues it.
+            let due = (seen_before || !state.waiters.is_empty()) && !state.gatherer;
             if due && state.claim_driver(true) {
                 return FlusherStep::Again;
+            }
+            if due {
+                state = self.gather(state, false, None);
             }
             if due && let Some(io) = state.next_disk_op() {
                 drop(state);

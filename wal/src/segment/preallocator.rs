@@ -29,7 +29,7 @@ use std::sync::atomic::Ordering;
 const ZERO_BYTES: u32 = 1 << 20;
 const ZERO_BYTES_BUSY: u32 = 128 << 10;
 
-/// While records are written, zeros stay this far ahead of them, in bytes, and a quarter of all written bytes.
+/// While records are written, zeros stay this far ahead of them, in bytes.
 const AHEAD_BYTES: u64 = 4 << 20;
 
 /// How often in a row the zeros are found to be ahead, without a write in between, until the log counts as idle.
@@ -106,9 +106,12 @@ pub(crate) struct Preallocator {
     activity: u64,
     /// Whether zeros are written no faster than the records that are being written need.
     paced: bool,
-    /// Zeros that were written, in bytes, and how often they were found to be ahead since the log wrote last.
-    zeroed_bytes: u64,
+    /// The count of the log's writes at the last look at the zeros, and how often they were found to be ahead since the log
+    /// wrote last.
+    seen_writes: u64,
     calm: u32,
+    /// The version of the spare pool at which the zeros were found to be ahead, if that was the last step.
+    ahead: Option<u64>,
     /// Number of the next spare.
     next: u32,
     /// Numbers of the segment files that exist, for removal.
@@ -175,8 +178,9 @@ impl Preallocator {
             doomed: Vec::new(),
             activity: 0,
             paced: false,
-            zeroed_bytes: 0,
+            seen_writes: 0,
             calm: IDLE_LOOKS,
+            ahead: None,
             next: start.next,
             files: start.files,
             zeros: AlignedBuf::new(),
@@ -189,20 +193,23 @@ impl Preallocator {
         self.paced = true;
     }
 
-    /// Whether the log writes records at present.
-    fn is_busy(&mut self) -> bool {
-        let written = std::mem::replace(&mut self.activity, self.spare_pool.activity());
-        if written != self.activity {
+    /// Whether the zeros are so far ahead of the records that are being written that the next ones can wait.
+    fn is_ahead(&mut self) -> bool {
+        let written = std::mem::replace(&mut self.seen_writes, self.spare_pool.activity());
+        if written != self.seen_writes {
             self.calm = 0;
         }
-        self.paced && self.calm < IDLE_LOOKS
+        if !self.is_busy() || self.spare_pool.take_waited_for() || self.spare_pool.ahead_bytes() < AHEAD_BYTES
+        {
+            return false;
+        }
+        self.calm += 1;
+        true
     }
 
-    /// Whether the zeros are so far ahead of the records that the next ones can wait. As long as they stay ahead, each
-    /// segment is ready when it is entered.
-    fn is_ahead(&self) -> bool {
-        let written = self.spare_pool.written_bytes();
-        self.zeroed_bytes >= written.saturating_add(written / 4).saturating_add(AHEAD_BYTES)
+    /// Whether the log has written records of late.
+    fn is_busy(&self) -> bool {
+        self.paced && self.calm < IDLE_LOOKS
     }
 
     /// Does the most urgent operation.
@@ -210,6 +217,13 @@ impl Preallocator {
     /// # Errors
     /// The caller must stop the log. A lack of space or of file descriptors is no error; see [`StepOutcome::Full`].
     pub(crate) fn step(&mut self) -> Result<StepOutcome, Error> {
+        // The same as at the last step, which found that the zeros are ahead.
+        let ahead = self.is_ahead();
+        let same = self.ahead.take().filter(|&version| version == self.spare_pool.version());
+        if let Some(version) = same.filter(|_| ahead) {
+            self.ahead = Some(version);
+            return Ok(StepOutcome::Ahead(version));
+        }
         let mut wanted = self.spare_pool.wanted();
         wanted.sealed.drain(..).for_each(|segment| segment.file.seal());
         let behind = wanted.left >= self.left_max && wanted.ready < 3;
@@ -226,12 +240,11 @@ impl Preallocator {
         {
             self.make(wanted.release_below)
         } else if let Some(segment) = wanted.unwritten.first() {
-            let busy = self.is_busy() && !self.spare_pool.take_waited_for();
-            if busy && self.is_ahead() {
-                self.calm += 1;
+            if ahead {
+                self.ahead = Some(wanted.version);
                 return Ok(StepOutcome::Ahead(wanted.version));
             }
-            return self.write_zeros(segment, if busy { ZERO_BYTES_BUSY } else { ZERO_BYTES });
+            return self.write_zeros(segment, if self.is_busy() { ZERO_BYTES_BUSY } else { ZERO_BYTES });
         } else if behind {
             return Ok(StepOutcome::Behind(wanted.version));
         } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
@@ -414,7 +427,6 @@ impl Preallocator {
         if end < segment.file_bytes {
             self.zeroing = Some((segment.sequence, file));
         }
-        self.zeroed_bytes += u64::from(end - from);
         self.spare_pool.written(segment, end);
         Ok(StepOutcome::Stepped)
     }

@@ -6,7 +6,7 @@
 use crate::error::Error;
 use crate::listener::Listener;
 use crate::segment::open_segment::{OpenSegment, Segment};
-use crate::sync::{AtomicBool, AtomicU64, Condvar, Mutex};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex};
 use crate::types::PriorContents;
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -46,10 +46,10 @@ pub(crate) struct SparePool {
     /// lock; readable without it.
     scarce: AtomicBool,
     writes: AtomicU64,
-    /// Whether an append waits for blocks to be written.
+    /// Whether an append waits for blocks to be written, or for a spare.
     waited_for: AtomicBool,
-    /// Bytes of those writes, and of the ends of segments that were left unused.
-    written_bytes: AtomicU64,
+    /// Offset up to which the segment in use is taken.
+    position: AtomicU32,
     /// Bytes that the preallocator wrote.
     prepared_bytes: AtomicU64,
     /// How often the preallocator found no space.
@@ -138,11 +138,22 @@ impl SparePool {
         std::mem::take(&mut self.inner.lock().lingering)
     }
 
-    /// Counts a write of `bytes` that was issued. The preallocator uses the counts to detect that the log is idle, and to
-    /// stay ahead of it.
-    pub(crate) fn note_write(&self, bytes: u64) {
+    /// Counts a write that was issued. The preallocator uses the count to detect that the log is idle.
+    pub(crate) fn note_write(&self) {
         self.writes.fetch_add(1, Ordering::Relaxed);
-        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Sets the offset up to which the segment in use is taken.
+    pub(crate) fn set_position(&self, offset: u32) {
+        self.position.store(offset, Ordering::Relaxed);
+    }
+
+    /// Bytes that are written and not taken, in the segment in use and in the spares.
+    pub(crate) fn ahead_bytes(&self) -> u64 {
+        let inner = self.inner.lock();
+        let written = |s: &OpenSegment| u64::from(s.written_to.load(Ordering::Acquire));
+        let all: u64 = inner.in_use.iter().chain(inner.ready.iter()).map(written).sum();
+        all.saturating_sub(u64::from(self.position.load(Ordering::Relaxed)))
     }
 
     /// Notes that an append waits for blocks to be written, so that the preallocator does not let them wait.
@@ -153,16 +164,6 @@ impl SparePool {
     /// Whether an append has waited for blocks since the last call.
     pub(crate) fn take_waited_for(&self) -> bool {
         self.waited_for.swap(false, Ordering::Relaxed)
-    }
-
-    /// Counts the end of a segment that is left unused.
-    pub(crate) fn note_unused(&self, bytes: u64) {
-        self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Bytes of the writes issued so far, and of the ends of segments that were left unused.
-    pub(crate) fn written_bytes(&self) -> u64 {
-        self.written_bytes.load(Ordering::Relaxed)
     }
 
     /// Number of writes issued so far.

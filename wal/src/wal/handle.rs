@@ -310,7 +310,6 @@ impl Wal {
     /// Waits up to 100 ms for progress of the preallocator since `version`. If the log has no threads, makes one step
     /// of the preallocator instead.
     fn wait_for_preallocator(&self, version: u64) -> Result<(), Error> {
-        self.spare_pool.note_waited_for();
         if self.workers.none() {
             return match self.preallocator.lock().step() {
                 Ok(StepOutcome::Full(_)) => {

@@ -301,7 +301,8 @@ fn where_written_blocks_are_not_reserved_a_full_disk_is_an_error_not_a_hang() {
     let full = Arc::new(std::sync::atomic::AtomicBool::new(true));
     let switch = Arc::clone(&full);
     let hooked = HookDisk::new(disk.process(), move |call| {
-        let zeros = call.op == CallOp::Write && call.offset >= u64::from(MIB) && call.bytes.len() == 1 << 20;
+        let many = call.offset >= u64::from(MIB) && call.bytes.len() >= 128 << 10;
+        let zeros = call.op == CallOp::Write && many && call.bytes.iter().all(|&byte| byte == 0);
         if zeros && switch.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(std::io::Error::from_raw_os_error(28));
         }

@@ -116,7 +116,8 @@ pub(crate) struct CommitState {
     pub(super) policy: WritePolicy,
     /// What the group being filled waits for, if it is held back.
     pub(super) gather: Option<Gather>,
-    /// Whether a thread waits until the group being filled is no longer held back. It issues the group.
+    /// Whether a thread waits until the group being filled is no longer held back. It issues the group, or gets another
+    /// thread to do so.
     pub(crate) gatherer: bool,
 }
 
@@ -156,6 +157,7 @@ impl CommitState {
         spare_pool: Arc<SparePool>,
         start: Start,
     ) -> CommitState {
+        spare_pool.set_position(start.offset);
         CommitState {
             // True if open has just entered the segment because the log had a torn tail.
             reserved: start.offset <= limits.block_bytes,

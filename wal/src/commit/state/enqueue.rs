@@ -127,6 +127,7 @@ impl CommitState {
         if end <= self.segment.written_to.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.spare_pool.note_waited_for();
         Err(self.spare_pool.unwritable().map_or(Blocked::Preallocator, Blocked::Failed))
     }
 
@@ -141,6 +142,7 @@ impl CommitState {
     pub(super) fn close_filling(&mut self) {
         if let Some(mut group) = self.filling.take() {
             self.offset = group.pad(self.limits.block_bytes);
+            self.spare_pool.set_position(self.offset);
             // Fixed now: a later release may depend on a record in a later group.
             group.first_live = self.first_live;
             self.queued.push_back(group);
@@ -171,10 +173,10 @@ impl CommitState {
         if self.offset > self.limits.block_bytes {
             self.previous_end = Lsn::new(self.segment.sequence, self.offset);
         }
-        self.spare_pool.note_unused(u64::from(self.segment.file_bytes.saturating_sub(self.offset)));
         self.segment = next.clone();
         self.active.store(next.sequence, Ordering::Release);
         self.offset = self.limits.block_bytes;
+        self.spare_pool.set_position(self.offset);
         self.footer_bytes = 0;
         self.entered.push((self.previous_end, next.segment));
         self.stats.rotations += 1;

@@ -80,7 +80,7 @@ impl CommitState {
             driven: false,
             lock: self.lock.clone(),
         };
-        self.spare_pool.note_write(group.len() as u64);
+        self.spare_pool.note_write();
         self.flight.issue(group);
         Some(io)
     }
@@ -121,8 +121,8 @@ impl CommitState {
         let mut answered = 0_u32;
         while let Some((group, end)) = self.flight.pop_durable() {
             self.count(&group, now_ns);
-            self.pending_records = self.pending_records.saturating_sub(group.record_count);
-            answered = answered.saturating_add(group.record_count);
+            self.pending_records = self.pending_records.saturating_sub(group.user_records());
+            answered = answered.saturating_add(group.user_records());
             if wake.watermark.is_none() {
                 wake.durable.start = group.ordinal;
             }
@@ -150,7 +150,7 @@ impl CommitState {
         let (took, bytes) = (now_ns.saturating_sub(group.issued_ns), group.len() as u64);
         let latency_sample = group.alone && group.len() <= LATENCY_SAMPLE_BYTES_MAX;
         let written = Written {
-            records: group.record_count,
+            records: group.user_records(),
             issued_ns: group.issued_ns,
             waited_ns: group.waited_ns(now_ns),
             latency_sample,

@@ -76,6 +76,11 @@ impl WriteGroup {
         group
     }
 
+    /// Number of records that users appended: a footer is a record of the log itself.
+    pub(crate) fn user_records(&self) -> u32 {
+        if self.kind == GroupKind::Data { self.record_count } else { 0 }
+    }
+
     /// Position of the group's first byte.
     pub(crate) fn lsn(&self) -> Lsn {
         Lsn::new(self.segment.sequence, self.start)

@@ -19,6 +19,9 @@ const SIZES: [u32; 7] = [2, 6, 12, 24, 48, 96, 192];
 /// writing them.
 const GATHERED_SOME: u32 = 32;
 
+/// The longest time, in nanoseconds, for which a group waits for more records, however slow the device is.
+const GATHER_NS_MAX: u64 = 10_000_000;
+
 /// When a group is written while its records arrive, and next to how many others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WritePlan {
@@ -201,8 +204,11 @@ impl WritePolicy {
         };
         let return_ns = self.size.checked_sub(1).map_or(u64::MAX, |size| self.learned[size].return_ns);
         let most_ns = return_ns.saturating_add(return_ns / 2).min(self.fastest_ns);
-        let until_ns = now_ns.saturating_add(most_ns);
-        (target > filled && most_ns < u64::MAX).then_some(Gather { target, begin_ns: now_ns, until_ns })
+        if most_ns == u64::MAX {
+            return None;
+        }
+        let until_ns = now_ns.saturating_add(most_ns.min(GATHER_NS_MAX));
+        (target > filled).then_some(Gather { target, begin_ns: now_ns, until_ns })
     }
 
     /// Counts a group that was gathered for `ns`; `reached`: until it held all records that were waited for.

@@ -4,6 +4,7 @@ use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom, Ticking};
 use seawall_wal::inspect::{GroupKind, SegmentScan, Verdict};
 use seawall_wal::testing::fuzz::quick::Places;
 use seawall_wal::testing::stepper::{StepIo, Stepper};
+use seawall_wal::testing::write_plans::{WritePlan, restrict};
 use seawall_wal::{
     Durability, Env, Error, Lsn, Options, PartInfo, RecordBuilder, RecoveryReport, Threads, Wal,
     segments::SegmentIndexBuilder,
@@ -206,6 +207,8 @@ impl Trace {
                 (disk, wal, ghost, *mark)
             }
         };
+        // The trace says what is in flight.
+        restrict(&wal, vec![WritePlan::Concurrent(32)]);
         let footers = Arc::new(AtomicU64::new(0));
         if self.sealed {
             wal.set_index_builder(Box::new(Counting(Places::default(), Arc::clone(&footers)))).unwrap();
