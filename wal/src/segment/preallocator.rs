@@ -15,7 +15,7 @@ use crate::segment::directory::{failed, failed_to_open};
 use crate::segment::lazy_map::LazyMap;
 use crate::segment::names::{SEQUENCE_MAX, file_name, spare_name};
 use crate::segment::open_segment::{OpenSegment, Segment};
-use crate::segment::spare_pool::SparePool;
+use crate::segment::spare_pool::{SparePool, ZERO_BYTES, ZeroPace};
 use crate::sync::{AtomicBool, AtomicU32};
 use crate::types::PriorContents;
 use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, clock::Random, is_no_room, write_all_at};
@@ -23,17 +23,6 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Bytes of zeros written in one operation: while the log is idle, and while records are written, which must not wait
-/// for them.
-const ZERO_BYTES: u32 = 1 << 20;
-const ZERO_BYTES_BUSY: u32 = 128 << 10;
-
-/// While records are written, zeros stay this far ahead of them, in bytes.
-const AHEAD_BYTES: u64 = 4 << 20;
-
-/// How often in a row the zeros are found to be ahead, without a write in between, until the log counts as idle.
-const IDLE_LOOKS: u32 = 20;
 
 /// A spare that is being prepared: the segment, and the present name of its file.
 #[derive(Debug)]
@@ -104,14 +93,7 @@ pub(crate) struct Preallocator {
     doomed: Vec<String>,
     /// The count of the log's writes when the preallocator last found nothing else to do.
     activity: u64,
-    /// Whether zeros are written no faster than the records that are being written need.
-    paced: bool,
-    /// The count of the log's writes at the last look at the zeros, and how often they were found to be ahead since the log
-    /// wrote last.
-    seen_writes: u64,
-    calm: u32,
-    /// The version of the spare pool at which the zeros were found to be ahead, if that was the last step.
-    ahead: Option<u64>,
+    pace: ZeroPace,
     /// Number of the next spare.
     next: u32,
     /// Numbers of the segment files that exist, for removal.
@@ -177,10 +159,7 @@ impl Preallocator {
             retired: VecDeque::new(),
             doomed: Vec::new(),
             activity: 0,
-            paced: false,
-            seen_writes: 0,
-            calm: IDLE_LOOKS,
-            ahead: None,
+            pace: ZeroPace::new(),
             next: start.next,
             files: start.files,
             zeros: AlignedBuf::new(),
@@ -190,26 +169,7 @@ impl Preallocator {
 
     /// Writes zeros no faster than needed from now on, for a thread that calls [`Preallocator::step`] again and again.
     pub(crate) fn pace(&mut self) {
-        self.paced = true;
-    }
-
-    /// Whether the zeros are so far ahead of the records that are being written that the next ones can wait.
-    fn is_ahead(&mut self) -> bool {
-        let written = std::mem::replace(&mut self.seen_writes, self.spare_pool.activity());
-        if written != self.seen_writes {
-            self.calm = 0;
-        }
-        if !self.is_busy() || self.spare_pool.take_waited_for() || self.spare_pool.ahead_bytes() < AHEAD_BYTES
-        {
-            return false;
-        }
-        self.calm += 1;
-        true
-    }
-
-    /// Whether the log has written records of late.
-    fn is_busy(&self) -> bool {
-        self.paced && self.calm < IDLE_LOOKS
+        self.pace.enable();
     }
 
     /// Does the most urgent operation.
@@ -217,13 +177,6 @@ impl Preallocator {
     /// # Errors
     /// The caller must stop the log. A lack of space or of file descriptors is no error; see [`StepOutcome::Full`].
     pub(crate) fn step(&mut self) -> Result<StepOutcome, Error> {
-        // The same as at the last step, which found that the zeros are ahead.
-        let ahead = self.is_ahead();
-        let same = self.ahead.take().filter(|&version| version == self.spare_pool.version());
-        if let Some(version) = same.filter(|_| ahead) {
-            self.ahead = Some(version);
-            return Ok(StepOutcome::Ahead(version));
-        }
         let mut wanted = self.spare_pool.wanted();
         wanted.sealed.drain(..).for_each(|segment| segment.file.seal());
         let behind = wanted.left >= self.left_max && wanted.ready < 3;
@@ -240,11 +193,10 @@ impl Preallocator {
         {
             self.make(wanted.release_below)
         } else if let Some(segment) = wanted.unwritten.first() {
-            if ahead {
-                self.ahead = Some(wanted.version);
-                return Ok(StepOutcome::Ahead(wanted.version));
-            }
-            return self.write_zeros(segment, if self.is_busy() { ZERO_BYTES_BUSY } else { ZERO_BYTES });
+            return match self.pace.next_bytes(&self.spare_pool) {
+                Some(most) => self.write_zeros(segment, most),
+                None => Ok(StepOutcome::Ahead(wanted.version)),
+            };
         } else if behind {
             return Ok(StepOutcome::Behind(wanted.version));
         } else if self.retired.iter().all(|r| r.zeroed_to == self.segment_bytes) {
@@ -257,25 +209,19 @@ impl Preallocator {
             Ok(())
         };
         match result {
-            Ok(()) => Ok(StepOutcome::Stepped),
+            Ok(()) => return Ok(StepOutcome::Stepped),
             Err(Error::Io { source, .. }) if is_no_room(&source) => {
                 self.give_up_spare();
                 self.spare_pool.note_no_room();
                 self.spare_pool.set_failure(self.no_space());
-                // Spares that exist have their space already, so their blocks are written all the same.
-                match wanted.unwritten.first() {
-                    Some(segment) => self.write_zeros(segment, ZERO_BYTES),
-                    None => Ok(StepOutcome::Full(self.spare_pool.version())),
-                }
             }
-            Err(error @ Error::NoDescriptors { .. }) => {
-                self.spare_pool.set_failure(error);
-                match wanted.unwritten.first() {
-                    Some(segment) => self.write_zeros(segment, ZERO_BYTES),
-                    None => Ok(StepOutcome::Full(self.spare_pool.version())),
-                }
-            }
-            Err(e) => Err(e),
+            Err(error @ Error::NoDescriptors { .. }) => self.spare_pool.set_failure(error),
+            Err(e) => return Err(e),
+        }
+        // Segments that exist have their space already, so their blocks are written all the same.
+        match wanted.unwritten.first() {
+            Some(segment) => self.write_zeros(segment, ZERO_BYTES),
+            None => Ok(StepOutcome::Full(self.spare_pool.version())),
         }
     }
 

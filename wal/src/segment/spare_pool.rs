@@ -17,6 +17,16 @@ use std::time::Duration;
 /// control records and for reopening on a full disk.
 pub(crate) const KEPT_SPARES: usize = 2;
 
+/// Bytes of zeros written in one operation: while the log is idle, and while records are written.
+pub(crate) const ZERO_BYTES: u32 = 1 << 20;
+const ZERO_BYTES_BUSY: u32 = 128 << 10;
+
+/// While records are written, zeros stay this far ahead of them, in bytes.
+const AHEAD_BYTES: u64 = 4 << 20;
+
+/// How often in a row the zeros are found to be ahead, without a write in between, until the log counts as idle.
+const IDLE_LOOKS: u32 = 20;
+
 #[derive(Debug, Default)]
 struct Inner {
     ready: VecDeque<OpenSegment>,
@@ -346,5 +356,46 @@ impl SparePool {
     pub(crate) fn stop(&self) {
         self.inner.lock().stop = true;
         self.changed.notify_all();
+    }
+}
+
+/// How fast the preallocator writes zeros. While records are written, zeros stay a fixed distance ahead of them and are
+/// written in small pieces, since an append that meets a piece waits for it. On an idle log, or if an append waits for
+/// blocks, they are written as fast as the device allows.
+#[derive(Debug)]
+pub(crate) struct ZeroPace {
+    /// Whether there is a pace at all: a log without threads writes zeros as soon as it is told to.
+    enabled: bool,
+    /// The count of the log's writes at the last look.
+    writes: u64,
+    /// How often the zeros were found to be ahead since the log wrote last.
+    looks: u32,
+}
+
+impl ZeroPace {
+    /// No pace, until [`ZeroPace::enable`].
+    pub(crate) fn new() -> ZeroPace {
+        ZeroPace { enabled: false, writes: 0, looks: IDLE_LOOKS }
+    }
+
+    /// Zeros are written no faster than needed from now on.
+    pub(crate) fn enable(&mut self) {
+        self.enabled = true;
+    }
+
+    /// How many bytes of zeros to write next; `None` if they are far enough ahead of the records.
+    pub(crate) fn next_bytes(&mut self, spare_pool: &SparePool) -> Option<u32> {
+        let before = std::mem::replace(&mut self.writes, spare_pool.activity());
+        if before != self.writes {
+            self.looks = 0;
+        }
+        if !self.enabled || self.looks >= IDLE_LOOKS || spare_pool.take_waited_for() {
+            return Some(ZERO_BYTES);
+        }
+        if spare_pool.ahead_bytes() < AHEAD_BYTES {
+            return Some(ZERO_BYTES_BUSY);
+        }
+        self.looks += 1;
+        None
     }
 }

@@ -114,7 +114,7 @@ pub(crate) struct CommitState {
     pub(super) driven: DriverState,
     pub(crate) stats: Stats,
     pub(super) policy: WritePolicy,
-    /// What the group being filled waits for, if it is held back.
+    /// The records that the group being filled waits for, if it is held back.
     pub(super) gather: Option<Gather>,
     /// Whether a thread waits until the group being filled is no longer held back. It issues the group, or gets another
     /// thread to do so.

@@ -32,7 +32,7 @@ const HOPELESS_TURNS: u32 = 8;
 const CHANGED_WINDOWS: u32 = 8;
 const CALM_WINDOWS: u32 = 64;
 
-/// What one or more windows of one way measured.
+/// The measurements of one way, over one or more windows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Figures {
     /// Records per second.
@@ -141,7 +141,7 @@ impl Window {
     }
 }
 
-/// What the present window is for.
+/// The purpose of the present window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
     /// The first way is used for a window that does not count: threads start, and the device is not known yet.
@@ -157,7 +157,7 @@ enum Stage {
 /// The tournament over the ways `0..ways`.
 #[derive(Clone, Debug)]
 pub(super) struct Trials {
-    /// What is known of each way; `None` if it was not tried yet, or not since the load changed.
+    /// The figures of each way; `None` if it has not been tried since the start or since the load changed.
     known: Vec<Option<Figures>>,
     /// For each way the one of which it is the next step, if it is one.
     steps: Vec<Option<usize>>,
@@ -284,7 +284,7 @@ impl Trials {
             self.known[self.winner] = differs;
             self.changed = 0;
             if self.calm >= CALM_WINDOWS {
-                // What was measured before says little about the load and the device of now.
+                // The load or the device has changed, so older measurements no longer apply.
                 let winner = self.known[self.winner];
                 self.known.fill(None);
                 self.known[self.winner] = winner;

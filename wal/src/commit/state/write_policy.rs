@@ -4,8 +4,8 @@
 //! Plain numbers: it has no clock of its own, takes no lock and cannot fail. There are a few ways to write
 //! ([`WritePlan`]). Which one is best depends on the device, on how soon the users of the log append again, and on the
 //! processors, so the log tries all of them and keeps the best ([`Trials`]). The *crowd* is the number of records that
-//! are appended and not durable. What is learned under a crowd of one size is kept for the next time that it has this
-//! size. A lone writer is written at once; nothing is tried with it.
+//! are appended and not durable. The results for each size of the crowd are kept apart, and used again when the
+//! crowd has this size again. With a crowd of one nothing is tried: each record is written at once.
 
 use crate::commit::state::trials::Trials;
 
