@@ -6,6 +6,7 @@
 
 use crate::commit::committer::Committer;
 use crate::commit::shared_state::StateGuard;
+use crate::commit::state::GATHER_NS_MAX;
 use crate::commit::waiters::wait_slot::WaitSlot;
 use crate::error::Error;
 use crate::sync::YIELDS_MAX;
@@ -139,7 +140,8 @@ impl Committer {
             }
             yielding_ns = self.adaptive_yield.yield_once(&*self.clock, now_ns);
         }
-        let rest_ns = until_ns.saturating_sub(self.clock.now_ns());
+        // Bounded, in case the clock was set back.
+        let rest_ns = until_ns.saturating_sub(self.clock.now_ns()).min(GATHER_NS_MAX);
         if rest_ns > 0 {
             self.state.gatherer_slot.sleep(seen, Some(Duration::from_nanos(rest_ns)));
         }

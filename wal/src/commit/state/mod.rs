@@ -14,3 +14,4 @@ pub(crate) mod write_group;
 pub(crate) mod write_policy;
 
 pub(crate) use commit_state::{Appended, Blocked, CommitState, Driver, Limits, Start};
+pub(in crate::commit) use write_policy::GATHER_NS_MAX;

@@ -20,7 +20,7 @@ const SIZES: [u32; 7] = [2, 6, 12, 24, 48, 96, 192];
 const GATHERED_SOME: u32 = 32;
 
 /// The longest time, in nanoseconds, for which a group waits for more records, however slow the device is.
-const GATHER_NS_MAX: u64 = 10_000_000;
+pub(in crate::commit) const GATHER_NS_MAX: u64 = 10_000_000;
 
 /// When a group is written while its records arrive, and next to how many others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -35,7 +35,10 @@ impl Seawall {
 }
 
 fn options(setup: &Setup) -> Options {
-    let mut options = Options::default().with_slack_bytes(setup.slack_bytes.unwrap_or(NEVER_BYTES)).with_cache_bytes(setup.cache_bytes).with_map_sealed(setup.map_sealed);
+    let mut options = Options::default()
+        .with_slack_bytes(setup.slack_bytes.unwrap_or(NEVER_BYTES))
+        .with_cache_bytes(setup.cache_bytes)
+        .with_map_sealed(setup.map_sealed);
     options.log.segment_bytes = setup.segment_bytes;
     options
 }
