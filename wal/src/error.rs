@@ -3,7 +3,7 @@
 //! It can be cloned, since one failure answers every waiter.
 
 use crate::damage::Damage;
-use crate::format::IdentityFault;
+use crate::format::{Features, IdentityFault};
 use crate::types::Lsn;
 use seawall_disk::{OutOfRange, no_descriptors};
 use std::io;
@@ -99,7 +99,7 @@ pub enum Error {
         supported: u32,
     },
     /// The log uses features that this build does not know.
-    #[error("{path}/{file}: unknown feature bits {bits:#x}")]
+    #[error("{path}/{file}: unknown feature bits {bits:#x}; a newer build of Seawall may know them")]
     UnsupportedFeatures {
         /// The directory.
         path: String,
@@ -107,6 +107,16 @@ pub enum Error {
         file: String,
         /// The unknown feature bits.
         bits: u64,
+    },
+    /// The log has features that this build reads but does not write. Nothing was changed.
+    #[error(
+        "{path}/IDENTITY: the log is {features}; this build opens it for reading only (OpenMode::Salvage)"
+    )]
+    ReadOnlyFeatures {
+        /// The directory.
+        path: String,
+        /// The features.
+        features: Features,
     },
     /// The log's blocks are smaller than the smallest unit that this disk can write without touching neighbouring
     /// bytes: the log was created on another disk. Nothing was changed.

@@ -129,8 +129,9 @@ pub mod segments {
 pub mod inspect {
     pub use crate::damage::{Damage, DamageKind, DropReason, Dropped};
     pub use crate::format::{
-        Closed, FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault, RecordFault,
-        RecordRef, SegmentHeader, layout, read_tail,
+        Closed, Features, FooterTail, GroupFault, GroupHeader, HeaderFault, Identity, IdentityFault,
+        Manifest, ManifestFault, ManifestFile, ManifestSegment, ProviderName, RecordFault, RecordRef,
+        SegmentHeader, layout, read_tail,
     };
     pub use crate::recovery::evidence::{GroupHead, ScanExtent, SegmentScan};
     pub use crate::recovery::inspect::{

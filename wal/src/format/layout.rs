@@ -26,12 +26,20 @@ pub const RECORD_ALIGN: u32 = 8;
 pub const IDENTITY_MAGIC: [u8; 8] = *b"SEAWALID";
 /// First bytes of the file `CLOSED`.
 pub const CLOSED_MAGIC: [u8; 8] = *b"SEAWALCL";
+/// First bytes of the file `CHECKPOINT`.
+pub const CHECKPOINT_MAGIC: [u8; 8] = *b"SEAWALCP";
 /// First bytes of every segment file.
 pub const SEGMENT_MAGIC: [u8; 8] = *b"SEAWALSG";
 /// First bytes of every group.
 pub const GROUP_MAGIC: [u8; 4] = *b"SWGR";
 /// First bytes of the tail of a footer group.
 pub const FOOTER_MAGIC: [u8; 4] = *b"SWFT";
+
+/// Largest size of the name of a provider in bytes.
+pub const PROVIDER_NAME_BYTES: usize = 56;
+
+/// Largest size of the file `CHECKPOINT` in bytes: a reader may allocate it.
+pub const CHECKPOINT_FILE_BYTES_MAX: usize = 1 << 26;
 
 /// File `IDENTITY`: the identity of the log and what is needed to read it.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
@@ -48,6 +56,15 @@ pub(crate) struct RawIdentity {
     pub(crate) crc: U32,
 }
 
+/// Follows the identity in the file `IDENTITY` of a log with sealed payloads: the provider that sealed them.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct RawProvider {
+    pub(crate) name: [u8; PROVIDER_NAME_BYTES],
+    pub(crate) reserved: U32,
+    pub(crate) crc: U32,
+}
+
 /// File `CLOSED`: where the log ended when it was closed.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
 #[repr(C)]
@@ -59,6 +76,51 @@ pub(crate) struct RawClosed {
     pub(crate) end: U64,
     pub(crate) reserved2: U32,
     pub(crate) crc: U32,
+}
+
+/// First bytes of the file `CHECKPOINT`: the log of which the directory holds a copy, and the position of the copy.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct RawCheckpoint {
+    pub(crate) magic: [u8; 8],
+    pub(crate) version: U32,
+    pub(crate) block_bytes: U32,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) incompatible: U64,
+    pub(crate) read_only_compatible: U64,
+    pub(crate) end: U64,
+    pub(crate) first_live: U32,
+    pub(crate) segments: U32,
+    pub(crate) files: U32,
+    pub(crate) names_bytes: U32,
+    pub(crate) created_ms: U64,
+    pub(crate) base: [u8; 32],
+    pub(crate) provider: [u8; PROVIDER_NAME_BYTES],
+    pub(crate) body_crc: U32,
+    pub(crate) crc: U32,
+}
+
+/// One segment of a checkpoint.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct RawCheckpointSegment {
+    pub(crate) sequence: U32,
+    pub(crate) end: U32,
+    pub(crate) salt: U64,
+    pub(crate) file_bytes: U64,
+    pub(crate) reserved: U64,
+    pub(crate) digest: [u8; 32],
+}
+
+/// One file of a checkpoint that is not a segment.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct RawCheckpointFile {
+    pub(crate) bytes: U64,
+    pub(crate) name_bytes: U16,
+    pub(crate) reserved: U16,
+    pub(crate) reserved2: U32,
+    pub(crate) digest: [u8; 32],
 }
 
 /// Block 0 of a segment; it does not change while the file has its name.
@@ -132,6 +194,14 @@ pub(crate) struct RawFooterTail {
 
 /// Size of the structure in the identity file, in bytes.
 pub const IDENTITY_BYTES: usize = size_of::<RawIdentity>();
+/// Size of the provider's structure in bytes.
+pub const PROVIDER_BYTES: usize = size_of::<RawProvider>();
+/// Size of the header of a checkpoint's manifest in bytes.
+pub const CHECKPOINT_HEADER_BYTES: usize = size_of::<RawCheckpoint>();
+/// Size of a segment's entry in a checkpoint's manifest in bytes.
+pub const CHECKPOINT_SEGMENT_BYTES: usize = size_of::<RawCheckpointSegment>();
+/// Size of another file's entry in a checkpoint's manifest in bytes.
+pub const CHECKPOINT_ENTRY_BYTES: usize = size_of::<RawCheckpointFile>();
 /// Size of the structure in the file `CLOSED`, in bytes.
 pub const CLOSED_BYTES: usize = size_of::<RawClosed>();
 /// Size of a segment header, in bytes.
@@ -146,6 +216,9 @@ pub const PART_BYTES: usize = size_of::<RawPart>();
 pub const FOOTER_TAIL_BYTES: usize = size_of::<RawFooterTail>();
 
 const _: () = assert!(IDENTITY_BYTES == 64 && std::mem::offset_of!(RawIdentity, crc) == 60);
+const _: () = assert!(PROVIDER_BYTES == 64 && std::mem::offset_of!(RawProvider, crc) == 60);
+const _: () = assert!(CHECKPOINT_HEADER_BYTES == 176 && std::mem::offset_of!(RawCheckpoint, crc) == 172);
+const _: () = assert!(CHECKPOINT_SEGMENT_BYTES == 64 && CHECKPOINT_ENTRY_BYTES == 48);
 const _: () = assert!(CLOSED_BYTES == 48 && std::mem::offset_of!(RawClosed, crc) == 44);
 const _: () = assert!(SEGMENT_HEADER_BYTES == 64 && std::mem::offset_of!(RawSegmentHeader, crc) == 60);
 const _: () = assert!(GROUP_HEADER_BYTES == 64 && std::mem::offset_of!(RawGroupHeader, crc) == 60);
@@ -189,6 +262,12 @@ macro_rules! fields {
 fields! {
     "Identity", RawIdentity:
         magic version block_bytes uuid incompatible read_only_compatible created_ms reserved crc;
+    "Provider", RawProvider: name reserved crc;
+    "Checkpoint header", RawCheckpoint:
+        magic version block_bytes uuid incompatible read_only_compatible end first_live segments files names_bytes
+        created_ms base provider body_crc crc;
+    "Checkpoint segment", RawCheckpointSegment: sequence end salt file_bytes reserved digest;
+    "Checkpoint file", RawCheckpointFile: bytes name_bytes reserved reserved2 digest;
     "Closed", RawClosed:
         magic version reserved uuid end reserved2 crc;
     "Segment header", RawSegmentHeader:

@@ -146,7 +146,8 @@ type Live = (BTreeMap<u32, Arc<Segment>>, BTreeMap<u32, OpenSegment>);
 /// Shows `index_builder` the records of the segment in which the log continues, if the scan read them.
 ///
 /// # Errors
-/// [`Error::Corrupt`] with every damaged range, [`Error::UnsupportedVersion`], [`Error::UnsupportedFeatures`], or an
+/// [`Error::Corrupt`] with every damaged range, [`Error::UnsupportedVersion`], [`Error::UnsupportedFeatures`],
+/// [`Error::ReadOnlyFeatures`], or an
 /// error of the disk.
 pub(crate) fn recover(
     descriptors: &Arc<Descriptors>,
@@ -166,6 +167,11 @@ pub(crate) fn recover(
     let names = list(disk)?;
     let salvage = options.mode == OpenMode::Salvage && fresh.is_none();
     if !salvage {
+        // Salvage writes nothing, and what these features change is not in the log's own bytes.
+        if !identity.features.is_empty() {
+            let (path, features) = (disk.location(), identity.features);
+            return Err(Error::ReadOnlyFeatures { path, features });
+        }
         check_blocks(disk, &identity)?;
     }
     let ids = if salvage { ids_to_read(disk, &names)? } else { sync_all(disk, &names, readers)? };

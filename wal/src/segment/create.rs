@@ -7,7 +7,7 @@
 
 use crate::error::Error;
 use crate::format::layout::{BLOCK_BYTES_MAX, BLOCK_BYTES_MIN};
-use crate::format::{Identity, SegmentHeader, is_head};
+use crate::format::{Features, Identity, SegmentHeader, is_head};
 use crate::segment::directory::{IDENTITY, IDENTITY_NEW, failed, failed_to_open, list, write_identity};
 use crate::segment::names::file_name;
 use crate::types::Lsn;
@@ -52,7 +52,15 @@ pub(crate) fn begin(disk: &dyn Disk, random: &dyn Random, wall_ms: u64) -> Resul
     let mut uuid = [0; 16];
     uuid[..8].copy_from_slice(&random.next_u64().to_le_bytes());
     uuid[8..].copy_from_slice(&random.next_u64().to_le_bytes());
-    let identity = Identity { uuid, block_bytes, read_only_compatible: 0, created_ms: wall_ms };
+    let features = Features::default();
+    let identity = Identity {
+        uuid,
+        block_bytes,
+        features,
+        read_only_compatible: 0,
+        created_ms: wall_ms,
+        provider: None,
+    };
     write_identity(disk, &identity)?;
     sync()?;
     Ok(identity)

@@ -21,6 +21,9 @@ pub(crate) const IDENTITY_NEW: &str = "IDENTITY.new";
 const CLOSED: &str = "CLOSED";
 const CLOSED_NEW: &str = "CLOSED.new";
 
+/// The manifest of a checkpoint, which is a copy of a log and not a log.
+const CHECKPOINT: &str = "CHECKPOINT";
+
 /// The names found in the directory, sorted by their role.
 #[derive(Debug, Default)]
 pub(crate) struct DirectoryListing {
@@ -33,6 +36,8 @@ pub(crate) struct DirectoryListing {
     pub(crate) identity_new: bool,
     /// Whether the file of a clean close exists.
     pub(crate) closed: bool,
+    /// Whether the directory has the manifest of a checkpoint.
+    pub(crate) checkpoint: bool,
     /// Names that do not belong to the log; it leaves them alone.
     pub(crate) foreign: Vec<String>,
 }
@@ -45,6 +50,7 @@ impl DirectoryListing {
     pub(crate) fn instead_of_log(&self) -> Option<&'static str> {
         match (self.identity, self.segments.is_empty(), self.identity_new) {
             (true, _, _) => None,
+            (false, _, _) if self.checkpoint => Some("a checkpoint; restore it into another directory"),
             (false, _, true) => Some("a creation that was not finished"),
             (false, true, false) => Some("no IDENTITY"),
             (false, false, false) => Some(SEGMENTS_WITHOUT_IDENTITY),
@@ -56,6 +62,7 @@ impl DirectoryListing {
 pub(crate) fn list(disk: &dyn Disk) -> Result<DirectoryListing, Error> {
     let mut names = DirectoryListing::default();
     for (name, kind) in disk.list().map_err(|e| failed(disk, "list", "", e))? {
+        names.checkpoint |= name == CHECKPOINT;
         let segment = parse_name(&name, "wal");
         let unfinished = parse_name(&name, "new").is_some() || name == CLOSED_NEW;
         let ours = segment.is_some()

@@ -269,6 +269,31 @@ fn unknown_features() {
     }
 }
 
+/// A feature that this build reads but does not write is refused by its name, and nothing is changed; the records can
+/// still be read.
+#[test]
+fn features_that_are_read_and_not_written() {
+    let mut salvage = small();
+    salvage.mode = OpenMode::Salvage;
+    for (bits, name) in [(2u64, "forgotten"), (4, "no-sync"), (6, "forgotten, no-sync")] {
+        let (_place, dir) = log();
+        patch(&dir.join("IDENTITY"), 32, &bits.to_le_bytes());
+        refused(
+            &dir,
+            name,
+            |e| matches!(e, Error::ReadOnlyFeatures { features, .. } if features.bits() == bits),
+        );
+        Wal::open(&dir, &salvage).expect("opens for reading").0.close().expect("closes");
+    }
+}
+
+#[test]
+fn a_checkpoint_is_no_log() {
+    let (_place, dir) = log();
+    fs::rename(dir.join("IDENTITY"), dir.join("CHECKPOINT")).unwrap();
+    refused(&dir, "a checkpoint", |e| matches!(e, Error::NotALog { .. }));
+}
+
 #[test]
 fn a_damaged_identity() {
     for size in [0, 1, 63, 64, 4095, 4097, 1 << 20] {

@@ -8,7 +8,9 @@ mod replay;
 
 use replay::{Seed, replay};
 use seawall_wal::disk::{clock::Random, sim::SimRandom};
-use seawall_wal::inspect::Closed;
+use seawall_wal::inspect::{
+    Closed, Features, Identity, Manifest, ManifestFile, ManifestSegment, ProviderName,
+};
 use seawall_wal::testing::fuzz;
 use seawall_wal::{Durability, Lsn, RecordBuilder};
 
@@ -109,6 +111,72 @@ fn closed_corpus() {
         ("cut", input(0, 0, &whole[..64])),
     ];
     replay("closed", &seeds, 20_000, fuzz::closed);
+}
+
+fn identity(features: Features) -> Identity {
+    let provider = features.contains(Features::SEALED).then(|| ProviderName::new("test").expect("a name"));
+    Identity { uuid: [7; 16], block_bytes: 4096, features, read_only_compatible: 0, created_ms: 5, provider }
+}
+
+#[test]
+fn identity_corpus() {
+    let plain = identity(Features::default()).encode();
+    let sealed = identity(Features::SEALED.with(Features::FORGOTTEN)).encode();
+    let seeds: [Seed; 7] = [
+        ("empty", vec![]),
+        ("as-written", input(0, 300, &plain)),
+        ("sealed", input(0, 600, &sealed)),
+        ("sealed-repaired", input(REPAIR | BUILT, 700, &sealed[..128])),
+        ("of-a-larger-block", input(BUILT, 40_000, &[&plain[..], &[0]].concat())),
+        ("unknown-feature", input(REPAIR | BUILT, 8, &with(plain[..64].to_vec(), 32, 1 << 20))),
+        ("cut", input(0, 0, &plain[..64])),
+    ];
+    replay("identity", &seeds, 20_000, fuzz::identity);
+}
+
+#[test]
+fn checkpoint_corpus() {
+    let Identity { uuid, block_bytes, read_only_compatible, created_ms, .. } = identity(Features::default());
+    let segment = |sequence, end| ManifestSegment {
+        sequence,
+        salt: 9,
+        end,
+        file_bytes: 65536,
+        digest: [u8::try_from(sequence).unwrap_or(0); 32],
+    };
+    let file = |name: &str| ManifestFile { name: name.to_owned(), bytes: 70, digest: [3; 32] };
+    let plain = Manifest {
+        uuid,
+        block_bytes,
+        features: Features::default(),
+        read_only_compatible,
+        provider: None,
+        end: Lsn::new(2, 12288),
+        first_live: 1,
+        created_ms,
+        base: None,
+        segments: vec![segment(1, 65536), segment(2, 12288), segment(3, 4096)],
+        files: vec![],
+    };
+    let more = Manifest {
+        features: Features::SEALED,
+        provider: ProviderName::new("test"),
+        base: Some([4; 32]),
+        files: vec![file("snap/a"), file("snap/b")],
+        ..plain.clone()
+    };
+    let (plain, more) = (plain.encode().expect("valid"), more.encode().expect("valid"));
+    let seeds: [Seed; 8] = [
+        ("empty", vec![]),
+        ("as-written", input(0, 300, &plain)),
+        ("with-files", input(0, 3000, &more)),
+        ("repaired", input(REPAIR, 900, &more)),
+        ("segments-of-millions", input(REPAIR, 0, &with(plain.clone(), 60, u32::MAX))),
+        ("names-beyond", input(REPAIR, 0, &with(more.clone(), 68, u32::MAX))),
+        ("a-name-longer-than-all", input(REPAIR, 0, &with(more.clone(), 176 + 3 * 64 + 8, 0xffff))),
+        ("cut", input(REPAIR, 0, &more[..200])),
+    ];
+    replay("checkpoint", &seeds, 20_000, fuzz::checkpoint);
 }
 
 #[test]

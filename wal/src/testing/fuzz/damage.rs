@@ -86,6 +86,7 @@ pub(super) fn is_typed(error: &Error) -> bool {
             | Error::Identity { .. }
             | Error::UnsupportedVersion { .. }
             | Error::UnsupportedFeatures { .. }
+            | Error::ReadOnlyFeatures { .. }
     )
 }
 

@@ -1,16 +1,13 @@
-//! Tests the structures in memory: record, group, footer and the file `CLOSED`.
+//! Tests the structures in memory: record, group and footer.
 //!
 //! Any bytes decode to a value or to a refusal (INV-9), a decoded value encodes to the same bytes, and every flipped
 //! bit is detected.
 
 use super::choices::Choices;
-use crate::format::layout::{
-    CLOSED_BYTES, FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES,
-};
-use crate::format::layout::{CLOSED_MAGIC, FORMAT_VERSION, IDENTITY_FILE_BYTES};
+use crate::format::layout::{FOOTER_TAIL_BYTES, GROUP_HEADER_BYTES, RECORD_ALIGN, RECORD_HEADER_BYTES};
 use crate::format::layout::{PART_BYTES, RawFooterTail, RawGroupHeader, RawPart, RawRecordHeader};
 use crate::format::{
-    Closed, GroupHeader, RecordBuilder, RecordFault, RecordRef, checksum, close_footer, is_head, read_tail,
+    GroupHeader, RecordBuilder, RecordFault, RecordRef, checksum, close_footer, is_head, read_tail,
     record_at, tail_bytes,
 };
 use crate::recovery::scan::records;
@@ -21,9 +18,9 @@ const SALT: u64 = 0x5EA3_A115_A17E_D001;
 const BLOCK: u32 = 4096;
 
 /// Flags in an input's first byte.
-const REPAIR: u8 = 1;
+pub(super) const REPAIR: u8 = 1;
 const REPAIR_PARTS: u8 = 2;
-const BUILT: u8 = 4;
+pub(super) const BUILT: u8 = 4;
 
 /// Tests one record. Input: flags, the bit to flip, then the record's bytes, or choices from which one is built and
 /// damaged.
@@ -161,33 +158,8 @@ pub fn footer(data: &[u8]) {
     assert!(header.check(SALT, &bytes).is_err());
 }
 
-/// Tests the file `CLOSED`. Input: flags, the bit to flip, then the file.
-pub fn closed(data: &[u8]) {
-    let Some((flags, bit, body)) = opening(data) else { return };
-    let mut file = body.to_vec();
-    if flags & BUILT != 0 {
-        // Extend a short input to the length of a file.
-        file.resize(file.len().max(IDENTITY_FILE_BYTES).next_power_of_two(), 0);
-    }
-    if flags & REPAIR != 0
-        && let Some(head) = file.get_mut(..CLOSED_BYTES)
-    {
-        head[..8].copy_from_slice(&CLOSED_MAGIC);
-        head[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        let sum = checksum::crc(&head[..CLOSED_BYTES - 4]);
-        head[CLOSED_BYTES - 4..].copy_from_slice(&sum.to_le_bytes());
-    }
-    let Ok(found) = Closed::decode(&file) else { return };
-    assert_eq!(Closed::decode(&found.encode()), Ok(found));
-    let byte = usize::from(bit) / 8 % file.len();
-    file[byte] ^= 1 << (bit % 8);
-    assert!(Closed::decode(&file).is_err(), "bit {} of byte {byte} flipped unnoticed", bit % 8);
-    file.pop();
-    assert!(Closed::decode(&file).is_err(), "cut short");
-}
-
 /// Flags, the number of a bit, and the rest.
-fn opening(data: &[u8]) -> Option<(u8, u16, &[u8])> {
+pub(super) fn opening(data: &[u8]) -> Option<(u8, u16, &[u8])> {
     let (&[flags, low, high], body) = data.split_first_chunk::<3>()?;
     Some((flags, u16::from_le_bytes([low, high]), body))
 }

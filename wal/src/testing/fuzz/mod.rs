@@ -8,6 +8,7 @@
 mod choices;
 mod damage;
 mod entry;
+mod files;
 mod formats;
 pub mod model;
 pub mod quick;
@@ -17,7 +18,8 @@ mod segment;
 mod tally;
 
 pub use choices::Choices;
-pub use formats::{closed, footer, group, record};
+pub use files::{checkpoint, closed, identity};
+pub use formats::{footer, group, record};
 pub use recovery::recovery;
 pub use segment::segment;
 
