@@ -82,7 +82,7 @@ impl Engine {
     pub fn flush(&self) -> Result<()> {
         let wal = self.0.wal()?;
         // As in `write`, the result of this background work does not matter for what was written.
-        let _ = self.0.advance(&wal);
+        let _ = self.0.advance(&wal, self.0.usage.released(|| wal.active_segment()));
         wal.flush()?;
         Ok(())
     }

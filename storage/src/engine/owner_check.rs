@@ -34,7 +34,7 @@ impl Engine {
         batch.put_owner(owner);
         // The limit of a group's metadata applies to users only.
         let meta_bytes_max = usize::MAX;
-        let ticket = write::write(core.store(&wal), meta_bytes_max, &mut batch, Wait::Yes)?;
+        let (ticket, _) = write::write(core.store(&wal), meta_bytes_max, &mut batch, Wait::Yes)?;
         ticket.wait().map_err(Error::Log)?;
         Ok(())
     }

@@ -26,12 +26,11 @@ const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
 impl EngineInner {
     /// Called after a write that may wait: releases what is free and leaves the rest to the background thread.
-    pub(super) fn advance(&self, wal: &Wal) -> Result<()> {
+    pub(super) fn advance(&self, wal: &Wal, released: Released) -> Result<()> {
         match self.background.get() {
             Some(background) => {
-                let edge = self.usage.edge(|| wal.active_segment());
-                release::release_only(wal, edge.floor, &self.release)?;
-                self.wake_if_due(wal, edge, background);
+                release::release_only(wal, released.floor, &self.release)?;
+                self.wake_if_due(wal, released, background);
             }
             None => _ = self.step(wal)?,
         }
@@ -39,14 +38,13 @@ impl EngineInner {
     }
 
     /// Called after a write that must not wait: leaves all work to the background thread.
-    pub(super) fn advance_now(&self, wal: &Wal) {
+    pub(super) fn advance_now(&self, wal: &Wal, released: Released) {
         match self.background.get() {
             Some(background) => {
-                let edge = self.usage.edge(|| wal.active_segment());
-                if edge.floor > wal.first_segment() && edge.freed {
+                if released.floor > wal.first_segment() && released.freed {
                     background.wake();
                 }
-                self.wake_if_due(wal, edge, background);
+                self.wake_if_due(wal, released, background);
             }
             // If the log has failed, the next write reports it.
             None => _ = self.step(wal),
@@ -63,13 +61,13 @@ impl EngineInner {
         }
     }
 
-    fn wake_if_due(&self, wal: &Wal, edge: Released, background: &BackgroundThread) {
+    fn wake_if_due(&self, wal: &Wal, released: Released, background: &BackgroundThread) {
         // Read before it is exchanged, because all writers come here.
         let active = wal.active_segment();
         let entered = self.woken_in.load(Ordering::Relaxed) != active
             && self.woken_in.swap(active, Ordering::Relaxed) != active;
-        let due = || edge.freed && Rewrite::excess(wal, &self.usage, self.slack_bytes()) > 0;
-        if entered || edge.only_state.is_some() || due() {
+        let due = || released.freed && Rewrite::excess(wal, &self.usage, self.slack_bytes()) > 0;
+        if entered || released.only_state.is_some() || due() {
             background.wake();
         }
     }

@@ -8,6 +8,7 @@ use seawall_wal::{Lsn, Ticket, Wal};
 use crate::engine::handle::Engine;
 use crate::engine::inner::EngineInner;
 use crate::error::{Error, Result};
+use crate::group::Released;
 use crate::write::{self, Wait, WriteBatch};
 
 /// How long a wait keeps [`Engine::close`] waiting at most.
@@ -29,10 +30,10 @@ impl Engine {
     pub fn write(&self, batch: &mut WriteBatch) -> Result<Ticket> {
         let core = &*self.0;
         let wal = core.wal_with_room()?;
-        let ticket = core.write(&wal, batch, Wait::Yes)?;
+        let (ticket, released) = core.write(&wal, batch, Wait::Yes)?;
         // The batch is in the log, whatever the result of this background work. If the log has failed, the ticket and
         // the next write report it.
-        let _ = core.advance(&wal);
+        let _ = core.advance(&wal, released);
         Ok(ticket)
     }
 
@@ -45,8 +46,8 @@ impl Engine {
         let core = &*self.0;
         let wal = core.wal()?;
         match core.write(&wal, batch, Wait::No) {
-            Ok(ticket) => {
-                core.advance_now(&wal);
+            Ok((ticket, released)) => {
+                core.advance_now(&wal, released);
                 Ok(Some(ticket))
             }
             Err(Error::Log(seawall_wal::Error::WouldWait)) => Ok(None),
@@ -109,7 +110,7 @@ impl Engine {
 }
 
 impl EngineInner {
-    pub(super) fn write(&self, wal: &Wal, batch: &mut WriteBatch, wait: Wait) -> Result<Ticket> {
+    pub(super) fn write(&self, wal: &Wal, batch: &mut WriteBatch, wait: Wait) -> Result<(Ticket, Released)> {
         let payload = batch.has_payload();
         let written = write::write(self.store(wal), self.options.meta_bytes_max, batch, wait);
         match &written {

@@ -5,11 +5,12 @@
 //! means damage.
 
 use seawall_wal::{Durability, Lsn, RecordBuilder, Ticket, Wal};
+use smallvec::SmallVec;
 
 use crate::error::{Error, Fault, Result};
 use crate::format::GroupOp;
 use crate::group::groups_mut::GroupsMut;
-use crate::group::segment_usage::{SegmentUsage, UsageDelta};
+use crate::group::segment_usage::{Released, SegmentUsage, UsageDelta};
 use crate::group::table::Locked;
 use crate::types::{Location, StateValue};
 
@@ -55,16 +56,17 @@ pub(crate) struct ValidRecord<'a> {
     pub(crate) class: Durability,
 }
 
-/// Enqueues a validated record and makes it visible to readers. Its groups stay locked meanwhile.
+/// Enqueues a validated record and makes it visible to readers. Its groups stay locked meanwhile. Returns what can be
+/// released after it.
 ///
 /// If the log refuses the record, nothing becomes visible.
 pub(crate) fn publish(
     wal: &Wal,
     usage: &SegmentUsage,
-    locked: &Locked<'_>,
+    locked: Locked<'_>,
     ValidRecord { ops, values, record, class }: ValidRecord<'_>,
     append: Append,
-) -> Result<Ticket> {
+) -> Result<(Ticket, Released)> {
     // Until the entries of the record are counted, its segment must not count as free.
     let hold = usage.hold(|| wal.active_segment());
     let ticket = append(wal, record, class)?;
@@ -72,12 +74,12 @@ pub(crate) fn publish(
     let locations = locations(lsn, record);
     let mut uses = UsageDelta::default();
     let applied = apply(&mut locked.write(), lsn, ops, &locations, values, &mut uses);
-    hold.settle(&uses);
-    applied.map(|()| ticket)
+    let released = hold.settle(&uses, || wal.active_segment());
+    applied.map(|()| (ticket, released))
 }
 
 /// Locations of the parts of `record`, which begins at `lsn`.
-fn locations(lsn: Lsn, record: &RecordBuilder) -> Vec<Location> {
+fn locations(lsn: Lsn, record: &RecordBuilder) -> SmallVec<[Location; 8]> {
     // A record fits into one segment, and offsets in a segment fit into 32 bits, so nothing here saturates.
     let mut offset = lsn.offset().saturating_add(record.first_part_offset());
     (0..record.part_count())

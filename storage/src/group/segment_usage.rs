@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 
 use crate::types::Location;
 
@@ -16,7 +17,7 @@ const ENTRY_BYTES: i64 = 64;
 
 /// Changes of the counts, collected while one record is applied.
 #[derive(Debug, Default)]
-pub(crate) struct UsageDelta(Vec<(u32, UsageCount)>);
+pub(crate) struct UsageDelta(SmallVec<[(u32, UsageCount); 2]>);
 
 /// Live contents of one segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,20 +72,43 @@ struct UsageTable {
     counts: BTreeMap<u32, UsageCount>,
     /// Sum of `bytes` of all counts.
     bytes: i64,
-    /// Whether any entry or small state died since [`SegmentUsage::edge`] was last called.
-    freed: bool,
     /// Number of reads and writes under way, by the lowest segment that they touch.
-    holds: BTreeMap<u32, u32>,
+    holds: Holds,
 }
 
-/// How much of the log can be released, as [`SegmentUsage::edge`] returns it.
+/// Numbers of reads and writes under way: few pairs of segment and count, ascending by segment.
+#[derive(Debug, Default)]
+struct Holds(SmallVec<[(u32, u32); 4]>);
+
+impl Holds {
+    fn lowest(&self) -> Option<u32> {
+        self.0.first().map(|(segment, _)| *segment)
+    }
+
+    fn add(&mut self, segment: u32) {
+        match self.0.binary_search_by_key(&segment, |hold| hold.0) {
+            Ok(at) => self.0[at].1 += 1,
+            Err(at) => self.0.insert(at, (segment, 1)),
+        }
+    }
+
+    fn remove(&mut self, segment: u32) {
+        let Ok(at) = self.0.binary_search_by_key(&segment, |hold| hold.0) else { return };
+        self.0[at].1 -= 1;
+        if self.0[at].1 == 0 {
+            self.0.remove(at);
+        }
+    }
+}
+
+/// How much of the log can be released.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Released {
     /// The lowest segment that must be kept.
     pub(crate) floor: u32,
     /// The lowest segment that holds anything, if it is sealed and only small state keeps it.
     pub(crate) only_state: Option<u32>,
-    /// Whether entries or small state died since the previous call.
+    /// Whether the record made entries or small state die.
     pub(crate) freed: bool,
 }
 
@@ -101,11 +125,13 @@ pub(crate) struct SegmentGuard<'a> {
 }
 
 impl SegmentGuard<'_> {
-    /// Adds the changes of one record and stops holding the segment.
-    pub(crate) fn settle(mut self, uses: &UsageDelta) {
+    /// Adds the changes of one record and stops holding the segment. Returns what can be released then; `active` returns
+    /// the segment of the next record.
+    pub(crate) fn settle(mut self, uses: &UsageDelta, active: impl FnOnce() -> u32) -> Released {
         let mut table = self.usage.0.lock();
-        table.settle(uses);
+        let freed = table.settle(uses);
         table.unhold(self.segment.take());
+        Released { freed, ..table.released(active()) }
     }
 }
 
@@ -119,38 +145,41 @@ impl Drop for SegmentGuard<'_> {
 
 impl UsageTable {
     fn unhold(&mut self, segment: Option<u32>) {
-        let Some(segment) = segment else { return };
-        if let Some(count) = self.holds.get_mut(&segment) {
-            *count -= 1;
-            if *count == 0 {
-                self.holds.remove(&segment);
-            }
+        if let Some(segment) = segment {
+            self.holds.remove(segment);
         }
     }
 
-    fn settle(&mut self, uses: &UsageDelta) {
+    /// Adds the changes of one record. Returns whether any entry or small state died.
+    fn settle(&mut self, uses: &UsageDelta) -> bool {
+        let mut freed = false;
         for (segment, change) in &uses.0 {
             let count = self.counts.entry(*segment).or_default();
             count.entries += change.entries;
             count.bytes += change.bytes;
             count.states += change.states;
             self.bytes += change.bytes;
-            self.freed |= change.entries < 0 || change.states < 0;
+            freed |= change.entries < 0 || change.states < 0;
             if *count == UsageCount::default() {
                 self.counts.remove(segment);
             }
         }
+        freed
     }
 
     fn floor(&self, active: u32) -> u32 {
         let counted = self.counts.keys().next().copied().unwrap_or(u32::MAX);
-        let held = self.holds.keys().next().copied().unwrap_or(u32::MAX);
+        let held = self.holds.lowest().unwrap_or(u32::MAX);
         active.min(counted).min(held)
+    }
+
+    fn released(&self, active: u32) -> Released {
+        Released { floor: self.floor(active), only_state: self.only_state(active), freed: true }
     }
 
     fn only_state(&self, active: u32) -> Option<u32> {
         let (segment, count) = self.counts.first_key_value()?;
-        let held = self.holds.keys().next().copied().unwrap_or(u32::MAX);
+        let held = self.holds.lowest().unwrap_or(u32::MAX);
         (count.entries == 0 && *segment < held.min(active)).then_some(*segment)
     }
 }
@@ -161,7 +190,7 @@ impl SegmentUsage {
     pub(crate) fn hold(&self, segment: impl FnOnce() -> u32) -> SegmentGuard<'_> {
         let mut table = self.0.lock();
         let segment = segment();
-        *table.holds.entry(segment).or_default() += 1;
+        table.holds.add(segment);
         SegmentGuard { usage: self, segment: Some(segment) }
     }
 
@@ -182,20 +211,17 @@ impl SegmentUsage {
         table.only_state(active())
     }
 
-    /// [`SegmentUsage::floor`] and [`SegmentUsage::only_state`] at the same moment, and whether anything died since
-    /// the previous call.
-    pub(crate) fn edge(&self, active: impl FnOnce() -> u32) -> Released {
-        let mut table = self.0.lock();
-        let active = active();
-        let (floor, only_state) = (table.floor(active), table.only_state(active));
-        Released { floor, only_state, freed: std::mem::take(&mut table.freed) }
+    /// How much of the log can be released now. `freed` is set, since anything may have died before.
+    pub(crate) fn released(&self, active: impl FnOnce() -> u32) -> Released {
+        let table = self.0.lock();
+        table.released(active())
     }
 
     /// The lowest segment that must be kept although it is not the one being written, and what it holds.
     pub(crate) fn blocker(&self, active: impl FnOnce() -> u32) -> Option<(u32, UsageCount)> {
         let table = self.0.lock();
         let counted = table.counts.first_key_value().map(|(segment, _)| *segment);
-        let held = table.holds.first_key_value().map(|(segment, _)| *segment);
+        let held = table.holds.lowest();
         let lowest = counted.into_iter().chain(held).min().filter(|segment| *segment < active())?;
         Some((lowest, table.counts.get(&lowest).copied().unwrap_or_default()))
     }

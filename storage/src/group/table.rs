@@ -1,12 +1,15 @@
 //! The table of all groups, in shards, and the locks that order writes to a group.
 //!
-//! A writer holds the order lock of each of its groups, taken in ascending order, from validation to publication. So
-//! the records of a group are in the log in the order in which they were validated. Readers wait only for
-//! publications.
+//! A writer holds the lock of each of its groups, taken in ascending order, from validation to publication: upgradable,
+//! which keeps other writers out and lets readers in, and exclusive only while it publishes. So the records of a group
+//! are in the log in the order in which they were validated, and readers wait only for publications.
 
+use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{ArcMutexGuard, Mutex, RawMutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::{ArcRwLockUpgradableReadGuard, ArcRwLockWriteGuard, RawRwLock, RwLock};
+use smallvec::SmallVec;
 
 use super::state::GroupState;
 use crate::group::groups_mut::GroupsMut;
@@ -15,24 +18,29 @@ use crate::types::{GroupId, GroupMap};
 /// Number of shards in the table: enough that writers of different groups rarely wait for each other.
 const SHARDS: u64 = 64;
 
-/// One group: the lock that orders its writers, and the state that readers see.
+/// One group. Readers lock it for reading.
+pub(crate) type GroupSlot = RwLock<ListedGroup>;
+
+/// The state of a group, and whether the group is in the table.
 #[derive(Debug, Default)]
-pub(crate) struct GroupSlot {
-    /// `Retired` if the group is no longer in the table; the caller must look it up again.
-    order: Arc<Mutex<SlotState>>,
-    state: RwLock<GroupState>,
+pub(crate) struct ListedGroup {
+    state: GroupState,
+    /// Set, with the slot locked for writing, when the group leaves the table. A writer that finds it looks the group up
+    /// again.
+    retired: AtomicBool,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum SlotState {
-    #[default]
-    Listed,
-    Retired,
+impl ListedGroup {
+    fn is_listed(&self) -> bool {
+        !self.retired.load(Ordering::Relaxed)
+    }
 }
 
-impl GroupSlot {
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, GroupState> {
-        self.state.read()
+impl Deref for ListedGroup {
+    type Target = GroupState;
+
+    fn deref(&self) -> &GroupState {
+        &self.state
     }
 }
 
@@ -53,13 +61,12 @@ impl Default for Groups {
 /// Groups locked for one batch, ascending. On drop, groups that still do not exist leave the table.
 pub(crate) struct Locked<'a> {
     groups: &'a Groups,
-    slots: Vec<LockedSlot>,
+    slots: SmallVec<[LockedSlot; 2]>,
 }
 
 struct LockedSlot {
     group: GroupId,
-    slot: Arc<GroupSlot>,
-    slot_state: ArcMutexGuard<RawMutex, SlotState>,
+    slot: ArcRwLockUpgradableReadGuard<RawRwLock, ListedGroup>,
 }
 
 impl Groups {
@@ -68,8 +75,8 @@ impl Groups {
         let mut shards: Vec<GroupMap<Arc<GroupSlot>>> = (0..SHARDS).map(|_| GroupMap::default()).collect();
         for (group, state) in states {
             if let Some(shard) = shards.get_mut(shard_of(group)) {
-                shard
-                    .insert(group, Arc::new(GroupSlot { state: RwLock::new(state), ..GroupSlot::default() }));
+                let slot = ListedGroup { state, ..ListedGroup::default() };
+                shard.insert(group, Arc::new(RwLock::new(slot)));
             }
         }
         Groups { shards: shards.into_iter().map(RwLock::new).collect() }
@@ -108,12 +115,12 @@ impl Groups {
     /// Returns the groups that are locked by others.
     pub(crate) fn try_lock(&self, mut ids: Vec<GroupId>) -> (Locked<'_>, Vec<GroupId>) {
         ids.sort_unstable();
-        let mut slots = Vec::with_capacity(ids.len());
+        let mut slots = SmallVec::with_capacity(ids.len());
         ids.retain(|group| {
             let Some(slot) = self.get(*group) else { return false };
-            let Some(slot_state) = slot.order.try_lock_arc() else { return true };
-            if *slot_state == SlotState::Listed {
-                slots.push(LockedSlot { group: *group, slot, slot_state });
+            let Some(slot) = slot.try_upgradable_read_arc() else { return true };
+            if slot.is_listed() {
+                slots.push(LockedSlot { group: *group, slot });
             }
             false
         });
@@ -121,21 +128,33 @@ impl Groups {
     }
 
     /// As [`Groups::lock`], but `None` if one of `ids` does not exist or is locked.
-    pub(crate) fn try_lock_all(&self, ids: Vec<GroupId>) -> Option<Locked<'_>> {
-        let wanted = ids.len();
-        let (locked, _) = self.try_lock(ids);
-        (locked.slots.len() == wanted).then_some(locked)
+    pub(crate) fn try_lock_all(&self, ids: &[GroupId]) -> Option<Locked<'_>> {
+        let (locked, _) = self.try_lock(ids.to_vec());
+        (locked.slots.len() == ids.len()).then_some(locked)
     }
 
     fn lock_one(&self, group: GroupId) -> LockedSlot {
+        // Usually nobody else writes the group. Nobody waits for a group with the shard locked.
+        let free = self.shard(group).read().get(&group).and_then(GroupSlot::try_upgradable_read_arc);
+        if let Some(slot) = free.filter(|slot| slot.is_listed()) {
+            return LockedSlot { group, slot };
+        }
         loop {
             let listed = self.get(group);
             let slot =
                 listed.unwrap_or_else(|| Arc::clone(self.shard(group).write().entry(group).or_default()));
-            let slot_state = slot.order.lock_arc();
-            if *slot_state == SlotState::Listed {
-                return LockedSlot { group, slot, slot_state };
+            let slot = slot.upgradable_read_arc();
+            if slot.is_listed() {
+                return LockedSlot { group, slot };
             }
+        }
+    }
+
+    /// Removes a group that does not exist from the table. The caller holds its slot, but not exclusively: a thread that
+    /// holds the shard may wait for the slot.
+    fn retire(&self, group: GroupId, slot: &ArcRwLockUpgradableReadGuard<RawRwLock, ListedGroup>) {
+        if !slot.retired.swap(true, Ordering::Relaxed) {
+            self.shard(group).write().remove(&group);
         }
     }
 
@@ -151,41 +170,49 @@ fn shard_of(group: GroupId) -> usize {
     usize::try_from(mixed % SHARDS).unwrap_or(0)
 }
 
-impl Locked<'_> {
+impl<'a> Locked<'a> {
     /// The states of the groups before the batch, ascending by group.
-    pub(crate) fn read(&self) -> impl Iterator<Item = (GroupId, RwLockReadGuard<'_, GroupState>)> {
-        self.slots.iter().map(|locked| (locked.group, locked.slot.read()))
+    pub(crate) fn read(&self) -> impl Iterator<Item = (GroupId, &GroupState)> {
+        self.slots.iter().map(|locked| (locked.group, &locked.slot.state))
     }
 
-    /// Locks the states of all groups for publication, so that a reader sees either the whole batch or nothing of it.
-    pub(crate) fn write(&self) -> Writing<'_> {
-        Writing {
-            states: self.slots.iter().map(|locked| (locked.group, locked.slot.state.write())).collect(),
-        }
+    /// Keeps readers out for publication, so that a reader sees either the whole batch or nothing of it.
+    pub(crate) fn write(mut self) -> Writing<'a> {
+        let upgrade = |LockedSlot { group, slot }| (group, ArcRwLockUpgradableReadGuard::upgrade(slot));
+        Writing { groups: self.groups, states: self.slots.drain(..).map(upgrade).collect() }
     }
 }
 
 impl Drop for Locked<'_> {
     fn drop(&mut self) {
-        for locked in &mut self.slots {
-            if !locked.slot.read().exists() && *locked.slot_state == SlotState::Listed {
-                *locked.slot_state = SlotState::Retired;
-                self.groups.shard(locked.group).write().remove(&locked.group);
+        for LockedSlot { group, slot } in &self.slots {
+            if !slot.exists() {
+                self.groups.retire(*group, slot);
             }
         }
     }
 }
 
-/// The states of locked groups, open for changes.
-#[derive(Debug)]
+/// The states of locked groups, open for changes. On drop, groups that no longer exist leave the table.
 pub(crate) struct Writing<'a> {
-    states: Vec<(GroupId, RwLockWriteGuard<'a, GroupState>)>,
+    groups: &'a Groups,
+    states: SmallVec<[(GroupId, ArcRwLockWriteGuard<RawRwLock, ListedGroup>); 2]>,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        for (group, state) in self.states.drain(..) {
+            if !state.exists() {
+                self.groups.retire(group, &ArcRwLockWriteGuard::downgrade_to_upgradable(state));
+            }
+        }
+    }
 }
 
 impl GroupsMut for Writing<'_> {
     fn state(&mut self, group: GroupId) -> Option<&mut GroupState> {
         let at = self.states.binary_search_by_key(&group, |state| state.0).ok()?;
-        self.states.get_mut(at).map(|state| &mut *state.1)
+        self.states.get_mut(at).map(|(_, state)| &mut state.state)
     }
 }
 
@@ -201,11 +228,47 @@ mod tests {
         let (busy, rest) = groups.try_lock(vec![2, 3]);
         assert_eq!((busy.slots.len(), rest), (0, vec![2]));
         drop(busy);
-        assert!(groups.try_lock_all(vec![2]).is_none(), "somebody has it");
-        assert!(groups.try_lock_all(vec![3]).is_none(), "it does not exist");
+        assert!(groups.try_lock_all(&[2]).is_none(), "somebody has it");
+        assert!(groups.try_lock_all(&[3]).is_none(), "it does not exist");
         drop(locked);
         assert!(groups.get(1).is_none());
         assert!(groups.ids().is_empty());
+    }
+
+    #[test]
+    fn readers_wait_for_publication_only_and_writers_for_all_of_a_batch() {
+        let groups = Groups::new([(1, GroupState::default())]);
+        let slot = groups.get(1).expect("listed");
+        let is_busy = || groups.try_lock(vec![1]).1 == [1];
+        let locked = groups.lock(&[1]);
+        assert!(is_busy() && slot.try_read().is_some());
+        let writing = locked.write();
+        assert!(is_busy() && slot.try_read().is_none());
+        drop(writing);
+        assert!(!is_busy() && slot.try_read().is_some());
+        assert!(groups.get(1).is_none(), "it holds nothing");
+        let again = groups.lock(&[1]);
+        assert!(!Arc::ptr_eq(&slot, &groups.get(1).expect("listed")), "a retired slot is not used again");
+        drop(again);
+    }
+
+    #[test]
+    fn a_writer_that_waited_for_a_group_that_left_gets_a_listed_one() {
+        for _ in 0..20 {
+            let groups = Groups::new([]);
+            let locked = groups.lock(&[1]);
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| {
+                    let own = groups.lock(&[1]);
+                    let listed = groups.get(1).map(|slot| std::ptr::from_ref(&*slot.read()));
+                    assert_eq!(listed, own.slots.first().map(|own| std::ptr::from_ref(&*own.slot)));
+                });
+                // Usually the other thread waits by then; the result is the same if it does not.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                drop(locked);
+                waiting.join().expect("no panic");
+            });
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! or anything that a call under way reads or writes. If the log fails, the next write fails with the same error.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use parking_lot::Mutex;
 use seawall_wal::{Durability, RecordBuilder, Wal};
@@ -21,6 +22,8 @@ const MOVE_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct PrefixRelease {
     progress: Mutex<Progress>,
+    /// The floor that was last given to the log. Changed only with the progress locked.
+    released: AtomicU32,
     /// Separate from the progress, so that reading the statistics does not wait for I/O.
     stats: Mutex<ReemitStats>,
 }
@@ -45,8 +48,6 @@ struct Progress {
     /// because state moves only to the segment being written.
     segment: u32,
     groups: Vec<GroupId>,
-    /// The floor that was last given to the log.
-    released: u32,
 }
 
 impl PrefixRelease {
@@ -83,25 +84,29 @@ pub(crate) fn advance(
         progress.groups.extend(later);
         repeated = Some(bytes);
     }
-    release(wal, usage.floor(|| wal.active_segment()), &mut progress)?;
+    release(wal, usage.floor(|| wal.active_segment()), prefix_release)?;
     Ok(repeated)
 }
 
 /// Tells the log that segments below `floor` may be released, and does nothing else.
 pub(crate) fn release_only(wal: &Wal, floor: u32, prefix_release: &PrefixRelease) -> Result<()> {
+    if floor <= prefix_release.released.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     // The thread that holds the lock does the same.
-    let Some(mut progress) = prefix_release.progress.try_lock() else { return Ok(()) };
-    release(wal, floor, &mut progress)
+    let Some(_progress) = prefix_release.progress.try_lock() else { return Ok(()) };
+    release(wal, floor, prefix_release)
 }
 
-fn release(wal: &Wal, floor: u32, progress: &mut Progress) -> Result<()> {
-    if floor <= progress.released {
+/// The caller holds the progress.
+fn release(wal: &Wal, floor: u32, prefix_release: &PrefixRelease) -> Result<()> {
+    if floor <= prefix_release.released.load(Ordering::Relaxed) {
         return Ok(());
     }
     if floor > wal.first_segment() {
         wal.release(floor)?;
     }
-    progress.released = floor;
+    prefix_release.released.store(floor, Ordering::Relaxed);
     Ok(())
 }
 
@@ -150,7 +155,7 @@ fn reemit(
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
         let valid = ValidRecord { ops: &ops, values: &values, record: &record, class: Durability::Lazy };
-        drop(publish(wal, usage, &locked, valid, Wal::append_admitted)?);
+        drop(publish(wal, usage, locked, valid, Wal::append_admitted)?);
         bytes = record.encoded_len() as u64;
         let mut stats = prefix_release.stats.lock();
         stats.pieces += 1;

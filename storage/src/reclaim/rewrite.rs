@@ -303,7 +303,7 @@ fn copy(wal: &Wal, groups: &Groups, usage: &SegmentUsage, sources: Sources) -> R
         encode(&ops, record.meta());
         record.set_footer_bytes(u32::try_from(footer_bytes(&ops)).unwrap_or(u32::MAX));
         let valid = ValidRecord { ops: &ops, values: &[], record: &record, class: Durability::Lazy };
-        drop(publish(wal, usage, &locked, valid, Wal::append_admitted)?);
+        drop(publish(wal, usage, locked, valid, Wal::append_admitted)?);
     }
     Ok((entries, bytes))
 }
@@ -339,7 +339,7 @@ mod tests {
             encode(&ops, record.meta());
             let locked = self.groups.lock(&[7]);
             let valid = ValidRecord { ops: &ops, values: &[], record: &record, class: Durability::Sync };
-            drop(publish(&self.wal, &self.usage, &locked, valid, Wal::append_admitted).expect("room"));
+            drop(publish(&self.wal, &self.usage, locked, valid, Wal::append_admitted).expect("room"));
         }
 
         fn place(&self, index: u64) -> Option<Location> {

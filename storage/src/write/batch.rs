@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use seawall_wal::RecordBuilder;
+use smallvec::SmallVec;
 
 use super::packed::Packed;
 use super::parts::first_larger;
@@ -223,8 +224,8 @@ impl WriteBatch {
     }
 
     /// The groups of the batch, ascending.
-    pub(super) fn groups(&self) -> Vec<GroupId> {
-        let mut groups: Vec<GroupId> = self.ops.iter().map(|op| op.group).collect();
+    pub(super) fn groups(&self) -> SmallVec<[GroupId; 4]> {
+        let mut groups: SmallVec<[GroupId; 4]> = self.ops.iter().map(|op| op.group).collect();
         groups.sort_unstable();
         groups.dedup();
         groups
@@ -286,7 +287,7 @@ mod tests {
         };
         assert_eq!(batch.ops, [run(4, 1, 2), run(6, 2, 3), run(9, 2, 1)]);
         assert_eq!(batch.record.part_count(), 6);
-        assert_eq!(batch.groups(), [9]);
+        assert_eq!(batch.groups()[..], [9]);
         batch.clear();
         assert!(batch.is_empty());
         assert!(matches!(batch.check(), Err(Error::EmptyBatch)));

@@ -16,7 +16,7 @@ use seawall_wal::{Durability, Ticket, Wal};
 
 use crate::error::{Error, Result};
 use crate::format::encode;
-use crate::group::{Append, ValidRecord, footer_bytes, publish};
+use crate::group::{Append, Released, ValidRecord, footer_bytes, publish};
 use crate::read::Store;
 
 /// Whether a write may wait for other batches and for room in the log.
@@ -27,7 +27,7 @@ pub(crate) enum Wait {
 }
 
 /// Validates and enqueues `batch`. Its entries are readable when this returns and durable when the ticket completes
-/// (INV-1).
+/// (INV-1). Also returns what can be released of the log.
 ///
 /// On success the batch is empty and keeps its buffers. On an error the batch and everything else are unchanged.
 pub(crate) fn write(
@@ -35,14 +35,14 @@ pub(crate) fn write(
     meta_bytes_max: usize,
     batch: &mut WriteBatch,
     wait: Wait,
-) -> Result<Ticket> {
+) -> Result<(Ticket, Released)> {
     batch.check()?;
     // Before the groups are locked, because compression takes long.
     let packed = batch.pack(compressor);
     let ids = batch.groups();
     let (locked, append): (_, Append) = match wait {
         Wait::Yes => (groups.lock(&ids), Wal::append_admitted),
-        Wait::No => (groups.try_lock_all(ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::try_append),
+        Wait::No => (groups.try_lock_all(&ids).ok_or(seawall_wal::Error::WouldWait)?, Wal::try_append),
     };
     let ops = packed.as_ref().map_or(batch.ops(), |packed| &packed.ops);
     let (ops, urgent) = validate::validate(&locked, ops, batch.state_values(), meta_bytes_max)?;
@@ -61,18 +61,16 @@ pub(crate) fn write(
     }
     let Some(mut packed) = packed else {
         let valid = ValidRecord { ops: &ops, values: batch.state_values(), record: batch.record(), class };
-        let ticket = publish(wal, usage, &locked, valid, append)?;
-        drop(locked);
-        cache.add(ticket.lsn(), batch.record());
+        let written = publish(wal, usage, locked, valid, append)?;
+        cache.add(written.0.lsn(), batch.record());
         batch.clear();
-        return Ok(ticket);
+        return Ok(written);
     };
     packed.record.meta().extend_from_slice(batch.record().meta_bytes());
     packed.record.set_footer_bytes(batch.record().footer_bytes());
     let valid = ValidRecord { ops: &ops, values: batch.state_values(), record: &packed.record, class };
-    let ticket = publish(wal, usage, &locked, valid, append)?;
-    drop(locked);
-    cache.add_raw(ticket.lsn(), &packed.record, batch.record(), &packed.parts);
+    let written = publish(wal, usage, locked, valid, append)?;
+    cache.add_raw(written.0.lsn(), &packed.record, batch.record(), &packed.parts);
     batch.clear();
-    Ok(ticket)
+    Ok(written)
 }

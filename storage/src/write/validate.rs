@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use parking_lot::RwLockReadGuard;
+use smallvec::SmallVec;
 
 use crate::error::{Error, Result};
 use crate::format::{GroupOp, Op};
@@ -21,9 +21,10 @@ pub(super) fn validate(
     ops: &[GroupOp],
     values: &[StateValue],
     meta_bytes_max: usize,
-) -> Result<(Vec<GroupOp>, bool)> {
-    let mut staged: Vec<Staged<'_>> = locked.read().map(|(group, state)| Staged::new(group, state)).collect();
-    let mut resolved = Vec::with_capacity(ops.len());
+) -> Result<(SmallVec<[GroupOp; 4]>, bool)> {
+    let mut staged: SmallVec<[Staged<'_>; 1]> =
+        locked.read().map(|(group, state)| Staged::new(group, state)).collect();
+    let mut resolved = SmallVec::with_capacity(ops.len());
     let mut urgent = false;
     let mut values = values.iter();
     for GroupOp { group, op } in ops {
@@ -52,11 +53,11 @@ pub(super) fn validate(
 /// A group as it would be after the operations checked so far.
 struct Staged<'a> {
     group: GroupId,
-    base: RwLockReadGuard<'a, GroupState>,
+    base: &'a GroupState,
     /// The entries of `base` up to this index are still there.
     kept: u64,
     /// `(first index, term)` of runs of entries in the batch, ascending.
-    runs: Vec<(u64, u64)>,
+    runs: SmallVec<[(u64, u64); 2]>,
     point: CompactionPoint,
     last: u64,
     hard: HardState,
@@ -69,14 +70,14 @@ struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    fn new(group: GroupId, base: RwLockReadGuard<'a, GroupState>) -> Staged<'a> {
+    fn new(group: GroupId, base: &'a GroupState) -> Staged<'a> {
         let (kept, point, hard) = (base.last_index(), base.point(), base.hard());
         let (snapshot, metas) = (base.snapshots().next(), BTreeMap::new());
         Staged {
             group,
             base,
             kept,
-            runs: Vec::new(),
+            runs: SmallVec::new(),
             point,
             last: kept,
             hard,

@@ -5,6 +5,7 @@ mod following;
 mod full_disk;
 mod index_memory;
 mod many_groups;
+mod not_durable;
 mod raft_node;
 mod reading;
 mod reopening;
@@ -36,6 +37,8 @@ pub(crate) enum Row {
     DeviceBytes(device_bytes::Load),
     /// Row 9: proposals through a Raft node, from the call until they are applied
     RaftNode(raft_node::Load),
+    /// Row 10: appends that nobody waits for
+    NotDurable(not_durable::Load),
     /// One opening, measured in its own process by `reopening`
     #[command(hide = true)]
     OpenOnce(reopening::Once),
@@ -62,6 +65,7 @@ impl Row {
             Row::FullDisk(load) => Row::FullDisk(load.tiny()),
             Row::DeviceBytes(load) => Row::DeviceBytes(load.tiny()),
             Row::RaftNode(load) => Row::RaftNode(load.tiny()),
+            Row::NotDurable(load) => Row::NotDurable(load.tiny()),
             other @ Row::OpenOnce(_) => other,
         }
     }
@@ -78,6 +82,7 @@ impl Row {
             Row::FullDisk(load) => load.needed_bytes(),
             Row::DeviceBytes(load) => load.needed_bytes(),
             Row::RaftNode(load) => load.needed_bytes(),
+            Row::NotDurable(load) => load.needed_bytes(),
             Row::OpenOnce(_) => 0,
         }
     }
@@ -93,6 +98,7 @@ impl Row {
             Row::FullDisk(load) => load.run(site),
             Row::DeviceBytes(load) => load.run(site),
             Row::RaftNode(load) => load.run(site),
+            Row::NotDurable(load) => load.run(site),
             Row::OpenOnce(_) => Ok(Vec::new()),
         }
     }
