@@ -33,9 +33,10 @@ fn figures(f: &Figures) -> String {
 /// The grid, and how many cells meet the bars.
 pub(crate) fn table(outcomes: &[Outcome], all: bool) -> String {
     let mut text = String::from(
-        "| device | load | records/s | p50 us | p99 us | best fixed plan | records/s | p50 us | p99 us | rate over it | p99 over it |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| device | load | records/s | p50 us | p99 us | best fixed plan | records/s | p50 us | p99 us | rate over it | p99 over it | it again |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     let (mut fast, mut short) = (0, 0);
+    let mut noisy = (0, 0);
     for outcome in outcomes {
         let Some(((plan, best), (rate, p99))) = outcome.best().zip(outcome.ratios()) else { continue };
         fast += usize::from(rate >= RATE_MIN);
@@ -46,14 +47,19 @@ pub(crate) fn table(outcomes: &[Outcome], all: bool) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {own} | {} | {} | {r}{rate:.2}{r} | {p}{p99:.2}{p} |",
+            "| {} | {} | {own} | {} | {} | {r}{rate:.2}{r} | {p}{p99:.2}{p} | {} |",
             cell.device,
             cell.load,
             name(*plan),
-            figures(best)
+            figures(best),
+            outcome.spread().map_or("-".to_owned(), |(rate, p99)| format!("{rate:.2}, {p99:.2}"))
         );
+        if let Some((rate, p99)) = outcome.spread() {
+            noisy.0 += usize::from(rate < RATE_MIN);
+            noisy.1 += usize::from(p99 > P99_MAX);
+        }
         for (plan, fixed) in outcome.fixed.iter().filter(|_| all) {
-            let _ = writeln!(text, "| | | | | | {} | {} | | |", name(*plan), figures(fixed));
+            let _ = writeln!(text, "| | | | | | {} | {} | | | |", name(*plan), figures(fixed));
         }
     }
     let cells = outcomes.len();
@@ -61,6 +67,10 @@ pub(crate) fn table(outcomes: &[Outcome], all: bool) -> String {
         text,
         "\nRate at least {RATE_MIN} of the best fixed plan's: {fast} of {cells} cells. p99 at most {P99_MAX} of it: {short}."
     );
+    if outcomes.iter().any(|outcome| outcome.again.is_some()) {
+        let _ =
+            writeln!(text, "That plan's second run misses these bars in {} and {} cells.", noisy.0, noisy.1);
+    }
     text
 }
 
