@@ -62,8 +62,7 @@ impl<H: Host> Pump<H> {
     pub(in crate::adapters::raft_rs) fn ended(&self) -> Option<End> {
         let stopping = self.stopping.as_ref()?;
         let raft = &self.node.raft;
-        let alone = raft.prs().conf().voters().ids().iter().all(|id| id == raft.id);
-        let leads = raft.state == StateRole::Leader && !alone;
+        let leads = raft.state == StateRole::Leader && !self.is_only_voter();
         let drained = self.at_rest();
         (stopping.ticks_left == 0 || (drained && !leads)).then_some(End { leads, drained })
     }
