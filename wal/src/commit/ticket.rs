@@ -90,14 +90,13 @@ impl Ticket {
         Ok((durable > self.lsn).then_some(self.lsn))
     }
 
-    /// Writes the record's group on this thread if no other thread writes or is about to; then returns the outcome, as
-    /// [`Ticket::outcome`] does. Does not wait for the write of another thread: if the record is still open afterwards,
-    /// leave a wake-up ([`Ticket::notify`]). A lazy record stays open until something else asks for its group.
+    /// Writes the record's group on this thread if no other thread writes or is about to; returns whether it wrote. Does
+    /// not wait for the write of another thread: if [`Ticket::outcome`] is still open afterwards, register a wake-up
+    /// ([`Ticket::notify`]). A lazy record stays open until something else asks for its group.
     ///
     /// For a thread that waits for other events too, and so cannot block in [`Ticket::wait`].
-    pub fn try_write(&self) -> Option<Result<Lsn, Error>> {
-        self.log.try_write(self.lsn);
-        self.outcome()
+    pub fn try_write(&self) -> bool {
+        self.log.try_write(self.lsn)
     }
 
     /// Calls `f` once: when the record is durable, or with the error that stopped the log.

@@ -72,7 +72,7 @@ impl<H: Host> Pump<H> {
         let reads = self.fetches.as_ref().is_some_and(|fetches| fetches.under_way());
         let wrote = !reads && self.may_write() && self.flight.try_write(other);
         self.stats.own_writes += u64::from(wrote);
-        wrote
+        wrote && self.flight.is_settled(other)
     }
 
     /// Requests a wake-up of the log for the oldest write in flight, unless it has been requested.

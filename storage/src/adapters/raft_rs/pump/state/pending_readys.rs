@@ -74,10 +74,10 @@ impl PendingReadys {
         self.signal.tells_owner()
     }
 
-    /// Writes on this thread if no other thread writes; returns whether it did and `wait` need not block.
+    /// Makes the oldest write in flight durable on this thread if no other thread writes; returns whether it wrote.
     pub(in crate::adapters::raft_rs) fn try_write(&self, other: Option<&Ticket>) -> bool {
         let oldest = writes(&self.queue, other).min_by_key(|ticket| ticket.lsn());
-        oldest.is_some_and(|ticket| ticket.try_write().is_some())
+        oldest.is_some_and(Ticket::try_write)
     }
 
     /// Removes the durable Readys; returns the number of the last one and the messages of all, in order.
