@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The promise that a record will be durable.
 ///
 /// Block with [`Ticket::wait`], `.await` it, register a callback with [`Ticket::on_durable`], or have a thread woken
-/// with [`Ticket::notify`]. A thread that appends many records need not keep their tickets:
+/// with [`Ticket::notify`], after it has tried to write by itself ([`Ticket::try_write`]). A thread that appends many records need not keep their tickets:
 /// [`Wal::wait_past`](crate::Wal::wait_past) returns how far the log is durable. Dropping a ticket does not affect the
 /// record.
 ///

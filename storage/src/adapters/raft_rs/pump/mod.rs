@@ -5,7 +5,8 @@
 //! 1. Check the store: an entry that could not be read stops the pump before a message leaves. Report the role.
 //! 2. Send the immediate messages.
 //! 3. Write snapshot, entries and hard state to the log: as one record, or as several if they are too large.
-//! 4. Queue the Ready with its ticket, if it must be durable, and the messages that wait for it.
+//! 4. Queue the Ready with its ticket, if it must be durable, and the messages that wait for it. The log's thread makes it
+//!    durable, or the pump's own thread once it waits (`persist`).
 //! 5. Return the Ready to the core (`advance_append_async`).
 //! 6. Apply the committed entries. A membership change must be durable before its entry is applied.
 //!
