@@ -107,8 +107,7 @@ impl Load {
             rounds.ratio(RATE, 0, 2),
             self.in_flight
         ));
-        let again: Vec<_> =
-            rounds.ratios(P50, 4, 3).into_iter().map(|ratio| format!("{ratio:.2}")).collect();
+        let again: Vec<_> = rounds.ratios(P50, 4, 3).into_iter().map(|ratio| format!("{ratio:.2}")).collect();
         outcome.notes.push(format!("p50 of the raw write over itself, round by round: {}", again.join(" ")));
         for node in [pipelined, waiting, gathered] {
             node.engine.close().context("close seawall")?;
