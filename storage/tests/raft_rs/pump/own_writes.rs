@@ -1,6 +1,7 @@
 //! Tests which thread makes the writes of a pump durable: the pump's own, if the node follows or is the only voter,
 //! waits, and no other thread writes; a thread of the log otherwise.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
@@ -65,8 +66,25 @@ impl Gate {
     }
 }
 
+/// A gate that is opened when a test ends, also by a panic: declared after the engine, which waits for its writes.
+struct OpenOnDrop(Arc<Gate>);
+
+impl Deref for OpenOnDrop {
+    type Target = Gate;
+
+    fn deref(&self) -> &Gate {
+        &self.0
+    }
+}
+
+impl Drop for OpenOnDrop {
+    fn drop(&mut self) {
+        self.0.open();
+    }
+}
+
 /// Creates node 1 of `voters` on a log with threads, whose writes pass a gate.
-fn gated(voters: &[u64], options: PumpOptions) -> (Arc<Gate>, Engine, Pump<Node>) {
+fn gated(voters: &[u64], options: PumpOptions) -> (Engine, Pump<Node>, OpenOnDrop) {
     let gate = Arc::new(Gate {
         thread: thread::current().id(),
         own: AtomicUsize::new(0),
@@ -88,7 +106,7 @@ fn gated(voters: &[u64], options: PumpOptions) -> (Arc<Gate>, Engine, Pump<Node>
     GroupStorage::new(&engine, GROUP).bootstrap(&conf).unwrap();
     let config = Config { max_size_per_msg: 1 << 20, ..Config::new(1) };
     let pump = Pump::new(&engine, GROUP, &config, Node::default(), options).unwrap();
-    (gate, engine, pump)
+    (engine, pump, OpenOnDrop(gate))
 }
 
 /// Runs the pump until nothing is in flight.
@@ -169,7 +187,7 @@ fn a_change_of_the_members_is_written_by_a_pump_that_waits() {
 /// would end the test; it is counted.
 #[test]
 fn a_leader_with_peers_ticks_while_its_disk_stalls() {
-    let (gate, engine, mut pump) = gated(&[1, 2, 3], PumpOptions::default());
+    let (engine, mut pump, gate) = gated(&[1, 2, 3], PumpOptions::default());
     elect(&mut pump, rest);
     let (own, ticks, requested) = (gate.own(), pump.stats().ticks, pump.stats().wake_ups);
     gate.close();
@@ -206,7 +224,7 @@ fn a_leader_with_peers_does_not_write() {
 
 #[test]
 fn a_pump_that_is_being_stopped_does_not_write() {
-    let (gate, engine, mut pump) = gated(&[1], PumpOptions::default());
+    let (engine, mut pump, gate) = gated(&[1], PumpOptions::default());
     pump.campaign().unwrap();
     rest(&mut pump);
     let own = gate.own();
@@ -225,7 +243,7 @@ fn a_pump_that_is_being_stopped_does_not_write() {
 
 #[test]
 fn a_pump_waits_for_the_write_of_another_thread() {
-    let (gate, engine, mut pump) = gated(&[1], PumpOptions::default());
+    let (engine, mut pump, gate) = gated(&[1], PumpOptions::default());
     pump.campaign().unwrap();
     rest(&mut pump);
     gate.close();
@@ -251,7 +269,7 @@ fn a_pump_waits_for_the_write_of_another_thread() {
 
 #[test]
 fn proposals_are_written_while_the_owner_goes_on() {
-    let (gate, engine, mut pump) = gated(&[1], PumpOptions::default());
+    let (engine, mut pump, gate) = gated(&[1], PumpOptions::default());
     pump.campaign().unwrap();
     rest(&mut pump);
     let requested = pump.stats().wake_ups;
@@ -270,7 +288,7 @@ fn proposals_are_written_while_the_owner_goes_on() {
 #[test]
 fn owners_that_do_not_wait_are_served() {
     // One polls only.
-    let (_gate, engine, mut pump) = gated(&[1], PumpOptions::default());
+    let (engine, mut pump, _gate) = gated(&[1], PumpOptions::default());
     pump.campaign().unwrap();
     while pump.applied() == 0 {
         _ = pump.poll().unwrap();
@@ -280,7 +298,7 @@ fn owners_that_do_not_wait_are_served() {
     // Another sleeps until it is woken.
     let bell = Arc::new(Bell::new());
     let wake = Some(Wake::Bell(Arc::clone(&bell)));
-    let (_gate, engine, mut pump) = gated(&[1], PumpOptions::default().with_wake(wake));
+    let (engine, mut pump, _gate) = gated(&[1], PumpOptions::default().with_wake(wake));
     pump.campaign().unwrap();
     while pump.applied() == 0 {
         let rung = bell.rung();
@@ -321,7 +339,7 @@ fn a_failure_of_its_own_write_stops_the_pump() {
 #[test]
 fn the_loop_of_a_node_writes_before_it_sleeps() {
     let (handle, inputs) = inbox(None);
-    let (gate, engine, mut pump) = gated(&[1], PumpOptions::default().with_wake(Some(handle.wake())));
+    let (engine, mut pump, gate) = gated(&[1], PumpOptions::default().with_wake(Some(handle.wake())));
     pump.campaign().unwrap();
     let done = Arc::new(AtomicBool::new(false));
     let (proposing, ended) = (handle.clone(), Arc::clone(&done));
