@@ -68,7 +68,8 @@ fn mixed(model: &Arc<Model>, i: usize) {
         match i {
             0 => model.wait(&ticket),
             1 => model.call(ticket, done.clone()),
-            _ => model.block_on(ticket),
+            2 => model.block_on(ticket),
+            _ => model.write_or_sleep(&ticket),
         }
     }
     drop(done);
@@ -82,6 +83,24 @@ fn thread_callback_and_future() {
         let model = Model::new(Threads::Spawned);
         threads(&model, 3, mixed);
         model.finish(6);
+    });
+}
+
+/// Threads that write only if nobody else does, and otherwise register a wake-up, next to one that waits, or to a callback
+/// or a future. A write may fail.
+#[test]
+fn threads_write_or_are_woken() {
+    explore(1500, || {
+        let model = Model::new(Threads::Spawned);
+        if chance() {
+            let nth = shuttle::rand::thread_rng().gen_range(1..4);
+            model.disk.fail(FaultRule::once(FaultOp::Write, nth, FaultError::Io).on("00000001.wal"));
+        }
+        threads(&model, 3, |model, i| {
+            mixed(model, if i == 0 { shuttle::rand::thread_rng().gen_range(0..4) } else { 3 });
+        });
+        let tickets = model.tickets();
+        model.finish(tickets);
     });
 }
 

@@ -61,6 +61,27 @@ impl Committer {
         }
     }
 
+    /// Writes groups until the record at `lsn` is durable or the log has stopped, as long as this thread may issue; returns
+    /// whether it wrote. Does not wait for other threads, except that it lets them append to a group that is held back.
+    pub(crate) fn try_write(&self, lsn: Lsn) -> bool {
+        let mut wrote = false;
+        while self.durable() <= lsn && self.state.work_available() {
+            let mut state = self.state.lock();
+            if state.watermark() <= lsn {
+                state = self.gather(state, true, None);
+            }
+            if state.watermark() > lsn {
+                self.leave(state);
+                break;
+            }
+            let Some(io) = state.issue_as_waiter() else { break };
+            drop(state);
+            self.run(io);
+            wrote = true;
+        }
+        wrote
+    }
+
     /// Lets another thread issue what this one found to be due, but has no reason to wait for.
     fn leave(&self, state: StateGuard<'_>) {
         if state.left_to_driver() {

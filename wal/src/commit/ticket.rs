@@ -15,7 +15,7 @@ use std::time::Duration;
 /// The promise that a record will be durable.
 ///
 /// Block with [`Ticket::wait`], `.await` it, register a callback with [`Ticket::on_durable`], or have a thread woken
-/// with [`Ticket::notify`]. A thread that appends many records need not keep their tickets:
+/// with [`Ticket::notify`], after it has tried to write by itself ([`Ticket::try_write`]). A thread that appends many records need not keep their tickets:
 /// [`Wal::wait_past`](crate::Wal::wait_past) returns how far the log is durable. Dropping a ticket does not affect the
 /// record.
 ///
@@ -88,6 +88,15 @@ impl Ticket {
     pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Lsn>, Error> {
         let durable = self.log.wait_past(self.lsn, timeout)?;
         Ok((durable > self.lsn).then_some(self.lsn))
+    }
+
+    /// Writes the record's group on this thread if no other thread writes or is about to; returns whether it wrote. Does
+    /// not wait for the write of another thread: if [`Ticket::outcome`] is still open afterwards, register a wake-up
+    /// ([`Ticket::notify`]). A lazy record stays open until something else asks for its group.
+    ///
+    /// For a thread that waits for other events too, and so cannot block in [`Ticket::wait`].
+    pub fn try_write(&self) -> bool {
+        self.log.try_write(self.lsn)
     }
 
     /// Calls `f` once: when the record is durable, or with the error that stopped the log.

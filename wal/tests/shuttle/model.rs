@@ -5,6 +5,7 @@ use crate::watched::{Answer, Watched, switch};
 use parking_lot::Mutex as Plain;
 use seawall_wal::disk::sim::{SimDisk, SimOptions, SimRandom};
 use seawall_wal::disk::{Mode, clock::Clock};
+use seawall_wal::notify::{Bell, Notify};
 use seawall_wal::{Durability, Env, Error, Lsn, Options, RecordBuilder, Threads, Ticket, Wal};
 use shuttle::rand::Rng;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -138,6 +139,25 @@ impl Model {
 
     pub fn wait(&self, ticket: &Ticket) {
         let answer = Answer { lsn: ticket.lsn(), result: ticket.wait() };
+        self.check(&answer);
+        self.told.lock().push(answer);
+    }
+
+    /// Writes if no other thread does; otherwise sleeps until the record's outcome is known.
+    pub fn write_or_sleep(&self, ticket: &Ticket) {
+        let bell = Arc::new(Bell::new());
+        let rung = bell.rung();
+        ticket.try_write();
+        if ticket.outcome().is_none() {
+            ticket.notify(Notify::Bell(Arc::clone(&bell)));
+        }
+        let result = loop {
+            match ticket.outcome() {
+                Some(result) => break result,
+                None => bell.wait(rung, None),
+            }
+        };
+        let answer = Answer { lsn: ticket.lsn(), result };
         self.check(&answer);
         self.told.lock().push(answer);
     }

@@ -76,8 +76,13 @@ fn figure(figures: &Figures, name: &str) -> f64 {
 impl Rounds {
     /// Median of the ratios of figure `name` between the lines `ours` and `theirs`.
     pub(crate) fn ratio(&self, name: &str, ours: usize, theirs: usize) -> f64 {
+        median(self.ratios(name, ours, theirs).into_iter())
+    }
+
+    /// The ratios of figure `name` between the lines `ours` and `theirs`, round by round.
+    pub(crate) fn ratios(&self, name: &str, ours: usize, theirs: usize) -> Vec<f64> {
         let pairs = self.seen[ours].iter().zip(&self.seen[theirs]);
-        median(pairs.map(|(ours, theirs)| figure(ours, name) / figure(theirs, name)))
+        pairs.map(|(ours, theirs)| figure(ours, name) / figure(theirs, name)).collect()
     }
 
     /// The median of figure `name` of a line.

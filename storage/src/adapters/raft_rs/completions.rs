@@ -1,6 +1,6 @@
 //! Wakes the pump's owner when a write becomes durable, the log fails, or a read ends.
 //!
-//! A wake-up is never lost. The log delivers wake-ups itself, without another thread, except for
+//! A wake-up that was requested is never lost. The log delivers wake-ups itself, without another thread, except for
 //! [`Wake::Call`]. The tickets and the reads tell what happened.
 
 use std::fmt;
@@ -47,7 +47,7 @@ impl fmt::Debug for Wake {
 /// The wake-ups of one pump.
 #[derive(Default)]
 pub(super) struct Completions {
-    /// Rung by the log and at the end of a read, for [`Completions::wait`].
+    /// Rung by the log and at the end of a read, for [`Completions::wait`]. The owner's bell, if it has one.
     bell: Arc<Bell>,
     /// Whether a read has ended since the last [`Completions::take_fetched`].
     fetched: AtomicBool,
@@ -56,17 +56,25 @@ pub(super) struct Completions {
 
 impl Completions {
     pub(super) fn new(wake: Option<Wake>) -> Completions {
-        Completions { wake, ..Completions::default() }
+        let bell = match &wake {
+            Some(Wake::Bell(bell)) => Arc::clone(bell),
+            _ => Arc::default(),
+        };
+        Completions { bell, wake, ..Completions::default() }
+    }
+
+    /// Whether the owner wants to be told of durable writes and of reads.
+    pub(super) fn tells_owner(&self) -> bool {
+        self.wake.is_some()
     }
 
     /// Registers a wake-up for when the record of `ticket` is durable, or can no longer become durable.
     pub(super) fn expect(&self, ticket: &Ticket) {
         ticket.notify(Notify::Bell(Arc::clone(&self.bell)));
         match &self.wake {
-            None => {}
+            None | Some(Wake::Bell(_)) => {}
             Some(Wake::Thread(thread)) => ticket.notify(Notify::Thread(thread.clone())),
             Some(Wake::EventFd(fd)) => ticket.notify(Notify::EventFd(Arc::clone(fd))),
-            Some(Wake::Bell(bell)) => ticket.notify(Notify::Bell(Arc::clone(bell))),
             Some(Wake::Call(call)) => {
                 let call = Arc::clone(call);
                 ticket.notify_with(move || call());
@@ -79,10 +87,9 @@ impl Completions {
         self.fetched.store(true, Ordering::SeqCst);
         self.bell.ring();
         match &self.wake {
-            None => {}
+            None | Some(Wake::Bell(_)) => {}
             Some(Wake::Thread(thread)) => thread.unpark(),
             Some(Wake::EventFd(fd)) => Notify::EventFd(Arc::clone(fd)).deliver(),
-            Some(Wake::Bell(bell)) => bell.ring(),
             Some(Wake::Call(call)) => call(),
         }
     }

@@ -114,7 +114,9 @@ pub struct PumpOptions {
     pub readys_max: usize,
     /// How the pump tells its owner that something became durable or was read, so that
     /// [`Pump::poll`](super::Pump::poll) has work (default none). An owner that calls
-    /// [`Pump::wait`](super::Pump::wait) does not need it.
+    /// [`Pump::wait`](super::Pump::wait) does not need it, and is faster without it: `poll` with a wake-up has a
+    /// thread of the log write, while `wait` writes itself where it may. For an owner that does neither, the log
+    /// starts to write after up to 2 ms, or at the next poll.
     pub wake: Option<Wake>,
     /// Whether a thread of the engine reads the entries that a slow peer needs and that are not in memory
     /// (default true), so that nothing else waits for the disk. All groups share that thread, which starts when

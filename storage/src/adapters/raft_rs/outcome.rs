@@ -68,4 +68,8 @@ pub struct PumpStats {
     pub stalls: u64,
     /// Appends of peers that were dropped ([`Host::append_refused`](super::Host::append_refused)).
     pub appends_refused: u64,
+    /// Waits in which the pump's thread wrote the log itself, so that no other thread had to be woken.
+    pub own_writes: u64,
+    /// Wake-ups that the pump requested from the log, because another thread writes.
+    pub wake_ups: u64,
 }

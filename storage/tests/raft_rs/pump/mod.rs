@@ -4,5 +4,6 @@
 mod faults;
 mod node;
 mod order;
+mod own_writes;
 mod restarts;
 mod stop;

@@ -35,7 +35,7 @@ impl<H: Host> Pump<H> {
                 Outcome::Idle
             };
             if !outcome.is_stalled() {
-                outcome = self.poll()?;
+                outcome = self.advance()?;
             }
             match outcome {
                 Outcome::Ended(end) => return Ok(end),
@@ -44,12 +44,14 @@ impl<H: Host> Pump<H> {
                         self.host_mut().stalled(&full);
                     }
                     stalled = true;
+                    self.request_wake();
                     inbox.wait(rung, next_tick.saturating_duration_since(Instant::now()));
                 }
                 Outcome::Worked => stalled = false,
                 Outcome::Idle => {
                     stalled = false;
-                    if !served {
+                    if !served && !self.write_while_waiting() {
+                        self.request_wake();
                         inbox.wait(rung, next_tick.saturating_duration_since(Instant::now()));
                     }
                 }

@@ -64,8 +64,9 @@ impl<H: Host> Pump<H> {
         self.store.set_conf_state(&mut self.batch, entry.index, &conf);
         match self.store.engine().write(&mut self.batch) {
             Ok(ticket) => {
-                self.flight.expect(&ticket);
-                self.settle(entry.index, conf, ticket)
+                let settled = self.settle(entry.index, conf, ticket)?;
+                self.hand_off();
+                Ok(settled)
             }
             Err(error) => {
                 self.changing = Some(conf);

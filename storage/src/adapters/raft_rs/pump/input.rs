@@ -273,8 +273,7 @@ impl<H: Host> Pump<H> {
 
     /// Like [`Pump::unsettled`], for a node that needs no vote but its own.
     fn elects_itself_unsettled(&self) -> bool {
-        let voters = self.node.raft.prs().conf().voters().ids();
-        self.unsettled() && voters.iter().all(|voter| voter == self.node.raft.id)
+        self.unsettled() && self.is_only_voter()
     }
 
     /// Whether this node must not campaign. An election would make the core panic if this node is the only

@@ -5,7 +5,8 @@
 //! 1. Check the store: an entry that could not be read stops the pump before a message leaves. Report the role.
 //! 2. Send the immediate messages.
 //! 3. Write snapshot, entries and hard state to the log: as one record, or as several if they are too large.
-//! 4. Queue the Ready with its ticket, if it must be durable, and the messages that wait for it.
+//! 4. Queue the Ready with its ticket, if it must be durable, and the messages that wait for it. The log's thread makes it
+//!    durable, or the pump's own thread once it waits (`persist`).
 //! 5. Return the Ready to the core (`advance_append_async`).
 //! 6. Apply the committed entries. A membership change must be durable before its entry is applied.
 //!
@@ -164,6 +165,7 @@ impl<H: Host> Pump<H> {
             settling: None,
             reports: Vec::new(),
             stats: PumpStats::default(),
+            idle: false,
             stopping: None,
             late_ticks: 0,
             offers: Offers::default(),
@@ -183,6 +185,18 @@ impl<H: Host> Pump<H> {
     /// The error that stopped the pump for good, now or earlier. Back-pressure (a full disk, no file
     /// descriptor left) is not an error: it is [`Outcome::Stalled`].
     pub fn poll(&mut self) -> Result<Outcome> {
+        let outcome = self.advance();
+        // The owner may sleep next, or polls until something is durable; so this thread does not write.
+        let idle = outcome.as_ref().is_ok_and(Outcome::is_idle);
+        if self.flight.tells_owner() || (idle && self.idle) {
+            self.request_wake();
+        }
+        self.idle = idle;
+        outcome
+    }
+
+    /// As [`Pump::poll`], for a thread that calls [`Pump::write_while_waiting`] before it sleeps.
+    pub(in crate::adapters::raft_rs) fn advance(&mut self) -> Result<Outcome> {
         self.running()?;
         let result = self.drive();
         let result = self.latched(result);
@@ -202,6 +216,10 @@ impl<H: Host> Pump<H> {
     /// then does the same as [`Pump::poll`]. If nothing is in flight or being read it does not block, except
     /// that it sleeps for at most 100 ms while the disk is full.
     ///
+    /// On a follower and on the only voter this thread writes the log itself if no other thread does, which
+    /// spares waking one. The timeout does not interrupt such a write; a timeout of 0 prevents it. A leader with
+    /// other voters never writes here, so that it ticks even if its disk stalls.
+    ///
     /// # Errors
     /// Like [`Pump::poll`].
     pub fn wait(&mut self, timeout: Duration) -> Result<Outcome> {
@@ -212,11 +230,15 @@ impl<H: Host> Pump<H> {
             fetches.under_way()
         });
         if reading || self.in_flight() > 0 {
-            self.flight.wait(timeout, self.settling.as_ref().map(|(_, ticket)| ticket));
+            if timeout.is_zero() || !self.write_while_waiting() {
+                self.request_wake();
+                self.flight.wait(timeout, self.settling.as_ref().map(|(_, ticket)| ticket));
+            }
         } else if self.is_stalled() {
             std::thread::sleep(timeout.min(RETRY));
         }
-        self.poll()
+        self.idle = false;
+        self.advance()
     }
 
     fn drive(&mut self) -> Result<bool> {
@@ -255,6 +277,7 @@ impl<H: Host> Pump<H> {
         self.check_store()?;
         self.restore(number)?;
         self.send(kept);
+        self.hand_off();
         Ok(true)
     }
 

@@ -1,7 +1,7 @@
-//! Writes a Ready to the log, as one record or as several.
+//! Writes a Ready to the log, as one record or as several, and decides which thread makes it durable.
 
-use raft::Ready;
 use raft::eraftpb::Entry;
+use raft::{Ready, StateRole};
 use seawall_wal::Ticket;
 
 use crate::adapters::raft_rs::error::{Error, Result};
@@ -33,6 +33,7 @@ impl<H: Host> Pump<H> {
         }
         let (number, kept) = (ready.number(), ready.take_persisted_messages());
         self.flight.submit(number, ticket, kept);
+        self.hand_off();
         let mut states = ready.take_read_states();
         self.take_answers(&mut states);
         self.committed = ready.take_committed_entries();
@@ -42,6 +43,42 @@ impl<H: Host> Pump<H> {
             self.host.read_states(states);
         }
         self.apply()
+    }
+
+    /// Has the log write what is in flight, unless this thread may write it once it waits: it may not, or it goes on
+    /// although an earlier write is in flight.
+    pub(super) fn hand_off(&mut self) {
+        let other = self.settling.as_ref().map(|(_, ticket)| ticket);
+        if self.flight.is_pipelined(other) || !self.may_write() {
+            self.request_wake();
+        }
+    }
+
+    /// Whether this thread may write the log while it waits: on a follower or on the only voter. A disk that stalls
+    /// would keep a leader from ticking and so from stepping down, and a node that is being stopped from ending. A
+    /// leader's write also overlaps with those of its followers anyway.
+    fn may_write(&self) -> bool {
+        let leads = self.node.raft.state == StateRole::Leader && !self.is_only_voter();
+        !leads && self.stopping.is_none()
+    }
+
+    /// Writes on this thread what is in flight, if it may and if no other thread writes. Returns whether
+    /// [`Pump::complete`] has something to do then.
+    pub(in crate::adapters::raft_rs) fn write_while_waiting(&mut self) -> bool {
+        let other = self.settling.as_ref().map(|(_, ticket)| ticket);
+        if self.flight.is_settled(other) {
+            return true;
+        }
+        let reads = self.fetches.as_ref().is_some_and(|fetches| fetches.under_way());
+        let wrote = !reads && self.may_write() && self.flight.try_write(other);
+        self.stats.own_writes += u64::from(wrote);
+        wrote && self.flight.is_settled(other)
+    }
+
+    /// Requests a wake-up of the log for the oldest write in flight, unless it has been requested.
+    pub(in crate::adapters::raft_rs) fn request_wake(&mut self) {
+        let other = self.settling.as_ref().map(|(_, ticket)| ticket);
+        self.stats.wake_ups += u64::from(self.flight.request_wake(other));
     }
 
     /// Writes snapshot, entries and hard state as one record, or as several if they are too large for one. In

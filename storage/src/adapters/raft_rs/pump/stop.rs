@@ -15,7 +15,8 @@ impl<H: Host> Pump<H> {
     /// within an election timeout, to the next. Keep driving the pump, with messages and ticks, until
     /// [`Pump::poll`] returns [`Outcome::Ended`]. That happens when another member leads and nothing is in
     /// flight, or after `ticks` ticks at the latest; two or three election timeouts are enough. A disk that is
-    /// full or does not respond does not delay this.
+    /// full does not delay this, nor does one that does not respond: from this call on, the pump's thread does not
+    /// write ([`Pump::wait`]). A write of it that is under way ends first, also when another thread of a node calls.
     ///
     /// Then drop the pump. When the pumps of all groups have ended, call
     /// [`Engine::close`](crate::Engine::close), which makes the rest durable. A snapshot that is being taken is
@@ -62,8 +63,7 @@ impl<H: Host> Pump<H> {
     pub(in crate::adapters::raft_rs) fn ended(&self) -> Option<End> {
         let stopping = self.stopping.as_ref()?;
         let raft = &self.node.raft;
-        let alone = raft.prs().conf().voters().ids().iter().all(|id| id == raft.id);
-        let leads = raft.state == StateRole::Leader && !alone;
+        let leads = raft.state == StateRole::Leader && !self.is_only_voter();
         let drained = self.at_rest();
         (stopping.ticks_left == 0 || (drained && !leads)).then_some(End { leads, drained })
     }

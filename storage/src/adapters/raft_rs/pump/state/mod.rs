@@ -62,6 +62,8 @@ pub struct Pump<H: Host> {
     /// The last snapshot report for each peer, until the core can take it.
     pub(super) reports: Vec<(u64, SnapshotStatus)>,
     pub(super) stats: PumpStats,
+    /// Whether the last call was a poll that found nothing to do.
+    pub(super) idle: bool,
     pub(super) stopping: Option<Stopping>,
     /// Ticks that came while the disk was full and the core could not be called.
     pub(super) late_ticks: usize,
@@ -168,6 +170,12 @@ impl<H: Host> Pump<H> {
     /// Whether a full disk left a write to be repeated.
     pub(super) fn is_stalled(&self) -> bool {
         self.stalled.is_some() || self.changing.is_some()
+    }
+
+    /// Whether the group has no other voter.
+    pub(super) fn is_only_voter(&self) -> bool {
+        let raft = &self.node.raft;
+        raft.prs().conf().voters().ids().iter().all(|voter| voter == raft.id)
     }
 
     // ---- queries ---------------------------------------------------------------------------------
