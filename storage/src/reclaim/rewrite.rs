@@ -262,6 +262,11 @@ fn payload(wal: &Wal, group: GroupId, (index, term): (u64, u64), at: Location) -
         read.map_err(|source| Error::UnreadableEntry { group, index, term, at: lsn, source })?;
     }
     if !at.matches(&payload) {
+        // A cached page may be older than the medium.
+        let read = wal.read_medium_at(lsn, &mut payload);
+        read.map_err(|source| Error::UnreadableEntry { group, index, term, at: lsn, source })?;
+    }
+    if !at.matches(&payload) {
         return Err(Error::DamagedEntry { group, index, term, at: lsn });
     }
     Ok(payload)
