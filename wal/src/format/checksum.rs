@@ -8,7 +8,16 @@ use crate::types::Lsn;
 
 /// CRC-32C (Castagnoli) of `bytes`.
 pub fn crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
+    if has_wide_vectors() { crc_fast::crc32_iscsi(bytes) } else { crc32c::crc32c(bytes) }
+}
+
+/// Whether the processor multiplies 512 bits at a time without carries, which is faster than its CRC instruction.
+fn has_wide_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::is_x86_feature_detected!("vpclmulqdq") && std::is_x86_feature_detected!("avx512vl");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has
 }
 
 /// CRC-32C of the concatenation of `pieces`.
