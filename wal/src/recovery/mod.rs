@@ -197,7 +197,7 @@ pub(crate) fn recover(
         seen.show(index_builder, verdict.end);
     }
     let shown = seen.is_some() || !holds_groups;
-    let (segments, open) = live(descriptors, &identity, &verdict, &scans, &ids)?;
+    let (segments, open) = live(descriptors, &identity, (&scans, &verdict), &ids, !salvage)?;
     let report = RecoveryReport {
         uuid: identity.uuid,
         first_live: verdict.first_live,
@@ -280,13 +280,14 @@ fn refusal(path: String, damage: &[Damage]) -> Error {
     Error::Corrupt { path, damage: damage.into() }
 }
 
-/// The segments from the first live one on, and those of them that will be written, which it opens.
+/// The segments from the first live one on, and those of them that will be written, which it opens. `synced`: all files
+/// were synced before they were read.
 fn live(
     descriptors: &Arc<Descriptors>,
     identity: &Identity,
-    verdict: &Verdict,
-    scans: &[SegmentScan],
+    (scans, verdict): (&[SegmentScan], &Verdict),
     ids: &Ids,
+    synced: bool,
 ) -> Result<Live, Error> {
     let (disk, next) = (&**descriptors.disk(), verdict.next.at);
     let (mut segments, mut open) = (BTreeMap::new(), BTreeMap::new());
@@ -310,7 +311,8 @@ fn live(
             })
         };
         if verdict.next.read_only || sequence < next.segment() {
-            let file = SegmentFile::closed(descriptors, name, key, *id, cached_pages(verdict, sequence));
+            let cached = if synced { cached_pages(verdict, sequence) } else { CachedPages::Doubted };
+            let file = SegmentFile::closed(descriptors, name, key, *id, cached);
             segments.insert(sequence, segment(file, header.file_bytes));
             continue;
         }
@@ -338,5 +340,5 @@ fn live(
 fn cached_pages(verdict: &Verdict, sequence: u32) -> CachedPages {
     let kept = verdict.kept.iter().find(|kept| kept.segment == sequence);
     let confirmed = kept.is_some_and(|kept| Lsn::new(sequence, kept.end) <= verdict.watermark);
-    if confirmed && !verdict.next.read_only { CachedPages::Trusted } else { CachedPages::Doubted }
+    if confirmed { CachedPages::Trusted } else { CachedPages::Doubted }
 }

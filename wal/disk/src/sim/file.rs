@@ -207,7 +207,7 @@ impl DiskFile for SimFile {
                 outcome.finish(())
             }
             Err(error) => {
-                state.fail_sync(self.inode);
+                state.fail_sync(self.inode, self.page());
                 Err(error)
             }
         }

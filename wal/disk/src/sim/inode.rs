@@ -206,12 +206,13 @@ impl Inode {
         self.lengths.clear();
     }
 
-    /// A failed sync: some sectors reached the device, the others never will, and all count as clean.
-    pub(super) fn fail_sync(&mut self, rng: &mut Rng) {
+    /// A failed sync: some pages of `page` bytes reached the device, the others never will, and all count as clean.
+    pub(super) fn fail_sync(&mut self, rng: &mut Rng, page: usize) {
         for write in self.volatile.drain(..) {
-            for at in write.range().step_by(SECTOR) {
+            for at in write.range().step_by(page) {
                 if rng.coin() {
-                    self.durable.put(at, &self.visible.bytes[at..at + SECTOR]);
+                    let end = (at + page).min(write.range().end);
+                    self.durable.put(at, &self.visible.bytes[at..end]);
                 } else {
                     self.lost = true;
                 }
@@ -409,7 +410,7 @@ mod tests {
     fn a_failed_sync_loses_sectors_for_good_but_not_from_view() {
         let mut inode = Inode::durable(BLOCK, &[1; BLOCK]);
         inode.write(1, 0, &[2; BLOCK]);
-        inode.fail_sync(&mut Rng::new(5));
+        inode.fail_sync(&mut Rng::new(5), SECTOR);
         inode.sync();
         assert_eq!(inode.bytes(), [2; BLOCK]);
         let after = crashed(&inode, Survival::All);
@@ -437,7 +438,7 @@ mod tests {
             inode.extend(2 * BLOCK);
             inode.sync();
             inode.write(1, 0, &[1; 3 * BLOCK]);
-            inode.fail_sync(&mut Rng::new(seed));
+            inode.fail_sync(&mut Rng::new(seed), SECTOR);
             inode.drop_clean();
             assert_eq!((inode.len(), inode.written_end(0)), (3 * BLOCK, 3 * BLOCK));
             let after = crashed(&inode, Survival::All);

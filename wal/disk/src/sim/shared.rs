@@ -24,7 +24,8 @@ pub struct SimOptions {
     /// Whether `read_medium` reads past the page cache. Otherwise it sees what the cache holds, and
     /// `distrust_cache` drops that at once.
     pub past_cache: bool,
-    /// Size of the pages that are written out whole in `Buffered` mode, in bytes; 0 for single sectors.
+    /// Size of the pages that are written out whole in `Buffered` mode, in bytes; 0 for single sectors. A failed sync
+    /// loses whole pages.
     pub page_bytes: usize,
 }
 
