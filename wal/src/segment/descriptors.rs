@@ -253,12 +253,13 @@ impl SegmentFile {
         // Through the page cache: a file whose pages are in doubt drops them now, before anything else is read.
         let mut block = AlignedBuf::zeroed(self.key.block_bytes as usize);
         read_exact_at(&*file, &mut block, 0)?;
-        if !self.key.is_of(&block) {
+        let same = self.key.is_of(&block);
+        if !same {
             // An older page may be cached.
             read_again(&*file, &mut block, 0)?;
-            if !self.key.is_of(&block) {
-                return Err(replaced());
-            }
+        }
+        if !self.key.is_of(&block) {
+            return Err(replaced());
         }
         self.slot.doubted.store(false, Ordering::Release);
         Ok(file)
