@@ -13,9 +13,9 @@ use crate::group::{FooterIndexBuilder, Groups, SegmentUsage};
 use crate::listener::Listener;
 use crate::options::Options;
 use crate::owner::OWNER_GROUP;
-use crate::read::Store;
 use crate::read::entry_cache::EntryCache;
 use crate::read::readers::Readers;
+use crate::read::{Buffers, Store};
 use crate::reclaim::release::PrefixRelease;
 use crate::reclaim::rewrite::Rewrite;
 use crate::reclaim::throttle::Throttle;
@@ -34,6 +34,8 @@ pub(super) struct EngineInner {
     pub(super) usage: SegmentUsage,
     /// The newest payloads.
     pub(super) cache: EntryCache,
+    /// Buffers for payloads that are read from files.
+    pub(super) buffers: Buffers,
     /// Compresses payloads in writes and decompresses them in reads.
     pub(super) compressor: Compressor,
     /// [`Options::map_sealed`].
@@ -84,8 +86,8 @@ impl EngineInner {
 
     /// The parts of the engine that reads and writes use.
     pub(super) fn store<'a>(&'a self, wal: &'a Wal) -> Store<'a> {
-        let EngineInner { groups, usage, cache, compressor, .. } = self;
-        Store { wal, groups, usage, cache, compressor }
+        let EngineInner { groups, usage, cache, buffers, compressor, .. } = self;
+        Store { wal, groups, usage, cache, buffers, compressor }
     }
 
     /// As [`EngineInner::wal`], but waits until another callback may be registered. Holds no lock meanwhile: a

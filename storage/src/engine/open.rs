@@ -18,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::group::FooterIndexBuilder;
 use crate::options::Options;
 use crate::owner::OWNER_GROUP;
+use crate::read::Buffers;
 use crate::read::entry_cache::EntryCache;
 use crate::read::readers::Readers;
 use crate::reclaim::release::PrefixRelease;
@@ -130,6 +131,7 @@ impl Engine {
             groups,
             usage,
             cache: EntryCache::new(options.cache_bytes),
+            buffers: Buffers::default(),
             compressor: Compressor::new(options.compression),
             map_sealed: options.map_sealed,
             readers: Readers::default(),

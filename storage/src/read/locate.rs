@@ -10,6 +10,10 @@ use crate::error::{Error, Result};
 use crate::group::{GroupState, Groups, SegmentGuard, SegmentUsage};
 use crate::types::{Entry, GroupId, Location};
 
+/// Largest number of locations for which memory is reserved before they are selected: the size limit may allow fewer
+/// entries than were requested.
+const RESERVED_MAX: usize = 4096;
+
 /// The entries to read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadRequest {
@@ -59,7 +63,8 @@ fn select_in<'a>(
     if high > last_index + 1 {
         return Err(Error::Unavailable { group, index: high - 1, last_index });
     }
-    let mut places: Vec<PayloadLocation> = Vec::new();
+    let count = usize::try_from(high - low).unwrap_or(usize::MAX);
+    let mut places: Vec<PayloadLocation> = Vec::with_capacity(count.min(RESERVED_MAX));
     let mut bytes: u64 = 0;
     let mut found = state.since(low);
     for index in low..high {

@@ -8,12 +8,14 @@
 pub(crate) mod entry_cache;
 pub(crate) mod readers;
 
+mod buffers;
 mod locate;
 mod maps;
 mod payloads;
 mod pinned;
 mod store;
 
+pub(crate) use buffers::Buffers;
 use entry_cache::EntryCache;
 pub(crate) use locate::ReadRequest;
 use locate::select;

@@ -2,6 +2,7 @@
 
 use seawall_wal::Wal;
 
+use super::buffers::Buffers;
 use super::entry_cache::EntryCache;
 use crate::compression::Compressor;
 use crate::group::{Groups, SegmentUsage};
@@ -13,5 +14,7 @@ pub(crate) struct Store<'a> {
     pub(crate) groups: &'a Groups,
     pub(crate) usage: &'a SegmentUsage,
     pub(crate) cache: &'a EntryCache,
+    /// Buffers for payloads that are read.
+    pub(crate) buffers: &'a Buffers,
     pub(crate) compressor: &'a Compressor,
 }

@@ -261,6 +261,12 @@ fn payload(wal: &Wal, group: GroupId, (index, term): (u64, u64), at: Location) -
         let read = wal.read_damaged_at(lsn, &mut payload);
         read.map_err(|source| Error::UnreadableEntry { group, index, term, at: lsn, source })?;
     }
+    let intact = at.matches(&payload);
+    if !intact {
+        // A cached page may be older than the medium.
+        let read = wal.read_medium_at(lsn, &mut payload);
+        read.map_err(|source| Error::UnreadableEntry { group, index, term, at: lsn, source })?;
+    }
     if !at.matches(&payload) {
         return Err(Error::DamagedEntry { group, index, term, at: lsn });
     }

@@ -31,7 +31,7 @@ pub(crate) enum Wait {
 ///
 /// On success the batch is empty and keeps its buffers. On an error the batch and everything else are unchanged.
 pub(crate) fn write(
-    Store { wal, groups, usage, cache, compressor }: Store<'_>,
+    Store { wal, groups, usage, cache, compressor, .. }: Store<'_>,
     meta_bytes_max: usize,
     batch: &mut WriteBatch,
     wait: Wait,

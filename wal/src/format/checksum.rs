@@ -8,7 +8,16 @@ use crate::types::Lsn;
 
 /// CRC-32C (Castagnoli) of `bytes`.
 pub fn crc(bytes: &[u8]) -> u32 {
-    crc32c::crc32c(bytes)
+    if has_wide_vectors() { crc_fast::crc32_iscsi(bytes) } else { crc32c::crc32c(bytes) }
+}
+
+/// Whether the processor multiplies 512 bits at a time without carries, which is faster than its CRC instruction.
+fn has_wide_vectors() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::is_x86_feature_detected!("vpclmulqdq") && std::is_x86_feature_detected!("avx512vl");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has = false;
+    has
 }
 
 /// CRC-32C of the concatenation of `pieces`.
@@ -60,12 +69,13 @@ mod tests {
         assert_eq!(crc_of([&b"1234"[..], b"", b"56789"]), 0xE306_9283);
     }
 
-    /// Another implementation computes the same, in one piece and in two.
+    /// Both implementations compute the same, in one piece and in two, whichever this processor uses.
     #[test]
-    fn a_second_implementation_agrees() {
+    fn two_implementations_agree() {
         let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
         for len in (0..600).chain([4095, 4096, 4097, 10_000]) {
-            let (whole, expected) = (&bytes[..len], crc_fast::crc32_iscsi(&bytes[..len]));
+            let (whole, expected) = (&bytes[..len], crc32c::crc32c(&bytes[..len]));
+            assert_eq!(crc_fast::crc32_iscsi(whole), expected, "{len}");
             assert_eq!(crc(whole), expected, "{len}");
             assert_eq!(crc_of([&whole[..len / 3], &whole[len / 3..]]), expected, "{len}");
         }

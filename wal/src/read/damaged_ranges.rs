@@ -10,7 +10,7 @@ use crate::format::{GroupHeader, RecordRef, record_at};
 use crate::segment::names::file_name;
 use crate::segment::open_segment::Segment;
 use crate::types::{GroupKind, Lsn};
-use seawall_disk::{AlignedBuf, read_exact_at};
+use seawall_disk::{AlignedBuf, read_exact_medium};
 
 /// The damaged ranges, ascending, none within another.
 #[derive(Debug, Default)]
@@ -60,8 +60,10 @@ pub(crate) fn records_within(
     else {
         return Ok(false);
     };
-    let mut bytes = AlignedBuf::zeroed(usize::try_from(length).unwrap_or(0));
-    read_exact_at(&segment.file, &mut bytes, u64::from(damage.from.offset()))
+    let length = usize::try_from(length).unwrap_or(0);
+    let mut bytes = AlignedBuf::zeroed(length);
+    // From the medium, as recovery read them.
+    read_exact_medium(&segment.file, &mut bytes, u64::from(damage.from.offset()), length)
         .map_err(|e| Error::open("read", location, file_name(segment.sequence), e))?;
     let Some(header) = GroupHeader::decode(&bytes, segment.salt, damage.from) else { return Ok(false) };
     if header.kind != GroupKind::Data {

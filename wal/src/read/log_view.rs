@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::format::RecordRef;
 use crate::read::damaged_ranges::{DamagedRanges, records_within};
 use crate::read::record_iter::RecordIter;
-use crate::read::segment_table::{SegmentTable, damaged, read_range};
+use crate::read::segment_table::{SegmentTable, damaged, read_range, read_range_again};
 use crate::segment::footer::{Footer, FooterLocation, find};
 use crate::segment::names::file_name;
 use crate::segment::open_segment::Mapped;
@@ -79,6 +79,12 @@ impl LogView {
             segment.leave();
         }
         read_range(&segment, &self.location, at, out)
+    }
+
+    /// Fills `out` with the bytes at `at`, which must be durable, from the medium.
+    pub(crate) fn read_medium(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        let segment = self.table.read().get(at.segment()).ok_or(Error::NotInLog { lsn: at })?;
+        read_range_again(&segment, &self.location, self.block_bytes, at, out)
     }
 
     /// The error for a read of `len` bytes at `at`, which is at or after the end of the log.

@@ -3,10 +3,11 @@
 use crate::damage::Damage;
 use crate::error::Error;
 use crate::read::damaged_ranges::DamagedRanges;
+use crate::segment::descriptors::read_again;
 use crate::segment::names::file_name;
 use crate::segment::open_segment::Segment;
 use crate::types::Lsn;
-use seawall_disk::read_exact_at;
+use seawall_disk::{AlignedBuf, read_exact_at};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,4 +102,27 @@ pub(crate) fn read_range(segment: &Segment, location: &str, at: Lsn, out: &mut [
     segment.map.note_read(out.len());
     read_exact_at(&segment.file, out, u64::from(at.offset()))
         .map_err(|e| Error::open("read", location, file_name(segment.sequence), e))
+}
+
+/// As [`read_range`], past the page cache: for bytes that failed their check when they were read through it.
+pub(crate) fn read_range_again(
+    segment: &Segment,
+    location: &str,
+    block_bytes: u32,
+    at: Lsn,
+    out: &mut [u8],
+) -> Result<(), Error> {
+    let (block, offset) = (u64::from(block_bytes), u64::from(at.offset()));
+    let end = offset + out.len() as u64;
+    if end > u64::from(segment.file_bytes) {
+        return Err(Error::NotInLog { lsn: at });
+    }
+    let from = offset / block * block;
+    let len = usize::try_from(end.next_multiple_of(block) - from).unwrap_or(usize::MAX);
+    let mut blocks = AlignedBuf::zeroed(len);
+    read_again(&segment.file, &mut blocks, from)
+        .map_err(|e| Error::open("read", location, file_name(segment.sequence), e))?;
+    let skipped = usize::try_from(offset - from).unwrap_or(usize::MAX);
+    out.copy_from_slice(&blocks[skipped..skipped + out.len()]);
+    Ok(())
 }

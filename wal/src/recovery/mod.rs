@@ -22,7 +22,7 @@ use crate::recovery::evidence::SegmentScan;
 use crate::recovery::scan::untouched;
 use crate::recovery::scan_log::{SegmentFiles, Surveyed};
 use crate::recovery::verdict::{Verdict, decide_fresh};
-use crate::segment::descriptors::{Descriptors, Key, SegmentFile};
+use crate::segment::descriptors::{CachedPages, Descriptors, Key, SegmentFile};
 use crate::segment::directory::{
     DirectoryListing, IDENTITY, check_blocks, failed, failed_to_open, list, read_closed, read_identity,
 };
@@ -203,7 +203,7 @@ pub(crate) fn recover(
         seen.show(index_builder, verdict.end);
     }
     let shown = seen.is_some() || !holds_groups;
-    let (segments, open) = live(descriptors, &identity, &verdict, &scans, &ids)?;
+    let (segments, open) = live(descriptors, &identity, (&scans, &verdict), &ids, !salvage)?;
     let report = RecoveryReport {
         uuid: identity.uuid,
         first_live: verdict.first_live,
@@ -286,13 +286,14 @@ fn refusal(path: String, damage: &[Damage]) -> Error {
     Error::Corrupt { path, damage: damage.into() }
 }
 
-/// The segments from the first live one on, and those of them that will be written, which it opens.
+/// The segments from the first live one on, and those of them that will be written, which it opens. `synced`: all files
+/// were synced before they were read.
 fn live(
     descriptors: &Arc<Descriptors>,
     identity: &Identity,
-    verdict: &Verdict,
-    scans: &[SegmentScan],
+    (scans, verdict): (&[SegmentScan], &Verdict),
     ids: &Ids,
+    synced: bool,
 ) -> Result<Live, Error> {
     let (disk, next) = (&**descriptors.disk(), verdict.next.at);
     let (mut segments, mut open) = (BTreeMap::new(), BTreeMap::new());
@@ -316,20 +317,34 @@ fn live(
             })
         };
         if verdict.next.read_only || sequence < next.segment() {
-            let file = SegmentFile::closed(descriptors, name, key, *id);
+            let cached = if synced { cached_pages(verdict, sequence) } else { CachedPages::Doubted };
+            let file = SegmentFile::closed(descriptors, name, key, *id, cached);
             segments.insert(sequence, segment(file, header.file_bytes));
             continue;
         }
         let pinned = disk.open(&name, Access::Write).map_err(|e| failed_to_open(disk, "open", &name, e))?;
-        pinned.distrust_cache();
+        // Before the first write. After a failed sync of an earlier process the cache may hold what the medium lacks, in
+        // pages that look clean. Writing next to them would write them, too, and bring back what recovery drops.
+        pinned.drop_cache();
         // The search for unwritten blocks starts at the end of the kept log: a copy may have turned zeros inside
         // groups into holes, and the log does not write below its end again.
         let from = if sequence == next.segment() { next.offset() } else { 0 };
         let written_to =
             pinned.written_end(u64::from(from)).map_err(|e| failed(disk, "examine", &name, e))?;
-        let segment = segment(SegmentFile::opened(descriptors, name, key, &pinned, true), written_to);
+        let segment = segment(SegmentFile::opened(descriptors, name, key, &pinned), written_to);
         segments.insert(sequence, Arc::clone(&segment));
         open.insert(sequence, OpenSegment { segment, pinned });
     }
     Ok((segments, open))
+}
+
+/// Whether the pages of the sealed segment `sequence` that were cached before open may be used.
+///
+/// They may if the kept part of the segment lies below the watermark. The device has confirmed such blocks, and they
+/// were never written again (INV-4), so no page holds bytes that the medium never got. Open read the watermark past the
+/// page cache; where the file system cannot do that, `sync_all` has dropped all pages.
+fn cached_pages(verdict: &Verdict, sequence: u32) -> CachedPages {
+    let kept = verdict.kept.iter().find(|kept| kept.segment == sequence);
+    let confirmed = kept.is_some_and(|kept| Lsn::new(sequence, kept.end) <= verdict.watermark);
+    if confirmed { CachedPages::Trusted } else { CachedPages::Doubted }
 }

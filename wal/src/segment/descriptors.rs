@@ -7,7 +7,9 @@
 
 use crate::format::SegmentHeader;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, RwLock};
-use seawall_disk::{Access, AlignedBuf, Disk, DiskFile, FileId, Map, no_descriptors, read_exact_at};
+use seawall_disk::{
+    Access, AlignedBuf, Disk, DiskFile, FileId, Map, no_descriptors, read_exact_at, read_exact_medium,
+};
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
@@ -41,7 +43,7 @@ struct Slot {
     file: RwLock<Option<Arc<dyn DiskFile>>>,
     /// Whether it was read since [`List`] was last searched for files to close.
     used: AtomicBool,
-    /// Whether the page cache may hold pages from before the log was opened that the medium never got.
+    /// Whether cached pages from before the log was opened must be dropped before the first read through the cache.
     doubted: AtomicBool,
 }
 
@@ -136,30 +138,59 @@ pub(crate) struct Key {
     pub(crate) block_bytes: u32,
 }
 
+impl Key {
+    /// Whether `block` is the header of the segment.
+    fn is_of(&self, block: &[u8]) -> bool {
+        let same = |header: SegmentHeader| {
+            (header.uuid, header.sequence, header.salt) == (self.uuid, self.sequence, self.salt)
+        };
+        SegmentHeader::decode(block).is_ok_and(same)
+    }
+}
+
+/// What is known about the pages of a file that were cached before the log was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CachedPages {
+    /// None of them holds bytes that the medium lacks. One may be older than the medium; a reader whose checksum fails
+    /// reads the medium.
+    Trusted,
+    /// They are dropped before the first read through the cache.
+    Doubted,
+}
+
+/// Fills `buf` from `offset`, both block-aligned, past the page cache, after bytes from the cache failed their check.
+/// Drops the cached pages of the range.
+pub(crate) fn read_again(file: &dyn DiskFile, buf: &mut AlignedBuf, offset: u64) -> io::Result<()> {
+    file.drop_cached(offset, buf.len() as u64);
+    let len = buf.len();
+    read_exact_medium(file, buf, offset, len)
+}
+
 impl SegmentFile {
     /// A file that is written to, open as `file`; it stays open until [`SegmentFile::seal`]. `name` is its name from
-    /// then on. `doubted`: it existed before the log was opened.
+    /// then on. If it existed before the log was opened, its cached pages were dropped.
     pub(crate) fn opened(
         descriptors: &Arc<Descriptors>,
         name: String,
         key: Key,
         file: &Arc<dyn DiskFile>,
-        doubted: bool,
     ) -> SegmentFile {
-        let sealed = SegmentFile::closed(descriptors, name, key, file.id());
-        sealed.slot.doubted.store(doubted, Ordering::Relaxed);
+        let sealed = SegmentFile::closed(descriptors, name, key, file.id(), CachedPages::Trusted);
         *sealed.slot.file.write() = Some(Arc::clone(file));
         sealed
     }
 
-    /// A sealed file that existed before the log was opened and has not been read since.
+    /// A sealed file that existed before the log was opened and has not been read since. `cached` says whether readers
+    /// may use the pages that are cached now.
     pub(crate) fn closed(
         descriptors: &Arc<Descriptors>,
         name: String,
         key: Key,
         id: Option<FileId>,
+        cached: CachedPages,
     ) -> SegmentFile {
-        let slot = Arc::new(Slot { doubted: AtomicBool::new(true), ..Slot::default() });
+        let doubted = AtomicBool::new(cached == CachedPages::Doubted);
+        let slot = Arc::new(Slot { doubted, ..Slot::default() });
         SegmentFile { descriptors: Arc::clone(descriptors), name, id, key, slot }
     }
 
@@ -219,13 +250,15 @@ impl SegmentFile {
             file.distrust_cache();
         }
         file.expect_reads();
-        // Read through the page cache, so that no later read through it is older than the medium.
+        // Through the page cache: a file whose pages are in doubt drops them now, before anything else is read.
         let mut block = AlignedBuf::zeroed(self.key.block_bytes as usize);
         read_exact_at(&*file, &mut block, 0)?;
-        let same = |header: SegmentHeader| {
-            (header.uuid, header.sequence, header.salt) == (self.key.uuid, self.key.sequence, self.key.salt)
-        };
-        if !SegmentHeader::decode(&block).is_ok_and(same) {
+        let same = self.key.is_of(&block);
+        if !same {
+            // An older page may be cached.
+            read_again(&*file, &mut block, 0)?;
+        }
+        if !self.key.is_of(&block) {
             return Err(replaced());
         }
         self.slot.doubted.store(false, Ordering::Release);
@@ -279,6 +312,12 @@ impl DiskFile for SegmentFile {
     fn drop_cache(&self) {
         if let Some(file) = self.if_open() {
             file.drop_cache();
+        }
+    }
+
+    fn drop_cached(&self, offset: u64, len: u64) {
+        if let Some(file) = self.if_open() {
+            file.drop_cached(offset, len);
         }
     }
 

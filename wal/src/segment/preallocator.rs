@@ -299,7 +299,7 @@ impl Preallocator {
                 prior,
                 reach_blocks: self.reach_blocks,
                 file_bytes: self.segment_bytes,
-                file: SegmentFile::opened(&self.descriptors, file_name(sequence), key, &file, false),
+                file: SegmentFile::opened(&self.descriptors, file_name(sequence), key, &file),
                 written_to: AtomicU32::new(written_to),
                 map: LazyMap::default(),
                 left: AtomicBool::new(false),

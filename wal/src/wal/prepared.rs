@@ -181,6 +181,17 @@ impl Prepared {
         self.view.read(at, out, self.end(), DamagedRanges::over)
     }
 
+    /// As [`Wal::read_medium_at`](crate::Wal::read_medium_at).
+    ///
+    /// # Errors
+    /// As [`Wal::read_medium_at`](crate::Wal::read_medium_at).
+    pub fn read_medium_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        if at >= self.end() {
+            return Err(Error::NotInLog { lsn: at });
+        }
+        self.view.read_medium(at, out)
+    }
+
     /// As [`Wal::damaged`](crate::Wal::damaged).
     pub fn damaged(&self) -> Vec<Damage> {
         self.view.damaged()

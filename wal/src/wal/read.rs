@@ -48,7 +48,8 @@ impl Wal {
     }
 
     /// Fills `out` with the bytes at `at`, a position that an append or a record returned. Bytes that are not durable
-    /// yet are read from memory. The bytes are not checked: compare the part's CRC.
+    /// yet are read from memory. The bytes are not checked: compare the part's CRC. If it does not match, the page cache
+    /// may hold an older page, and [`Wal::read_medium_at`] decides.
     ///
     /// # Errors
     /// [`Error::Corrupt`] with the damaged range that the bytes overlap, see [`Wal::damaged`]; [`Error::NotInLog`],
@@ -63,6 +64,20 @@ impl Wal {
     /// [`Error::NotInLog`], [`Error::Io`].
     pub fn read_damaged_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
         self.read(at, out, |_, _, _| None)
+    }
+
+    /// As [`Wal::read_damaged_at`], but reads durable bytes from the medium where the file system allows it, and drops
+    /// the cached pages that hold them. It is slower. Call it when the CRC of bytes from the other methods, or from a
+    /// map, does not match: if it does not match then either, the bytes are damaged (INV-5).
+    ///
+    /// # Errors
+    /// [`Error::NotInLog`], [`Error::Io`].
+    pub fn read_medium_at(&self, at: Lsn, out: &mut [u8]) -> Result<(), Error> {
+        if at >= self.log.durable() {
+            return self.read_damaged_at(at, out);
+        }
+        self.enter_segments(at);
+        self.view.read_medium(at, out)
     }
 
     fn read(&self, at: Lsn, out: &mut [u8], overlapping: DamagedRange) -> Result<(), Error> {
@@ -89,7 +104,7 @@ impl Wal {
     /// cannot be mapped; use [`Wal::read_at`] then. The whole file is read once before it is mapped, which takes as
     /// long as reading it. A file that the medium does not deliver is not mapped, and `read_at` returns the error.
     ///
-    /// The bytes are not checked, as with `read_at`. While the value lives, the file is not reused, and its space is
+    /// The bytes are not checked, as with `read_at`; if a CRC does not match, [`Wal::read_medium_at`] decides. While the value lives, the file is not reused, and its space is
     /// not freed when the segment is released. If a page is evicted from the page cache and the medium then fails to
     /// deliver it, the process ends (SIGBUS).
     pub fn mapped(&self, segment: u32) -> Option<Mapped> {

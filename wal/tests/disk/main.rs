@@ -1,6 +1,7 @@
 //! Tests of segment files, descriptors, full and failing disks, and bad input.
 
 mod bad_input;
+mod cached_pages;
 mod descriptors;
 mod faults;
 mod full_disk;

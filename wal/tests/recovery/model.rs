@@ -39,5 +39,6 @@ fn two_hundred_thousand_operations() {
         "the faults did not happen: {total:?}"
     );
     assert!(total.rot_refused > 100 && total.rot_unchanged > 30, "rot did not happen: {total:?}");
+    assert!(total.stale > 100, "no older page was read: {total:?}");
     assert!(total.rot_read > 30, "nothing rotted under a footer: {total:?}");
 }

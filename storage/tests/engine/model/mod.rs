@@ -77,7 +77,8 @@ impl Run {
     fn new(seed: u64) -> Run {
         let mut rng = Rng(seed);
         let mode = if rng.chance(50) { Mode::Direct } else { Mode::Buffered };
-        let sim = SimOptions { mode, short_writes: rng.chance(30), ..SimOptions::default() };
+        let (short_writes, past_cache) = (rng.chance(30), rng.chance(50));
+        let sim = SimOptions { mode, short_writes, past_cache, ..SimOptions::default() };
         let reemit_groups_max = usize::try_from(1 + rng.below(12)).unwrap();
         let cache_bytes = [0, 1000, 20_000, 64 << 20][usize::try_from(seed % 4).unwrap_or(0)];
         let slack_bytes = [0, 64 << 10, 1 << 30][usize::try_from(seed % 3).unwrap_or(0)];
@@ -115,6 +116,9 @@ impl Run {
         if self.opened {
             self.tally.by_index += replays_agree(&self.disk, &self.options) as u64;
         }
+        if self.rng.chance(20) {
+            self.age();
+        }
         loop {
             if self.rng.chance(25) {
                 self.disk.crash_after(1 + self.rng.below(40));
@@ -147,6 +151,16 @@ impl Run {
                 Error::Log(seawall_wal::Error::NotALog { .. }) if !self.opened => self.created = false,
                 error => panic!("seed {}: open refused: {error}", self.seed),
             }
+        }
+    }
+
+    /// Caches some pages of the segments as they were before anything was written to them.
+    fn age(&mut self) {
+        for name in self.disk.names().into_iter().filter(|name| name.ends_with(".wal")) {
+            let sectors = self.disk.read_file(&name).len() as u64 / 512;
+            let from = usize::try_from(self.rng.below(sectors.max(1))).unwrap();
+            let count = usize::try_from(self.rng.below(64)).unwrap();
+            self.disk.cache_older(&name, 512 * from, &vec![0; 512 * count]);
         }
     }
 

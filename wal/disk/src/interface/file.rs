@@ -69,6 +69,12 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// Asks the kernel to drop cached pages of the file; advisory.
     fn drop_cache(&self);
 
+    /// As [`DiskFile::drop_cache`], for the pages that hold the `len` bytes at `offset`.
+    fn drop_cached(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+        self.drop_cache();
+    }
+
     /// As [`DiskFile::drop_cache`], for reads from now on: where other reads go past the page cache, the pages may
     /// stay until the first read through it.
     fn distrust_cache(&self) {

@@ -10,9 +10,13 @@ use crate::map::Map;
 use rustix::fs::{self, Advice, FallocateFlags, IFlags, SeekFrom};
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Largest page of the kernels on which the log runs, in bytes.
+const PAGE_BYTES_MAX: u64 = 64 << 10;
 
 /// An open file and its descriptors.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(super) struct PosixFile {
     pub(super) cached: Option<OwnedFd>,
     /// Descriptor that reads past the page cache, if `main` is not direct and the file system supports it.
     pub(super) medium: Option<OwnedFd>,
+    /// Whether [`DiskFile::read_medium`] is known to read past the page cache.
+    pub(super) past_cache: bool,
     /// Whether the file system writes every block to a new place unless the file says otherwise.
     pub(super) copies_on_write: bool,
     pub(super) id: FileId,
@@ -129,9 +135,15 @@ impl DiskFile for PosixFile {
     }
 
     fn drop_cache(&self) {
-        for fd in [Some(self.main.as_fd()), self.cached.as_ref().map(AsFd::as_fd)].into_iter().flatten() {
-            let _ = fs::fadvise(fd, 0, None, Advice::DontNeed);
-        }
+        // The pages belong to the file, not to the descriptor.
+        let _ = fs::fadvise(&self.main, 0, None, Advice::DontNeed);
+    }
+
+    fn drop_cached(&self, offset: u64, len: u64) {
+        // The kernel keeps a page of which it is to drop only a part.
+        let from = offset / PAGE_BYTES_MAX * PAGE_BYTES_MAX;
+        let to = offset.saturating_add(len).div_ceil(PAGE_BYTES_MAX).saturating_mul(PAGE_BYTES_MAX);
+        let _ = fs::fadvise(&self.main, from, NonZeroU64::new(to - from), Advice::DontNeed);
     }
 
     fn expect_reads(&self) {
@@ -143,8 +155,7 @@ impl DiskFile for PosixFile {
     /// Delays the drop: dropping the pages of all files of a log takes longer than the rest of opening it, and most
     /// of the files may never be read again.
     fn distrust_cache(&self) {
-        let reads_past_it = self.cached.is_some() || self.medium.is_some();
-        if reads_past_it && self.doubt.settled.get().is_none() {
+        if self.past_cache && self.doubt.settled.get().is_none() {
             self.doubt.raised.store(true, Ordering::Release);
         } else {
             self.drop_cache();

@@ -128,7 +128,8 @@ impl PosixDisk {
         let is_direct = fs::fcntl_getfl(&main)?.contains(OFlags::DIRECT);
         let cached = if is_direct { Some(self.openat(name, OFlags::RDONLY)?) } else { None };
         // Recovery reads from the medium, where possible, also what was written through the page cache.
-        let medium = if is_direct || !matches!(self.file_system, EXT4_MAGIC | XFS_MAGIC) {
+        let has_direct = matches!(self.file_system, EXT4_MAGIC | XFS_MAGIC);
+        let medium = if is_direct || !has_direct {
             None
         } else {
             match self.openat(name, OFlags::RDONLY | OFlags::DIRECT) {
@@ -141,8 +142,9 @@ impl PosixDisk {
             let _ = fs::fadvise(cached, 0, None, Advice::Random);
         }
         let id = FileId { device: stat.st_dev, inode: stat.st_ino };
+        let past_cache = has_direct && (is_direct || medium.is_some());
         let copies_on_write = self.file_system == BTRFS_MAGIC;
-        Ok(PosixFile { main, cached, medium, copies_on_write, id, doubt: StalePages::default() })
+        Ok(PosixFile { main, cached, medium, past_cache, copies_on_write, id, doubt: StalePages::default() })
     }
 }
 

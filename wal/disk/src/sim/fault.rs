@@ -8,6 +8,15 @@ use super::clock::Rng;
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::ops::Range;
+
+/// The unit in which a device writes atomically, in bytes; a log must survive any subset of a write's sectors.
+pub(super) const SECTOR: usize = 512;
+
+/// The whole sectors that overlap the bytes `start..end`.
+pub(super) fn sectors(start: usize, end: usize) -> Range<usize> {
+    start / SECTOR * SECTOR..end.next_multiple_of(SECTOR)
+}
 
 const EINTR: i32 = 4;
 const EIO: i32 = 5;

@@ -4,8 +4,7 @@
 //! Fails with `InvalidInput` for a write that direct I/O would refuse, with EBADF through a read-only handle, with
 //! injected errors, or as a dead process.
 
-use super::fault::{FaultOp, Outcome, full, not_writable, tears};
-use super::inode::SECTOR;
+use super::fault::{FaultOp, Outcome, SECTOR, full, not_writable, tears};
 use super::shared::Shared;
 use super::state::State;
 use crate::buffer::AlignedBuf;
@@ -14,6 +13,7 @@ use parking_lot::MutexGuard;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Largest alignment of a buffer that is required, in bytes: direct I/O needs the block size, but no allocator aligns
 /// beyond a page.
@@ -25,11 +25,13 @@ pub(super) struct SimFile {
     inode: u64,
     generation: u64,
     writable: bool,
+    /// Whether the cached pages are dropped before the next read through the cache.
+    doubted: AtomicBool,
 }
 
 impl SimFile {
     pub(super) fn new(shared: Arc<Shared>, inode: u64, generation: u64, writable: bool) -> SimFile {
-        SimFile { shared, inode, generation, writable }
+        SimFile { shared, inode, generation, writable, doubted: AtomicBool::new(false) }
     }
 
     fn enter(&self) -> io::Result<MutexGuard<'_, State>> {
@@ -63,6 +65,23 @@ impl SimFile {
             (1 + state.rng.below((len - 1) / unit)) * unit
         } else {
             len
+        }
+    }
+
+    /// Makes the next reads read clean pages from the device.
+    fn forget_pages(&self, state: &mut State) {
+        let inode = state.inode_mut(self.inode);
+        match self.shared.options.mode {
+            Mode::Direct => inode.older.clear(),
+            Mode::Buffered => inode.drop_clean(),
+        }
+    }
+
+    /// The unit in which what was written through the cache is written out, in bytes.
+    fn page(&self) -> usize {
+        match self.shared.options.mode {
+            Mode::Direct => SECTOR,
+            Mode::Buffered => self.shared.options.page_bytes.next_multiple_of(SECTOR).max(SECTOR),
         }
     }
 
@@ -109,19 +128,32 @@ impl DiskFile for SimFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         let mut state = self.enter()?;
         state.begin_read(self.inode)?;
-        let bytes = state.inode(self.inode).bytes();
-        let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
-        let n = rest.len().min(buf.len());
-        buf[..n].copy_from_slice(&rest[..n]);
+        if self.doubted.swap(false, Ordering::Relaxed) {
+            self.forget_pages(&mut state);
+        }
+        let inode = state.inode(self.inode);
+        let n = copy(inode.bytes(), buf, offset);
+        if n > 0 {
+            inode.older.cover(to_usize(offset)?, &mut buf[..n]);
+        }
         Ok(n)
     }
 
-    /// Returns the same bytes as [`DiskFile::read_at`]: a real kernel writes dirty pages out before such a read, and
-    /// in direct mode nothing is cached. Pages that a failed sync marked clean are returned as well.
+    /// Without [`SimOptions::past_cache`](super::SimOptions::past_cache) it returns the same bytes as
+    /// [`DiskFile::read_at`], pages that a failed sync marked clean included.
     fn read_medium(&self, buf: &mut AlignedBuf, offset: u64, len: usize) -> io::Result<usize> {
         let buf = buf.get_mut(..len).ok_or(io::ErrorKind::InvalidInput)?;
         self.check_aligned(buf, to_usize(offset)?)?;
-        self.read_at(buf, offset)
+        if !self.shared.options.past_cache {
+            return self.read_at(buf, offset);
+        }
+        let mut state = self.enter()?;
+        state.begin_read(self.inode)?;
+        let inode = state.inode(self.inode);
+        Ok(match self.shared.options.mode {
+            Mode::Direct => copy(inode.bytes(), buf, offset),
+            Mode::Buffered => copy(&inode.medium(), buf, offset),
+        })
     }
 
     fn write_at(&self, buf: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
@@ -158,8 +190,8 @@ impl DiskFile for SimFile {
         if durable && outcome == Outcome::Complete {
             state.inode_mut(self.inode).write_durable(offset, buf);
         } else {
-            let seq = state.next_id();
-            state.inode_mut(self.inode).write(seq, offset, buf);
+            let (seq, page) = (state.next_id(), self.page());
+            state.inode_mut(self.inode).write_pages(seq, offset, buf, page);
         }
         outcome.finish(buf.len())
     }
@@ -175,7 +207,7 @@ impl DiskFile for SimFile {
                 outcome.finish(())
             }
             Err(error) => {
-                state.fail_sync(self.inode);
+                state.fail_sync(self.inode, self.page());
                 Err(error)
             }
         }
@@ -185,13 +217,18 @@ impl DiskFile for SimFile {
         Some(FileId { device: 0, inode: self.inode })
     }
 
-    /// Makes clean pages be read from the device again, so in buffered mode the losses of a failed sync become
-    /// visible.
+    /// Makes clean pages be read from the device again, so the losses of a failed sync become visible.
     fn drop_cache(&self) {
-        if let Ok(mut state) = self.enter()
-            && self.shared.options.mode == Mode::Buffered
-        {
-            state.inode_mut(self.inode).drop_clean();
+        if let Ok(mut state) = self.enter() {
+            self.forget_pages(&mut state);
+        }
+    }
+
+    fn distrust_cache(&self) {
+        if self.shared.options.past_cache {
+            self.doubted.store(true, Ordering::Relaxed);
+        } else {
+            self.drop_cache();
         }
     }
 }
@@ -210,6 +247,14 @@ impl fmt::Debug for SimFile {
             .field("writable", &self.writable)
             .finish_non_exhaustive()
     }
+}
+
+/// Copies the bytes from `offset` on; returns their number.
+fn copy(bytes: &[u8], buf: &mut [u8], offset: u64) -> usize {
+    let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+    let n = rest.len().min(buf.len());
+    buf[..n].copy_from_slice(&rest[..n]);
+    n
 }
 
 /// Converts offsets and lengths to positions in memory. Beyond `FILE_BYTES_MAX` they are EFBIG, as in any file

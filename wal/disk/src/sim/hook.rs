@@ -205,6 +205,11 @@ impl DiskFile for HookFile {
         self.inner.drop_cache();
     }
 
+    fn drop_cached(&self, offset: u64, len: u64) {
+        let _ = self.ask(CallOp::Other);
+        self.inner.drop_cached(offset, len);
+    }
+
     fn distrust_cache(&self) {
         let _ = self.ask(CallOp::Other);
         self.inner.distrust_cache();

@@ -5,16 +5,10 @@
 //! was made durable.
 
 use super::clock::Rng;
-use super::fault::Survival;
+use super::fault::{SECTOR, Survival, sectors};
+use super::older::OlderPages;
+use std::borrow::Cow;
 use std::ops::Range;
-
-/// The unit in which a device writes atomically, in bytes; a log must survive any subset of a write's sectors.
-pub(super) const SECTOR: usize = 512;
-
-/// The whole sectors that overlap the bytes `start..end`.
-fn sectors(start: usize, end: usize) -> Range<usize> {
-    start / SECTOR * SECTOR..end.next_multiple_of(SECTOR)
-}
 
 /// One view of the file's bytes.
 #[derive(Clone, Debug)]
@@ -97,6 +91,8 @@ pub(super) struct Inode {
     pub(super) opens: u32,
     /// Whether a failed sync left readers seeing bytes that the device lacks.
     lost: bool,
+    /// Cached pages that are older than all of these.
+    pub(super) older: OlderPages,
 }
 
 impl Inode {
@@ -109,6 +105,7 @@ impl Inode {
             reserved: 0,
             opens: 0,
             lost: false,
+            older: OlderPages::default(),
         }
     }
 
@@ -126,7 +123,17 @@ impl Inode {
         self.visible.len
     }
 
-    /// The bytes as the living process sees them.
+    /// The bytes as a read past the cache shows them, which writes dirty pages out first.
+    pub(super) fn medium(&self) -> Cow<'_, [u8]> {
+        if !self.lost {
+            return Cow::Borrowed(self.bytes());
+        }
+        let mut reread = self.clone();
+        reread.drop_clean();
+        Cow::Owned(reread.bytes().to_vec())
+    }
+
+    /// The bytes as the living process sees them, without older pages.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.visible.bytes[..self.visible.len]
     }
@@ -165,12 +172,18 @@ impl Inode {
 
     /// Writes `data`, which stays volatile.
     pub(super) fn write(&mut self, seq: u64, offset: usize, data: &[u8]) {
+        self.write_pages(seq, offset, data, SECTOR);
+    }
+
+    /// As [`Inode::write`], through a cache with pages of `page` bytes, which are written out whole.
+    pub(super) fn write_pages(&mut self, seq: u64, offset: usize, data: &[u8], page: usize) {
         if data.is_empty() {
             return;
         }
         let range = self.write_visible(offset, data);
-        let bytes = self.visible.bytes[range.clone()].to_vec();
-        self.volatile.push(Volatile { seq, offset: range.start, bytes });
+        let (start, end) = (range.start / page * page, range.end.next_multiple_of(page));
+        let bytes = self.visible.bytes[start..end.min(self.visible.bytes.len())].to_vec();
+        self.volatile.push(Volatile { seq, offset: start, bytes });
     }
 
     /// Writes `data` to the medium, with the length needed to read it, but nothing else.
@@ -193,12 +206,13 @@ impl Inode {
         self.lengths.clear();
     }
 
-    /// A failed sync: some sectors reached the device, the others never will, and all count as clean.
-    pub(super) fn fail_sync(&mut self, rng: &mut Rng) {
+    /// A failed sync: some pages of `page` bytes reached the device, the others never will, and all count as clean.
+    pub(super) fn fail_sync(&mut self, rng: &mut Rng, page: usize) {
         for write in self.volatile.drain(..) {
-            for at in write.range().step_by(SECTOR) {
+            for at in write.range().step_by(page) {
                 if rng.coin() {
-                    self.durable.put(at, &self.visible.bytes[at..at + SECTOR]);
+                    let end = (at + page).min(write.range().end);
+                    self.durable.put(at, &self.visible.bytes[at..end]);
                 } else {
                     self.lost = true;
                 }
@@ -215,6 +229,7 @@ impl Inode {
 
     /// Rereads clean sectors from the device.
     pub(super) fn drop_clean(&mut self) {
+        self.older.clear();
         if !self.lost {
             return;
         }
@@ -232,6 +247,7 @@ impl Inode {
 
     /// Power loss: the device keeps the volatile writes that `survival` selects, and readers see the device.
     pub(super) fn crash(&mut self, survival: Survival, rng: &mut Rng) {
+        self.older.clear();
         if self.volatile.is_empty() && self.lengths.is_empty() && !self.lost {
             return;
         }
@@ -293,6 +309,7 @@ impl Inode {
         let end = offset + data.len();
         self.extend(end);
         self.visible.put(offset, data);
+        self.older.forget(sectors(offset, end));
         sectors(offset, end)
     }
 
@@ -393,7 +410,7 @@ mod tests {
     fn a_failed_sync_loses_sectors_for_good_but_not_from_view() {
         let mut inode = Inode::durable(BLOCK, &[1; BLOCK]);
         inode.write(1, 0, &[2; BLOCK]);
-        inode.fail_sync(&mut Rng::new(5));
+        inode.fail_sync(&mut Rng::new(5), SECTOR);
         inode.sync();
         assert_eq!(inode.bytes(), [2; BLOCK]);
         let after = crashed(&inode, Survival::All);
@@ -421,7 +438,7 @@ mod tests {
             inode.extend(2 * BLOCK);
             inode.sync();
             inode.write(1, 0, &[1; 3 * BLOCK]);
-            inode.fail_sync(&mut Rng::new(seed));
+            inode.fail_sync(&mut Rng::new(seed), SECTOR);
             inode.drop_clean();
             assert_eq!((inode.len(), inode.written_end(0)), (3 * BLOCK, 3 * BLOCK));
             let after = crashed(&inode, Survival::All);

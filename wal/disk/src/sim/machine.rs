@@ -143,6 +143,18 @@ impl SimDisk {
         self.existing(name, |state, inode| state.inode_mut(inode).edit(offset, f));
     }
 
+    /// Caches `bytes` as the contents of a file from `offset` on: older ones than the medium has, as if another
+    /// process had kept their pages from being dropped when the file was written. Reads through the cache return the
+    /// whole sectors among them until they are dropped or written, or the power fails.
+    ///
+    /// # Panics
+    ///
+    /// If no file has the name.
+    #[track_caller]
+    pub fn cache_older(&self, name: &str, offset: usize, bytes: &[u8]) {
+        self.existing(name, |state, inode| state.inode_mut(inode).older.add(offset, bytes));
+    }
+
     #[track_caller]
     fn existing<T>(&self, name: &str, f: impl FnOnce(&mut State, u64) -> T) -> T {
         let mut state = self.shared.state.lock();

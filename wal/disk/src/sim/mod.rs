@@ -17,7 +17,10 @@
 //! * **Lengths are metadata.** A file whose name survived without a sync may be empty or have any length that it had
 //!   since, and its blocks read as zeros or as the bytes that reached them.
 //! * **A failed sync loses data for good.** Linux marks the pages clean all the same: they stay visible, and a second
-//!   sync succeeds without writing them, so only the first error reveals the loss.
+//!   sync succeeds without writing them, so only the first error reveals the loss. A write to another block of a
+//!   large page writes them after all.
+//! * **A cached page may be older than the medium.** The kernel drops cached pages when a file is written past the
+//!   cache, but not always, and another process may hold them.
 //! * **Writes may be short**, allocation may find the disk full, and any call may fail once or forever.
 //! * **A process may die in the middle** of any operation. Its operations in flight never take effect afterwards.
 
@@ -28,6 +31,7 @@ mod file;
 mod hook;
 mod inode;
 mod machine;
+mod older;
 mod shared;
 mod state;
 

@@ -21,6 +21,12 @@ pub struct SimOptions {
     /// Whether a block that is written again takes new space before the old space is freed, as with copy-on-write,
     /// shared extents and thin storage.
     pub copies_on_write: bool,
+    /// Whether `read_medium` reads past the page cache. Otherwise it sees what the cache holds, and
+    /// `distrust_cache` drops that at once.
+    pub past_cache: bool,
+    /// Size of the pages that are written out whole in `Buffered` mode, in bytes; 0 for single sectors. A failed sync
+    /// loses whole pages.
+    pub page_bytes: usize,
 }
 
 impl Default for SimOptions {
@@ -31,6 +37,8 @@ impl Default for SimOptions {
             capacity_bytes: None,
             short_writes: false,
             copies_on_write: false,
+            past_cache: false,
+            page_bytes: 0,
         }
     }
 }

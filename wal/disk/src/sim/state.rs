@@ -244,10 +244,10 @@ impl State {
         self.inodes.get_mut(&inode).expect("an inode that a name or a living handle refers to")
     }
 
-    /// Fails the sync of a file.
-    pub(super) fn fail_sync(&mut self, inode: u64) {
+    /// Fails the sync of a file, in a cache with pages of `page` bytes.
+    pub(super) fn fail_sync(&mut self, inode: u64, page: usize) {
         if let Some(file) = self.inodes.get_mut(&inode) {
-            file.fail_sync(&mut self.rng);
+            file.fail_sync(&mut self.rng, page);
         }
     }
 

@@ -76,13 +76,21 @@ struct Run<'a> {
     opened: bool,
     /// Contents of the files when one of them last rotted.
     older: Files,
+    /// Whether pages were cached that are older than the medium.
+    aged: bool,
     tally: Tally,
 }
 
 impl<'a> Run<'a> {
     fn new(mut choices: Choices<'a>) -> Run<'a> {
         let mode = if choices.chance(50) { Mode::Direct } else { Mode::Buffered };
-        let sim = SimOptions { mode, short_writes: choices.chance(30), ..SimOptions::default() };
+        let sim = SimOptions {
+            mode,
+            short_writes: choices.chance(30),
+            past_cache: choices.chance(50),
+            page_bytes: if choices.chance(50) { 16 << 10 } else { 0 },
+            ..SimOptions::default()
+        };
         let options = Options {
             writes_in_flight_max: choices.small(1, 4),
             spare_segments: choices.small(3, 4),
@@ -104,6 +112,7 @@ impl<'a> Run<'a> {
             created: false,
             opened: false,
             older: Files::new(),
+            aged: false,
             tally: Tally::default(),
         }
     }
@@ -154,6 +163,9 @@ impl<'a> Run<'a> {
                 ..self.options.clone()
             };
         }
+        if self.choices.chance(20) {
+            self.age();
+        }
         loop {
             if self.choices.chance(25) {
                 self.disk.crash_after(1 + self.choices.below(40));
@@ -191,6 +203,31 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Caches pages of some segments as they were before: as they were at an earlier time, or never written.
+    fn age(&mut self) {
+        for name in self.disk.names().into_iter().filter(|name| name.ends_with(".wal")) {
+            let len = self.disk.read_file(&name).len();
+            let from = 512 * self.choices.index(len / 512 + 1);
+            let to = len.min(from + 512 * self.choices.index(64));
+            let before = self.older.get(&name).and_then(|bytes| bytes.get(from..to));
+            self.disk.cache_older(&name, from, before.unwrap_or(&vec![0; to - from]));
+            self.aged = true;
+        }
+    }
+
+    /// Checks that a reader finds the bytes of a part, through the cache or else on the medium.
+    fn check_part(&mut self, wal: &Wal, at: Lsn, bytes: &[u8]) -> Result<(), Error> {
+        let mut found = vec![0; bytes.len()];
+        wal.read_at(at, &mut found)?;
+        if found != bytes {
+            assert!(self.aged, "other bytes at {at}");
+            self.tally.stale += 1;
+            wal.read_medium_at(at, &mut found)?;
+            assert_eq!(found, bytes, "on the medium at {at}");
+        }
+        Ok(())
+    }
+
     fn crash(&mut self) {
         self.tally.crashes += 1;
         if self.choices.chance(15) {
@@ -215,6 +252,13 @@ impl<'a> Run<'a> {
             let id = id_of(record.meta());
             let parts: Vec<&[u8]> = record.parts().map(|(_, bytes)| bytes).collect();
             assert_eq!(parts, [&payload(id)[..]], "content of record {id}");
+            for (part, bytes) in record.parts() {
+                match self.check_part(wal, Lsn::new(record.lsn().segment(), part.offset), bytes) {
+                    Ok(()) => {}
+                    Err(_) if self.disk.crash_reached() => return,
+                    Err(error) => panic!("read of record {id}: {error}"),
+                }
+            }
             found.push(Known { id, lsn: record.lsn() });
         }
         let start = match found.first() {

@@ -19,6 +19,8 @@ pub struct Tally {
     pub by_footer: u64,
     /// Appends that a full disk refused.
     pub full: u64,
+    /// Reads that found an older page in the cache, and the right bytes on the medium.
+    pub stale: u64,
     /// Copies with a rotten place that open refused and named.
     pub rot_refused: u64,
     /// Copies with a rotten place that opened by a footer, and whose reader got an error that names the place.
@@ -40,6 +42,7 @@ impl Tally {
         self.latched += other.latched;
         self.by_footer += other.by_footer;
         self.full += other.full;
+        self.stale += other.stale;
         self.rot_refused += other.rot_refused;
         self.rot_read += other.rot_read;
         self.rot_unchanged += other.rot_unchanged;
