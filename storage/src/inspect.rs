@@ -36,11 +36,23 @@ pub enum OpKind {
         term: u64,
         /// Whether the append replaced entries at or after `first`.
         truncates: bool,
-        /// Whether the payloads are compressed: a `u32` of the original length, then a zstd frame.
+        /// Whether the payloads are compressed: a `u32` of the original length, the CRC-32C of the original bytes, and
+        /// a zstd frame.
         compressed: bool,
     },
     /// Copies live entries, so that the segment that held them can be released.
     Moved {
+        /// Index of the first entry.
+        first: u64,
+        /// Index of the last entry.
+        last: u64,
+        /// Term of the entries.
+        term: u64,
+        /// Whether the payloads are compressed.
+        compressed: bool,
+    },
+    /// As `Moved`, for copies that were got from another node because the originals are damaged.
+    Repaired {
         /// Index of the first entry.
         first: u64,
         /// Index of the last entry.
@@ -80,11 +92,12 @@ pub enum OpKind {
 
 impl OpKind {
     /// Name of the operation, as tools show it: `entries`, `moved`, `hard_state`, `conf_state`, `compact`, `start`,
-    /// `remove`, `snapshot`, `put_meta`, `remove_meta`.
+    /// `remove`, `snapshot`, `put_meta`, `remove_meta`, `repaired`.
     pub fn name(&self) -> &'static str {
         match self {
             OpKind::Entries { .. } => "entries",
             OpKind::Moved { .. } => "moved",
+            OpKind::Repaired { .. } => "repaired",
             OpKind::HardState(_) => "hard_state",
             OpKind::ConfState => "conf_state",
             OpKind::Compact { .. } => "compact",
@@ -127,6 +140,10 @@ fn line(of: &GroupOp, next_part: &mut usize) -> DecodedOp {
         Op::Moved { first, term, count, packed } => {
             let last = first.saturating_add(u64::from(count).saturating_sub(1));
             OpKind::Moved { first, last, term, compressed: packed }
+        }
+        Op::Repaired { first, term, count, packed } => {
+            let last = first.saturating_add(u64::from(count).saturating_sub(1));
+            OpKind::Repaired { first, last, term, compressed: packed }
         }
         Op::HardState(hard) => OpKind::HardState(hard),
         Op::ConfState => OpKind::ConfState,

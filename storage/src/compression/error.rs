@@ -5,7 +5,7 @@
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecompressError {
-    /// The bytes end before the original length does.
+    /// The bytes end before the frame begins.
     #[error("{bytes} bytes are too short for a compressed payload")]
     TooShort {
         /// Number of bytes.
@@ -24,6 +24,14 @@ pub enum DecompressError {
     Frame {
         /// The original length in bytes.
         bytes: usize,
+    },
+    /// The decompressed payload does not have the checksum that was stored with it.
+    #[error("the decompressed payload has the checksum {found:#010x}, and {stored:#010x} was stored with it")]
+    Checksum {
+        /// CRC-32C that was stored.
+        stored: u32,
+        /// CRC-32C of the decompressed payload.
+        found: u32,
     },
     /// This build lacks the feature `zstd`.
     #[error("the payload is compressed, and this build has no zstd")]

@@ -2,6 +2,8 @@
 //!
 //! Compression runs on the caller's thread before the groups of a batch are locked. Decompression runs after the
 //! checksum of the stored bytes was checked. A payload that does not become sufficiently smaller is stored as it is.
+//! The checksum of the plain payload is stored with a compressed one, so that it can be compared with a copy that is
+//! stored otherwise.
 //! A length is checked before memory is allocated for it (INV-9).
 
 mod error;
@@ -16,14 +18,18 @@ pub use error::DecompressError;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use seawall_wal::segments::part_crc;
 
 use crate::types::Compression;
 
 /// Size in bytes of the largest payload that is compressed, and so the largest original length that is accepted.
 const RAW_BYTES_MAX: usize = 1 << 26;
 
-/// Bytes of the original length, a `u32` before the frame.
-const LENGTH_BYTES: usize = 4;
+/// Bytes before the frame: the original length and the CRC-32C of the original payload, each a `u32`.
+const PREFIX_BYTES: usize = 8;
+
+/// Bit of the original length: the checksum follows. Earlier builds wrote neither.
+const WITH_CRC: u32 = 1 << 31;
 
 /// Smallest number of bytes that compression must save: more than splitting a run of entries costs.
 const SAVED_BYTES_MIN: usize = 256;
@@ -70,13 +76,14 @@ impl Compressor {
         let worthwhile = (raw.len() - raw.len() / 8).min(raw.len().saturating_sub(SAVED_BYTES_MIN));
         let mut stored = vec![0; worthwhile];
         let length = u32::try_from(raw.len()).ok()?;
-        stored.get_mut(..LENGTH_BYTES)?.copy_from_slice(&length.to_le_bytes());
+        let prefix = [length | WITH_CRC, part_crc(raw)].map(u32::to_le_bytes);
+        stored.get_mut(..PREFIX_BYTES)?.copy_from_slice(prefix.as_flattened());
         // An error means that the result does not fit into the buffer, so it is not small enough.
-        let Some(frame) = self.contexts.compress(how.level, raw, stored.get_mut(LENGTH_BYTES..)?) else {
+        let Some(frame) = self.contexts.compress(how.level, raw, stored.get_mut(PREFIX_BYTES..)?) else {
             self.declined.fetch_add(1, Ordering::Relaxed);
             return None;
         };
-        stored.truncate(LENGTH_BYTES + frame);
+        stored.truncate(PREFIX_BYTES + frame);
         self.entries.fetch_add(1, Ordering::Relaxed);
         self.raw_bytes.fetch_add(raw.len() as u64, Ordering::Relaxed);
         self.stored_bytes.fetch_add(stored.len() as u64, Ordering::Relaxed);
@@ -85,14 +92,24 @@ impl Compressor {
 
     /// Decompresses the result of `pack`, whatever the current options are.
     pub(crate) fn unpack(&self, stored: &[u8]) -> Result<Bytes, DecompressError> {
-        let Some((length, frame)) = stored.split_first_chunk::<LENGTH_BYTES>() else {
-            return Err(DecompressError::TooShort { bytes: stored.len() });
-        };
-        let bytes = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+        let split = |bytes| split_u32(bytes).ok_or(DecompressError::TooShort { bytes: stored.len() });
+        let (length, mut frame) = split(stored)?;
+        let mut crc = None;
+        if length & WITH_CRC != 0 {
+            let (word, rest) = split(frame)?;
+            (crc, frame) = (Some(word), rest);
+        }
+        let bytes = usize::try_from(length & !WITH_CRC).unwrap_or(usize::MAX);
         if bytes > RAW_BYTES_MAX {
             return Err(DecompressError::TooLong { bytes, max: RAW_BYTES_MAX });
         }
-        self.contexts.decompress(frame, bytes).map(Bytes::from)
+        let raw = self.contexts.decompress(frame, bytes)?;
+        match crc {
+            Some(stored) if stored != part_crc(&raw) => {
+                Err(DecompressError::Checksum { stored, found: part_crc(&raw) })
+            }
+            _ => Ok(Bytes::from(raw)),
+        }
     }
 
     pub(crate) fn stats(&self) -> CompressionStats {
@@ -103,6 +120,12 @@ impl Compressor {
             declined: self.declined.load(Ordering::Relaxed),
         }
     }
+}
+
+/// Splits a little-endian `u32` off `bytes`.
+fn split_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (word, rest) = bytes.split_first_chunk()?;
+    Some((u32::from_le_bytes(*word), rest))
 }
 
 #[cfg(test)]
@@ -132,12 +155,12 @@ mod tests {
             for bit in (0..stored.len().min(40) * 8).chain([stored.len() * 8 - 1]) {
                 let mut other = stored.clone();
                 other[bit / 8] ^= 1 << (bit % 8);
-                // Only the log's checksum detects that the bytes differ; the length is always correct.
+                // The bit that says that there is a checksum has no checksum. The frame detects its loss.
                 if let Ok(other) = compressor.unpack(&other) {
-                    assert_eq!(other.len(), raw.len(), "bit {bit}");
+                    assert_eq!(other, raw, "bit {bit}");
                 }
             }
-            for len in [0, 3, 4, 5, stored.len() / 2, stored.len() - 1] {
+            for len in [0, 3, 4, 5, 7, 8, 9, stored.len() / 2, stored.len() - 1] {
                 assert!(compressor.unpack(&stored[..len]).is_err(), "{len} bytes");
             }
             assert!(compressor.unpack(&[&stored[..], &[0]].concat()).is_err(), "something behind the frame");
@@ -177,11 +200,30 @@ mod tests {
         assert_eq!((compressor.stats().entries, compressor.stats().declined), (2, 3));
     }
 
+    /// The checksum is that of the plain payload, and another one is an error.
+    #[cfg(feature = "zstd")]
+    #[test]
+    fn the_plain_payload_has_a_checksum() {
+        let prefix = |length: u32, crc: u32| [length.to_le_bytes(), crc.to_le_bytes()].concat();
+        let crc = part_crc(b"abc");
+        let compressor = compressor(512);
+        let stored = |crc| [&prefix(3 | WITH_CRC, crc)[..], &raw_frame()].concat();
+        assert_eq!(compressor.unpack(&stored(crc)).expect("sound"), &b"abc"[..]);
+        assert_eq!(
+            compressor.unpack(&stored(!crc)),
+            Err(DecompressError::Checksum { stored: !crc, found: crc })
+        );
+        assert_eq!(compressor.unpack(&stored(crc)[..7]), Err(DecompressError::TooShort { bytes: 7 }));
+        let raw = [9; 4000];
+        let packed = compressor.pack(&raw).expect("worthwhile");
+        assert_eq!(packed[..PREFIX_BYTES], prefix(4000 | WITH_CRC, part_crc(&raw)));
+    }
+
     #[test]
     fn a_length_that_lies_is_refused_before_it_is_allocated() {
         let with = |length: u32, frame: &[u8]| [&length.to_le_bytes()[..], frame].concat();
         let compressor = compressor(512);
-        let too_long = Err(DecompressError::TooLong { bytes: u32::MAX as usize, max: RAW_BYTES_MAX });
+        let too_long = Err(DecompressError::TooLong { bytes: u32::MAX as usize >> 1, max: RAW_BYTES_MAX });
         assert_eq!(compressor.unpack(&with(u32::MAX, &raw_frame())), too_long);
         assert_eq!(compressor.unpack(b"abc"), Err(DecompressError::TooShort { bytes: 3 }));
         for length in [0, 2, 4, 1 << 26] {

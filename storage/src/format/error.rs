@@ -37,6 +37,12 @@ pub enum DecodeError {
         /// The kind in the operation.
         kind: u8,
     },
+    /// The payloads of an operation are sealed, and this program cannot open them.
+    #[error("operation {at} has sealed payloads, which this build cannot open")]
+    Sealed {
+        /// Position of the operation in the record, from 0.
+        at: usize,
+    },
     /// A flag or reserved field that must be zero is not.
     #[error("operation {at} has a reserved field that is not zero")]
     Reserved {

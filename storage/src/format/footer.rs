@@ -8,10 +8,11 @@
 use zerocopy::byteorder::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::columns::Run;
 use super::op::{GroupOp, OP_BYTES, RawOp};
 use crate::types::{GroupId, Location};
 
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
 
 /// The first bytes of an index.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -24,22 +25,11 @@ pub(crate) struct FooterHeader {
     pub(super) places: U32,
 }
 
-/// Location of the payload of one entry, or of one metadata value, in the segment.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
-#[repr(C)]
-pub(crate) struct FooterPlace {
-    pub(super) offset: U32,
-    pub(super) length: U32,
-    pub(super) crc: U32,
-}
-
 /// Size of the index's header in bytes.
 pub(crate) const FOOTER_HEADER_BYTES: usize = size_of::<FooterHeader>();
 /// Largest number of bytes that an operation adds to the index of its segment.
 pub(crate) const FOOTER_OP_BYTES: usize = OP_BYTES;
-/// Bytes that an entry or a metadata value adds in addition to its operation.
-pub(crate) const FOOTER_PLACE_BYTES: usize = size_of::<FooterPlace>();
-const _: () = assert!(FOOTER_HEADER_BYTES == 16 && FOOTER_PLACE_BYTES == 12);
+const _: () = assert!(FOOTER_HEADER_BYTES == 16);
 
 /// One operation of an index. For a conf state, `conf` is the location of its bytes, which are only in the record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,7 +44,8 @@ pub(crate) struct Footer<'a> {
     /// Number of records in the segment.
     pub(crate) records: u64,
     ops: &'a [RawOp],
-    places: &'a [FooterPlace],
+    /// The places of the operations' parts, in order.
+    places: &'a [u8],
 }
 
 impl FooterHeader {
@@ -66,12 +57,6 @@ impl FooterHeader {
             ops: narrow(ops),
             places: narrow(places),
         }
-    }
-}
-
-impl From<Location> for FooterPlace {
-    fn from(at: Location) -> FooterPlace {
-        FooterPlace { offset: at.offset.into(), length: at.length.into(), crc: at.crc.into() }
     }
 }
 
@@ -99,23 +84,30 @@ impl FooterOp {
 }
 
 impl<'a> Footer<'a> {
-    /// Decodes the index of `segment`; `None` unless all of `bytes` decodes and the operations cover the places
-    /// exactly.
-    pub(crate) fn decode(bytes: &'a [u8], segment: u32) -> Option<Footer<'a>> {
+    /// Decodes the index of `segment`, whose records end at or before offset `end`. `None` unless all of `bytes`
+    /// decodes, each value has its one encoding, and every place is below `end`.
+    pub(crate) fn decode(bytes: &'a [u8], segment: u32, end: u32) -> Option<Footer<'a>> {
         let (header, rest) = FooterHeader::read_from_prefix(bytes).ok()?;
         if header.version.get() != VERSION {
             return None;
         }
-        let count = |n: U32| usize::try_from(n.get()).ok();
-        let (ops, rest) = <[RawOp]>::ref_from_prefix_with_elems(rest, count(header.ops)?).ok()?;
-        let (places, rest) = <[FooterPlace]>::ref_from_prefix_with_elems(rest, count(header.places)?).ok()?;
+        let count = usize::try_from(header.ops.get()).ok()?;
+        let (ops, places) = <[RawOp]>::ref_from_prefix_with_elems(rest, count).ok()?;
         let footer = Footer { segment, records: u64::from(header.records.get()), ops, places };
-        let mut covered: u64 = 0;
+        let (mut rest, mut covered) = (places, 0);
         for (at, raw) in ops.iter().enumerate() {
-            let op = FooterOp::decode(raw, segment, at)?.op.op;
-            covered += u64::from(op.places());
+            let FooterOp { op, conf } = FooterOp::decode(raw, segment, at)?;
+            if conf.is_some_and(|at| at.offset.checked_add(at.length).is_none_or(|after| after > end)) {
+                return None;
+            }
+            let (run, after) = Run::split(op.op.first_entry(), op.op.places(), rest)?;
+            if !run.is_valid(end) {
+                return None;
+            }
+            covered += u64::from(run.count());
+            rest = after;
         }
-        (rest.is_empty() && covered == places.len() as u64).then_some(footer)
+        (rest.is_empty() && covered == u64::from(header.places.get())).then_some(footer)
     }
 
     /// The groups in the index, in order.
@@ -123,17 +115,16 @@ impl<'a> Footer<'a> {
         self.ops.chunk_by(|a, b| a.group == b.group).filter_map(|ops| Some(ops.first()?.group.get()))
     }
 
-    /// The operations by group; those of one group are in log order.
-    pub(crate) fn ops(&self) -> impl Iterator<Item = FooterOp> {
+    /// The operations by group, each with the places of its parts; those of one group are in log order. The run of a
+    /// metadata value has one place, that of a conf state none.
+    pub(crate) fn ops(&self) -> impl Iterator<Item = (FooterOp, Run<'a>)> {
+        let mut rest = self.places;
         // All of them were decoded before.
-        self.ops.iter().enumerate().filter_map(|(at, raw)| FooterOp::decode(raw, self.segment, at))
-    }
-
-    /// Locations of the entries' payloads and of the metadata values, in the order of the operations.
-    pub(crate) fn locations(&self) -> impl Iterator<Item = Location> {
-        let segment = self.segment;
-        self.places.iter().map(move |place| {
-            Location::plain(segment, place.offset.get(), place.length.get(), place.crc.get())
+        self.ops.iter().enumerate().map_while(move |(at, raw)| {
+            let op = FooterOp::decode(raw, self.segment, at)?;
+            let (run, after) = Run::split(op.op.op.first_entry(), op.op.op.places(), rest)?;
+            rest = after;
+            Some((op, run))
         })
     }
 }
@@ -141,17 +132,36 @@ impl<'a> Footer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Op;
-    use crate::types::{CompactionPoint, HardState};
+    use crate::format::{Op, Place, encode_frame};
+    use crate::types::{CompactionPoint, HardState, MetaKey};
 
-    fn bytes(ops: &[FooterOp], places: u32) -> Vec<u8> {
-        let mut out = FooterHeader::new(7, ops.len(), places as usize).as_bytes().to_vec();
+    /// Where the records of the segment end.
+    const END: u32 = 5000;
+
+    /// An index with `ops` and these `places`.
+    fn bytes(ops: &[FooterOp], places: &[&[Place]]) -> Vec<u8> {
+        let count = places.iter().map(|places| places.len()).sum();
+        let mut out = FooterHeader::new(7, ops.len(), count).as_bytes().to_vec();
         ops.iter().for_each(|op| out.extend_from_slice(op.encode().as_bytes()));
-        for n in 0..places {
-            let at = Location::plain(3, 100 + n, n, !n);
-            out.extend_from_slice(FooterPlace::from(at).as_bytes());
-        }
+        places.iter().for_each(|places| encode_frame(places, &mut out).expect("they follow each other"));
         out
+    }
+
+    fn place(offset: u32, length: u32) -> Place {
+        Place { offset: offset.into(), length: length.into(), crc: (!offset).into() }
+    }
+
+    fn two() -> [Place; 2] {
+        [place(100, 0), place(101, 1)]
+    }
+
+    /// The places of [`sample`].
+    fn many() -> Vec<Place> {
+        (0..6).map(|i| place(1000 + 600 * i, 500 + i % 2)).collect()
+    }
+
+    fn index() -> Vec<u8> {
+        bytes(&sample(), &[&two(), &[place(300, 9)], &many()])
     }
 
     fn sample() -> Vec<FooterOp> {
@@ -164,46 +174,70 @@ mod tests {
             FooterOp { conf: Some(part), ..op(2, Op::ConfState) },
             op(8, Op::Remove),
             op(8, Op::Start(CompactionPoint { index: 9, term: 9 })),
-            op(8, Op::Entries { first: 10, term: 9, count: 1, truncates: false, packed: false }),
+            op(8, Op::Meta { key: MetaKey::new(b"key").expect("a key"), removes: false }),
+            op(9, Op::Entries { first: 10, term: 9, count: 6, truncates: false, packed: true }),
         ]
     }
 
     #[test]
     fn what_is_encoded_is_decoded() {
-        let out = bytes(&sample(), 3);
-        let footer = Footer::decode(&out, 3).expect("an index");
-        assert_eq!(footer.ops().collect::<Vec<_>>(), sample());
+        let out = index();
+        let footer = Footer::decode(&out, 3, END).expect("an index");
+        assert_eq!(footer.ops().map(|(op, _)| op).collect::<Vec<_>>(), sample());
         assert_eq!(footer.records, 7);
-        let places: Vec<_> = footer.locations().map(|at| (at.segment, at.offset, at.crc)).collect();
-        assert_eq!(places, [(3, 100, u32::MAX), (3, 101, u32::MAX - 1), (3, 102, u32::MAX - 2)]);
-        assert!(Footer::decode(&bytes(&[], 0), 3).is_some());
+        let frames = footer.ops().flat_map(|(_, run)| run.frames());
+        let places: Vec<_> = frames.flat_map(|frame| frame.places(0)).collect();
+        assert_eq!(places, [&two()[..], &[place(300, 9)], &many()].concat());
+        assert_eq!(footer.ops().filter_map(|(_, run)| run.single()).collect::<Vec<_>>(), [place(300, 9)]);
+        assert!(Footer::decode(&bytes(&[], &[]), 3, END).is_some());
     }
 
     #[test]
     fn other_bytes_are_no_index() {
-        let out = bytes(&sample(), 3);
+        let out = index();
         for len in 0..out.len() {
-            assert!(Footer::decode(&out[..len], 3).is_none(), "{len} bytes");
-        }
-        for places in [0, 2, 4] {
-            assert!(Footer::decode(&bytes(&sample(), places), 3).is_none(), "{places} places");
+            assert!(Footer::decode(&out[..len], 3, END).is_none(), "{len} bytes");
         }
         for word in 0..4 {
             let mut other = out.clone();
             other[4 * word..4 * word + 4].fill(0xff);
-            assert_eq!(Footer::decode(&other, 3).is_some(), word == 1, "word {word}");
+            assert_eq!(Footer::decode(&other, 3, END).is_some(), word == 1, "word {word}");
         }
-        let mut first = out.clone();
-        first[0] = 1;
-        assert!(Footer::decode(&first, 3).is_none(), "an earlier version");
         for bit in 16 * 8..out.len() * 8 {
             let mut other = out.clone();
             other[bit / 8] ^= 1 << (bit % 8);
-            let Some(footer) = Footer::decode(&other, 3) else { continue };
-            let mut again = bytes(&footer.ops().collect::<Vec<_>>(), 0);
-            again[12] = 3;
-            footer.locations().for_each(|at| again.extend_from_slice(FooterPlace::from(at).as_bytes()));
+            let Some(footer) = Footer::decode(&other, 3, END) else { continue };
+            let ops: Vec<_> = footer.ops().map(|(op, _)| op).collect();
+            let frames = footer.ops().flat_map(|(_, run)| run.frames());
+            let places: Vec<Vec<_>> = frames.map(|frame| frame.places(0).collect()).collect();
+            let again = bytes(&ops, &places.iter().map(|places| &places[..]).collect::<Vec<_>>());
             assert_eq!(again, other, "bit {bit}: one encoding per index");
+        }
+    }
+
+    #[test]
+    fn another_version_is_no_index() {
+        let mut out = index();
+        for version in [0, 1, 2, 4] {
+            out[0] = version;
+            assert!(Footer::decode(&out, 3, END).is_none(), "version {version}");
+        }
+    }
+
+    #[test]
+    fn places_beyond_the_records_are_no_index() {
+        let last = many().last().map_or(0, |place| place.offset.get() + place.length.get());
+        assert!(Footer::decode(&index(), 3, last).is_some());
+        assert!(Footer::decode(&index(), 3, last - 1).is_none());
+        let conf =
+            |offset, length| FooterOp { conf: Some(Location::plain(3, offset, length, 0)), ..sample()[3] };
+        for (offset, length, inside) in [(40, 60, true), (40, 61, false), (u32::MAX, 2, false)] {
+            let out = bytes(&[conf(offset, length)], &[]);
+            assert_eq!(Footer::decode(&out, 3, 100).is_some(), inside, "{length} bytes at {offset}");
+        }
+        for (offset, length, inside) in [(40, 60, true), (40, 61, false), (u32::MAX, 2, false)] {
+            let out = bytes(&[sample()[6]], &[&[place(offset, length)]]);
+            assert_eq!(Footer::decode(&out, 3, 100).is_some(), inside, "{length} bytes at {offset}");
         }
     }
 }

@@ -10,6 +10,7 @@ pub(super) const REMOVE: u8 = 6;
 pub(super) const MOVED: u8 = 7;
 pub(super) const SNAPSHOT_MARKER: u8 = 8;
 pub(super) const METADATA: u8 = 9;
+pub(super) const REPAIRED: u8 = 10;
 
 /// Name of a kind, for messages.
 pub(super) fn kind_name(kind: u8) -> &'static str {
@@ -23,6 +24,7 @@ pub(super) fn kind_name(kind: u8) -> &'static str {
         MOVED => "moved",
         SNAPSHOT_MARKER => "snapshot marker",
         METADATA => "metadata",
+        REPAIRED => "repaired",
         _ => "unassigned",
     }
 }

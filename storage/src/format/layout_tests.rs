@@ -3,7 +3,8 @@
 #[path = "../../../wal/tests/format/document/tables.rs"]
 mod tables;
 
-use super::footer::{self, FooterHeader, FooterPlace};
+use super::columns::{FrameHeader, Place};
+use super::footer::{self, FooterHeader};
 use super::op::{self, MetaHeader, RawOp};
 use super::{Op, conf_state};
 use tables::{check_constants, check_structures, fields};
@@ -17,7 +18,11 @@ fn the_documents_byte_tables_are_the_codes() {
         ("Operation", fields!(RawOp: kind flags reserved count group a b c)),
         ("Conf state header", fields!(conf_state::Header: version flags reserved index counts)),
         ("Index header", fields!(FooterHeader: version records ops places)),
-        ("Index place", fields!(FooterPlace: offset length crc)),
+        ("Index place", fields!(Place: offset length crc)),
+        (
+            "Frame header",
+            fields!(FrameHeader: offset length_base gap_base length_width length_exceptions gap_width gap_exceptions),
+        ),
     ];
     check_structures(SECTION, &structures);
 }
@@ -46,6 +51,7 @@ fn kinds_have_their_documented_numbers() {
         (7, Op::Moved { first: 1, term: 1, count: 1, packed: true }),
         (8, Op::Snapshot(crate::types::SnapshotMarker::default())),
         (9, Op::Meta { key: crate::types::MetaKey::new(b"key").expect("a key"), removes: true }),
+        (10, Op::Repaired { first: 1, term: 1, count: 1, packed: true }),
     ];
     for (kind, op) in kinds {
         assert_eq!(RawOp::from(&op::GroupOp { group: 1, op }).kind, kind, "{op:?}");

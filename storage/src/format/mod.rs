@@ -4,6 +4,7 @@
 //! All integers are little-endian and of fixed width. Decoding accepts any bytes without a panic and allocates no
 //! more than the length of the input justifies (INV-9). `docs/format.md` describes every byte.
 
+mod columns;
 mod conf_state;
 mod error;
 mod footer;
@@ -12,9 +13,8 @@ mod kind;
 mod layout_tests;
 mod op;
 
+pub(crate) use columns::{FRAME, Frame, PLACE_BYTES, Place, Run, encode_frame};
 pub(crate) use conf_state::{decode_conf_state, encode_conf_state};
 pub use error::DecodeError;
-pub(crate) use footer::{
-    FOOTER_HEADER_BYTES, FOOTER_OP_BYTES, FOOTER_PLACE_BYTES, Footer, FooterHeader, FooterOp, FooterPlace,
-};
+pub(crate) use footer::{FOOTER_HEADER_BYTES, FOOTER_OP_BYTES, Footer, FooterHeader, FooterOp};
 pub(crate) use op::{GroupOp, Op, decode, encode};

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::error::DecodeError;
 use super::kind::{
-    COMPACT, CONF_STATE, ENTRIES, HARD_STATE, METADATA, MOVED, REMOVE, SNAPSHOT_MARKER, START,
+    COMPACT, CONF_STATE, ENTRIES, HARD_STATE, METADATA, MOVED, REMOVE, REPAIRED, SNAPSHOT_MARKER, START,
 };
 use crate::types::{CompactionPoint, GroupId, HardState, META_KEY_BYTES_MAX, MetaKey, SnapshotMarker};
 
@@ -16,8 +16,10 @@ pub(super) const VERSION: u16 = 1;
 
 /// Flag of entries: the append replaced entries at or after its first index.
 const TRUNCATES: u8 = 1;
-/// Flag of entries and moved entries: each payload is compressed.
+/// Flag of entries, moved and repaired entries: each payload is compressed.
 const PACKED: u8 = 2;
+/// Flag of entries, moved and repaired entries: each payload is sealed. Reserved; such an operation is refused.
+const SEALED: u8 = 4;
 
 /// The change that one operation makes to its group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -28,6 +30,9 @@ pub(crate) enum Op {
     /// Copies of `count` live entries of one term from `first` on, in the next `count` parts, made so that their
     /// original segment can be released. Changes only the locations of the entries.
     Moved { first: u64, term: u64, count: u32, packed: bool },
+    /// As `Moved`, for copies that were got from another node because the originals are damaged. Nothing writes it
+    /// yet.
+    Repaired { first: u64, term: u64, count: u32, packed: bool },
     /// Sets the whole hard state.
     HardState(HardState),
     /// Sets the whole conf state, which is in the next part.
@@ -50,15 +55,22 @@ impl Op {
     /// Number of parts of the record that belong to this operation.
     pub(crate) fn parts(&self) -> u32 {
         match self {
-            Op::Entries { count, .. } | Op::Moved { count, .. } => *count,
+            Op::Entries { count, .. } | Op::Moved { count, .. } | Op::Repaired { count, .. } => *count,
             Op::ConfState => 1,
             Op::Meta { removes, .. } => u32::from(!removes),
             Op::HardState(_) | Op::Compact(_) | Op::Start(_) | Op::Remove | Op::Snapshot(_) => 0,
         }
     }
 
-    /// Number of parts that are in the list of places of an index: all but that of a conf state, whose place is in
-    /// its operation.
+    /// Index of the first entry whose payload is a part of the operation; 0 if it has no entries.
+    pub(crate) fn first_entry(&self) -> u64 {
+        match self {
+            Op::Entries { first, .. } | Op::Moved { first, .. } | Op::Repaired { first, .. } => *first,
+            _ => 0,
+        }
+    }
+
+    /// Number of parts whose places are in an index: all but that of a conf state, whose place is in its operation.
     pub(crate) fn places(&self) -> u32 {
         if *self == Op::ConfState { 0 } else { self.parts() }
     }
@@ -85,7 +97,7 @@ pub(super) struct MetaHeader {
     pub(super) ops: U32,
 }
 
-/// An operation on disk. `a`, `b` and `c` depend on the kind: entries and moved entries (first index, term, 0), hard
+/// An operation on disk. `a`, `b` and `c` depend on the kind: entries, moved and repaired entries (first index, term, 0), hard
 /// state (term, vote, commit), compact and start (index, term, 0), snapshot marker (index, term, digest), metadata
 /// (the key; its length is in `flags`), others 0.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -158,6 +170,9 @@ impl From<&GroupOp> for RawOp {
                 (ENTRIES, flags, first, term, 0)
             }
             Op::Moved { first, term, packed, .. } => (MOVED, if packed { PACKED } else { 0 }, first, term, 0),
+            Op::Repaired { first, term, packed, .. } => {
+                (REPAIRED, if packed { PACKED } else { 0 }, first, term, 0)
+            }
             Op::HardState(hard) => (HARD_STATE, 0, hard.term, hard.vote, hard.commit),
             Op::ConfState => (CONF_STATE, 0, 0, 0, 0),
             Op::Compact(point) => (COMPACT, 0, point.index, point.term, 0),
@@ -191,12 +206,17 @@ impl RawOp {
     pub(super) fn decode(&self, at: usize) -> Result<Op, DecodeError> {
         let (a, b, c, count) = (self.a.get(), self.b.get(), self.c.get(), self.count.get());
         let packed = self.flags & PACKED != 0;
+        let has_entries = matches!(self.kind, ENTRIES | MOVED | REPAIRED);
+        if has_entries && self.flags & SEALED != 0 {
+            return Err(DecodeError::Sealed { at });
+        }
         let (op, flags, unused) = match self.kind {
             ENTRIES => {
                 let truncates = self.flags & TRUNCATES != 0;
                 (Op::Entries { first: a, term: b, count, truncates, packed }, TRUNCATES | PACKED, c)
             }
             MOVED => (Op::Moved { first: a, term: b, count, packed }, PACKED, c),
+            REPAIRED => (Op::Repaired { first: a, term: b, count, packed }, PACKED, c),
             HARD_STATE => (Op::HardState(HardState { term: a, vote: b, commit: c }), 0, 0),
             CONF_STATE => (Op::ConfState, 0, a | b | c),
             COMPACT => (Op::Compact(CompactionPoint { index: a, term: b }), 0, c),
@@ -212,7 +232,7 @@ impl RawOp {
         if self.flags & !flags != 0 || self.reserved.get() != 0 || unused != 0 {
             return Err(DecodeError::Reserved { at });
         }
-        if count != op.parts() || (matches!(self.kind, ENTRIES | MOVED) && count == 0) {
+        if count != op.parts() || (has_entries && count == 0) {
             return Err(DecodeError::Count { at, count });
         }
         Ok(op)
@@ -243,7 +263,7 @@ mod tests {
     use super::*;
 
     /// Number of parts that the samples cover.
-    const PARTS: usize = 9;
+    const PARTS: usize = 11;
 
     fn samples() -> Vec<GroupOp> {
         let point = CompactionPoint { index: 8, term: 3 };
@@ -253,6 +273,7 @@ mod tests {
             Op::Moved { first: 2, term: 3, count: 1, packed: false },
             Op::Moved { first: 3, term: 3, count: 1, packed: true },
             Op::Entries { first: 13, term: 5, count: 1, truncates: true, packed: true },
+            Op::Repaired { first: 3, term: 3, count: 2, packed: true },
             Op::HardState(HardState { term: 5, vote: 2, commit: 10 }),
             Op::ConfState,
             Op::Compact(point),
@@ -263,7 +284,7 @@ mod tests {
             Op::Meta { key: MetaKey::new(&[7; 24]).expect("a key"), removes: true },
         ]
         .into_iter()
-        .zip(u64::MAX - 14..)
+        .zip(u64::MAX - 15..)
         .map(|(op, group)| GroupOp { group, op })
         .collect()
     }
@@ -272,7 +293,7 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         let (mut meta, mut ops) = (vec![0xff], Vec::new());
         encode(&samples(), &mut meta);
-        assert_eq!(meta.len(), 8 + 13 * 40);
+        assert_eq!(meta.len(), 8 + 14 * 40);
         assert_eq!(decode(&meta, PARTS, &mut ops), Ok(()));
         assert_eq!(ops, samples());
         encode(&[], &mut meta);
@@ -315,8 +336,8 @@ mod tests {
         for len in 0..meta.len() {
             assert!(decode(&meta[..len], PARTS, &mut ops).is_err(), "{len} bytes");
         }
-        for parts in [0, 8, 10, usize::MAX] {
-            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 9, found: parts }));
+        for parts in [0, 10, 12, usize::MAX] {
+            assert_eq!(decode(&meta, parts, &mut ops), Err(DecodeError::Parts { covered: 11, found: parts }));
         }
         meta.push(0);
         assert!(decode(&meta, PARTS, &mut ops).is_err());
@@ -326,10 +347,30 @@ mod tests {
     fn an_unknown_kind_is_named() {
         let (mut meta, mut ops) = (Vec::new(), Vec::new());
         encode(&samples(), &mut meta);
-        meta[8 + 40] = METADATA + 1;
+        meta[8 + 40] = REPAIRED + 1;
         let error = decode(&meta, PARTS, &mut ops).expect_err("no such kind");
-        assert_eq!(error, DecodeError::Kind { at: 1, kind: 10 });
-        assert_eq!(error.to_string(), "operation 1 has kind 10 (unassigned), which is not known");
+        assert_eq!(error, DecodeError::Kind { at: 1, kind: 11 });
+        assert_eq!(error.to_string(), "operation 1 has kind 11 (unassigned), which is not known");
+    }
+
+    #[test]
+    fn sealed_payloads_are_refused_by_name() {
+        let (mut meta, mut ops) = (Vec::new(), Vec::new());
+        for (at, op) in samples().iter().enumerate() {
+            encode(&samples(), &mut meta);
+            meta[8 + 40 * at + 1] |= SEALED;
+            let error = decode(&meta, PARTS, &mut ops).err();
+            match op.op {
+                Op::Entries { .. } | Op::Moved { .. } | Op::Repaired { .. } => {
+                    assert_eq!(error, Some(DecodeError::Sealed { at }));
+                    let text = format!("operation {at} has sealed payloads, which this build cannot open");
+                    assert_eq!(error.map(|error| error.to_string()), Some(text));
+                }
+                // The flags of a metadata value are the length of its key.
+                Op::Meta { .. } => {}
+                _ => assert_eq!(error, Some(DecodeError::Reserved { at })),
+            }
+        }
     }
 
     #[test]

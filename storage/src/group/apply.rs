@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use crate::error::{Error, Fault, Result};
 use crate::format::GroupOp;
 use crate::group::groups_mut::GroupsMut;
+use crate::group::index::Parts;
 use crate::group::segment_usage::{Released, SegmentUsage, UsageDelta};
 use crate::group::table::Locked;
 use crate::types::{Location, StateValue};
@@ -35,7 +36,7 @@ pub(crate) fn apply(
         parts = rest;
         let value = if op.has_state_value() { values.next() } else { None };
         let state = states.state(*group).ok_or_else(|| damage(Fault::Part))?;
-        state.apply(op, at.segment(), own, value, uses).map_err(damage)?;
+        state.apply(op, at.segment(), Parts::from(own), value, uses).map_err(damage)?;
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use seawall_wal::{Lsn, PartInfo, segments::SegmentIndexBuilder};
 use zerocopy::IntoBytes;
 
 use crate::format::{
-    FOOTER_HEADER_BYTES, FOOTER_OP_BYTES, FOOTER_PLACE_BYTES, FooterHeader, FooterOp, FooterPlace, GroupOp,
-    Op, decode,
+    FOOTER_HEADER_BYTES, FOOTER_OP_BYTES, FRAME, FooterHeader, FooterOp, GroupOp, Op, PLACE_BYTES, Place,
+    decode, encode_frame,
 };
 use crate::group::group_meta::keep;
 use crate::types::{GroupId, GroupMap, HardState, Location, MetaKey, SnapshotMarker};
@@ -24,8 +24,14 @@ use crate::types::{GroupId, GroupMap, HardState, Location, MetaKey, SnapshotMark
 ///
 /// Each record also counts the header of the index, because it may be the first of its segment. For all others that
 /// is 16 bytes too many, less than the padding of one write group.
+///
+/// An operation of the index that stands for *m* operations of records with *n* parts has at most 40 + 12 *n* +
+/// 5 (*m* - 1) bytes, and 40 *m* + 12 *n* were announced. The parts of one operation follow each other without gaps,
+/// so there are at most *m* - 1 gaps, which take at most 5 bytes each: the bytes of an exception. All else of a frame
+/// of *k* places takes at most 16 + 8 *k* bytes, which is no more than 12 *k* from 4 places on, and shorter frames are
+/// lists.
 pub(crate) fn footer_bytes(ops: &[GroupOp]) -> usize {
-    let of = |op: &GroupOp| FOOTER_PLACE_BYTES * usize::try_from(op.op.places()).unwrap_or(0);
+    let of = |op: &GroupOp| PLACE_BYTES * usize::try_from(op.op.places()).unwrap_or(0);
     FOOTER_HEADER_BYTES + ops.iter().map(|op| FOOTER_OP_BYTES + of(op)).sum::<usize>()
 }
 
@@ -75,11 +81,54 @@ struct Index {
 #[derive(Default)]
 struct Lines {
     log: Vec<Op>,
-    places: Vec<FooterPlace>,
+    places: RunEncoder,
     hard: Option<HardState>,
     conf: Option<Location>,
     snapshots: Vec<(SnapshotMarker, ())>,
-    metas: BTreeMap<MetaKey, Option<FooterPlace>>,
+    metas: BTreeMap<MetaKey, Option<Place>>,
+}
+
+/// The places of entries, encoded as soon as a frame is complete.
+#[derive(Default)]
+struct RunEncoder {
+    /// Complete frames.
+    frames: Vec<u8>,
+    /// The places of the last frame, and the index after the last of them.
+    open: Vec<Place>,
+    next: u64,
+    /// Number of all places.
+    count: usize,
+    /// Whether some places cannot be encoded, because they do not follow each other in the segment.
+    failed: bool,
+}
+
+impl RunEncoder {
+    /// Adds the places of entries from index `first` on. They are in the run of those before if they `continue` them.
+    fn add(&mut self, first: u64, continues: bool, parts: &[Location]) {
+        if !continues {
+            self.close();
+        }
+        self.next = first;
+        self.count += parts.len();
+        for part in parts {
+            self.open.push(Place::from(part));
+            self.next = self.next.wrapping_add(1);
+            if self.next.is_multiple_of(FRAME as u64) {
+                self.close();
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.failed |= encode_frame(&self.open, &mut self.frames).is_none();
+        self.open.clear();
+    }
+
+    /// Appends all frames to `out`; `None` if they cannot be encoded.
+    fn write(&self, out: &mut Vec<u8>) -> Option<()> {
+        out.extend_from_slice(&self.frames);
+        encode_frame(&self.open, out).filter(|()| !self.failed)
+    }
 }
 
 impl Lines {
@@ -87,7 +136,6 @@ impl Lines {
     fn add(&mut self, op: &Op, parts: &[Location]) {
         match *op {
             Op::Entries { first, term, count, truncates, packed } => {
-                self.places.extend(parts.iter().map(|part| FooterPlace::from(*part)));
                 if let Some(Op::Entries { first: from, term: of, count: so_far, packed: so, .. }) =
                     self.log.last_mut()
                     && (*of, *so) == (term, packed)
@@ -96,20 +144,22 @@ impl Lines {
                     && let Some(sum) = so_far.checked_add(count)
                 {
                     *so_far = sum;
+                    self.places.add(first, true, parts);
                     return;
                 }
                 self.log.push(*op);
+                self.places.add(first, false, parts);
             }
-            Op::Moved { .. } => {
-                self.places.extend(parts.iter().map(|part| FooterPlace::from(*part)));
+            Op::Moved { first, .. } | Op::Repaired { first, .. } => {
                 self.log.push(*op);
+                self.places.add(first, false, parts);
             }
             Op::HardState(hard) => self.hard = Some(hard),
             Op::ConfState => self.conf = parts.first().copied(),
             Op::Compact(_) | Op::Start(_) => self.log.push(*op),
             Op::Snapshot(marker) => _ = keep(&mut self.snapshots, marker, ()),
             Op::Meta { key, .. } => {
-                self.metas.insert(key, parts.first().map(|part| FooterPlace::from(*part)));
+                self.metas.insert(key, parts.first().map(Place::from));
             }
             // A removal drops everything that the group had before.
             Op::Remove => *self = Lines { log: vec![Op::Remove], ..Lines::default() },
@@ -121,16 +171,23 @@ impl Lines {
         let hard = self.hard.map(|hard| line(Op::HardState(hard), None));
         let conf = self.conf.map(|at| line(Op::ConfState, Some(at)));
         let snapshots = self.snapshots.iter().map(move |(marker, ())| line(Op::Snapshot(*marker), None));
-        let meta = move |(key, place): (&MetaKey, &Option<FooterPlace>)| {
+        let meta = move |(key, place): (&MetaKey, &Option<Place>)| {
             line(Op::Meta { key: *key, removes: place.is_none() }, None)
         };
         let log = self.log.iter().map(move |op| line(*op, None));
         log.chain(hard).chain(conf).chain(snapshots).chain(self.metas.iter().map(meta))
     }
 
-    /// The locations that belong to the operations, in their order.
-    fn places(&self) -> impl Iterator<Item = &FooterPlace> {
-        self.places.iter().chain(self.metas.values().flatten())
+    /// Number of places that belong to the operations.
+    fn place_count(&self) -> usize {
+        self.places.count + self.metas.values().flatten().count()
+    }
+
+    /// Appends the places that belong to the operations to `out`, in their order; `None` if they cannot be encoded.
+    fn write_places(&self, out: &mut Vec<u8>) -> Option<()> {
+        self.places.write(out)?;
+        self.metas.values().flatten().for_each(|place| out.extend_from_slice(place.as_bytes()));
+        Some(())
     }
 }
 
@@ -218,6 +275,7 @@ impl Index {
         (self.records, self.unknown) = (0, false);
     }
 
+    /// Appends the index to `out`; nothing if a record could not be decoded.
     fn write(&self, out: &mut Vec<u8>) {
         if self.unknown {
             return;
@@ -225,12 +283,14 @@ impl Index {
         let mut groups: Vec<_> = self.groups.iter().collect();
         groups.sort_unstable_by_key(|(group, _)| **group);
         let ops = || groups.iter().flat_map(|(group, lines)| lines.ops(**group));
-        let (count, places) = (ops().count(), groups.iter().map(|(_, lines)| lines.places().count()).sum());
-        out.reserve(FOOTER_HEADER_BYTES + FOOTER_OP_BYTES * count + FOOTER_PLACE_BYTES * places);
+        let (count, places) = (ops().count(), groups.iter().map(|(_, lines)| lines.place_count()).sum());
+        out.reserve(FOOTER_HEADER_BYTES + FOOTER_OP_BYTES * count);
+        let begin = out.len();
         out.extend_from_slice(FooterHeader::new(self.records, count, places).as_bytes());
         ops().for_each(|op| out.extend_from_slice(op.encode().as_bytes()));
-        let places = groups.iter().flat_map(|(_, lines)| lines.places());
-        places.for_each(|place| out.extend_from_slice(place.as_bytes()));
+        if groups.iter().try_for_each(|(_, lines)| lines.write_places(out)).is_none() {
+            out.truncate(begin);
+        }
     }
 }
 
@@ -282,7 +342,7 @@ mod tests {
         let mut out = Vec::new();
         index.seal(&mut out);
         assert!(out.len() <= announced, "{} of {announced}", out.len());
-        let footer = Footer::decode(&out, 2).expect("an index");
+        let footer = Footer::decode(&out, 2, 2000).expect("an index");
         let conf = Location::plain(2, 400, 10, 401);
         let plain = |op| FooterOp { op, conf: None };
         let expected = [
@@ -301,8 +361,9 @@ mod tests {
             plain(entries(9, 5, 3, false)),
             plain(entries(9, 5, 2, true)),
         ];
-        assert_eq!(footer.ops().collect::<Vec<_>>(), expected);
-        let offsets: Vec<_> = footer.locations().map(|at| at.offset).collect();
+        assert_eq!(footer.ops().map(|(op, _)| op).collect::<Vec<_>>(), expected);
+        let places = footer.ops().flat_map(|(_, run)| run.frames()).flat_map(|frame| frame.places(0));
+        let offsets: Vec<_> = places.map(|at| at.offset.get()).collect();
         assert_eq!(offsets, [300, 700, 1000, 1100, 100, 200, 500, 600, 800]);
         assert_eq!(footer.records, 5);
 
@@ -321,6 +382,6 @@ mod tests {
         assert!(out.is_empty());
         show(&mut index, &[&[entries(9, 7, 2, false)]]);
         index.seal(&mut out);
-        assert_eq!(Footer::decode(&out, 3).expect("an index").ops().count(), 1);
+        assert_eq!(Footer::decode(&out, 3, 2000).expect("an index").ops().count(), 1);
     }
 }

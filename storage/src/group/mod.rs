@@ -19,6 +19,7 @@ mod terms;
 pub(crate) use apply::{Append, ValidRecord, apply, publish};
 pub(crate) use group_meta::hard_state_back;
 pub(crate) use groups_mut::GroupsMut;
+pub(crate) use index::{Parts, SegmentRun};
 pub(crate) use index_builder::{FooterIndexBuilder, footer_bytes};
 pub(crate) use segment_usage::{Released, SegmentGuard, SegmentUsage, UsageDelta};
 pub(crate) use state::{GroupState, Settled};

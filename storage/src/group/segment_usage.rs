@@ -42,6 +42,14 @@ impl UsageDelta {
         }
     }
 
+    /// Adds `entries` entries in `segment` whose payloads have `bytes` bytes together.
+    pub(crate) fn run(&mut self, segment: u32, entries: u32, bytes: u64) {
+        let count = self.at(segment);
+        let entries = i64::from(entries);
+        count.entries += entries;
+        count.bytes += i64::try_from(bytes).unwrap_or(i64::MAX).saturating_add(entries * ENTRY_BYTES);
+    }
+
     /// Moves one piece of small state from one segment to another; segment 0 stands for none.
     pub(crate) fn state(&mut self, from: u32, to: u32) {
         if from != to {

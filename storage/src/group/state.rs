@@ -4,12 +4,11 @@
 //! no gap between the compaction point and the last index, and the commit index is not beyond the last index. A
 //! replay that starts after a released prefix may see a gap at first; see `settle`.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::index::LogIndex;
+use super::index::{LogIndex, Parts};
 use super::terms::Terms;
 use crate::error::Fault;
 use crate::format::Op;
@@ -106,8 +105,7 @@ impl GroupState {
         if index == self.point.index {
             return Some(self.point.term);
         }
-        self.log.get(index)?;
-        self.terms.get(index)
+        if self.log.has(index) { self.terms.get(index) } else { None }
     }
 
     pub(crate) fn location(&self, index: u64) -> Option<Location> {
@@ -117,7 +115,8 @@ impl GroupState {
     /// Term and location of each entry from `index` on, which must be live.
     pub(crate) fn since(&self, index: u64) -> impl Iterator<Item = (u64, Location)> {
         let (mut runs, mut term) = (self.terms.iter().peekable(), 0);
-        (index..).zip(self.log.since(index)).map(move |(index, at)| {
+        // The range comes second, so no index behind the last entry's is computed, which may not exist.
+        self.log.since(index).zip(index..).map(move |(at, index)| {
             while let Some((_, next)) = runs.next_if(|(first, _)| *first <= index) {
                 term = next;
             }
@@ -146,7 +145,7 @@ impl GroupState {
         old.then_some(Op::Compact(self.point)).into_iter().chain(self.meta.up_to(segment))
     }
 
-    /// Applies one operation of a record in `segment`. `locations` are the operation's parts, `value` is the value of
+    /// Applies one operation of a record in `segment`. `parts` are the operation's parts, `value` is the value of
     /// its part if it sets small state. Adds to `uses` what the segments gain and lose.
     ///
     /// In the write path the operation was validated, so this cannot fail. In replay a fault means damage, and the
@@ -155,16 +154,16 @@ impl GroupState {
         &mut self,
         op: &Op,
         segment: u32,
-        locations: &[Location],
+        parts: Parts<'_>,
         value: Option<&StateValue>,
         uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
         match *op {
             Op::Entries { first, term, truncates, packed, .. } => {
-                self.append(first, term, truncates, &marked(locations, packed), uses)?;
+                self.append(first, term, truncates, &parts.marked(packed), uses)?;
             }
-            Op::Moved { first, term, packed, .. } => {
-                self.relocate(first, term, &marked(locations, packed), uses)?;
+            Op::Moved { first, term, packed, .. } | Op::Repaired { first, term, packed, .. } => {
+                self.relocate(first, term, &parts.marked(packed).locations(), uses)?;
             }
             Op::HardState(hard) => self.meta.set_hard(hard, segment, uses)?,
             Op::ConfState => self.meta.set_conf(value, segment, uses)?,
@@ -210,11 +209,11 @@ impl GroupState {
         first: u64,
         term: u64,
         truncates: bool,
-        locations: &[Location],
+        parts: &Parts<'_>,
         uses: &mut UsageDelta,
     ) -> Result<(), Fault> {
-        let fits = first.checked_add(locations.len() as u64).is_some_and(|end| end - 1 <= INDEX_MAX);
-        if first <= self.point.index || locations.is_empty() || !fits {
+        let fits = first.checked_add(parts.count()).is_some_and(|end| end - 1 <= INDEX_MAX);
+        if first <= self.point.index || parts.count() == 0 || !fits {
             return Err(Fault::Index { index: first, point: self.point.index });
         }
         let expected = self.last_index() + 1;
@@ -237,8 +236,11 @@ impl GroupState {
             self.terms.clear();
         }
         self.terms.push(first, term);
-        self.log.extend(locations);
-        uses.entries(locations, 1);
+        self.log.extend(parts);
+        match parts {
+            Parts::List(locations) => uses.entries(locations, 1),
+            Parts::Run(run) => uses.run(run.segment, run.run.count(), run.payload_bytes()),
+        }
         self.moved.truncate(first, uses);
         self.end = RangeEnd::Known;
         Ok(())
@@ -258,11 +260,11 @@ impl GroupState {
         if first == 0 || locations.is_empty() || !fits {
             return Err(Fault::Index { index: first, point: self.point.index });
         }
-        for (index, at) in (first..).zip(locations) {
+        for (at, index) in locations.iter().zip(first..) {
             if index <= self.point.index {
                 continue;
             }
-            let known = if self.log.get(index).is_some() { self.terms.get(index) } else { None };
+            let known = if self.log.has(index) { self.terms.get(index) } else { None };
             if let Some(known) = known {
                 if known != term {
                     return Err(Fault::Term { index, term, known });
@@ -277,6 +279,7 @@ impl GroupState {
                 return Err(Fault::Index { index, point: self.point.index });
             }
         }
+        self.log.replaced(first..first.saturating_add(locations.len() as u64));
         Ok(())
     }
 
@@ -294,7 +297,7 @@ impl GroupState {
                 return false;
             }
             terms.push(index, term);
-            log.extend(&[at]);
+            log.extend(&Parts::from(&[at][..]));
         }
         for (first, term) in self.terms.iter() {
             if terms.last().is_some_and(|last| last > term) {
@@ -302,9 +305,8 @@ impl GroupState {
             }
             terms.push(first, term);
         }
-        let rest: Vec<Location> =
-            (self.log.first()..self.log.end()).filter_map(|i| self.log.get(i)).collect();
-        log.extend(&rest);
+        let rest: Vec<Location> = self.log.since(self.log.first()).collect();
+        log.extend(&Parts::from(&rest[..]));
         (self.log, self.terms) = (log, terms);
         true
     }
@@ -378,15 +380,6 @@ impl GroupState {
             return Settled::Faulty(Fault::Missing { first: last + 1, last: index });
         }
         Settled::Whole
-    }
-}
-
-/// The locations, marked as those of compressed payloads if `packed`.
-fn marked(locations: &[Location], packed: bool) -> Cow<'_, [Location]> {
-    if packed {
-        locations.iter().map(|at| Location { packed, ..*at }).collect()
-    } else {
-        Cow::Borrowed(locations)
     }
 }
 

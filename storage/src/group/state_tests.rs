@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::group::SegmentUsage;
+use crate::format::{FRAME, Place, Run, encode_frame};
+use crate::group::{SegmentRun, SegmentUsage};
 
 /// xorshift64*: random enough to choose operations.
 struct Random(u64);
@@ -49,7 +50,7 @@ impl Model {
                 self.entries.retain(|e| e.0 < first);
                 self.entries.extend((first..).zip(locations).map(|(index, at)| (index, term, *at)));
             }
-            Op::Moved { first, .. } => {
+            Op::Moved { first, .. } | Op::Repaired { first, .. } => {
                 for (index, at) in (first..).zip(locations) {
                     self.entries.iter_mut().filter(|e| e.0 == index).for_each(|e| e.2 = *at);
                 }
@@ -153,11 +154,26 @@ fn again(op: &Op, model: &Model, next: &mut u32) -> Option<StateValue> {
     }
 }
 
+/// `locations` as an index stores them, in `bytes`; unchanged if they have no place in it.
+fn encoded<'a>(op: &Op, segment: u32, locations: &'a [Location], bytes: &'a mut Vec<u8>) -> Parts<'a> {
+    bytes.clear();
+    let first = op.first_entry();
+    let chunk = |(i, _): &(u64, &Location)| (first + i) / FRAME as u64;
+    let all: Vec<_> = (0..).zip(locations).collect();
+    for own in all.chunk_by(|a, b| chunk(a) == chunk(b)) {
+        let places: Vec<Place> = own.iter().map(|(_, at)| Place::from(*at)).collect();
+        encode_frame(&places, bytes).expect("they follow each other");
+    }
+    let (run, rest) = Run::split(first, op.places(), bytes).expect("just encoded");
+    assert!(rest.is_empty() && run.is_valid(u32::MAX));
+    Parts::Run(SegmentRun { run, segment, packed: false })
+}
+
 fn places(op: &Op, segment: u32, next: &mut u32) -> Vec<Location> {
     (0..op.places())
         .map(|_| {
             *next += 1;
-            Location::plain(segment, *next, *next % 7, !*next)
+            Location::plain(segment, *next * 8, *next % 7, !*next)
         })
         .collect()
 }
@@ -174,14 +190,18 @@ fn a_group_is_what_its_model_is() {
             let value = state_value(&op, &mut next);
             let mut uses = UsageDelta::default();
             let what = format!("seed {seed}, step {step}, {op:?}");
-            assert_eq!(state.apply(&op, step, &locations, value.as_ref(), &mut uses), Ok(()), "{what}");
+            assert_eq!(
+                state.apply(&op, step, Parts::from(&locations[..]), value.as_ref(), &mut uses),
+                Ok(()),
+                "{what}"
+            );
             model.apply(&op, &locations, value.as_ref());
             usage.settle(&uses);
             model.check(&state, &what);
             assert_eq!(usage.live_entries(), model.entries.len() as u64, "{what}");
         }
         let mut uses = UsageDelta::default();
-        assert_eq!(state.apply(&Op::Remove, 999, &[], None, &mut uses), Ok(()));
+        assert_eq!(state.apply(&Op::Remove, 999, Parts::from(&[][..]), None, &mut uses), Ok(()));
         usage.settle(&uses);
         assert_eq!(usage.lowest(), None, "seed {seed}: a removed group holds nothing");
     }
@@ -229,7 +249,8 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
                 let locations = places(&op, segment, &mut next);
                 let value = if repeats { again(&op, &model, &mut next) } else { state_value(&op, &mut next) };
                 let mut uses = UsageDelta::default();
-                let applied = state.apply(&op, segment, &locations, value.as_ref(), &mut uses);
+                let applied =
+                    state.apply(&op, segment, Parts::from(&locations[..]), value.as_ref(), &mut uses);
                 assert_eq!(applied, Ok(()), "seed {seed}");
                 usage.settle(&uses);
                 model.apply(&op, &locations, value.as_ref());
@@ -240,8 +261,15 @@ fn a_replay_behind_any_released_prefix_ends_in_the_same_state() {
             let what = format!("seed {seed}, step {step}, from segment {floor}");
             let mut replayed = GroupState::before_replay(floor > 1);
             let (again, mut uses) = (SegmentUsage::default(), UsageDelta::default());
+            let mut bytes = Vec::new();
             for (segment, op, locations, value) in log.iter().filter(|record| record.0 >= floor) {
-                let applied = replayed.apply(op, *segment, locations, value.as_ref(), &mut uses);
+                let by_index = random.below(2) == 0;
+                let parts = if by_index {
+                    encoded(op, *segment, locations, &mut bytes)
+                } else {
+                    Parts::from(&locations[..])
+                };
+                let applied = replayed.apply(op, *segment, parts, value.as_ref(), &mut uses);
                 assert_eq!(applied, Ok(()), "{what}: {op:?}");
             }
             again.settle(&uses);
@@ -267,19 +295,23 @@ fn a_hole_that_nothing_closes_is_damage() {
 
     let mut whole = GroupState::before_replay(false);
     let gap = Fault::Gap { expected: 1, found: 5 };
-    assert_eq!(whole.apply(&entries(5), 1, &at, None, &mut uses), Err(gap));
+    assert_eq!(whole.apply(&entries(5), 1, Parts::from(&at[..]), None, &mut uses), Err(gap));
 
     let mut cut = GroupState::before_replay(true);
-    assert_eq!(cut.apply(&entries(5), 1, &at, None, &mut uses), Ok(()));
+    assert_eq!(cut.apply(&entries(5), 1, Parts::from(&at[..]), None, &mut uses), Ok(()));
     let gap = Fault::Gap { expected: 6, found: 7 };
-    assert_eq!(cut.apply(&entries(7), 1, &at, None, &mut uses), Err(gap), "only the first may jump");
+    assert_eq!(
+        cut.apply(&entries(7), 1, Parts::from(&at[..]), None, &mut uses),
+        Err(gap),
+        "only the first may jump"
+    );
     assert_eq!(cut.settle(), Settled::Faulty(Fault::Missing { first: 1, last: 4 }));
     let point = CompactionPoint { index: 4, term: 1 };
-    assert_eq!(cut.apply(&Op::Compact(point), 1, &[], None, &mut uses), Ok(()));
+    assert_eq!(cut.apply(&Op::Compact(point), 1, Parts::from(&[][..]), None, &mut uses), Ok(()));
     assert_eq!(cut.settle(), Settled::Whole);
     // A snapshot covers entries that the log lacks.
     let marker = SnapshotMarker { index: 9, term: 1, digest: 0 };
-    assert_eq!(cut.apply(&Op::Snapshot(marker), 1, &[], None, &mut uses), Ok(()));
+    assert_eq!(cut.apply(&Op::Snapshot(marker), 1, Parts::from(&[][..]), None, &mut uses), Ok(()));
     assert_eq!(cut.settle(), Settled::Faulty(Fault::Missing { first: 6, last: 9 }));
 }
 
@@ -292,7 +324,7 @@ fn operations_that_contradict_the_group_are_faults() {
         let (mut state, mut uses) = (GroupState::default(), UsageDelta::default());
         let hard = HardState { term: 3, vote: 1, commit: 4 };
         for op in [Op::Start(point(2, 2)), entries(3, 3, false), Op::HardState(hard)] {
-            assert_eq!(state.apply(&op, 1, &at[..op.parts() as usize], None, &mut uses), Ok(()));
+            assert_eq!(state.apply(&op, 1, Parts::from(&at[..op.parts() as usize]), None, &mut uses), Ok(()));
         }
         state
     };
@@ -322,6 +354,6 @@ fn operations_that_contradict_the_group_are_faults() {
     ] {
         let locations = if matches!(op, Op::Entries { .. }) { &at[..] } else { &[] };
         let mut uses = UsageDelta::default();
-        assert_eq!(group().apply(&op, 2, locations, None, &mut uses), Err(fault), "{op:?}");
+        assert_eq!(group().apply(&op, 2, Parts::from(locations), None, &mut uses), Err(fault), "{op:?}");
     }
 }

@@ -135,7 +135,7 @@ impl Pinned {
     fn run(&self, max_bytes: u64, least: bool) -> Vec<PayloadLocation> {
         let from = usize::try_from(self.next - self.low).unwrap_or(usize::MAX);
         let (mut run, mut bytes) = (Vec::<PayloadLocation>::new(), 0u64);
-        for (index, (term, at)) in (self.next..).zip(self.places.iter().skip(from).take(RUN_ENTRIES_MAX)) {
+        for ((term, at), index) in self.places.iter().skip(from).take(RUN_ENTRIES_MAX).zip(self.next..) {
             bytes = bytes.saturating_add(u64::from(at.length));
             let other = run.first().is_some_and(|first| first.at.segment != at.segment);
             if other || (bytes > max_bytes && !(least && run.is_empty())) {

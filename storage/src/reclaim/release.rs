@@ -169,7 +169,7 @@ fn reemit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::{GroupState, UsageDelta};
+    use crate::group::{GroupState, Parts, UsageDelta};
     use crate::types::{CompactionPoint, HardState};
 
     #[test]
@@ -178,7 +178,7 @@ mod tests {
         let point = CompactionPoint { index: 4, term: 2 };
         let hard = HardState { term: 2, vote: 1, commit: 4 };
         for (segment, op) in [(3, Op::Start(point)), (5, Op::HardState(hard))] {
-            assert_eq!(state.apply(&op, segment, &[], None, &mut uses), Ok(()));
+            assert_eq!(state.apply(&op, segment, Parts::from(&[][..]), None, &mut uses), Ok(()));
         }
         let up_to = |segment| state.state_up_to(segment).collect::<Vec<_>>();
         assert_eq!(up_to(2), []);

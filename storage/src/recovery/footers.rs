@@ -14,7 +14,7 @@ use seawall_wal::{Lsn, Prepared, Threads};
 use super::replay::{Findings, Replay};
 use crate::error::{Error, Result};
 use crate::format::{Footer, FooterOp, decode_conf_state};
-use crate::group::{SegmentUsage, UsageDelta};
+use crate::group::{Parts, SegmentRun, SegmentUsage, UsageDelta};
 use crate::types::{Location, StateValue};
 
 /// Number of footers that are read ahead: a few MiB each if entries are small.
@@ -91,7 +91,7 @@ pub(super) fn replay(
     usage: &SegmentUsage,
     found: &mut Findings,
 ) -> Result<bool> {
-    let Some(footer) = Footer::decode(index, end.segment()) else { return Ok(false) };
+    let Some(footer) = Footer::decode(index, end.segment(), end.offset()) else { return Ok(false) };
     let Some(values) = state_values(log, &footer, end) else { return Ok(false) };
     let mut uses = UsageDelta::default();
     apply(&footer, &values, replay, end, &mut uses)?;
@@ -103,32 +103,30 @@ pub(super) fn replay(
 /// The values of the operations that set small state, in order; `None` if one cannot be read intact or if there are
 /// too many.
 fn state_values(log: &Prepared, footer: &Footer<'_>, end: Lsn) -> Option<Vec<StateValue>> {
-    let (mut places, mut values) = (footer.locations(), Vec::new());
-    if footer.ops().filter(|op| op.conf.is_some() || op.op.op.has_state_value()).count() > STATE_VALUES_MAX {
+    let mut values = Vec::new();
+    if footer.ops().filter(|(op, _)| op.conf.is_some() || op.op.op.has_state_value()).count()
+        > STATE_VALUES_MAX
+    {
         return None;
     }
     // Each value was written once, so together they are no longer than the segment.
     let mut left = end.offset();
-    for FooterOp { op, conf } in footer.ops() {
+    for (FooterOp { op, conf }, run) in footer.ops() {
         if let Some(at) = conf {
             left = left.checked_sub(at.length)?;
-            let conf = decode_conf_state(&part(log, at, end)?).ok()?;
+            let conf = decode_conf_state(&part(log, at)?).ok()?;
             values.push(StateValue::Conf(Arc::new(conf)));
         } else if op.op.has_state_value() {
-            let at = places.next()?;
+            let at = run.single()?.location(end.segment(), false);
             left = left.checked_sub(at.length)?;
-            values.push(StateValue::Meta(Bytes::from(part(log, at, end)?)));
-        } else if let Some(skipped) = usize::try_from(op.op.places()).ok()?.checked_sub(1) {
-            places.nth(skipped)?;
+            values.push(StateValue::Meta(Bytes::from(part(log, at)?)));
         }
     }
     Some(values)
 }
 
-/// The part at `at`, if it ends at or before `end`, can be read and passes its checksum.
-fn part(log: &Prepared, at: Location, end: Lsn) -> Option<Vec<u8>> {
-    // Checked before memory is allocated: the part is in the segment, before its footer.
-    at.offset.checked_add(at.length).filter(|&behind| behind <= end.offset())?;
+/// The part at `at`, if it can be read and passes its checksum. It is in the segment, before its footer.
+fn part(log: &Prepared, at: Location) -> Option<Vec<u8>> {
     let mut bytes = vec![0; usize::try_from(at.length).ok()?];
     if !bytes.is_empty() {
         log.read_at(Lsn::new(at.segment, at.offset), &mut bytes).ok()?;
@@ -143,25 +141,22 @@ fn apply(
     at: Lsn,
     uses: &mut UsageDelta,
 ) -> Result<()> {
-    let (mut places, mut values) = (footer.locations(), values.iter());
-    let mut locations = Vec::new();
+    let mut values = values.iter();
     let mut ops = footer.ops().peekable();
     let mut ahead = footer.groups();
     let mut near = 0;
     // The operations of a group are adjacent, so one look-up serves all of them.
-    while let Some(FooterOp { op: first, .. }) = ops.peek() {
+    while let Some((FooterOp { op: first, .. }, _)) = ops.peek() {
         let group = first.group;
         if near == 0 {
             near = replay.approach(ahead.by_ref().take(TOGETHER));
         }
         near = near.saturating_sub(1);
         let state = replay.of(group);
-        while let Some(FooterOp { op, .. }) = ops.next_if(|next| next.op.group == group) {
-            locations.clear();
-            // The index covers its locations exactly, so the count is no larger than their number.
-            locations.extend(places.by_ref().take(usize::try_from(op.op.places()).unwrap_or(usize::MAX)));
+        while let Some((FooterOp { op, .. }, run)) = ops.next_if(|(next, _)| next.op.group == group) {
+            let parts = Parts::Run(SegmentRun { run, segment: at.segment(), packed: false });
             let value = if op.op.has_state_value() { values.next() } else { None };
-            let applied = state.apply(&op.op, at.segment(), &locations, value, uses);
+            let applied = state.apply(&op.op, at.segment(), parts, value, uses);
             applied.map_err(|fault| Error::Damage { group, at, fault })?;
         }
     }

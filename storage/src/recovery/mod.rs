@@ -253,9 +253,9 @@ fn entry_parts(ops: &[GroupOp]) -> impl Iterator<Item = (usize, DamagedEntry)> {
         let (group, from) = (of.group, part);
         part += usize::try_from(of.op.parts()).unwrap_or(0);
         let (first, term, count) = match of.op {
-            Op::Entries { first, term, count, .. } | Op::Moved { first, term, count, .. } => {
-                (first, term, count)
-            }
+            Op::Entries { first, term, count, .. }
+            | Op::Moved { first, term, count, .. }
+            | Op::Repaired { first, term, count, .. } => (first, term, count),
             _ => (0, 0, 0),
         };
         (0..count).map(move |i| {

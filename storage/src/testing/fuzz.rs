@@ -8,11 +8,15 @@ use std::sync::Arc;
 use seawall_wal::disk::sim::{SimClock, SimDisk, SimOptions, SimRandom};
 use seawall_wal::testing::fuzz::Choices;
 use seawall_wal::{Durability, Env, RecordBuilder, Threads, Wal};
+use zerocopy::IntoBytes;
 
 use crate::compression::Compressor;
 use crate::engine::{Engine, Report};
 use crate::error::{Error, Result};
-use crate::format::{GroupOp, Op, decode, decode_conf_state, encode, encode_conf_state};
+use crate::format::{
+    FRAME, Footer, FooterHeader, GroupOp, Op, Place, decode, decode_conf_state, encode, encode_conf_state,
+    encode_frame,
+};
 use crate::group::FooterIndexBuilder;
 use crate::inspect::decode_record;
 use crate::options::Options;
@@ -32,7 +36,7 @@ pub fn engine_payload(data: &[u8]) {
     let compressor = Compressor::new(Some(Compression { from_bytes: 512, level: 1 }));
     match compressor.unpack(data) {
         Ok(raw) => {
-            let claimed = data.first_chunk().map(|length| u32::from_le_bytes(*length));
+            let claimed = data.first_chunk().map(|length| u32::from_le_bytes(*length) & !(1 << 31));
             assert_eq!(claimed.map(u64::from), Some(raw.len() as u64));
             if let Some(again) = compressor.pack(&raw) {
                 assert_eq!(compressor.unpack(&again).as_ref(), Ok(&raw));
@@ -70,6 +74,35 @@ pub fn engine_record(data: &[u8]) {
     if let Ok(conf) = decode_conf_state(bytes) {
         assert_eq!(encode_conf_state(&conf), bytes, "one encoding per conf state");
     }
+}
+
+/// Fuzzes the index of a segment: the first 4 bytes of `data` are the offset where its records end, the rest is the
+/// index. One that is accepted has each place inside of the records, and is what its places are encoded to.
+pub fn engine_index(data: &[u8]) {
+    let Some((end, bytes)) = data.split_first_chunk() else { return };
+    let end = u32::from_le_bytes(*end);
+    let Some(footer) = Footer::decode(bytes, 7, end) else { return };
+    let (mut ops, mut frames, mut count) = (Vec::new(), Vec::new(), 0);
+    for (op, run) in footer.ops() {
+        ops.extend_from_slice(op.encode().as_bytes());
+        let mut after = 0;
+        let mut index = op.op.op.first_entry();
+        for frame in run.frames() {
+            let places: Vec<Place> = frame.places(0).collect();
+            for (slot, place) in places.iter().enumerate() {
+                assert!(place.offset.get() >= after && frame.get(slot) == Some(*place), "{op:?}: {place:?}");
+                after = place.offset.get() + place.length.get();
+            }
+            index = index.wrapping_add(places.len() as u64);
+            count += places.len();
+            encode_frame(&places, &mut frames).expect("they follow each other");
+            assert!(places.len() <= FRAME && after <= end, "{op:?}");
+        }
+        assert_eq!(index.wrapping_sub(op.op.op.first_entry()), u64::from(run.count()), "{op:?}");
+    }
+    let records = usize::try_from(footer.records).expect("a u32");
+    let header = FooterHeader::new(u32::try_from(records).expect("a u32"), footer.ops().count(), count);
+    assert!(bytes == [header.as_bytes(), &ops, &frames].concat(), "one encoding per index");
 }
 
 /// Fuzzes replay: writes records that decode, chosen by `data`, to a log and replays it.
@@ -209,7 +242,7 @@ fn record(choices: &mut Choices<'_>) -> RecordBuilder {
 }
 
 fn op(choices: &mut Choices<'_>) -> Op {
-    match choices.below(10) {
+    match choices.below(12) {
         0..3 => {
             let (first, term) = (number(choices), number(choices));
             let (count, truncates) = (choices.small(1, 4), choices.chance(40));
@@ -229,6 +262,14 @@ fn op(choices: &mut Choices<'_>) -> Op {
         5 => Op::Compact(CompactionPoint { index: number(choices), term: number(choices) }),
         6 => Op::Start(CompactionPoint { index: number(choices), term: number(choices) }),
         7 => Op::Remove,
+        kind @ 10.. => {
+            let (first, term, count) = (number(choices), number(choices), choices.small(1, 4));
+            if kind == 10 {
+                Op::Moved { first, term, count, packed: false }
+            } else {
+                Op::Repaired { first, term, count, packed: false }
+            }
+        }
         8 => {
             let (index, term) = (number(choices), number(choices));
             Op::Snapshot(SnapshotMarker { index, term, digest: choices.below(4) })

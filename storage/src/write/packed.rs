@@ -56,7 +56,7 @@ impl Packed {
     /// Adds entries of one term as runs; `packed` is, for each entry, whether it is compressed.
     fn entries(&mut self, group: u64, (first, term): (u64, u64), packed: impl Iterator<Item = bool>) {
         let mut before = None;
-        for (first, packed) in (first..).zip(packed) {
+        for (packed, first) in packed.zip(first..) {
             match self.ops.last_mut() {
                 Some(GroupOp { op: Op::Entries { count, .. }, .. }) if before == Some(packed) => *count += 1,
                 _ => {

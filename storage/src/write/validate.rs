@@ -34,7 +34,7 @@ pub(super) fn validate(
         let Some(staged) = staged.get_mut(at) else { continue };
         urgent |= match op {
             Op::HardState(hard) => (hard.term, hard.vote) != (staged.hard.term, staged.hard.vote),
-            Op::Compact(_) | Op::Moved { .. } => false,
+            Op::Compact(_) | Op::Moved { .. } | Op::Repaired { .. } => false,
             Op::Entries { .. } | Op::ConfState | Op::Start(_) | Op::Remove => true,
             Op::Snapshot(_) | Op::Meta { .. } => true,
         };
@@ -109,7 +109,9 @@ impl<'a> Staged<'a> {
                 Ok(Op::Entries { first, term, count, truncates, packed })
             }
             // No user's batch contains this operation: only the engine itself copies entries.
-            Op::Moved { first, .. } => Err(Error::IndexRange { group: self.group, index: first }),
+            Op::Moved { first, .. } | Op::Repaired { first, .. } => {
+                Err(Error::IndexRange { group: self.group, index: first })
+            }
             Op::HardState(hard) => {
                 if let Some((field, from, to)) = hard_state_back(&self.hard, &hard) {
                     return Err(Error::HardStateBack { group: self.group, field, from, to });

@@ -41,13 +41,14 @@ fn engine_record_corpus() {
         (1, 2, 1, [12, 1, 1, 0]),
         (7, 2, 1, [12, 1, 1, 0]),
         (9, 24, 0, [11, u64::MAX, u64::MAX, u64::MAX]),
+        (10, 2, 2, [12, 1, 1, 0]),
     ];
     let conf = [1u64 | 1 << 16, 40, 2 | 1 << 32, 1, 11, 12, 13, 14].map(u64::to_le_bytes).concat();
     let seeds: [Seed; 9] = [
         ("empty", vec![]),
         ("no-operations", input(0, &meta(&[]))),
-        ("every-kind", input(8, &meta(&all))),
-        ("a-kind-to-come", input(0, &meta(&[(10, 0, 0, [1, 0, 0, 0])]))),
+        ("every-kind", input(10, &meta(&all))),
+        ("a-kind-to-come", input(0, &meta(&[(11, 0, 0, [1, 0, 0, 0])]))),
         ("a-key-too-long", input(1, &meta(&[(9, 25, 1, [1, 1, 1, 1])]))),
         ("entries-up-to-the-end", input(4, &meta(&[(1, 0, 4, [1, u64::MAX - 1, 1, 0])]))),
         ("parts-beyond", input(1, &meta(&[(1, 0, u32::MAX, [1, 1, 1, 0])]))),
@@ -55,6 +56,41 @@ fn engine_record_corpus() {
         ("conf-state", input(0, &conf)),
     ];
     replay("engine_record", &seeds, 20_000, fuzz::engine_record);
+}
+
+/// A segment's index with these operations, which are as in [`meta`], and with `places` index places in `frames`.
+fn index(ops: &[(u8, u8, u32, [u64; 4])], places: u32, frames: &[u8]) -> Vec<u8> {
+    let count = u32::try_from(ops.len()).expect("few");
+    let header = [1 << 16, 3, 1, count, places].map(u32::to_le_bytes).concat();
+    [&header[..], &meta(ops)[8..], frames].concat()
+}
+
+/// A frame header, its four shape bytes, the CRCs of `places` payloads, and the columns.
+fn frame(bases: [u32; 3], shape: [u8; 4], places: u32, columns: &[u8]) -> Vec<u8> {
+    let crcs: Vec<u8> = (0..places).flat_map(u32::to_le_bytes).collect();
+    [&bases.map(u32::to_le_bytes).concat()[..], &shape, &crcs, columns].concat()
+}
+
+#[test]
+fn engine_index_corpus() {
+    let entries = |first, count| (1, 0, count, [1, first, 1, 0]);
+    let place = |offset: u32, length: u32| [offset, length, 7].map(u32::to_le_bytes).concat();
+    let equal = frame([4096, 256, 48], [0; 4], 6, &[]);
+    let odd = frame([4096, 256, 48], [1, 0, 2, 1], 5, &[0b10101, 0b0011_1001, 2, 0, 16, 0, 0]);
+    let whole = frame([4096, 256, 0], [0; 4], 64, &[]);
+    let of_two = [entries(63, 65), (2, 0, 0, [2, 4, 1, 8]), (9, 1, 1, [3, 0x6b, 0, 0])];
+    let seeds: [Seed; 9] = [
+        ("empty", vec![]),
+        ("no-operations", index(&[], 0, &[])),
+        ("a-list", index(&[entries(1, 3)], 3, &[place(96, 9), place(105, 0), place(900, 9)].concat())),
+        ("equal-lengths", index(&[entries(1, 6)], 6, &equal)),
+        ("packed-with-an-exception", index(&[entries(1, 5)], 5, &odd)),
+        ("two-frames-and-a-value", index(&of_two, 66, &[place(96, 9), whole, place(105, 0)].concat())),
+        ("an-offset-that-wraps", index(&[entries(1, 4)], 4, &frame([u32::MAX, u32::MAX, 1], [0; 4], 4, &[]))),
+        ("a-width-too-large", index(&[entries(1, 4)], 4, &frame([1, 1, 1], [33, 0, 0, 0], 4, &[0; 64]))),
+        ("count-of-millions", index(&[entries(1, u32::MAX)], u32::MAX, &[])),
+    ];
+    replay("engine_index", &seeds, 20_000, fuzz::engine_index);
 }
 
 #[test]
@@ -65,8 +101,12 @@ fn engine_payload_corpus() {
     let with = |length: u32, frame: &[u8]| [&length.to_le_bytes()[..], frame].concat();
     let stored = frame(3, &[1 | 3 << 3, 0, 0, b'a', b'b', b'c']);
     let run = frame(200, &[1 | 1 << 1 | (200 & 31) << 3, 200 >> 5, 0, b'z']);
-    let seeds: [Seed; 8] = [
+    let checked = |crc: u32| with(3 | 1 << 31, &[&crc.to_le_bytes()[..], &stored].concat());
+    let seeds: [Seed; 10] = [
         ("empty", vec![]),
+        // The CRC-32C of `abc`.
+        ("with-a-checksum", checked(0x364b_3fb7)),
+        ("with-another-checksum", checked(1)),
         ("stored", with(3, &stored)),
         ("run", with(200, &run)),
         ("another-length", with(4, &stored)),

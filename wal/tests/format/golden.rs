@@ -60,7 +60,7 @@ fn write(dir: &Path) {
 #[test]
 fn the_golden_log_opens_and_reads_as_it_was_written() {
     golden_files::rewritten(write);
-    let dir = golden_files::copy();
+    let dir = golden_files::copy_of(&fixture());
     let (wal, report) = Wal::open_in(env(dir.path()), &options()).unwrap();
     assert!(report.dropped.is_empty() && report.foreign.is_empty());
     let mut count = 0;

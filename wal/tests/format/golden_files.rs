@@ -26,10 +26,10 @@ pub fn env(dir: &Path) -> Env {
     }
 }
 
-/// A copy of the golden log in a directory of its own.
-pub fn copy() -> TempDir {
+/// A copy of the log in `from`, in a directory of its own.
+pub fn copy_of(from: &Path) -> TempDir {
     let dir = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(fixture()).unwrap().map(Result::unwrap) {
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
     }
     dir

@@ -183,7 +183,10 @@ fn damaged_entries(ops: &[DecodedOp], bad_parts: &[u32]) -> Vec<Entry> {
     let entry = |part: usize| {
         // The parts of consecutive operations follow each other.
         let op = ops.get(ops.partition_point(|op| op.parts.end <= part))?;
-        let (OpKind::Entries { first, term, .. } | OpKind::Moved { first, term, .. }) = op.what else {
+        let (OpKind::Entries { first, term, .. }
+        | OpKind::Moved { first, term, .. }
+        | OpKind::Repaired { first, term, .. }) = op.what
+        else {
             return None;
         };
         let index = first.saturating_add((part - op.parts.start) as u64);

@@ -57,7 +57,8 @@ impl Op {
                 truncates: Some(truncates),
                 ..base
             },
-            OpKind::Moved { first, last, term, compressed } => {
+            OpKind::Moved { first, last, term, compressed }
+            | OpKind::Repaired { first, last, term, compressed } => {
                 let compressed = compressed.then_some(true);
                 Op { first: Some(first), last: Some(last), term: Some(term), compressed, ..base }
             }

@@ -205,7 +205,9 @@ impl Tally {
             OpKind::Start { index, term } => (of.last_index, of.last_term, of.at) = (index, term, event.to),
             // A moved copy may be all that is left of the entries. A gap is no jump here, because others may be copied
             // later.
-            OpKind::Moved { last, term, .. } if of.last_index < last => {
+            OpKind::Moved { last, term, .. } | OpKind::Repaired { last, term, .. }
+                if of.last_index < last =>
+            {
                 (of.last_index, of.last_term) = (last, term)
             }
             OpKind::Compact { index, term } if of.last_index < index => {
