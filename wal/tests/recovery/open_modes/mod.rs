@@ -397,9 +397,8 @@ fn a_prepared_log_is_locked_and_as_it_was() {
     drop(prepared);
     assert!(before == (&*dir).files(), "a log that was not started has changed");
     let (wal, report) = prepare().unwrap().start(None).unwrap();
-    assert_eq!(
-        (harness::ids(&wal).len() as u64, &*report.removed),
-        (RECORDS, &["000000ff.new".to_owned()][..])
-    );
+    assert_eq!(harness::ids(&wal).len() as u64, RECORDS);
+    // Closing may have left another, if it came while a spare was made.
+    assert!(report.removed.contains(&"000000ff.new".to_owned()), "{:?}", report.removed);
     assert!(!dir.join("000000ff.new").exists());
 }
