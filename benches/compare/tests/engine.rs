@@ -70,7 +70,7 @@ fn slow_groups() {
 #[test]
 fn reading() {
     let outcomes = quick("reading");
-    assert_eq!((outcomes.len(), checks(&outcomes)), (4, 4));
+    assert_eq!((outcomes.len(), checks(&outcomes)), (4, 8));
     let bare =
         |outcome: &Value| outcome["lines"].as_array().unwrap().iter().any(|l| l["engine"] == "bare file");
     assert!(outcomes.iter().all(bare));

@@ -115,7 +115,7 @@ impl GroupState {
     /// Term and location of each entry from `index` on, which must be live.
     pub(crate) fn since(&self, index: u64) -> impl Iterator<Item = (u64, Location)> {
         let (mut runs, mut term) = (self.terms.iter().peekable(), 0);
-        // The range comes second, so no index behind the last entry's is computed, which may not exist.
+        // `zip` asks the locations first, so it never computes the index after the last entry, which may overflow.
         self.log.since(index).zip(index..).map(move |(at, index)| {
             while let Some((_, next)) = runs.next_if(|(first, _)| *first <= index) {
                 term = next;

@@ -148,7 +148,7 @@ impl Key {
     }
 }
 
-/// What is known about the pages of a file that were cached before the log was opened.
+/// Whether pages of a file that were cached before the log was opened may be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum CachedPages {
     /// None of them holds bytes that the medium lacks. One may be older than the medium; a reader whose checksum fails

@@ -52,6 +52,10 @@ impl Random {
     }
 
     /// An exponentially distributed time with this mean.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most 37 times the mean, and a fraction has no meaning"
+    )]
     pub(crate) fn exponential_ns(&mut self, mean_ns: u64) -> u64 {
         let uniform = (self.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         (-(1.0 - uniform).ln() * mean_ns as f64) as u64

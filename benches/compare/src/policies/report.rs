@@ -77,7 +77,7 @@ pub(crate) fn table(outcomes: &[Outcome], all: bool) -> String {
 /// Draws the grid: each cell is coloured by its worse ratio, and shows both.
 pub(crate) fn draw(path: &Path, outcomes: &[Outcome]) -> Result<()> {
     let failed = |e: &dyn std::fmt::Display| anyhow!("draw {}: {e}", path.display());
-    let (columns, rows) = (LOADS.len() as i32, devices().len() as i32);
+    let (columns, rows) = (i32::try_from(LOADS.len())?, i32::try_from(devices().len())?);
     let size = (LEFT + columns * WIDE + 12, TOP + rows * HIGH + 12);
     let area = SVGBackend::new(path, (size.0.unsigned_abs(), size.1.unsigned_abs())).into_drawing_area();
     area.fill(&WHITE).map_err(|e| failed(&e))?;
@@ -94,6 +94,7 @@ pub(crate) fn draw(path: &Path, outcomes: &[Outcome]) -> Result<()> {
             let here = outcomes.iter().find(|o| o.cell.device == *device && o.cell.load == *load);
             let Some((rate, p99)) = here.and_then(Outcome::ratios) else { continue };
             let worse = (1.0 / rate).max(p99).clamp(1.0, 2.0) - 1.0;
+            #[expect(clippy::cast_possible_truncation, reason = "between two colours")]
             let fade = |from: f64, to: f64| (from + (to - from) * worse) as u8;
             let colour = RGBColor(fade(222.0, 226.0), fade(238.0, 128.0), fade(222.0, 60.0));
             let (left, top) = (LEFT + x * WIDE, TOP + y * HIGH);

@@ -127,11 +127,15 @@ pub(crate) fn run(cell: Cell, plans: Option<Vec<WritePlan>>, seed: u64) -> Resul
     let seconds = (end_ns - measured_from_ns) as f64 / 1e9;
     let mut waits_ns = std::mem::take(&mut run.waits_ns);
     waits_ns.sort_unstable();
-    let quantile = |share: f64| {
-        let at = ((waits_ns.len() as f64 * share) as usize).min(waits_ns.len().saturating_sub(1));
-        waits_ns.get(at).map_or(f64::NAN, |&ns| ns as f64 / 1000.0)
-    };
-    Ok(Figures { rate: run.records as f64 / seconds, p50_us: quantile(0.5), p99_us: quantile(0.99) })
+    let (p50_us, p99_us) = (quantile_us(&waits_ns, 0.5), quantile_us(&waits_ns, 0.99));
+    Ok(Figures { rate: run.records as f64 / seconds, p50_us, p99_us })
+}
+
+/// The time, in microseconds, that this share of the sorted times does not exceed; NaN if there are none.
+#[expect(clippy::cast_possible_truncation, reason = "an index, rounded down")]
+pub(crate) fn quantile_us(sorted_ns: &[u64], share: f64) -> f64 {
+    let at = ((sorted_ns.len() as f64 * share) as usize).min(sorted_ns.len().saturating_sub(1));
+    sorted_ns.get(at).map_or(f64::NAN, |&ns| ns as f64 / 1000.0)
 }
 
 impl Run<'_> {

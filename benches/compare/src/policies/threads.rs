@@ -4,7 +4,7 @@
 
 use crate::device::Kind;
 use crate::load::{Load, Random};
-use crate::simulated::{Cell, Figures, IN_FLIGHT};
+use crate::simulated::{Cell, Figures, IN_FLIGHT, quantile_us};
 use crate::timed_disk::TimedDisk;
 use anyhow::{Context, Result, anyhow};
 use parking_lot::Mutex;
@@ -89,12 +89,8 @@ fn run_in(dir: &Path, cell: Cell, plans: Option<Vec<WritePlan>>, windows: u32, s
     let mut seen = std::mem::take(&mut *run.seen.lock());
     run.wal.close().context("close")?;
     seen.waits_ns.sort_unstable();
-    let quantile = |share: f64| {
-        let at = ((seen.waits_ns.len() as f64 * share) as usize).min(seen.waits_ns.len().saturating_sub(1));
-        seen.waits_ns.get(at).map_or(f64::NAN, |&ns| ns as f64 / 1000.0)
-    };
     let rate = seen.records as f64 / measured.as_secs_f64();
-    Ok(Figures { rate, p50_us: quantile(0.5), p99_us: quantile(0.99) })
+    Ok(Figures { rate, p50_us: quantile_us(&seen.waits_ns, 0.5), p99_us: quantile_us(&seen.waits_ns, 0.99) })
 }
 
 impl Run {

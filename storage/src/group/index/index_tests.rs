@@ -87,7 +87,7 @@ fn runs_of_any_length_are_added_whole() {
     }
 }
 
-/// What replay adds out of a segment's index is what it would add record by record.
+/// Replaying the index of a segment adds the same locations as replaying its records.
 #[test]
 fn encoded_runs_are_added_like_lists() {
     for first in [1, 10, 63, 64, 65] {
@@ -107,7 +107,7 @@ fn encoded_runs_are_added_like_lists() {
                 let all: Vec<_> = (0..before).map(KINDS[1]).chain(locations).collect();
                 assert_eq!(index.since(first).collect::<Vec<_>>(), all, "{first}, {before}, {len}");
                 assert!((0..).zip(&all).all(|(i, at)| index.get(first + i) == Some(*at)));
-                // And further entries are added behind it.
+                // Entries can be appended after the run.
                 add(&mut index, &[KINDS[1](5000)]);
                 assert_eq!(index.get(first + before + len), Some(KINDS[1](5000)));
             }

@@ -53,7 +53,7 @@ mod tests {
         (disk, file)
     }
 
-    /// What the cache and the medium show of the byte at `at`.
+    /// The byte at `at` as a read through the cache returns it, and as a read past the cache does.
     fn seen(file: &dyn DiskFile, at: usize) -> (u8, u8) {
         let (mut byte, mut all) = ([0], AlignedBuf::zeroed(8192));
         file.read_at(&mut byte, at as u64).expect("read");
